@@ -1,1 +1,1 @@
-"""To be described."""
+"""The model of spantree: spans -> facts -> executions, nodes and edges -> PostgreSQL."""

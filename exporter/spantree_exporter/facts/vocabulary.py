@@ -1,0 +1,117 @@
+"""The neutral vocabulary: what one span says about its run, its step and what led to it, in our words.
+
+`read_facts` translates a span of any convention into these keys; `assemble` knows nothing else. Facts are sparse:
+a key that a span does not speak of is absent, and a plain span has few or none. They are stored as jsonb beside
+the span, so every value is JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+# Statuses of nodes (design.md section 4); an execution has the same without `retried`, and `partial`.
+Status = Literal[
+    "pending", "running", "waiting", "completed", "failed", "retried", "skipped", "cancelled", "timed_out", "partial"
+]
+
+# What becomes of a span that is no node of its own.
+Fold = Literal[
+    "pending",  # a live mark: announces the span `pending_of` as running
+    "parent",  # noise: belongs to its parent's node and says nothing
+    "event",  # a log or a marker: belongs to its parent's node, may carry a status for it
+    "router",  # chose the next step: becomes the condition of edges
+    "producer",  # a message sent: belongs to the consumer's node where there is one, else to its parent's
+    "inner",  # the same step seen from inside: its times, error and values complete the parent's node
+    "outer",  # the same step seen from outside: the one child inside is the node, this wraps it
+    "definition",  # describes a static graph and is no step at all
+]
+
+# How sure a span is that it is the root of a run (conventions.md 4.1).
+Boundary = Literal["run", "candidate"]
+
+
+class AttemptFact(TypedDict, total=False):
+    """One attempt that a span only tells of in an event."""
+
+    attempt: int
+    at_ns: int
+    status: Status
+    error_type: str
+    error_message: str
+
+
+class GraphFact(TypedDict, total=False):
+    """A static graph: what may run, and what may lead to what."""
+
+    nodes: list[str]
+    edges: list[list[str]]
+
+
+class Facts(TypedDict, total=False):
+    """What one span says. Grouped as `assemble` uses it."""
+
+    # -- the run
+    boundary: Boundary
+    workflow_name: str  # the run's name, where the span is its root or names it
+    entry: str  # how it was called: `POST /chat`, `run/task`
+    run_id: str  # a declared id of the run; joins traces
+    run_scope: bool  # the run id names the whole run (and not just a poll or signal of it)
+    run_status: Status  # the run's own state, beats everything
+    conversation_id: str
+    user_id: str
+    project: str
+    lost_after_s: float
+    resumes: str  # run id, checkpoint or conversation that this run takes up again
+    hidden: bool  # a request of no workflow: not listed unless asked for
+
+    # -- the step
+    name: str  # only where it differs from the span's name
+    kind: str
+    step: bool  # a step of a workflow in its own right, whose failure is the run's (conventions.md 4.3)
+    status: Status  # an engine's own state: beats the span status
+    status_reason: str
+    weak_status: Status  # a state that exceptions beat
+    fold: Fold
+    pending_of: str  # hex id of the span that a live mark announces; its own parent id in pending_parent
+    pending_parent: str
+    input: str  # previews
+    output: str
+    level: str  # warning, error: where a log level is sent
+
+    # -- errors
+    error_type: str
+    error_message: str
+    error_handled: bool  # an exception was recorded although the span did not fail
+
+    # -- attempts and iterations
+    task_key: str  # equal for all attempts of one task
+    task_scope: Literal["trace", "parent", "global"]
+    attempt: int
+    max_attempts: int
+    retry_expected: bool
+    attempts: list[AttemptFact]
+    iteration: int
+    group: str  # nodes that belong to one (sub)graph run share it
+    order: int  # the engine's own step number, in `group`
+
+    # -- edges
+    condition: str  # the value that was chosen
+    condition_from: str  # name of the node that chose
+    routes: list[str]  # a router's choice: names of nodes
+    not_taken: list[str]
+    depends_on: list[str]  # names or task keys
+    sources: list[str]  # names of the nodes that triggered this one, as the engine declares them
+    fan_out: bool  # started by a fan-out from the step before
+    handoff_from: str
+    handoff_to: str
+    graph: GraphFact
+    skipped_nodes: list[str]
+    emits: list[str]  # tokens a step gives out and
+    consumes: list[str]  # takes in: equal tokens make an edge
+
+    # -- usage
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    usage_total: bool  # the figures sum up what spans below say as well
