@@ -1,8 +1,8 @@
 """The span attributes that spantree gives a meaning to in people's own code.
 
 ``tracing`` writes them, ``facts`` reads them, and any other program may write them too: they are ordinary attributes of
-ordinary spans. Where OpenTelemetry or its GenAI conventions have a name for something, that name is used and listed here;
-``spantree.`` names exist only for what no convention can say. docs/instrument.md has the same list for readers.
+ordinary spans. Where OpenTelemetry or its GenAI conventions have a name for something, that name is used and listed
+here; ``spantree.`` names exist only for what no convention can say. docs/instrument.md has the same list for readers.
 """
 
 from typing import Final
@@ -48,7 +48,7 @@ ATTEMPT: Final = "spantree.attempt"
 RETRY_MAX_ATTEMPTS: Final = "spantree.retry.max_attempts"
 """int. How many attempts the policy allows altogether."""
 RETRY_EXPECTED: Final = "spantree.retry.expected"
-"""bool. True: a policy written in the code makes the attempts, so a failed one that is followed by another is planned for."""
+"""bool. True: a policy written in the code makes the attempts, so a failed one before another is planned for."""
 ITERATION: Final = "spantree.iteration"
 """int, 1 for the first pass of a loop."""
 DEPENDS_ON: Final = "spantree.depends_on"
@@ -103,5 +103,7 @@ COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 STATUSES: Final = frozenset({WAITING, SKIPPED, CANCELLED, TIMED_OUT, COMPLETED, FAILED})
 
-KINDS: Final = frozenset({"step", "task", "tool", "llm", "agent", "retrieval", "embedding", "workflow", "router", "human"})
+KINDS: Final = frozenset(
+    {"step", "task", "tool", "llm", "agent", "retrieval", "embedding", "workflow", "router", "human"}
+)
 """What a node may call itself. A reader takes any other word as it is."""
