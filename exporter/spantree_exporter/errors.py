@@ -1,12 +1,12 @@
 """Every error that spantree raises on purpose, and how PostgreSQL's errors become them.
 
-    SpantreeError
-    ├── ConfigError            a setting is wrong; lists all faults at once
-    ├── MalformedRequest       a body that is no ExportTraceServiceRequest; never worth a retry
-    ├── BatchRejected          PostgreSQL refuses the batch for its content; the same batch will always be refused
-    ├── StoreUnavailable       PostgreSQL is away, starting, read-only or overloaded; retry for ever
-    └── OperatorError          PostgreSQL answers, but somebody has to act: no schema, no rights, no such database
-        └── SchemaVersionError the schema is not the one that this build needs
+SpantreeError
+├── ConfigError            a setting is wrong; lists all faults at once
+├── MalformedRequest       a body that is no ExportTraceServiceRequest; never worth a retry
+├── BatchRejected          PostgreSQL refuses the batch for its content; the same batch will always be refused
+├── StoreUnavailable       PostgreSQL is away, starting, read-only or overloaded; retry for ever
+└── OperatorError          PostgreSQL answers, but somebody has to act: no schema, no rights, no such database
+└── SchemaVersionError the schema is not the one that this build needs
 """
 
 from __future__ import annotations
