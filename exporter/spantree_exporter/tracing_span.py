@@ -148,13 +148,12 @@ class Marked:
             return
         own_id = self.span.get_span_context().span_id
         first_here = own_id not in exception.__dict__.get(_RECORDED, ())
-        if first_here:
-            self.span.record_exception(exception)
-            exception.__dict__[_RECORDED] = tuple(self._span_ids())
         self.span.set_attribute(names.ERROR_TYPE, _type_name(exception))
-        message = plain_text(str(exception))
-        self.span.set_status(Status(StatusCode.ERROR, f"{type(exception).__name__}: {message}"))
+        self.span.set_status(Status(StatusCode.ERROR, _description(exception)))
         self._mark_failed(timed_out=first_here and isinstance(exception, TimeoutError))
+        if first_here:
+            exception.__dict__[_RECORDED] = tuple(self._span_ids())
+            self.span.record_exception(exception)
 
     def _mark_failed(self, *, timed_out: bool) -> None:
         raise NotImplementedError
@@ -359,3 +358,11 @@ def _type_name(exception: BaseException) -> str:
     # as the SDK names it in exception.type
     kind = type(exception)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _description(exception: BaseException) -> str:
+    # as the SDK describes it
+    try:
+        return f"{type(exception).__name__}: {plain_text(str(exception))}"
+    except Exception:
+        return f"{type(exception).__name__} (its text could not be had)"
