@@ -1,0 +1,163 @@
+"""Bring the schema `spantree` to the version of this build: numbered migrations once, views and functions when changed.
+
+A migration file runs in one transaction together with the row that records it; one that starts with the line
+`-- no-transaction` (CREATE INDEX CONCURRENTLY and the like) runs statement by statement, each ending with a semicolon at
+the end of a line, and must bear repetition.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, LiteralString, cast
+
+import psycopg
+
+from spantree_exporter.errors import OperatorError, SchemaVersionError, StoreUnavailable, classify
+from spantree_exporter.partitions import days_to_keep_ready, ensure_partitions
+from spantree_exporter.sql import Script, scripts, statements
+
+_SQL: Final = statements("migrate")
+LATEST: Final[int] = scripts("migrations")[-1].version
+
+# libpq's server_version form of PostgreSQL 15.0, the oldest that the schema is tested on.
+_OLDEST_SERVER: Final = 150000
+_NO_TRANSACTION: Final = "-- no-transaction"
+_LOCK_POLL_S: Final = 0.05
+# Longer than any migration of ours should take; whoever meets it is told what is going on instead of hanging.
+_LOCK_WAIT_S: Final = 600.0
+
+
+def migrate(database_url: str) -> list[int]:
+    """Apply what is missing and answer the versions applied, in order; an empty list where nothing was missing.
+
+    Safe when several processes start at once: one works, the others wait for it. Connect to PostgreSQL itself, not
+    through a pooler in transaction mode, which cannot hold the lock. Raises SchemaVersionError if the database is
+    newer than this build or an applied file was edited, OperatorError, StoreUnavailable.
+    """
+    return apply(database_url, scripts("migrations"), scripts("idempotent"))
+
+
+def apply(database_url: str, migrations: Sequence[Script], definitions: Sequence[Script]) -> list[int]:
+    """As `migrate`, with the files given; `migrations` in order of their versions."""
+    try:
+        with psycopg.connect(database_url, autocommit=True, application_name="spantree migrate") as connection:
+            if connection.info.server_version < _OLDEST_SERVER:
+                raise OperatorError(
+                    f"PostgreSQL is version {connection.info.server_version // 10000}, "
+                    f"wanted {_OLDEST_SERVER // 10000} or newer: use a newer server"
+                )
+            with _migration_lock(connection):
+                applied = _apply_migrations(connection, migrations)
+                _apply_definitions(connection, definitions)
+                ensure_partitions(connection, days_to_keep_ready(datetime.now(UTC)))
+            return applied
+    except psycopg.Error as error:
+        raise classify(error) from error
+
+
+def schema_version(database_url: str) -> int | None:
+    """The version that the database's schema is at, None where there is none. Raises StoreUnavailable, OperatorError."""
+    try:
+        with psycopg.connect(database_url, autocommit=True, application_name="spantree migrate") as connection:
+            return version_of(connection)
+    except psycopg.Error as error:
+        raise classify(error) from error
+
+
+def version_of(connection: psycopg.Connection[Any]) -> int | None:
+    """As `schema_version`, on an open connection. Raises psycopg.Error."""
+    if not _scalar(connection, "migration_exists"):
+        return None
+    return int(_scalar(connection, "latest_version"))
+
+
+def check_version(connection: psycopg.Connection[Any]) -> None:
+    """Raise SchemaVersionError unless the schema is at this build's version; its text says what to do."""
+    version = version_of(connection)
+    if version is None or version < LATEST:
+        at = "does not exist" if version is None else f"is at version {version}"
+        raise SchemaVersionError(f'the schema spantree {at}, this build needs version {LATEST}: run "spantree migrate"')
+    if version > LATEST:
+        raise SchemaVersionError(_newer(version, LATEST))
+
+
+def _apply_migrations(connection: psycopg.Connection[Any], migrations: Sequence[Script]) -> list[int]:
+    if not _scalar(connection, "schema_exists"):
+        connection.execute(_SQL["create_schema"])
+        connection.execute(_SQL["comment_schema"])
+    if not _scalar(connection, "migration_exists"):
+        with connection.transaction():
+            connection.execute(_SQL["create_migration"])
+    in_database = {
+        version: (name, digest) for version, name, digest in connection.execute(_SQL["applied_migrations"]).fetchall()
+    }
+    newest = max(in_database, default=0)
+    if newest > migrations[-1].version:
+        raise SchemaVersionError(_newer(newest, migrations[-1].version))
+    applied = []
+    for script in migrations:
+        if script.version in in_database:
+            name, digest = in_database[script.version]
+            if digest != script.sha256:
+                raise SchemaVersionError(
+                    f"migration {name} was applied with SHA-256 {digest[:12]}..., the file {script.name} of this build "
+                    f"has {script.sha256[:12]}...: applied migrations are never edited; restore the file, "
+                    "put the change in a new one"
+                )
+            continue
+        _apply_one(connection, script)
+        applied.append(script.version)
+    return applied
+
+
+def _apply_one(connection: psycopg.Connection[Any], script: Script) -> None:
+    record = {"version": script.version, "name": script.name, "sha256": script.sha256}
+    if script.text.startswith(_NO_TRANSACTION):
+        for statement in script.text.split(";\n"):
+            if statement.strip():
+                connection.execute(cast(LiteralString, statement))
+        connection.execute(_SQL["insert_migration"], record)
+        return
+    with connection.transaction():
+        connection.execute(script.text)
+        connection.execute(_SQL["insert_migration"], record)
+
+
+def _apply_definitions(connection: psycopg.Connection[Any], definitions: Sequence[Script]) -> None:
+    in_database = dict(connection.execute(_SQL["applied_definitions"]).fetchall())
+    if all(in_database.get(script.name) == script.sha256 for script in definitions):
+        return
+    # All of them, in order, in one transaction: a view may stand on one of another file.
+    with connection.transaction():
+        for script in definitions:
+            connection.execute(script.text)
+            connection.execute(_SQL["upsert_definition"], {"name": script.name, "sha256": script.sha256})
+
+
+@contextmanager
+def _migration_lock(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while not _scalar(connection, "try_lock"):
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(f"another process has been migrating the database for {_LOCK_WAIT_S:.0f} s")
+        time.sleep(_LOCK_POLL_S)
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            connection.execute(_SQL["unlock"])
+
+
+def _scalar(connection: psycopg.Connection[Any], name: str) -> Any:
+    row = connection.execute(_SQL[name]).fetchone()
+    return row[0] if row else None
+
+
+def _newer(in_database: int, in_build: int) -> str:
+    return (
+        f"the schema spantree is at version {in_database}, this build knows versions up to {in_build}: "
+        "use a build that is as new as the database"
+    )

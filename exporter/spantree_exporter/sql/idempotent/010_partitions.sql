@@ -1,0 +1,38 @@
+-- Partitions are made as plain tables and attached: ATTACH locks the parent against other DDL only, whereas
+-- CREATE TABLE ... PARTITION OF waits for, and holds up, every reader and writer.
+
+CREATE OR REPLACE FUNCTION spantree.ensure_partitions(days date[])
+RETURNS integer
+LANGUAGE plpgsql
+SET client_min_messages = warning
+AS $$
+DECLARE
+    one_day date;
+    parent text;
+    partition text;
+    made integer := 0;
+BEGIN
+    -- One maker at a time: two that attach the same day in different order would deadlock. 'span' in hex.
+    PERFORM pg_advisory_xact_lock(1936744814, 1);
+    FOR one_day IN SELECT DISTINCT unnest(days) ORDER BY 1 LOOP
+        FOREACH parent IN ARRAY ARRAY['span', 'execution', 'node', 'edge'] LOOP
+            partition := parent || '_' || to_char(one_day, 'YYYYMMDD');
+            CONTINUE WHEN to_regclass(format('spantree.%I', partition)) IS NOT NULL;
+            EXECUTE format('CREATE TABLE spantree.%I (LIKE spantree.%I INCLUDING ALL)', partition, parent);
+            -- Rows are written once and seldom change: vacuum for the visibility map early, and freeze as it goes.
+            EXECUTE format(
+                'ALTER TABLE spantree.%I SET (autovacuum_vacuum_insert_scale_factor = 0.05, '
+                'autovacuum_analyze_scale_factor = 0.05, autovacuum_freeze_min_age = 1000000)', partition
+            );
+            EXECUTE format(
+                'ALTER TABLE spantree.%I ATTACH PARTITION spantree.%I FOR VALUES FROM (%L) TO (%L)',
+                parent, partition, one_day, one_day + 1
+            );
+            made := made + 1;
+        END LOOP;
+    END LOOP;
+    RETURN made;
+END
+$$;
+
+COMMENT ON FUNCTION spantree.ensure_partitions(date[]) IS 'make the partitions of span, execution, node and edge for the given days where they are missing; answers how many it made';
