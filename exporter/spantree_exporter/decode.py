@@ -121,3 +121,23 @@ def _envelopes(reader: _Encoding, body: bytes) -> Iterator[tuple[Resource, Scope
         raise MalformedRequest(f"the body is no ExportTraceServiceRequest in protobuf: {error}") from error
     except (TypeError, AttributeError, ValueError) as error:
         raise MalformedRequest(f"the body is no ExportTraceServiceRequest in JSON: {error}") from error
+
+
+def raw_span(body: bytes, encoding: str, index: int) -> bytes:
+    """The bytes, as sent, of the span that is `decode_request(body, encoding, ...).spans[index]`.
+
+    For the rare span that turns out to be refused later: costs another decoding. Raises IndexError beyond the last.
+    """
+    reader = _ENCODINGS[encoding]
+    position = 0
+    for resource, scope, sent_spans in _envelopes(reader, body):
+        for sent in sent_spans:
+            loss = Loss()
+            try:
+                build_span(reader.read_span(sent, loss), resource, scope, 0, loss, b"")
+            except (WireError, SpanUnusable):
+                continue
+            if position == index:
+                return reader.raw_bytes(sent)
+            position += 1
+    raise IndexError(f"the body has {position} readable spans, none at {index}")

@@ -1,0 +1,317 @@
+"""The composition root: builds the collector out of its parts, starts and stops them in order.
+
+start:  ports -> spool -> pump, projector -> receivers
+stop:   receivers -> pump (drains) -> projector -> spool
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from spantree_exporter.store import Store
+
+from spantree_collector.config import CollectorConfig, variable
+from spantree_collector.intake import Intake
+from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.pump import Projector, Pump
+from spantree_collector.receiver_grpc import GrpcReceiver
+from spantree_collector.receiver_http import HttpReceiver, HttpServer
+from spantree_collector.session import SessionReport, StoreLike, StoreState
+from spantree_collector.spool import Spool, SpoolFailed
+from spantree_exporter.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+# How long requests that have come may take to be answered when stopping; an acknowledgement takes milliseconds.
+_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a running collector listens; the ports are those really taken."""
+
+    host: str
+    otlp_http_port: int
+    otlp_grpc_port: int
+
+    @property
+    def http_url(self) -> str:
+        """The base of OTLP/HTTP, for OTEL_EXPORTER_OTLP_ENDPOINT."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.otlp_http_port}"
+
+
+class Collector:
+    """One collector. `serve` runs it in an event loop, `run` in a process of its own, `start`/`stop` in a thread."""
+
+    def __init__(self, config: CollectorConfig, *, open_store: Callable[[str], StoreLike] | None = None) -> None:
+        self.config = config
+        self._open_store = open_store or (
+            lambda thread: Store(config.database_url, application_name=f"spantree-{thread}")
+        )
+        self.addresses: Addresses | None = None
+        self._thread: threading.Thread | None = None
+        self._ask_to_stop: Callable[[], None] = lambda: None
+        self._thread_error: BaseException | None = None
+
+    async def serve(self, stop: asyncio.Event, started: Callable[[Addresses], None] | None = None) -> None:
+        """Take spans until `stop` is set, then stop in order; `started` is called once requests are taken.
+
+        Raises ConfigError when a port cannot be taken, SpoolFailed when the spool cannot be opened or fails later.
+        PostgreSQL may be away all the time.
+        """
+        config = self.config
+        loop = asyncio.get_running_loop()
+        failed = asyncio.Event()
+        metrics = CollectorMetrics()
+        async with contextlib.AsyncExitStack() as stack:
+            # Closed in the reverse order of their entry: the order of stopping is the order of starting, backwards.
+            listener = stack.enter_context(_listen(config.host, config.otlp_http_port, "otlp_http_port"))
+            _listen(config.host, config.otlp_grpc_port, "otlp_grpc_port").close()
+            spool = Spool(
+                config.spool_path,
+                max_bytes=config.spool_max_bytes,
+                reserve_bytes=config.spool_reserve_bytes,
+                on_failure=lambda failure: _call_if_running(loop, failed.set),
+                observe_commit=metrics.observe_commit,
+            )
+            stack.push_async_callback(asyncio.to_thread, spool.close)
+            intake = Intake(
+                spool, metrics, max_body_bytes=config.max_body_bytes, max_in_flight_bytes=config.max_in_flight_bytes
+            )
+            stack.callback(intake.close)
+            projector = Projector(functools.partial(self._open_store, "projector"), metrics)
+            pump = Pump(
+                spool,
+                functools.partial(self._open_store, "pump"),
+                metrics,
+                batch_spans=config.batch_spans,
+                batch_bytes=config.batch_bytes,
+            )
+            _add_gauges(metrics, spool, intake, pump, projector)
+            grpc_receiver = _grpc_receiver(intake, config)
+            http_receiver = HttpReceiver(
+                intake, functools.partial(_readiness, spool, pump, projector), body_deadline_s=config.body_deadline_s
+            )
+            projector.start()
+            stack.push_async_callback(asyncio.to_thread, projector.stop, _GRACE_S)
+            pump.start()
+            stack.push_async_callback(asyncio.to_thread, pump.stop, config.drain_s)
+            await grpc_receiver.start()
+            stack.push_async_callback(grpc_receiver.stop, _GRACE_S)
+            http_server = HttpServer(
+                http_receiver,
+                metrics,
+                max_connections=config.max_connections,
+                header_deadline_s=config.header_deadline_s,
+                body_deadline_s=config.body_deadline_s,
+                idle_timeout_s=config.idle_timeout_s,
+                grace_s=_GRACE_S,
+            )
+            http_ended = await stack.enter_async_context(_serving(http_server, listener))
+            self.addresses = Addresses(config.host, listener.getsockname()[1], grpc_receiver.port)
+            self._say_started(self.addresses, spool)
+            if started is not None:
+                started(self.addresses)
+            await _first_of(stop.wait(), failed.wait(), http_ended.wait())
+            log.info("the collector stops")
+        if spool.failure is not None:
+            raise spool.failure
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. For a process of its own, in its main thread."""
+
+        async def until_signalled() -> None:
+            stop = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            await self.serve(stop)
+
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(until_signalled())
+
+    def start(self) -> Addresses:
+        """Serve in a thread; returns once requests are taken. Raises as `serve` does."""
+        up: Future[Addresses] = Future()
+
+        async def until_asked() -> None:
+            stop = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            self._ask_to_stop = lambda: _call_if_running(loop, stop.set)
+            await self.serve(stop, started=up.set_result)
+
+        def body() -> None:
+            try:
+                with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                    runner.run(until_asked())
+            except BaseException as error:
+                self._thread_error = error
+                if not up.done():
+                    up.set_exception(error)
+
+        self._thread_error = None
+        self._thread = threading.Thread(target=body, name="spantree-collector", daemon=True)
+        self._thread.start()
+        return up.result()
+
+    def stop(self) -> None:
+        """Stop what `start` started, in order. Raises SpoolFailed when the spool had failed meanwhile. Idempotent."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._ask_to_stop()
+        thread.join()
+        if self._thread_error is not None:
+            raise self._thread_error
+
+    def _say_started(self, addresses: Addresses, spool: Spool) -> None:
+        stats = spool.stats()
+        log.info(
+            "the collector takes OTLP/HTTP on %s and OTLP/gRPC on port %d; its spool %s holds %d requests",
+            addresses.http_url,
+            addresses.otlp_grpc_port,
+            spool.path,
+            stats.bodies,
+        )
+        if self.config.host not in ("127.0.0.1", "::1", "localhost"):
+            log.warning("anyone who reaches %s can send spans: there is no authentication yet", self.config.host)
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    option = f"--{setting.replace('_', '-')} or {variable(setting)}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(
+            [f'cannot listen on "{host}" ({error}); choose an address of this machine with --host']
+        ) from error
+    try:
+        # Connections of an earlier run that linger in TIME_WAIT do not keep the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # The port is only ours once we listen; uvicorn sets the real backlog.
+        listener.listen(1)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigError([_port_fault(host, port, option, error)]) from error
+    return listener
+
+
+def _port_fault(host: str, port: int, option: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use by another program; stop it, or choose another port with {option}"
+    if error.errno == errno.EACCES:
+        return f"port {port} on {host} needs rights that this account has not; choose one above 1023 with {option}"
+    return f"cannot listen on port {port} of {host} ({error.strerror}); choose another with {option}, or --host"
+
+
+def _grpc_receiver(intake: Intake, config: CollectorConfig) -> GrpcReceiver:
+    try:
+        return GrpcReceiver(intake, config.host, config.otlp_grpc_port)
+    except RuntimeError as error:
+        option = f"--otlp-grpc-port or {variable('otlp_grpc_port')}"
+        raise ConfigError(
+            [f"cannot listen on port {config.otlp_grpc_port} of {config.host} ({error}); choose another with {option}"]
+        ) from error
+
+
+@contextlib.asynccontextmanager
+async def _serving(server: HttpServer, listener: socket.socket) -> AsyncIterator[asyncio.Event]:
+    """Runs the HTTP server; the event is set when it ends, also by a fault of its own."""
+    ended = asyncio.Event()
+    task = asyncio.create_task(server.serve(listener))
+    task.add_done_callback(lambda _: ended.set())
+    try:
+        await _first_of(server.started.wait(), ended.wait())
+        yield ended
+    finally:
+        server.stop()
+        await task
+
+
+async def _first_of(*waits: Any) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _readiness(spool: Spool, pump: Pump, projector: Projector) -> tuple[bool, dict[str, Any]]:
+    """Ready means that requests are taken. PostgreSQL is reported, not required: the spool is there for its absence."""
+    try:
+        stats = spool.stats()
+    except SpoolFailed as failure:
+        return False, {"status": "failed", "spool": {"message": str(failure)}}
+    ready = spool.has_room
+    waited_s = (time.time_ns() - stats.oldest_received_ns) / 1e9 if stats.oldest_received_ns is not None else 0.0
+    details = {
+        "status": "ready" if ready else "full",
+        "spool": {
+            "bodies": stats.bodies,
+            "bytes": stats.bytes,
+            "max_bytes": stats.max_bytes,
+            "oldest_age_s": round(max(waited_s, 0.0), 3),
+        },
+        "store": _told(pump.report),
+        "projector": _told(projector.report),
+    }
+    if spool.failure is not None:
+        details["status"] = "failed"
+    return ready, details
+
+
+def _told(report: SessionReport) -> dict[str, Any]:
+    return {"state": report.state.value, "message": report.message, "since_s": round(time.time() - report.since_s, 1)}
+
+
+def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, pump: Pump, projector: Projector) -> None:
+    def stat(name: str) -> Callable[[], float]:
+        return lambda: float(getattr(spool.stats(), name) or 0)
+
+    def age_s() -> float:
+        oldest_ns = spool.stats().oldest_received_ns
+        return max(time.time_ns() - oldest_ns, 0) / 1e9 if oldest_ns is not None else 0.0
+
+    def is_well(thread: Pump | Projector) -> Callable[[], float]:
+        return lambda: float(thread.report.state is StoreState.OK)
+
+    metrics.gauge("spantree_collector_spool_bodies", "Requests that wait for PostgreSQL.", stat("bodies"))
+    metrics.gauge("spantree_collector_spool_bytes", "Bytes that wait for PostgreSQL.", stat("bytes"))
+    metrics.gauge("spantree_collector_spool_max_bytes", "Most bytes that may wait.", stat("max_bytes"))
+    metrics.gauge("spantree_collector_spool_file_bytes", "Size of the spool's file.", stat("file_bytes"))
+    metrics.gauge("spantree_collector_spool_oldest_age_seconds", "How long the oldest request has waited.", age_s)
+    metrics.gauge("spantree_collector_in_flight_bytes", "Bytes being received.", lambda: float(intake.in_flight.bytes))
+    metrics.gauge("spantree_collector_store_ok", "1 while PostgreSQL takes spans.", is_well(pump))
+    metrics.gauge("spantree_collector_projector_ok", "1 while PostgreSQL projects traces.", is_well(projector))
+
+
+def _call_if_running(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
+    # Closed when the collector ended by itself: then there is nothing left to stop.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(action)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

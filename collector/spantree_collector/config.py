@@ -1,0 +1,174 @@
+"""The collector's settings, read from the environment once, checked whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from spantree_exporter.errors import ConfigError
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+# What libpq itself reads when it is given an empty connection string, for those who set it this way.
+_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE", "PGUSER", "PGPORT")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorConfig:
+    """Settings of one collector. Each field is `SPANTREE_<NAME>` in the environment, in upper case.
+
+    Sizes are bytes, or a number with kB, MB, GB, KiB, MiB or GiB. A port of 0 takes any free one.
+    """
+
+    database_url: str = field(repr=False)
+    """PostgreSQL 15 or newer, as a URL or libpq string; empty: libpq's own PG* variables decide."""
+    data_dir: Path = Path("spantree-data")
+    """Where the spool lies; on a disk that keeps what it has fsynced."""
+    host: str = "127.0.0.1"
+    """Address that both receivers listen on. There is no authentication yet: beyond the loopback anyone can send."""
+    otlp_http_port: int = 4318
+    """OTLP/HTTP, and /healthz, /readyz, /metrics."""
+    otlp_grpc_port: int = 4317
+    """OTLP/gRPC."""
+    spool_max_bytes: int = 8 * 2**30
+    """Most bytes of request bodies that wait for PostgreSQL; beyond it requests get 503 and are to be sent again."""
+    spool_reserve_bytes: int = 64 * 2**20
+    """Disk space that is left free, so that a full disk does not stop the spool from draining."""
+    max_body_bytes: int = 64 * 2**20
+    """Largest request body, as sent and after gunzip (64 MiB is the default that OTLP 1.11 recommends)."""
+    max_in_flight_bytes: int = 256 * 2**20
+    """Most bytes of bodies in memory before they are on disk, over all requests; beyond it 503."""
+    max_connections: int = 1000
+    """Most HTTP connections at a time; further ones are closed at once."""
+    header_deadline_s: float = 10.0
+    """Longest time from the first byte of a request, or from connecting, to the end of its headers."""
+    body_deadline_s: float = 30.0
+    """Longest time from the end of the headers to the end of the body."""
+    idle_timeout_s: float = 60.0
+    """How long an HTTP connection may wait for its next request."""
+    batch_spans: int = 8192
+    """Most spans in one transaction."""
+    batch_bytes: int = 16 * 2**20
+    """Most bytes of bodies in one transaction, unless a single body is larger."""
+    drain_s: float = 5.0
+    """How long stopping goes on writing what the spool holds; the rest is written after the next start."""
+
+    def __post_init__(self) -> None:
+        faults = [
+            *(_range_fault(name, getattr(self, name), 0, 65535) for name in ("otlp_http_port", "otlp_grpc_port")),
+            *(_range_fault(name, getattr(self, name), lowest, None) for name, lowest in _LOWEST.items()),
+        ]
+        if not self.host:
+            faults.append('SPANTREE_HOST is empty; give an address such as "127.0.0.1"')
+        if self.otlp_http_port == self.otlp_grpc_port != 0:
+            faults.append(
+                f"SPANTREE_OTLP_HTTP_PORT and SPANTREE_OTLP_GRPC_PORT are both {self.otlp_http_port}; give two ports"
+            )
+        if self.max_in_flight_bytes < self.max_body_bytes:
+            faults.append(
+                f"SPANTREE_MAX_IN_FLIGHT_BYTES is {self.max_in_flight_bytes}, less than one body may have "
+                f"(SPANTREE_MAX_BODY_BYTES, {self.max_body_bytes})"
+            )
+        found = [fault for fault in faults if fault is not None]
+        if found:
+            raise ConfigError(found)
+
+    @property
+    def spool_path(self) -> Path:
+        """The spool's SQLite file."""
+        return self.data_dir / "spool.sqlite3"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> CollectorConfig:
+        """Read the settings. Raises ConfigError with every fault at once.
+
+        Names that start with SPANTREE_ but are none of these belong to other parts and are left alone.
+        """
+        faults: list[str] = []
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            name = variable(setting.name)
+            text = environ.get(name, "").strip()
+            if not text:
+                continue
+            try:
+                values[setting.name] = _reader(setting.name)(text)
+            except ValueError as error:
+                faults.append(f'{name} is "{text}"; {error}')
+        if "database_url" not in values:
+            values["database_url"] = ""
+            if not any(environ.get(name) for name in _LIBPQ):
+                faults.append(
+                    "SPANTREE_DATABASE_URL is not set, and none of libpq's PG* variables is; "
+                    'give a PostgreSQL 15 or newer such as "postgresql://user@localhost/spantree"'
+                )
+        try:
+            config = cls(**values)
+        except ConfigError as error:
+            raise ConfigError(faults + error.faults) from None
+        if faults:
+            raise ConfigError(faults)
+        return config
+
+
+_LOWEST = {
+    "spool_max_bytes": 1,
+    "spool_reserve_bytes": 0,
+    "max_body_bytes": 1,
+    "max_in_flight_bytes": 1,
+    "max_connections": 1,
+    "header_deadline_s": 0.01,
+    "body_deadline_s": 0.01,
+    "idle_timeout_s": 0.01,
+    "batch_spans": 1,
+    "batch_bytes": 1,
+    "drain_s": 0,
+}
+
+
+def variable(field_name: str) -> str:
+    """The environment variable of a field."""
+    return f"SPANTREE_{field_name.upper()}"
+
+
+def _reader(field_name: str) -> Callable[[str], Any]:
+    if field_name.endswith("_bytes"):
+        return _size
+    if field_name.endswith("_s"):
+        return _seconds
+    if field_name.endswith("_port") or field_name in ("max_connections", "batch_spans"):
+        return _whole_number
+    return Path if field_name == "data_dir" else str
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", text)
+    factor = _UNITS.get(match[2].upper()) if match else None
+    if match is None or factor is None:
+        raise ValueError('give bytes, or a number with a unit such as "512MiB" or "8GiB"')
+    return int(match[1]) * factor
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ValueError('give seconds, such as "2.5"') from None
+    if not 0 <= seconds < float("inf"):
+        raise ValueError('give seconds, such as "2.5"')
+    return seconds
+
+
+def _whole_number(text: str) -> int:
+    if not re.fullmatch(r"\d{1,12}", text):
+        raise ValueError("give a whole number")
+    return int(text)
+
+
+def _range_fault(name: str, value: float, lowest: float, highest: float | None) -> str | None:
+    if value < lowest or (highest is not None and value > highest):
+        wanted = f"{lowest} to {highest}" if highest is not None else f"{lowest} or more"
+        return f"{variable(name)} is {value}; give {wanted}"
+    return None

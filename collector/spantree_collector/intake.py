@@ -1,0 +1,131 @@
+"""What both receivers do with a body: bound it, examine it, put it on disk. No transport here."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+from spantree_collector.inflate import Inflation, too_large
+from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.spool import Body, Spool
+from spantree_collector.status import Overloaded
+from spantree_exporter.decode import Examined, examine
+
+GZIP = "gzip"
+# Inflating or examining this much takes about a millisecond; what is larger goes to a thread, so that it does not hold
+# up every other request (inflation lets the loop run meanwhile, examining shares the interpreter with it).
+_INLINE_BYTES = 512 * 2**10
+_INFLATE_STEP_BYTES = 2**20
+
+
+class InFlight:
+    """The bytes of all bodies that are in memory and not yet on disk, bounded. Any thread may use it."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self.bytes = 0
+
+    def lease(self) -> Lease:
+        """A share for one request, empty at first."""
+        return Lease(self)
+
+    def add(self, size_bytes: int) -> None:
+        """Count `size_bytes` more. Raises Overloaded, and counts nothing, beyond the limit."""
+        with self._lock:
+            if self.bytes + size_bytes > self._max_bytes:
+                raise Overloaded(
+                    f"requests of {self.bytes} bytes are being received, of at most {self._max_bytes}; send it again "
+                    "a little later (SPANTREE_MAX_IN_FLIGHT_BYTES sets the limit)"
+                )
+            self.bytes += size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """Those bytes are gone."""
+        with self._lock:
+            self.bytes -= size_bytes
+
+
+class Lease:
+    """What one request holds of the bytes in flight; leaving the block gives all of it back."""
+
+    def __init__(self, in_flight: InFlight) -> None:
+        self._in_flight = in_flight
+        self._held_bytes = 0
+
+    def add(self, size_bytes: int) -> None:
+        """Hold `size_bytes` more, or raise Overloaded."""
+        self._in_flight.add(size_bytes)
+        self._held_bytes += size_bytes
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._in_flight.give_back(self._held_bytes)
+        self._held_bytes = 0
+
+
+class Intake:
+    """The way of a complete body onto the disk."""
+
+    def __init__(
+        self, spool: Spool, metrics: CollectorMetrics, *, max_body_bytes: int, max_in_flight_bytes: int
+    ) -> None:
+        self.max_body_bytes = max_body_bytes
+        self.in_flight = InFlight(max_in_flight_bytes)
+        self.metrics = metrics
+        self._spool = spool
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="spantree-intake")
+
+    async def accept(self, payload: bytes, encoding: str, compression: str, lease: Lease, transport: str) -> Examined:
+        """Return once `payload` is on disk; what was examined tells whether some of its spans are rejected.
+
+        Raises MalformedRequest, BodyTooLarge, Overloaded, SpoolFull or SpoolFailed: nothing of it was kept.
+        A request without spans is a success and is not kept either.
+        """
+        started_s = time.perf_counter()
+        received_ns = time.time_ns()
+        if len(payload) > self.max_body_bytes:
+            raise too_large(self.max_body_bytes)
+        plain = await self._inflated(payload, lease) if compression == GZIP else payload
+        examined = await self._examined(plain, encoding)
+        if examined.spans:
+            await self._spool.append(Body(payload, encoding, compression, received_ns))
+        self.metrics.ack_s.labels(transport).observe(time.perf_counter() - started_s)
+        self.metrics.accepted.labels(transport).inc()
+        self.metrics.received_bytes.labels(transport).inc(len(payload))
+        self.metrics.received_spans.labels(transport).inc(examined.spans)
+        if examined.rejected_spans:
+            self.metrics.rejected_spans.labels(transport).inc(examined.rejected_spans)
+        return examined
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _inflated(self, payload: bytes, lease: Lease) -> bytes:
+        inflation = Inflation(payload, self.max_body_bytes)
+        done = inflation.advance(_INLINE_BYTES)
+        lease.add(inflation.size_bytes)
+        if not done:
+            await asyncio.get_running_loop().run_in_executor(self._threads, _inflate_rest, inflation, lease)
+        return inflation.result()
+
+    async def _examined(self, plain: bytes, encoding: str) -> Examined:
+        if len(plain) <= _INLINE_BYTES:
+            return examine(plain, encoding)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, examine, plain, encoding)
+
+
+def _inflate_rest(inflation: Inflation, lease: Lease) -> None:
+    done = False
+    while not done:
+        before_bytes = inflation.size_bytes
+        done = inflation.advance(_INFLATE_STEP_BYTES)
+        lease.add(inflation.size_bytes - before_bytes)

@@ -1,0 +1,113 @@
+"""What the collector counts, for Prometheus. No label ever takes a value that a client chose (CVE-2023-45142)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_ACK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_WRITE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class CollectorMetrics:
+    """All metrics of one collector, in a registry of its own, so that several can live in one process."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.accepted = Counter(
+            "spantree_collector_requests_accepted", "Requests answered with success.", ["transport"], registry=registry
+        )
+        self.refused = Counter(
+            "spantree_collector_requests_refused",
+            "Requests answered with an error, by its reason.",
+            ["transport", "reason"],
+            registry=registry,
+        )
+        self.disconnected = Counter(
+            "spantree_collector_requests_disconnected",
+            "Requests whose client went away before its body had come.",
+            ["transport"],
+            registry=registry,
+        )
+        self.connections_refused = Counter(
+            "spantree_collector_connections_refused", "HTTP connections cut, by reason.", ["reason"], registry=registry
+        )
+        self.received_spans = Counter(
+            "spantree_collector_received_spans", "Spans in accepted requests.", ["transport"], registry=registry
+        )
+        self.rejected_spans = Counter(
+            "spantree_collector_rejected_spans",
+            "Spans in accepted requests whose ids cannot be stored; they become dead letters.",
+            ["transport"],
+            registry=registry,
+        )
+        self.received_bytes = Counter(
+            "spantree_collector_received_bytes", "Bytes of accepted bodies as sent.", ["transport"], registry=registry
+        )
+        self.ack_s = Histogram(
+            "spantree_collector_ack_seconds",
+            "From a complete body to its acknowledgement, fsync included.",
+            ["transport"],
+            buckets=_ACK_BUCKETS_S,
+            registry=registry,
+        )
+        self.spool_commit_s = Histogram(
+            "spantree_collector_spool_commit_seconds",
+            "One group commit of the spool.",
+            buckets=_ACK_BUCKETS_S,
+            registry=registry,
+        )
+        self.spool_group_bodies = Histogram(
+            "spantree_collector_spool_group_bodies",
+            "Requests that shared one fsync.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            registry=registry,
+        )
+        self.write_s = Histogram(
+            "spantree_collector_write_seconds",
+            "One committed batch, from the call to the commit.",
+            buckets=_WRITE_BUCKETS_S,
+            registry=registry,
+        )
+        self.stored_spans = Counter("spantree_collector_stored_spans", "Spans stored, new ones.", registry=registry)
+        self.duplicate_spans = Counter(
+            "spantree_collector_duplicate_spans", "Spans that were stored already.", registry=registry
+        )
+        self.dead_letters = Counter(
+            "spantree_collector_dead_letters",
+            "What could not be stored as a span and was kept with its bytes.",
+            ["reason"],
+            registry=registry,
+        )
+        self.left_bodies = Counter(
+            "spantree_collector_left_bodies",
+            "Bodies left in the spool because not even their dead letter could be stored.",
+            registry=registry,
+        )
+        self.projected_traces = Counter(
+            "spantree_collector_projected_traces",
+            "Traces projected onto executions, nodes and edges.",
+            registry=registry,
+        )
+        self.store_errors = Counter(
+            "spantree_collector_store_errors",
+            "Attempts that PostgreSQL did not take, by thread and kind.",
+            ["thread", "kind"],
+            registry=registry,
+        )
+
+    def observe_commit(self, bodies: int, elapsed_s: float) -> None:
+        """One group commit of the spool."""
+        self.spool_commit_s.observe(elapsed_s)
+        self.spool_group_bodies.observe(bodies)
+
+    def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """Show what `read` returns at each scrape."""
+        Gauge(name, documentation, registry=self._registry).set_function(read)
+
+    def exposition(self) -> bytes:
+        """The text that GET /metrics answers."""
+        return generate_latest(self._registry)

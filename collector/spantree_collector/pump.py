@@ -1,0 +1,280 @@
+"""Spool -> decode -> PostgreSQL -> removal from the spool, in that order, so that a crash anywhere only repeats work.
+
+Two plain threads, each with a connection of its own: the pump writes spans, the projector projects the traces that
+have become due.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from spantree_collector.inflate import gunzip
+from spantree_collector.intake import GZIP
+from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.session import SessionReport, Stopped, StoreLike, StoreSession
+from spantree_collector.spool import Body, Spool, SpooledBody, SpoolFailed
+from spantree_exporter.decode import DeadLetter, decode_request, raw_span
+from spantree_exporter.errors import BatchRejected, MalformedRequest
+from spantree_exporter.span import Span
+
+log = logging.getLogger(__name__)
+
+# How often the stop flag is looked at while there is nothing to do.
+_IDLE_S = 0.25
+# The projector looks for due traces this often: a person waits for an execution to appear.
+_PROJECT_INTERVAL_S = 0.25
+# After an error that no rule foresees.
+_FAULT_PAUSE_S = 5.0
+# Bodies read at a time; small ones are many.
+_TAKE_BODIES = 512
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Whole bodies, decoded. `origins` holds, for each body, its spans' number: where a span came from, in order."""
+
+    bodies: list[SpooledBody] = field(default_factory=list)
+    plain: list[bytes] = field(default_factory=list)
+    origins: list[int] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    plain_bytes: int = 0
+
+
+class Pump:
+    """The thread that moves bodies from the spool into PostgreSQL."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        open_store: Callable[[], StoreLike],
+        metrics: CollectorMetrics,
+        *,
+        batch_spans: int,
+        batch_bytes: int,
+    ) -> None:
+        self._spool = spool
+        self._metrics = metrics
+        self._batch_spans = batch_spans
+        self._batch_bytes = batch_bytes
+        self._stop = threading.Event()
+        self._drain_until_s = float("inf")
+        self._session = StoreSession("pump", open_store, self._stop, metrics)
+        self._position = 0
+        self._waiting: deque[SpooledBody] = deque()
+        self._thread = threading.Thread(target=self._run, name="spantree-pump", daemon=True)
+
+    @property
+    def report(self) -> SessionReport:
+        """What PostgreSQL last said."""
+        return self._session.report
+
+    def start(self) -> None:
+        """Begin with the oldest body."""
+        self._thread.start()
+
+    def stop(self, drain_s: float) -> None:
+        """Write what the spool holds, for at most `drain_s` and while PostgreSQL takes it, then end."""
+        self._drain_until_s = time.monotonic() + drain_s
+        self._stop.set()
+        # A transaction that hangs is left to the process's end: its bodies are still in the spool.
+        self._thread.join(drain_s + _IDLE_S)
+
+    def _run(self) -> None:
+        # Before the first body, so that a wrong schema is told at once.
+        try:
+            self._session.run(lambda store: None)
+            while not self._stop.is_set() or time.monotonic() < self._drain_until_s:
+                batch = self._next_batch()
+                if batch.bodies:
+                    self._write(batch)
+                elif self._stop.is_set():
+                    break
+                else:
+                    self._spool.wait(self._position, _IDLE_S)
+        except (Stopped, SpoolFailed) as error:
+            log.debug("the pump ends: %s", error)
+        finally:
+            self._session.close()
+
+    # ---- bodies -> spans ---------------------------------------------------------------------------------------
+
+    def _next_batch(self) -> _Batch:
+        batch = _Batch()
+        while len(batch.spans) < self._batch_spans and batch.plain_bytes < self._batch_bytes:
+            if not self._waiting:
+                self._waiting.extend(
+                    self._spool.take(self._position, max_bodies=_TAKE_BODIES, max_bytes=self._batch_bytes)
+                )
+                if not self._waiting:
+                    break
+                self._position = self._waiting[-1].id
+            self._decode(self._waiting.popleft(), batch)
+        return batch
+
+    def _decode(self, spooled: SpooledBody, batch: _Batch) -> None:
+        body = spooled.body
+        plain = body.payload
+        try:
+            if body.compression == GZIP:
+                plain = gunzip(body.payload)
+            decoded = decode_request(plain, body.encoding, body.received_ns)
+        except Exception as error:
+            # The receiver has examined it, so this is a fault of ours; the bytes wait for a better build.
+            if not isinstance(error, MalformedRequest):
+                log.exception("a body of the spool cannot be decoded; it becomes a dead letter")
+            batch.dead.append(_dead_body(error, plain, body))
+            spans: list[Span] = []
+        else:
+            spans = decoded.spans
+            batch.dead += decoded.dead
+        batch.bodies.append(spooled)
+        batch.plain.append(plain)
+        batch.origins.append(len(spans))
+        batch.spans += spans
+        batch.plain_bytes += len(plain)
+
+    # ---- spans -> PostgreSQL -----------------------------------------------------------------------------------
+
+    def _write(self, batch: _Batch) -> None:
+        """Store all of `batch`, then drop its bodies. Bisects what PostgreSQL refuses for its content."""
+        starts = range(0, len(batch.spans), self._batch_spans) or range(1)
+        pieces = [_Piece(start, min(start + self._batch_spans, len(batch.spans)), ()) for start in starts]
+        pieces[0].dead = tuple(batch.dead)
+        pieces.reverse()
+        left = False
+        while pieces:
+            piece = pieces.pop()
+            try:
+                self._write_piece(batch, piece)
+            except BatchRejected as error:
+                parts = piece.halves()
+                if parts:
+                    pieces.extend(reversed(parts))
+                elif piece.first < piece.end:
+                    pieces.append(_Piece(piece.first, piece.first, (_dead_span(error, batch, piece.first),)))
+                else:
+                    left = True
+                    self._metrics.left_bodies.inc()
+                    log.error("a dead letter is refused too; its body stays in the spool: %s", error)
+        if not left:
+            self._spool.remove(spooled.id for spooled in batch.bodies)
+
+    def _write_piece(self, batch: _Batch, piece: _Piece) -> None:
+        spans = batch.spans[piece.first : piece.end]
+        started_s = time.perf_counter()
+        try:
+            written = self._session.run(lambda store: store.write(spans, piece.dead))
+        except (Stopped, BatchRejected):
+            raise
+        except Exception as error:
+            # A fault of ours. With a new connection it may pass; if not, one of these spans is behind it.
+            self._session.fault(error)
+            try:
+                written = self._session.run(lambda store: store.write(spans, piece.dead))
+            except (Stopped, BatchRejected):
+                raise
+            except Exception as again:
+                self._session.fault(again)
+                raise BatchRejected(f"writing it fails with {type(again).__name__}: {again}", None) from again
+        metrics = self._metrics
+        metrics.write_s.observe(time.perf_counter() - started_s)
+        metrics.stored_spans.inc(written.spans)
+        metrics.duplicate_spans.inc(written.duplicates)
+        metrics.projected_traces.inc(written.projected_traces)
+        for reason, count in Counter(map(_reason_label, piece.dead)).items():
+            metrics.dead_letters.labels(reason).inc(count)
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Spans `first` to `end` of a batch with dead letters, written in one transaction."""
+
+    first: int
+    end: int
+    dead: Sequence[DeadLetter]
+
+    def halves(self) -> list[_Piece]:
+        """Two smaller pieces that make up this one; none when it cannot be cut."""
+        if self.dead and self.first < self.end:
+            return [_Piece(self.first, self.first, self.dead), _Piece(self.first, self.end, ())]
+        if len(self.dead) > 1:
+            middle = len(self.dead) // 2
+            return [
+                _Piece(self.first, self.first, self.dead[:middle]),
+                _Piece(self.first, self.first, self.dead[middle:]),
+            ]
+        if self.end - self.first > 1:
+            middle = (self.first + self.end) // 2
+            return [_Piece(self.first, middle, ()), _Piece(middle, self.end, ())]
+        return []
+
+
+def _dead_body(error: Exception, plain: bytes, body: Body) -> DeadLetter:
+    return DeadLetter(f"the body cannot be decoded: {error}", plain, body.encoding, body.received_ns)
+
+
+def _dead_span(error: BatchRejected, batch: _Batch, index: int) -> DeadLetter:
+    """The letter for one span that PostgreSQL refuses, with its bytes out of the body that it came in."""
+    first = 0
+    for spooled, plain, count in zip(batch.bodies, batch.plain, batch.origins, strict=True):
+        if index < first + count:
+            body = spooled.body
+            return DeadLetter(
+                str(error), raw_span(plain, body.encoding, index - first), body.encoding, body.received_ns
+            )
+        first += count
+    raise AssertionError(f"span {index} is of no body")
+
+
+def _reason_label(letter: DeadLetter) -> str:
+    """Letters are counted under a few fixed labels, never under their text, which may quote what a client sent."""
+    if letter.reason.startswith("the body cannot be decoded"):
+        return "body"
+    return "refused" if letter.reason.startswith(("PostgreSQL", "the PostgreSQL", "writing it")) else "unreadable"
+
+
+class Projector:
+    """The thread that projects traces once they are due."""
+
+    def __init__(self, open_store: Callable[[], StoreLike], metrics: CollectorMetrics) -> None:
+        self._metrics = metrics
+        self._stop = threading.Event()
+        self._session = StoreSession("projector", open_store, self._stop, metrics)
+        self._thread = threading.Thread(target=self._run, name="spantree-projector", daemon=True)
+
+    @property
+    def report(self) -> SessionReport:
+        """What PostgreSQL last said."""
+        return self._session.report
+
+    def start(self) -> None:
+        """Begin to look for due traces."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End after the transaction in hand. What is pending is projected after the next start."""
+        self._stop.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            pause_s = _PROJECT_INTERVAL_S
+            try:
+                projected = self._session.run(lambda store: store.project_due())
+            except Stopped:
+                break
+            except Exception as error:
+                self._session.fault(error)
+                pause_s = _FAULT_PAUSE_S
+            else:
+                self._metrics.projected_traces.inc(projected.traces)
+                if projected.more:
+                    continue
+            self._stop.wait(pause_s)
+        self._session.close()

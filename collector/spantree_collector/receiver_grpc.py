@@ -1,0 +1,112 @@
+"""OTLP/gRPC: TraceService/Export over raw bytes, and the standard health service.
+
+The handlers take bytes, not messages: grpc would answer a body that it cannot parse with INTERNAL, where OTLP wants
+INVALID_ARGUMENT, and the spool wants the bytes anyway (opentelemetry-proto docs/specification.md, "OTLP/gRPC").
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from google.rpc import code_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from spantree_collector.intake import Intake
+from spantree_collector.responses import success
+from spantree_collector.status import NoSuchPath, Refusal, refusal_of
+from spantree_exporter.decode import PROTOBUF
+from spantree_exporter.errors import SpantreeError
+
+log = logging.getLogger(__name__)
+
+TRANSPORT = "grpc"
+TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+_OTHER_SERVICES = {
+    "metrics": "opentelemetry.proto.collector.metrics.v1.MetricsService",
+    "logs": "opentelemetry.proto.collector.logs.v1.LogsService",
+}
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+# The bytes around a body in a gRPC message are few; the limit of the body itself is checked by the intake.
+_FRAME_BYTES = 1024
+_MAX_STREAMS_PER_CONNECTION = 128
+# Clients that ping more often than this are told to go away (grpc doc/keepalive.md, "too_many_pings").
+_MIN_PING_INTERVAL_MS = 10_000
+
+
+class GrpcReceiver:
+    """The gRPC server of the collector. Made within the event loop that it is to run in.
+
+    Takes its port at once, `port` 0 for any; the attribute `port` has the one taken. Raises RuntimeError where it
+    is in use.
+    """
+
+    def __init__(self, intake: Intake, host: str, port: int) -> None:
+        self._intake = intake
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            options=[
+                # Without this two collectors would share a port and each get some of the requests.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", self._intake.max_body_bytes + _FRAME_BYTES),
+                ("grpc.max_concurrent_streams", _MAX_STREAMS_PER_CONNECTION),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ]
+        )
+        handlers = [_service(TRACE_SERVICE, self._export)]
+        handlers += [_service(name, _refuse_signal(self, signal)) for signal, name in _OTHER_SERVICES.items()]
+        self._server.add_generic_rpc_handlers(tuple(handlers))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        address = f"[{host}]" if ":" in host else host
+        self.port = int(self._server.add_insecure_port(f"{address}:{port}"))
+
+    async def start(self) -> None:
+        """Take requests."""
+        await self._server.start()
+        await self._health.set(TRACE_SERVICE, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more requests; those that have come are answered within `grace_s`."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    async def _export(self, payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        try:
+            with self._intake.in_flight.lease() as lease:
+                lease.add(len(payload))
+                # grpc has undone the compression already, within max_receive_message_length.
+                examined = await self._intake.accept(payload, PROTOBUF, "", lease, TRANSPORT)
+        except Exception as error:
+            if not isinstance(error, SpantreeError):
+                log.exception("a request failed in the gRPC receiver")
+            await self.refuse(context, refusal_of(error))
+        return success(examined, PROTOBUF)
+
+    async def refuse(self, context: grpc.aio.ServicerContext[bytes, bytes], refusal: Refusal) -> NoReturn:
+        """End the call with `refusal`."""
+        self._intake.metrics.refused.labels(TRANSPORT, refusal.reason).inc()
+        trailers: list[tuple[str, bytes]] = [("grpc-status-details-bin", refusal.as_status().SerializeToString())]
+        if refusal.retry_after_s is not None:
+            # The Python SDK reads this trailer only, the Collector the other one only (both measured).
+            trailers.append(("google.rpc.retryinfo-bin", refusal.retry_info().SerializeToString()))
+        await context.abort(_CODES[refusal.grpc_code], refusal.message, tuple(trailers))
+        raise AssertionError("context.abort returned")
+
+
+def _service(name: str, export: Callable[[bytes, Any], Awaitable[bytes]]) -> grpc.GenericRpcHandler:
+    # No deserializer and no serializer: bytes in, bytes out.
+    return grpc.method_handlers_generic_handler(name, {"Export": grpc.unary_unary_rpc_method_handler(export)})
+
+
+def _refuse_signal(receiver: GrpcReceiver, signal: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    refusal = Refusal(
+        refusal_of(NoSuchPath()).reason, 404, code_pb2.UNIMPLEMENTED, f"this collector takes traces only, no {signal}"
+    )
+
+    async def export(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        await receiver.refuse(context, refusal)
+
+    return export

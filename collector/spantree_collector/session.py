@@ -1,0 +1,169 @@
+"""One thread's way to PostgreSQL: what to do when it does not answer, and what a person is told about it."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from spantree_collector.backoff import Backoff
+from spantree_collector.metrics import CollectorMetrics
+from spantree_exporter.decode import DeadLetter
+from spantree_exporter.errors import BatchRejected, OperatorError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from spantree_exporter.store import Projected, Written
+
+    from spantree_exporter.span import Span
+
+log = logging.getLogger(__name__)
+
+# Short, because a drain is to begin within seconds of the database's return; the jitter keeps the load of it small.
+_UNAVAILABLE_FIRST_S = 0.1
+_UNAVAILABLE_CAP_S = 2.0
+# Somebody has to act first.
+_OPERATOR_FIRST_S = 1.0
+_OPERATOR_CAP_S = 10.0
+_LOG_INTERVAL_S = 60.0
+_T = TypeVar("_T")
+
+
+class StoreLike(Protocol):
+    """What the collector needs of spantree_exporter.store.Store."""
+
+    def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter] = ()) -> Written:
+        """Store spans and dead letters in one transaction."""
+        ...
+
+    def project_due(self) -> Projected:
+        """Project traces that are due."""
+        ...
+
+    def check(self) -> None:
+        """Raise when the database is away or its schema is not this build's."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class Stopped(Exception):
+    """The thread was asked to stop while PostgreSQL did not take its work. Nothing is lost: the spool has it."""
+
+
+class StoreState(enum.Enum):
+    """How a thread's last attempt ended."""
+
+    STARTING = "starting"
+    OK = "ok"
+    UNAVAILABLE = "unavailable"
+    OPERATOR = "operator"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReport:
+    """For GET /readyz: `message` is the last error, "" when all is well; `since_s` is a time.time()."""
+
+    state: StoreState
+    message: str
+    since_s: float
+
+
+class StoreSession:
+    """Runs actions on a Store of its own until PostgreSQL takes them.
+
+    A connection that failed is never used again: the next attempt opens a new Store and checks the schema, because
+    another server may answer by then.
+    """
+
+    def __init__(
+        self,
+        thread: str,
+        open_store: Callable[[], StoreLike],
+        stop: threading.Event,
+        metrics: CollectorMetrics,
+        source: random.Random | None = None,
+    ) -> None:
+        self._thread = thread
+        self._open_store = open_store
+        self._stop = stop
+        self._metrics = metrics
+        source = source or random.Random()  # noqa: S311  jitter, no secret
+        self._unavailable = Backoff(_UNAVAILABLE_FIRST_S, _UNAVAILABLE_CAP_S, source)
+        self._operator = Backoff(_OPERATOR_FIRST_S, _OPERATOR_CAP_S, source)
+        self._store: StoreLike | None = None
+        self._logged: tuple[StoreState, float] = (StoreState.STARTING, 0.0)
+        self.report = SessionReport(StoreState.STARTING, "", time.time())
+
+    def run(self, action: Callable[[StoreLike], _T]) -> _T:
+        """The result of `action` once PostgreSQL has taken it, however long that takes.
+
+        Raises BatchRejected at once, for retrying cannot help, and Stopped when it does not pass while stopping.
+        """
+        while True:
+            try:
+                result = action(self._connected())
+            except BatchRejected:
+                self._well()
+                raise
+            except StoreUnavailable as error:
+                self._wait(StoreState.UNAVAILABLE, error, self._unavailable)
+            except OperatorError as error:
+                self._wait(StoreState.OPERATOR, error, self._operator)
+            else:
+                self._well()
+                return result
+
+    def fault(self, error: Exception) -> None:
+        """Note an error that no rule foresees, and start again with a new connection."""
+        self._metrics.store_errors.labels(self._thread, StoreState.FAULT.value).inc()
+        log.error("the %s thread met an error that it has no rule for", self._thread, exc_info=error)
+        self._report(StoreState.FAULT, f"{type(error).__name__}: {error}")
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next action opens another."""
+        store, self._store = self._store, None
+        if store is not None:
+            try:
+                store.close()
+            except Exception as error:
+                log.warning("closing the connection of the %s thread failed: %s", self._thread, error)
+
+    def _connected(self) -> StoreLike:
+        if self._store is None:
+            self._store = self._open_store()
+            self._store.check()
+        return self._store
+
+    def _well(self) -> None:
+        self._unavailable.reset()
+        self._operator.reset()
+        if self.report.state is not StoreState.OK:
+            if self.report.state is not StoreState.STARTING:
+                log.info("PostgreSQL takes the work of the %s thread again", self._thread)
+            self._report(StoreState.OK, "")
+
+    def _wait(self, state: StoreState, error: Exception, backoff: Backoff) -> None:
+        self._metrics.store_errors.labels(self._thread, state.value).inc()
+        now_s = time.monotonic()
+        logged_state, logged_s = self._logged
+        if logged_state is not state or now_s - logged_s >= _LOG_INTERVAL_S:
+            self._logged = (state, now_s)
+            level = logging.ERROR if state is StoreState.OPERATOR else logging.WARNING
+            log.log(level, "the %s thread waits for PostgreSQL; what was acknowledged is safe: %s", self._thread, error)
+        self._report(state, str(error))
+        self.close()
+        if self._stop.wait(backoff.next_s()):
+            raise Stopped
+
+    def _report(self, state: StoreState, message: str) -> None:
+        since_s = self.report.since_s if state is self.report.state else time.time()
+        self.report = SessionReport(state, message, since_s)

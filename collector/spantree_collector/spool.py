@@ -1,0 +1,477 @@
+"""The durable queue between the acknowledgement and PostgreSQL: raw request bodies in one SQLite file.
+
+    append() ─┐                     ┌─> commit + fsync ─> every append() of the group returns
+    append() ─┼─> queue ─> writer ──┤
+    remove() ─┘    (one thread)     └─> removals ride in the same transaction
+
+SQLite in WAL mode with `synchronous=FULL` fsyncs the log before COMMIT returns (https://www.sqlite.org/pragma.html
+#pragma_synchronous), and a torn tail fails its checksum and is ignored, so what `append` returned for survives kill -9
+and a power cut. All requests that wait at the moment share one fsync. After an I/O error nothing is acknowledged
+again: what the kernel did with the pages of a failed fsync is unknown, and a second fsync may report success for them
+(https://wiki.postgresql.org/wiki/Fsync_Errors).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from spantree_exporter.errors import SpantreeError
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+# Measured with bodies of 300 KB and of 2 KB, in groups and alone: 16 KiB loses to neither 4 KiB nor 64 KiB by much in
+# any of the four, and each of those loses a lot in one.
+_PAGE_BYTES = 16_384
+# A commit of more than this makes the requests behind it wait too long.
+_GROUP_MAX_BYTES = 32 * 2**20
+# The log is copied back into the file after this many bytes; the more it holds, the more pages were freed and used
+# again within it and are copied once only (measured: 64 MiB in 30 ms).
+_CHECKPOINT_BYTES = 64 * 2**20
+# An empty spool gives a file larger than this back to the disk, at most this often.
+_SHRINK_BYTES = 256 * 2**20
+_SHRINK_INTERVAL_S = 60.0
+# How long removals wait when the disk has no room even for them.
+_POSTPONED_S = 0.1
+_STATEMENT = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name:|\Z)", re.MULTILINE | re.DOTALL)
+
+
+class SpoolError(SpantreeError):
+    """The spool did not take a body; nothing of it may be acknowledged."""
+
+
+class SpoolFull(SpoolError):
+    """There is no room now. Retrying helps once the pump has drained some."""
+
+
+class SpoolFailed(SpoolError):
+    """The spool cannot be trusted any more. Only a new process may try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One request body as it came in. `compression` is its Content-Encoding: "" or "gzip"."""
+
+    payload: bytes
+    encoding: str
+    compression: str
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledBody:
+    """A body with its place in the queue; ids grow in the order of acknowledgement."""
+
+    id: int
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStats:
+    """What waits. `oldest_received_ns` is None when nothing does; `file_bytes` counts free pages too."""
+
+    bodies: int
+    bytes: int
+    max_bytes: int
+    oldest_received_ns: int | None
+    file_bytes: int
+
+
+class Spool:
+    """A bounded, durable FIFO of request bodies. One process owns it; every method may be called from any thread.
+
+    `max_bytes` bounds the sum of the bodies. `reserve_bytes` is disk space that appends leave alone, so that a full
+    disk does not stop removals. `on_failure` is called once, from the thread that met it, when the spool has failed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int = 8 * 2**30,
+        reserve_bytes: int = 64 * 2**20,
+        on_failure: Callable[[SpoolFailed], None] | None = None,
+        observe_commit: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._reserve_bytes = reserve_bytes
+        self._on_failure = on_failure
+        self._observe_commit = observe_commit
+        self._sql = _statements()
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)  # for the writer: something is queued
+        self._arrived = threading.Condition(self._lock)  # for the pump: something is on disk
+        self._appends: deque[tuple[Body, Future[int]]] = deque()
+        self._removals: list[int] = []
+        self._queued_bytes = 0
+        self._failure: SpoolFailed | None = None
+        self._closing = False
+        self._logged_bytes = 0
+        self._shrunk_at_s = float("-inf")
+        self._lock_fd = _own(path)
+        try:
+            self._writer_db, self._reader_db = self._open()
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
+        self._reading = threading.Lock()
+        self._bodies: int
+        self._bytes: int
+        self._last_id: int
+        self._bodies, self._bytes, self._last_id = self._writer_db.execute(self._sql["totals"]).fetchone()
+        self._thread = threading.Thread(target=self._write_for_ever, name="spantree-spool", daemon=True)
+        self._thread.start()
+
+    # ---- the receivers' side -----------------------------------------------------------------------------------
+
+    def submit(self, body: Body) -> Future[int]:
+        """Queue `body`; the future holds its id once it is on disk. Raises SpoolFull or SpoolFailed at once."""
+        size_bytes = len(body.payload)
+        future: Future[int] = Future()
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            if self._closing:
+                raise SpoolFull("the collector is stopping and takes no more requests; send it again")
+            waiting_bytes = self._bytes + self._queued_bytes
+            if waiting_bytes + size_bytes > self._max_bytes:
+                raise SpoolFull(
+                    f"the spool holds {waiting_bytes} of at most {self._max_bytes} bytes and has no room for "
+                    f"{size_bytes} more until PostgreSQL has taken some; SPANTREE_SPOOL_MAX_BYTES sets the limit"
+                )
+            self._queued_bytes += size_bytes
+            self._appends.append((body, future))
+            self._work.notify()
+        return future
+
+    async def append(self, body: Body) -> int:
+        """Return the id of `body` once it is on disk, fsynced. Raises SpoolFull (retry later) or SpoolFailed."""
+        return await asyncio.wrap_future(self.submit(body))
+
+    # ---- the pump's side ---------------------------------------------------------------------------------------
+
+    def take(self, after_id: int, *, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
+        """The oldest bodies with an id above `after_id`, in order; at least one where there is one.
+
+        Taking does not remove: a body is there again after a restart until `remove` was committed.
+        """
+        taken: list[SpooledBody] = []
+        taken_bytes = 0
+        with self._reading:
+            try:
+                cursor = self._reader_db.execute(self._sql["take"], (after_id,))
+                try:
+                    for body_id, received_ns, encoding, compression, size_bytes, payload in cursor:
+                        if taken and taken_bytes + size_bytes > max_bytes:
+                            break
+                        taken.append(SpooledBody(body_id, Body(payload, encoding, compression, received_ns)))
+                        taken_bytes += size_bytes
+                        if len(taken) >= max_bodies or taken_bytes >= max_bytes:
+                            break
+                finally:
+                    # An open cursor is an open read transaction, which keeps the log from being reused.
+                    cursor.close()
+            except sqlite3.Error as error:
+                raise self._fail(error) from error
+        return taken
+
+    def wait(self, after_id: int, timeout_s: float) -> bool:
+        """Wait until there is a body above `after_id`; False when there is none after `timeout_s`."""
+        with self._lock:
+            self._arrived.wait_for(lambda: self._last_id > after_id, timeout_s)
+            return self._last_id > after_id
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """Drop bodies that PostgreSQL has committed. Returns at once: a removal lost in a crash means a replay only."""
+        with self._lock:
+            self._removals.extend(ids)
+            self._work.notify()
+
+    # ---- what is known about it --------------------------------------------------------------------------------
+
+    @property
+    def failure(self) -> SpoolFailed | None:
+        """Why the spool has failed, None while it works."""
+        return self._failure
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a small body would be taken now."""
+        with self._lock:
+            return self._failure is None and not self._closing and self._bytes + self._queued_bytes < self._max_bytes
+
+    def stats(self) -> SpoolStats:
+        """What waits now. Raises SpoolFailed when the file cannot be read."""
+        with self._reading:
+            try:
+                oldest = self._reader_db.execute(self._sql["oldest"]).fetchone()
+                file_bytes = self.path.stat().st_size
+            except (sqlite3.Error, OSError) as error:
+                raise self._fail(error) from error
+        with self._lock:
+            return SpoolStats(self._bodies, self._bytes, self._max_bytes, oldest[0] if oldest else None, file_bytes)
+
+    def close(self) -> None:
+        """Write what is queued, then close the file. Idempotent."""
+        with self._lock:
+            self._closing = True
+            self._work.notify()
+        self._thread.join()
+        with self._reading, contextlib.suppress(sqlite3.Error):
+            self._reader_db.close()
+        with contextlib.suppress(sqlite3.Error):
+            self._writer_db.close()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    # ---- the writer thread -------------------------------------------------------------------------------------
+
+    def _write_for_ever(self) -> None:
+        while True:
+            with self._lock:
+                self._work.wait_for(lambda: self._appends or self._removals or self._closing)
+                if self._failure is not None or (self._closing and not self._appends and not self._removals):
+                    break
+                appends = self._next_group()
+                removals, self._removals = self._removals, []
+            try:
+                self._write_group(appends, removals)
+            except Exception as error:
+                # Whatever it was, the state of the file is unknown now: nothing may be acknowledged any more.
+                failure = self._fail(error)
+                for _, future in appends:
+                    future.set_exception(failure)
+                break
+        self._refuse_all()
+
+    def _next_group(self) -> list[tuple[Body, Future[int]]]:
+        group: list[tuple[Body, Future[int]]] = []
+        group_bytes = 0
+        while self._appends and group_bytes < _GROUP_MAX_BYTES:
+            body, future = self._appends.popleft()
+            # A request whose client is gone needs no ack and no space.
+            if not future.set_running_or_notify_cancel():
+                self._queued_bytes -= len(body.payload)
+                continue
+            group.append((body, future))
+            group_bytes += len(body.payload)
+        return group
+
+    def _write_group(self, appends: list[tuple[Body, Future[int]]], removals: list[int]) -> None:
+        started_s = time.perf_counter()
+        group_bytes = sum(len(body.payload) for body, _ in appends)
+        full = self._disk_is_full(group_bytes) if appends else None
+        accepted = [] if full else appends
+        removed_bodies = removed_bytes = 0
+        try:
+            if accepted or removals:
+                removed_bodies, removed_bytes = self._commit(accepted, removals)
+        except sqlite3.OperationalError as error:
+            full = _temporary(error)
+            if full is None:
+                raise
+            if self._writer_db.in_transaction:
+                self._writer_db.rollback()
+            accepted = []
+            self._postpone(removals)
+        with self._lock:
+            self._queued_bytes -= group_bytes
+            self._bodies += len(accepted) - removed_bodies
+            self._bytes += sum(len(body.payload) for body, _ in accepted) - removed_bytes
+            first_id = self._last_id + 1
+            self._last_id += len(accepted)
+            self._arrived.notify_all()
+        if full is not None:
+            for _, future in appends:
+                future.set_exception(SpoolFull(full))
+            return
+        for body_id, (_, future) in enumerate(accepted, first_id):
+            future.set_result(body_id)
+        if self._observe_commit is not None and accepted:
+            self._observe_commit(len(accepted), time.perf_counter() - started_s)
+        # After the acknowledgements: nobody waits for it but the next group.
+        self._tidy(group_bytes)
+
+    def _postpone(self, removals: list[int]) -> None:
+        """Try removals that do not pass now with the next group, or in a while; not when closing: they are replayed."""
+        with self._lock:
+            if not self._closing:
+                self._work.wait_for(lambda: self._appends or self._closing, _POSTPONED_S)
+                self._removals.extend(removals)
+
+    def _commit(self, appends: list[tuple[Body, Future[int]]], removals: list[int]) -> tuple[int, int]:
+        execute = self._writer_db.execute
+        execute("BEGIN IMMEDIATE")
+        self._writer_db.executemany(
+            self._sql["insert"],
+            (
+                (body_id, body.received_ns, body.encoding, body.compression, len(body.payload), body.payload)
+                for body_id, (body, _) in enumerate(appends, self._last_id + 1)
+            ),
+        )
+        removed_sizes: list[int] = []
+        for first_id, last_id in _runs(removals):
+            removed_sizes.extend(size for (size,) in execute(self._sql["remove"], (first_id, last_id)))
+        execute("COMMIT")
+        return len(removed_sizes), sum(removed_sizes)
+
+    def _tidy(self, written_bytes: int) -> None:
+        self._logged_bytes += written_bytes + _PAGE_BYTES
+        if self._logged_bytes >= _CHECKPOINT_BYTES:
+            self._logged_bytes = 0
+            self._writer_db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        now_s = time.monotonic()
+        if self._bodies == 0 and now_s - self._shrunk_at_s >= _SHRINK_INTERVAL_S:
+            self._shrunk_at_s = now_s
+            if self.path.stat().st_size > _SHRINK_BYTES:
+                # Empty, so it copies nothing but the schema.
+                self._writer_db.execute("VACUUM")
+                self._writer_db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def _disk_is_full(self, wanted_bytes: int) -> str | None:
+        room = os.statvfs(self.path.parent)
+        free_bytes = room.f_bavail * room.f_frsize
+        # Twice: once in the log, once more when the log is copied back into the file.
+        if free_bytes - 2 * wanted_bytes >= self._reserve_bytes:
+            return None
+        return (
+            f"the disk of the spool ({self.path.parent}) has {free_bytes} bytes left, of which "
+            f"{self._reserve_bytes} are kept for draining; free some space or move it with SPANTREE_DATA_DIR"
+        )
+
+    def _fail(self, error: Exception) -> SpoolFailed:
+        with self._lock:
+            first = self._failure is None
+            if self._failure is None:
+                self._failure = SpoolFailed(
+                    f"the spool {self.path} failed and takes nothing more ({type(error).__name__}: {error}); "
+                    "check the disk, then start the collector again"
+                )
+            failure = self._failure
+            self._work.notify()
+        if first:
+            log.critical("%s", failure)
+            if self._on_failure is not None:
+                self._on_failure(failure)
+        return failure
+
+    def _refuse_all(self) -> None:
+        with self._lock:
+            waiting, self._appends = list(self._appends), deque()
+            error = self._failure or SpoolFull("the collector is stopping; send it again")
+        for _, future in waiting:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+
+    # ---- opening -----------------------------------------------------------------------------------------------
+
+    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        try:
+            writer = _connect(self.path)
+            version = writer.execute("PRAGMA user_version").fetchone()[0]
+            if version > FORMAT_VERSION:
+                raise SpoolFailed(
+                    f"the spool {self.path} has format {version}, this build knows {FORMAT_VERSION}; "
+                    "let the newer collector drain it, or give this one another SPANTREE_DATA_DIR"
+                )
+            if version == 0:
+                writer.execute("BEGIN IMMEDIATE")
+                writer.execute(self._sql["create_body"])
+                writer.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+                writer.execute("COMMIT")
+            reader = _connect(self.path)
+            reader.execute("PRAGMA query_only = ON")
+        except sqlite3.Error as error:
+            raise SpoolFailed(
+                f"the spool {self.path} cannot be opened ({error}); "
+                "check the disk and the file's rights, or give another directory with SPANTREE_DATA_DIR"
+            ) from error
+        _fsync_directory(self.path.parent)
+        return writer, reader
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    # page_size only takes effect before the first page is written, journal_mode is the first that writes one.
+    database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    database.execute("PRAGMA journal_mode = WAL").fetchone()
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("PRAGMA wal_autocheckpoint = 0")
+    database.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_BYTES}")
+    return database
+
+
+def _own(path: Path) -> int:
+    """Make the directory and the file, private to this account, and lock them against a second collector."""
+    missing = [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
+    try:
+        for directory in reversed(missing):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            _fsync_directory(directory.parent)
+        lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Created here with its mode, as SQLite would follow the umask; its log gets the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise SpoolFailed(
+            f"the spool {path} cannot be made ({error}); give a directory that can be written with SPANTREE_DATA_DIR"
+        ) from error
+    try:
+        # The kernel lets go of it at kill -9 as well.
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock_fd)
+        raise SpoolFailed(
+            f"another collector uses the spool {path}; stop it, "
+            "or give this one another directory with SPANTREE_DATA_DIR"
+        ) from None
+    return lock_fd
+
+
+def _fsync_directory(directory: Path) -> None:
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory_fd)
+    finally:
+        os.close(directory_fd)
+
+
+def _temporary(error: sqlite3.OperationalError) -> str | None:
+    """Why the write may pass later (no space, locked by somebody's sqlite3 shell), None when it never will."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code == sqlite3.SQLITE_FULL:
+        return "the disk of the spool is full; free some space or move it with SPANTREE_DATA_DIR"
+    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another program holds the spool's file; close it"
+    return None
+
+
+def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """`ids` as inclusive ranges: a batch is mostly neighbours, and one DELETE drops them all."""
+    runs: list[tuple[int, int]] = []
+    for body_id in sorted(set(ids)):
+        if runs and body_id == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], body_id)
+        else:
+            runs.append((body_id, body_id))
+    return runs
+
+
+def _statements() -> dict[str, str]:
+    text = resources.files(__package__).joinpath("spool.sql").read_text("utf-8")
+    return dict(_STATEMENT.findall(text))
