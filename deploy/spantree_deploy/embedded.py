@@ -1,0 +1,389 @@
+"""PostgreSQL inside spantree: one server for a data directory, shared by all commands that use it.
+
+    DATA/pgdata        the cluster (mode 0700, owned by the account that runs the server)
+    DATA/postgres.log  what the server says
+    DATA/start.lock    held while a command starts or stops the server
+    DATA/users.lock    held shared by each command as long as it uses the server
+
+The locks are `flock`s: the kernel frees them however a command ends, so a killed user is never counted. The server
+is not the child that dies with its owner: it runs in a session of its own until its last user leaves. If it dies, the
+commands that use it start it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from spantree_deploy.postgres_account import Account, EmbeddedPostgresError, choose_account
+from spantree_deploy.postgres_binaries import PostgresBinaries, find_binaries, within_reach
+from spantree_deploy.postgres_cluster import SUPERUSER, data_major, make_cluster, place_for
+from spantree_deploy.postgres_settings import server_settings
+from spantree_deploy.postmaster import (
+    Postmaster,
+    clear_leftovers,
+    cluster_name,
+    is_server,
+    running_postmaster,
+    stop_postmaster,
+)
+
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
+
+_log = logging.getLogger(__name__)
+
+_DATABASE = "spantree"
+_PORT = 5432  # only a part of the socket's name: the server listens on no TCP port
+_SOCKET_NAME = f".s.PGSQL.{_PORT}"
+# sun_path of sockaddr_un, without the closing NUL: unix(7); on macOS and the BSDs it is 104 bytes.
+_LONGEST_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
+
+# Recovery after a crash replays up to max_wal_size: minutes on a slow disk. PostgreSQL's own pg_ctl waits 60 s.
+_START_TIMEOUT_S = 300.0
+# A fast shutdown writes all changed pages; after this the server is stopped without them, and recovers at its start.
+_STOP_TIMEOUT_S = 120.0
+_POLL_S = 0.01
+_WATCH_INTERVAL_S = 0.5
+_WATCH_LONGEST_PAUSE_S = 30.0
+_LARGEST_LOG_BYTES = 16 * 1024 * 1024
+_STILL_IN_USE = "pre-existing shared memory block"
+
+
+class EmbeddedPostgres:
+    """The PostgreSQL server of `data_dir`, used from `start` to `stop`, or inside a `with` block.
+
+    One object is one user of the server; any number of objects, in any number of processes, share one server.
+    Not for use by several threads at once; what `url` names is.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        pg_bin: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        durable: bool = True,
+        report: Callable[[str], None] | None = None,
+        start_timeout_s: float = _START_TIMEOUT_S,
+        stop_timeout_s: float = _STOP_TIMEOUT_S,
+    ) -> None:
+        """Prepare, touching nothing.
+
+        Args:
+            data_dir: made when missing; the cluster lies in `data_dir/pgdata`.
+            pg_bin: the folder of PostgreSQL's programs (SPANTREE_PG_BIN); None looks for them.
+            settings: server settings that go before ours; they count for the one who starts the server.
+            durable: False only for throw-away servers of tests: no fsync, so a crash of the machine loses data.
+            report: told in a few words about each step that may take longer than a blink.
+            start_timeout_s: how long a start may take, recovery after a crash included.
+            stop_timeout_s: how long the last user waits for an orderly shutdown.
+        """
+        self._data_dir = data_dir.expanduser().resolve()
+        self._pgdata = self._data_dir / "pgdata"
+        self._pg_bin = pg_bin
+        self._settings = dict(settings or {})
+        self._durable = durable
+        self._report = report or (lambda step: None)
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._users: int | None = None
+        self._url: str | None = None
+        self._stopping = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The URI of the database `spantree` for psycopg and psql; SQLAlchemy wants the scheme `postgresql+psycopg`."""
+        if self._url is None:
+            raise EmbeddedPostgresError(f"the PostgreSQL of {self._data_dir} is not in use here; start() comes first")
+        return self._url
+
+    @property
+    def log_path(self) -> Path:
+        """The file that the server writes its messages to."""
+        return self._data_dir / "postgres.log"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the running server, or None when none runs at this moment."""
+        postmaster = running_postmaster(self._pgdata) if self._pgdata.is_dir() else None
+        return postmaster.pid if postmaster else None
+
+    def start(self) -> None:
+        """Use the server: attach to the one that runs on the data directory, or start one, or make the cluster first.
+
+        Returns when the server answers and the database exists. Until `stop` the server is started again should it
+        die. Calling it again has no effect. Raises EmbeddedPostgresError when it cannot be done.
+        """
+        if self._users is not None:
+            return
+        self._make_data_dir()
+        with self._start_lock():
+            self._users = self._open_lock("users.lock")
+            try:
+                # Granted at once: it is held exclusively only by somebody who also holds the start lock.
+                fcntl.flock(self._users, fcntl.LOCK_SH)
+                self._url = self._ensure_server()
+            except BaseException:
+                self._leave()
+                raise
+        self._stopping.clear()
+        self._watcher = threading.Thread(target=self._watch, name="spantree-postgres-watch", daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Use the server no more; the last user shuts it down. Calling it again has no effect."""
+        if self._users is None:
+            return
+        self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.join()
+            self._watcher = None
+        with self._start_lock():
+            self._leave()
+            mine = self._open_lock("users.lock")
+            try:
+                fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # somebody else uses it
+            else:
+                self._report("stopping PostgreSQL")
+                stop_postmaster(self._pgdata, self._stop_timeout_s)
+                self._remove_socket_dir()
+            finally:
+                os.close(mine)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- the server ----------------------------------------------------------------------------------------------
+
+    def _ensure_server(self) -> str:
+        """A server that answers, with our database; returns its URL. The caller holds the start lock."""
+        deadline = time.monotonic() + self._start_timeout_s
+        account = choose_account(self._pgdata)
+        postmaster = self._wait_while_starting(deadline)
+        if postmaster is None:
+            major = data_major(self._pgdata)
+            binaries = within_reach(find_binaries(self._pg_bin, major), account, self._data_dir)
+            if major is None:
+                self._report(f"making a new PostgreSQL {binaries.major} cluster in {self._data_dir}")
+                make_cluster(binaries, account, self._pgdata, durable=self._durable)
+            else:
+                clear_leftovers(self._pgdata)
+            self._report(f"starting PostgreSQL {binaries.version}")
+            postmaster = self._run_server(binaries, account, deadline)
+        # "." is what _run_server says: the server stands in the cluster.
+        socket_dir = str(self._pgdata) if postmaster.socket_dir == "." else postmaster.socket_dir
+        return _ensure_database(socket_dir)
+
+    def _wait_while_starting(self, deadline: float) -> Postmaster | None:
+        """The server that runs and is ready; None when there is none, or it went away while we waited."""
+        while self._pgdata.is_dir() and (postmaster := running_postmaster(self._pgdata)) is not None:
+            if postmaster.is_ready:
+                return postmaster
+            if time.monotonic() > deadline:
+                raise EmbeddedPostgresError(
+                    f"the PostgreSQL on {self._pgdata} (pid {postmaster.pid}) was not ready within "
+                    f"{self._start_timeout_s:.0f} s; {self.log_path} says what it does; wait and try again"
+                )
+            time.sleep(_POLL_S)
+        return None
+
+    def _run_server(self, binaries: PostgresBinaries, account: Account, deadline: float) -> Postmaster:
+        """Start the server and wait until it is ready."""
+        command = [str(binaries.postgres), "-D", place_for(account, self._pgdata)]
+        chosen = {
+            **server_settings(durable=self._durable),
+            **self._settings,
+            "cluster_name": cluster_name(self._pgdata),
+            "listen_addresses": "",
+            "port": str(_PORT),
+            "unix_socket_directories": self._socket_dir(account),
+            "unix_socket_permissions": "0700",
+        }
+        for name, value in chosen.items():
+            command += ["-c", f"{name}={value}"]
+        while True:
+            said_bytes = self.log_path.stat().st_size if self.log_path.exists() else 0
+            self._spawn(command, account)
+            postmaster = self._wait_while_starting(deadline)
+            if postmaster is not None:
+                return postmaster
+            said = self._log_since(said_bytes)
+            if _STILL_IN_USE not in said or time.monotonic() > deadline:
+                raise EmbeddedPostgresError(
+                    f"PostgreSQL {binaries.version} did not start on {self._pgdata}: "
+                    f"{said or 'it said nothing'}; the whole log is {self.log_path}"
+                )
+            time.sleep(_WATCH_INTERVAL_S)  # backends of a dead server, seen only by PostgreSQL: they are about to end
+
+    def _spawn(self, command: list[str], account: Account) -> None:
+        # A file and not a pipe: the server outlives this process.
+        log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            server = subprocess.Popen(
+                command,
+                cwd=self._pgdata,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is for us; the server is stopped in its turn
+                **account.run_as(),
+            )
+        finally:
+            os.close(log)
+        # Whenever it ends, and even after stop(), nobody but its parent can reap it.
+        threading.Thread(target=server.wait, name="spantree-postgres-reap", daemon=True).start()
+        while server.returncode is None and not is_server(server.pid, self._pgdata):
+            time.sleep(_POLL_S)
+        while server.returncode is None and running_postmaster(self._pgdata) is None:
+            time.sleep(_POLL_S)
+
+    def _watch(self) -> None:
+        """Start the server again when it died; keep its log small. Ends when `stop` says so."""
+        pause_s = _WATCH_INTERVAL_S
+        while not self._stopping.wait(pause_s):
+            try:
+                if running_postmaster(self._pgdata) is None:
+                    _log.warning("the PostgreSQL on %s died; starting it again", self._pgdata)
+                    with self._start_lock():
+                        self._url = self._ensure_server()
+                self._shorten_log()
+            except (EmbeddedPostgresError, OSError) as error:
+                pause_s = min(2 * pause_s, _WATCH_LONGEST_PAUSE_S)
+                _log.error(
+                    "the PostgreSQL on %s cannot be kept running, next try in %.0f s: %s", self._pgdata, pause_s, error
+                )
+            else:
+                pause_s = _WATCH_INTERVAL_S
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def _make_data_dir(self) -> None:
+        if self._data_dir.is_dir():
+            return
+        try:
+            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise EmbeddedPostgresError(
+                f"the data directory {self._data_dir} cannot be made: {error.strerror}; give another --data"
+            ) from error
+
+    def _open_lock(self, name: str) -> int:
+        path = self._data_dir / name
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            owner = self._data_dir.stat()
+            if os.geteuid() == 0 and owner.st_uid != 0:
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)  # else its owner could not use it after `sudo`
+        except OSError as error:
+            raise EmbeddedPostgresError(
+                f"{path} cannot be opened: {error.strerror}; run as the user who owns {self._data_dir}, "
+                "or give another --data"
+            ) from error
+        return descriptor
+
+    @contextlib.contextmanager
+    def _start_lock(self) -> Iterator[None]:
+        """Hold the right to start or stop the server."""
+        deadline = time.monotonic() + self._start_timeout_s + self._stop_timeout_s
+        descriptor = self._open_lock("start.lock")
+        try:
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise EmbeddedPostgresError(
+                            f"another command has been starting or stopping the PostgreSQL on {self._data_dir} for "
+                            f"too long; {self.log_path} says what the server does; end that command and try again"
+                        ) from None
+                    time.sleep(_POLL_S)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _leave(self) -> None:
+        if self._users is not None:
+            os.close(self._users)
+        self._users = None
+        self._url = None
+
+    def _socket_dir(self, account: Account) -> str:
+        """Where the server puts its socket: "." for the cluster, in which it stands, or a folder with a short path."""
+        path = os.fsencode(self._pgdata / _SOCKET_NAME)
+        if len(path) <= _LONGEST_SOCKET_PATH_BYTES and b"," not in path:  # libpq splits a list of hosts at commas
+            return "."
+        for parent in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 (owner and mode are checked below)
+            directory = parent / self._short_name(account)
+            if len(os.fsencode(directory / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH_BYTES or not account.can_enter(parent):
+                continue
+            with contextlib.suppress(FileExistsError):
+                directory.mkdir(mode=0o700)
+                if not account.is_current:
+                    os.chown(directory, account.uid, account.gid)
+            status = directory.lstat()
+            if not directory.is_symlink() and status.st_uid == account.uid and status.st_mode & 0o077 == 0:
+                return str(directory)
+        raise EmbeddedPostgresError(
+            f"the path of {self._pgdata} is too long for a socket ({len(path)} bytes with {_SOCKET_NAME}, at most "
+            f"{_LONGEST_SOCKET_PATH_BYTES}), and no folder for it could be made in the temporary folder; "
+            "give a --data with a shorter path"
+        )
+
+    def _short_name(self, account: Account) -> str:
+        return f"{cluster_name(self._pgdata)}-{account.uid}"
+
+    def _remove_socket_dir(self) -> None:
+        name = self._short_name(choose_account(self._pgdata))
+        for parent in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108
+            with contextlib.suppress(FileNotFoundError):
+                (parent / name).rmdir()
+
+    def _log_since(self, offset_bytes: int) -> str:
+        """What the server said since then, on one line, without time stamps, at most its last 1000 characters."""
+        with self.log_path.open("rb") as log:
+            log.seek(offset_bytes)
+            return " ".join(log.read().decode(errors="replace").split())[-1000:]
+
+    def _shorten_log(self) -> None:
+        """Keep `postgres.log` below its limit. Cut, not renamed: the server keeps its file open, and appends."""
+        if self.log_path.stat().st_size > _LARGEST_LOG_BYTES:
+            os.truncate(self.log_path, 0)
+
+
+def _ensure_database(socket_dir: str) -> str:
+    """Create our database unless it is there; returns its URL."""
+    query = f"?host={quote(socket_dir)}&port={_PORT}"
+    url = f"postgresql://{SUPERUSER}@/{_DATABASE}{query}"
+    try:
+        with psycopg.connect(f"postgresql://{SUPERUSER}@/postgres{query}", autocommit=True) as connection:
+            known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE]).fetchone()
+            if known is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
+    except psycopg.Error as error:
+        raise EmbeddedPostgresError(f"the embedded PostgreSQL at {socket_dir} does not answer: {error}") from error
+    return url
