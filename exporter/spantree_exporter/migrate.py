@@ -1,8 +1,8 @@
 """Bring the schema `spantree` to the version of this build: numbered migrations once, views and functions when changed.
 
 A migration file runs in one transaction together with the row that records it; one that starts with the line
-`-- no-transaction` (CREATE INDEX CONCURRENTLY and the like) runs statement by statement, each ending with a semicolon at
-the end of a line, and must bear repetition.
+`-- no-transaction` (CREATE INDEX CONCURRENTLY and the like) runs statement by statement, each ending with a semicolon
+at the end of a line, and must bear repetition.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final
 
 import psycopg
 
@@ -59,7 +59,7 @@ def apply(database_url: str, migrations: Sequence[Script], definitions: Sequence
 
 
 def schema_version(database_url: str) -> int | None:
-    """The version that the database's schema is at, None where there is none. Raises StoreUnavailable, OperatorError."""
+    """The version that the schema is at, None where there is none. Raises StoreUnavailable, OperatorError."""
     try:
         with psycopg.connect(database_url, autocommit=True, application_name="spantree migrate") as connection:
             return version_of(connection)
@@ -118,7 +118,7 @@ def _apply_one(connection: psycopg.Connection[Any], script: Script) -> None:
     if script.text.startswith(_NO_TRANSACTION):
         for statement in script.text.split(";\n"):
             if statement.strip():
-                connection.execute(cast(LiteralString, statement))
+                connection.execute(statement)
         connection.execute(_SQL["insert_migration"], record)
         return
     with connection.transaction():

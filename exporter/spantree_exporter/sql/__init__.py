@@ -1,6 +1,7 @@
 """All SQL of the exporter: migrations/ run once, idempotent/ re-applied when changed, *.sql named statements.
 
-A statement file is a sequence of `-- name: some_name`, lines that say what it is for, and the statement.
+A statement file is a sequence of `-- name: some_name`, lines that say what it is for, and the statement. Texts are
+LiteralString because they come from files of this package, never from a value.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 _NAME_MARK = "-- name: "
 
@@ -35,8 +36,7 @@ def statements(file_name: str) -> dict[str, LiteralString]:
     found: dict[str, LiteralString] = {}
     for block in text.split(_NAME_MARK)[1:]:
         name, _, body = block.partition("\n")
-        # LiteralString: it comes from a file of this package, never from a value.
-        found[name.strip()] = cast(LiteralString, body.strip())
+        found[name.strip()] = body.strip()
     return found
 
 
@@ -44,7 +44,7 @@ def statements(file_name: str) -> dict[str, LiteralString]:
 def scripts(folder: str) -> tuple[Script, ...]:
     """The files of `sql/<folder>` in the order of their numbers."""
     found = [
-        Script(entry.name, cast(LiteralString, content.decode()), sha256(content).hexdigest())
+        Script(entry.name, content.decode(), sha256(content).hexdigest())
         for entry in files(__package__).joinpath(folder).iterdir()
         if entry.name.endswith(".sql")
         for content in (entry.read_bytes(),)
