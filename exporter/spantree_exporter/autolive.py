@@ -53,13 +53,14 @@ def add_live_marks(environ: Mapping[str, str] | None = None) -> None:
         return
     try:
         delay_s = float(environ.get(SPANTREE_LIVE_DELAY_S, "") or DELAY_S)
-        for exporter in _exporters(environ):
+        for exporter in exporters_of(environ):
             provider.add_span_processor(LiveSpanProcessor(exporter, delay_s=delay_s))
     except Exception:
         logger.exception("no live marks: could not set them up")
 
 
-def _exporters(environ: Mapping[str, str]) -> Iterator[SpanExporter]:
+def exporters_of(environ: Mapping[str, str]) -> Iterator[SpanExporter]:
+    """A new exporter for each name in OTEL_TRACES_EXPORTER (otlp by default) that understands live marks."""
     for name in environ.get(_TRACES_EXPORTER, "otlp").split(","):
         entry = _entry_name(name.strip(), environ)
         if entry is None:
