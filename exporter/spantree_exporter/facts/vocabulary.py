@@ -108,6 +108,9 @@ class Facts(TypedDict, total=False):
     skipped_nodes: list[str]
     emits: list[str]  # tokens a step gives out and
     consumes: list[str]  # takes in: equal tokens make an edge
+    flow_links: bool  # the span's links say what led to it, not just what it needs
+    link_types: dict[str, str]  # by linked span id in hex: dependency, resume
+    detached: bool  # what runs inside the steps of this run is sent as if it ran beside the run
 
     # -- usage
     model: str

@@ -1,0 +1,115 @@
+"""What kind of failure it was: one table of rules, first match wins.
+
+The categories are those of the job poller that spantree replaces (features.md S3), and what agents add to them.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import Final
+
+# (category, pattern on the class name, pattern on the message). Either may be None; a rule needs one match.
+_RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], ...]] = tuple(
+    (
+        category,
+        re.compile(on_type, re.IGNORECASE) if on_type else None,
+        re.compile(text, re.IGNORECASE) if text else None,
+    )
+    for category, on_type, text in (
+        ("cancelled", r"cancell?ed|KeyboardInterrupt|Revoked|Terminated", r"\b(was|is|been) cancell?ed\b"),
+        ("timeout", r"time_?(d_)?out|TimeLimit|DeadlineExceeded", r"timed? ?out|deadline exceeded|time limit"),
+        (
+            "resource",
+            r"RateLimit|TooManyRequests|Quota|MemoryError|OutOfMemory|ResourceExhausted|Throttl|^429$",
+            r"rate.?limit|too many requests|quota|out of memory|no space left|\b429\b|resource.exhausted|throttl"
+            r"|tokens per|context.length",
+        ),
+        (
+            "authentication",
+            r"Auth(entication|n)?(Error|Failed|Exception)|Unauthorized|InvalidCredential|InvalidPassword|^401$",
+            r"\b401\b|unauthori[sz]ed|invalid (api.?key|credential|token|password)|authentication failed|login failed",
+        ),
+        (
+            "permission",
+            r"Permission|Forbidden|AccessDenied|InsufficientPrivilege|^403$",
+            r"\b403\b|forbidden|permission denied|access denied|not allowed to|insufficient privilege",
+        ),
+        (
+            "query",
+            r"(Undefined(Table|Column|Function)|Syntax(Error)?OrAccess|ProgrammingError|IntegrityError|UniqueViolation"
+            r"|ForeignKeyViolation|NotNullViolation|DataError|DatabaseError|InvalidTextRepresentation|NoSuchTable)",
+            r"relation .* does not exist|unique constraint|duplicate key|syntax error at or near|no such (table|column)"
+            r"|violates .* constraint",
+        ),
+        (
+            "network",
+            r"Connect(ion)?(Error|Refused|Reset|Aborted)?|Network|DNS|gaierror|BrokenPipe|ReadError|RemoteProtocol"
+            r"|OperationalError|SSLError|HTTPStatusError|HTTPError|^5\d\d$|APIConnection|ServiceUnavailable|BadGateway",
+            r"connection (refused|reset|aborted|closed|error)|network|name or service not known|unreachable|broken pipe"
+            r"|\b50[234]\b|bad gateway|service unavailable|upstream|HTTP 5\d\d",
+        ),
+        (
+            "llm",
+            r"ModelBehavior|ModelError|LLM|OpenAI|Anthropic|APIError|APIStatus|ContentFilter|OutputParser|ModelRetry"
+            r"|ToolRetry|Guardrail|Moderation|RetryError",
+            r"\b(model|llm|completion|prompt)\b.*(not found|overloaded|failed|refused)|content filter|overloaded|guardrail",
+        ),
+        (
+            "validation",
+            r"Validation|ValueError|InvalidArgument|InvalidInput|Schema|JSONDecode|ParseError|Unprocessable|BadRequest"
+            r"|^4(00|09|22)$",
+            r"validation|invalid (value|input|argument|format)|is required|must be|HTTP 4\d\d",
+        ),
+        (
+            "code",
+            r"(Type|Attribute|Key|Index|Name|Import|ModuleNotFound|ZeroDivision|Assertion|NotImplemented|Recursion|Unbound"
+            r"Local|Lookup|Syntax)Error|NullPointer|NoMethodError|ReferenceError|panic",
+            r"NoneType|unexpected keyword argument|is not defined|has no attribute|object is not|null reference",
+        ),
+    )
+)
+
+_NORMALISE: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    (re.compile(r"https?://\S+|\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE), "<url>"),
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
+    (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]+\b"), "<email>"),
+    (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<address>"),
+    (re.compile(r"(?:[A-Za-z]:)?(?:[\\/][\w.@%+~-]+){2,}[\\/]?"), "<path>"),
+    (re.compile(r"\b(?=[\w-]*\d)[\w-]*[0-9a-f]{8,}[\w-]*\b", re.IGNORECASE), "<id>"),
+    (re.compile(r"\b\w*\d[\w.:,-]*"), "<n>"),
+    (re.compile(r"\s+"), " "),
+)
+# Enough of a message to tell errors apart; what follows is mostly data.
+_FINGERPRINT_CHARS: Final = 300
+
+
+def category_of(error_type: str | None, message: str | None) -> str:
+    """The category of an error, `unknown` where no rule knows it. The class speaks before the message."""
+    name = (error_type or "").rpartition(".")[2]
+    text = (message or "")[:1000]
+    if name:
+        for category, on_type, _ in _RULES:
+            if on_type is not None and on_type.search(name) and not (category in _WIDE and _matches_narrower(text)):
+                return category
+    for category, _, on_text in _RULES:
+        if on_text is not None and on_text.search(text):
+            return category
+    return "unknown"
+
+
+# Classes that are used for anything: the message may know better.
+_WIDE: Final = frozenset({"network", "llm", "validation", "query"})
+_NARROW: Final = frozenset({"timeout", "resource", "authentication", "permission"})
+
+
+def _matches_narrower(text: str) -> bool:
+    return any(on_text is not None and narrow in _NARROW and on_text.search(text) for narrow, _, on_text in _RULES)
+
+
+def fingerprint_of(error_type: str | None, message: str | None) -> str:
+    """16 hex digits, equal for errors that differ only in ids, numbers, paths, addresses and the like."""
+    text = (message or "").partition("\n")[0][:_FINGERPRINT_CHARS]
+    for pattern, sign in _NORMALISE:
+        text = pattern.sub(sign, text)
+    return blake2b(f"{error_type or ''}\x00{text.strip()}".encode(), digest_size=8).hexdigest()

@@ -1,0 +1,330 @@
+"""What led to what: declared edges first, then links, then what the order of work lets one infer (conventions.md 4.5).
+
+An edge says `declared` where the engine or the author named it (routers, triggers, static graphs, dependencies), `link`
+where a span link did, `inferred` where only the clock did. Containment is not an edge here: the nodes' parents say it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+
+from spantree_exporter.assemble.step import WIRE_KINDS, Step, is_above
+from spantree_exporter.rows import Edge
+
+DECLARED, LINK, INFERRED = "declared", "link", "inferred"
+# Two bands of parallel steps one after the other would give the product of their widths; beyond this many the last of
+# the first band stands for all of it, so that a wide trace costs linear.
+_MAX_PREDECESSORS = 16
+
+
+class EdgeSet:
+    """Collects edges between steps; of two with the same ends and type the first stays, so the surest goes first."""
+
+    def __init__(self) -> None:
+        self._edges: dict[tuple[Step, Step, str], tuple[str | None, str]] = {}
+        self._into: dict[Step, int] = {}
+        self._out_of: dict[Step, int] = {}
+        self._pairs: set[tuple[Step, Step]] = set()
+        self.abroad: list[Edge] = []
+
+    def add(self, start: Step, end: Step, kind: str, provenance: str, condition: str | None = None) -> None:
+        """Add an edge, unless it would lead from a step to itself or its own ancestor or descendant."""
+        if start is end or (start, end) in self._pairs or is_above(start, end) or is_above(end, start):
+            return
+        self._pairs.add((start, end))
+        self._edges[start, end, kind] = (condition, provenance)
+        if kind != "retry":
+            self._into[end] = self._into.get(end, 0) + 1
+            self._out_of[start] = self._out_of.get(start, 0) + 1
+
+    def has_into(self, step: Step) -> bool:
+        """Whether something already leads to `step`, retries aside."""
+        return step in self._into
+
+    def rows(self) -> list[Edge]:
+        """The rows, sorted by their key. A plain flow edge is a join, parallel or sequential by its company."""
+        rows = list(self.abroad)
+        for (start, end, kind), (condition, provenance) in self._edges.items():
+            told = kind
+            if kind == "flow":
+                if self._into[end] > 1:
+                    told = "join"
+                elif self._out_of[start] > 1:
+                    told = "parallel"
+                else:
+                    told = "sequential"
+            rows.append(Edge(start.span_id, start.ordinal, end.span_id, end.ordinal, told, condition, provenance))
+        rows.sort(key=lambda e: (e.from_span_id, e.from_ordinal, e.to_span_id, e.to_ordinal, e.type))
+        return rows
+
+
+def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str) -> list[Edge]:
+    """All edges of a trace. `ordered` is in sequence order, `hosts` leads from span ids to steps."""
+    edges = EdgeSet()
+    by_name: dict[str, list[Step]] = {}
+    by_key: dict[str, list[Step]] = {}
+    for step in ordered:
+        by_name.setdefault(step.name, []).append(step)
+        if step.task_key is not None:
+            by_key.setdefault(step.task_key, []).append(step)
+        if step.next_attempt is not None:
+            edges.add(step, step.next_attempt, "retry", DECLARED if step.task_key is not None else INFERRED)
+    for step in ordered:
+        _conditions(edges, step, by_name)
+        _dependencies(edges, step, by_name, by_key)
+        _handoffs(edges, step, by_name)
+    _tokens(edges, ordered)
+    for siblings in _sibling_groups(ordered):
+        _engine_order(edges, siblings)
+    for step in ordered:
+        _links(edges, step, hosts, trace_id)
+    _static_graphs(edges, ordered)
+    for siblings in _sibling_groups(ordered):
+        _by_time(edges, siblings)
+    return edges.rows()
+
+
+def first_attempt(step: Step) -> Step:
+    """The first attempt of the step's task: what leads to a task leads to its first attempt."""
+    while step.previous_attempt is not None:
+        step = step.previous_attempt
+    return step
+
+
+def last_attempt(step: Step) -> Step:
+    """The last attempt of the step's task: what a task leads to follows its last attempt."""
+    while step.next_attempt is not None:
+        step = step.next_attempt
+    return step
+
+
+def latest_before(candidates: Iterable[Step], step: Step) -> Step | None:
+    """Of `candidates` the last to have started before `step` did, nearest in the tree first; itself excepted."""
+    best: Step | None = None
+    for other in candidates:
+        if other is step or other.start_ns > step.start_ns:
+            continue
+        if best is None or (other.parent is step.parent, other.start_ns, other.order) > (
+            best.parent is step.parent,
+            best.start_ns,
+            best.order,
+        ):
+            best = other
+    return best
+
+
+def _conditions(edges: EdgeSet, step: Step, by_name: dict[str, list[Step]]) -> None:
+    source = step.facts.get("condition_from")
+    if source is None or step.previous_attempt is not None:
+        return
+    chose = latest_before(by_name.get(source, ()), step)
+    if chose is not None:
+        edges.add(last_attempt(chose), step, "conditional", DECLARED, step.facts.get("condition"))
+
+
+def _dependencies(edges: EdgeSet, step: Step, by_name: dict[str, list[Step]], by_key: dict[str, list[Step]]) -> None:
+    if step.previous_attempt is not None:
+        return
+    for need in step.facts.get("depends_on", ()):
+        found = latest_before(by_key.get(need) or by_name.get(need) or (), step)
+        if found is not None:
+            edges.add(last_attempt(found), step, "dependency", DECLARED)
+    sources = step.facts.get("sources", ())
+    for name in sources:
+        found = latest_before([s for s in by_name.get(name, ()) if s.parent is step.parent], step)
+        if found is not None:
+            edges.add(last_attempt(found), step, "flow", DECLARED)
+
+
+def _handoffs(edges: EdgeSet, step: Step, by_name: dict[str, list[Step]]) -> None:
+    source, target = step.facts.get("handoff_from"), step.facts.get("handoff_to")
+    if target is not None:
+        # The step is the handing over itself: from the agent that it runs in to the next of that name.
+        giver = next(
+            (s for s in by_name.get(source or "", ()) if s.kind == "agent" and s.start_ns <= step.start_ns), None
+        )
+        takers = [s for s in by_name.get(target, ()) if s.kind == "agent" and s.start_ns >= step.start_ns]
+        giver = giver or _agent_above(step)
+        if giver is not None and takers:
+            edges.add(giver, min(takers, key=lambda s: (s.start_ns, s.order)), "handoff", DECLARED)
+    elif source is not None and step.kind == "agent":
+        giver = latest_before([s for s in by_name.get(source, ()) if s.kind == "agent"], step)
+        if giver is not None:
+            edges.add(giver, step, "handoff", DECLARED)
+
+
+def _agent_above(step: Step) -> Step | None:
+    above = step.parent
+    while above is not None and above.kind != "agent":
+        above = above.parent
+    return above
+
+
+def _tokens(edges: EdgeSet, ordered: list[Step]) -> None:
+    """What one step gives out and another takes in."""
+    given: dict[str, list[Step]] = {}
+    for step in ordered:
+        for token in step.facts.get("emits", ()):
+            given.setdefault(token, []).append(step)
+    if not given:
+        return
+    for step in ordered:
+        for token in step.facts.get("consumes", ()):
+            giver = _ended_before(given.get(token, ()), step)
+            if giver is not None:
+                edges.add(last_attempt(giver), first_attempt(step), "flow", DECLARED)
+
+
+def _ended_before(candidates: Iterable[Step], step: Step) -> Step | None:
+    """The last of `candidates` to have started before `step`."""
+    started = [c for c in candidates if c is not step and c.start_ns <= step.start_ns]
+    return max(started, key=lambda s: (s.start_ns, s.order), default=None)
+
+
+def _sibling_groups(ordered: list[Step]) -> Iterable[list[Step]]:
+    """Steps that share a parent (or have none), in sequence order, groups of one left out."""
+    groups: dict[Step | None, list[Step]] = {}
+    for step in ordered:
+        groups.setdefault(step.parent, []).append(step)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _engine_order(edges: EdgeSet, siblings: list[Step]) -> None:
+    """Edges between the steps that an engine numbered: routers' choices, then each step from the one before it."""
+    numbered: dict[str, dict[int, list[Step]]] = {}
+    for step in siblings:
+        number = step.facts.get("order")
+        if number is not None and step.previous_attempt is None:
+            numbered.setdefault(step.facts.get("group", ""), {}).setdefault(number, []).append(step)
+    for by_number in numbered.values():
+        previous: list[Step] | None = None
+        for number in sorted(by_number):
+            current = by_number[number]
+            before = by_number.get(number - 1, previous or [])
+            _from_step_before(edges, before, current)
+            previous = current
+
+
+def _from_step_before(edges: EdgeSet, before: list[Step], current: list[Step]) -> None:
+    labels: dict[Step, list[str]] = {}
+    for step in before:
+        for router in last_attempt(step).routers:
+            labels.setdefault(step, []).extend(router.get("routes", ()))
+    names = {step.name for step in current}
+    # A choice that names a node leads there; one that is a label leads to what nothing else led to.
+    labelled: list[tuple[Step, str]] = []
+    for step, routes in labels.items():
+        for route in routes:
+            if route in names:
+                for target in current:
+                    if target.name == route:
+                        edges.add(last_attempt(step), target, "conditional", DECLARED, route)
+            elif route != "__end__":
+                labelled.append((step, route))
+    for step, label in labelled:
+        open_ones = [t for t in current if not edges.has_into(t) and not t.facts.get("sources")]
+        for target in open_ones[:1] if len(labelled) == len(open_ones) else open_ones:
+            edges.add(last_attempt(step), target, "conditional", DECLARED, label)
+    free = [step for step in before if step not in labels]
+    for target in current:
+        if edges.has_into(target):
+            continue
+        for step in free:
+            edges.add(last_attempt(step), target, "flow", DECLARED if len(free) == 1 else INFERRED)
+
+
+def _links(edges: EdgeSet, step: Step, hosts: dict[int, Step], trace_id: str) -> None:
+    types = step.facts.get("link_types", {})
+    linked = [] if step.span is None else list(step.span.links)
+    for trace, span in linked:
+        kind = types.get(span, "flow" if step.facts.get("flow_links") else "dependency")
+        span_id = _span_id(span)
+        if span_id is None:
+            continue
+        if trace != trace_id:
+            edges.abroad.append(
+                Edge(
+                    span_id,
+                    0,
+                    step.span_id,
+                    step.ordinal,
+                    "resume" if kind == "resume" else kind_of_link(kind),
+                    None,
+                    LINK,
+                    trace,
+                )
+            )
+            continue
+        other = hosts.get(span_id)
+        if other is not None and other.start_ns <= step.start_ns:
+            edges.add(last_attempt(other), first_attempt(step), kind, LINK)
+
+
+def kind_of_link(kind: str) -> str:
+    """The stored type of a link that leads out of the trace."""
+    return "sequential" if kind == "flow" else kind
+
+
+def _span_id(text: str) -> int | None:
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return int.from_bytes(raw, "big", signed=True) if len(raw) == 8 else None
+
+
+def _static_graphs(edges: EdgeSet, ordered: list[Step]) -> None:
+    """Edges of a declared graph between steps that ran and that nothing led to yet."""
+    for owner in ordered:
+        graph = owner.facts.get("graph")
+        if not graph or not graph.get("edges"):
+            continue
+        names = set(graph.get("nodes", ()))
+        inside = [s for s in owner.children if s.name in names] or [s for s in ordered if s.name in names]
+        by_name: dict[str, list[Step]] = {}
+        for step in inside:
+            by_name.setdefault(step.name, []).append(step)
+        sources: dict[str, list[str]] = {}
+        for start, end in graph["edges"]:
+            sources.setdefault(end, []).append(start)
+        for step in inside:
+            if edges.has_into(step) or step.previous_attempt is not None:
+                continue
+            for name in sources.get(step.name, ()):
+                found = latest_before([s for s in by_name.get(name, ()) if s.last_ns <= step.start_ns], step)
+                if found is not None:
+                    edges.add(last_attempt(found), step, "flow", DECLARED)
+
+
+def _by_time(edges: EdgeSet, siblings: list[Step]) -> None:
+    """Each step follows those siblings that ended before it started with no other in between.
+
+    Nothing is guessed about steps that an engine placed, about calls to databases and services, about what was skipped.
+    """
+    tasks = [
+        step
+        for step in siblings
+        if step.previous_attempt is None and step.kind not in WIRE_KINDS and step.status != "skipped"
+    ]
+    if len(tasks) < 2 or any("order" in step.facts for step in tasks):
+        return
+    ends = sorted((last_attempt(step).last_ns, number) for number, step in enumerate(tasks))
+    end_times = [end for end, _ in ends]
+    # latest_start[i]: the latest start among the i steps that end first.
+    latest_start: list[int] = [-1]
+    for _, number in ends:
+        latest_start.append(max(latest_start[-1], tasks[number].start_ns))
+    for step in tasks:
+        if edges.has_into(step):
+            continue
+        count = bisect_right(end_times, step.start_ns)
+        if count == 0:
+            continue
+        # A predecessor ended before this start, and no other that did so started after it had ended.
+        low = bisect_left(end_times, latest_start[count] + 1) if latest_start[count] >= 0 else 0
+        before = [tasks[number] for _, number in ends[low:count]] or [tasks[ends[count - 1][1]]]
+        if len(before) > _MAX_PREDECESSORS:
+            before = before[-1:]
+        for other in before:
+            edges.add(last_attempt(other), step, "flow", INFERRED)

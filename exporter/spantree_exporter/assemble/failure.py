@@ -1,0 +1,50 @@
+"""Which step failed first and is the cause, and what it says."""
+
+from __future__ import annotations
+
+from spantree_exporter.assemble.step import Step
+
+
+def first_failed(ordered: list[Step], run: Step | None) -> Step | None:
+    """The step whose failure is the cause, not one that only passed it on; None if none failed for good.
+
+    Among failed steps below which none failed, those whose every ancestor up to the failed run failed too come
+    first: a failure that somebody caught did not bring the run down. Of these the earliest to end. `ordered` is in
+    sequence order.
+    """
+    leaves = [step for step in ordered if step.failed and not any(c.failed for c in step.children)]
+    if not leaves:
+        return None
+    chained = [step for step in leaves if _reaches_up(step, run)] if run is not None and run.failed else []
+    return min(chained or leaves, key=lambda s: (s.last_ns, -s.depth, s.start_ns, s.order))
+
+
+def _reaches_up(step: Step, run: Step) -> bool:
+    current: Step | None = step
+    while current is not None and current.failed:
+        if current is run:
+            return True
+        current = current.parent
+    return False
+
+
+def error_text(step: Step) -> str:
+    """`Class: message` of the step's failure, as much of it as the span tells."""
+    kind = (step.facts.get("error_type") or "").rpartition(".")[2]
+    message = step.facts.get("error_message") or ""
+    if kind and message and not message.startswith(kind):
+        return f"{kind}: {message}"
+    return message or kind or "failed"
+
+
+def summary(cause: Step | None, run: Step | None) -> str | None:
+    """What brought the run down, the cause first; and what the run itself says where that differs."""
+    if cause is None:
+        return error_text(run) if run is not None and run.failed else None
+    text = f"{cause.name}: {error_text(cause)}"
+    if run is not None and run is not cause and run.failed:
+        own = error_text(run)
+        message = cause.facts.get("error_message")
+        if own != "failed" and not (message and message in own) and error_text(cause) != own:
+            text = f"{text} -> {own}"
+    return text[:1000]

@@ -1,0 +1,294 @@
+"""Spans -> a forest of steps: parents found, live marks and noise folded, cycles broken.
+
+Every span ends up in exactly one step, as its span or among those folded into it, whatever order or number of times
+spans came in: all choices are made on a canonical order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spantree_exporter.assemble.step import Step
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.rows import SpanFacts
+from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_PRODUCER, KIND_SERVER
+
+# What a wrapper of a step may complete when it is folded into it.
+_COMPLETED_BY_INNER = ("input", "output", "model", "conversation_id", "user_id", "error_type", "error_message", "graph")
+UNNAMED = "(unnamed)"
+
+
+@dataclass(slots=True)
+class Forest:
+    """`roots` in order of start; `hosts` leads from every span id to the step that its span belongs to."""
+
+    roots: list[Step]
+    hosts: dict[int, Step]
+    orphaned: bool  # a span's parent has not arrived and is not known to be elsewhere
+
+
+def canonical(spans: Sequence[SpanFacts]) -> list[SpanFacts]:
+    """The spans in an order that does not depend on how they came, each once."""
+    once = {(span.span_id, span.fingerprint): span for span in spans}
+    return sorted(once.values(), key=lambda s: (s.start_ns, -s.end_ns, s.span_id, s.fingerprint))
+
+
+def build(spans: Sequence[SpanFacts]) -> Forest:
+    """The forest of `spans`, which must be canonical."""
+    steps: list[Step] = []
+    by_id: dict[int, list[Step]] = {}
+    marks: list[SpanFacts] = []
+    for order, span in enumerate(spans):
+        if span.facts.get("fold") == "pending":
+            marks.append(span)
+            continue
+        step = _step(span, order)
+        steps.append(step)
+        by_id.setdefault(span.span_id, []).append(step)
+    real_parent = {step: step.span.parent_span_id for step in steps if step.span is not None}
+    _announce(marks, by_id, steps, real_parent)
+
+    orphaned = False
+    for step in steps:
+        parent_id = real_parent[step]
+        if len(by_id[step.span_id]) > 1:
+            # Client and server spans of one call that share an id (Zipkin): the server's side is below the client's.
+            shared = _client_of_shared(step, by_id[step.span_id])
+            if shared is not None:
+                step.parent = shared
+                continue
+        if parent_id is None:
+            continue
+        candidates = by_id.get(parent_id)
+        if not candidates:
+            # A parent in a process that sends no spans here; only a server or consumer may have one for good.
+            orphaned = orphaned or step.span is None or step.span.kind not in {KIND_SERVER, KIND_CONSUMER}
+            continue
+        step.parent = candidates[0] if len(candidates) == 1 else _parent_among(candidates, step)
+    _break_cycles(steps)
+    order_of = _parents_first(steps)
+    hosts = _fold(order_of)
+    roots = [step for step in order_of if step.parent is None and hosts[step] is step]
+    return Forest(roots, _by_span_id(order_of, hosts, marks), orphaned)
+
+
+def _step(span: SpanFacts, order: int) -> Step:
+    facts = span.facts
+    return Step(
+        span.span_id,
+        span,
+        facts,
+        facts.get("name") or span.name or UNNAMED,
+        facts.get("kind") or "function",
+        span.start_ns,
+        span.end_ns or None,
+        span.service,
+        order,
+        span.fingerprint,
+        anomalies=list(span.anomalies),
+    )
+
+
+def _announce(
+    marks: list[SpanFacts],
+    by_id: dict[int, list[Step]],
+    steps: list[Step],
+    real_parent: dict[Step, int | None],
+) -> None:
+    """Let live marks stand for spans that have not come; those of spans that have are folded into them."""
+    for mark in marks:
+        announced = _signed(mark.facts.get("pending_of"))
+        known = by_id.get(announced) if announced is not None else None
+        if known:
+            known[0].folded.append(mark)
+            continue
+        facts: Facts = {**mark.facts}
+        facts.pop("fold", None)
+        facts.pop("status", None)
+        step = Step(
+            announced if announced is not None else mark.span_id,
+            None,
+            facts,
+            facts.get("name") or mark.name or UNNAMED,
+            facts.get("kind") or "function",
+            mark.start_ns,
+            None,
+            mark.service,
+            len(steps),
+            folded=[mark],
+        )
+        step.order = len(steps) + len(marks)
+        steps.append(step)
+        by_id[step.span_id] = [step]
+        real_parent[step] = _signed(mark.facts.get("pending_parent"))
+
+
+def _signed(hex_id: str | None) -> int | None:
+    if hex_id is None:
+        return None
+    return int.from_bytes(bytes.fromhex(hex_id), "big", signed=True)
+
+
+def _client_of_shared(step: Step, same_id: list[Step]) -> Step | None:
+    if step.span is None or step.span.kind != KIND_SERVER:
+        return None
+    for other in same_id:
+        if other is not step and other.span is not None and other.span.kind == KIND_CLIENT:
+            return other
+    return None
+
+
+def _parent_among(candidates: list[Step], child: Step) -> Step:
+    """Of several spans with the parent's id the one in the child's service that was open when the child started."""
+    same_service = [c for c in candidates if c.service == child.service and c is not child] or [
+        c for c in candidates if c is not child
+    ]
+    if not same_service:
+        return candidates[0]
+    open_then = [c for c in same_service if c.start_ns <= child.start_ns <= (c.end_ns or child.start_ns)]
+    if open_then:
+        return open_then[-1]
+    before = [c for c in same_service if c.start_ns <= child.start_ns]
+    return before[-1] if before else same_service[0]
+
+
+def _break_cycles(steps: list[Step]) -> None:
+    """Cut each cycle of parents above its earliest span, so that all of it hangs below that one."""
+    settled: set[Step] = set()
+    for step in steps:
+        path: list[Step] = []
+        on_path: set[Step] = set()
+        current: Step | None = step
+        while current is not None and current not in settled and current not in on_path:
+            path.append(current)
+            on_path.add(current)
+            current = current.parent
+        if current is not None and current in on_path:
+            cycle = path[path.index(current) :]
+            first = min(cycle, key=lambda s: s.order)
+            first.parent = None
+            first.anomalies.append("parent_cycle")
+        settled.update(path)
+
+
+def _parents_first(steps: list[Step]) -> list[Step]:
+    """All steps, each after its parent; fills `children` in canonical order."""
+    for step in steps:
+        step.children = []
+    for step in sorted(steps, key=lambda s: s.order):
+        if step.parent is not None:
+            step.parent.children.append(step)
+    ordered: list[Step] = []
+    level = sorted((s for s in steps if s.parent is None), key=lambda s: s.order)
+    while level:
+        ordered.extend(level)
+        level = [child for step in level for child in step.children]
+    return ordered
+
+
+def _fold(parents_first: list[Step]) -> dict[Step, Step]:
+    """Decide for each step which step is its node, and hang what stays below what stays."""
+    hosts: dict[Step, Step] = {}
+    waiting_for_child: list[Step] = []
+    for step in parents_first:
+        parent_host = hosts[step.parent] if step.parent is not None else None
+        hosts[step] = step
+        fold = step.facts.get("fold")
+        if fold == "producer":
+            # Known only when its consumers are: a message belongs to the step that took it up.
+            waiting_for_child.append(step)
+        elif fold is not None and parent_host is not None and _may_fold(step, fold):
+            hosts[step] = parent_host
+            _absorb(parent_host, step, fold)
+    for step in waiting_for_child:
+        takers = [c for c in step.children if hosts[c] is c and c.span is not None and c.span.kind != KIND_PRODUCER]
+        if takers:
+            hosts[step] = takers[0]
+            takers[0].folded.append(_span_of(step))
+            takers[0].folded.extend(step.folded)
+    resolved: dict[Step, Step] = {}
+    kept = [step for step in parents_first if hosts[step] is step]
+    for step in parents_first:
+        resolved[step] = _resolve(step, hosts)
+    for step in parents_first:
+        step.children = []
+    for step in kept:
+        parent = step.parent
+        above = None
+        while parent is not None:
+            above = resolved[parent]
+            if above is not step:
+                break
+            parent, above = parent.parent, None
+        step.parent = above
+        if above is not None:
+            above.children.append(step)
+    return resolved
+
+
+def _resolve(step: Step, hosts: dict[Step, Step]) -> Step:
+    host = hosts[step]
+    while hosts[host] is not host:
+        host = hosts[host]
+    return host
+
+
+def _may_fold(step: Step, fold: str) -> bool:
+    if fold != "router":
+        return True
+    # A router runs after its node's own work and calls nothing: anything else only looks like one.
+    if step.children or step.parent is None:
+        return False
+    siblings = [c for c in step.parent.children if c.facts.get("fold") != "router"]
+    return all(s.start_ns <= step.start_ns for s in siblings)
+
+
+def _span_of(step: Step) -> SpanFacts:
+    if step.span is None:
+        raise AssertionError("only spans that came are folded")
+    return step.span
+
+
+def _absorb(host: Step, step: Step, fold: str) -> None:
+    if step.span is not None:
+        host.folded.append(step.span)
+    host.folded.extend(step.folded)
+    host.anomalies.extend(a for a in step.anomalies if a not in host.anomalies)
+    if fold == "router":
+        host.routers.append(step.facts)
+        return
+    if fold == "event":
+        if step.facts.get("status") and "status" not in host.facts:
+            host.facts = {**host.facts, "status": step.facts["status"]}
+        return
+    if fold == "inner":
+        merged: Facts = {**host.facts}
+        for key in _COMPLETED_BY_INNER:
+            if key in step.facts and key not in merged:
+                merged[key] = step.facts[key]  # type: ignore[literal-required]
+        for key in ("status", "run_status", "weak_status", "run_id", "workflow_name", "attempt", "resumes", "task_key"):
+            if key in step.facts and key not in merged:
+                merged[key] = step.facts[key]  # type: ignore[literal-required]
+        if (
+            step.span is not None
+            and step.span.status_code == 2
+            and host.span is not None
+            and host.span.status_code == 0
+        ):
+            merged.setdefault("weak_status", "failed")
+        host.facts = merged
+        host.routers.extend(step.routers)
+        if step.kind == "workflow" and host.kind in {"function", "chain", "step"}:
+            host.kind = "workflow"
+
+
+def _by_span_id(parents_first: list[Step], hosts: dict[Step, Step], marks: list[SpanFacts]) -> dict[int, Step]:
+    found: dict[int, Step] = {}
+    for step in parents_first:
+        found.setdefault(step.span_id, hosts[step])
+    for mark in marks:
+        announced = _signed(mark.facts.get("pending_of"))
+        if announced is not None and announced in found:
+            found.setdefault(mark.span_id, found[announced])
+    return found

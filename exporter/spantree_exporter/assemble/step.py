@@ -1,0 +1,100 @@
+"""The working form of a node while a trace is put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.rows import SpanFacts
+
+# Kinds whose failure is a detail of the step around them, unless that step fails too (conventions.md 4.3).
+DETAIL_KINDS = frozenset(
+    {
+        "db",
+        "http_client",
+        "http_server",
+        "rpc",
+        "message",
+        "llm",
+        "tool",
+        "embedding",
+        "retriever",
+        "reranker",
+        "guardrail",
+        "evaluator",
+        "prompt",
+        "parser",
+        "chain",
+    }
+)
+# Kinds that say nothing about the order of work: no edges between them are guessed.
+WIRE_KINDS = frozenset({"db", "http_client", "http_server", "rpc", "message"})
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """One node to be. Compared by identity: two spans of one id are two steps."""
+
+    span_id: int
+    span: SpanFacts | None  # None while only a live mark told of it
+    facts: Facts
+    name: str
+    kind: str
+    start_ns: int
+    end_ns: int | None
+    service: str
+    order: int  # place in the canonical order of the trace's spans
+    fingerprint: int | None = None
+    parent: Step | None = None
+    children: list[Step] = field(default_factory=list)
+    folded: list[SpanFacts] = field(default_factory=list)
+    routers: list[Facts] = field(default_factory=list)
+    ordinal: int = 0
+    status: str = "completed"
+    attempt: int = 1
+    previous_attempt: Step | None = None
+    next_attempt: Step | None = None
+    iteration: int | None = None
+    task_key: str | None = None
+    depth: int = 0
+    sequence: int = 0
+    self_ns: int | None = None
+    on_critical_path: bool = False
+    anomalies: list[str] = field(default_factory=list)
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is a step of a workflow in its own right."""
+        return bool(self.facts.get("step")) or self.kind in {"step", "task", "workflow", "agent"}
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed for good: no later attempt took its place."""
+        return self.status in {"failed", "timed_out"}
+
+    @property
+    def last_ns(self) -> int:
+        """When it was last known to be active."""
+        return self.end_ns if self.end_ns is not None else self.start_ns
+
+
+def is_above(upper: Step, lower: Step) -> bool:
+    """Whether `upper` is an ancestor of `lower`."""
+    step = lower.parent
+    while step is not None:
+        if step is upper:
+            return True
+        step = step.parent
+    return False
+
+
+def preorder(roots: list[Step]) -> list[Step]:
+    """All steps below and including `roots`, parents first, in the order of their lists. Iterative: any depth."""
+    out: list[Step] = []
+    stack = list(reversed(roots))
+    while stack:
+        step = stack.pop()
+        out.append(step)
+        if step.children:
+            stack.extend(reversed(step.children))
+    return out

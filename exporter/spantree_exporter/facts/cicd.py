@@ -1,0 +1,31 @@
+"""Semantic conventions for CI/CD pipelines: `cicd.pipeline.*` (conventions.md 3)."""
+
+from __future__ import annotations
+
+from spantree_exporter.facts.reading import Convention, status_of, text_of
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import Span
+
+
+def _read(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    task = text_of(a.get("cicd.pipeline.task.name"))
+    if task:
+        facts.setdefault("name", task)
+        facts.setdefault("kind", "task")
+        facts.setdefault("step", True)
+        if status := status_of(a.get("cicd.pipeline.task.run.result")):
+            facts.setdefault("status", status)
+        return
+    if run_id := text_of(a.get("cicd.pipeline.run.id")):
+        facts.setdefault("boundary", "run")
+        facts.setdefault("kind", "workflow")
+        facts.setdefault("run_id", run_id)
+        if name := text_of(a.get("cicd.pipeline.name")):
+            facts.setdefault("workflow_name", name)
+        # The state says how far the run is (pending, executing, finalizing); the result, once there, says how it ended.
+        if status := status_of(a.get("cicd.pipeline.result")):
+            facts.setdefault("run_status", status)
+
+
+CONVENTION = Convention("cicd", _read, keys=("cicd.pipeline.task.name", "cicd.pipeline.run.id"))

@@ -1,0 +1,176 @@
+"""LangGraph's run metadata, whichever instrumentation carries it: OpenInference, Traceloop or LangSmith.
+
+OpenInference has it as JSON in `metadata`, Traceloop under `traceloop.association.properties.`, LangSmith under
+`langsmith.metadata.`. `langgraph_checkpoint_ns` (`node:uuid`, nested `outer:uuid|inner:uuid`) is the identity of a
+task: equal across retry attempts and before and after an interrupt (conventions.md 2.1, seen with langgraph 1.2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from spantree_exporter.facts.reading import Convention, json_of, text_of, texts_of, whole_number
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import JsonValue, Span
+
+_TRACELOOP = "traceloop.association.properties."
+_LANGSMITH = "langsmith.metadata."
+_KEYS = (
+    "langgraph_node",
+    "langgraph_step",
+    "langgraph_triggers",
+    "langgraph_path",
+    "langgraph_checkpoint_ns",
+    "thread_id",
+    "ls_integration",
+)
+# A router answers with names of nodes or with labels that its path map translates: short words, not prose.
+_LABEL = re.compile(r"[\w.:\- ]{1,64}\Z")
+_SEND = re.compile(r"Send\(node='([^']+)'|\"node\": ?\"([^\"]+)\"")
+RESERVED = frozenset({"__start__", "__end__"})
+
+
+def metadata_of(span: Span) -> Mapping[str, JsonValue]:
+    """LangGraph's run metadata of the span, by its own names; empty where there is none."""
+    a = span.attributes
+    parsed = json_of(a.get("metadata"))
+    if isinstance(parsed, dict):
+        return parsed
+    prefix = _TRACELOOP if _TRACELOOP + "ls_integration" in a else _LANGSMITH
+    return {key: a[prefix + key] for key in _KEYS if prefix + key in a}
+
+
+def _read(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    metadata = metadata_of(span)
+    thread = text_of(metadata.get("thread_id"))
+    if thread:
+        facts.setdefault("conversation_id", thread)
+    node = text_of(metadata.get("langgraph_node"))
+    name = own_name(span)
+    if node is None:
+        if metadata.get("ls_integration") == "langgraph" and is_graph(span):
+            facts["boundary"] = "run"
+            facts["kind"] = "workflow"
+            facts["workflow_name"] = name
+            put_resume(span, facts, thread)
+        return
+    namespace = text_of(metadata.get("langgraph_checkpoint_ns")) or ""
+    outer = namespace.rpartition("|")[0]
+    step = whole_number(metadata.get("langgraph_step"))
+    if name == node:
+        facts["name"] = node
+        facts["kind"] = "step"
+        facts["step"] = True
+        facts["group"] = outer or "graph"
+        if step is not None:
+            facts["order"] = step
+        if namespace:
+            facts["task_key"] = namespace
+            facts["task_scope"] = "global"
+        put_triggers(facts, metadata)
+    elif is_router(span):
+        if (routes := routes_of(span)) is not None:
+            facts["fold"] = "router"
+            facts["routes"] = routes
+            facts["name"] = name
+    elif metadata.get("ls_integration") == "langgraph" and is_graph(span):
+        # A compiled graph run as a node of another: the container of its own nodes.
+        facts["fold"] = "inner"
+        facts["kind"] = "workflow"
+    if a.get("openinference.span.kind") in {"CHAIN", "AGENT"}:
+        facts.setdefault("kind", "function")
+
+
+def own_name(span: Span) -> str:
+    """The name of the run that the span is of, without what the instrumentation puts before it."""
+    return (
+        text_of(span.attributes.get("gen_ai.task.name"))
+        or text_of(span.attributes.get("traceloop.entity.name"))
+        or span.name
+    )
+
+
+def is_graph(span: Span) -> bool:
+    """Whether the span is a run of a chain or a graph at all, and not of a model, tool or retriever."""
+    a = span.attributes
+    kind = a.get("openinference.span.kind")
+    if kind is not None:
+        return kind in {"CHAIN", "AGENT"}
+    kind = a.get("langsmith.span.kind")
+    if kind is not None:
+        return kind == "chain"
+    return a.get("traceloop.span.kind") == "workflow" or "gen_ai.workflow.nodes" in a
+
+
+def is_router(span: Span) -> bool:
+    """Whether the span may be a router function: a plain chain of another name than its node's, that ended well."""
+    a = span.attributes
+    kind = a.get("openinference.span.kind") or a.get("langsmith.span.kind")
+    if kind is None:
+        kind = "chain" if a.get("gen_ai.operation.name") == "execute_task" else None
+    return kind in {"CHAIN", "chain"} and span.status_code != 2 and "output.mime_type" not in a
+
+
+def routes_of(span: Span) -> list[str] | None:
+    """The nodes or labels that a router chose; None where its output is no choice at all."""
+    a = span.attributes
+    output = a.get("output.value")
+    if output is None:
+        output = a.get("gen_ai.completion", a.get("traceloop.entity.output"))
+        parsed = json_of(output)
+        if isinstance(parsed, dict):
+            output = parsed.get("outputs", parsed.get("output"))
+    if isinstance(output, bool):
+        return [str(output)]
+    if isinstance(output, str):
+        if "Send(" in output or '"node"' in output:
+            sends = [one or other for one, other in _SEND.findall(output)]
+            return sends or None
+        listed = json_of(output) if output.startswith("[") else None
+        if isinstance(listed, list):
+            output = listed
+        else:
+            return [output] if _LABEL.match(output) else None
+    if isinstance(output, list):
+        names = [item for item in output if isinstance(item, str) and _LABEL.match(item)]
+        if len(names) == len(output) and names:
+            return names
+        return [one or other for one, other in _SEND.findall(str(output).replace("'", '"'))] or None
+    return None
+
+
+def put_triggers(facts: Facts, metadata: Mapping[str, JsonValue]) -> None:
+    """Put what made the node run: sources that a join names, or a fan-out by Send."""
+    for trigger in texts_of(metadata.get("langgraph_triggers")):
+        if trigger.startswith("join:"):
+            sources = trigger[len("join:") :].rpartition(":")[0]
+            facts["sources"] = [s for s in sources.split("+") if s and s not in RESERVED]
+        elif trigger == "__pregel_push":
+            facts["fan_out"] = True
+
+
+def put_resume(span: Span, facts: Facts, thread: str | None) -> None:
+    """Put that the run takes up an interrupted one: its input is a Command with `resume`."""
+    a = span.attributes
+    sent = a.get("input.value") or a.get("gen_ai.prompt") or a.get("traceloop.entity.input")
+    if thread and isinstance(sent, str) and '"resume"' in sent:
+        parsed = json_of(sent)
+        if isinstance(parsed, dict) and isinstance(parsed.get("inputs"), dict):
+            parsed = parsed["inputs"]
+        if isinstance(parsed, dict) and parsed.get("resume") is not None and "goto" in parsed:
+            facts["resumes"] = thread
+
+
+CONVENTION = Convention(
+    "langgraph",
+    _read,
+    keys=(
+        "metadata",
+        _TRACELOOP + "ls_integration",
+        _TRACELOOP + "langgraph_node",
+        _LANGSMITH + "ls_integration",
+        _LANGSMITH + "langgraph_node",
+    ),
+)

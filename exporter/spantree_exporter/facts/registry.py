@@ -1,0 +1,122 @@
+"""The registry: which conventions there are, in which order they speak, and which of them a span needs.
+
+Order is priority: a fact put by an earlier convention stays. Frameworks come before the semantic conventions that
+they also follow, and what every span has (identity, exceptions) comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from spantree_exporter.facts import (
+    asgi,
+    cicd,
+    database,
+    errors,
+    genai,
+    http,
+    identity,
+    langgraph,
+    langsmith,
+    logfire,
+    messaging,
+    openinference,
+    own,
+    rpc,
+    traceloop,
+    workflow,
+)
+from spantree_exporter.facts.reading import Convention
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import STATUS_ERROR, Span
+
+CONVENTIONS: Final[tuple[Convention, ...]] = (
+    own.CONVENTION,
+    logfire.CONVENTION,
+    langgraph.CONVENTION,
+    traceloop.CONVENTION,
+    langsmith.CONVENTION,
+    cicd.CONVENTION,
+    workflow.CONVENTION,
+    openinference.CONVENTION,
+    genai.CONVENTION,
+    asgi.CONVENTION,
+    messaging.CONVENTION,
+    database.CONVENTION,
+    http.CONVENTION,
+    rpc.CONVENTION,
+    identity.CONVENTION,
+)
+# Speaks last, of every span that failed or recorded something: it needs to know what the others said.
+LAST: Final = errors.CONVENTION
+
+# Scope names come from the network: the cache of what they lead to is bounded.
+_CACHED_SCOPES = 10_000
+
+
+class FactsReader:
+    """Reads spans by a list of conventions. Makes no two passes over a span's attributes; safe to share by threads."""
+
+    def __init__(self, conventions: Sequence[Convention] = CONVENTIONS, last: Convention = LAST) -> None:
+        self._conventions = tuple(conventions)
+        self._last = last.read
+        self._by_key: dict[str, int] = {}
+        for number, convention in enumerate(self._conventions):
+            for key in convention.keys:
+                self._by_key[key] = self._by_key.get(key, 0) | 1 << number
+        self._by_scope: dict[str, int] = {}
+        self._by_mask: dict[int, tuple[Callable[[Span, Facts], None], ...]] = {0: ()}
+
+    def _mask_of_scope(self, scope: str) -> int:
+        mask = 0
+        for number, convention in enumerate(self._conventions):
+            if convention.scopes and scope.startswith(convention.scopes):
+                mask |= 1 << number
+        if len(self._by_scope) < _CACHED_SCOPES:
+            self._by_scope[scope] = mask
+        return mask
+
+    def mask(self, span: Span) -> int:
+        """Which conventions the span follows: bit N for the N-th."""
+        scope = span.scope.name
+        mask = self._by_scope.get(scope)
+        if mask is None:
+            mask = self._mask_of_scope(scope)
+        by_key = self._by_key
+        for key in span.attributes:
+            if key in by_key:
+                mask |= by_key[key]
+        return mask
+
+    def __call__(self, span: Span) -> Facts:
+        """The facts of `span`. Pure: equal spans give equal facts."""
+        mask = self.mask(span)
+        readers = self._by_mask.get(mask)
+        if readers is None:
+            readers = tuple(c.read for number, c in enumerate(self._conventions) if mask >> number & 1)
+            self._by_mask[mask] = readers
+        facts: Facts = {}
+        for read in readers:
+            read(span, facts)
+        if span.status_code == STATUS_ERROR or span.events or "error_type" in facts:
+            self._last(span, facts)
+        return facts
+
+    def explain(self, span: Span) -> list[tuple[str, Facts]]:
+        """(convention, the facts that it put) for each convention that put any, in the order they spoke."""
+        mask = self.mask(span)
+        told: list[tuple[str, Facts]] = []
+        facts: Facts = {}
+        spoken = [c for number, c in enumerate(self._conventions) if mask >> number & 1] + [LAST]
+        for convention in spoken:
+            before = dict(facts)
+            convention.read(span, facts)
+            new = {key: value for key, value in facts.items() if key not in before or before[key] != value}
+            if new:
+                told.append((convention.name, new))  # type: ignore[arg-type]
+        return told
+
+
+read_facts: Final = FactsReader()
+"""The facts of a span by the conventions that spantree knows, without anybody's own rules."""
