@@ -17,8 +17,6 @@ import fcntl
 import logging
 import os
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +30,9 @@ from psycopg import sql
 
 from spantree_deploy.postgres_account import Account, EmbeddedPostgresError, choose_account
 from spantree_deploy.postgres_binaries import PostgresBinaries, find_binaries, within_reach
-from spantree_deploy.postgres_cluster import SUPERUSER, data_major, make_cluster, place_for
-from spantree_deploy.postgres_settings import server_settings
+from spantree_deploy.postgres_cluster import SUPERUSER, Place, accepts_setting, data_major, make_cluster, opened_for
+from spantree_deploy.postgres_settings import WANTED_COMPRESSION, server_settings
+from spantree_deploy.postgres_socket import PORT, choose_socket_dir, client_socket_dir, remove_socket_dir
 from spantree_deploy.postmaster import (
     Postmaster,
     clear_leftovers,
@@ -48,15 +47,12 @@ __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
 _log = logging.getLogger(__name__)
 
 _DATABASE = "spantree"
-_PORT = 5432  # only a part of the socket's name: the server listens on no TCP port
-_SOCKET_NAME = f".s.PGSQL.{_PORT}"
-# sun_path of sockaddr_un, without the closing NUL: unix(7); on macOS and the BSDs it is 104 bytes.
-_LONGEST_SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 
 # Recovery after a crash replays up to max_wal_size: minutes on a slow disk. PostgreSQL's own pg_ctl waits 60 s.
 _START_TIMEOUT_S = 300.0
 # A fast shutdown writes all changed pages; after this the server is stopped without them, and recovers at its start.
 _STOP_TIMEOUT_S = 120.0
+_CONNECT_TIMEOUT_S = 30
 _POLL_S = 0.01
 _WATCH_INTERVAL_S = 0.5
 _WATCH_LONGEST_PAUSE_S = 30.0
@@ -132,17 +128,17 @@ class EmbeddedPostgres:
         """
         if self._users is not None:
             return
+        self._stopping.clear()
         self._make_data_dir()
-        with self._start_lock():
+        with self._start_lock() as start_lock:
             self._users = self._open_lock("users.lock")
             try:
                 # Granted at once: it is held exclusively only by somebody who also holds the start lock.
                 fcntl.flock(self._users, fcntl.LOCK_SH)
-                self._url = self._ensure_server()
+                self._url = self._ensure_server(start_lock, new_cluster=True)
             except BaseException:
-                self._leave()
+                self._leave()  # else a server that nobody counts would go on running
                 raise
-        self._stopping.clear()
         self._watcher = threading.Thread(target=self._watch, name="spantree-postgres-watch", daemon=True)
         self._watcher.start()
 
@@ -156,17 +152,6 @@ class EmbeddedPostgres:
             self._watcher = None
         with self._start_lock():
             self._leave()
-            mine = self._open_lock("users.lock")
-            try:
-                fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return  # somebody else uses it
-            else:
-                self._report("stopping PostgreSQL")
-                stop_postmaster(self._pgdata, self._stop_timeout_s)
-                self._remove_socket_dir()
-            finally:
-                os.close(mine)
 
     def __enter__(self) -> Self:
         self.start()
@@ -179,7 +164,7 @@ class EmbeddedPostgres:
 
     # -- the server ----------------------------------------------------------------------------------------------
 
-    def _ensure_server(self) -> str:
+    def _ensure_server(self, start_lock: int, *, new_cluster: bool) -> str:
         """A server that answers, with our database; returns its URL. The caller holds the start lock."""
         deadline = time.monotonic() + self._start_timeout_s
         account = choose_account(self._pgdata)
@@ -187,23 +172,23 @@ class EmbeddedPostgres:
         if postmaster is None:
             major = data_major(self._pgdata)
             binaries = within_reach(find_binaries(self._pg_bin, major), account, self._data_dir)
+            if major is None and not new_cluster:
+                raise EmbeddedPostgresError(f"{self._pgdata} was removed while it was in use; start spantree again")
             if major is None:
                 self._report(f"making a new PostgreSQL {binaries.major} cluster in {self._data_dir}")
-                make_cluster(binaries, account, self._pgdata, durable=self._durable)
+                make_cluster(binaries, account, self._pgdata, durable=self._durable, start_lock=start_lock)
             else:
                 clear_leftovers(self._pgdata)
             self._report(f"starting PostgreSQL {binaries.version}")
             postmaster = self._run_server(binaries, account, deadline)
-        # "." is what _run_server says: the server stands in the cluster.
-        socket_dir = str(self._pgdata) if postmaster.socket_dir == "." else postmaster.socket_dir
-        return _ensure_database(socket_dir)
+        return _ensure_database(client_socket_dir(self._pgdata, postmaster.socket_dir))
 
     def _wait_while_starting(self, deadline: float) -> Postmaster | None:
         """The server that runs and is ready; None when there is none, or it went away while we waited."""
         while self._pgdata.is_dir() and (postmaster := running_postmaster(self._pgdata)) is not None:
             if postmaster.is_ready:
                 return postmaster
-            if time.monotonic() > deadline:
+            if self._stopping.is_set() or time.monotonic() > deadline:
                 raise EmbeddedPostgresError(
                     f"the PostgreSQL on {self._pgdata} (pid {postmaster.pid}) was not ready within "
                     f"{self._start_timeout_s:.0f} s; {self.log_path} says what it does; wait and try again"
@@ -213,21 +198,23 @@ class EmbeddedPostgres:
 
     def _run_server(self, binaries: PostgresBinaries, account: Account, deadline: float) -> Postmaster:
         """Start the server and wait until it is ready."""
-        command = [str(binaries.postgres), "-D", place_for(account, self._pgdata)]
         chosen = {
             **server_settings(durable=self._durable),
             **self._settings,
             "cluster_name": cluster_name(self._pgdata),
             "listen_addresses": "",
-            "port": str(_PORT),
-            "unix_socket_directories": self._socket_dir(account),
+            "port": str(PORT),
+            "unix_socket_directories": choose_socket_dir(account, self._pgdata),
             "unix_socket_permissions": "0700",
         }
-        for name, value in chosen.items():
-            command += ["-c", f"{name}={value}"]
+        with opened_for(account, self._pgdata) as place:
+            if accepts_setting(binaries, account, place, *WANTED_COMPRESSION):
+                chosen = {**dict([WANTED_COMPRESSION]), **chosen}
+        options = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
         while True:
             said_bytes = self.log_path.stat().st_size if self.log_path.exists() else 0
-            self._spawn(command, account)
+            with opened_for(account, self._pgdata) as place:
+                self._spawn([str(binaries.postgres), "-D", place.path, *options], account, place)
             postmaster = self._wait_while_starting(deadline)
             if postmaster is not None:
                 return postmaster
@@ -239,13 +226,14 @@ class EmbeddedPostgres:
                 )
             time.sleep(_WATCH_INTERVAL_S)  # backends of a dead server, seen only by PostgreSQL: they are about to end
 
-    def _spawn(self, command: list[str], account: Account) -> None:
+    def _spawn(self, command: list[str], account: Account, place: Place) -> None:
         # A file and not a pipe: the server outlives this process.
         log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             server = subprocess.Popen(
                 command,
-                cwd=self._pgdata,
+                cwd="/",  # see opened_for: it goes into the cluster by itself
+                pass_fds=place.pass_fds,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -268,8 +256,8 @@ class EmbeddedPostgres:
             try:
                 if running_postmaster(self._pgdata) is None:
                     _log.warning("the PostgreSQL on %s died; starting it again", self._pgdata)
-                    with self._start_lock():
-                        self._url = self._ensure_server()
+                    with self._start_lock(until=self._stopping) as start_lock:
+                        self._url = self._ensure_server(start_lock, new_cluster=False)
                 self._shorten_log()
             except (EmbeddedPostgresError, OSError) as error:
                 pause_s = min(2 * pause_s, _WATCH_LONGEST_PAUSE_S)
@@ -306,8 +294,8 @@ class EmbeddedPostgres:
         return descriptor
 
     @contextlib.contextmanager
-    def _start_lock(self) -> Iterator[None]:
-        """Hold the right to start or stop the server."""
+    def _start_lock(self, until: threading.Event | None = None) -> Iterator[int]:
+        """Hold the right to start or stop the server; give up waiting for it when `until` is set. Yields the open file."""
         deadline = time.monotonic() + self._start_timeout_s + self._stop_timeout_s
         descriptor = self._open_lock("start.lock")
         try:
@@ -316,52 +304,31 @@ class EmbeddedPostgres:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    if time.monotonic() > deadline:
+                    if time.monotonic() > deadline or (until is not None and until.is_set()):
                         raise EmbeddedPostgresError(
                             f"another command has been starting or stopping the PostgreSQL on {self._data_dir} for "
                             f"too long; {self.log_path} says what the server does; end that command and try again"
                         ) from None
                     time.sleep(_POLL_S)
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)
 
     def _leave(self) -> None:
-        if self._users is not None:
-            os.close(self._users)
-        self._users = None
-        self._url = None
-
-    def _socket_dir(self, account: Account) -> str:
-        """Where the server puts its socket: "." for the cluster, in which it stands, or a folder with a short path."""
-        path = os.fsencode(self._pgdata / _SOCKET_NAME)
-        if len(path) <= _LONGEST_SOCKET_PATH_BYTES and b"," not in path:  # libpq splits a list of hosts at commas
-            return "."
-        for parent in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 (owner and mode are checked below)
-            directory = parent / self._short_name(account)
-            if len(os.fsencode(directory / _SOCKET_NAME)) > _LONGEST_SOCKET_PATH_BYTES or not account.can_enter(parent):
-                continue
-            with contextlib.suppress(FileExistsError):
-                directory.mkdir(mode=0o700)
-                if not account.is_current:
-                    os.chown(directory, account.uid, account.gid)
-            status = directory.lstat()
-            if not directory.is_symlink() and status.st_uid == account.uid and status.st_mode & 0o077 == 0:
-                return str(directory)
-        raise EmbeddedPostgresError(
-            f"the path of {self._pgdata} is too long for a socket ({len(path)} bytes with {_SOCKET_NAME}, at most "
-            f"{_LONGEST_SOCKET_PATH_BYTES}), and no folder for it could be made in the temporary folder; "
-            "give a --data with a shorter path"
-        )
-
-    def _short_name(self, account: Account) -> str:
-        return f"{cluster_name(self._pgdata)}-{account.uid}"
-
-    def _remove_socket_dir(self) -> None:
-        name = self._short_name(choose_account(self._pgdata))
-        for parent in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108
-            with contextlib.suppress(FileNotFoundError):
-                (parent / name).rmdir()
+        """Count this user no more, and stop the server when it was the last. The caller holds the start lock."""
+        users, self._users, self._url = self._users, None, None
+        if users is None:
+            return
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # somebody else uses it
+        else:
+            if self._pgdata.is_dir():
+                stop_postmaster(self._pgdata, self._stop_timeout_s)
+                remove_socket_dir(choose_account(self._pgdata), self._pgdata)
+        finally:
+            os.close(users)
 
     def _log_since(self, offset_bytes: int) -> str:
         """What the server said since then, on one line, without time stamps, at most its last 1000 characters."""
@@ -377,10 +344,12 @@ class EmbeddedPostgres:
 
 def _ensure_database(socket_dir: str) -> str:
     """Create our database unless it is there; returns its URL."""
-    query = f"?host={quote(socket_dir)}&port={_PORT}"
+    query = f"?host={quote(socket_dir)}&port={PORT}"
     url = f"postgresql://{SUPERUSER}@/{_DATABASE}{query}"
     try:
-        with psycopg.connect(f"postgresql://{SUPERUSER}@/postgres{query}", autocommit=True) as connection:
+        with psycopg.connect(
+            f"postgresql://{SUPERUSER}@/postgres{query}&connect_timeout={_CONNECT_TIMEOUT_S}", autocommit=True
+        ) as connection:
             known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE]).fetchone()
             if known is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))

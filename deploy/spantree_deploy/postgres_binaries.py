@@ -63,7 +63,7 @@ def find_binaries(pg_bin: Path | None, data_major: int | None) -> PostgresBinari
     """
     unusable: list[str] = []
     usable: list[PostgresBinaries] = []
-    for bin_dir in [pg_bin] if pg_bin is not None else _folders():
+    for bin_dir in [pg_bin] if pg_bin is not None else _distinct(_folders()):
         found = _inspect(bin_dir)
         if isinstance(found, str):
             unusable.append(found)
@@ -90,7 +90,7 @@ def find_binaries(pg_bin: Path | None, data_major: int | None) -> PostgresBinari
 
 def every_usable_binaries() -> list[PostgresBinaries]:
     """All binaries of this machine that can run a cluster of ours, in the order in which they are preferred."""
-    found = (_inspect(bin_dir) for bin_dir in _folders())
+    found = (_inspect(bin_dir) for bin_dir in _distinct(_folders()))
     return [each for each in found if not isinstance(each, str)]
 
 
@@ -141,6 +141,16 @@ def _folders() -> Iterator[Path]:
     server = shutil.which("postgres")
     if server is not None:
         yield Path(server).resolve().parent
+
+
+def _distinct(folders: Iterator[Path]) -> Iterator[Path]:
+    """Each folder once, although several ways lead to it."""
+    seen: set[Path] = set()
+    for folder in folders:
+        real = folder.resolve()
+        if real not in seen:
+            seen.add(real)
+            yield folder
 
 
 def _newest_first(folders: Iterator[Path]) -> list[Path]:

@@ -119,11 +119,14 @@ def stop_postmaster(pgdata: Path, timeout_s: float) -> None:
 def clear_leftovers(pgdata: Path) -> None:
     """After a postmaster died: wait for its backends, then remove its `postmaster.pid`.
 
-    The file must go because PostgreSQL takes a zombie's pid for a running server and refuses to start.
+    The file must go because PostgreSQL takes a zombie's pid for a running server and refuses to start. If what runs
+    turns out to be a whole server, which somebody started and was killed before it was ready, it is left alone.
     """
     began = time.monotonic()
     killed = False
     while leftovers := _server_pids(pgdata):
+        if running_postmaster(pgdata) is not None:
+            return
         waited_s = time.monotonic() - began
         if waited_s > _LEFTOVER_KILLED_S:
             raise EmbeddedPostgresError(
