@@ -49,9 +49,9 @@ class CollectorConfig:
     idle_timeout_s: float = 60.0
     """How long an HTTP connection may wait for its next request."""
     batch_spans: int = 8192
-    """Most spans in one transaction."""
+    """About how many spans go into one transaction; twice as many at most."""
     batch_bytes: int = 16 * 2**20
-    """Most bytes of bodies in one transaction, unless a single body is larger."""
+    """About how many bytes of bodies, inflated, are decoded at a time; a single body may be larger."""
     drain_s: float = 5.0
     """How long stopping goes on writing what the spool holds; the rest is written after the next start."""
 

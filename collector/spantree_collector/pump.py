@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from spantree_collector.inflate import gunzip
 from spantree_collector.intake import GZIP
@@ -143,9 +144,12 @@ class Pump:
 
     def _write(self, batch: _Batch) -> None:
         """Store all of `batch`, then drop its bodies. Bisects what PostgreSQL refuses for its content."""
-        starts = range(0, len(batch.spans), self._batch_spans) or range(1)
-        pieces = [_Piece(start, min(start + self._batch_spans, len(batch.spans)), ()) for start in starts]
-        pieces[0].dead = tuple(batch.dead)
+        count = len(batch.spans)
+        # Even pieces: a full one and a rest of a few spans would be two transactions for the work of one.
+        parts = max(1, count // self._batch_spans)
+        bounds = [count * part // parts for part in range(parts + 1)]
+        pieces = [_Piece(first, end, ()) for first, end in pairwise(bounds)]
+        pieces[0].dead = batch.dead
         pieces.reverse()
         left = False
         while pieces:
@@ -153,9 +157,9 @@ class Pump:
             try:
                 self._write_piece(batch, piece)
             except BatchRejected as error:
-                parts = piece.halves()
-                if parts:
-                    pieces.extend(reversed(parts))
+                halves = piece.halves()
+                if halves:
+                    pieces.extend(reversed(halves))
                 elif piece.first < piece.end:
                     pieces.append(_Piece(piece.first, piece.first, (_dead_span(error, batch, piece.first),)))
                 else:

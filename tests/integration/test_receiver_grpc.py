@@ -1,0 +1,143 @@
+"""OTLP/gRPC as the specification wants it, with a bare channel, while PostgreSQL is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from tests.collectors import metric, readiness, running, settings
+from tests.otlp_requests import request, span, trace_request
+
+from spantree_collector.app import Addresses
+
+MIB = 2**20
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+    with running(settings(tmp_path_factory.mktemp("data"), max_body_bytes=2 * MIB)) as addresses:
+        yield addresses
+
+
+def channel(addresses: Addresses) -> grpc.Channel:
+    return grpc.insecure_channel(f"{addresses.host}:{addresses.otlp_grpc_port}")
+
+
+def export(addresses: Addresses, body: bytes, path: str = TRACES, gzip: bool = False) -> bytes:
+    compression = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
+    with channel(addresses) as opened:
+        call: Callable[..., bytes] = opened.unary_unary(path)
+        return call(body, timeout=20, compression=compression)
+
+
+def refusal(addresses: Addresses, body: bytes, path: str = TRACES) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        export(addresses, body, path)
+    return caught.value
+
+
+def trailers(error: grpc.RpcError) -> dict[str, bytes]:
+    return {item.key: item.value for item in error.trailing_metadata()}
+
+
+def bodies(addresses: Addresses) -> int:
+    return int(readiness(addresses)["spool"]["bodies"])
+
+
+@pytest.mark.parametrize("gzip", [False, True])
+def test_a_request_is_on_disk_when_it_is_answered(collector: Addresses, gzip: bool) -> None:
+    before = bodies(collector)
+    assert export(collector, trace_request(1, 30).SerializeToString(), gzip=gzip) == b""
+    assert bodies(collector) == before + 1
+
+
+def test_an_empty_request_is_a_success_and_is_not_kept(collector: Addresses) -> None:
+    before = bodies(collector)
+    assert export(collector, b"") == b""
+    assert bodies(collector) == before
+
+
+def test_spans_with_invalid_ids_are_rejected_by_number(collector: Addresses) -> None:
+    sent = request(span(1, 1), span(1, 2))
+    sent.resource_spans[0].scope_spans[0].spans[1].span_id = bytes(8)
+    partial = ExportTraceServiceResponse.FromString(export(collector, sent.SerializeToString())).partial_success
+    assert (partial.rejected_spans, partial.error_message != "") == (1, True)
+
+
+def test_a_body_that_is_no_request_is_an_invalid_argument(collector: Addresses) -> None:
+    error = refusal(collector, b"this is no protobuf")
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    status = Status.FromString(trailers(error)["grpc-status-details-bin"])
+    detail = BadRequest()
+    assert status.details[0].Unpack(detail)
+    assert (status.code, status.message, detail.field_violations[0].field) == (3, error.details(), "body")
+    assert "google.rpc.retryinfo-bin" not in trailers(error)
+
+
+@pytest.mark.parametrize("size", [2 * MIB + 1, 3 * MIB])
+def test_a_body_beyond_the_limit_is_resource_exhausted_without_a_retry_hint(collector: Addresses, size: int) -> None:
+    error = refusal(collector, bytes(size))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "google.rpc.retryinfo-bin" not in trailers(error)
+
+
+def test_a_gzip_bomb_is_resource_exhausted(collector: Addresses) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        export(collector, bytes(50 * MIB), gzip=True)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_the_largest_body_is_taken(collector: Addresses) -> None:
+    body = request(span(2, 1, payload="x" * (2 * MIB - 200))).SerializeToString()
+    assert 2 * MIB - 200 < len(body) <= 2 * MIB
+    assert export(collector, body) == b""
+
+
+@pytest.mark.parametrize("signal", ["metrics", "logs"])
+def test_another_signal_is_unimplemented(collector: Addresses, signal: str) -> None:
+    service = f"opentelemetry.proto.collector.{signal}.v1.{signal.capitalize()}Service"
+    error = refusal(collector, b"", f"/{service}/Export")
+    assert (error.code(), error.details()) == (
+        grpc.StatusCode.UNIMPLEMENTED,
+        f"this collector takes traces only, no {signal}",
+    )
+
+
+def test_the_health_service_says_serving(collector: Addresses) -> None:
+    with channel(collector) as opened:
+        stub = health_pb2_grpc.HealthStub(opened)
+        for service in ("", "opentelemetry.proto.collector.trace.v1.TraceService"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_backpressure_is_unavailable_with_both_retry_hints(tmp_path: Path) -> None:
+    with running(settings(tmp_path, spool_max_bytes=10_000)) as addresses:
+        body = request(span(1, 1, payload="x" * 6_000)).SerializeToString()
+        assert export(addresses, body) == b""
+        error = refusal(addresses, body)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        sent = trailers(error)
+        # The Python SDK reads this one, the Collector the other one.
+        assert RetryInfo.FromString(sent["google.rpc.retryinfo-bin"]).retry_delay.seconds == 1
+        status = Status.FromString(sent["grpc-status-details-bin"])
+        detail = RetryInfo()
+        assert status.details[0].Unpack(detail)
+        assert (status.code, detail.retry_delay.seconds) == (14, 1)
+        assert metric(addresses, 'spantree_collector_requests_refused_total{reason="spool_full",transport="grpc"}') == 1
+
+
+def test_many_calls_at_a_time_are_each_answered_and_kept_once(collector: Addresses) -> None:
+    before = bodies(collector)
+    with channel(collector) as opened:
+        call = opened.unary_unary(TRACES)
+        calls = [call.future(trace_request(100 + n, 5).SerializeToString(), timeout=20) for n in range(200)]
+        assert [done.result() for done in calls] == [b""] * 200
+    assert bodies(collector) == before + 200

@@ -1,0 +1,281 @@
+"""The pump's decisions, with a store that fails on command; the real store stands in tests/integration."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.otlp_requests import request, span, trace_request
+from tests.waiting import wait_until
+
+from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.pump import Projector, Pump
+from spantree_collector.session import StoreState
+from spantree_collector.spool import Body, Spool
+from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter
+from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
+from spantree_exporter.span import Span
+from spantree_exporter.store import Projected, Written
+
+
+@dataclass
+class FakeStore:
+    """Keeps what is written; `failures` are raised one after the other first, `refuses` decides on content."""
+
+    failures: list[Exception] = field(default_factory=list)
+    refuses: Callable[[Sequence[Span], Sequence[DeadLetter]], bool] = lambda spans, dead: False
+    refusal: Callable[[], Exception] = lambda: BatchRejected("PostgreSQL refused the batch (22P05): x", "22P05")
+    written: list[list[str]] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    opened: int = 0
+    checked: int = 0
+    closed: int = 0
+    attempts: int = 0
+    projections: list[Projected] = field(default_factory=list)
+    gate: threading.Event | None = None
+
+    def open(self) -> FakeStore:
+        self.opened += 1
+        return self
+
+    def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter] = ()) -> Written:
+        self.attempts += 1
+        if self.gate is not None:
+            assert self.gate.wait(20)
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.refuses(spans, dead):
+            raise self.refusal()
+        if spans or not dead:
+            self.written.append([sent.name for sent in spans])
+        self.dead.extend(dead)
+        return Written(spans=len(spans), duplicates=0, projected_traces=0)
+
+    def project_due(self) -> Projected:
+        self.attempts += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.projections.pop(0) if self.projections else Projected(traces=0, spans=0, more=False)
+
+    def check(self) -> None:
+        self.checked += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+    @property
+    def names(self) -> list[str]:
+        return [name for batch in self.written for name in batch]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    opened = Spool(tmp_path / "spool.sqlite3")
+    yield opened
+    opened.close()
+
+
+def put(spool: Spool, payload: bytes, encoding: str = PROTOBUF, compression: str = "") -> None:
+    spool.submit(Body(payload, encoding, compression, 1_700_000_000_000_000_000)).result(10)
+
+
+def named(*names: str) -> bytes:
+    return request(*(span(1, number, name=name) for number, name in enumerate(names, 1))).SerializeToString()
+
+
+@pytest.fixture
+def pumps() -> Iterator[list[Pump]]:
+    started: list[Pump] = []
+    yield started
+    for pump in started:
+        pump.stop(0.0)
+
+
+@pytest.fixture
+def run(spool: Spool, pumps: list[Pump]) -> Callable[..., Pump]:
+    def start(store: FakeStore, batch_spans: int = 100, batch_bytes: int = 10**6) -> Pump:
+        pump = Pump(spool, store.open, CollectorMetrics(), batch_spans=batch_spans, batch_bytes=batch_bytes)
+        pumps.append(pump)
+        pump.start()
+        return pump
+
+    return start
+
+
+def drained(spool: Spool) -> None:
+    wait_until(lambda: spool.stats().bodies == 0, 20, "the spool is empty")
+
+
+def test_bodies_are_written_in_order_and_then_removed(spool: Spool, run: Callable[..., Pump]) -> None:
+    for number in range(5):
+        put(spool, named(f"{number} a", f"{number} b"))
+    store = FakeStore()
+    run(store)
+    drained(spool)
+    assert store.names == [f"{number} {letter}" for number in range(5) for letter in "ab"]
+    assert (store.opened, store.checked) == (1, 1)
+
+
+def test_many_bodies_are_one_batch_and_a_large_body_is_several(spool: Spool, run: Callable[..., Pump]) -> None:
+    for number in range(1, 8):
+        put(spool, trace_request(number, 4).SerializeToString())
+    put(spool, trace_request(9, 25).SerializeToString())
+    store = FakeStore()
+    run(store, batch_spans=10)
+    drained(spool)
+    assert [len(batch) for batch in store.written] == [12, 12, 14, 15]
+
+
+def test_a_batch_is_bounded_by_bytes_as_well(spool: Spool, run: Callable[..., Pump]) -> None:
+    for number in range(1, 5):
+        put(spool, request(span(number, 1, payload="x" * 1000)).SerializeToString())
+    store = FakeStore()
+    run(store, batch_bytes=1500)
+    drained(spool)
+    assert [len(batch) for batch in store.written] == [2, 2]
+
+
+def test_a_body_is_not_removed_before_the_commit(spool: Spool, run: Callable[..., Pump]) -> None:
+    store = FakeStore(gate=threading.Event())
+    put(spool, named("a"))
+    run(store)
+    wait_until(lambda: store.attempts == 1, 20, "the pump writes")
+    assert spool.stats().bodies == 1
+    assert store.gate is not None
+    store.gate.set()
+    drained(spool)
+
+
+def test_a_database_that_is_away_is_retried_with_new_connections_until_it_is_back(
+    spool: Spool, run: Callable[..., Pump]
+) -> None:
+    put(spool, named("a"))
+    store = FakeStore(failures=[StoreUnavailable("it is away") for _ in range(3)])
+    pump = run(store)
+    drained(spool)
+    assert (store.names, store.dead) == (["a"], [])
+    assert (store.opened, store.checked, store.closed) == (4, 4, 3)
+    assert (pump.report.state, pump.report.message) == (StoreState.OK, "")
+
+
+def test_what_only_a_person_can_mend_is_told_and_nothing_is_lost(spool: Spool, run: Callable[..., Pump]) -> None:
+    put(spool, named("a"))
+    store = FakeStore(failures=[SchemaVersionError("the schema is at version 3")])
+    pump = run(store)
+    wait_until(lambda: pump.report.state is StoreState.OPERATOR, 20, "the state is told")
+    assert pump.report.message == "the schema is at version 3"
+    assert spool.stats().bodies == 1
+    drained(spool)
+    assert (store.names, store.dead) == (["a"], [])
+
+
+def test_one_refused_span_costs_one_span(spool: Spool, run: Callable[..., Pump]) -> None:
+    names = [f"good {number}" for number in range(37)]
+    poisoned = request(*(span(2, n, name=name) for n, name in enumerate([*names[:20], "poison", *names[20:]], 1)))
+    put(spool, named("before"))
+    put(spool, poisoned.SerializeToString())
+    put(spool, named("after"))
+    store = FakeStore(refuses=lambda spans, dead: any(sent.name == "poison" for sent in spans))
+    run(store)
+    drained(spool)
+    assert store.names == ["before", *names, "after"]
+    poison_bytes = poisoned.resource_spans[0].scope_spans[0].spans[20].SerializeToString()
+    assert store.dead == [
+        DeadLetter("PostgreSQL refused the batch (22P05): x", poison_bytes, PROTOBUF, 1_700_000_000_000_000_000)
+    ]
+
+
+def test_an_error_that_no_rule_foresees_is_tried_again_and_then_bisected(
+    spool: Spool, run: Callable[..., Pump]
+) -> None:
+    put(spool, named("good", "poison", "better"))
+    store = FakeStore(
+        refuses=lambda spans, dead: any(sent.name == "poison" for sent in spans),
+        refusal=lambda: RuntimeError("a fault of ours"),
+    )
+    run(store)
+    drained(spool)
+    assert store.names == ["good", "better"]
+    assert [letter.reason for letter in store.dead] == ["writing it fails with RuntimeError: a fault of ours"]
+
+
+def test_a_passing_fault_of_ours_costs_nothing(spool: Spool, run: Callable[..., Pump]) -> None:
+    put(spool, named("a", "b"))
+    store = FakeStore(failures=[RuntimeError("once")])
+    run(store)
+    drained(spool)
+    assert (store.names, store.dead, store.opened) == (["a", "b"], [], 2)
+
+
+def test_a_body_that_cannot_be_decoded_becomes_a_dead_letter_whole(spool: Spool, run: Callable[..., Pump]) -> None:
+    put(spool, named("a"))
+    put(spool, b"this is no protobuf")
+    put(spool, b"this is no gzip", compression="gzip")
+    put(spool, b"{", JSON)
+    put(spool, named("b"))
+    store = FakeStore()
+    run(store)
+    drained(spool)
+    assert store.names == ["a", "b"]
+    assert [(letter.raw, letter.encoding) for letter in store.dead] == [
+        (b"this is no protobuf", PROTOBUF),
+        (b"this is no gzip", PROTOBUF),
+        (b"{", JSON),
+    ]
+    assert all(letter.reason.startswith("the body cannot be decoded: ") for letter in store.dead)
+
+
+def test_a_dead_letter_that_is_refused_leaves_its_body_and_does_not_stop_the_queue(
+    spool: Spool, run: Callable[..., Pump]
+) -> None:
+    put(spool, b"this is no protobuf")
+    store = FakeStore(refuses=lambda spans, dead: bool(dead))
+    run(store)
+    wait_until(lambda: store.attempts >= 1, 20, "the letter was tried")
+    put(spool, named("next"))
+    wait_until(lambda: store.names == ["next"], 20, "the next body is written")
+    wait_until(lambda: spool.stats().bodies == 1, 20, "only the refused body is left")
+    assert [spooled.body.payload for spooled in spool.take(0, max_bodies=9, max_bytes=9)] == [b"this is no protobuf"]
+
+
+def test_stopping_writes_what_the_spool_holds(spool: Spool, run: Callable[..., Pump]) -> None:
+    store = FakeStore(gate=threading.Event())
+    for number in range(1, 30):
+        put(spool, trace_request(number, 10).SerializeToString())
+    pump = run(store, batch_spans=20)
+    wait_until(lambda: store.attempts == 1, 20, "the pump writes")
+    assert store.gate is not None
+    store.gate.set()
+    pump.stop(20.0)
+    assert len(store.names) == 290
+    assert store.closed == 1
+
+
+def test_stopping_does_not_wait_for_a_database_that_is_away(spool: Spool, run: Callable[..., Pump]) -> None:
+    put(spool, named("a"))
+    store = FakeStore(failures=[OperatorError("no rights") for _ in range(1000)])
+    pump = run(store)
+    wait_until(lambda: store.attempts >= 1, 20, "the pump has met the error")
+    pump.stop(60.0)
+    assert spool.stats().bodies == 1
+    assert store.names == []
+
+
+def test_the_projector_goes_on_at_once_while_there_is_more_and_survives_every_error() -> None:
+    store = FakeStore(
+        failures=[StoreUnavailable("away")],
+        projections=[Projected(traces=1, spans=5, more=True) for _ in range(50)],
+    )
+    projector = Projector(store.open, CollectorMetrics())
+    projector.start()
+    try:
+        wait_until(lambda: not store.projections, 5, "all that was due is projected")
+        assert projector.report.state is StoreState.OK
+        attempts = store.attempts
+        wait_until(lambda: store.attempts > attempts + 1, 5, "it looks again later")
+    finally:
+        projector.stop(5.0)
+    assert store.closed == 2
