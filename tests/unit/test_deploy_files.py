@@ -1,0 +1,211 @@
+"""The files in which spantree is deployed keep what docs/collector.md promises of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spantree_collector.config import CollectorConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTOR_FILE = ROOT / "otel-collector.yaml"
+JAEGER_FILE = ROOT / "deploy" / "jaeger.yaml"
+COMPOSE_FILE = ROOT / "deploy" / "compose.yaml"
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+PLACEHOLDER = re.compile(r"\$\{env:([A-Z0-9_]+):-([^}]*)\}")
+MIB = 2**20
+
+
+def parsed(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def with_defaults(path: Path) -> Any:
+    """The file as the Collector reads it when no environment variable is set."""
+    return yaml.safe_load(PLACEHOLDER.sub(lambda match: match[2], path.read_text(encoding="utf-8")))
+
+
+def variables(path: Path) -> set[str]:
+    return {match[1] for match in PLACEHOLDER.finditer(path.read_text(encoding="utf-8"))}
+
+
+@pytest.fixture(scope="module")
+def collector() -> Any:
+    return with_defaults(COLLECTOR_FILE)
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = parsed(COMPOSE_FILE)["services"]
+    return found
+
+
+def exporters_of(collector: Any) -> dict[str, Any]:
+    return {name: collector["exporters"][name] for name in collector["service"]["pipelines"]["traces"]["exporters"]}
+
+
+class TestOtelCollector:
+    def test_fans_out_from_otlp_to_spantree_and_jaeger_behind_nothing_but_a_memory_limiter(
+        self, collector: Any
+    ) -> None:
+        assert collector["service"]["pipelines"] == {
+            "traces": {
+                "receivers": ["otlp"],
+                "processors": ["memory_limiter"],
+                "exporters": ["otlp_http/spantree", "otlp_http/jaeger"],
+            }
+        }
+        assert list(collector["processors"]) == ["memory_limiter"], "a batch processor answers before the queue has it"
+
+    def test_gives_each_exporter_an_fsynced_storage_of_its_own(self, collector: Any) -> None:
+        storages = [exporter["sending_queue"]["storage"] for exporter in exporters_of(collector).values()]
+        assert storages == ["file_storage/spantree", "file_storage/jaeger"]
+        assert set(storages) <= set(collector["service"]["extensions"])
+        assert [collector["extensions"][storage] for storage in storages] == [
+            {"directory": "./otel-collector-queue/spantree", "create_directory": True, "fsync": True},
+            {"directory": "./otel-collector-queue/jaeger", "create_directory": True, "fsync": True},
+        ]
+
+    def test_queues_block_when_full_batch_behind_the_disk_and_retry_for_ever(self, collector: Any) -> None:
+        for name, exporter in exporters_of(collector).items():
+            queue = exporter["sending_queue"]
+            assert queue["enabled"] and queue["block_on_overflow"] and queue["sizer"] == "bytes", name
+            # max_size would drop every span that follows one larger than it.
+            assert queue["batch"] == {"sizer": "bytes", "flush_timeout": "200ms", "min_size": MIB}, name
+            assert exporter["retry_on_failure"]["enabled"], name
+            assert exporter["retry_on_failure"]["max_elapsed_time"] == 0, name
+
+    def test_sends_no_batch_that_spantree_or_jaeger_refuses_for_its_size(self, collector: Any) -> None:
+        protocols = collector["receivers"]["otlp"]["protocols"]
+        largest_request = max(
+            protocols["grpc"]["max_recv_msg_size_mib"] * MIB, protocols["http"]["max_request_body_size"]
+        )
+        jaeger = with_defaults(JAEGER_FILE)["receivers"]["otlp"]["protocols"]
+        accepted = {
+            "otlp_http/spantree": CollectorConfig(database_url="").max_body_bytes,
+            "otlp_http/jaeger": jaeger["http"]["max_request_body_size"],
+        }
+        for name, exporter in exporters_of(collector).items():
+            assert largest_request + exporter["sending_queue"]["batch"]["min_size"] <= accepted[name], name
+
+    def test_listens_on_the_loopback_and_clear_of_jaeger_and_spantree(self) -> None:
+        text = "".join(PLACEHOLDER.sub(r"\2", path.read_text()) for path in (COLLECTOR_FILE, JAEGER_FILE))
+        listening = re.findall(r"^\s+endpoint: ([^/\s]+):(\d+)$", text, re.MULTILINE)
+        assert {host for host, _ in listening} == {"127.0.0.1"}
+        metrics = with_defaults(COLLECTOR_FILE)["service"]["telemetry"]["metrics"]["readers"][0]["pull"]["exporter"]
+        assert metrics == {"prometheus": {"host": "127.0.0.1", "port": 8888}}
+        ports = [*sorted(int(port) for _, port in listening), 8888]
+        assert ports == [4317, 4318, 13133, 16685, 16686, 24133, 24317, 24318, 8888]
+        # What the head of the file tells a person to start beside it.
+        assert "spantree up --otlp-grpc-port 14317 --otlp-http-port 14318" in text
+        assert with_defaults(COLLECTOR_FILE)["exporters"]["otlp_http/spantree"]["endpoint"] == "http://127.0.0.1:14318"
+        assert with_defaults(COLLECTOR_FILE)["exporters"]["otlp_http/jaeger"]["endpoint"] == "http://127.0.0.1:24318"
+
+    @pytest.mark.parametrize("path", [COLLECTOR_FILE, JAEGER_FILE], ids=lambda path: str(path.name))
+    def test_every_variable_is_in_the_reference(self, path: Path) -> None:
+        reference = (ROOT / "docs" / "collector.md").read_text(encoding="utf-8")
+        assert sorted(name for name in variables(path) if f"`{name}`" not in reference) == []
+
+
+class TestCompose:
+    def test_runs_the_whole_road(self, services: dict[str, Any]) -> None:
+        assert set(services) == {
+            "postgres",
+            "migrate",
+            "collector",
+            "api",
+            "queue-volume",
+            "otel-collector",
+            "jaeger",
+        }
+
+    def test_publishes_on_the_loopback_unless_told_otherwise(self, services: dict[str, Any]) -> None:
+        published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+        assert "postgres" not in published
+        assert [
+            port for ports in published.values() for port in ports if not port.startswith("${BIND_ADDRESS:-127.0.0.1}:")
+        ] == []
+
+    def test_no_service_is_root_or_may_write_outside_its_volumes(self, services: dict[str, Any]) -> None:
+        for name, service in services.items():
+            assert service["user"] in ("10001:10001", "postgres"), name
+            assert service["read_only"] is True, name
+            assert service["cap_drop"] == ["ALL"], name
+            assert service["security_opt"] == ["no-new-privileges:true"], name
+
+    def test_images_are_pinned(self, services: dict[str, Any]) -> None:
+        assert {name: service["image"] for name, service in services.items() if "build" not in service} == {
+            "postgres": "postgres:17",
+            "otel-collector": "otel/opentelemetry-collector-contrib:0.155.0",
+            "jaeger": "jaegertracing/jaeger:2.13.0",
+        }
+
+    def test_collector_and_api_wait_for_the_one_migration(self, services: dict[str, Any]) -> None:
+        assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+        for name in ("collector", "api"):
+            assert services[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}, name
+        assert [services[name]["command"] for name in ("migrate", "collector", "api")] == [
+            ["migrate"],
+            ["collector"],
+            ["api"],
+        ]
+
+    def test_only_the_spantree_services_reach_the_database(self, services: dict[str, Any]) -> None:
+        on_store = {name for name, service in services.items() if "store" in service.get("networks", [])}
+        assert on_store == {"postgres", "migrate", "collector", "api"}
+        assert parsed(COMPOSE_FILE)["networks"] == {"store": {"internal": True}}
+
+    def test_durable_state_lies_in_named_volumes(self, services: dict[str, Any]) -> None:
+        mounted = {
+            name: [volume for volume in service["volumes"] if not volume.endswith(":ro")]
+            for name, service in services.items()
+            if "volumes" in service
+        }
+        assert mounted == {
+            "postgres": ["postgres-data:/var/lib/postgresql/data"],
+            "collector": ["spool:/var/lib/spantree"],
+            "queue-volume": ["queue:/var/lib/spantree"],
+            "otel-collector": ["queue:/var/lib/otelcol"],
+            "jaeger": [],
+        }
+
+    def test_sets_only_variables_that_the_mounted_files_read(self, services: dict[str, Any]) -> None:
+        assert set(services["otel-collector"]["environment"]) <= variables(COLLECTOR_FILE)
+        assert set(services["jaeger"]["environment"]) <= variables(JAEGER_FILE)
+        addresses = services["otel-collector"]["environment"]
+        assert addresses["SPANTREE_OTLP_ENDPOINT"] == "http://collector:4318"
+        assert addresses["JAEGER_OTLP_ENDPOINT"] == "http://jaeger:24318"
+
+
+class TestDockerfile:
+    def test_runs_spantree_as_an_account_of_its_own(self) -> None:
+        last_stage = DOCKERFILE.read_text(encoding="utf-8").split("\nFROM ")[-1]
+        assert re.findall(r"^USER (.*)$", last_stage, re.MULTILINE) == ["10001:10001"]
+        assert last_stage.index("USER 10001") < last_stage.index('ENTRYPOINT ["spantree"]')
+
+    def test_names_no_package_index(self) -> None:
+        text = DOCKERFILE.read_text(encoding="utf-8")
+        assert re.findall(r"index|PIP_|--find-links|--trusted-host|https?://", text) == []
+
+    def test_copies_every_package_of_the_distribution_past_dockerignore(self) -> None:
+        packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+        copied = re.findall(r"^COPY (\S+/) ", DOCKERFILE.read_text(encoding="utf-8"), re.MULTILINE)
+        kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+        for package in packages["packages"]:
+            assert any(f"{package}/".startswith(source) for source in copied), f"{package} is not copied"
+            assert any(f"{package}/".startswith(source) for source in kept), f"{package} is kept out by .dockerignore"
+        assert {"pyproject.toml", "README.md"} <= set(kept)
+
+
+def test_the_try_out_script_is_valid_bash_and_says_how_to_call_it() -> None:
+    script = ROOT / "deploy" / "try-collector.sh"
+    subprocess.run(["bash", "-n", str(script)], check=True, timeout=10)
+    outcome = subprocess.run(["bash", str(script)], capture_output=True, text=True, timeout=10, check=False)
+    assert outcome.returncode == 2
+    assert "deploy/try-collector.sh OTELCOL JAEGER" in outcome.stdout
