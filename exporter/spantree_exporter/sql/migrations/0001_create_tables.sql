@@ -339,6 +339,7 @@ CREATE TABLE spantree.pending_projection (
     due_at timestamptz NOT NULL,
     batches integer NOT NULL,
     spans bigint NOT NULL,
+    projected_spans bigint NOT NULL DEFAULT 0,
     root_ended boolean NOT NULL,
     failures integer NOT NULL DEFAULT 0,
     error text,
@@ -353,6 +354,7 @@ COMMENT ON COLUMN spantree.pending_projection.first_pending_at IS 'when the olde
 COMMENT ON COLUMN spantree.pending_projection.due_at IS 'when it is to be projected';
 COMMENT ON COLUMN spantree.pending_projection.batches IS 'batches that no projection has seen; a change while projecting keeps the row';
 COMMENT ON COLUMN spantree.pending_projection.spans IS 'spans in those batches';
+COMMENT ON COLUMN spantree.pending_projection.projected_spans IS 'spans that the last projection was computed from, where they are many';
 COMMENT ON COLUMN spantree.pending_projection.root_ended IS 'whether an ended root was among them';
 COMMENT ON COLUMN spantree.pending_projection.failures IS 'projections of it that failed since the last that did not';
 COMMENT ON COLUMN spantree.pending_projection.error IS 'why the last one failed; null when none did';

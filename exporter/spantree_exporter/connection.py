@@ -1,0 +1,127 @@
+"""One connection to PostgreSQL, opened when first needed and again after it broke, set up for writes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, LiteralString
+
+import orjson
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.json import set_json_loads
+
+from spantree_exporter.errors import OperatorError, classify
+from spantree_exporter.partitions import days_to_keep_ready, ensure_partitions
+from spantree_exporter.sql import statements
+
+log = logging.getLogger(__name__)
+
+# What a URL may override. Keepalives find a server that vanished without a word in about a minute instead of two hours;
+# a standby that took a primary's address is no place to write to.
+_DEFAULTS: Final[dict[str, str | int]] = {
+    "connect_timeout": 10,
+    "target_session_attrs": "read-write",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+_STATEMENT_TIMEOUT: Final = "60s"
+_LOCK_TIMEOUT: Final = "10s"
+_KEEP_AHEAD_INTERVAL_S: Final = 3600.0
+_KEEP_AHEAD_RETRY_S: Final = 60.0
+_SETTINGS: Final = statements("connect")["settings"]
+
+
+class StoreConnection:
+    """A connection that reopens, and what is only true for one connection: its temporary tables, the days it knows."""
+
+    def __init__(self, database_url: str, application_name: str) -> None:
+        self._database_url = database_url
+        self._application_name = application_name
+        self._connection: psycopg.Connection[Any] | None = None
+        self._temporary: set[str] = set()
+        self._ready_days: set[int] = set()
+        self._keep_ahead_at_s = 0.0
+
+    def open(self) -> psycopg.Connection[Any]:
+        """The open connection, in autocommit mode. Raises psycopg.Error."""
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        self.close()
+        given = conninfo_to_dict(self._database_url)
+        settings: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
+        settings.setdefault("application_name", given.get("application_name") or self._application_name)
+        connection = psycopg.connect(self._database_url, autocommit=True, **settings)
+        connection.execute(_SETTINGS, {"statement_timeout": _STATEMENT_TIMEOUT, "lock_timeout": _LOCK_TIMEOUT})
+        set_json_loads(orjson.loads, connection)
+        self._connection = connection
+        return connection
+
+    def close(self) -> None:
+        """Close; the next `open` opens a new one."""
+        connection, self._connection = self._connection, None
+        self._temporary.clear()
+        self._ready_days.clear()
+        self._keep_ahead_at_s = 0.0
+        if connection is not None:
+            connection.close()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn psycopg's errors into ours; a connection that broke is closed, so that the next use opens another."""
+        try:
+            yield
+        except psycopg.Error as error:
+            if self._connection is not None and self._connection.broken:
+                self.close()
+            ours = classify(error)
+            if error.sqlstate in ("42P01", "3F000", "42883"):  # undefined table, schema, function
+                raise OperatorError(f'{ours}; if the schema is not there, run "spantree migrate"') from error
+            raise ours from error
+
+    def temporary_table(self, name: str, create: LiteralString) -> None:
+        """Create the temporary table `name` by the statement `create`, once a connection; inside a transaction."""
+        if name not in self._temporary:
+            self.open().execute(create)
+
+    def temporary_tables_kept(self, names: Iterable[str]) -> None:
+        """Note, after the commit, that these temporary tables exist from now on."""
+        self._temporary.update(names)
+
+    def ensure_days(self, days: Iterable[int]) -> None:
+        """Make sure that the partitions of `days` exist, and now and then those of the days to come.
+
+        Outside of a transaction: making partitions commits on its own. Raises psycopg.Error only for `days`.
+        """
+        connection = self.open()
+        missing = set(days) - self._ready_days
+        if missing:
+            ensure_partitions(connection, missing)
+            self._ready_days |= missing
+        if time.monotonic() >= self._keep_ahead_at_s:
+            self._keep_ahead(connection)
+
+    def unknown_days(self, days: Iterable[int]) -> set[int]:
+        """Those of `days` whose partitions are not known to exist."""
+        return set(days) - self._ready_days
+
+    def forget_days(self) -> None:
+        """Look again at which partitions exist: one that was known may have been dropped."""
+        self._ready_days.clear()
+
+    def _keep_ahead(self, connection: psycopg.Connection[Any]) -> None:
+        ahead = days_to_keep_ready(datetime.now(UTC))
+        try:
+            ensure_partitions(connection, ahead)
+        except psycopg.errors.LockNotAvailable:
+            # Nothing needs them yet, and a batch of today must not wait for a lock that somebody holds on the tables.
+            log.info("making partitions ahead is put off: the tables are locked by somebody")
+            self._keep_ahead_at_s = time.monotonic() + _KEEP_AHEAD_RETRY_S
+        else:
+            self._ready_days.update(ahead)
+            self._keep_ahead_at_s = time.monotonic() + _KEEP_AHEAD_INTERVAL_S

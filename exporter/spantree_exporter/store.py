@@ -1,0 +1,76 @@
+"""PostgreSQL as the pump, the projector and the in-process exporter see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from spantree_exporter.assemble import assemble as default_assemble
+from spantree_exporter.connection import StoreConnection
+from spantree_exporter.errors import SpantreeError
+from spantree_exporter.facts import read_facts as default_read_facts
+from spantree_exporter.migrate import check_version
+from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
+from spantree_exporter.projector import Projected, Projector
+from spantree_exporter.span import Span
+from spantree_exporter.writer import Writer, Written
+
+if TYPE_CHECKING:
+    from spantree_exporter.decode import DeadLetter
+
+__all__ = ["Projected", "Store", "Written"]
+
+
+class Store:
+    """One connection's worth of writing and projecting. Not for use by two threads at once: give each its own.
+
+    Connects when first used and again after the connection broke. Every method raises StoreUnavailable (try again),
+    OperatorError (somebody has to act; try again slowly) and nothing else, `write` also BatchRejected.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        tenant_id: int = 0,
+        application_name: str = "spantree",
+        read_facts: ReadFacts = default_read_facts,
+        assemble: Assemble = default_assemble,
+    ) -> None:
+        reader = TolerantReader(read_facts, assemble)
+        self._connection = StoreConnection(database_url, application_name)
+        self._writer = Writer(self._connection, tenant_id, reader)
+        self._projector = Projector(self._connection, tenant_id, reader)
+
+    def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter] = ()) -> Written:
+        """Store all of `spans` and `dead` in one transaction; returns after the commit.
+
+        Idempotent, whatever order, split or repetition the spans come in. Raises BatchRejected, and has stored
+        nothing, where PostgreSQL refuses something in the batch for its content: a part of it may pass.
+        """
+        if not spans and not dead:
+            return Written(0, 0, 0)
+        try:
+            with self._connection.errors():
+                return self._writer.write(spans, dead)
+        except SpantreeError:
+            # What it believes to be stored may have been rolled back, or another server may answer next.
+            self._writer.forget()
+            raise
+
+    def project_due(self, limit_spans: int = 20_000) -> Projected:
+        """Bring the rows of traces that are due up to date, in one transaction; about `limit_spans` spans' worth.
+
+        A trace that cannot be projected stays pending, with the reason in pending_projection.error.
+        """
+        with self._connection.errors():
+            return self._projector.project_due(limit_spans)
+
+    def check(self) -> None:
+        """Raise if the database is away or its schema is not at this build's version."""
+        with self._connection.errors():
+            check_version(self._connection.open())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
