@@ -1,0 +1,50 @@
+"""The composition root: settings in, an ASGI application out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from spantree_api.config import ApiConfig
+from spantree_api.database import Database
+from spantree_api.error_answers import install_error_answers
+from spantree_api.routes import executions, health
+from spantree_api.service import Service
+
+BASE = "/api/v1"
+
+
+def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> FastAPI:
+    """The API over the database that `config` names. It starts, and stays up, whether that is there or not.
+
+    `clock` answers UTC nanoseconds since 1970; it decides what is `lost`, `stuck` and how long a run lasts so far.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Made here: a pool belongs to the event loop that it is made in.
+        database = Database(config)
+        app.state.service = Service(config, database, clock)
+        await database.open()
+        try:
+            yield
+        finally:
+            await database.close()
+
+    app = FastAPI(
+        title="spantree",
+        summary="Executions, nodes and edges out of OpenTelemetry traces.",
+        version="1",
+        lifespan=lifespan,
+        openapi_url=f"{BASE}/openapi.json",
+        docs_url=f"{BASE}/docs",
+        redoc_url=None,
+    )
+    install_error_answers(app)
+    app.include_router(health.probes)
+    for routes in (executions, health):
+        app.include_router(routes.router, prefix=BASE)
+    return app

@@ -1,0 +1,103 @@
+"""The API's settings: one frozen value, read from an environment that is passed in and checked whole.
+
+| name | meaning | default |
+|---|---|---|
+| `SPANTREE_DATABASE_URL` | PostgreSQL that holds the schema `spantree`; libpq's `PG*` complete it | (libpq's own) |
+| `SPANTREE_API_HOST` | address to listen on | `127.0.0.1` |
+| `SPANTREE_API_PORT` | port to listen on, 0 takes a free one | `8000` |
+| `SPANTREE_API_POOL_MAX` | connections to PostgreSQL at most | `8` |
+| `SPANTREE_API_POOL_WAIT_S` | how long a request waits for a connection before it is answered 503 | `3` |
+| `SPANTREE_API_STATEMENT_TIMEOUT_MS` | a query that takes longer is given up and answered 503 | `15000` |
+| `SPANTREE_API_LOST_AFTER_S` | silent for longer while running is `lost`; a workflow's own threshold wins | `3600` |
+| `SPANTREE_API_STUCK_PENDING_S` | `/stuck` lists executions pending for longer | `3600` |
+| `SPANTREE_API_STUCK_RUNNING_S` | `/stuck` lists executions running for longer | `7200` |
+| `SPANTREE_API_STUCK_WAITING_S` | `/stuck` lists executions waiting for longer | `86400` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+
+from spantree_exporter.errors import ConfigError
+
+_PREFIX = "SPANTREE_API_"
+_DATABASE_URL = "SPANTREE_DATABASE_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """Settings of one API server. `database_url` may hold a password and is therefore not in the repr."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    database_url: str = field(default="", repr=False)
+    pool_max: int = 8
+    pool_wait_s: float = 3.0
+    statement_timeout_ms: int = 15_000
+    lost_after_s: float = 3600.0
+    # The thresholds of S3's debug tool (features.md): pending over one hour, running over two.
+    stuck_pending_s: float = 3600.0
+    stuck_running_s: float = 7200.0
+    stuck_waiting_s: float = 86_400.0
+    tenant_id: int = 0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> ApiConfig:
+        """The settings that `environ` names, defaults for the rest. Raises ConfigError with every fault at once."""
+        faults: list[str] = []
+        values: dict[str, object] = {}
+        for name, text in sorted(environ.items()):
+            if not name.startswith(_PREFIX):
+                continue
+            reader = _READERS.get(name)
+            if reader is None:
+                known = ", ".join(sorted(_READERS))
+                faults.append(f"{name} is no setting of the API: the settings are {known}")
+                continue
+            try:
+                values[name.removeprefix(_PREFIX).lower()] = reader(text)
+            except ValueError as error:
+                faults.append(f"{name} is {text[:80]!r}: {error}")
+        if faults:
+            raise ConfigError(faults)
+        return cls(database_url=environ.get(_DATABASE_URL, ""), **values)  # type: ignore[arg-type]
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("wanted an address, for example 127.0.0.1")
+    return text.strip()
+
+
+def _whole(low: int, high: int, unit: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if text.strip().isdecimal() and low <= int(text) <= high:
+            return int(text)
+        raise ValueError(f"wanted a whole number of {unit} from {low} to {high}")
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if 0 < seconds < 1e9:
+        return seconds
+    raise ValueError("wanted a number of seconds above 0")
+
+
+_READERS: dict[str, Callable[[str], object]] = {
+    "SPANTREE_API_HOST": _text,
+    "SPANTREE_API_PORT": _whole(0, 65_535, "the port"),
+    "SPANTREE_API_POOL_MAX": _whole(1, 500, "connections"),
+    "SPANTREE_API_POOL_WAIT_S": _seconds,
+    "SPANTREE_API_STATEMENT_TIMEOUT_MS": _whole(1, 3_600_000, "milliseconds"),
+    "SPANTREE_API_LOST_AFTER_S": _seconds,
+    "SPANTREE_API_STUCK_PENDING_S": _seconds,
+    "SPANTREE_API_STUCK_RUNNING_S": _seconds,
+    "SPANTREE_API_STUCK_WAITING_S": _seconds,
+}
+assert {name.removeprefix(_PREFIX).lower() for name in _READERS} <= {one.name for one in fields(ApiConfig)}  # noqa: S101

@@ -1,0 +1,83 @@
+"""Cursors: where a list goes on, as one opaque text.
+
+    base64url( kind byte | position | 4 bytes of BLAKE2s over what stands before )
+
+The check bytes are no secret: they turn a cut, mistyped or invented cursor into a clear refusal instead of a page
+from nowhere. A cursor holds a position and no filter, so a caller may change `limit` on the way.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import struct
+from dataclasses import dataclass
+from uuid import UUID
+
+from spantree_api.errors import InvalidParameter
+
+_CHECK_BYTES = 4
+_EXECUTION = struct.Struct(">cq16s")
+_SEQUENCE = struct.Struct(">cq")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionCursor:
+    """After this execution, in the order of `started_ns` and `trace_id`, newest first."""
+
+    started_ns: int
+    trace_id: UUID
+
+    def encode(self) -> str:
+        """The text for `next_cursor`."""
+        return _seal(_EXECUTION.pack(b"e", self.started_ns, self.trace_id.bytes))
+
+    @classmethod
+    def decode(cls, text: str) -> ExecutionCursor:
+        """The position that `encode` wrote. Raises InvalidParameter."""
+        body = _open(text)
+        if len(body) != _EXECUTION.size or body[:1] != b"e":
+            raise _refusal(text)
+        _, started_ns, trace_id = _EXECUTION.unpack(body)
+        return cls(started_ns, UUID(bytes=trace_id))
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceCursor:
+    """After the node of this sequence number in its execution."""
+
+    sequence: int
+
+    def encode(self) -> str:
+        """The text for `next_cursor`."""
+        return _seal(_SEQUENCE.pack(b"s", self.sequence))
+
+    @classmethod
+    def decode(cls, text: str) -> SequenceCursor:
+        """The position that `encode` wrote. Raises InvalidParameter."""
+        body = _open(text)
+        if len(body) != _SEQUENCE.size or body[:1] != b"s":
+            raise _refusal(text)
+        return cls(_SEQUENCE.unpack(body)[1])
+
+
+def _seal(body: bytes) -> str:
+    sealed = body + hashlib.blake2s(body, digest_size=_CHECK_BYTES).digest()
+    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+
+
+def _open(text: str) -> bytes:
+    try:
+        sealed = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError as error:  # binascii.Error and UnicodeEncodeError are ValueErrors
+        raise _refusal(text) from error
+    body, check = sealed[:-_CHECK_BYTES], sealed[-_CHECK_BYTES:]
+    if hashlib.blake2s(body, digest_size=_CHECK_BYTES).digest() != check:
+        raise _refusal(text)
+    return body
+
+
+def _refusal(text: str) -> InvalidParameter:
+    return InvalidParameter(
+        "cursor", f"{text[:80]!r} is no cursor of this list: wanted the next_cursor of its previous page, unchanged"
+    )

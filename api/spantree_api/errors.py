@@ -1,0 +1,53 @@
+"""What the API refuses, and how every refusal is told: `{"error": {"code", "message", "details"}}`.
+
+ApiError
+├── InvalidParameter   422  a parameter or path that no answer exists for, whatever the database holds
+├── NotFound           404  a well-formed id that the database does not hold
+└── Unavailable        503  the database is away or too slow; retrying helps, Retry-After says when
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spantree_exporter.errors import SpantreeError
+
+RETRY_AFTER_S = 2
+
+
+class ApiError(SpantreeError):
+    """Root of what the API answers with on purpose; its text is a sentence for the caller."""
+
+    status_code = 500
+    code = "internal_error"
+
+    def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.details = details or {}
+
+
+class InvalidParameter(ApiError):
+    """Nothing to look up: the request itself has to change. `details.parameter` names what."""
+
+    status_code = 422
+    code = "invalid_parameter"
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message, {"parameter": parameter})
+
+
+class NotFound(ApiError):
+    """The id is well formed and unknown."""
+
+    status_code = 404
+    code = "not_found"
+
+
+class Unavailable(ApiError):
+    """PostgreSQL cannot answer now. `code` tells an absent database from one that is too slow or not set up."""
+
+    status_code = 503
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,77 @@
+"""Figures -> the state of the parts. Pure."""
+
+from __future__ import annotations
+
+from spantree_api.answers import HealthAnswer, Part
+from spantree_api.stored_rows import HealthRow
+from spantree_api.told import rfc3339
+
+# S3's health check (features.md) calls its poller healthy when it was seen within five minutes.
+_COLLECTOR_QUIET_NS = 300_000_000_000
+# Design: a trace is projected a second after it went quiet, large ones later; a minute means that nobody projects.
+_LAG_DEGRADED_NS = 60_000_000_000
+
+
+def health_answer(row: HealthRow | None, database_error: str | None, now_ns: int) -> HealthAnswer:
+    """The answer for the figures, or for a database that did not give any."""
+    api: Part = {"status": "ok", "message": "answers"}
+    if row is None:
+        unknown: Part = {"status": "unknown", "message": "cannot be told without the database"}
+        return {
+            "status": "down",
+            "checked_at": rfc3339(now_ns),
+            "api": api,
+            "database": {"status": "down", "message": database_error or "gave no answer"},
+            "collector": unknown,
+            "projection": unknown,
+            "collector_last_seen_at": None,
+            "projection_lag_ms": None,
+            "pending_traces": None,
+            "dead_letters": None,
+            "executions_last_hour": None,
+            "error_rate": None,
+        }
+    lag_ns = 0 if row.oldest_pending_ns is None else max(0, now_ns - row.oldest_pending_ns)
+    # What is still to be projected has been received, too.
+    seen = [ns for ns in (row.last_received_ns, row.oldest_pending_ns) if ns is not None]
+    last_seen_ns = max(seen, default=None)
+    projection = _projection(row, lag_ns)
+    return {
+        "status": "degraded" if projection["status"] == "degraded" else "ok",
+        "checked_at": rfc3339(now_ns),
+        "api": api,
+        "database": {"status": "ok", "message": "answers"},
+        "collector": _collector(last_seen_ns, now_ns),
+        "projection": projection,
+        "collector_last_seen_at": None if last_seen_ns is None else rfc3339(last_seen_ns),
+        "projection_lag_ms": lag_ns / 1e6,
+        "pending_traces": row.pending_traces,
+        "dead_letters": row.dead_letters,
+        "executions_last_hour": row.executions,
+        "error_rate": row.failed_executions / row.executions if row.executions else None,
+    }
+
+
+def _collector(last_seen_ns: int | None, now_ns: int) -> Part:
+    if last_seen_ns is None:
+        return {"status": "unknown", "message": "no span came since yesterday"}
+    quiet_ns = max(0, now_ns - last_seen_ns)
+    if quiet_ns > _COLLECTOR_QUIET_NS:
+        # Silence is no failure: there may be nothing to send. Whoever expects spans reads the age.
+        return {"status": "unknown", "message": f"no span for {quiet_ns / 1e9:.0f} s"}
+    return {"status": "ok", "message": f"took in a span {quiet_ns / 1e9:.0f} s ago"}
+
+
+def _projection(row: HealthRow, lag_ns: int) -> Part:
+    if row.failing_projections:
+        return {
+            "status": "degraded",
+            "message": f"{row.failing_projections} traces cannot be projected: pending_projection.error says why",
+        }
+    if lag_ns > _LAG_DEGRADED_NS:
+        return {
+            "status": "degraded",
+            "message": f"{row.pending_traces} traces wait for projection, the oldest for {lag_ns / 1e9:.0f} s: "
+            "is a collector running?",
+        }
+    return {"status": "ok", "message": f"{row.pending_traces} traces wait for projection"}

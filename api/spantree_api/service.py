@@ -1,0 +1,37 @@
+"""What every route needs: settings, database and clock, made once by `app.py` and given to each request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from spantree_api.config import ApiConfig
+from spantree_api.database import Database
+from spantree_api.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of one API server. `clock` answers UTC nanoseconds since 1970."""
+
+    config: ApiConfig
+    database: Database
+    clock: Callable[[], int]
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[Reader]:
+        """Reads of one moment. Raises Unavailable."""
+        async with self.database.snapshot() as snapshot:
+            yield Reader(snapshot, self.config, self.clock())
+
+
+def _service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceOf = Annotated[Service, Depends(_service_of)]

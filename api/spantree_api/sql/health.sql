@@ -1,0 +1,38 @@
+-- The state of the whole, cheap enough to be asked every second.
+
+-- name: ping
+-- whether the database answers and the schema can be read
+SELECT NULL::text AS name, count(*) AS count
+FROM (SELECT FROM spantree.pending_projection LIMIT 1) AS one
+
+-- name: health
+-- lag, dead letters, and how the executions of the last hour went; only the days around now are looked at
+WITH recent AS (
+    SELECT status, last_seen_ns, started_ns
+    FROM spantree.execution
+    WHERE tenant_id = %(tenant_id)s
+        AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+        AND started_ns >= %(since_ns)s::bigint
+        AND NOT hidden
+),
+pending AS (
+    SELECT
+        count(*) AS traces,
+        (extract(epoch FROM min(first_pending_at)) * 1000000000)::bigint AS oldest_ns,
+        count(*) FILTER (WHERE failures > 0) AS failing
+    FROM spantree.pending_projection
+    WHERE tenant_id = %(tenant_id)s
+)
+SELECT
+    (
+        SELECT max(last_seen_ns)
+        FROM spantree.execution
+        WHERE tenant_id = %(tenant_id)s AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+    ) AS last_received_ns,
+    pending.traces AS pending_traces,
+    pending.oldest_ns AS oldest_pending_ns,
+    pending.failing AS failing_projections,
+    (SELECT count(*) FROM spantree.dead_letter WHERE tenant_id = %(tenant_id)s) AS dead_letters,
+    (SELECT count(*) FROM recent) AS executions,
+    (SELECT count(*) FROM recent WHERE status IN ('failed', 'partial', 'timed_out')) AS failed_executions
+FROM pending

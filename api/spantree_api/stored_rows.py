@@ -1,0 +1,212 @@
+"""The rows that the API reads: the model's own, with the id and the day of their trace, and a few of its own.
+
+Columns are matched by name, so that a database which a newer release has widened can still be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+from operator import itemgetter
+from typing import Any, TypeVar
+from uuid import UUID
+
+from spantree_exporter.rows import Edge, Execution, Node
+from spantree_exporter.span import Attributes
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRow:
+    """An execution with its key."""
+
+    tenant_id: int
+    day: date
+    trace_id: UUID
+    execution: Execution
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """A node with its key."""
+
+    day: date
+    trace_id: UUID
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRow:
+    """An edge with its key."""
+
+    trace_id: UUID
+    edge: Edge
+
+
+@dataclass(frozen=True, slots=True)
+class OutlineRow:
+    """What a tree's head needs of a node: a root, or one that failed or was skipped."""
+
+    span_id: int
+    ordinal: int
+    parent_span_id: int | None
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRow:
+    """A span as it is stored, with its resource's attributes."""
+
+    trace_id: UUID
+    span_id: int
+    fingerprint: int
+    parent_span_id: int | None
+    kind: int
+    status_code: int
+    start_ns: int
+    end_ns: int
+    flags: int
+    received_ns: int
+    name: str
+    status_message: str | None
+    trace_state: str | None
+    resource_id: int
+    scope: dict[str, Any] | None
+    attributes: Attributes
+    events: list[dict[str, Any]] | None
+    links: list[dict[str, Any]] | None
+    dropped_attributes_count: int | None
+    dropped_events_count: int | None
+    dropped_links_count: int | None
+    anomalies: list[str] | None
+    raw_available: bool
+    resource_attributes: Attributes
+    resource_schema_url: str
+    resource_dropped_attributes_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedNodeRow:
+    """A node that failed, for lists of failures."""
+
+    trace_id: UUID
+    span_id: int
+    ordinal: int
+    name: str
+    status: str
+    error_type: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SameCauseRow:
+    """An execution that failed for the same cause; `total` counts all of them."""
+
+    trace_id: UUID
+    name: str
+    status: str
+    started_ns: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatRow:
+    """Figures of all nodes of one workflow and name."""
+
+    workflow_name: str | None
+    name: str
+    kind: str
+    total: int
+    completed: int
+    failed: int
+    retried: int
+    skipped: int
+    cancelled: int
+    timed_out: int
+    avg_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    last_failed_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowStatRow:
+    """Figures of all executions of one workflow."""
+
+    name: str
+    runs: int
+    completed: int
+    failed: int
+    partial: int
+    timed_out: int
+    cancelled: int
+    open: int
+    avg_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    last_started_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountRow:
+    """How often something was seen."""
+
+    name: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRow:
+    """What PostgreSQL knows about the state of the whole."""
+
+    last_received_ns: int | None
+    pending_traces: int
+    oldest_pending_ns: int | None
+    failing_projections: int
+    dead_letters: int
+    executions: int
+    failed_executions: int
+
+
+def records(record: Callable[..., Record]) -> Callable[[Sequence[str]], Callable[[Sequence[Any]], Record]]:
+    """The row maker for a dataclass: its fields are taken from the columns of the same names."""
+    names = [one.name for one in fields(record)]  # type: ignore[arg-type]
+
+    def make(columns: Sequence[str]) -> Callable[[Sequence[Any]], Record]:
+        pick = itemgetter(*(columns.index(name) for name in names))
+        return lambda values: record(*pick(values))
+
+    return make
+
+
+def execution_rows(columns: Sequence[str]) -> Callable[[Sequence[Any]], ExecutionRow]:
+    """The row maker of ExecutionRow."""
+    tenant_id, day, trace_id = (columns.index(name) for name in ("tenant_id", "day", "trace_id"))
+    execution = records(Execution)(columns)
+    return lambda values: ExecutionRow(values[tenant_id], values[day], values[trace_id], execution(values))
+
+
+def node_rows(columns: Sequence[str]) -> Callable[[Sequence[Any]], NodeRow]:
+    """The row maker of NodeRow."""
+    day, trace_id = columns.index("day"), columns.index("trace_id")
+    node = records(Node)(columns)
+    return lambda values: NodeRow(values[day], values[trace_id], node(values))
+
+
+def edge_rows(columns: Sequence[str]) -> Callable[[Sequence[Any]], EdgeRow]:
+    """The row maker of EdgeRow. `from_trace_id` becomes hex."""
+    trace_id = columns.index("trace_id")
+    of_edge = records(Edge)(columns)
+
+    def make(values: Sequence[Any]) -> EdgeRow:
+        edge = of_edge(values)
+        if edge.from_trace_id is not None:
+            edge.from_trace_id = UUID(str(edge.from_trace_id)).hex
+        return EdgeRow(values[trace_id], edge)
+
+    return make
