@@ -53,7 +53,8 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
             "llm",
             r"ModelBehavior|ModelError|LLM|OpenAI|Anthropic|APIError|APIStatus|ContentFilter|OutputParser|ModelRetry"
             r"|ToolRetry|Guardrail|Moderation|RetryError",
-            r"\b(model|llm|completion|prompt)\b.*(not found|overloaded|failed|refused)|content filter|overloaded|guardrail",
+            r"\b(model|llm|completion|prompt)\b.*(not found|overloaded|failed|refused)|content filter|overloaded"
+            r"|guardrail",
         ),
         (
             "validation",

@@ -42,6 +42,14 @@ class EdgeSet:
         """Whether something already leads to `step`, retries aside."""
         return step in self._into
 
+    def sources_of(self, step: Step) -> list[Step]:
+        """The steps that lead to `step`, retries aside, in the order their edges were found."""
+        return [start for start, end, kind in self._edges if end is step and kind != "retry"]
+
+    def targets_of(self, step: Step) -> list[Step]:
+        """The steps that `step` leads to, retries aside, in the order their edges were found."""
+        return [end for start, end, kind in self._edges if start is step and kind != "retry"]
+
     def rows(self) -> list[Edge]:
         """The rows, sorted by their key. A plain flow edge is a join, parallel or sequential by its company."""
         rows = list(self.abroad)
@@ -77,11 +85,13 @@ def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str) -> list[
     _tokens(edges, ordered)
     for siblings in _sibling_groups(ordered):
         _engine_order(edges, siblings)
+    conditions = _carried_conditions(ordered)
     for step in ordered:
-        _links(edges, step, hosts, trace_id)
+        _links(edges, step, hosts, trace_id, conditions)
     _static_graphs(edges, ordered)
     for siblings in _sibling_groups(ordered):
         _by_time(edges, siblings)
+    _through_transparent(edges, ordered)
     return edges.rows()
 
 
@@ -234,7 +244,31 @@ def _from_step_before(edges: EdgeSet, before: list[Step], current: list[Step]) -
             edges.add(last_attempt(step), target, "flow", DECLARED if len(free) == 1 else INFERRED)
 
 
-def _links(edges: EdgeSet, step: Step, hosts: dict[int, Step], trace_id: str) -> None:
+def _carried_conditions(ordered: list[Step]) -> dict[str, str]:
+    """The condition under which a message was carried, by the hex id of the span that sent it."""
+    conditions: dict[str, str] = {}
+    for step in ordered:
+        for carrier in step.carriers:
+            condition = carrier.facts.get("condition")
+            if condition is not None and carrier.span is not None:
+                for _, span_id in carrier.span.links:
+                    conditions[span_id] = condition
+    return conditions
+
+
+def _through_transparent(edges: EdgeSet, ordered: list[Step]) -> None:
+    """What led to a step that only holds others led to them, and what it led to followed them."""
+    for step in ordered:
+        if step.facts.get("transparent") and step.children:
+            for other in edges.sources_of(step):
+                for child in step.children:
+                    edges.add(other, child, "sequential", INFERRED)
+            for other in edges.targets_of(step):
+                for child in step.children:
+                    edges.add(child, other, "sequential", INFERRED)
+
+
+def _links(edges: EdgeSet, step: Step, hosts: dict[int, Step], trace_id: str, conditions: dict[str, str]) -> None:
     types = step.facts.get("link_types", {})
     linked = [] if step.span is None else list(step.span.links)
     for trace, span in linked:
@@ -257,7 +291,12 @@ def _links(edges: EdgeSet, step: Step, hosts: dict[int, Step], trace_id: str) ->
             )
             continue
         other = hosts.get(span_id)
-        if other is not None and other.start_ns <= step.start_ns:
+        if other is None or other.start_ns > step.start_ns:
+            continue
+        condition = conditions.get(span)
+        if condition is not None:
+            edges.add(last_attempt(other), first_attempt(step), "conditional", DECLARED, condition)
+        else:
             edges.add(last_attempt(other), first_attempt(step), kind, LINK)
 
 

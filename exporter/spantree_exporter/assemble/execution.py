@@ -60,6 +60,8 @@ def status_of_run(run: Step, roots: list[Step], ordered: list[Step], orphaned: b
         return "failed"
     worst = "completed"
     for step in ordered:
+        if step.failed and step.facts.get("breaks_run") and is_above(run, step):
+            return "failed"
         if not step.failed or step is run or not _is_step_of(step, run):
             continue
         if _stands_alone(step, run):

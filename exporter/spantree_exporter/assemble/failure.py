@@ -44,7 +44,7 @@ def summary(cause: Step | None, run: Step | None) -> str | None:
     text = f"{cause.name}: {error_text(cause)}"
     if run is not None and run is not cause and run.failed:
         own = error_text(run)
-        message = cause.facts.get("error_message")
-        if own != "failed" and not (message and message in own) and error_text(cause) != own:
+        passed_on = run.facts.get("error_message") == cause.facts.get("error_message")
+        if own != "failed" and not passed_on and error_text(cause) != own:
             text = f"{text} -> {own}"
     return text[:1000]

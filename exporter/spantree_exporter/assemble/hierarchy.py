@@ -198,7 +198,7 @@ def _fold(parents_first: list[Step]) -> dict[Step, Step]:
         if fold == "producer":
             # Known only when its consumers are: a message belongs to the step that took it up.
             waiting_for_child.append(step)
-        elif fold is not None and parent_host is not None and _may_fold(step, fold):
+        elif fold is not None and parent_host is not None and _may_fold(step, parent_host, fold):
             hosts[step] = parent_host
             _absorb(parent_host, step, fold)
     for step in waiting_for_child:
@@ -234,7 +234,9 @@ def _resolve(step: Step, hosts: dict[Step, Step]) -> Step:
     return host
 
 
-def _may_fold(step: Step, fold: str) -> bool:
+def _may_fold(step: Step, host: Step, fold: str) -> bool:
+    if fold == "nested":
+        return step.name == host.name and step.kind == host.kind
     if fold != "router":
         return True
     # A router runs after its node's own work and calls nothing: anything else only looks like one.
@@ -262,12 +264,27 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
         if step.facts.get("status") and "status" not in host.facts:
             host.facts = {**host.facts, "status": step.facts["status"]}
         return
-    if fold == "inner":
+    if fold == "carrier":
+        host.carriers.append(step)
+        return
+    if fold in {"inner", "nested"}:
         merged: Facts = {**host.facts}
         for key in _COMPLETED_BY_INNER:
             if key in step.facts and key not in merged:
                 merged[key] = step.facts[key]  # type: ignore[literal-required]
-        for key in ("status", "run_status", "weak_status", "run_id", "workflow_name", "attempt", "resumes", "task_key"):
+        for key in (
+            "input_tokens",
+            "output_tokens",
+            "cost_usd",
+            "status",
+            "run_status",
+            "weak_status",
+            "run_id",
+            "workflow_name",
+            "attempt",
+            "resumes",
+            "task_key",
+        ):
             if key in step.facts and key not in merged:
                 merged[key] = step.facts[key]  # type: ignore[literal-required]
         if (

@@ -25,6 +25,8 @@ DETAIL_KINDS = frozenset(
         "prompt",
         "parser",
         "chain",
+        "turn",
+        "handoff",
     }
 )
 # Kinds that say nothing about the order of work: no edges between them are guessed.
@@ -49,6 +51,7 @@ class Step:
     children: list[Step] = field(default_factory=list)
     folded: list[SpanFacts] = field(default_factory=list)
     routers: list[Facts] = field(default_factory=list)
+    carriers: list[Step] = field(default_factory=list)
     ordinal: int = 0
     status: str = "completed"
     attempt: int = 1

@@ -1,7 +1,7 @@
 """What went wrong: exception events, `error.type`, status messages, and exceptions that are no errors at all.
 
-Several frameworks steer by raising: LangGraph interrupts, pydantic-ai asks for approval, asyncio cancels, Airflow skips.
-Such an exception gives the step its status, whatever the span status says (conventions.md 4.3, second rule).
+Several frameworks steer by raising: LangGraph interrupts, pydantic-ai asks for approval, asyncio cancels, Airflow
+skips. Such an exception gives the step its status, whatever the span status says (conventions.md 4.3, second rule).
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ _KEYS = (
 # A router answers with names of nodes or with labels that its path map translates: short words, not prose.
 _LABEL = re.compile(r"[\w.:\- ]{1,64}\Z")
 _SEND = re.compile(r"Send\(node='([^']+)'|\"node\": ?\"([^\"]+)\"")
+_GRAPHS = frozenset({"langgraph", "langchain_create_agent"})
+# LangChain's create_agent names the node that runs tools so, always.
+_TOOL_NODE = "tools"
 RESERVED = frozenset({"__start__", "__end__"})
 
 
@@ -50,10 +53,12 @@ def _read(span: Span, facts: Facts) -> None:
     node = text_of(metadata.get("langgraph_node"))
     name = own_name(span)
     if node is None:
-        if metadata.get("ls_integration") == "langgraph" and is_graph(span):
+        if metadata.get("ls_integration") in _GRAPHS and is_graph(span):
             facts["boundary"] = "run"
             facts["kind"] = "workflow"
             facts["workflow_name"] = name
+            if span.scope.name.startswith("openinference."):
+                facts["detached"] = True
             put_resume(span, facts, thread)
         return
     namespace = text_of(metadata.get("langgraph_checkpoint_ns")) or ""
@@ -66,6 +71,8 @@ def _read(span: Span, facts: Facts) -> None:
         facts["group"] = outer or "graph"
         if step is not None:
             facts["order"] = step
+        if node == _TOOL_NODE and metadata.get("ls_integration") == "langchain_create_agent":
+            facts["transparent"] = True
         if namespace:
             facts["task_key"] = namespace
             facts["task_scope"] = "global"
@@ -75,10 +82,11 @@ def _read(span: Span, facts: Facts) -> None:
             facts["fold"] = "router"
             facts["routes"] = routes
             facts["name"] = name
-    elif metadata.get("ls_integration") == "langgraph" and is_graph(span):
+    elif metadata.get("ls_integration") in _GRAPHS and is_graph(span):
         # A compiled graph run as a node of another: the container of its own nodes.
         facts["fold"] = "inner"
         facts["kind"] = "workflow"
+    put_tool_error(span, facts)
     if a.get("openinference.span.kind") in {"CHAIN", "AGENT"}:
         facts.setdefault("kind", "function")
 
@@ -161,6 +169,23 @@ def put_resume(span: Span, facts: Facts, thread: str | None) -> None:
             parsed = parsed["inputs"]
         if isinstance(parsed, dict) and parsed.get("resume") is not None and "goto" in parsed:
             facts["resumes"] = thread
+
+
+def put_tool_error(span: Span, facts: Facts) -> None:
+    """Put that a tool failed although its span did not: LangChain hands the error to the model as a ToolMessage."""
+    a = span.attributes
+    for key in ("output.value", "traceloop.entity.output", "gen_ai.completion"):
+        output = a.get(key)
+        if isinstance(output, str) and "ToolMessage" in output and '"status": "error"' in output.replace('":"', '": "'):
+            message = json_of(output)
+            while isinstance(message, dict) and "kwargs" in message and "lc" not in message:
+                message = message.get("output")
+            content = message.get("kwargs") if isinstance(message, dict) else None
+            if isinstance(content, dict) and content.get("status") == "error":
+                facts["status"] = "failed"
+                if text := text_of(content.get("content")):
+                    facts["error_message"] = text
+            return
 
 
 CONVENTION = Convention(

@@ -61,6 +61,13 @@ def _read(span: Span, facts: Facts) -> None:
         facts["condition_from"] = source
     if condition := text_of(a.get(names.EDGE_CONDITION)):
         facts["condition"] = condition
+    if decision := text_of(a.get(names.DECISION)):
+        facts["decision"] = decision
+    types = {
+        link.span_id: kind for link in span.links if (kind := text_of(link.attributes.get(names.LINK_TYPE))) is not None
+    }
+    if types:
+        facts["link_types"] = types
     put_preview(facts, "input", a.get(names.INPUT))
     put_preview(facts, "output", a.get(names.OUTPUT))
 

@@ -79,7 +79,7 @@ def texts_of(value: JsonValue) -> list[str]:
 
 
 def json_of(value: JsonValue) -> JsonValue:
-    """What `value` says if it is JSON text of an object or a list; None if it is not. A value already parsed is itself."""
+    """What `value` says if it is JSON text of an object or a list, None if it is not; a parsed value is itself."""
     if not isinstance(value, str):
         return value
     if value[:1] not in {"{", "["}:
@@ -100,7 +100,7 @@ def put_preview(facts: Facts, field: str, value: JsonValue) -> None:
             facts["output"] = text
 
 
-# conventions.md 4.3, first rule: the words in which engines say a state, in any case, beside SUCCESS, FAILURE and the like.
+# conventions.md 4.3, first rule: the words in which engines say a state, in any case.
 _STATUSES: Final[dict[str, Status]] = {
     **dict.fromkeys(("pending", "queued", "scheduled", "created", "submitted", "new", "not_started"), "pending"),
     **dict.fromkeys(("running", "executing", "in_progress", "started", "active", "processing"), "running"),

@@ -10,21 +10,31 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from spantree_exporter.facts import (
+    agent_framework,
     asgi,
     cicd,
+    class_methods,
+    crewai,
     database,
     errors,
     genai,
+    google_adk,
     http,
     identity,
+    langfuse,
     langgraph,
     langsmith,
+    llama_index,
     logfire,
     messaging,
+    openai_agents,
     openinference,
     own,
+    pydantic_ai,
     rpc,
+    strands,
     traceloop,
+    vercel_ai,
     workflow,
 )
 from spantree_exporter.facts.reading import Convention
@@ -33,8 +43,17 @@ from spantree_exporter.span import STATUS_ERROR, Span
 
 CONVENTIONS: Final[tuple[Convention, ...]] = (
     own.CONVENTION,
-    logfire.CONVENTION,
     langgraph.CONVENTION,
+    openai_agents.CONVENTION,
+    pydantic_ai.CONVENTION,
+    crewai.CONVENTION,
+    llama_index.CONVENTION,
+    class_methods.CONVENTION,
+    google_adk.CONVENTION,
+    strands.CONVENTION,
+    agent_framework.CONVENTION,
+    vercel_ai.CONVENTION,
+    langfuse.CONVENTION,
     traceloop.CONVENTION,
     langsmith.CONVENTION,
     cicd.CONVENTION,
@@ -47,6 +66,7 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     http.CONVENTION,
     rpc.CONVENTION,
     identity.CONVENTION,
+    logfire.CONVENTION,
 )
 # Speaks last, of every span that failed or recorded something: it needs to know what the others said.
 LAST: Final = errors.CONVENTION

@@ -23,6 +23,8 @@ Fold = Literal[
     "producer",  # a message sent: belongs to the consumer's node where there is one, else to its parent's
     "inner",  # the same step seen from inside: its times, error and values complete the parent's node
     "outer",  # the same step seen from outside: the one child inside is the node, this wraps it
+    "nested",  # the same call once more: belongs to its parent's node if that has the same name and kind
+    "carrier",  # carried a message from step to step: its links and its condition say more about the edge
     "definition",  # describes a static graph and is no step at all
 ]
 
@@ -62,6 +64,7 @@ class Facts(TypedDict, total=False):
     project: str
     lost_after_s: float
     resumes: str  # run id, checkpoint or conversation that this run takes up again
+    breaks_run: bool  # a failure that the run did not survive, whatever its root says
     hidden: bool  # a request of no workflow: not listed unless asked for
 
     # -- the step
@@ -97,6 +100,7 @@ class Facts(TypedDict, total=False):
     # -- edges
     condition: str  # the value that was chosen
     condition_from: str  # name of the node that chose
+    decision: str  # the value that this step decided on
     routes: list[str]  # a router's choice: names of nodes
     not_taken: list[str]
     depends_on: list[str]  # names or task keys
@@ -106,6 +110,7 @@ class Facts(TypedDict, total=False):
     handoff_to: str
     graph: GraphFact
     skipped_nodes: list[str]
+    transparent: bool  # only the place where its children run: what led to it led to them
     emits: list[str]  # tokens a step gives out and
     consumes: list[str]  # takes in: equal tokens make an edge
     flow_links: bool  # the span's links say what led to it, not just what it needs

@@ -1,0 +1,63 @@
+"""Microsoft's Agent Framework (scope `agent_framework`, seen with 1.23): executors, and messages as exact edges.
+
+An executor's span links to the `message.send` spans whose messages it took; edge group spans link to the same ones and
+say what kind of edge carried them. A workflow's definition comes in a trace of its own when it is built.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spantree_exporter.facts.reading import Convention, json_of, text_of
+from spantree_exporter.facts.vocabulary import Facts, GraphFact
+from spantree_exporter.span import Span
+
+
+def _read(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    name = span.name
+    if executor := text_of(a.get("executor.id")):
+        facts["name"] = executor
+        facts["kind"] = "step"
+        facts["step"] = True
+        facts["flow_links"] = True
+        if a.get("message.type") == "MessageType.RESPONSE":
+            facts["resumes"] = executor
+    elif name.startswith("workflow.run"):
+        facts["boundary"] = "run"
+        facts["kind"] = "workflow"
+        # The workflow's id is that of the object: equal in a run and in the one that answers its requests.
+        if workflow := text_of(a.get("workflow.name")):
+            facts["workflow_name"] = workflow
+            facts["name"] = workflow
+    elif name.startswith("workflow.build"):
+        facts["fold"] = "definition"
+        facts["kind"] = "definition"
+        if workflow := text_of(a.get("workflow_builder.name")):
+            facts["workflow_name"] = workflow
+        definition = json_of(a.get("workflow.definition"))
+        if isinstance(definition, dict):
+            facts["graph"] = _graph(definition)
+    elif name.startswith("edge_group.process"):
+        facts["fold"] = "carrier"
+        group = text_of(a.get("edge_group.type")) or ""
+        if group == "SwitchCaseEdgeGroup":
+            facts["condition"] = text_of(a.get("edge_group.id")) or group
+        if a.get("edge_group.delivered") is False and (target := text_of(a.get("message.target_id"))):
+            facts["not_taken"] = [target]
+    elif name == "message.send":
+        facts["fold"] = "parent"
+
+
+def _graph(definition: dict[str, Any]) -> GraphFact:
+    executors = definition.get("executors")
+    graph: GraphFact = {"nodes": sorted(executors) if isinstance(executors, dict) else [], "edges": []}
+    for group in definition.get("edge_groups") or []:
+        for edge in group.get("edges") or [] if isinstance(group, dict) else []:
+            start, end = text_of(edge.get("source_id")), text_of(edge.get("target_id"))
+            if start and end and not start.startswith("internal:"):
+                graph["edges"].append([start, end])
+    return graph
+
+
+CONVENTION = Convention("agent_framework", _read, scopes=("agent_framework",))

@@ -1,0 +1,71 @@
+"""Frameworks whose spans are named `Class.method`, through OpenInference: Haystack, DSPy, and others like them.
+
+The names that people gave their components are not sent (conventions.md 2.7); the class is what there is. Haystack's
+components get the name that its documentation gives the role of such a class: `retriever` for InMemoryBM25Retriever.
+"""
+
+from __future__ import annotations
+
+from spantree_exporter.facts.reading import Convention
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import Span
+
+_METHODS = frozenset(
+    {"run", "run_async", "forward", "aforward", "__call__", "acall", "invoke", "ainvoke", "call", "execute", "kickoff"}
+)
+# By the end of the class name, longer ends first.
+_ROLES = (
+    ("PromptBuilder", "prompt_builder"),
+    ("AnswerBuilder", "answer_builder"),
+    ("TextEmbedder", "text_embedder"),
+    ("DocumentEmbedder", "document_embedder"),
+    ("ToolInvoker", "tool_invoker"),
+    ("OutputAdapter", "output_adapter"),
+    ("Generator", "llm"),
+    ("Retriever", "retriever"),
+    ("Router", "router"),
+    ("Ranker", "ranker"),
+    ("Reader", "reader"),
+    ("Joiner", "joiner"),
+    ("Writer", "writer"),
+    ("Cleaner", "cleaner"),
+    ("Splitter", "splitter"),
+    ("Converter", "converter"),
+    ("Classifier", "classifier"),
+    ("Fetcher", "fetcher"),
+    ("Extractor", "extractor"),
+    ("Embedder", "embedder"),
+    ("Evaluator", "evaluator"),
+    ("Validator", "validator"),
+)
+
+
+def _read(span: Span, facts: Facts) -> None:
+    owner, dot, method = span.name.rpartition(".")
+    if not dot or method not in _METHODS:
+        return
+    # `Predict(StringSignature)` is the same call as the `Predict` around it.
+    plain, bracket, _ = owner.partition("(")
+    if span.scope.name.endswith(".haystack"):
+        facts["name"] = next((role for end, role in _ROLES if plain.endswith(end)), plain)
+    facts.setdefault("name", plain)
+    if bracket:
+        facts.setdefault("fold", "nested")
+    if span.scope.name.endswith(".haystack"):
+        if plain in {"Pipeline", "AsyncPipeline"}:
+            facts["boundary"] = "run"
+            facts["kind"] = "workflow"
+        else:
+            facts["step"] = True
+
+
+CONVENTION = Convention(
+    "class_methods",
+    _read,
+    scopes=(
+        "openinference.instrumentation.haystack",
+        "openinference.instrumentation.dspy",
+        "openinference.instrumentation.smolagents",
+        "openinference.instrumentation.agno",
+    ),
+)

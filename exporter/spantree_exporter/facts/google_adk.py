@@ -1,0 +1,38 @@
+"""Google's Agent Development Kit (scope `gcp.vertex.agent`, seen with 1.14)."""
+
+from __future__ import annotations
+
+from spantree_exporter.facts.reading import Convention, put_preview, text_of
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import Span
+
+
+def _read(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    name = span.name
+    if name == "invocation":
+        facts["boundary"] = "run"
+        facts["kind"] = "workflow"
+    elif name.startswith(("agent_run [", "invoke_agent ")):
+        facts["kind"] = "agent"
+        facts["name"] = name.removeprefix("agent_run [").removesuffix("]").removeprefix("invoke_agent ")
+        # The outermost agent is the application: what the invocation is a run of.
+        facts["workflow_name"] = facts["name"]
+    elif name.startswith("execute_tool "):
+        facts["kind"] = "tool"
+        facts["name"] = name.removeprefix("execute_tool ")
+        if facts["name"] == "(merged)":
+            facts["fold"] = "parent"
+        put_preview(facts, "input", a.get("gcp.vertex.agent.tool_call_args"))
+        put_preview(facts, "output", a.get("gcp.vertex.agent.tool_response"))
+    elif name == "call_llm" or "gcp.vertex.agent.llm_request" in a:
+        facts["kind"] = "llm"
+        put_preview(facts, "input", a.get("gcp.vertex.agent.llm_request"))
+        put_preview(facts, "output", a.get("gcp.vertex.agent.llm_response"))
+    if run_id := text_of(a.get("gcp.vertex.agent.invocation_id")):
+        facts["run_id"] = run_id
+    if session := text_of(a.get("gcp.vertex.agent.session_id")):
+        facts["conversation_id"] = session
+
+
+CONVENTION = Convention("google_adk", _read, scopes=("gcp.vertex.agent", "google.adk"))

@@ -1,0 +1,60 @@
+"""Langfuse's SDK (scope `langfuse-sdk`, seen with 5): `langfuse.observation.*`, `langfuse.trace.*`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of, whole_number
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import STATUS_ERROR, Span
+
+_KINDS: Final = {
+    "span": "function",
+    "generation": "llm",
+    "agent": "agent",
+    "tool": "tool",
+    "chain": "chain",
+    "retriever": "retriever",
+    "evaluator": "evaluator",
+    "embedding": "embedding",
+    "guardrail": "guardrail",
+}
+_O = "langfuse.observation."
+
+
+def _read(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    kind = a.get(_O + "type")
+    if kind == "event":
+        facts["fold"] = "event"
+    elif isinstance(kind, str):
+        facts["kind"] = _KINDS.get(kind, kind)
+    if a.get("langfuse.internal.is_app_root") is True:
+        facts["boundary"] = "run"
+    if name := text_of(a.get("langfuse.trace.name")):
+        facts["workflow_name"] = name
+    put_preview(facts, "input", a.get(_O + "input"))
+    put_preview(facts, "output", a.get(_O + "output"))
+    if model := text_of(a.get(_O + "model.name")):
+        facts["model"] = model
+    usage = json_of(a.get(_O + "usage_details"))
+    if isinstance(usage, dict):
+        if (tokens := whole_number(usage.get("input", usage.get("prompt_tokens")))) is not None:
+            facts["input_tokens"] = tokens
+        if (tokens := whole_number(usage.get("output", usage.get("completion_tokens")))) is not None:
+            facts["output_tokens"] = tokens
+    cost = json_of(a.get(_O + "cost_details"))
+    if isinstance(cost, dict):
+        total = cost.get("total")
+        if isinstance(total, int | float) and not isinstance(total, bool):
+            facts["cost_usd"] = float(total)
+    level = a.get(_O + "level")
+    if level in {"WARNING", "ERROR"}:
+        facts["level"] = "error" if level == "ERROR" else "warning"
+        if (message := text_of(a.get(_O + "status_message"))) and span.status_code == STATUS_ERROR:
+            facts["error_message"] = message
+
+
+CONVENTION = Convention(
+    "langfuse", _read, scopes=("langfuse",), keys=(_O + "type", "langfuse.internal.is_app_root", "langfuse.trace.name")
+)

@@ -1,0 +1,48 @@
+"""LlamaIndex through OpenInference: workflows whose steps pass events, and calls that nest in themselves.
+
+A step's `output.value` is the repr of the event it returned, and the next step's `input.value` holds the same text as
+`ev`: equal texts are an edge. One model call comes as up to three spans, one in another (conventions.md 1.10).
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from spantree_exporter.facts.reading import Convention, json_of, text_of
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import Span
+
+_STEP_KINDS = frozenset({"CHAIN"})
+
+
+def _read(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    owner, dot, method = span.name.rpartition(".")
+    if not dot:
+        return
+    kind = a.get("openinference.span.kind")
+    received = json_of(a.get("input.value"))
+    event = text_of(received.get("ev")) if isinstance(received, dict) else None
+    if kind in _STEP_KINDS and event is not None:
+        facts["name"] = method
+        facts["kind"] = "step"
+        facts["step"] = True
+        facts["consumes"] = [token(event)]
+        if returned := text_of(a.get("output.value")):
+            facts["emits"] = [token(returned)]
+    elif kind in _STEP_KINDS and method == "run":
+        facts["boundary"] = "run"
+        facts["kind"] = "workflow"
+        facts["name"] = owner
+        facts["workflow_name"] = owner
+    elif kind in {"LLM", "EMBEDDING", "RETRIEVER", "RERANKER"}:
+        facts["name"] = owner
+        facts["fold"] = "nested"
+
+
+def token(text: str) -> str:
+    """What stands for a passed value: short, and equal for equal texts."""
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+CONVENTION = Convention("llama_index", _read, scopes=("openinference.instrumentation.llama_index",))

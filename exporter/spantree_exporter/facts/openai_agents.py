@@ -1,0 +1,108 @@
+"""OpenAI's Agents SDK, through OpenInference (2.6) and through Logfire (4.41): agents, turns, handoffs, guardrails.
+
+A run that raised leaves its root OK; only the last turn of the last agent says that it failed (conventions.md 1.4).
+"""
+
+from __future__ import annotations
+
+from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of, whole_number
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import STATUS_ERROR, Span
+
+
+def _read(span: Span, facts: Facts) -> None:
+    if span.scope.name.startswith("openinference."):
+        _openinference(span, facts)
+    elif span.scope.name.startswith("logfire."):
+        _logfire(span, facts)
+
+
+def _openinference(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    kind = a.get("openinference.span.kind")
+    if kind == "AGENT":
+        if agent := text_of(a.get("graph.node.id")):
+            facts["kind"] = "agent"
+            facts["name"] = agent
+            if giver := text_of(a.get("graph.node.parent_id")):
+                facts["handoff_from"] = giver
+        else:
+            facts["boundary"] = "run"
+            facts["kind"] = "workflow"
+    elif kind == "CHAIN":
+        if span.name == "Agent workflow":
+            facts["fold"] = "inner"
+        else:
+            _turn(span, facts)
+    elif kind == "TOOL" and span.name.startswith("handoff to "):
+        facts["kind"] = "handoff"
+        if (giver := text_of(a.get("input.value"))) and (taker := text_of(a.get("output.value"))):
+            facts["handoff_from"] = giver
+            facts["handoff_to"] = taker
+
+
+def _turn(span: Span, facts: Facts) -> None:
+    facts["kind"] = "turn"
+    if span.status_code == STATUS_ERROR:
+        # The SDK marks a turn as failed only when the run could not go on.
+        facts["breaks_run"] = True
+
+
+def _logfire(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    template = a.get("logfire.msg_template")
+    template = template if isinstance(template, str) else span.name
+    name = text_of(a.get("name"))
+    put_preview(facts, "input", a.get("input"))
+    put_preview(facts, "output", a.get("output"))
+    if template.startswith("OpenAI Agents trace"):
+        facts["boundary"] = "run"
+        facts["kind"] = "workflow"
+        if name:
+            facts["name"] = name
+            facts["workflow_name"] = name
+    elif a.get("sdk_span_type") == "task":
+        facts["fold"] = "inner"
+    elif template.startswith("Agent run"):
+        facts["kind"] = "agent"
+        if name:
+            facts["name"] = name
+    elif a.get("sdk_span_type") == "turn":
+        facts["name"] = "turn"
+        if (turn := whole_number(a.get("turn"))) is not None:
+            facts["iteration"] = turn
+        _turn(span, facts)
+        _error(span, facts)
+    elif template.startswith("Function:"):
+        facts["kind"] = "tool"
+        if name:
+            facts["name"] = name
+        _error(span, facts)
+    elif template.startswith("Guardrail"):
+        facts["kind"] = "guardrail"
+        if name:
+            facts["name"] = name
+    elif template.startswith("Handoff"):
+        facts["kind"] = "handoff"
+        giver, taker = text_of(a.get("from_agent")), text_of(a.get("to_agent"))
+        if giver and taker:
+            facts["handoff_from"] = giver
+            facts["handoff_to"] = taker
+            facts["name"] = f"handoff to {taker}"
+    elif "gen_ai.request.model" in a:
+        facts["kind"] = "llm"
+        facts["name"] = "generation"
+
+
+def _error(span: Span, facts: Facts) -> None:
+    error = json_of(span.attributes.get("error"))
+    if span.status_code == STATUS_ERROR and isinstance(error, dict):
+        detail = error.get("data")
+        told = text_of(detail.get("error")) if isinstance(detail, dict) else None
+        if message := told or text_of(error.get("message")):
+            facts["error_message"] = message
+
+
+CONVENTION = Convention(
+    "openai_agents", _read, scopes=("openinference.instrumentation.openai_agents", "logfire.openai_agents")
+)

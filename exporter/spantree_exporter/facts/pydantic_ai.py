@@ -1,0 +1,61 @@
+"""pydantic-ai (scope `pydantic-ai`, seen with 2.68): retries, approvals, the names of both its attribute versions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of, whole_number
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import STATUS_ERROR, Span
+
+# pydantic_ai.tool.retry.cause: what the tool raised, where the exception event only says ToolRetryError.
+_CAUSES: Final = {"model_retry": "ModelRetry", "validation_error": "ValidationError"}
+
+
+def _read(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    name = span.name
+    if name.startswith(("invoke_agent ", "agent run")):
+        facts["kind"] = "agent"
+        facts["boundary"] = "candidate"
+        if agent := text_of(a.get("gen_ai.agent.name")) or text_of(a.get("agent_name")):
+            facts["name"] = agent
+        if call := text_of(a.get("gen_ai.agent.call.id")):
+            facts["run_id"] = call
+        result = a.get("final_result")
+        # DeferredToolRequests: the run ended to ask somebody; it is taken up by another run.
+        deferred = json_of(result)
+        if isinstance(deferred, dict) and (deferred.get("approvals") or deferred.get("calls")) and "calls" in deferred:
+            facts["run_status"] = "waiting"
+            facts["status_reason"] = "tools wait for approval or for results from outside"
+        put_preview(facts, "input", a.get("pydantic_ai.all_messages", a.get("all_messages_events")))
+        put_preview(facts, "output", result)
+        if (tokens := whole_number(a.get("gen_ai.aggregated_usage.input_tokens"))) is not None:
+            facts.setdefault("input_tokens", tokens)
+            facts["usage_total"] = True
+        if (tokens := whole_number(a.get("gen_ai.aggregated_usage.output_tokens"))) is not None:
+            facts.setdefault("output_tokens", tokens)
+            facts["usage_total"] = True
+    elif name.startswith(("execute_tool ", "running tool")):
+        if name.startswith(("running tools", "running output")):
+            facts["fold"] = "parent"
+        facts["kind"] = "tool"
+        if tool := text_of(a.get("gen_ai.tool.name")):
+            facts["name"] = tool
+        put_preview(facts, "input", a.get("gen_ai.tool.call.arguments", a.get("tool_arguments")))
+        put_preview(facts, "output", a.get("gen_ai.tool.call.result", a.get("tool_response")))
+        if (attempt := whole_number(a.get("pydantic_ai.tool.retry.attempt"))) is not None:
+            facts["attempt"] = attempt
+            facts["retry_expected"] = True
+            if (most := whole_number(a.get("pydantic_ai.tool.retry.max_retries"))) is not None:
+                facts["max_attempts"] = most + 1
+            cause = a.get("pydantic_ai.tool.retry.cause")
+            if isinstance(cause, str) and span.status_code == STATUS_ERROR:
+                facts["error_type"] = _CAUSES.get(cause, cause)
+    elif name.startswith("chat "):
+        # The step of an agent that asks its model: the same step whichever model that is, which `model` tells.
+        facts["kind"] = "llm"
+        facts["name"] = "model"
+
+
+CONVENTION = Convention("pydantic_ai", _read, scopes=("pydantic-ai",))
