@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -116,9 +117,7 @@ def _start_collector(folder: str, database_url: str) -> tuple[subprocess.Popen[s
     raise SystemExit(f"the collector ended with {process.wait()}")
 
 
-async def _measure(
-    port: int, load: Load, arguments: argparse.Namespace, clients: int
-) -> tuple[float, list[float]]:
+async def _measure(port: int, load: Load, arguments: argparse.Namespace, clients: int) -> tuple[float, list[float]]:
     latencies_s: list[float] = []
     started_s = time.perf_counter()
     await asyncio.gather(
@@ -156,11 +155,8 @@ def _print(clients: int, elapsed_s: float, latencies_s: list[float], load: Load)
 
 
 def _peak_mb(pid: int) -> float:
-    with open(f"/proc/{pid}/status") as status:
-        for line in status:
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1000
-    return 0.0
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(found[1]) / 1000 if found else 0.0
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ _PAGE_BYTES = 16_384
 # A commit of more than this makes the requests behind it wait too long.
 _GROUP_MAX_BYTES = 32 * 2**20
 # The log is copied back into the file after this many bytes; the more it holds, the more pages were freed and used
-# again within it and are copied once only. Measured for 64 MiB: 30 ms while the pump keeps up, 210 ms while it does not.
+# again within it and are copied once only. Measured for 64 MiB: 30 ms while the pump keeps up, else 210 ms.
 _CHECKPOINT_BYTES = 64 * 2**20
 # That is done beside the writer, which meanwhile adds to the log. Only a log that is copied whole starts again from its
 # beginning, so the last few bytes are the writer's, between two groups; after so many rounds whatever is left.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.otlp_requests import request, span, trace_request
 from tests.waiting import wait_until
 
@@ -182,10 +183,13 @@ def test_one_refused_span_costs_one_span(spool: Spool, run: Callable[..., Pump])
     run(store)
     drained(spool)
     assert store.names == ["before", *names, "after"]
-    poison_bytes = poisoned.resource_spans[0].scope_spans[0].spans[20].SerializeToString()
-    assert store.dead == [
-        DeadLetter("PostgreSQL refused the batch (22P05): x", poison_bytes, PROTOBUF, 1_700_000_000_000_000_000)
+    assert [(letter.reason, letter.encoding, letter.received_ns) for letter in store.dead] == [
+        ("PostgreSQL refused the batch (22P05): x", PROTOBUF, 1_700_000_000_000_000_000)
     ]
+    # The letter is a request of its own, so that it can be sent again when the reason is gone.
+    assert ExportTraceServiceRequest.FromString(store.dead[0].raw) == request(
+        poisoned.resource_spans[0].scope_spans[0].spans[20]
+    )
 
 
 def test_an_error_that_no_rule_foresees_is_tried_again_and_then_bisected(
