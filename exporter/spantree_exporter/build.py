@@ -1,13 +1,15 @@
-"""From the parts of a span, whatever encoding they came in, to the `Span` that is stored.
+"""What both decoders end in: the stored form of a span, of its resource and of its scope, and their hashes.
 
-Both decoders end here, so that a span has one stored form and one fingerprint whether it came as protobuf or JSON.
+So that a span has one stored form and one fingerprint whether it came as protobuf or as JSON.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
 
 import orjson
 
@@ -15,11 +17,12 @@ from spantree_exporter.span import Attributes, Event, Link, Resource, Scope, Spa
 from spantree_exporter.stored import NUL_SIGN, dump_json
 
 MAX_BIGINT = 2**63 - 1
-# protocol.md section 4: what is deeper or wider is cut in the stored form; the exact bytes are kept beside it.
+# What is deeper or wider is cut in the stored form; the exact bytes are kept beside it.
 MAX_DEPTH = 64
 MAX_KEYS = 2000
 
-_FIXED = struct.Struct(">qqBBqqIQIII")
+_NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
+_FIXED = struct.Struct(">qqiiqqIIII")
 
 
 class SpanUnusable(ValueError):
@@ -27,66 +30,57 @@ class SpanUnusable(ValueError):
 
 
 @dataclass(slots=True)
-class Loss:
-    """Notes what the stored form of one span loses, in order of first notice."""
+class Envelope:
+    """The spans, as sent, of one ScopeSpans, with what they share.
 
-    reasons: list[str] = field(default_factory=list)
+    `losses` is what the stored form of resource and scope loses, named `resource_...` and `scope_...`. `alone(sent)`
+    is the bytes of a request that holds one of the spans and its resource and scope, and nothing else.
+    """
 
-    def add(self, reason: str) -> None:
-        """Note `reason` once."""
-        if reason not in self.reasons:
-            self.reasons.append(reason)
+    resource: Resource
+    scope: Scope
+    spans: Iterable[Any]
+    losses: list[str]
+    alone: Callable[[Any], bytes]
 
 
-@dataclass(slots=True)
-class Parts:
-    """A span's fields as the wire had them; ids are bytes, times unsigned."""
-
-    trace_id: bytes
-    span_id: bytes
-    parent_span_id: bytes
-    name: str
-    kind: int
-    start_ns: int
-    end_ns: int
-    status_code: int
-    status_message: str
-    flags: int
-    trace_state: str
-    attributes: Attributes
-    events: list[Event]
-    links: list[Link]
-    dropped_attributes_count: int
-    dropped_events_count: int
-    dropped_links_count: int
+def note(losses: list[str], loss: str) -> None:
+    """Add `loss` once: `losses` is in order of first notice."""
+    if loss not in losses:
+        losses.append(loss)
 
 
 def content_hash(*parts: bytes) -> int:
     """A signed 64-bit hash, the same on every machine; parts are told apart by their lengths."""
-    digest = blake2b(digest_size=8)
+    digest = sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
-    return int.from_bytes(digest.digest(), "big", signed=True)
+    return int.from_bytes(digest.digest()[:8], "big", signed=True)
 
 
-def build_resource(attributes: Attributes, schema_url: str, dropped: int) -> Resource:
-    """The resource; its id is a hash of all it holds."""
-    text, _ = dump_json(attributes)
+def build_resource(attributes: Attributes, schema_url: str, dropped: int, losses: list[str]) -> Resource:
+    """The resource; its id is a hash of all that is stored of it."""
+    text, changed = dump_json(attributes)
+    if changed or "\x00" in schema_url:
+        note(losses, "nul")
+        attributes, schema_url = orjson.loads(text), _without_nul(schema_url)
     service = attributes.get("service.name")
     return Resource(
         id=content_hash(text, schema_url.encode(), dropped.to_bytes(4, "big")),
-        service_name=without_nul_text(service) if isinstance(service, str) else "",
+        service_name=service if isinstance(service, str) else "",
         attributes=attributes,
         attributes_json=text,
-        schema_url=without_nul_text(schema_url),
+        schema_url=schema_url,
         dropped_attributes_count=dropped,
     )
 
 
-def build_scope(name: str, version: str, attributes: Attributes, schema_url: str, dropped: int) -> Scope:
+def build_scope(
+    name: str, version: str, attributes: Attributes, schema_url: str, dropped: int, losses: list[str]
+) -> Scope:
     """The scope; `json` is None when the sender named none."""
-    stored: dict[str, object] = {}
+    stored: dict[str, Any] = {}
     if name:
         stored["name"] = name
     if version:
@@ -97,108 +91,111 @@ def build_scope(name: str, version: str, attributes: Attributes, schema_url: str
         stored["schema_url"] = schema_url
     if dropped:
         stored["dropped_attributes_count"] = dropped
-    return Scope(name, version, attributes, dump_json(stored)[0] if stored else None)
-
-
-def without_nul_text(text: str) -> str:
-    """`text` with U+2400 for each NUL."""
-    return text.replace("\x00", NUL_SIGN) if "\x00" in text else text
-
-
-def build_span(parts: Parts, resource: Resource, scope: Scope, received_ns: int, loss: Loss, raw: bytes) -> Span:
-    """The span in its stored form. `raw` is kept only if `loss` notes something, or something is lost here.
-
-    Raises SpanUnusable where the ids are not those of a span (OTLP: all zero or of a wrong length is invalid).
-    """
-    trace_id, span_id = parts.trace_id, parts.span_id
-    if len(trace_id) != 16 or len(span_id) != 8 or not any(trace_id) or not any(span_id):
-        raise SpanUnusable(unusable_ids(trace_id, span_id))
-    parent: int | None = None
-    if parts.parent_span_id:
-        if len(parts.parent_span_id) == 8:
-            parent = int.from_bytes(parts.parent_span_id, "big", signed=True) or None
-        else:
-            loss.add("parent_id_invalid")
-
-    attributes_json, attributes_changed = dump_json(parts.attributes)
-    attributes = orjson.loads(attributes_json) if attributes_changed else parts.attributes
-    events_json = links_json = None
-    changed = attributes_changed
-    if parts.events:
-        events_json, events_changed = dump_json(
-            [
-                {"time_ns": e.time_ns, "name": e.name, "attributes": e.attributes}
-                if not e.dropped_attributes_count
-                else {
-                    "time_ns": e.time_ns,
-                    "name": e.name,
-                    "attributes": e.attributes,
-                    "dropped_attributes_count": e.dropped_attributes_count,
-                }
-                for e in parts.events
-            ]
-        )
-        if events_changed:
-            changed = True
-            parts.events = events_from_json(events_json)
-    if parts.links:
-        links_json, links_changed = dump_json([_stored_link(link) for link in parts.links])
-        if links_changed:
-            changed = True
-            parts.links = links_from_json(links_json)
-    name, message, state = parts.name, parts.status_message, parts.trace_state
-    if "\x00" in name or "\x00" in message or "\x00" in state:
-        changed = True
-        name, message, state = without_nul_text(name), without_nul_text(message), without_nul_text(state)
+    if not stored:
+        return Scope("", "", {}, None)
+    text, changed = dump_json(stored)
     if changed:
-        loss.add("nul")
-    start_ns, end_ns = parts.start_ns, parts.end_ns
-    if start_ns > MAX_BIGINT or end_ns > MAX_BIGINT:
-        loss.add("time_out_of_range")
-        start_ns, end_ns = min(start_ns, MAX_BIGINT), min(end_ns, MAX_BIGINT)
+        note(losses, "nul")
+        stored = orjson.loads(text)
+    return Scope(stored.get("name", ""), stored.get("version", ""), stored.get("attributes", {}), text)
 
-    kept_raw = raw if loss.reasons else None
-    anomalies = loss.reasons
+
+def check_ids(trace_id: bytes, span_id: bytes) -> None:
+    """Raise SpanUnusable where these are not the ids of a span: all zero or of a wrong length is invalid (OTLP)."""
+    if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        raise SpanUnusable(unusable_ids(trace_id, span_id))
+
+
+def unusable_ids(trace_id: bytes, span_id: bytes) -> str:
+    """Why these ids are not those of a span, for the sender."""
+    if len(trace_id) != 16 or not any(trace_id):
+        return f"trace id {_hex_start(trace_id)}: wanted 16 bytes that are not all zero, got {len(trace_id)}"
+    return f"span id {_hex_start(span_id)}: wanted 8 bytes that are not all zero, got {len(span_id)}"
+
+
+def _hex_start(found: bytes) -> str:
+    # A hostile id may be megabytes long; the first bytes are enough to recognise it.
+    return (found[:20].hex() or "(empty)") + ("..." if len(found) > 20 else "")
+
+
+def parent_id(parent_span_id: bytes, losses: list[str]) -> int | None:
+    """The parent's span id; None for a root, and for an all-zero id, which is no span's (W3C Trace Context)."""
+    if not parent_span_id:
+        return None
+    if len(parent_span_id) != 8:
+        note(losses, "parent_id_invalid")
+        return None
+    return int.from_bytes(parent_span_id, "big", signed=True) or None
+
+
+def clamped_time(time_ns: int, losses: list[str]) -> int:
+    """`time_ns`, unsigned on the wire, as PostgreSQL's signed bigint can hold it."""
+    if time_ns > MAX_BIGINT:
+        note(losses, "time_out_of_range")
+        return MAX_BIGINT
+    return time_ns
+
+
+def seal(span: Span, sent: Any, envelope: Envelope) -> Span:
+    """`span` with its JSON, its fingerprint and, if anything is lost, its bytes.
+
+    Takes a span whose fields are read and whose `anomalies` list what reading them lost.
+    """
+    losses = span.anomalies
+    nul = False
+    span.attributes_json, changed = dump_json(span.attributes)
+    if changed:
+        nul, span.attributes = True, orjson.loads(span.attributes_json)
+    if span.events:
+        span.events_json, changed = dump_json([_stored_event(event) for event in span.events])
+        if changed:
+            nul, span.events = True, events_from_json(span.events_json)
+    if span.links:
+        span.links_json, changed = dump_json([_stored_link(link) for link in span.links])
+        if changed:
+            nul, span.links = True, links_from_json(span.links_json)
+    if "\x00" in span.name or "\x00" in span.status_message or "\x00" in span.trace_state:
+        nul = True
+        span.name = _without_nul(span.name)
+        span.status_message = _without_nul(span.status_message)
+        span.trace_state = _without_nul(span.trace_state)
+    if nul:
+        note(losses, "nul")
+    start_ns, end_ns = span.start_ns, span.end_ns
+    if start_ns > MAX_BIGINT or end_ns > MAX_BIGINT:
+        span.start_ns = start_ns = clamped_time(start_ns, losses)
+        span.end_ns = end_ns = clamped_time(end_ns, losses)
+
+    if losses:
+        span.raw = envelope.alone(sent)
+    # These are odd, but nothing is lost.
     if 0 < end_ns < start_ns:
-        loss.add("end_before_start")
+        losses.append("end_before_start")
     if start_ns == 0:
-        loss.add("no_start_time")
-    span = Span(
-        trace_id,
-        int.from_bytes(span_id, "big", signed=True),
-        parent,
-        name,
-        parts.kind,
-        start_ns,
-        end_ns,
-        parts.status_code,
-        message,
-        parts.flags,
-        state,
-        resource,
-        scope,
-        attributes,
-        attributes_json,
-        parts.events,
-        events_json,
-        parts.links,
-        links_json,
-        parts.dropped_attributes_count,
-        parts.dropped_events_count,
-        parts.dropped_links_count,
-        received_ns,
-        0,
-        kept_raw,
-        anomalies,
-    )
+        losses.append("no_start_time")
     span.fingerprint = fingerprint(span)
     return span
 
 
 def fingerprint(span: Span) -> int:
-    """A signed 64-bit hash of what the span says and where it came from, not of when or how it came."""
-    tail = b"\x00".join(
+    """A signed 64-bit hash of what the span says and where it came from, not of when or how it came.
+
+    Of a span whose stored form is lossy its bytes are part of it: two that differ only in what was lost are kept.
+    """
+    content = b"\x00".join(
         (
+            _FIXED.pack(
+                span.parent_span_id or 0,
+                span.resource.id,
+                span.kind,
+                span.status_code,
+                span.start_ns,
+                span.end_ns,
+                span.flags,
+                span.dropped_attributes_count,
+                span.dropped_events_count,
+                span.dropped_links_count,
+            ),
             span.name.encode(),
             span.status_message.encode(),
             span.trace_state.encode(),
@@ -206,33 +203,22 @@ def fingerprint(span: Span) -> int:
             span.events_json or b"",
             span.links_json or b"",
             span.attributes_json,
+            span.raw or b"",
         )
     )
-    fixed = _FIXED.pack(
-        span.parent_span_id or 0,
-        span.resource.id,
-        span.kind & 0xFF,
-        span.status_code & 0xFF,
-        span.start_ns,
-        span.end_ns,
-        span.flags,
-        len(span.raw) if span.raw else 0,
-        span.dropped_attributes_count,
-        span.dropped_events_count,
-        span.dropped_links_count,
-    )
-    digest = blake2b(fixed, digest_size=8)
-    digest.update(tail)
-    if span.raw:
-        digest.update(span.raw)
-    return int.from_bytes(digest.digest(), "big", signed=True)
+    # The first 64 bits of SHA-256, which processors have in hardware: half the time of BLAKE2 (measured, 850 bytes).
+    return int.from_bytes(sha256(content).digest()[:8], "big", signed=True)
 
 
-def unusable_ids(trace_id: bytes, span_id: bytes) -> str:
-    """Why these ids are not those of a span, for the sender."""
-    if len(trace_id) != 16 or not any(trace_id):
-        return f"trace id {trace_id.hex() or '(empty)'}: wanted 16 bytes that are not all zero, got {len(trace_id)}"
-    return f"span id {span_id.hex() or '(empty)'}: wanted 8 bytes that are not all zero, got {len(span_id)}"
+def _without_nul(text: str) -> str:
+    return text.replace("\x00", NUL_SIGN)
+
+
+def _stored_event(event: Event) -> dict[str, object]:
+    stored: dict[str, object] = {"time_ns": event.time_ns, "name": event.name, "attributes": event.attributes}
+    if event.dropped_attributes_count:
+        stored["dropped_attributes_count"] = event.dropped_attributes_count
+    return stored
 
 
 def _stored_link(link: Link) -> dict[str, object]:

@@ -1,100 +1,171 @@
-"""OTLP/JSON -> parts of spans.
+"""OTLP/JSON -> spans.
 
-Written by hand since protobuf's own JSON reader is wrong for OTLP on five counts (protocol.md section 1): it takes hex ids
-for base64, refuses unknown fields, accepts enum names and snake_case, and fails a batch for one lone surrogate.
+Written by hand since protobuf's own JSON reader is wrong for OTLP on five counts (measured): it takes hex ids for
+base64, refuses unknown fields, accepts enum names and snake_case, and fails a batch for one lone surrogate.
+
+A value of a wrong type costs that value, a field of a wrong type that span, a frame of a wrong type the request.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import orjson
 
+from spantree_exporter import deep_json
 from spantree_exporter.build import (
-    MAX_BIGINT,
     MAX_DEPTH,
     MAX_KEYS,
-    Loss,
-    Parts,
+    Envelope,
     SpanUnusable,
     build_resource,
     build_scope,
+    check_ids,
+    clamped_time,
+    note,
+    parent_id,
+    seal,
 )
 from spantree_exporter.errors import MalformedRequest
-from spantree_exporter.span import Attributes, Event, JsonValue, Link, Resource, Scope
+from spantree_exporter.span import Attributes, Event, JsonValue, Link, Span
 from spantree_exporter.stored import stored_bytes, stored_double, stored_key
 
 _SPECIAL_DOUBLES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_MAX_UINT32, _MAX_UINT64 = 2**32 - 1, 2**64 - 1
+# The members of AnyValue's oneof in common.proto, of which only one may be there.
+_VALUE_FIELDS = frozenset(
+    {
+        "stringValue",
+        "intValue",
+        "boolValue",
+        "doubleValue",
+        "bytesValue",
+        "arrayValue",
+        "kvlistValue",
+        "stringValueStrindex",
+    }
+)
 
 
-def envelopes(body: bytes) -> Iterator[tuple[Resource, Scope, list[object]]]:
-    """(resource, scope, each span as read from JSON) for each ScopeSpans. Raises MalformedRequest before the first."""
+def envelopes(body: bytes) -> Iterator[Envelope]:
+    """An envelope for each ScopeSpans; its spans are as read from JSON. Raises MalformedRequest before the first."""
     request = _document(body)
     # Read whole before the first yield: a request whose frame is wrong is refused, not half taken.
-    read: list[tuple[Resource, Scope, list[object]]] = []
+    read: list[Envelope] = []
     for resource_spans in _objects(request, "resourceSpans", "the request"):
-        loss = Loss()
+        resource_losses: list[str] = []
         sent = resource_spans.get("resource") or {}
         resource = build_resource(
-            _attributes(sent.get("attributes"), loss),
-            _text(resource_spans.get("schemaUrl"), loss),
-            _uint32(sent.get("droppedAttributesCount")),
+            _attributes(sent.get("attributes"), resource_losses),
+            _text(resource_spans.get("schemaUrl"), resource_losses),
+            _uint32(sent.get("droppedAttributesCount"), resource_losses),
+            resource_losses,
         )
         for scope_spans in _objects(resource_spans, "scopeSpans", "a resourceSpans"):
+            scope_losses: list[str] = []
             sent_scope = scope_spans.get("scope") or {}
             scope = build_scope(
-                _text(sent_scope.get("name"), loss),
-                _text(sent_scope.get("version"), loss),
-                _attributes(sent_scope.get("attributes"), loss),
-                _text(scope_spans.get("schemaUrl"), loss),
-                _uint32(sent_scope.get("droppedAttributesCount")),
+                _text(sent_scope.get("name"), scope_losses),
+                _text(sent_scope.get("version"), scope_losses),
+                _attributes(sent_scope.get("attributes"), scope_losses),
+                _text(scope_spans.get("schemaUrl"), scope_losses),
+                _uint32(sent_scope.get("droppedAttributesCount"), scope_losses),
+                scope_losses,
             )
             spans = scope_spans.get("spans") or []
             if not isinstance(spans, list):
                 raise MalformedRequest(f"spans is {_kind_of(spans)}: wanted an array")
-            read.append((resource, scope, spans))
+            losses = [f"resource_{loss}" for loss in resource_losses] + [f"scope_{loss}" for loss in scope_losses]
+            read.append(Envelope(resource, scope, spans, losses, partial(_alone, resource_spans, scope_spans)))
     return iter(read)
 
 
-def read_span(sent: object, loss: Loss) -> Parts:
-    """The parts of one span. Raises SpanUnusable where a field has a type that no span has."""
+def read_span(sent: object, envelope: Envelope, received_ns: int) -> Span:
+    """One span. Raises SpanUnusable where its ids are invalid or a field has a type that no span has."""
     if not isinstance(sent, dict):
         raise SpanUnusable(f"a span is {_kind_of(sent)}: wanted an object")
+    trace_id, span_id = span_ids(sent)
+    check_ids(trace_id, span_id)
+    losses = envelope.losses.copy()
+    get = sent.get
     try:
-        return _parts(sent, loss)
+        status = get("status") or {}
+        span = Span(
+            trace_id,
+            int.from_bytes(span_id, "big", signed=True),
+            _parent_id(get("parentSpanId"), losses),
+            _text(get("name"), losses),
+            _enum(get("kind"), losses),
+            _uint64(get("startTimeUnixNano"), losses),
+            _uint64(get("endTimeUnixNano"), losses),
+            _enum(status.get("code"), losses),
+            _text(status.get("message"), losses),
+            _uint32(get("flags"), losses),
+            _text(get("traceState"), losses),
+            envelope.resource,
+            envelope.scope,
+            _attributes(get("attributes"), losses),
+            b"",
+            [_event(event, losses) for event in get("events") or ()],
+            None,
+            [_link(link, losses) for link in get("links") or ()],
+            None,
+            _uint32(get("droppedAttributesCount"), losses),
+            _uint32(get("droppedEventsCount"), losses),
+            _uint32(get("droppedLinksCount"), losses),
+            received_ns,
+            0,
+            None,
+            losses,
+        )
     except (TypeError, AttributeError, ValueError) as error:
         raise SpanUnusable(f"a span's field has a wrong type: {error}") from error
+    return seal(span, sent, envelope)
 
 
 def span_ids(sent: object) -> tuple[bytes, bytes]:
-    """(trace id, span id) of one span; empty where they are no hex."""
+    """(trace id, span id) of one span. Raises SpanUnusable where they are no hex."""
     if not isinstance(sent, dict):
-        return b"", b""
-    return _id(sent.get("traceId")), _id(sent.get("spanId"))
+        raise SpanUnusable(f"a span is {_kind_of(sent)}: wanted an object")
+    return _id(sent.get("traceId"), "trace id"), _id(sent.get("spanId"), "span id")
 
 
-def raw_bytes(sent: object) -> bytes:
-    """The span as JSON text again, with every character that UTF-8 cannot hold escaped."""
-    return json.dumps(sent, separators=(",", ":")).encode("ascii")
+def _alone(resource_spans: dict[str, Any], scope_spans: dict[str, Any], sent: object) -> bytes:
+    """The text is written anew; what UTF-8 cannot hold is escaped, bytes that were no UTF-8 as PEP 383 has them."""
+    own_scope = {**scope_spans, "spans": [sent]}
+    request = {"resourceSpans": [{**resource_spans, "scopeSpans": [own_scope]}]}
+    try:
+        return json.dumps(request, separators=(",", ":")).encode("ascii")
+    except RecursionError:
+        return deep_json.dumps(request).encode("ascii")
 
 
 def _document(body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        # orjson refuses lone surrogates, NaN and depths over 1024; the standard reader knows the first two.
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError):
-            raise MalformedRequest(f"the body is no JSON: {error}") from error
+        document = _read_again(body, error)
     if not isinstance(document, dict):
         raise MalformedRequest(f"the body is {_kind_of(document)}: wanted an object with resourceSpans")
     return document
+
+
+def _read_again(body: bytes, error: orjson.JSONDecodeError) -> object:
+    """Take what orjson does not: bytes that are no UTF-8, lone surrogates, NaN, more than 1,024 levels."""
+    text = body.decode("utf-8", "surrogateescape")
+    try:
+        try:
+            return json.loads(text)
+        except RecursionError:
+            return deep_json.loads(text)
+    except ValueError as still:
+        told = still if "levels" in str(still) else error
+        raise MalformedRequest(f"the body is no JSON: {told}") from still
 
 
 def _objects(parent: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
@@ -111,71 +182,65 @@ def _kind_of(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-def _parts(sent: dict[str, Any], loss: Loss) -> Parts:
-    status = sent.get("status") or {}
-    return Parts(
-        _id(sent.get("traceId")),
-        _id(sent.get("spanId")),
-        _parent_id(sent.get("parentSpanId"), loss),
-        _text(sent.get("name"), loss),
-        _enum(sent.get("kind"), loss),
-        _uint(sent.get("startTimeUnixNano")),
-        _uint(sent.get("endTimeUnixNano")),
-        _enum(status.get("code"), loss),
-        _text(status.get("message"), loss),
-        _uint32(sent.get("flags")),
-        _text(sent.get("traceState"), loss),
-        _attributes(sent.get("attributes"), loss),
-        [
-            Event(
-                min(_uint(event.get("timeUnixNano")), MAX_BIGINT),
-                _text(event.get("name"), loss),
-                _attributes(event.get("attributes"), loss),
-                _uint32(event.get("droppedAttributesCount")),
-            )
-            for event in sent.get("events") or ()
-        ],
-        [
-            Link(
-                _hex(link.get("traceId")),
-                _hex(link.get("spanId")),
-                _text(link.get("traceState"), loss),
-                _attributes(link.get("attributes"), loss),
-                _uint32(link.get("flags")),
-                _uint32(link.get("droppedAttributesCount")),
-            )
-            for link in sent.get("links") or ()
-        ],
-        _uint32(sent.get("droppedAttributesCount")),
-        _uint32(sent.get("droppedEventsCount")),
-        _uint32(sent.get("droppedLinksCount")),
+def _event(event: Any, losses: list[str]) -> Event:
+    return Event(
+        clamped_time(_uint64(event.get("timeUnixNano"), losses), losses),
+        _text(event.get("name"), losses),
+        _attributes(event.get("attributes"), losses),
+        _uint32(event.get("droppedAttributesCount"), losses),
     )
 
 
-def _id(value: object) -> bytes:
+def _link(link: Any, losses: list[str]) -> Link:
+    return Link(
+        _link_id(link.get("traceId"), losses),
+        _link_id(link.get("spanId"), losses),
+        _text(link.get("traceState"), losses),
+        _attributes(link.get("attributes"), losses),
+        _uint32(link.get("flags"), losses),
+        _uint32(link.get("droppedAttributesCount"), losses),
+    )
+
+
+def _id(value: object, name: str) -> bytes:
+    if value is None:
+        return b""
     if not isinstance(value, str):
-        return b""
+        raise SpanUnusable(f"{name} is {_kind_of(value)}: wanted hex digits")
     try:
-        return bytes.fromhex(value)
+        return _from_hex(value)
     except ValueError:
-        return b""
+        raise SpanUnusable(f"{name} {value[:40]!a}: wanted hex digits") from None
 
 
-def _parent_id(value: object, loss: Loss) -> bytes:
+def _from_hex(value: str) -> bytes:
+    raw = bytes.fromhex(value)
+    if 2 * len(raw) != len(value):
+        raise ValueError("spaces between hex digits")
+    return raw
+
+
+def _parent_id(value: object, losses: list[str]) -> int | None:
     if value is None or value == "":
-        return b""
-    parent = _id(value)
-    if len(parent) != 8:
-        loss.add("parent_id_invalid")
-        return b""
-    return parent
+        return None
+    try:
+        return parent_id(_id(value, "parent span id"), losses)
+    except SpanUnusable:
+        note(losses, "parent_id_invalid")
+        return None
 
 
-def _hex(value: object) -> str:
-    return value.lower() if isinstance(value, str) else ""
+def _link_id(value: object, losses: list[str]) -> str:
+    if value is None:
+        return ""
+    try:
+        return _id(value, "link").hex()
+    except SpanUnusable:
+        note(losses, "link_id_invalid")
+        return ""
 
 
-def _text(value: object, loss: Loss) -> str:
+def _text(value: object, losses: list[str]) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -185,100 +250,138 @@ def _text(value: object, loss: Loss) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        loss.add("invalid_utf8")
+        note(losses, "invalid_utf8")
+        # Two halves of a pair that were escaped one by one are one character; a half alone is none.
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return value
 
 
-def _uint(value: object) -> int:
-    """A 64-bit number, which JSON senders write as a string or as a number."""
+def _whole(value: object) -> int:
+    """A whole number, which JSON senders write as a number or as a string, with an exponent if they like."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit():
+        return int(value)
+    if isinstance(value, str | float) and "_" not in str(value):
+        number = float(value)
+        if number.is_integer():
+            return int(number)
+    raise TypeError(f"{ascii(value)[:40]} where a whole number was wanted")
+
+
+def _uint64(value: object, losses: list[str]) -> int:
     if value is None or value == "":
         return 0
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        if isinstance(value, float) and value.is_integer():
-            return max(int(value), 0)
-        raise TypeError(f"{value!r:.40} where a whole number was wanted")
-    return min(max(int(value), 0), 2**64 - 1)
+    number = _whole(value)
+    if 0 <= number <= _MAX_UINT64:
+        return number
+    note(losses, "time_out_of_range")
+    return 0 if number < 0 else _MAX_UINT64
 
 
-def _uint32(value: object) -> int:
-    return min(_uint(value), 2**32 - 1)
+def _uint32(value: object, losses: list[str]) -> int:
+    if value is None or value == "":
+        return 0
+    number = _whole(value)
+    if 0 <= number <= _MAX_UINT32:
+        return number
+    note(losses, "number_out_of_range")
+    return 0 if number < 0 else _MAX_UINT32
 
 
-def _enum(value: object, loss: Loss) -> int:
-    if isinstance(value, str) and not value.lstrip("-").isdigit():
+def _enum(value: object, losses: list[str]) -> int:
+    if value is None:
+        return 0
+    try:
+        number = _whole(value)
+    except ValueError:
         # OTLP/JSON: enum names are forbidden. The span is kept, its bytes tell the name.
-        loss.add("enum_name")
+        note(losses, "enum_name")
         return 0
-    number = _uint(value)
-    if number > 32767:
-        loss.add("enum_out_of_range")
-        return 0
-    return number
+    if -(2**31) <= number < 2**31:
+        return number
+    note(losses, "enum_out_of_range")
+    return 0
 
 
-def _attributes(pairs: object, loss: Loss, depth: int = 1) -> Attributes:
+def _attributes(pairs: object, losses: list[str], depth: int = 1) -> Attributes:
     if not pairs:
         return {}
     if not isinstance(pairs, list):
         raise TypeError(f"attributes is {_kind_of(pairs)}: wanted an array")
     attributes: Attributes = {}
     for pair in pairs:
-        attributes[stored_key(_text(pair.get("key"), loss))] = _value(pair.get("value"), loss, depth)
+        try:
+            key = _text(pair.get("key"), losses)
+            value = pair.get("value")
+        except (TypeError, AttributeError):
+            note(losses, "invalid_attribute")
+            key, value = "", None
+        if "keyStrindex" in pair:
+            note(losses, "strindex")
+        attributes[stored_key(key)] = _value(value, losses, depth)
     if len(attributes) != len(pairs):
-        loss.add("duplicate_key")
+        note(losses, "duplicate_key")
     if len(attributes) > MAX_KEYS:
-        loss.add("too_many_keys")
+        note(losses, "too_many_keys")
         attributes = dict(list(attributes.items())[:MAX_KEYS])
     return attributes
 
 
-def _value(sent: object, loss: Loss, depth: int) -> JsonValue:
+def _value(sent: object, losses: list[str], depth: int) -> JsonValue:
     if sent is None:
         return None
-    if not isinstance(sent, dict):
-        raise TypeError(f"a value is {_kind_of(sent)}: wanted an object such as {{'stringValue': ...}}")
-    for which, value in sent.items():
-        if value is None:
-            continue
-        if which == "stringValue":
-            return _text(value, loss)
-        if which == "intValue":
-            return _int64(value, loss)
-        if which == "boolValue":
-            return bool(value)
-        if which == "doubleValue":
-            return stored_double(_SPECIAL_DOUBLES[value] if value in _SPECIAL_DOUBLES else float(value))
-        if which == "bytesValue":
-            return _bytes(value, loss)
-        if which in {"arrayValue", "kvlistValue"}:
-            if depth >= MAX_DEPTH:
-                loss.add("too_deep")
-                return None
-            items = value.get("values") or []
-            if which == "arrayValue":
-                return [_value(item, loss, depth + 1) for item in items]
-            return dict(_attributes(items, loss, depth + 1))
-    return None
-
-
-def _int64(value: object, loss: Loss) -> JsonValue:
-    if isinstance(value, bool) or not isinstance(value, int | str | float):
-        raise TypeError(f"{value!r:.40} where a whole number was wanted")
-    number = int(value)
-    if not -(2**63) <= number < 2**63:
-        loss.add("int_out_of_range")
-        return str(number)
-    return number
-
-
-def _bytes(value: object, loss: Loss) -> JsonValue:
-    if not isinstance(value, str):
-        raise TypeError(f"{_kind_of(value)} where base64 was wanted")
     try:
+        if not isinstance(sent, dict):
+            raise TypeError("a value is no object")
+        if len(sent) == 1:
+            [(which, value)] = sent.items()
+        else:
+            there = [which for which in sent if which in _VALUE_FIELDS and sent[which] is not None]
+            if not there:
+                return None
+            if len(there) > 1:
+                note(losses, "invalid_value")
+            which, value = there[0], sent[there[0]]
+        return None if value is None else _read_value(which, value, losses, depth)
+    except (TypeError, AttributeError, ValueError):
+        note(losses, "invalid_value")
+        return None
+
+
+def _read_value(which: str, value: Any, losses: list[str], depth: int) -> JsonValue:
+    if which == "stringValue":
+        return _text(value, losses)
+    if which == "intValue":
+        number = _whole(value)
+        if -(2**63) <= number < 2**63:
+            return number
+        note(losses, "int_out_of_range")
+        return str(number)
+    if which == "boolValue":
+        if isinstance(value, bool):
+            return value
+        raise TypeError("no boolean")
+    if which == "doubleValue":
+        if isinstance(value, bool):
+            raise TypeError("no number")
+        return stored_double(_SPECIAL_DOUBLES[value] if value in _SPECIAL_DOUBLES else float(value))
+    if which == "bytesValue":
         # Both alphabets and missing padding are met in the wild, and protobuf's JSON mapping accepts them.
         padded = value.replace("-", "+").replace("_", "/") + "=" * (-len(value) % 4)
         return stored_bytes(base64.b64decode(padded, validate=True))
-    except binascii.Error:
-        loss.add("invalid_base64")
-        return value
+    if which == "stringValueStrindex":
+        # An index into the string table of profiles: in traces to be treated as absent (OTLP 1.11).
+        note(losses, "strindex")
+        return None
+    if which not in {"arrayValue", "kvlistValue"}:
+        return None
+    if depth >= MAX_DEPTH:
+        note(losses, "too_deep")
+        return None
+    items = value.get("values") or []
+    if which == "kvlistValue":
+        return _attributes(items, losses, depth + 1)
+    if not isinstance(items, list):
+        raise TypeError("no array")
+    return [_value(item, losses, depth + 1) for item in items]
