@@ -12,9 +12,9 @@ or a text that many rows share: those are encoded column by column, where a comp
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
-from itertools import chain
+from itertools import chain, repeat
 from operator import attrgetter
 from typing import Any, Final
 
@@ -37,7 +37,6 @@ _TEXT_OID: Final = 25
 _JSONB_VERSION: Final = b"\x01"
 
 _LENGTH: Final = struct.Struct(">i").pack
-_LENGTHS: Final = tuple(_LENGTH(length) for length in range(1024))
 _INT4: Final = struct.Struct(">ii").pack
 _INT8: Final = struct.Struct(">iq").pack
 _FLOAT8: Final = struct.Struct(">id").pack
@@ -47,6 +46,16 @@ _FALSE: Final = b"\x00\x00\x00\x01\x00"
 _EMPTY_TEXTS: Final = struct.pack(">iiii", 12, 0, 0, _TEXT_OID)
 _EMPTY_INT8S: Final = struct.pack(">iiii", 12, 0, 0, _INT8_OID)
 
+# Starts of jsonb fields of the usual lengths of attributes.
+_STARTS: Final = 2048
+
+
+def _jsonb_start(length: int) -> bytes:
+    return _LENGTH(length + 1) + _JSONB_VERSION
+
+
+_JSONB_STARTS: Final = tuple(map(_jsonb_start, range(_STARTS)))
+
 # Rows that are joined into one bytes at a time: some hundred KiB, so that psycopg hands whole blocks to libpq.
 _BLOCK_ROWS: Final = 256
 
@@ -55,10 +64,14 @@ class RowUnencodable(ValueError):
     """A value does not fit its column; its text says which row. Retrying cannot help."""
 
 
-# tenant_id day trace_id span_id fingerprint [parent_span_id] kind status_code start_ns end_ns flags received_ns name
+# number of fields, tenant_id, day, trace_id, span_id, fingerprint, [parent_span_id,] kind, status_code, start_ns,
+# end_ns, flags, received_ns, length of name
 _SPAN_COLUMNS: Final = 26
-_SPAN_WITH_PARENT: Final = struct.Struct(">ii i16s iq iq iq ii ii iq iq iq iq i").pack
-_SPAN_WITHOUT_PARENT: Final = struct.Struct(">ii i16s iq iq i ii ii iq iq iq iq i").pack
+_SPAN_WITH_PARENT: Final = struct.Struct(">h ii ii i16s iq iq iq ii ii iq iq iq iq i").pack
+_SPAN_WITHOUT_PARENT: Final = struct.Struct(">h ii ii i16s iq iq i ii ii iq iq iq iq i").pack
+# What most spans have: no status message and trace state; no events, links and dropped counts; no anomalies and raw.
+_NULLS_2: Final = 2 * NULL
+_NULLS_5: Final = 5 * NULL
 
 
 def span_rows(tenant_id: int, days: Sequence[int], spans: Sequence[Span], facts: Sequence[Facts]) -> Iterator[bytes]:
@@ -66,10 +79,8 @@ def span_rows(tenant_id: int, days: Sequence[int], spans: Sequence[Span], facts:
 
     Raises RowUnencodable at the first span that no row can hold.
     """
-    start_of_row = struct.pack(">hii", _SPAN_COLUMNS, 4, tenant_id)
-    resources: dict[int, bytes] = {}
-    scopes: dict[int, bytes] = {}
-    lengths = _LENGTHS
+    senders: dict[tuple[int, int], bytes] = {}
+    jsonb_starts = _JSONB_STARTS
     dumps = orjson.dumps
     for first in range(0, len(spans), _BLOCK_ROWS):
         parts: list[bytes] = []
@@ -79,46 +90,56 @@ def span_rows(tenant_id: int, days: Sequence[int], spans: Sequence[Span], facts:
             for index in range(first, min(first + _BLOCK_ROWS, len(spans))):
                 span = spans[index]
                 name = span.name.encode()
-                add(start_of_row)
                 if (parent := span.parent_span_id) is None:
                     add(
                         _SPAN_WITHOUT_PARENT(
-                            4, days[index] - _DATE_SHIFT, 16, span.trace_id, 8, span.span_id, 8, span.fingerprint, -1,
-                            4, span.kind, 4, span.status_code, 8, span.start_ns, 8, span.end_ns,
-                            8, span.flags, 8, span.received_ns, len(name),
+                            _SPAN_COLUMNS, 4, tenant_id, 4, days[index] - _DATE_SHIFT, 16, span.trace_id,
+                            8, span.span_id, 8, span.fingerprint, -1, 4, span.kind, 4, span.status_code,
+                            8, span.start_ns, 8, span.end_ns, 8, span.flags, 8, span.received_ns, len(name),
                         )
                     )  # fmt: skip
                 else:
                     add(
                         _SPAN_WITH_PARENT(
-                            4, days[index] - _DATE_SHIFT, 16, span.trace_id, 8, span.span_id, 8, span.fingerprint,
-                            8, parent, 4, span.kind, 4, span.status_code, 8, span.start_ns, 8, span.end_ns,
-                            8, span.flags, 8, span.received_ns, len(name),
+                            _SPAN_COLUMNS, 4, tenant_id, 4, days[index] - _DATE_SHIFT, 16, span.trace_id,
+                            8, span.span_id, 8, span.fingerprint, 8, parent, 4, span.kind, 4, span.status_code,
+                            8, span.start_ns, 8, span.end_ns, 8, span.flags, 8, span.received_ns, len(name),
                         )
                     )  # fmt: skip
                 add(name)
-                add(_text(span.status_message) if span.status_message else NULL)
-                add(_text(span.trace_state) if span.trace_state else NULL)
+                if span.status_message or span.trace_state:
+                    add(_text(span.status_message) if span.status_message else NULL)
+                    add(_text(span.trace_state) if span.trace_state else NULL)
+                else:
+                    add(_NULLS_2)
                 resource, scope = span.resource, span.scope
-                if (field := resources.get(id(resource))) is None:
-                    field = resources[id(resource)] = _INT8(8, resource.id)
-                add(field)
-                if (field := scopes.get(id(scope))) is None:
-                    field = scopes[id(scope)] = NULL if scope.json is None else _jsonb(scope.json)
+                if (field := senders.get((id(resource), id(scope)))) is None:
+                    field = _INT8(8, resource.id) + (NULL if scope.json is None else _jsonb(scope.json))
+                    senders[id(resource), id(scope)] = field
                 add(field)
                 attributes = span.attributes_json
-                length = len(attributes) + 1
-                add(lengths[length] if length < 1024 else _LENGTH(length))
-                add(_JSONB_VERSION)
+                add(jsonb_starts[length] if (length := len(attributes)) < _STARTS else _jsonb_start(length))
                 add(attributes)
-                add(NULL if span.events_json is None else _jsonb(span.events_json))
-                add(NULL if span.links_json is None else _jsonb(span.links_json))
-                add(_INT8(8, span.dropped_attributes_count) if span.dropped_attributes_count else NULL)
-                add(_INT8(8, span.dropped_events_count) if span.dropped_events_count else NULL)
-                add(_INT8(8, span.dropped_links_count) if span.dropped_links_count else NULL)
-                add(_jsonb(dumps(facts[index])) if facts[index] else NULL)
-                add(_texts(span.anomalies) if span.anomalies else NULL)
-                add(NULL if span.raw is None else _LENGTH(len(span.raw)) + span.raw)
+                if (
+                    span.events_json is None
+                    and span.links_json is None
+                    and not span.dropped_attributes_count
+                    and not span.dropped_events_count
+                    and not span.dropped_links_count
+                ):
+                    add(_NULLS_5)
+                else:
+                    add(NULL if span.events_json is None else _jsonb(span.events_json))
+                    add(NULL if span.links_json is None else _jsonb(span.links_json))
+                    add(_INT8(8, span.dropped_attributes_count) if span.dropped_attributes_count else NULL)
+                    add(_INT8(8, span.dropped_events_count) if span.dropped_events_count else NULL)
+                    add(_INT8(8, span.dropped_links_count) if span.dropped_links_count else NULL)
+                add(_jsonb(dumps(fact)) if (fact := facts[index]) else NULL)
+                if span.anomalies or span.raw is not None:
+                    add(_texts(span.anomalies) if span.anomalies else NULL)
+                    add(NULL if span.raw is None else _LENGTH(len(span.raw)) + span.raw)
+                else:
+                    add(_NULLS_2)
             yield b"".join(parts)
         except (struct.error, UnicodeEncodeError, orjson.JSONEncodeError) as error:
             where = f"span {span.span_id & 0xFFFFFFFFFFFFFFFF:016x} of trace {span.trace_id.hex()}"
@@ -192,20 +213,57 @@ def _rows(tenant_id: int, keys: Sequence[tuple[int, bytes]], rows: Sequence[Any]
     if not rows:
         return b""
     width = len(columns) + 3
-    shared: dict[tuple[int, bytes], bytes] = {}
+    starts: dict[tuple[int, bytes], bytes] = {}
     try:
         for key in dict.fromkeys(keys):
-            shared[key] = _KEY(width, 4, tenant_id, 4, key[0] - _DATE_SHIFT, 16, key[1])
-        texts = _SharedTexts({None: NULL})
-        fields = [
-            _ENCODERS[column](values, texts)
-            for column, values in zip(columns.values(), zip(*map(attrgetter(*columns), rows), strict=True), strict=True)
-        ]
+            starts[key] = _KEY(width, 4, tenant_id, 4, key[0] - _DATE_SHIFT, 16, key[1])
+        fields = _fields(columns, list(zip(*map(attrgetter(*columns), rows), strict=True)))
     except (struct.error, UnicodeEncodeError, ValueError) as error:
-        raise RowUnencodable(
-            f"a row with columns {', '.join(list(columns)[:4])} ... cannot be written: {error}"
-        ) from error
-    return b"".join(chain.from_iterable(zip(map(shared.__getitem__, keys), *fields, strict=True)))
+        kind = ", ".join(list(columns)[:3])
+        raise RowUnencodable(f"a row ({kind} ...) of a projection does not fit its table: {error}") from error
+    return b"".join(chain.from_iterable(zip(map(starts.__getitem__, keys), *fields, strict=True)))
+
+
+def _fields(columns: dict[str, Column], values_of: Sequence[tuple[Any, ...]]) -> list[Iterable[bytes]]:
+    """The fields of each row, in order; one item may hold the fields of several columns.
+
+    Two thirds of the columns are NULL in every row of a batch, and numbers without a NULL stand side by side: each
+    such run is one item.
+    """
+    count = len(values_of[0])
+    fields: list[Iterable[bytes]] = []
+    texts = _SharedTexts({None: NULL})
+    nulls = 0
+    run: list[tuple[Any, ...]] = []
+    run_format = ""
+
+    def end_run() -> None:
+        nonlocal nulls, run_format
+        if nulls:
+            fields.append(repeat(nulls * NULL, count))
+            nulls = 0
+        if run:
+            lengths = [(_WIDTHS[code],) * count for code in run_format]
+            pack = struct.Struct(">" + "".join("i" + code for code in run_format)).pack
+            fields.append(map(pack, *chain.from_iterable(zip(lengths, run, strict=True))))
+            run.clear()
+            run_format = ""
+
+    for column, values in zip(columns.values(), values_of, strict=True):
+        if not any(values) and values.count(None) == count:
+            if run:
+                end_run()
+            nulls += 1
+        elif (code := _FORMATS.get(column)) and (all(values) or None not in values):
+            if nulls:
+                end_run()
+            run.append(values)
+            run_format += code
+        else:
+            end_run()
+            fields.append(_ENCODERS[column](values, texts))
+    end_run()
+    return [list(field) if isinstance(field, map) else field for field in fields]
 
 
 class _SharedTexts(dict["str | None", bytes]):
@@ -222,7 +280,7 @@ def _text(text: str) -> bytes:
 
 
 def _jsonb(text: bytes) -> bytes:
-    return _LENGTH(len(text) + 1) + _JSONB_VERSION + text
+    return _jsonb_start(len(text)) + text
 
 
 def _texts(items: Sequence[str]) -> bytes:
@@ -241,6 +299,10 @@ def _int8s(items: Sequence[int]) -> bytes:
 def _trace_id(digits: str) -> bytes:
     return b"\x00\x00\x00\x10" + struct.pack(">16s", bytes.fromhex(digits)) if len(digits) == 32 else NULL
 
+
+# Codes of struct for the columns of a run, and the bytes of their fields.
+_FORMATS: Final = {Column.INT4: "i", Column.INT8: "q", Column.FLOAT8: "d", Column.BOOLEAN: "?"}
+_WIDTHS: Final = {"i": 4, "q": 8, "d": 8, "?": 1}
 
 _Encoder = Callable[[tuple[Any, ...], _SharedTexts], list[bytes]]
 _ENCODERS: Final[dict[Column, _Encoder]] = {

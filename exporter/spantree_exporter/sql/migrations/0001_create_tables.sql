@@ -299,6 +299,10 @@ CREATE INDEX node_error_idx ON spantree.node (tenant_id, error_fingerprint, star
     WHERE error_fingerprint IS NOT NULL;
 COMMENT ON INDEX spantree.node_error_idx IS 'serves failed nodes of the same cause';
 
+CREATE INDEX node_retry_idx ON spantree.node (tenant_id, started_ns)
+    WHERE attempt > 1;
+COMMENT ON INDEX spantree.node_retry_idx IS 'serves the view retries';
+
 CREATE TABLE spantree.edge (
     tenant_id integer NOT NULL,
     day date NOT NULL,

@@ -1,0 +1,226 @@
+-- Views of nodes and edges, and what is counted from them. Columns are only ever appended.
+
+CREATE OR REPLACE VIEW spantree.nodes WITH (security_invoker = true) AS
+SELECT
+    n.tenant_id,
+    n.day,
+    n.trace_id,
+    replace(n.trace_id::text, '-', '') AS execution_id,
+    lpad(to_hex(n.span_id), 16, '0') AS span_id,
+    n.ordinal,
+    lpad(to_hex(n.parent_span_id), 16, '0') AS parent_span_id,
+    n.parent_ordinal,
+    n.sequence,
+    n.depth,
+    n.name,
+    n.kind,
+    n.status,
+    n.status_reason,
+    to_timestamp(0) + (n.started_ns / 1000) * interval '1 microsecond' AS started_at,
+    to_timestamp(0) + (n.ended_ns / 1000) * interval '1 microsecond' AS ended_at,
+    (n.ended_ns - n.started_ns) / 1e6::double precision AS duration_ms,
+    n.self_ns / 1e6::double precision AS self_ms,
+    n.started_ns,
+    n.ended_ns,
+    n.attempt,
+    n.max_attempts,
+    n.retry_expected,
+    n.task_key,
+    n.iteration,
+    n.error_type,
+    n.error_message,
+    n.error_category,
+    n.error_fingerprint,
+    n.model,
+    n.input_tokens,
+    n.output_tokens,
+    n.cost_usd,
+    n.input,
+    n.output,
+    n.service,
+    n.workflow_name,
+    n.run_id,
+    n.on_critical_path,
+    n.anomalies,
+    s.attributes,
+    s.events,
+    s.links,
+    r.attributes AS resource
+FROM spantree.node AS n
+LEFT JOIN spantree.span AS s
+    ON s.tenant_id = n.tenant_id
+    AND s.trace_id = n.trace_id
+    AND s.span_id = n.span_id
+    AND s.fingerprint = n.fingerprint
+    AND s.day = n.day
+LEFT JOIN spantree.resource AS r
+    ON r.tenant_id = s.tenant_id
+    AND r.id = s.resource_id;
+
+COMMENT ON VIEW spantree.nodes IS 'every step of every execution, with the attributes, events and links of its span';
+COMMENT ON COLUMN spantree.nodes.execution_id IS 'the trace id as 32 hex digits';
+COMMENT ON COLUMN spantree.nodes.span_id IS 'span id as 16 hex digits';
+COMMENT ON COLUMN spantree.nodes.parent_span_id IS 'span id of the parent node as 16 hex digits; null for a root';
+COMMENT ON COLUMN spantree.nodes.started_at IS 'start';
+COMMENT ON COLUMN spantree.nodes.ended_at IS 'end; null while it runs';
+COMMENT ON COLUMN spantree.nodes.duration_ms IS 'milliseconds from start to end; null while it runs';
+COMMENT ON COLUMN spantree.nodes.self_ms IS 'milliseconds that no child accounts for';
+COMMENT ON COLUMN spantree.nodes.attributes IS 'attributes of its span; null while the span has not come';
+COMMENT ON COLUMN spantree.nodes.resource IS 'attributes of the resource that sent it';
+
+CREATE OR REPLACE VIEW spantree.edges WITH (security_invoker = true) AS
+SELECT
+    g.tenant_id,
+    g.day,
+    g.trace_id,
+    replace(g.trace_id::text, '-', '') AS execution_id,
+    lpad(to_hex(g.from_span_id), 16, '0') AS from_span_id,
+    g.from_ordinal,
+    lpad(to_hex(g.to_span_id), 16, '0') AS to_span_id,
+    g.to_ordinal,
+    g.type,
+    g.condition,
+    g.provenance,
+    replace(g.from_trace_id::text, '-', '') AS from_execution_id
+FROM spantree.edge AS g
+UNION ALL
+SELECT
+    n.tenant_id,
+    n.day,
+    n.trace_id,
+    replace(n.trace_id::text, '-', ''),
+    lpad(to_hex(n.parent_span_id), 16, '0'),
+    n.parent_ordinal,
+    lpad(to_hex(n.span_id), 16, '0'),
+    n.ordinal,
+    'child',
+    NULL,
+    'declared',
+    NULL
+FROM spantree.node AS n
+WHERE n.parent_span_id IS NOT NULL;
+
+COMMENT ON VIEW spantree.edges IS 'what led to what in an execution, and type child from each parent to its children';
+COMMENT ON COLUMN spantree.edges.execution_id IS 'the trace id as 32 hex digits';
+COMMENT ON COLUMN spantree.edges.from_span_id IS 'span id of the node it comes from, 16 hex digits';
+COMMENT ON COLUMN spantree.edges.to_span_id IS 'span id of the node it leads to, 16 hex digits';
+COMMENT ON COLUMN spantree.edges.type IS 'sequential, conditional, parallel, join, dependency, handoff, retry, resume or child';
+COMMENT ON COLUMN spantree.edges.from_execution_id IS 'execution of the node it comes from, where that is another one';
+
+CREATE OR REPLACE VIEW spantree.retries WITH (security_invoker = true) AS
+SELECT
+    last.tenant_id,
+    last.day,
+    last.trace_id,
+    replace(last.trace_id::text, '-', '') AS execution_id,
+    last.workflow_name,
+    task.name,
+    last.task_key,
+    last.attempt AS attempts,
+    last.max_attempts,
+    task.expected,
+    last.status AS outcome,
+    task.error_types,
+    to_timestamp(0) + (task.started_ns / 1000) * interval '1 microsecond' AS started_at,
+    (last.ended_ns - task.started_ns) / 1e6::double precision AS duration_ms,
+    last.started_ns
+FROM spantree.node AS last
+CROSS JOIN LATERAL (
+    SELECT
+        (array_agg(n.name ORDER BY n.attempt, n.started_ns))[1] AS name,
+        (array_agg(n.span_id ORDER BY n.attempt DESC, n.started_ns DESC, n.span_id, n.ordinal))[1] AS last_span_id,
+        (array_agg(n.ordinal ORDER BY n.attempt DESC, n.started_ns DESC, n.span_id, n.ordinal))[1] AS last_ordinal,
+        bool_and(coalesce(n.retry_expected, false)) AS expected,
+        array_agg(DISTINCT n.error_type) FILTER (WHERE n.error_type IS NOT NULL) AS error_types,
+        min(n.started_ns) AS started_ns
+    FROM spantree.node AS n
+    WHERE n.tenant_id = last.tenant_id
+        AND n.trace_id = last.trace_id
+        AND n.task_key = last.task_key
+) AS task
+WHERE last.attempt > 1
+    AND task.last_span_id = last.span_id
+    AND task.last_ordinal = last.ordinal;
+
+COMMENT ON VIEW spantree.retries IS 'tasks that were attempted more than once in an execution';
+COMMENT ON COLUMN spantree.retries.execution_id IS 'the trace id as 32 hex digits';
+COMMENT ON COLUMN spantree.retries.task_key IS 'the task';
+COMMENT ON COLUMN spantree.retries.name IS 'name of its first attempt';
+COMMENT ON COLUMN spantree.retries.attempts IS 'how often it was attempted: the number of its last attempt';
+COMMENT ON COLUMN spantree.retries.expected IS 'whether a retry policy foresaw them';
+COMMENT ON COLUMN spantree.retries.outcome IS 'status of its last attempt';
+COMMENT ON COLUMN spantree.retries.error_types IS 'types of the errors of its attempts';
+COMMENT ON COLUMN spantree.retries.started_at IS 'start of the first attempt';
+COMMENT ON COLUMN spantree.retries.duration_ms IS 'milliseconds from the start of the first to the end of the last attempt, pauses included';
+COMMENT ON COLUMN spantree.retries.day IS 'day of the last attempt; filter by it, or by started_ns';
+COMMENT ON COLUMN spantree.retries.started_ns IS 'start of the last attempt, UTC nanoseconds since 1970';
+
+CREATE OR REPLACE VIEW spantree.node_stats WITH (security_invoker = true) AS
+SELECT
+    n.tenant_id,
+    n.day,
+    n.workflow_name,
+    n.name,
+    n.kind,
+    count(*) AS total,
+    count(*) FILTER (WHERE n.status = 'completed') AS completed,
+    count(*) FILTER (WHERE n.status IN ('failed', 'timed_out')) AS failed,
+    count(*) FILTER (WHERE n.status = 'retried') AS retried,
+    count(*) FILTER (WHERE n.status = 'completed')
+        / nullif(count(*) FILTER (WHERE n.status IN ('completed', 'failed', 'timed_out')), 0)::double precision
+        AS success_rate,
+    avg(n.ended_ns - n.started_ns)::double precision / 1e6::double precision AS avg_ms,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY (n.ended_ns - n.started_ns) / 1e6::double precision) AS p50_ms,
+    percentile_cont(0.95) WITHIN GROUP (ORDER BY (n.ended_ns - n.started_ns) / 1e6::double precision) AS p95_ms,
+    percentile_cont(0.99) WITHIN GROUP (ORDER BY (n.ended_ns - n.started_ns) / 1e6::double precision) AS p99_ms
+FROM spantree.node AS n
+GROUP BY n.tenant_id, n.day, n.workflow_name, n.name, n.kind;
+
+COMMENT ON VIEW spantree.node_stats IS 'how the steps of each name did, by day and workflow';
+COMMENT ON COLUMN spantree.node_stats.total IS 'attempts in all, of any status';
+COMMENT ON COLUMN spantree.node_stats.completed IS 'that completed';
+COMMENT ON COLUMN spantree.node_stats.failed IS 'that failed or timed out for good';
+COMMENT ON COLUMN spantree.node_stats.retried IS 'failed attempts that a later attempt followed';
+COMMENT ON COLUMN spantree.node_stats.success_rate IS 'completed / (completed + failed), 0 to 1; retried, skipped, cancelled and running ones count neither way';
+COMMENT ON COLUMN spantree.node_stats.avg_ms IS 'mean duration in milliseconds of those that ended';
+COMMENT ON COLUMN spantree.node_stats.p50_ms IS 'median duration in milliseconds';
+COMMENT ON COLUMN spantree.node_stats.p95_ms IS '95th percentile of the duration in milliseconds';
+COMMENT ON COLUMN spantree.node_stats.p99_ms IS '99th percentile of the duration in milliseconds';
+
+CREATE OR REPLACE VIEW spantree.workflow_stats WITH (security_invoker = true) AS
+SELECT
+    e.tenant_id,
+    e.day,
+    e.workflow_name,
+    count(*) AS total,
+    count(*) FILTER (WHERE e.status = 'completed') AS completed,
+    count(*) FILTER (WHERE e.status IN ('failed', 'timed_out')) AS failed,
+    count(*) FILTER (WHERE e.status = 'partial') AS partial,
+    count(*) FILTER (WHERE e.status IN ('pending', 'running', 'waiting')) AS open,
+    count(*) FILTER (WHERE e.status = 'completed')
+        / nullif(count(*) FILTER (WHERE e.status IN ('completed', 'partial', 'failed', 'timed_out')), 0)::double precision
+        AS success_rate,
+    avg(e.ended_ns - e.started_ns)::double precision / 1e6::double precision AS avg_ms,
+    percentile_cont(0.5) WITHIN GROUP (ORDER BY (e.ended_ns - e.started_ns) / 1e6::double precision) AS p50_ms,
+    percentile_cont(0.95) WITHIN GROUP (ORDER BY (e.ended_ns - e.started_ns) / 1e6::double precision) AS p95_ms,
+    percentile_cont(0.99) WITHIN GROUP (ORDER BY (e.ended_ns - e.started_ns) / 1e6::double precision) AS p99_ms,
+    sum(e.retried_count)::bigint AS retried_nodes,
+    sum(e.input_tokens)::bigint AS input_tokens,
+    sum(e.output_tokens)::bigint AS output_tokens,
+    sum(e.cost_usd) AS cost_usd
+FROM spantree.execution AS e
+WHERE NOT e.hidden
+GROUP BY e.tenant_id, e.day, e.workflow_name;
+
+COMMENT ON VIEW spantree.workflow_stats IS 'how the executions of each workflow did, by day; hidden ones are left out';
+COMMENT ON COLUMN spantree.workflow_stats.total IS 'executions in all, of any status';
+COMMENT ON COLUMN spantree.workflow_stats.completed IS 'that completed without a failed step';
+COMMENT ON COLUMN spantree.workflow_stats.failed IS 'that failed or timed out';
+COMMENT ON COLUMN spantree.workflow_stats.partial IS 'that completed although steps failed';
+COMMENT ON COLUMN spantree.workflow_stats.open IS 'that run or wait, lost ones included';
+COMMENT ON COLUMN spantree.workflow_stats.success_rate IS 'completed / (completed + partial + failed), 0 to 1';
+COMMENT ON COLUMN spantree.workflow_stats.avg_ms IS 'mean duration in milliseconds of those that ended';
+COMMENT ON COLUMN spantree.workflow_stats.p50_ms IS 'median duration in milliseconds';
+COMMENT ON COLUMN spantree.workflow_stats.p95_ms IS '95th percentile of the duration in milliseconds';
+COMMENT ON COLUMN spantree.workflow_stats.p99_ms IS '99th percentile of the duration in milliseconds';
+COMMENT ON COLUMN spantree.workflow_stats.retried_nodes IS 'failed attempts of their steps that a later attempt followed';
