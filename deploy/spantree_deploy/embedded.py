@@ -32,7 +32,7 @@ from spantree_deploy.postgres_account import Account, EmbeddedPostgresError, cho
 from spantree_deploy.postgres_binaries import PostgresBinaries, find_binaries, within_reach
 from spantree_deploy.postgres_cluster import SUPERUSER, Place, accepts_setting, data_major, make_cluster, opened_for
 from spantree_deploy.postgres_settings import WANTED_COMPRESSION, server_settings
-from spantree_deploy.postgres_socket import PORT, choose_socket_dir, client_socket_dir, remove_socket_dir
+from spantree_deploy.postgres_socket import PORT, choose_socket_dir, client_socket_dir, remove_socket
 from spantree_deploy.postmaster import (
     Postmaster,
     clear_leftovers,
@@ -53,6 +53,7 @@ _START_TIMEOUT_S = 300.0
 # A fast shutdown writes all changed pages; after this the server is stopped without them, and recovers at its start.
 _STOP_TIMEOUT_S = 120.0
 _CONNECT_TIMEOUT_S = 30
+_DYING_S = 10.0
 _POLL_S = 0.01
 _WATCH_INTERVAL_S = 0.5
 _WATCH_LONGEST_PAUSE_S = 30.0
@@ -131,7 +132,7 @@ class EmbeddedPostgres:
         self._stopping.clear()
         self._make_data_dir()
         with self._start_lock() as start_lock:
-            self._users = self._open_lock("users.lock")
+            self._users = self._open("users.lock")
             try:
                 # Granted at once: it is held exclusively only by somebody who also holds the start lock.
                 fcntl.flock(self._users, fcntl.LOCK_SH)
@@ -167,21 +168,41 @@ class EmbeddedPostgres:
     def _ensure_server(self, start_lock: int, *, new_cluster: bool) -> str:
         """A server that answers, with our database; returns its URL. The caller holds the start lock."""
         deadline = time.monotonic() + self._start_timeout_s
+        give_up = deadline
+        choose_account(self._pgdata)  # refuses what this process may not even look at
+        while True:
+            postmaster = self._wait_while_starting(deadline) or self._start_server(start_lock, deadline, new_cluster)
+            if postmaster is None:
+                continue
+            socket_dir = client_socket_dir(self._pgdata, postmaster.socket_dir)
+            try:
+                return _ensure_database(socket_dir)
+            except psycopg.Error as error:
+                # A server that was killed a moment ago may still look alive: see what becomes of it.
+                give_up = min(give_up, time.monotonic() + _DYING_S)
+                if not isinstance(error, psycopg.OperationalError) or time.monotonic() > give_up:
+                    raise EmbeddedPostgresError(
+                        f"the PostgreSQL on {self._pgdata} runs and does not answer: {error}; "
+                        f"{self.log_path} says what it does"
+                    ) from error
+            time.sleep(_POLL_S)
+
+    def _start_server(self, start_lock: int, deadline: float, new_cluster: bool) -> Postmaster | None:
+        """Start a server where none runs, with a new cluster if need be; None when one has come up meanwhile."""
         account = choose_account(self._pgdata)
-        postmaster = self._wait_while_starting(deadline)
-        if postmaster is None:
-            major = data_major(self._pgdata)
-            binaries = within_reach(find_binaries(self._pg_bin, major), account, self._data_dir)
-            if major is None and not new_cluster:
-                raise EmbeddedPostgresError(f"{self._pgdata} was removed while it was in use; start spantree again")
-            if major is None:
-                self._report(f"making a new PostgreSQL {binaries.major} cluster in {self._data_dir}")
-                make_cluster(binaries, account, self._pgdata, durable=self._durable, start_lock=start_lock)
-            else:
-                clear_leftovers(self._pgdata)
-            self._report(f"starting PostgreSQL {binaries.version}")
-            postmaster = self._run_server(binaries, account, deadline)
-        return _ensure_database(client_socket_dir(self._pgdata, postmaster.socket_dir))
+        major = data_major(self._pgdata)
+        if major is None and not new_cluster:
+            raise EmbeddedPostgresError(f"{self._pgdata} was removed while it was in use; start spantree again")
+        binaries = within_reach(find_binaries(self._pg_bin, major), account, self._data_dir)
+        if major is None:
+            self._report(f"making a new PostgreSQL {binaries.major} cluster in {self._data_dir}")
+            make_cluster(binaries, account, self._pgdata, durable=self._durable, start_lock=start_lock)
+        elif clear_leftovers(self._pgdata):
+            remove_socket(account, self._pgdata)
+        else:
+            return None  # started by somebody who was killed before it was ready
+        self._report(f"starting PostgreSQL {binaries.version}")
+        return self._run_server(binaries, account, deadline)
 
     def _wait_while_starting(self, deadline: float) -> Postmaster | None:
         """The server that runs and is ready; None when there is none, or it went away while we waited."""
@@ -228,7 +249,7 @@ class EmbeddedPostgres:
 
     def _spawn(self, command: list[str], account: Account, place: Place) -> None:
         # A file and not a pipe: the server outlives this process.
-        log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        log = self._open("postgres.log", os.O_APPEND)
         try:
             server = subprocess.Popen(
                 command,
@@ -279,10 +300,11 @@ class EmbeddedPostgres:
                 f"the data directory {self._data_dir} cannot be made: {error.strerror}; give another --data"
             ) from error
 
-    def _open_lock(self, name: str) -> int:
+    def _open(self, name: str, flags: int = 0) -> int:
+        """Open a file of ours beside the cluster, made when missing."""
         path = self._data_dir / name
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
             owner = self._data_dir.stat()
             if os.geteuid() == 0 and owner.st_uid != 0:
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)  # else its owner could not use it after `sudo`
@@ -295,9 +317,9 @@ class EmbeddedPostgres:
 
     @contextlib.contextmanager
     def _start_lock(self, until: threading.Event | None = None) -> Iterator[int]:
-        """Hold the right to start or stop the server; give up waiting for it when `until` is set. Yields the open file."""
+        """Hold the right to start or stop the server; yields the open file. Stops waiting once `until` is set."""
         deadline = time.monotonic() + self._start_timeout_s + self._stop_timeout_s
-        descriptor = self._open_lock("start.lock")
+        descriptor = self._open("start.lock")
         try:
             while True:
                 try:
@@ -326,7 +348,7 @@ class EmbeddedPostgres:
         else:
             if self._pgdata.is_dir():
                 stop_postmaster(self._pgdata, self._stop_timeout_s)
-                remove_socket_dir(choose_account(self._pgdata), self._pgdata)
+                remove_socket(choose_account(self._pgdata), self._pgdata)
         finally:
             os.close(users)
 
@@ -343,16 +365,11 @@ class EmbeddedPostgres:
 
 
 def _ensure_database(socket_dir: str) -> str:
-    """Create our database unless it is there; returns its URL."""
+    """Create our database unless it is there; returns its URL. Raises psycopg.Error."""
     query = f"?host={quote(socket_dir)}&port={PORT}"
-    url = f"postgresql://{SUPERUSER}@/{_DATABASE}{query}"
-    try:
-        with psycopg.connect(
-            f"postgresql://{SUPERUSER}@/postgres{query}&connect_timeout={_CONNECT_TIMEOUT_S}", autocommit=True
-        ) as connection:
-            known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE]).fetchone()
-            if known is None:
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
-    except psycopg.Error as error:
-        raise EmbeddedPostgresError(f"the embedded PostgreSQL at {socket_dir} does not answer: {error}") from error
-    return url
+    patient = f"{query}&connect_timeout={_CONNECT_TIMEOUT_S}"
+    with psycopg.connect(f"postgresql://{SUPERUSER}@/postgres{patient}", autocommit=True) as connection:
+        known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE]).fetchone()
+        if known is None:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
+    return f"postgresql://{SUPERUSER}@/{_DATABASE}{query}"

@@ -25,7 +25,7 @@ _SYNCFS_SINCE = 17
 def data_major(pgdata: Path) -> int | None:
     """The major release whose data `pgdata` holds, or None when nothing is there yet."""
     try:
-        text = (pgdata / "PG_VERSION").read_text(encoding="ascii")
+        text = (pgdata / "PG_VERSION").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         if pgdata.is_dir() and any(pgdata.iterdir()):
             raise EmbeddedPostgresError(

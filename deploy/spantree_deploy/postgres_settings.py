@@ -21,7 +21,7 @@ _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 WANTED_COMPRESSION = ("wal_compression", "lz4")
 
 # For throw-away servers of tests: a crash of the operating system may destroy the data, a crash of the server not.
-_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "on", "full_page_writes": "off"}
 
 _TUNED = {
     # Holds the indexes of the day that is being written; the operating system's cache holds the rest.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -31,9 +32,7 @@ def choose_socket_dir(account: Account, pgdata: Path) -> str:
             directory.mkdir(mode=0o700)
             if not account.is_current:
                 os.chown(directory, account.uid, account.gid)
-        # Anybody may make folders in a temporary folder: one that others can enter would hand them the database.
-        status = directory.lstat()
-        if not directory.is_symlink() and status.st_uid == account.uid and status.st_mode & 0o077 == 0:
+        if _is_private(directory, account):
             return str(directory)
     raise EmbeddedPostgresError(
         f"the path of {pgdata} cannot carry a socket ({len(path)} bytes with {_SOCKET}, at most {_LONGEST_PATH_BYTES}, "
@@ -46,11 +45,27 @@ def client_socket_dir(pgdata: Path, server_socket_dir: str) -> str:
     return str(pgdata) if server_socket_dir == _IN_CLUSTER else server_socket_dir
 
 
-def remove_socket_dir(account: Account, pgdata: Path) -> None:
-    """After the server stopped: remove the temporary folder, if there was one."""
-    for directory in _short_dirs(account, pgdata):
-        with contextlib.suppress(FileNotFoundError):
-            directory.rmdir()
+def remove_socket(account: Account, pgdata: Path) -> None:
+    """When no server runs: remove what the last one left, and the temporary folder if there was one.
+
+    A server that was killed leaves a lock file beside its socket, and as long as its pid is a zombie PostgreSQL
+    believes that lock.
+    """
+    short_dirs = [directory for directory in _short_dirs(account, pgdata) if _is_private(directory, account)]
+    for directory in (pgdata, *short_dirs):
+        for name in (_SOCKET, f"{_SOCKET}.lock"):
+            (directory / name).unlink(missing_ok=True)
+    for directory in short_dirs:
+        directory.rmdir()
+
+
+def _is_private(directory: Path, account: Account) -> bool:
+    """True for a folder that only `account` can enter. In a temporary folder anybody may have made that name."""
+    try:
+        status = directory.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == account.uid and status.st_mode & 0o077 == 0
 
 
 def _short_dirs(account: Account, pgdata: Path) -> list[Path]:

@@ -24,6 +24,9 @@ _STATUS_LINE = 7
 _PROC = Path("/proc")
 _POLL_S = 0.01
 
+# An immediate shutdown takes no time; PostgreSQL itself kills, after 5 s, what does not follow it.
+_QUIT_S = 30.0
+
 # Backends of a dead postmaster end by themselves as soon as they wait for anything; one in the middle of a long
 # computation does not. Their shared memory is lost, so nothing that they still do can count.
 _LEFTOVER_GRACE_S = 5.0
@@ -99,34 +102,35 @@ def stop_postmaster(pgdata: Path, timeout_s: float) -> None:
     """Shut the server on `pgdata` down: sessions are ended, a checkpoint is written. No server there: no effect.
 
     After `timeout_s` it is stopped without the checkpoint, which loses nothing and makes the next start a recovery.
+    Raises EmbeddedPostgresError when even that does not help.
     """
     postmaster = running_postmaster(pgdata)
     if postmaster is None:
         return
-    for stop_signal in (signal.SIGINT, signal.SIGQUIT):
+    for stop_signal, patience_s in ((signal.SIGINT, timeout_s), (signal.SIGQUIT, _QUIT_S)):
         _signal(postmaster.pid, stop_signal)
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             if not is_server(postmaster.pid, pgdata):
                 return
             time.sleep(_POLL_S)
     raise EmbeddedPostgresError(
-        f"PostgreSQL (pid {postmaster.pid}) on {pgdata} did not stop within {2 * timeout_s:.0f} s; "
+        f"PostgreSQL (pid {postmaster.pid}) on {pgdata} did not stop within {timeout_s + _QUIT_S:.0f} s; "
         "look into postgres.log beside it"
     )
 
 
-def clear_leftovers(pgdata: Path) -> None:
+def clear_leftovers(pgdata: Path) -> bool:
     """After a postmaster died: wait for its backends, then remove its `postmaster.pid`.
 
-    The file must go because PostgreSQL takes a zombie's pid for a running server and refuses to start. If what runs
-    turns out to be a whole server, which somebody started and was killed before it was ready, it is left alone.
+    The file must go because PostgreSQL takes a zombie's pid for a running server and refuses to start. False when
+    what runs turns out to be a whole server, started by somebody who was killed before it was ready; it is left alone.
     """
     began = time.monotonic()
     killed = False
     while leftovers := _server_pids(pgdata):
         if running_postmaster(pgdata) is not None:
-            return
+            return False
         waited_s = time.monotonic() - began
         if waited_s > _LEFTOVER_KILLED_S:
             raise EmbeddedPostgresError(
@@ -138,6 +142,7 @@ def clear_leftovers(pgdata: Path) -> None:
                 _signal(pid, signal.SIGKILL)
         time.sleep(_POLL_S)
     (pgdata / _PID_FILE).unlink(missing_ok=True)
+    return True
 
 
 def _server_pids(pgdata: Path) -> list[int]:
