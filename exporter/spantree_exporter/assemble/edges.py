@@ -7,7 +7,7 @@ where a span link did, `inferred` where only the clock did. Containment is not a
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from spantree_exporter.assemble.step import WIRE_KINDS, Step, is_above
 from spantree_exporter.rows import Edge
@@ -18,148 +18,57 @@ DECLARED, LINK, INFERRED = "declared", "link", "inferred"
 _MAX_PREDECESSORS = 16
 
 
-class EdgeSet:
-    """Collects edges between steps; of two with the same ends and type the first stays, so the surest goes first."""
+class StepIndex:
+    """Steps by a name or key, to find the latest one before another without looking at all of them."""
 
     def __init__(self) -> None:
-        self._edges: dict[tuple[Step, Step, str], tuple[str | None, str]] = {}
-        self._into: dict[Step, int] = {}
-        self._out_of: dict[Step, int] = {}
-        self._pairs: set[tuple[Step, Step]] = set()
-        self.abroad: list[Edge] = []
+        self._all: dict[str, list[Step]] = {}
+        self._beside: dict[tuple[str, Step | None], list[Step]] = {}
 
-    def add(self, start: Step, end: Step, kind: str, provenance: str, condition: str | None = None) -> None:
-        """Add an edge, unless it would lead from a step to itself or its own ancestor or descendant."""
-        if start is end or (start, end) in self._pairs or is_above(start, end) or is_above(end, start):
-            return
-        self._pairs.add((start, end))
-        self._edges[start, end, kind] = (condition, provenance)
-        if kind != "retry":
-            self._into[end] = self._into.get(end, 0) + 1
-            self._out_of[start] = self._out_of.get(start, 0) + 1
+    def add(self, name: str, step: Step) -> None:
+        """Add `step`; steps must be added in order of start."""
+        self._all.setdefault(name, []).append(step)
+        self._beside.setdefault((name, step.parent), []).append(step)
 
-    def has_into(self, step: Step) -> bool:
-        """Whether something already leads to `step`, retries aside."""
-        return step in self._into
+    def __contains__(self, name: str) -> bool:
+        return name in self._all
 
-    def sources_of(self, step: Step) -> list[Step]:
-        """The steps that lead to `step`, retries aside, in the order their edges were found."""
-        return [start for start, end, kind in self._edges if end is step and kind != "retry"]
+    def named(self, name: str) -> list[Step]:
+        """All steps of the name, in order of start."""
+        return self._all.get(name, [])
 
-    def targets_of(self, step: Step) -> list[Step]:
-        """The steps that `step` leads to, retries aside, in the order their edges were found."""
-        return [end for start, end, kind in self._edges if start is step and kind != "retry"]
-
-    def rows(self) -> list[Edge]:
-        """The rows, sorted by their key. A plain flow edge is a join, parallel or sequential by its company."""
-        rows = list(self.abroad)
-        for (start, end, kind), (condition, provenance) in self._edges.items():
-            told = kind
-            if kind == "flow":
-                if self._into[end] > 1:
-                    told = "join"
-                elif self._out_of[start] > 1:
-                    told = "parallel"
-                else:
-                    told = "sequential"
-            rows.append(Edge(start.span_id, start.ordinal, end.span_id, end.ordinal, told, condition, provenance))
-        rows.sort(key=lambda e: (e.from_span_id, e.from_ordinal, e.to_span_id, e.to_ordinal, e.type))
-        return rows
-
-
-def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str) -> list[Edge]:
-    """All edges of a trace. `ordered` is in sequence order, `hosts` leads from span ids to steps."""
-    edges = EdgeSet()
-    by_name: dict[str, list[Step]] = {}
-    by_key: dict[str, list[Step]] = {}
-    for step in ordered:
-        by_name.setdefault(step.name, []).append(step)
-        if step.task_key is not None:
-            by_key.setdefault(step.task_key, []).append(step)
-        if step.next_attempt is not None:
-            edges.add(step, step.next_attempt, "retry", DECLARED if step.task_key is not None else INFERRED)
-    for step in ordered:
-        _conditions(edges, step, by_name)
-        _dependencies(edges, step, by_name, by_key)
-        _handoffs(edges, step, by_name)
-    _tokens(edges, ordered)
-    for siblings in _sibling_groups(ordered):
-        _engine_order(edges, siblings)
-    conditions = _carried_conditions(ordered)
-    for step in ordered:
-        _links(edges, step, hosts, trace_id, conditions)
-    _static_graphs(edges, ordered)
-    for siblings in _sibling_groups(ordered):
-        _by_time(edges, siblings)
-    _through_transparent(edges, ordered)
-    return edges.rows()
-
-
-def first_attempt(step: Step) -> Step:
-    """The first attempt of the step's task: what leads to a task leads to its first attempt."""
-    while step.previous_attempt is not None:
-        step = step.previous_attempt
-    return step
-
-
-def last_attempt(step: Step) -> Step:
-    """The last attempt of the step's task: what a task leads to follows its last attempt."""
-    while step.next_attempt is not None:
-        step = step.next_attempt
-    return step
-
-
-def latest_before(candidates: Iterable[Step], step: Step) -> Step | None:
-    """Of `candidates` the last to have started before `step` did, nearest in the tree first; itself excepted."""
-    best: Step | None = None
-    for other in candidates:
-        if other is step or other.start_ns > step.start_ns:
-            continue
-        if best is None or (other.parent is step.parent, other.start_ns, other.order) > (
-            best.parent is step.parent,
-            best.start_ns,
-            best.order,
-        ):
-            best = other
-    return best
-
-
-def _conditions(edges: EdgeSet, step: Step, by_name: dict[str, list[Step]]) -> None:
+    def _conditions(edges: EdgeSet, step: Step, by_name: StepIndex) -> None:
     source = step.facts.get("condition_from")
     if source is None or step.previous_attempt is not None:
         return
-    chose = latest_before(by_name.get(source, ()), step)
+    chose = by_name.latest_before(source, step)
     if chose is not None:
         edges.add(last_attempt(chose), step, "conditional", DECLARED, step.facts.get("condition"))
 
 
-def _dependencies(edges: EdgeSet, step: Step, by_name: dict[str, list[Step]], by_key: dict[str, list[Step]]) -> None:
+def _dependencies(edges: EdgeSet, step: Step, by_name: StepIndex, by_key: StepIndex) -> None:
     if step.previous_attempt is not None:
         return
     for need in step.facts.get("depends_on", ()):
-        found = latest_before(by_key.get(need) or by_name.get(need) or (), step)
+        found = (by_key if need in by_key else by_name).latest_before(need, step)
         if found is not None:
             edges.add(last_attempt(found), step, "dependency", DECLARED)
-    sources = step.facts.get("sources", ())
-    for name in sources:
-        found = latest_before([s for s in by_name.get(name, ()) if s.parent is step.parent], step)
+    for name in step.facts.get("sources", ()):
+        found = by_name.latest_before(name, step, beside=True)
         if found is not None:
             edges.add(last_attempt(found), step, "flow", DECLARED)
 
 
-def _handoffs(edges: EdgeSet, step: Step, by_name: dict[str, list[Step]]) -> None:
+def _handoffs(edges: EdgeSet, step: Step, by_name: StepIndex) -> None:
     source, target = step.facts.get("handoff_from"), step.facts.get("handoff_to")
     if target is not None:
         # The step is the handing over itself: from the agent that it runs in to the next of that name.
-        giver = next(
-            (s for s in by_name.get(source or "", ()) if s.kind == "agent" and s.start_ns <= step.start_ns), None
-        )
-        takers = [s for s in by_name.get(target, ()) if s.kind == "agent" and s.start_ns >= step.start_ns]
-        giver = giver or _agent_above(step)
+        giver = _agent_above(step) or (by_name.latest_before(source, step) if source is not None else None)
+        takers = [s for s in by_name.named(target) if s.kind == "agent" and s.start_ns >= step.start_ns]
         if giver is not None and takers:
-            edges.add(giver, min(takers, key=lambda s: (s.start_ns, s.order)), "handoff", DECLARED)
+            edges.add(giver, takers[0], "handoff", DECLARED)
     elif source is not None and step.kind == "agent":
-        giver = latest_before([s for s in by_name.get(source, ()) if s.kind == "agent"], step)
+        giver = by_name.latest_before(source, step)
         if giver is not None:
             edges.add(giver, step, "handoff", DECLARED)
 
@@ -173,23 +82,15 @@ def _agent_above(step: Step) -> Step | None:
 
 def _tokens(edges: EdgeSet, ordered: list[Step]) -> None:
     """What one step gives out and another takes in."""
-    given: dict[str, list[Step]] = {}
-    for step in ordered:
+    given = StepIndex()
+    for step in sorted(ordered, key=lambda s: (s.start_ns, s.order)):
         for token in step.facts.get("emits", ()):
-            given.setdefault(token, []).append(step)
-    if not given:
-        return
+            given.add(token, step)
     for step in ordered:
         for token in step.facts.get("consumes", ()):
-            giver = _ended_before(given.get(token, ()), step)
+            giver = given.latest_before(token, step)
             if giver is not None:
                 edges.add(last_attempt(giver), first_attempt(step), "flow", DECLARED)
-
-
-def _ended_before(candidates: Iterable[Step], step: Step) -> Step | None:
-    """The last of `candidates` to have started before `step`."""
-    started = [c for c in candidates if c is not step and c.start_ns <= step.start_ns]
-    return max(started, key=lambda s: (s.start_ns, s.order), default=None)
 
 
 def _sibling_groups(ordered: list[Step]) -> Iterable[list[Step]]:
@@ -237,6 +138,8 @@ def _from_step_before(edges: EdgeSet, before: list[Step], current: list[Step]) -
         for target in open_ones[:1] if len(labelled) == len(open_ones) else open_ones:
             edges.add(last_attempt(step), target, "conditional", DECLARED, label)
     free = [step for step in before if step not in labels]
+    if len(free) > _MAX_PREDECESSORS and len(current) > 1:
+        free = [max(free, key=lambda s: (last_attempt(s).last_ns, s.order))]
     for target in current:
         if edges.has_into(target):
             continue
@@ -321,9 +224,9 @@ def _static_graphs(edges: EdgeSet, ordered: list[Step]) -> None:
             continue
         names = set(graph.get("nodes", ()))
         inside = [s for s in owner.children if s.name in names] or [s for s in ordered if s.name in names]
-        by_name: dict[str, list[Step]] = {}
-        for step in inside:
-            by_name.setdefault(step.name, []).append(step)
+        by_name = StepIndex()
+        for step in sorted(inside, key=lambda s: (s.start_ns, s.order)):
+            by_name.add(step.name, step)
         sources: dict[str, list[str]] = {}
         for start, end in graph["edges"]:
             sources.setdefault(end, []).append(start)
@@ -331,8 +234,8 @@ def _static_graphs(edges: EdgeSet, ordered: list[Step]) -> None:
             if edges.has_into(step) or step.previous_attempt is not None:
                 continue
             for name in sources.get(step.name, ()):
-                found = latest_before([s for s in by_name.get(name, ()) if s.last_ns <= step.start_ns], step)
-                if found is not None:
+                found = by_name.latest_before(name, step)
+                if found is not None and found.last_ns <= step.start_ns:
                     edges.add(last_attempt(found), step, "flow", DECLARED)
 
 

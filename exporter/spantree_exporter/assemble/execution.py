@@ -59,15 +59,16 @@ def status_of_run(run: Step, roots: list[Step], ordered: list[Step], orphaned: b
     if root.failed:
         return "failed"
     worst = "completed"
+    own_level = _own_level(run, ordered)
     for step in ordered:
         if step.failed and step.facts.get("breaks_run") and is_above(run, step):
             return "failed"
-        if not step.failed or step is run or not _is_step_of(step, run):
+        if not step.failed or step is run or not _is_step_of(step, run, own_level):
             continue
         if _stands_alone(step, run):
             return "failed"
         worst = "partial"
-    if worst == "completed" and any(s.status == "running" and _is_step_of(s, run) for s in ordered):
+    if worst == "completed" and any(s.status == "running" and _is_step_of(s, run, own_level) for s in ordered):
         return "running"
     return worst
 
@@ -93,19 +94,26 @@ def _taken_up(step: Step, ordered: list[Step]) -> bool:
     )
 
 
-def _is_step_of(step: Step, run: Step) -> bool:
-    """Whether the step belongs to the run's own level: below it are only containers of work, no detail."""
+def _own_level(run: Step, ordered: list[Step]) -> set[Step]:
+    """The steps whose failure nobody between them and the run has dealt with.
+
+    A step that ended well although one below it failed has dealt with it, unless it did not wait for that one.
+    """
+    level: set[Step] = set()
+    for step in ordered:
+        above = step.parent
+        if above is None:
+            continue
+        if above is run or _stands_alone(step, above) or (above in level and above.status != "completed"):
+            level.add(step)
+    return level
+
+
+def _is_step_of(step: Step, run: Step, own_level: set[Step]) -> bool:
+    """Whether the step is one of the run's own: no detail of one, and nobody has dealt with its failure."""
     if step.kind in DETAIL_KINDS and not step.facts.get("step"):
         return False
-    if not step.is_step and step.parent is not run:
-        return False
-    above = step.parent
-    while above is not None and above is not run:
-        # A step that ended well although one below it failed has dealt with it.
-        if above.status == "completed" and not _stands_alone(step, above):
-            return False
-        above = above.parent
-    return True
+    return (step.is_step or step.parent is run) and step in own_level
 
 
 def _stands_alone(step: Step, above: Step) -> bool:

@@ -15,17 +15,14 @@ def first_failed(ordered: list[Step], run: Step | None) -> Step | None:
     leaves = [step for step in ordered if step.failed and not any(c.failed for c in step.children)]
     if not leaves:
         return None
-    chained = [step for step in leaves if _reaches_up(step, run)] if run is not None and run.failed else []
+    chained: list[Step] = []
+    if run is not None and run.failed:
+        reaching: set[Step] = set()
+        for step in ordered:
+            if step is run or (step.failed and step.parent in reaching):
+                reaching.add(step)
+        chained = [step for step in leaves if step in reaching]
     return min(chained or leaves, key=lambda s: (s.last_ns, -s.depth, s.start_ns, s.order))
-
-
-def _reaches_up(step: Step, run: Step) -> bool:
-    current: Step | None = step
-    while current is not None and current.failed:
-        if current is run:
-            return True
-        current = current.parent
-    return False
 
 
 def error_text(step: Step) -> str:

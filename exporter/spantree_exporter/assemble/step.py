@@ -61,6 +61,7 @@ class Step:
     task_key: str | None = None
     depth: int = 0
     sequence: int = 0
+    last_below: int = 0  # the sequence number of the last step below it, its own if there is none
     self_ns: int | None = None
     on_critical_path: bool = False
     anomalies: list[str] = field(default_factory=list)
@@ -82,13 +83,8 @@ class Step:
 
 
 def is_above(upper: Step, lower: Step) -> bool:
-    """Whether `upper` is an ancestor of `lower`."""
-    step = lower.parent
-    while step is not None:
-        if step is upper:
-            return True
-        step = step.parent
-    return False
+    """Whether `upper` is an ancestor of `lower`; both must have been numbered."""
+    return upper.sequence < lower.sequence <= upper.last_below
 
 
 def preorder(roots: list[Step]) -> list[Step]:

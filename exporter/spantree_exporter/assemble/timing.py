@@ -13,6 +13,10 @@ def number(roots: list[Step]) -> list[Step]:
     for place, step in enumerate(ordered, 1):
         step.sequence = place
         step.depth = step.parent.depth + 1 if step.parent is not None else 0
+        step.last_below = place
+    for step in reversed(ordered):
+        if step.parent is not None and step.last_below > step.parent.last_below:
+            step.parent.last_below = step.last_below
     return ordered
 
 
