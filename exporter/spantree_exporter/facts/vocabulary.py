@@ -36,7 +36,8 @@ class AttemptFact(TypedDict, total=False):
     """One attempt that a span only tells of in an event."""
 
     attempt: int
-    at_ns: int
+    at_ns: int  # when it failed
+    next_ns: int  # when the attempt after it began, where that is told
     status: Status
     error_type: str
     error_message: str
@@ -75,6 +76,11 @@ class Facts(TypedDict, total=False):
     status_reason: str
     weak_status: Status  # a state that exceptions beat
     fold: Fold
+    open_ended: bool  # goes on after its span ended, until a span that `closes` it is folded into it
+    closes: bool  # ends the open-ended step that it is folded into, and is folded into no other
+    unanswered: bool  # a request that goes on until somebody takes it up or the run around it ends
+    covers_queue: bool  # its time includes queueing: the span folded into it as "inner" has that of the work
+    mapped: bool  # one of several instances of one task, which together have its place in the graph
     pending_of: str  # hex id of the span that a live mark announces; its own parent id in pending_parent
     pending_parent: str
     input: str  # previews
@@ -111,6 +117,8 @@ class Facts(TypedDict, total=False):
     graph: GraphFact
     skipped_nodes: list[str]
     transparent: bool  # only the place where its children run: what led to it led to them
+    planned_by: str  # who laid out this step: below a step laid out by the same, it follows that step and is no part of it
+    sent_by: str  # who set it going
     emits: list[str]  # tokens a step gives out and
     consumes: list[str]  # takes in: equal tokens make an edge
     flow_links: bool  # the span's links say what led to it, not just what it needs
