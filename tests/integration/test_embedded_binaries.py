@@ -111,15 +111,3 @@ def test_a_container_with_little_shared_memory_still_runs_parallel_queries(
         connection.execute("SET debug_parallel_query = on")
         plan = connection.execute("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) SELECT count(*) FROM pg_class").fetchall()
         assert any("Workers Launched: 1" in line for (line,) in plan)
-
-
-def test_full_pages_are_compressed_where_the_build_can(tmp_path: Path) -> None:
-    for number, binaries in enumerate(every_usable_binaries()):
-        with (
-            EmbeddedPostgres(tmp_path / str(number), pg_bin=binaries.bin_dir, durable=False) as server,
-            psycopg.connect(server.url) as connection,
-        ):
-            row = connection.execute(
-                "SELECT setting, 'lz4' = ANY(enumvals) FROM pg_settings WHERE name = 'wal_compression'"
-            ).fetchone()
-        assert row in [("lz4", True), ("off", False)]

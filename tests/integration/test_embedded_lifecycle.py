@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import pytest
@@ -23,12 +24,28 @@ NewUser = Callable[[], UserProcess]
 
 
 @pytest.fixture(
-    params=every_usable_binaries(), ids=lambda each: f"{'wheel' if each.from_wheel else 'system'}-{each.version}"
+    scope="module",
+    params=every_usable_binaries(),
+    ids=lambda each: f"{'wheel' if each.from_wheel else 'system'}-{each.version}",
 )
 def binaries(request: pytest.FixtureRequest) -> PostgresBinaries:
     """Each PostgreSQL that this machine has."""
     chosen: PostgresBinaries = request.param
     return chosen
+
+
+class Shared(NamedTuple):
+    """A server that several tests only look at."""
+
+    server: EmbeddedPostgres
+    binaries: PostgresBinaries
+
+
+@pytest.fixture(scope="module")
+def shared(binaries: PostgresBinaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    data_dir = tmp_path_factory.mktemp("shared") / "50% of ünïcode + space"
+    with EmbeddedPostgres(data_dir, pg_bin=binaries.bin_dir) as server:
+        yield Shared(server, binaries)
 
 
 @pytest.fixture
@@ -99,14 +116,12 @@ def test_data_stays_across_restarts_on_every_postgres(tmp_path: Path, binaries: 
     assert pid_of(server) is None
 
 
-def test_the_server_promises_durability_and_listens_on_no_port(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path) as server, psycopg.connect(server.url) as connection:
+def test_every_postgres_promises_durability_and_listens_on_no_port(shared: Shared) -> None:
+    with psycopg.connect(shared.server.url) as connection:
         names = ["fsync", "full_page_writes", "listen_addresses", "synchronous_commit", "unix_socket_permissions"]
         rows = connection.execute(
             "SELECT name, setting FROM pg_settings WHERE name = ANY(%s) ORDER BY name", [names]
         ).fetchall()
-        pgdata = Path(tmp_path / "pgdata")
-        assert pgdata.stat().st_mode & 0o777 == 0o700
     assert rows == [
         ("fsync", "on"),
         ("full_page_writes", "on"),
@@ -116,36 +131,37 @@ def test_the_server_promises_durability_and_listens_on_no_port(tmp_path: Path) -
     ]
 
 
-def test_text_sorts_by_code_point_and_knows_unicode_on_every_postgres(
-    tmp_path: Path, binaries: PostgresBinaries
-) -> None:
-    with (
-        EmbeddedPostgres(tmp_path, pg_bin=binaries.bin_dir, durable=False) as server,
-        psycopg.connect(server.url) as connection,
-    ):
+def test_full_pages_are_compressed_where_the_build_can(shared: Shared) -> None:
+    with psycopg.connect(shared.server.url) as connection:
+        row = connection.execute(
+            "SELECT setting, 'lz4' = ANY(enumvals) FROM pg_settings WHERE name = 'wal_compression'"
+        ).fetchone()
+    assert row in [("lz4", True), ("off", False)]
+
+
+def test_text_sorts_by_code_point_and_knows_unicode_on_every_postgres(shared: Shared) -> None:
+    with psycopg.connect(shared.server.url) as connection:
         rows = connection.execute(
             "SELECT lower(word) FROM unnest(ARRAY['ä', 'b', 'Z', 'a', 'Ärger']) AS word ORDER BY word"
         ).fetchall()
     assert [word for (word,) in rows] == ["z", "a", "b", "ärger", "ä"]
 
 
-def test_the_url_serves_psycopg_psql_and_sqlalchemy_whatever_the_path(
-    tmp_path: Path, binaries: PostgresBinaries
-) -> None:
-    with EmbeddedPostgres(tmp_path / "50% of ünïcode + space", pg_bin=binaries.bin_dir, durable=False) as server:
-        with psycopg.connect(server.url) as connection:
-            assert connection.execute("SELECT current_database()").fetchone() == ("spantree",)
-        psql = subprocess.run(
-            [binaries.bin_dir / "psql", server.url, "-XAtc", "SELECT current_database()"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert psql.stdout == "spantree\n"
-        engine = sqlalchemy.create_engine(server.url.replace("postgresql://", "postgresql+psycopg://"))
-        with engine.connect() as connected:
-            assert connected.execute(sqlalchemy.text("SELECT current_database()")).scalar_one() == "spantree"
-        engine.dispose()
+def test_the_url_serves_psycopg_psql_and_sqlalchemy_whatever_the_path(shared: Shared) -> None:
+    url = shared.server.url
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT current_database()").fetchone() == ("spantree",)
+    psql = subprocess.run(
+        [shared.binaries.bin_dir / "psql", url, "-XAtc", "SELECT current_database()"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert psql.stdout == "spantree\n"
+    engine = sqlalchemy.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connected:
+        assert connected.execute(sqlalchemy.text("SELECT current_database()")).scalar_one() == "spantree"
+    engine.dispose()
 
 
 @pytest.mark.parametrize("name", ["a" * 120, "one,two"])
