@@ -37,7 +37,115 @@ class StepIndex:
         """All steps of the name, in order of start."""
         return self._all.get(name, [])
 
-    def _conditions(edges: EdgeSet, step: Step, by_name: StepIndex) -> None:
+    def latest_before(self, name: str, step: Step, beside: bool = False) -> Step | None:
+        """The last of the name to have started before `step`: a sibling first, and nothing else if `beside`."""
+        found = _latest(self._beside.get((name, step.parent), ()), step)
+        if found is None and not beside:
+            found = _latest(self._all.get(name, ()), step)
+        return found
+
+
+def _latest(by_start: Sequence[Step], step: Step) -> Step | None:
+    place = bisect_right(by_start, step.start_ns, key=lambda s: s.start_ns)
+    while place > 0:
+        place -= 1
+        if by_start[place] is not step:
+            return by_start[place]
+    return None
+
+
+class EdgeSet:
+    """Collects edges between steps; of two with the same ends and type the first stays, so the surest goes first."""
+
+    def __init__(self) -> None:
+        self._edges: dict[tuple[Step, Step, str], tuple[str | None, str]] = {}
+        self._pairs: set[tuple[Step, Step]] = set()
+        self._sources: dict[Step, list[Step]] = {}
+        self._targets: dict[Step, list[Step]] = {}
+        self.abroad: list[Edge] = []
+
+    def add(self, start: Step, end: Step, kind: str, provenance: str, condition: str | None = None) -> None:
+        """Add an edge, unless it would lead from a step to itself or its own ancestor or descendant."""
+        if start is end or (start, end) in self._pairs or is_above(start, end) or is_above(end, start):
+            return
+        self._pairs.add((start, end))
+        self._edges[start, end, kind] = (condition, provenance)
+        if kind != "retry":
+            self._sources.setdefault(end, []).append(start)
+            self._targets.setdefault(start, []).append(end)
+
+    def has_into(self, step: Step) -> bool:
+        """Whether something already leads to `step`, retries aside."""
+        return step in self._sources
+
+    def sources_of(self, step: Step) -> list[Step]:
+        """The steps that lead to `step`, retries aside, in the order their edges were found."""
+        return list(self._sources.get(step, ()))
+
+    def targets_of(self, step: Step) -> list[Step]:
+        """The steps that `step` leads to, retries aside, in the order their edges were found."""
+        return list(self._targets.get(step, ()))
+
+    def rows(self) -> list[Edge]:
+        """The rows, sorted by their key. A plain flow edge is a join, parallel or sequential by its company."""
+        rows = list(self.abroad)
+        for (start, end, kind), (condition, provenance) in self._edges.items():
+            told = kind
+            if kind == "flow":
+                if len(self._sources[end]) > 1:
+                    told = "join"
+                elif len(self._targets[start]) > 1:
+                    told = "parallel"
+                else:
+                    told = "sequential"
+            rows.append(Edge(start.span_id, start.ordinal, end.span_id, end.ordinal, told, condition, provenance))
+        rows.sort(key=lambda e: (e.from_span_id, e.from_ordinal, e.to_span_id, e.to_ordinal, e.type))
+        return rows
+
+
+def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str) -> list[Edge]:
+    """All edges of a trace. `ordered` is in sequence order, `hosts` leads from span ids to steps."""
+    edges = EdgeSet()
+    by_name, by_key = StepIndex(), StepIndex()
+    for step in sorted(ordered, key=lambda s: (s.start_ns, s.order)):
+        by_name.add(step.name, step)
+        if step.task_key is not None:
+            by_key.add(step.task_key, step)
+    for step in ordered:
+        if step.next_attempt is not None:
+            edges.add(step, step.next_attempt, "retry", DECLARED if step.task_key is not None else INFERRED)
+    for step in ordered:
+        _conditions(edges, step, by_name)
+        _dependencies(edges, step, by_name, by_key)
+        _handoffs(edges, step, by_name)
+    _tokens(edges, ordered)
+    for siblings in _sibling_groups(ordered):
+        _engine_order(edges, siblings)
+    conditions = _carried_conditions(ordered)
+    for step in ordered:
+        _links(edges, step, hosts, trace_id, conditions)
+    _static_graphs(edges, ordered)
+    for siblings in _sibling_groups(ordered):
+        _by_time(edges, siblings)
+    _through_transparent(edges, ordered)
+    return edges.rows()
+
+
+def first_attempt(step: Step) -> Step:
+    """The first attempt of the step's task: what leads to a task leads to its first attempt."""
+    while step.previous_attempt is not None:
+        step = step.previous_attempt
+    return step
+
+
+def last_attempt(step: Step) -> Step:
+    """The last attempt of the step's task: what a task leads to follows its last attempt."""
+    while step.next_attempt is not None:
+        step = step.next_attempt
+    return step
+
+
+def _conditions(edges: EdgeSet, step: Step, by_name: StepIndex) -> None:
     source = step.facts.get("condition_from")
     if source is None or step.previous_attempt is not None:
         return
