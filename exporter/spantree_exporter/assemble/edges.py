@@ -88,7 +88,7 @@ class EdgeSet:
 
     def rows(self) -> list[Edge]:
         """The rows, sorted by their key. A plain flow edge is a join, parallel or sequential by its company."""
-        rows = list(self.abroad)
+        rows = {_key(edge): edge for edge in reversed(self.abroad)}
         for (start, end, kind), (condition, provenance) in self._edges.items():
             told = kind
             if kind == "flow":
@@ -98,9 +98,13 @@ class EdgeSet:
                     told = "parallel"
                 else:
                     told = "sequential"
-            rows.append(Edge(start.span_id, start.ordinal, end.span_id, end.ordinal, told, condition, provenance))
-        rows.sort(key=lambda e: (e.from_span_id, e.from_ordinal, e.to_span_id, e.to_ordinal, e.type))
-        return rows
+            row = Edge(start.span_id, start.ordinal, end.span_id, end.ordinal, told, condition, provenance)
+            rows[_key(row)] = row
+        return [rows[key] for key in sorted(rows)]
+
+
+def _key(edge: Edge) -> tuple[int, int, int, int, str]:
+    return edge.from_span_id, edge.from_ordinal, edge.to_span_id, edge.to_ordinal, edge.type
 
 
 def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str) -> list[Edge]:
@@ -288,18 +292,8 @@ def _links(edges: EdgeSet, step: Step, hosts: dict[int, Step], trace_id: str, co
         if span_id is None:
             continue
         if trace != trace_id:
-            edges.abroad.append(
-                Edge(
-                    span_id,
-                    0,
-                    step.span_id,
-                    step.ordinal,
-                    "resume" if kind == "resume" else kind_of_link(kind),
-                    None,
-                    LINK,
-                    trace,
-                )
-            )
+            abroad = "sequential" if kind == "flow" else kind
+            edges.abroad.append(Edge(span_id, 0, step.span_id, step.ordinal, abroad, None, LINK, trace))
             continue
         other = hosts.get(span_id)
         if other is None or other.start_ns > step.start_ns:
@@ -309,11 +303,6 @@ def _links(edges: EdgeSet, step: Step, hosts: dict[int, Step], trace_id: str, co
             edges.add(last_attempt(other), first_attempt(step), "conditional", DECLARED, condition)
         else:
             edges.add(last_attempt(other), first_attempt(step), kind, LINK)
-
-
-def kind_of_link(kind: str) -> str:
-    """The stored type of a link that leads out of the trace."""
-    return "sequential" if kind == "flow" else kind
 
 
 def _span_id(text: str) -> int | None:
