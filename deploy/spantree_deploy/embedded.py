@@ -4,6 +4,7 @@
     DATA/postgres.log  what the server says
     DATA/start.lock    held while a command starts or stops the server
     DATA/users.lock    held shared by each command as long as it uses the server
+    DATA/spantree      a copy of the wheel's programs, only where root's account cannot reach the wheel
 
 The locks are `flock`s: the kernel frees them however a command ends, so a killed user is never counted. The server
 is not the child that dies with its owner: it runs in a session of its own until its last user leaves. If it dies, the
