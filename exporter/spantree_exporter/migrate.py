@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import psycopg
 
-from spantree_exporter.errors import OperatorError, SchemaVersionError, StoreUnavailable, classify
+from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable, classify
 from spantree_exporter.partitions import days_to_keep_ready, ensure_partitions
 from spantree_exporter.sql import Script, scripts, statements
 
@@ -55,7 +55,10 @@ def apply(database_url: str, migrations: Sequence[Script], definitions: Sequence
                 ensure_partitions(connection, days_to_keep_ready(datetime.now(UTC)))
             return applied
     except psycopg.Error as error:
-        raise classify(error) from error
+        ours = classify(error)
+        if isinstance(ours, BatchRejected):  # there is no batch: a statement of a file does not suit this database
+            raise OperatorError(f"the schema cannot be brought to version {migrations[-1].version}: {ours}") from error
+        raise ours from error
 
 
 def schema_version(database_url: str) -> int | None:

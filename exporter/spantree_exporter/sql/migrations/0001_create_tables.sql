@@ -387,6 +387,28 @@ COMMENT ON COLUMN spantree.dead_letter.reason IS 'why, as a sentence';
 COMMENT ON COLUMN spantree.dead_letter.encoding IS 'protobuf or json';
 COMMENT ON COLUMN spantree.dead_letter.raw IS 'the bytes as they came';
 
+CREATE TABLE spantree.rebuild_position (
+    tenant_id integer NOT NULL,
+    first_day date NOT NULL,
+    last_day date NOT NULL,
+    day date NOT NULL,
+    trace_id uuid NOT NULL,
+    span_id bigint NOT NULL,
+    fingerprint bigint NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT rebuild_position_pkey PRIMARY KEY (tenant_id, first_day, last_day)
+);
+
+COMMENT ON TABLE spantree.rebuild_position IS 'how far `spantree rebuild` over some days has come; its row goes when it is through';
+COMMENT ON COLUMN spantree.rebuild_position.tenant_id IS 'whose spans are read again';
+COMMENT ON COLUMN spantree.rebuild_position.first_day IS 'first day that was asked for';
+COMMENT ON COLUMN spantree.rebuild_position.last_day IS 'last day that was asked for';
+COMMENT ON COLUMN spantree.rebuild_position.day IS 'day of the last span that is done';
+COMMENT ON COLUMN spantree.rebuild_position.trace_id IS 'trace of the last span that is done';
+COMMENT ON COLUMN spantree.rebuild_position.span_id IS 'the last span that is done';
+COMMENT ON COLUMN spantree.rebuild_position.fingerprint IS 'fingerprint of the last span that is done';
+COMMENT ON COLUMN spantree.rebuild_position.updated_at IS 'when it got there';
+
 -- lz4 halves the cost of TOAST; a build without it says feature_not_supported and keeps pglz.
 DO $$
 DECLARE

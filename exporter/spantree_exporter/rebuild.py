@@ -1,0 +1,169 @@
+"""Read stored spans again by the rules of this build, so that a better rule improves yesterday's data too.
+
+Spans are truth and do not change but for their facts; executions, nodes and edges are computed anew from them. Runs
+beside ingest: each chunk is a short transaction, and what it touches is projected like anything that is due.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import orjson
+from psycopg.rows import dict_row
+
+from spantree_exporter.assemble import assemble as default_assemble
+from spantree_exporter.connection import StoreConnection
+from spantree_exporter.facts import read_facts as default_read_facts
+from spantree_exporter.migrate import check_version
+from spantree_exporter.partitions import LAST_DAY, SENTINEL_DAY, date_of
+from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
+from spantree_exporter.projector import Projector
+from spantree_exporter.sql import statements
+from spantree_exporter.stored_span import SpanRows
+
+_SQL: Final = statements("rebuild")
+_CHUNK_SPANS: Final = 2000
+_PROJECT_SPANS: Final = 20_000
+_BEFORE_ALL: Final[tuple[bytes, int, int]] = (bytes(16), -(2**63), -(2**63))
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildProgress:
+    """How far a rebuild has come. `day` is the day that it is at."""
+
+    day: date
+    spans: int
+    changed_facts: int
+    projected_traces: int
+
+
+def rebuild(
+    database_url: str,
+    since: date | None = None,
+    until: date | None = None,
+    progress: Callable[[RebuildProgress], None] = lambda _: None,
+    *,
+    tenant_id: int = 0,
+    read_facts: ReadFacts = default_read_facts,
+    assemble: Assemble = default_assemble,
+) -> RebuildProgress:
+    """Recompute facts and rows of all spans whose UTC day is `since` to `until`, both included; None for no bound.
+
+    Calls `progress` after each chunk and answers the last one. One that was interrupted goes on where it stopped when
+    it is started again for the same days. Raises StoreUnavailable, OperatorError.
+    """
+    connection = StoreConnection(database_url, "spantree rebuild")
+    reader = TolerantReader(read_facts, assemble)
+    range_ = {
+        "tenant_id": tenant_id,
+        "first_day": since or date_of(SENTINEL_DAY),
+        "last_day": until or LAST_DAY,
+    }
+    try:
+        with connection.errors():
+            check_version(connection.open())
+            return _Rebuild(connection, reader, range_).run(progress)
+    finally:
+        connection.close()
+
+
+class _Rebuild:
+    def __init__(self, connection: StoreConnection, reader: TolerantReader, range_: dict[str, Any]) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._range = range_
+        self._tenant_id: int = range_["tenant_id"]
+        self._projector = Projector(connection, self._tenant_id, reader)
+        self._rows = SpanRows()
+
+    def run(self, progress: Callable[[RebuildProgress], None]) -> RebuildProgress:
+        connection = self._connection.open()
+        row = connection.cursor(binary=True).execute(_SQL["position"], self._range).fetchone()
+        position_day, position = (row[0], (row[1], row[2], row[3])) if row else (None, _BEFORE_ALL)
+        state = RebuildProgress(self._range["first_day"], 0, 0, 0)
+        for (day,) in connection.execute(_SQL["days"], self._range).fetchall():
+            if position_day is not None and day < position_day:
+                continue
+            after = position if day == position_day else _BEFORE_ALL
+            while True:
+                spans, changed, last = self._chunk(day, after)
+                if last is None:
+                    break
+                after = last
+                state = RebuildProgress(
+                    day, state.spans + spans, state.changed_facts + changed, state.projected_traces + self._project()
+                )
+                progress(state)
+        connection.execute(_SQL["delete_position"], self._range)
+        return state
+
+    def _chunk(self, day: date, after: tuple[bytes, int, int]) -> tuple[int, int, tuple[bytes, int, int] | None]:
+        """(spans read, spans whose facts changed, the key of the last one) of the chunk that follows `after`."""
+        connection = self._connection.open()
+        trace_id, span_id, fingerprint = after
+        with connection.transaction(), connection.cursor(binary=True, row_factory=dict_row) as cursor:
+            cursor.execute(
+                _SQL["spans_after"],
+                {
+                    "tenant_id": self._tenant_id,
+                    "day": day,
+                    "trace_id": trace_id.hex(),
+                    "span_id": span_id,
+                    "fingerprint": fingerprint,
+                    "spans": _CHUNK_SPANS,
+                },
+            )
+            rows = cursor.fetchall()
+            if not rows:
+                return 0, 0, None
+            spans = [self._rows.span(row) for row in rows]
+            changed: list[tuple[str, int, int, str | None]] = []
+            for span, row, facts in zip(spans, rows, self._reader.facts(spans), strict=True):
+                text = orjson.dumps(facts) if facts else None
+                if (orjson.loads(text) if text else None) != row["facts"]:
+                    changed.append(
+                        (span.trace_id.hex(), span.span_id, span.fingerprint, text.decode() if text else None)
+                    )
+            if changed:
+                trace_ids, span_ids, fingerprints, facts_texts = (list(column) for column in zip(*changed, strict=True))
+                cursor.execute(
+                    _SQL["update_facts"],
+                    {
+                        "tenant_id": self._tenant_id,
+                        "day": day,
+                        "trace_ids": trace_ids,
+                        "span_ids": span_ids,
+                        "fingerprints": fingerprints,
+                        "facts": facts_texts,
+                    },
+                )
+            counts = Counter(span.trace_id.hex() for span in spans)
+            cursor.execute(
+                _SQL["mark_pending"],
+                {"tenant_id": self._tenant_id, "trace_ids": list(counts), "spans": list(counts.values())},
+            )
+            last = spans[-1]
+            cursor.execute(
+                _SQL["upsert_position"],
+                self._range
+                | {
+                    "day": day,
+                    "trace_id": last.trace_id.hex(),
+                    "span_id": last.span_id,
+                    "fingerprint": last.fingerprint,
+                },
+            )
+        return len(spans), len(changed), (last.trace_id, last.span_id, last.fingerprint)
+
+    def _project(self) -> int:
+        # Here as well as in the collector, which may not be running; advisory locks keep the two apart.
+        traces = 0
+        while True:
+            projected = self._projector.project_due(_PROJECT_SPANS)
+            traces += projected.traces
+            if not projected.traces:
+                return traces

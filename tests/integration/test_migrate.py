@@ -1,0 +1,164 @@
+"""Migrations: once each, never edited, safe when several start at once; a newer database is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from spantree_exporter.copy_binary import EDGE_COLUMNS, EXECUTION_COLUMNS, NODE_COLUMNS
+from spantree_exporter.errors import OperatorError, SchemaVersionError, StoreUnavailable
+from spantree_exporter.migrate import LATEST, apply, migrate, schema_version
+from spantree_exporter.sql import Script, scripts
+
+
+def _rows(url: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def _migrate_in_process(url: str, results: multiprocessing.Queue[list[int]]) -> None:
+    results.put(migrate(url))
+
+
+def _script(name: str, text: str) -> Script:
+    return Script(name, text, str(hash(text)))
+
+
+def test_an_empty_database_is_brought_to_the_latest_version(database_url: str) -> None:
+    assert schema_version(database_url) is None
+    assert migrate(database_url) == list(range(1, LATEST + 1))
+    assert schema_version(database_url) == LATEST
+    assert migrate(database_url) == []
+
+
+def test_four_that_start_at_once_apply_each_migration_once(database_url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[list[int]] = context.Queue()
+    processes = [context.Process(target=_migrate_in_process, args=(database_url, results)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    applied = sorted(results.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join(timeout=60)
+    assert applied == [[], [], [], list(range(1, LATEST + 1))]
+
+
+def test_a_database_newer_than_the_code_is_refused_and_left_alone(migrated_url: str) -> None:
+    newer = LATEST + 1
+    with psycopg.connect(migrated_url, autocommit=True) as connection:
+        connection.execute("INSERT INTO spantree.migration (version, name, sha256) VALUES (%s, 'x.sql', '')", (newer,))
+    with pytest.raises(
+        SchemaVersionError, match=f"is at version {newer}, this build knows versions up to {LATEST}: use"
+    ):
+        migrate(migrated_url)
+
+
+def test_an_edited_migration_is_refused(migrated_url: str) -> None:
+    edited = dataclasses.replace(scripts("migrations")[0], sha256="f" * 64)
+    with pytest.raises(SchemaVersionError, match="applied migrations are never edited"):
+        apply(migrated_url, [edited], scripts("idempotent"))
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(migrated_url: str) -> None:
+    broken = _script(f"{LATEST + 1:04d}_break.sql", "CREATE TABLE spantree.half (); SELECT 1 / 0")
+    with pytest.raises(OperatorError, match="cannot be brought to version .*division by zero"):
+        apply(migrated_url, [*scripts("migrations"), broken], scripts("idempotent"))
+    assert schema_version(migrated_url) == LATEST
+    assert _rows(migrated_url, "SELECT to_regclass('spantree.half')") == [(None,)]
+
+
+def test_an_index_is_built_concurrently_while_others_wait_to_migrate(migrated_url: str) -> None:
+    concurrent = _script(
+        f"{LATEST + 1:04d}_index.sql",
+        "-- no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS dead_at_idx ON spantree.dead_letter (dead_at);\n",
+    )
+    with ThreadPoolExecutor(4) as pool:
+        results = list(
+            pool.map(
+                lambda _: apply(migrated_url, [*scripts("migrations"), concurrent], scripts("idempotent")), range(4)
+            )
+        )
+    assert sorted(results) == [[], [], [], [LATEST + 1]]
+    assert _rows(
+        migrated_url, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'spantree.dead_at_idx'::regclass"
+    ) == [(True,)]
+
+
+def test_views_are_applied_again_only_when_their_files_change(migrated_url: str) -> None:
+    before = _rows(migrated_url, "SELECT name, applied_at FROM spantree.definition ORDER BY name")
+    migrate(migrated_url)
+    assert _rows(migrated_url, "SELECT name, applied_at FROM spantree.definition ORDER BY name") == before
+    view = _script("950_extra.sql", "CREATE OR REPLACE VIEW spantree.extra AS SELECT 1 AS one")
+    apply(migrated_url, scripts("migrations"), [*scripts("idempotent"), view])
+    assert _rows(migrated_url, "SELECT one FROM spantree.extra") == [(1,)]
+
+
+def test_no_database_there_is_told_as_unavailable() -> None:
+    with pytest.raises(StoreUnavailable, match="PostgreSQL cannot be reached"):
+        migrate("postgresql://nobody@127.0.0.1:1/none?connect_timeout=2")
+
+
+def test_every_table_view_column_and_function_has_a_comment(migrated_url: str) -> None:
+    without = """
+        SELECT c.relname || coalesce('.' || a.attname, '')
+        FROM pg_class AS c
+        JOIN (SELECT attrelid, attnum, attname FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped
+              UNION ALL SELECT oid, 0, NULL FROM pg_class) AS a ON a.attrelid = c.oid
+        WHERE c.relnamespace = 'spantree'::regnamespace AND NOT c.relispartition
+            AND (c.relkind IN ('r', 'p', 'v') OR c.relkind IN ('i', 'I') AND a.attnum = 0
+                 AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid))
+            AND NOT EXISTS (SELECT FROM pg_description AS d
+                            WHERE d.objoid = c.oid AND d.objsubid = a.attnum AND d.classoid = 'pg_class'::regclass)
+        UNION ALL
+        SELECT p.proname FROM pg_proc AS p WHERE p.pronamespace = 'spantree'::regnamespace
+            AND obj_description(p.oid, 'pg_proc') IS NULL
+    """
+    assert _rows(migrated_url, without) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"), [("execution", EXECUTION_COLUMNS), ("node", NODE_COLUMNS), ("edge", EDGE_COLUMNS)]
+)
+def test_the_columns_are_those_that_copy_writes(migrated_url: str, table: str, columns: dict[str, object]) -> None:
+    names = _rows(
+        migrated_url,
+        f"""
+        SELECT attname FROM pg_attribute WHERE attrelid = 'spantree.{table}'::regclass AND attnum > 0 ORDER BY attnum
+        """,
+    )
+    assert [name for (name,) in names] == ["tenant_id", "day", "trace_id", *columns]
+
+
+def test_nothing_in_the_schema_stands_in_the_way_of_distribution(migrated_url: str) -> None:
+    """No foreign keys, triggers, sequences, DEFAULT partitions or SQL-language functions; keys hold trace and day."""
+    assert (
+        _rows(
+            migrated_url,
+            """
+        SELECT conname FROM pg_constraint WHERE connamespace = 'spantree'::regnamespace AND contype IN ('f', 't')
+        UNION ALL SELECT tgname FROM pg_trigger WHERE tgrelid IN (
+            SELECT oid FROM pg_class WHERE relnamespace = 'spantree'::regnamespace)
+        UNION ALL SELECT relname FROM pg_class WHERE relnamespace = 'spantree'::regnamespace AND relkind = 'S'
+        UNION ALL SELECT relname FROM pg_class WHERE relnamespace = 'spantree'::regnamespace
+            AND pg_get_expr(relpartbound, oid) = 'DEFAULT'
+        UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'spantree'::regnamespace
+            AND prolang = (SELECT oid FROM pg_language WHERE lanname = 'sql')
+        """,
+        )
+        == []
+    )
+    keys = _rows(
+        migrated_url,
+        """
+        SELECT c.relname FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid
+        WHERE c.relnamespace = 'spantree'::regnamespace AND c.relkind = 'p' AND i.indisunique
+            AND (SELECT count(*) FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+                 AND a.attname IN ('tenant_id', 'trace_id', 'day')) = 3
+        ORDER BY 1
+        """,
+    )
+    assert keys == [("edge",), ("execution",), ("node",), ("span",)]
