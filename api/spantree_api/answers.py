@@ -349,8 +349,8 @@ class RetriedTask(TypedDict):
 
     task_key: str | None
     attempts: list[Attempt]
-    expected: bool | None
-    """whether a retry policy foresaw them; null where none is known"""
+    expected: bool
+    """whether a declared retry policy foresaw all of them"""
     max_attempts: int | None
     outcome: str
     """status of the last attempt"""
@@ -425,13 +425,15 @@ class NodeStat(TypedDict):
     total: int
     completed: int
     failed: int
-    """failed for good, and timed out"""
+    """failed for good or timed out"""
     retried: int
+    """failed attempts that a later attempt of the same task followed; they do not count for the rate"""
     skipped: int
     cancelled: int
     timed_out: int
+    """how many of `failed` timed out"""
     success_rate: float | None
-    """completed / (completed + failed), from 0 to 1; null where none of them ended"""
+    """completed / (completed + failed), from 0 to 1; null where there are none of them"""
     avg_ms: float | None
     p50_ms: float | None
     p95_ms: float | None
@@ -454,13 +456,15 @@ class WorkflowStat(TypedDict):
     runs: int
     completed: int
     failed: int
+    """failed or timed out"""
     partial: int
     timed_out: int
+    """how many of `failed` timed out"""
     cancelled: int
     open: int
     """pending, running or waiting"""
     success_rate: float | None
-    """completed / (completed + failed + partial + timed_out), from 0 to 1; null where none of them ended"""
+    """completed / (completed + failed + partial), from 0 to 1; null where there are none of them"""
     avg_ms: float | None
     p50_ms: float | None
     p95_ms: float | None
@@ -550,11 +554,16 @@ class Readiness(TypedDict):
 
 
 @_documented
-class RunAnswer(ExecutionAnswer):
+class RunHead(ExecutionAnswer):
     """One run over all its traces, told like one execution. `execution_id` is that of the first."""
 
     executions: list[ExecutionAnswer]
     """the executions that are the run, oldest first"""
     trace_ids: list[str]
     """every trace that has a part of it"""
+
+
+class RunAnswer(RunHead):
+    """A run with the tree over all its traces."""
+
     tree: Tree

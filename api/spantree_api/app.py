@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
-from spantree_api.routes import executions, health
+from spantree_api.routes import executions, failures, health, nodes, runs, stats
 from spantree_api.service import Service
 
 BASE = "/api/v1"
@@ -45,6 +45,6 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
     )
     install_error_answers(app)
     app.include_router(health.probes)
-    for routes in (executions, health):
+    for routes in (executions, nodes, failures, runs, stats, health):
         app.include_router(routes.router, prefix=BASE)
     return app

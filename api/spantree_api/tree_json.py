@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import orjson
 
-from spantree_api.answers import Counts, EdgeAnswer, ExecutionAnswer, NodeAnswer
+from spantree_api.answers import Counts, EdgeAnswer, ExecutionAnswer, NodeAnswer, RunHead
 from spantree_api.tree import Outline, child_edge
 
 
@@ -54,7 +54,7 @@ class TreeWriter:
         self._add_edge_texts([orjson.dumps(edge) for edge in edges])
 
     def finish(
-        self, execution: ExecutionAnswer, summary: Counts, outline: Outline, next_cursor: str | None
+        self, execution: ExecutionAnswer | RunHead, summary: Counts, outline: Outline, next_cursor: str | None
     ) -> list[bytes]:
         """The whole answer, in parts to be sent one after the other. The writer is used up."""
         head = orjson.dumps(execution)[:-1]

@@ -1,0 +1,117 @@
+"""The nodes of one execution, one node whole, and why the execution failed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from spantree_api.answers import FailureAnswer, NodeDetail, NodePage
+from spantree_api.cursor import SequenceCursor
+from spantree_api.failure import failure_answer
+from spantree_api.node_detail import node_detail, traceback_of
+from spantree_api.params import CursorQuery, LimitQuery, NodeIdPath, TraceIdPath, node_key_of, trace_id_of
+from spantree_api.reader import WHOLE, Reader, TraceKey
+from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.executions import node_page
+from spantree_api.service import ServiceOf
+from spantree_api.stored_rows import ExecutionRow, NodeRow, SameCauseRow, node_rows, records
+from spantree_api.told import clock_of, told_status
+from spantree_api.tree import node_answer, outline_of
+
+router = APIRouter(tags=["executions"])
+# How far back executions of the same cause are counted, and how many of them are named.
+_SAME_CAUSE_DAYS = 30
+_SAME_CAUSE_NAMED = 10
+# Attempts told in a report; a poller may make thousands.
+_ATTEMPTS_MAX = 1_000
+
+
+@router.get("/executions/{trace_id}/nodes", response_model=NodePage, responses=error_answers(404, 422, 503))
+async def list_nodes(
+    service: ServiceOf, trace_id: TraceIdPath, limit: LimitQuery = 50, cursor: CursorQuery = None
+) -> Response:
+    """Nodes in sequence order: depth first, siblings by start."""
+    after = None if cursor is None else SequenceCursor.decode(cursor)
+    async with service.reader() as reader:
+        row = await reader.execution(trace_id_of(trace_id))
+        rows, following = await node_page(reader, await reader.key_of(row), WHOLE, after, limit)
+    clock_ns = _clock_of(row, reader)
+    page: NodePage = {"nodes": [node_answer(one.node, clock_ns) for one in rows], "next_cursor": following}
+    return json_answer(page)
+
+
+@router.get("/executions/{trace_id}/nodes/{node_id}", response_model=NodeDetail, responses=error_answers(404, 422, 503))
+async def get_node(service: ServiceOf, trace_id: TraceIdPath, node_id: NodeIdPath) -> Response:
+    """One node with its whole input and output and all that its span holds."""
+    async with service.reader() as reader:
+        row = await reader.execution(trace_id_of(trace_id))
+        key = await reader.key_of(row)
+        node = await reader.node(key, *node_key_of(node_id))
+        spans = await reader.spans_of(key, node)
+    return json_answer(node_detail(node, spans, _clock_of(row, reader)))
+
+
+@router.get("/executions/{trace_id}/failure", response_model=FailureAnswer, responses=error_answers(404, 422, 503))
+async def get_failure(
+    service: ServiceOf,
+    trace_id: TraceIdPath,
+    same_cause: Annotated[int, Query(ge=0, le=200, description="executions of the same cause to name")] = (
+        _SAME_CAUSE_NAMED
+    ),
+) -> Response:
+    """What failed first, how it went up to the root, what was retried, and what to do about it."""
+    async with service.reader() as reader:
+        row = await reader.execution(trace_id_of(trace_id))
+        key = await reader.key_of(row)
+        cascade = await _cascade(reader, key, row)
+        cause_spans = await reader.spans_of(key, cascade[0]) if cascade else []
+        traceback = traceback_of(cascade[0].node, cause_spans) if cascade else None
+        attempts = await reader.snapshot.all(
+            "retried_nodes_of_trace", {**key.parameters(), "limit": _ATTEMPTS_MAX}, node_rows
+        )
+        alike = await _same_cause(reader, row, max(1, same_cause))
+        outline = outline_of(await reader.outline(key), row.execution.skipped_nodes)
+    answer = failure_answer(
+        row,
+        told_status(row.execution, reader.now_ns, reader.config.lost_after_s),
+        [one.node for one in cascade],
+        traceback,
+        [one.node for one in attempts],
+        alike,
+        outline.skipped_nodes,
+        _clock_of(row, reader),
+    )
+    answer["same_cause"] = answer["same_cause"][:same_cause]
+    return json_answer(answer)
+
+
+async def _cascade(reader: Reader, key: TraceKey, row: ExecutionRow) -> list[NodeRow]:
+    if row.execution.first_failed_span_id is None:
+        return []
+    parameters = {
+        **key.parameters(),
+        "span_id": row.execution.first_failed_span_id,
+        "ordinal": row.execution.first_failed_ordinal or 0,
+        "total_count": row.execution.total_count,
+    }
+    return await reader.snapshot.all("cascade_of_node", parameters, node_rows)
+
+
+async def _same_cause(reader: Reader, row: ExecutionRow, limit: int) -> list[SameCauseRow]:
+    if row.execution.error_fingerprint is None:
+        return []
+    parameters = {
+        "tenant_id": row.tenant_id,
+        "trace_id": row.trace_id,
+        "error_fingerprint": row.execution.error_fingerprint,
+        "since_day": row.day - timedelta(days=_SAME_CAUSE_DAYS),
+        "limit": limit,
+    }
+    return await reader.snapshot.all("same_cause", parameters, records(SameCauseRow))
+
+
+def _clock_of(row: ExecutionRow, reader: Reader) -> int:
+    status = told_status(row.execution, reader.now_ns, reader.config.lost_after_s)
+    return clock_of(row.execution, status, reader.now_ns)

@@ -1,0 +1,108 @@
+"""One run over all its traces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from spantree_api.answers import RunAnswer, RunHead
+from spantree_api.errors import NotFound
+from spantree_api.filters import moment_of
+from spantree_api.params import Text
+from spantree_api.reader import Reader
+from spantree_api.responses import error_answers, json_parts
+from spantree_api.run import Part, merged_execution, merged_status, merged_tree, part_of_run
+from spantree_api.service import ServiceOf
+from spantree_api.stored_rows import CountRow, ExecutionRow, edge_rows, execution_rows, node_rows, records
+from spantree_api.told import clock_of, execution_answer
+from spantree_api.tree import outline_of
+from spantree_api.tree_json import TreeWriter
+from spantree_exporter.rows import Edge, Node
+
+router = APIRouter(tags=["runs"])
+# A poller may make a trace every few seconds: the oldest of a run are told, and that there are more.
+_TRACES_MAX = 500
+
+
+@router.get("/runs/{run_id:path}", response_model=RunAnswer, responses=error_answers(404, 422, 503))
+async def get_run(
+    service: ServiceOf, run_id: Annotated[Text, Path(description="the declared id of the run")]
+) -> Response:
+    """The tree over all traces that share a run id, told like one execution.
+
+    A run is its executions, and of other executions the nodes that declare the run id with what is below them.
+    """
+    async with service.reader() as reader:
+        own, foreign = await _executions(reader, run_id)
+        traces_left_out = len(own) > _TRACES_MAX or len(foreign) > _TRACES_MAX
+        own, foreign = own[:_TRACES_MAX], foreign[:_TRACES_MAX]
+        if not own and not foreign:
+            raise NotFound(f"no execution and no node of a run {run_id[:200]!r}", {"run_id": run_id[:200]})
+        parts, statuses = await _parts(reader, run_id, own, foreign)
+    tree = merged_tree(parts)
+    execution = merged_execution(parts, run_id, merged_status(parts, statuses), tree.counts, reader.now_ns)
+    if traces_left_out:
+        execution["anomalies"] = [*execution["anomalies"], f"only the first {_TRACES_MAX} traces are told"]
+    never_run = [name for part in parts if part.own for name in part.row.execution.skipped_nodes]
+    outline = replace(outline_of(tree.outline, never_run), roots=tree.roots)
+    writer = TreeWriter(nested=False)
+    writer.add_nodes(tree.nodes)
+    writer.add_edges(tree.edges)
+    head: RunHead = {
+        **execution,
+        "executions": [part.told for part in parts if part.own],
+        "trace_ids": [part.row.trace_id.hex for part in parts],
+    }
+    return json_parts(writer.finish(head, tree.counts, outline, None))
+
+
+async def _executions(reader: Reader, run_id: str) -> tuple[list[ExecutionRow], list[ExecutionRow]]:
+    parameters = {"tenant_id": reader.config.tenant_id, "run_id": run_id, "limit": _TRACES_MAX + 1}
+    return (
+        await reader.snapshot.all("executions_of_run", parameters, execution_rows),
+        await reader.snapshot.all("traces_with_nodes_of_run", parameters, execution_rows),
+    )
+
+
+async def _parts(
+    reader: Reader, run_id: str, own: list[ExecutionRow], foreign: list[ExecutionRow]
+) -> tuple[list[Part], list[str]]:
+    """The parts in order of their start, and what engines said of the run's state, oldest first."""
+    rows = sorted((*own, *foreign), key=lambda row: (row.execution.started_ns, row.trace_id))
+    last_ns = max(max(row.execution.last_seen_ns, row.execution.ended_ns or 0) for row in rows)
+    parameters: dict[str, object] = {
+        "tenant_id": reader.config.tenant_id,
+        "run_id": run_id,
+        "trace_ids": [row.trace_id for row in rows],
+        "first_day": min(row.day for row in rows) - timedelta(days=1),
+        "last_day": moment_of(last_ns).date() + timedelta(days=1),
+    }
+    nodes = await reader.snapshot.all("nodes_of_traces", parameters, node_rows)
+    if len(nodes) != sum(row.execution.total_count for row in rows):
+        parameters |= {"first_day": None, "last_day": None}
+        nodes = await reader.snapshot.all("nodes_of_traces", parameters, node_rows)
+    edges = await reader.snapshot.all("edges_of_traces", parameters, edge_rows)
+    statuses = await reader.snapshot.all("run_statuses", parameters, records(CountRow))
+    nodes_of: dict[object, list[Node]] = {}
+    for one in nodes:
+        nodes_of.setdefault(one.trace_id, []).append(one.node)
+    edges_of: dict[object, list[Edge]] = {}
+    for edge in edges:
+        edges_of.setdefault(edge.trace_id, []).append(edge.edge)
+    own_ids = {row.trace_id for row in own}
+    parts: list[Part] = []
+    for row in rows:
+        told = execution_answer(row, reader.now_ns, reader.config.lost_after_s)
+        part = Part(
+            row=row,
+            told=told,
+            own=row.trace_id in own_ids,
+            nodes=nodes_of.get(row.trace_id, []),
+            edges=edges_of.get(row.trace_id, []),
+            clock_ns=clock_of(row.execution, told["status"], reader.now_ns),
+        )
+        parts.append(part_of_run(part, run_id))
+    return parts, [one.name for one in statuses if one.name]

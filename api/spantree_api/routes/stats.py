@@ -1,0 +1,94 @@
+"""How often, how well and how long: nodes and workflows over days."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from spantree_api.answers import NodeStats, WorkflowDetail, WorkflowStats
+from spantree_api.errors import NotFound
+from spantree_api.filters import ExecutionFilter, first_day_of
+from spantree_api.params import HiddenQuery, Text
+from spantree_api.reader import Reader
+from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.executions import tell
+from spantree_api.service import ServiceOf
+from spantree_api.stats import node_stat, workflow_stat
+from spantree_api.stored_rows import CountRow, NodeStatRow, WorkflowStatRow, records
+
+router = APIRouter(tags=["stats"])
+_DAY_NS = 86_400_000_000_000
+# features.md S0: thirty days at most.
+DaysQuery = Annotated[int, Query(ge=1, le=30, description="how far back")]
+_LIMIT = 200
+_RECENT = 10
+
+
+@router.get("/stats/nodes", response_model=NodeStats, responses=error_answers(422, 503))
+async def get_node_stats(
+    service: ServiceOf,
+    days: DaysQuery = 7,
+    workflow: Annotated[Text | None, Query()] = None,
+    kind: Annotated[Text | None, Query(description="only nodes of this kind: step, tool, llm ...")] = None,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = _LIMIT,
+) -> Response:
+    """Each node of each workflow, worst success rate first."""
+    async with service.reader() as reader:
+        rows = await reader.snapshot.all(
+            "node_stats",
+            {**_since(reader, days), "workflow": workflow, "kind": kind, "limit": limit},
+            records(NodeStatRow),
+        )
+    answer: NodeStats = {"days": days, "nodes": [node_stat(row) for row in rows]}
+    return json_answer(answer)
+
+
+@router.get("/stats/workflows", response_model=WorkflowStats, responses=error_answers(422, 503))
+async def get_workflow_stats(
+    service: ServiceOf,
+    days: DaysQuery = 7,
+    hidden: HiddenQuery = False,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = _LIMIT,
+) -> Response:
+    """Each workflow, most runs first."""
+    async with service.reader() as reader:
+        rows = await reader.snapshot.all(
+            "workflow_stats",
+            {**_since(reader, days), "workflow": None, "hidden": hidden, "limit": limit},
+            records(WorkflowStatRow),
+        )
+    answer: WorkflowStats = {"days": days, "workflows": [workflow_stat(row) for row in rows]}
+    return json_answer(answer)
+
+
+@router.get("/stats/workflows/{name:path}", response_model=WorkflowDetail, responses=error_answers(404, 422, 503))
+async def get_workflow(
+    service: ServiceOf, name: Annotated[Text, Path(description="workflow name")], days: DaysQuery = 7
+) -> Response:
+    """One workflow: figures, errors by category, the node it runs most, its newest executions."""
+    async with service.reader() as reader:
+        parameters = {**_since(reader, days), "workflow": name}
+        row = await reader.snapshot.first(
+            "workflow_stats", {**parameters, "hidden": True, "limit": 1}, records(WorkflowStatRow)
+        )
+        if row is None:
+            raise NotFound(f"no execution of a workflow {name!r} in the last {days} days", {"workflow": name})
+        errors = await reader.snapshot.all("workflow_errors", parameters, records(CountRow))
+        most_used = await reader.snapshot.first("most_used_node", parameters, records(CountRow))
+        recent, _ = await reader.executions(
+            ExecutionFilter(workflow=name, hidden=True, since_ns=reader.now_ns - days * _DAY_NS), _RECENT, None
+        )
+    answer: WorkflowDetail = {
+        **workflow_stat(row),
+        "days": days,
+        "errors": [{"category": one.name or "unknown", "count": one.count} for one in errors],
+        "most_used_node": None if most_used is None else most_used.name,
+        "recent": tell(recent, reader),
+    }
+    return json_answer(answer)
+
+
+def _since(reader: Reader, days: int) -> dict[str, object]:
+    since_ns = reader.now_ns - days * _DAY_NS
+    return {"tenant_id": reader.config.tenant_id, "since_ns": since_ns, "since_day": first_day_of(since_ns)}

@@ -1,0 +1,74 @@
+-- What went wrong, and with what else.
+
+-- name: cascade_of_node
+-- a node and its ancestors, up to the root; as many levels as the execution has nodes ends any cycle
+WITH RECURSIVE cascade AS (
+    SELECT node.*, 0 AS level
+    FROM spantree.node
+    WHERE tenant_id = %(tenant_id)s
+        AND trace_id = %(trace_id)s::uuid
+        AND (%(first_day)s::date IS NULL OR day BETWEEN %(first_day)s AND %(last_day)s)
+        AND span_id = %(span_id)s::bigint
+        AND ordinal = %(ordinal)s::integer
+    UNION ALL
+    SELECT parent.*, cascade.level + 1
+    FROM cascade
+    JOIN spantree.node AS parent
+        ON parent.tenant_id = %(tenant_id)s
+        AND parent.trace_id = %(trace_id)s::uuid
+        AND (%(first_day)s::date IS NULL OR parent.day BETWEEN %(first_day)s AND %(last_day)s)
+        AND parent.span_id = cascade.parent_span_id
+        AND parent.ordinal = cascade.parent_ordinal
+    WHERE cascade.level < %(total_count)s::integer
+)
+SELECT *
+FROM cascade
+ORDER BY level
+
+-- name: retried_nodes_of_trace
+-- every attempt of every task that was attempted more than once
+SELECT node.*
+FROM spantree.node
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = %(trace_id)s::uuid
+    AND (%(first_day)s::date IS NULL OR day BETWEEN %(first_day)s AND %(last_day)s)
+    AND (
+        (task_key IS NULL AND (attempt > 1 OR status = 'retried'))
+        OR task_key IN (
+            SELECT retried.task_key
+            FROM spantree.node AS retried
+            WHERE retried.tenant_id = %(tenant_id)s
+                AND retried.trace_id = %(trace_id)s::uuid
+                AND (%(first_day)s::date IS NULL OR retried.day BETWEEN %(first_day)s AND %(last_day)s)
+                AND retried.task_key IS NOT NULL
+                AND (retried.attempt > 1 OR retried.status = 'retried')
+        )
+    )
+ORDER BY sequence
+LIMIT %(limit)s
+
+-- name: same_cause
+-- other executions of the same fingerprint, newest first, each with the number of all; served by execution_error_idx
+SELECT trace_id, name, status, started_ns, count(*) OVER () AS total
+FROM spantree.execution
+WHERE tenant_id = %(tenant_id)s
+    AND error_fingerprint = %(error_fingerprint)s
+    AND trace_id <> %(trace_id)s::uuid
+    AND day >= %(since_day)s::date
+ORDER BY started_ns DESC, trace_id DESC
+LIMIT %(limit)s
+
+-- name: failed_nodes_of_traces
+-- the first failed nodes of each of some executions, in the order they failed
+SELECT failed.trace_id, failed.span_id, failed.ordinal, failed.name, failed.status, failed.error_type, failed.error_message
+FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
+CROSS JOIN LATERAL (
+    SELECT node.*
+    FROM spantree.node
+    WHERE node.tenant_id = %(tenant_id)s
+        AND node.trace_id = wanted.trace_id
+        AND node.day BETWEEN %(first_day)s::date AND %(last_day)s::date
+        AND node.status IN ('failed', 'timed_out')
+    ORDER BY node.ended_ns NULLS LAST, node.sequence DESC
+    LIMIT %(limit)s
+) AS failed
