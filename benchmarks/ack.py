@@ -110,11 +110,13 @@ def _start_collector(folder: str, database_url: str) -> tuple[subprocess.Popen[s
         text=True,
     )
     assert process.stderr is not None
+    said = ""
     for line in process.stderr:
+        said += line
         found = re.search(r"takes OTLP/HTTP on http://127\.0\.0\.1:(\d+)", line)
         if found:
             return process, int(found[1])
-    raise SystemExit(f"the collector ended with {process.wait()}")
+    raise SystemExit(f"the collector ended with {process.wait()}: {said}")
 
 
 async def _measure(port: int, load: Load, arguments: argparse.Namespace, clients: int) -> tuple[float, list[float]]:

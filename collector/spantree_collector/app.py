@@ -13,14 +13,13 @@ import functools
 import logging
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
-
-from spantree_exporter.store import Store
 
 from spantree_collector.config import CollectorConfig, variable
 from spantree_collector.intake import Intake
@@ -31,11 +30,15 @@ from spantree_collector.receiver_http import HttpReceiver, HttpServer
 from spantree_collector.session import SessionReport, StoreLike, StoreState
 from spantree_collector.spool import Spool, SpoolFailed
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.store import Store
 
 log = logging.getLogger(__name__)
 
 # How long requests that have come may take to be answered when stopping; an acknowledgement takes milliseconds.
 _GRACE_S = 2.0
+# The pump computes without a pause, and Python lets it do so for 5 ms each time the event loop wants to go on. Measured
+# with the pump at work: p99 of an acknowledgement 330 to 600 ms with 5 ms, 100 to 120 ms with 1 ms.
+_SWITCH_INTERVAL_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Collector:
         """
         config = self.config
         loop = asyncio.get_running_loop()
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
         failed = asyncio.Event()
         metrics = CollectorMetrics()
         async with contextlib.AsyncExitStack() as stack:

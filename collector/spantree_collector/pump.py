@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -87,20 +88,26 @@ class Pump:
         self._thread.join(drain_s + _IDLE_S)
 
     def _run(self) -> None:
-        # Before the first body, so that a wrong schema is told at once.
+        decoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spantree-decode")
         try:
+            # Before the first body, so that a wrong schema is told at once.
             self._session.run(lambda store: None)
+            ahead = decoder.submit(self._next_batch)
             while not self._stop.is_set() or time.monotonic() < self._drain_until_s:
-                batch = self._next_batch()
+                batch = ahead.result()
                 if batch.bodies:
+                    # Decoded while PostgreSQL is busy with the one before.
+                    ahead = decoder.submit(self._next_batch)
                     self._write(batch)
-                elif self._stop.is_set():
+                    continue
+                if self._stop.is_set():
                     break
-                else:
-                    self._spool.wait(self._position, _IDLE_S)
+                self._spool.wait(self._position, _IDLE_S)
+                ahead = decoder.submit(self._next_batch)
         except (Stopped, SpoolFailed) as error:
             log.debug("the pump ends: %s", error)
         finally:
+            decoder.shutdown(cancel_futures=True)
             self._session.close()
 
     # ---- bodies -> spans ---------------------------------------------------------------------------------------

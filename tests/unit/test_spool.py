@@ -380,6 +380,12 @@ def test_after_an_io_error_nothing_is_acknowledged_again_and_what_was_is_kept(pa
         spool.close()
 
 
+def test_a_commit_is_synced_before_it_returns(spool: Spool) -> None:
+    # 2 is FULL: in WAL mode the log is fsynced by each COMMIT (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    assert spool._writer_db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert spool._writer_db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
 def test_both_errors_of_the_spool_are_told_apart() -> None:
     assert issubclass(SpoolFull, SpoolError)
     assert issubclass(SpoolFailed, SpoolError)
