@@ -15,6 +15,7 @@ from spantree_api.routes import executions, failures, health, nodes, runs, stats
 from spantree_api.service import Service
 
 BASE = "/api/v1"
+ROUTERS = tuple(module.router for module in (executions, nodes, failures, runs, stats, health))
 
 
 def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> FastAPI:
@@ -45,6 +46,6 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
     )
     install_error_answers(app)
     app.include_router(health.probes)
-    for routes in (executions, nodes, failures, runs, stats, health):
-        app.include_router(routes.router, prefix=BASE)
+    for router in ROUTERS:
+        app.include_router(router, prefix=BASE)
     return app
