@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -100,11 +101,13 @@ def _link(attempts: list[Step]) -> None:
     taken = 0
     previous: Step | None = None
     for step in attempts:
-        # A task that waited and was taken up again, or overlapping twins, are not attempts of one another.
+        # Overlapping twins are not attempts of one another.
         if previous is not None and (previous.last_ns > step.start_ns and not _is_nested(previous, step)):
             step.attempt = max(step.facts.get("attempt", 1), 1)
             continue
-        taken = max(taken + 1, step.facts.get("attempt", 0))
+        # What waited and was taken up again is no further attempt.
+        more = 0 if previous is not None and previous.status == "waiting" else 1
+        taken = max(taken + more, step.facts.get("attempt", 0))
         step.attempt = taken
         if previous is not None:
             if previous.next_attempt is None and step.previous_attempt is None:
@@ -144,8 +147,15 @@ def _move_beside(step: Step, first: Step) -> None:
 
 
 def _from_events(step: Step) -> list[Step]:
-    """The attempts before the last that the span tells of in events, as steps of the same span id."""
+    """The attempts before the last that the span tells of in events, as steps of the same span id.
+
+    Each has what started while it ran. A root stays one step, with the number of its last attempt: a trace has no
+    more runs for its run's having been tried again.
+    """
     facts: list[AttemptFact] = step.facts.get("attempts", [])
+    if step.parent is None:
+        step.attempt = max(len(facts), facts[-1].get("attempt", 0)) + 1
+        return []
     made: list[Step] = []
     began = step.start_ns
     previous: Step | None = None
@@ -176,12 +186,23 @@ def _from_events(step: Step) -> list[Step]:
         if previous is not None:
             previous.next_attempt, attempt.previous_attempt = attempt, previous
         made.append(attempt)
-        previous, began = attempt, ended
+        previous, began = attempt, max(fact.get("next_ns", ended), ended)
     if previous is not None:
         previous.next_attempt, step.previous_attempt = step, previous
         step.attempt = previous.attempt + 1
         step.start_ns = min(began, step.last_ns)
-        if step.parent is not None:
-            place = step.parent.children.index(step)
-            step.parent.children[place:place] = made
+        place = step.parent.children.index(step)
+        step.parent.children[place:place] = made
+        _share_children(made, step)
     return made
+
+
+def _share_children(before: list[Step], last: Step) -> None:
+    """Give each attempt the children that started before the next attempt did."""
+    begins = [attempt.start_ns for attempt in (*before[1:], last)]
+    children, last.children = last.children, []
+    for child in children:
+        place = bisect_right(begins, child.start_ns)
+        owner = before[place] if place < len(before) else last
+        child.parent = owner
+        owner.children.append(child)

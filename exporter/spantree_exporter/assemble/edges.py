@@ -70,7 +70,7 @@ class EdgeSet:
             return
         self._pairs.add((start, end))
         self._edges[start, end, kind] = (condition, provenance)
-        if kind != "retry":
+        if kind not in {"retry", "resume"}:
             self._sources.setdefault(end, []).append(start)
             self._targets.setdefault(start, []).append(end)
 
@@ -117,7 +117,8 @@ def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str) -> list[
             by_key.add(step.task_key, step)
     for step in ordered:
         if step.next_attempt is not None:
-            edges.add(step, step.next_attempt, "retry", DECLARED if step.task_key is not None else INFERRED)
+            kind = "resume" if step.status == "waiting" else "retry"
+            edges.add(step, step.next_attempt, kind, DECLARED if step.task_key is not None else INFERRED)
     for step in ordered:
         _conditions(edges, step, by_name)
         _dependencies(edges, step, by_name, by_key)

@@ -23,7 +23,10 @@ def find_run(ordered: list[Step], roots: list[Step]) -> Step | None:
         rank = (step.depth, 0 if boundary == "run" else 1, step.sequence)
         if best_rank is None or rank < best_rank:
             best, best_rank = step, rank
-    return best or (roots[0] if roots else None)
+    run = best or (roots[0] if roots else None)
+    while run is not None and run.next_attempt is not None:
+        run = run.next_attempt
+    return run
 
 
 def entry_of(run: Step) -> Step | None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spantree_exporter.assemble.open_ended import belongs_to, open_or_close, settle_ends, speaks_of_run
 from spantree_exporter.assemble.step import Step
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.rows import SpanFacts
-from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_PRODUCER, KIND_SERVER
+from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_SERVER
 
 # What a wrapper of a step may complete when it is folded into it.
 _COMPLETED_BY_INNER = ("input", "output", "model", "conversation_id", "user_id", "error_type", "error_message", "graph")
+# Who takes up a message; what else hangs below its sending is how it was sent.
+_TAKERS = frozenset({KIND_CONSUMER, KIND_SERVER})
 UNNAMED = "(unnamed)"
 
 
@@ -191,6 +194,7 @@ def _fold(parents_first: list[Step]) -> dict[Step, Step]:
     """Decide for each step which step is its node, and hang what stays below what stays."""
     hosts: dict[Step, Step] = {}
     waiting_for_child: list[Step] = []
+    sent_on: set[Step] = set()
     for step in parents_first:
         parent_host = hosts[step.parent] if step.parent is not None else None
         hosts[step] = step
@@ -202,11 +206,13 @@ def _fold(parents_first: list[Step]) -> dict[Step, Step]:
             hosts[step] = parent_host
             _absorb(parent_host, step, fold)
     for step in waiting_for_child:
-        takers = [c for c in step.children if hosts[c] is c and c.span is not None and c.span.kind != KIND_PRODUCER]
+        takers = [c for c in step.children if hosts[c] is c and c.span is not None and c.span.kind in _TAKERS]
         if takers:
             hosts[step] = takers[0]
+            sent_on.add(step)
             takers[0].folded.append(_span_of(step))
             takers[0].folded.extend(step.folded)
+    _join_continued(parents_first, hosts)
     resolved: dict[Step, Step] = {}
     kept = [step for step in parents_first if hosts[step] is step]
     for step in parents_first:
@@ -218,13 +224,35 @@ def _fold(parents_first: list[Step]) -> dict[Step, Step]:
         above = None
         while parent is not None:
             above = resolved[parent]
-            if above is not step:
+            # What else hangs on a message that one consumer took up is no part of that consumer's work.
+            if above is not step and parent not in sent_on:
                 break
             parent, above = parent.parent, None
         step.parent = above
         if above is not None:
             above.children.append(step)
+    settle_ends(kept)
     return resolved
+
+
+def _join_continued(steps: list[Step], hosts: dict[Step, Step]) -> None:
+    """Make one step of the spans that an engine sends of one attempt each time it waits and is taken up again.
+
+    They share the span id, the task and the number of the attempt; all but the last say that they wait.
+    """
+    spoken: dict[tuple[object, ...], Step] = {}
+    for step in steps:
+        task_key = step.facts.get("task_key")
+        if task_key is None or "attempt" not in step.facts or hosts[step] is not step or step.span is None:
+            continue
+        key = (step.span_id, task_key, step.facts["attempt"], step.name)
+        before = spoken.get(key)
+        spoken[key] = step
+        if before is not None and before.facts.get("status") == "waiting":
+            hosts[before] = step
+            step.start_ns = min(before.start_ns, step.start_ns)
+            step.folded.append(_span_of(before))
+            step.folded.extend(before.folded)
 
 
 def _resolve(step: Step, hosts: dict[Step, Step]) -> Step:
@@ -235,6 +263,8 @@ def _resolve(step: Step, hosts: dict[Step, Step]) -> Step:
 
 
 def _may_fold(step: Step, host: Step, fold: str) -> bool:
+    if speaks_of_run(step.facts):
+        return belongs_to(step, host)
     if fold == "nested":
         return step.name == host.name and step.kind == host.kind
     if fold != "router":
@@ -260,8 +290,11 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
     if fold == "router":
         host.routers.append(step.facts)
         return
+    if speaks_of_run(step.facts):
+        open_or_close(host, step)
     if fold == "event":
-        if step.facts.get("status") and "status" not in host.facts:
+        # An exception that was only logged is not how the step ended.
+        if step.facts.get("status") and "status" not in host.facts and not step.facts.get("error_handled"):
             host.facts = {**host.facts, "status": step.facts["status"]}
         return
     if fold == "carrier":
@@ -296,8 +329,20 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
             merged.setdefault("weak_status", "failed")
         host.facts = merged
         host.routers.extend(step.routers)
+        if host.facts.get("covers_queue") and step.end_ns is not None:
+            _take_times(host, step)
         if step.kind == "workflow" and host.kind in {"function", "chain", "step"}:
             host.kind = "workflow"
+
+
+def _take_times(host: Step, inner: Step) -> None:
+    """Let `host`, which was queued first, have the times of the work; of several inner spans all of them."""
+    if host.placed is None:
+        host.placed = (host.start_ns, host.last_ns)
+        host.start_ns, host.end_ns = inner.start_ns, inner.last_ns
+    else:
+        host.start_ns = min(host.start_ns, inner.start_ns)
+        host.end_ns = max(host.last_ns, inner.last_ns)
 
 
 def _by_span_id(parents_first: list[Step], hosts: dict[Step, Step], marks: list[SpanFacts]) -> dict[int, Step]:

@@ -24,7 +24,8 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     adopt_detached(forest.roots)
     steps = preorder(forest.roots)
     status.settle_statuses(steps)
-    attempts.number_attempts(steps)
+    steps = attempts.number_attempts(steps)
+    forest.roots = [step for step in steps if step.parent is None]
     attempts.number_iterations(steps)
     ordered = timing.number(forest.roots)
     _number_twins(ordered)

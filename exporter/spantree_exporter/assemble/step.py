@@ -15,6 +15,7 @@ DETAIL_KINDS = frozenset(
         "http_server",
         "rpc",
         "message",
+        "signal",
         "llm",
         "tool",
         "embedding",
@@ -30,7 +31,7 @@ DETAIL_KINDS = frozenset(
     }
 )
 # Kinds that say nothing about the order of work: no edges between them are guessed.
-WIRE_KINDS = frozenset({"db", "http_client", "http_server", "rpc", "message"})
+WIRE_KINDS = frozenset({"db", "http_client", "http_server", "rpc", "message", "signal"})
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +53,8 @@ class Step:
     folded: list[SpanFacts] = field(default_factory=list)
     routers: list[Facts] = field(default_factory=list)
     carriers: list[Step] = field(default_factory=list)
+    placed: tuple[int, int] | None = None  # from its queueing to its result, where that is wider than the work
+    follows: list[Step] = field(default_factory=list)  # the steps it was planned to follow
     ordinal: int = 0
     status: str = "completed"
     attempt: int = 1

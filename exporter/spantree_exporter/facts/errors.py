@@ -40,7 +40,12 @@ def _read(span: Span, facts: Facts) -> None:
     failed = span.status_code == STATUS_ERROR
     error_type: str | None = None
     message: str | None = None
+    attempts = facts.get("attempts")
+    # What an earlier attempt in the same span raised is that attempt's error, not the span's.
+    since_ns = attempts[-1].get("at_ns", 0) if attempts else 0
     for event in span.events:
+        if event.time_ns <= since_ns:
+            continue
         # Of several the last is what left the span.
         if event.name == "exception" or "exception.type" in event.attributes:
             error_type = text_of(event.attributes.get("exception.type")) or error_type

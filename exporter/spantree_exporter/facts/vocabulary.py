@@ -117,7 +117,7 @@ class Facts(TypedDict, total=False):
     graph: GraphFact
     skipped_nodes: list[str]
     transparent: bool  # only the place where its children run: what led to it led to them
-    planned_by: str  # who laid out this step: below a step laid out by the same, it follows that step and is no part of it
+    planned_by: str  # who laid out this step: below one laid out by the same, it follows it and is no part of it
     sent_by: str  # who set it going
     emits: list[str]  # tokens a step gives out and
     consumes: list[str]  # takes in: equal tokens make an edge
