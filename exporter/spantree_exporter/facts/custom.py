@@ -1,0 +1,129 @@
+"""A team's own rules: which of their attributes name the run, the step, its status and so on.
+
+    [attributes]                        # lists of attribute names, the first that a span has counts
+    run_id = ["job.run_id"]
+    node_name = ["job.step"]
+    status = ["job.state"]
+
+    [status_words]                      # what their own words for a status mean
+    "ON_HOLD" = "waiting"
+
+They speak before every convention that spantree knows, so they also correct one. docs/conventions.md lists the fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, get_args
+
+from spantree_exporter.errors import ConfigError
+from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, texts_of, whole_number
+from spantree_exporter.facts.vocabulary import Facts, Status
+from spantree_exporter.span import Span
+
+_TEXTS: Final = {
+    "run_id": "run_id",
+    "workflow_name": "workflow_name",
+    "conversation_id": "conversation_id",
+    "user_id": "user_id",
+    "project": "project",
+    "node_name": "name",
+    "node_kind": "kind",
+    "status_reason": "status_reason",
+    "task_key": "task_key",
+    "condition": "condition",
+    "condition_from": "condition_from",
+    "error_type": "error_type",
+    "error_message": "error_message",
+    "model": "model",
+}
+_STATUSES: Final = {"status": "status", "run_status": "run_status"}
+_NUMBERS: Final = {
+    "attempt": "attempt",
+    "max_attempts": "max_attempts",
+    "iteration": "iteration",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+}
+_LISTS: Final = {"depends_on": "depends_on", "skipped_nodes": "skipped_nodes"}
+_PREVIEWS: Final = {"input": "input", "output": "output"}
+FIELDS: Final = (*_TEXTS, *_STATUSES, *_NUMBERS, *_LISTS, *_PREVIEWS)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`attributes`: for a field the names of attributes that tell it. `status_words`: lower-case word -> status."""
+
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    status_words: Mapping[str, Status] = field(default_factory=dict)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, object]) -> Rules:
+        """The rules that a parsed TOML document holds. Raises ConfigError with every fault at once."""
+        faults = [
+            f"{name} is no section of the rules; wanted [attributes] or [status_words]"
+            for name in document
+            if name not in {"attributes", "status_words"}
+        ]
+        attributes: dict[str, tuple[str, ...]] = {}
+        for name, keys in _section(document, "attributes", faults).items():
+            listed = texts_of(keys) if isinstance(keys, str | list) else []
+            if name not in FIELDS:
+                faults.append(f"{name} in [attributes] is no field; wanted one of {', '.join(FIELDS)}")
+            elif not listed:
+                faults.append(f'{name} in [attributes] is {keys!r}; wanted a list of attribute names, ["job.run_id"]')
+            else:
+                attributes[name] = tuple(listed)
+        words: dict[str, Status] = {}
+        for word, status in _section(document, "status_words", faults).items():
+            if status not in get_args(Status):
+                faults.append(f"{word} in [status_words] is {status!r}; wanted one of {', '.join(get_args(Status))}")
+            else:
+                words[word.lower()] = status  # type: ignore[assignment]
+        if faults:
+            raise ConfigError(faults)
+        return cls(attributes, words)
+
+    def convention(self) -> Convention:
+        """The convention that speaks by these rules."""
+        keys = tuple({key: None for names in self.attributes.values() for key in names})
+        return Convention("custom", self._read, keys=keys)
+
+    def _read(self, span: Span, facts: Facts) -> None:
+        put: dict[str, object] = facts  # type: ignore[assignment]
+        for name, keys in self.attributes.items():
+            if name in _TEXTS:
+                text = first_text(span, keys)
+                if text is not None:
+                    put[_TEXTS[name]] = text
+                    if name in {"node_name", "task_key"}:
+                        facts["step"] = True
+                        facts.setdefault("kind", "step")
+            elif name in _STATUSES:
+                text = first_text(span, keys)
+                if text is not None and (status := self.status_words.get(text.lower()) or status_of(text)):
+                    put[_STATUSES[name]] = status
+            elif name in _NUMBERS:
+                for key in keys:
+                    if (number := whole_number(span.attributes.get(key))) is not None:
+                        put[_NUMBERS[name]] = number
+                        break
+            elif name in _LISTS:
+                for key in keys:
+                    if listed := texts_of(span.attributes.get(key)):
+                        put[_LISTS[name]] = listed
+                        break
+            else:
+                for key in keys:
+                    put_preview(facts, _PREVIEWS[name], span.attributes.get(key))
+        if "run_id" in facts and (span.parent_span_id is None or "run_status" in facts):
+            facts["boundary"] = "run"
+
+
+def _section(document: Mapping[str, object], name: str, faults: list[str]) -> Mapping[str, object]:
+    section = document.get(name, {})
+    if isinstance(section, Mapping):
+        return section
+    faults.append(f"{name} of the rules is {section!r}; wanted a section [{name}]")
+    return {}
