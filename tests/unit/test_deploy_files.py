@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from spantree_collector.config import CollectorConfig
+from spantree_deploy.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTOR_FILE = ROOT / "otel-collector.yaml"
@@ -188,6 +189,15 @@ class TestDockerfile:
         last_stage = DOCKERFILE.read_text(encoding="utf-8").split("\nFROM ")[-1]
         assert re.findall(r"^USER (.*)$", last_stage, re.MULTILINE) == ["10001:10001"]
         assert last_stage.index("USER 10001") < last_stage.index('ENTRYPOINT ["spantree"]')
+
+    def test_its_settings_and_those_of_compose_are_settings_of_spantree(
+        self, services: dict[str, Any], tmp_path: Path
+    ) -> None:
+        of_image = dict(re.findall(r"(SPANTREE_[A-Z_]+)=(\S+)", DOCKERFILE.read_text(encoding="utf-8")))
+        settings = load({}, of_image | services["api"]["environment"], directory=tmp_path)
+        assert (settings.host, settings.data_dir) == ("0.0.0.0", Path("/var/lib/spantree"))
+        assert settings.database_url == "postgresql://spantree@postgres:5432/spantree"
+        assert (settings.otlp_grpc_port, settings.otlp_http_port, settings.api_port) == (4317, 4318, 8000)
 
     def test_names_no_package_index(self) -> None:
         text = DOCKERFILE.read_text(encoding="utf-8")
