@@ -1,0 +1,272 @@
+"""Store.write: one transaction a batch, idempotent, and clear about what helps when it fails."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, trace_id, workflow
+from tests.tables import project_all, query, tables, versions
+
+from spantree_exporter.decode import DeadLetter
+from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
+from spantree_exporter.facts import Facts, read_facts
+from spantree_exporter.span import Span
+from spantree_exporter.store import Store, Written
+
+OpenStore = Callable[..., Store]
+
+
+@pytest.fixture
+def open_store() -> Iterator[OpenStore]:
+    stores: list[Store] = []
+
+    def open_one(url: str, **options: object) -> Store:
+        stores.append(Store(url, **options))  # type: ignore[arg-type]
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        store.close()
+
+
+def _mixed() -> list[Span]:
+    return [each for trace in range(1, 8) for each in workflow(trace, failing=trace % 2 == 0)]
+
+
+def test_whole_traces_are_there_and_projected_when_write_returns(migrated_url: str, open_store: OpenStore) -> None:
+    assert open_store(migrated_url).write(_mixed()) == Written(spans=35, duplicates=0, projected_traces=7)
+    assert query(migrated_url, "SELECT count(*) FROM spantree.pending_projection") == [(0,)]
+    assert query(migrated_url, "SELECT status, count(*) FROM spantree.execution GROUP BY 1 ORDER BY 1") == [
+        ("completed", 4),
+        ("partial", 3),
+    ]
+    assert query(migrated_url, "SELECT count(*) FROM spantree.node") == [(35,)]
+
+
+def test_a_span_is_stored_as_it_was_sent(migrated_url: str, open_store: OpenStore) -> None:
+    sent = span(
+        0xFFFFFFFFFFFFFFFE, parent=7, name="größe\x00", attributes={"a": [1, 2.0, {"b": None}]}, error="no", service="s"
+    )
+    open_store(migrated_url).write([sent])
+    [stored] = tables(migrated_url, "span")["span"]
+    assert {name: stored[name] for name in ("span_id", "parent_span_id", "name", "kind", "status_code", "flags")} == {
+        "span_id": -2, "parent_span_id": 7, "name": "größe\u2400", "kind": 1, "status_code": 2, "flags": 0x100,
+    }  # fmt: skip
+    assert stored["trace_id"].bytes == trace_id(1)
+    assert (stored["start_ns"], stored["end_ns"], stored["received_ns"]) == (
+        sent.start_ns,
+        sent.end_ns,
+        sent.received_ns,
+    )
+    assert (stored["attributes"], stored["status_message"], stored["scope"]) == (
+        {"a": [1, 2.0, {"b": None}]},
+        "no",
+        {"name": "tests", "version": "1"},
+    )
+    assert (stored["anomalies"], stored["raw"]) == (sent.anomalies, sent.raw)
+    assert stored["raw"]
+    assert [(row["id"], row["service_name"]) for row in tables(migrated_url, "resource")["resource"]] == [
+        (sent.resource.id, "s")
+    ]
+
+
+def test_writing_again_changes_no_row(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    store.write(_mixed())
+    before, untouched = tables(migrated_url), versions(migrated_url)
+    again = _mixed()
+    for late in again:
+        late.received_ns += 1000 * SECOND_NS
+    assert store.write(again) == Written(spans=0, duplicates=35, projected_traces=0)
+    project_all(migrated_url, store)
+    assert tables(migrated_url) == before
+    assert versions(migrated_url) == untouched
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_order_split_and_repetition_do_not_matter(migrated_url: str, open_store: OpenStore, seed: int) -> None:
+    store = open_store(migrated_url)
+    store.write(_mixed())
+    expected = tables(migrated_url)
+    for name in ("span", "execution", "node", "edge", "resource"):
+        query(migrated_url, f"TRUNCATE spantree.{name}")
+    chance = random.Random(seed)
+    shuffled = _mixed() + chance.sample(_mixed(), 10)
+    chance.shuffle(shuffled)
+    other = open_store(migrated_url)
+    while shuffled:
+        size = chance.randint(1, 12)
+        other.write(shuffled[:size])
+        shuffled = shuffled[size:]
+        if chance.random() < 0.3:
+            project_all(migrated_url, other)
+    project_all(migrated_url, other)
+    assert tables(migrated_url) == expected
+
+
+def test_repeats_within_a_batch_are_stored_once(migrated_url: str, open_store: OpenStore) -> None:
+    one = span(1)
+    assert open_store(migrated_url).write([one, span(2), one, span(1)]).duplicates == 2
+    assert query(migrated_url, "SELECT span_id FROM spantree.span ORDER BY 1") == [(1,), (2,)]
+
+
+def test_different_spans_that_share_an_id_are_both_kept(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    store.write([span(1), span(2, parent=1, name="first try"), span(2, parent=1, name="second try")])
+    assert query(migrated_url, "SELECT name FROM spantree.span WHERE span_id = 2 ORDER BY 1") == [
+        ("first try",),
+        ("second try",),
+    ]
+    project_all(migrated_url, store)
+    assert query(migrated_url, "SELECT ordinal FROM spantree.node WHERE span_id = 2 ORDER BY 1") == [(0,), (1,)]
+
+
+def test_a_trace_over_midnight_has_rows_on_both_days(migrated_url: str, open_store: OpenStore) -> None:
+    late = NOON_NS + DAY_NS // 2 - 3 * SECOND_NS
+    open_store(migrated_url).write(workflow(start_ns=late))
+    days = "SELECT span_id, day::text FROM spantree.{} ORDER BY 1"
+    expected = [(1, "2026-11-20"), (2, "2026-11-20"), (3, "2026-11-20"), (4, "2026-11-21"), (5, "2026-11-21")]
+    assert query(migrated_url, days.format("span")) == expected
+    assert query(migrated_url, days.format("node")) == expected
+    assert query(migrated_url, "SELECT day::text FROM spantree.execution") == [("2026-11-20",)]
+    assert query(migrated_url, "SELECT count(*) FROM spantree.nodes WHERE attributes IS NULL") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("start_ns", "day"), [(0, "1970-01-01"), (2**62, "1970-01-01"), (NOON_NS - 4000 * DAY_NS, "2015-12-08")]
+)
+def test_a_start_long_ago_or_impossible_finds_its_partition(
+    migrated_url: str, open_store: OpenStore, start_ns: int, day: str
+) -> None:
+    assert open_store(migrated_url).write([span(1, start_ns=start_ns)]).projected_traces == 1
+    assert query(migrated_url, "SELECT start_ns, day::text, tableoid::regclass::text FROM spantree.span") == [
+        (start_ns, day, f"spantree.span_{day.replace('-', '')}")
+    ]
+    assert query(migrated_url, "SELECT day::text FROM spantree.execution") == [(day,)]
+
+
+def test_a_partition_that_was_dropped_meanwhile_is_made_again(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    store.write([span(1)])
+    for name in ("span", "execution", "node", "edge"):
+        query(migrated_url, f"DROP TABLE spantree.{name}_20261120")
+    assert store.write([span(2, trace=2)]).spans == 1
+    assert query(migrated_url, "SELECT span_id FROM spantree.span") == [(2,)]
+
+
+def test_after_a_storm_of_repeats_batches_go_straight_again(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    store.write([span(1)])
+    projected = [store.write([span(1), span(1, trace=trace)]).projected_traces for trace in range(2, 4)]
+    assert projected == [0, 0]
+    projected = [store.write([span(1, trace=trace)]).projected_traces for trace in range(4, 14)]
+    assert projected[-1] == 1
+    project_all(migrated_url, store)
+    assert query(migrated_url, "SELECT count(*) FROM spantree.execution") == [(13,)]
+
+
+def test_a_value_that_postgres_refuses_rejects_the_batch_and_stores_nothing(
+    migrated_url: str, open_store: OpenStore
+) -> None:
+    store = open_store(migrated_url)
+    poison = span(2)
+    poison.attributes_json = b'{"a": "\\u0000"}'
+    with pytest.raises(BatchRejected, match="22P05"):
+        store.write([span(1), poison])
+    assert query(migrated_url, "SELECT count(*) FROM spantree.span") == [(0,)]
+    assert query(migrated_url, "SELECT count(*) FROM spantree.resource") == [(0,)]
+    assert store.write([span(1)]) == Written(1, 0, 0)
+    assert query(migrated_url, "SELECT count(*) FROM spantree.resource") == [(1,)]
+
+
+def test_a_value_that_no_row_can_hold_rejects_the_batch(migrated_url: str, open_store: OpenStore) -> None:
+    poison = span(2)
+    poison.flags = 2**64
+    with pytest.raises(BatchRejected, match="span 0000000000000002 of trace"):
+        open_store(migrated_url).write([span(1), poison])
+    assert query(migrated_url, "SELECT count(*) FROM spantree.span") == [(0,)]
+
+
+def test_a_read_only_database_is_unavailable_and_taken_up_again(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    store.write([span(1)])
+    name = query(migrated_url, "SELECT current_database()")[0][0]
+    query(migrated_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    store.close()
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        store.write([span(2)])
+    with psycopg.connect(migrated_url, autocommit=True) as connection:
+        connection.read_only = False
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(Identifier(name)))
+    assert store.write([span(2)]).spans == 1
+
+
+def test_a_connection_that_is_cut_is_unavailable_and_reopened(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    store.write(workflow())
+    query(
+        migrated_url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'spantree'",
+    )
+    with pytest.raises(StoreUnavailable):
+        store.write(workflow(2))
+    assert store.write(workflow(2)) == Written(5, 0, 1)
+
+
+def test_a_database_that_is_away_is_unavailable(open_store: OpenStore) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        open_store("postgresql://nobody@127.0.0.1:1/none?connect_timeout=2").write([span(1)])
+
+
+def test_a_database_without_the_schema_is_the_operators_matter(database_url: str, open_store: OpenStore) -> None:
+    store = open_store(database_url)
+    with pytest.raises(SchemaVersionError, match=r'does not exist.* run "spantree migrate"'):
+        store.check()
+    with pytest.raises(OperatorError, match="spantree migrate"):
+        store.write([span(1)])
+
+
+def test_the_schema_of_this_build_passes_the_check(migrated_url: str, open_store: OpenStore) -> None:
+    open_store(migrated_url).check()
+
+
+def test_dead_letters_are_kept_once(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    letter = DeadLetter("trace id \x00: wanted 16 bytes", b"\x00\xff", "protobuf", NOON_NS)
+    assert store.write([], [letter]) == Written(0, 0, 0)
+    store.write([span(1)], [letter, DeadLetter("other", b"\x00\xff", "json", NOON_NS)])
+    assert query(migrated_url, "SELECT reason, raw, encoding, received_ns FROM spantree.dead_letter ORDER BY 1") == [
+        ("other", b"\x00\xff", "json", NOON_NS),
+        ("trace id \u2400: wanted 16 bytes", b"\x00\xff", "protobuf", NOON_NS),
+    ]
+
+
+def test_nothing_to_write_needs_no_database(open_store: OpenStore) -> None:
+    assert open_store("postgresql://nobody@127.0.0.1:1/none").write([]) == Written(0, 0, 0)
+
+
+def test_a_fault_in_reading_facts_costs_one_spans_facts(
+    migrated_url: str, open_store: OpenStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read(of: Span) -> Facts:
+        if of.name == "charge":
+            raise RuntimeError("a rule is wrong")
+        return read_facts(of)
+
+    assert open_store(migrated_url, read_facts=read).write(workflow()) == Written(5, 0, 1)
+    assert query(migrated_url, "SELECT name FROM spantree.span WHERE facts IS NULL") == [("charge",)]
+    assert "cannot be read for facts" in caplog.text
+
+
+def test_tenants_do_not_see_each_other(migrated_url: str, open_store: OpenStore) -> None:
+    one, two = open_store(migrated_url, tenant_id=1), open_store(migrated_url, tenant_id=2)
+    assert one.write(workflow()) == two.write(workflow()) == Written(5, 0, 1)
+    assert query(migrated_url, "SELECT tenant_id, count(*) FROM spantree.node GROUP BY 1 ORDER BY 1") == [
+        (1, 5),
+        (2, 5),
+    ]
