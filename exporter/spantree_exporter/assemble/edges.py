@@ -89,18 +89,25 @@ class EdgeSet:
     def rows(self) -> list[Edge]:
         """The rows, sorted by their key. A plain flow edge is a join, parallel or sequential by its company."""
         rows = {_key(edge): edge for edge in reversed(self.abroad)}
+        joined = {end for end, sources in self._sources.items() if _places(sources) > 1}
+        forked = {start for start, targets in self._targets.items() if _places(targets) > 1}
         for (start, end, kind), (condition, provenance) in self._edges.items():
             told = kind
             if kind == "flow":
-                if len(self._sources[end]) > 1:
+                if end in joined:
                     told = "join"
-                elif len(self._targets[start]) > 1:
+                elif start in forked:
                     told = "parallel"
                 else:
                     told = "sequential"
             row = Edge(start.span_id, start.ordinal, end.span_id, end.ordinal, told, condition, provenance)
             rows[_key(row)] = row
         return [rows[key] for key in sorted(rows)]
+
+
+def _places(steps: list[Step]) -> int:
+    """How many places in the engine's graph the steps have."""
+    return 1 if len(steps) == 1 else len({_place(first_attempt(step)) for step in steps})
 
 
 def _key(edge: Edge) -> tuple[int, int, int, int, str]:
@@ -341,6 +348,7 @@ def _by_time(edges: EdgeSet, siblings: list[Step]) -> None:
     """Each step follows those siblings that ended before it started with no other in between.
 
     Nothing is guessed about steps that an engine placed, about calls to databases and services, about what was skipped.
+    Instances of one mapped task count as one: all of them were there from the start of the first, done with the last.
     """
     tasks = [
         step
@@ -349,22 +357,41 @@ def _by_time(edges: EdgeSet, siblings: list[Step]) -> None:
     ]
     if len(tasks) < 2 or any("order" in step.facts for step in tasks):
         return
-    ends = sorted((last_attempt(step).last_ns, number) for number, step in enumerate(tasks))
+    places: dict[object, list[Step]] = {}
+    for step in tasks:
+        places.setdefault(_place(step), []).append(step)
+    groups = list(places.values())
+    starts = [min(step.ready_ns for step in group) for group in groups]
+    ends = sorted((_done_ns(group), number) for number, group in enumerate(groups))
     end_times = [end for end, _ in ends]
-    # latest_start[i]: the latest start among the i steps that end first.
+    # latest_start[i]: the latest start among the i groups that end first.
     latest_start: list[int] = [-1]
     for _, number in ends:
-        latest_start.append(max(latest_start[-1], tasks[number].start_ns))
-    for step in tasks:
-        if edges.has_into(step):
-            continue
-        count = bisect_right(end_times, step.start_ns)
+        latest_start.append(max(latest_start[-1], starts[number]))
+    for number, group in enumerate(groups):
+        start_ns = starts[number]
+        # What took no time would otherwise come before itself.
+        instant = _done_ns(group) <= start_ns
+        count = bisect_left(end_times, start_ns) if instant else bisect_right(end_times, start_ns)
         if count == 0:
             continue
         # A predecessor ended before this start, and no other that did so started after it had ended.
         low = bisect_left(end_times, latest_start[count] + 1) if latest_start[count] >= 0 else 0
-        before = [tasks[number] for _, number in ends[low:count]] or [tasks[ends[count - 1][1]]]
+        found = [groups[other] for _, other in ends[low:count]] or [groups[ends[count - 1][1]]]
+        before = [step for other in found for step in other]
         if len(before) > _MAX_PREDECESSORS:
             before = before[-1:]
-        for other in before:
-            edges.add(last_attempt(other), step, "flow", INFERRED)
+        for step in group:
+            if edges.has_into(step):
+                continue
+            for other in before:
+                edges.add(last_attempt(other), step, "flow", INFERRED)
+
+
+def _place(step: Step) -> object:
+    """The place of the step in its engine's graph: that of its task where it is one of several instances of it."""
+    return (step.parent, step.name) if step.facts.get("mapped") else step
+
+
+def _done_ns(group: list[Step]) -> float:
+    return max(last_attempt(step).done_ns for step in group)

@@ -84,7 +84,7 @@ def _step(span: SpanFacts, order: int) -> Step:
         facts,
         facts.get("name") or span.name or UNNAMED,
         facts.get("kind") or "function",
-        span.start_ns,
+        min(facts.get("began_ns", span.start_ns), span.end_ns or span.start_ns),
         span.end_ns or None,
         span.service,
         order,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from spantree_exporter.facts.vocabulary import Facts
@@ -78,6 +79,18 @@ class Step:
     def failed(self) -> bool:
         """Whether it failed for good: no later attempt took its place."""
         return self.status in {"failed", "timed_out"}
+
+    @property
+    def ready_ns(self) -> int:
+        """When it could have started: from then on it waited for nothing that came before it."""
+        return self.placed[0] if self.placed is not None else self.start_ns
+
+    @property
+    def done_ns(self) -> float:
+        """When what follows it could start; never while it runs."""
+        if self.end_ns is None:
+            return math.inf
+        return self.placed[1] if self.placed is not None else self.end_ns
 
     @property
     def last_ns(self) -> int:

@@ -78,6 +78,10 @@ def _put_states(span: Span, facts: Facts) -> None:
         facts.setdefault("status", status)
         if name != kind and isinstance(name, str) and name.upper() != kind:
             facts.setdefault("status_reason", name)
+    running = next((e.time_ns for e in states if e.attributes.get("prefect.state.type") == "RUNNING"), None)
+    if running is not None and running > span.start_ns and facts.get("kind") == "task":
+        # A submitted run has a span while it still waits for its inputs.
+        facts.setdefault("began_ns", running)
     attempts = _attempts(span.events)
     if attempts:
         facts.setdefault("attempts", attempts)
