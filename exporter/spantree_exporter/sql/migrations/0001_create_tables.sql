@@ -298,6 +298,9 @@ COMMENT ON COLUMN spantree.node.anomalies IS 'what is wrong with its span';
 CREATE INDEX node_error_idx ON spantree.node (tenant_id, error_fingerprint, started_ns)
     WHERE error_fingerprint IS NOT NULL;
 COMMENT ON INDEX spantree.node_error_idx IS 'serves failed nodes of the same cause';
+CREATE INDEX node_run_idx ON spantree.node (tenant_id, run_id)
+    WHERE run_id IS NOT NULL;
+COMMENT ON INDEX spantree.node_run_idx IS 'serves the nodes of one run in traces that are not its own';
 
 CREATE INDEX node_retry_idx ON spantree.node (tenant_id, started_ns)
     WHERE attempt > 1;
