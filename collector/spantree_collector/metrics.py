@@ -78,7 +78,7 @@ class CollectorMetrics:
         )
         self.dead_letters = Counter(
             "spantree_collector_dead_letters",
-            "What could not be stored as a span and was kept with its bytes.",
+            "What cannot be stored as a span and is kept with its bytes: one span, or a body.",
             ["reason"],
             registry=registry,
         )

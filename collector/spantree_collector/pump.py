@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -88,27 +88,39 @@ class Pump:
         self._thread.join(drain_s + _IDLE_S)
 
     def _run(self) -> None:
-        decoder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spantree-decode")
-        try:
-            # Before the first body, so that a wrong schema is told at once.
-            self._session.run(lambda store: None)
-            ahead = decoder.submit(self._next_batch)
-            while not self._stop.is_set() or time.monotonic() < self._drain_until_s:
-                batch = ahead.result()
-                if batch.bodies:
-                    # Decoded while PostgreSQL is busy with the one before.
-                    ahead = decoder.submit(self._next_batch)
-                    self._write(batch)
-                    continue
-                if self._stop.is_set():
+        while True:
+            try:
+                with ThreadPoolExecutor(max_workers=1, thread_name_prefix="spantree-decode") as decoder:
+                    self._move_bodies(decoder)
+                break
+            except (Stopped, SpoolFailed) as error:
+                log.debug("the pump ends: %s", error)
+                break
+            except Exception as error:
+                # A pump that ended here would leave the spool to fill up. It begins again with the oldest body: what
+                # was written before is recognised.
+                self._session.fault(error)
+                self._position = 0
+                self._waiting.clear()
+                if self._stop.wait(_FAULT_PAUSE_S):
                     break
-                self._spool.wait(self._position, _IDLE_S)
+        self._session.close()
+
+    def _move_bodies(self, decoder: ThreadPoolExecutor) -> None:
+        # Before the first body, so that a wrong schema is told at once.
+        self._session.run(lambda store: None)
+        ahead = decoder.submit(self._next_batch)
+        while not self._stop.is_set() or time.monotonic() < self._drain_until_s:
+            batch = ahead.result()
+            if batch.bodies:
+                # Decoded while PostgreSQL is busy with the one before.
                 ahead = decoder.submit(self._next_batch)
-        except (Stopped, SpoolFailed) as error:
-            log.debug("the pump ends: %s", error)
-        finally:
-            decoder.shutdown(cancel_futures=True)
-            self._session.close()
+                self._write(batch)
+                continue
+            if self._stop.is_set():
+                break
+            self._spool.wait(self._position, _IDLE_S)
+            ahead = decoder.submit(self._next_batch)
 
     # ---- bodies -> spans ---------------------------------------------------------------------------------------
 
@@ -137,10 +149,12 @@ class Pump:
             if not isinstance(error, MalformedRequest):
                 log.exception("a body of the spool cannot be decoded; it becomes a dead letter")
             batch.dead.append(_dead_body(error, plain, body))
+            self._metrics.dead_letters.labels("body").inc()
             spans: list[Span] = []
         else:
             spans = decoded.spans
             batch.dead += decoded.dead
+            self._metrics.dead_letters.labels("unreadable").inc(len(decoded.dead))
         batch.bodies.append(spooled)
         batch.plain.append(plain)
         batch.origins.append(len(spans))
@@ -168,6 +182,7 @@ class Pump:
                 if halves:
                     pieces.extend(reversed(halves))
                 elif piece.first < piece.end:
+                    self._metrics.dead_letters.labels("refused").inc()
                     pieces.append(_Piece(piece.first, piece.first, (_dead_span(error, batch, piece.first),)))
                 else:
                     left = True
@@ -186,20 +201,16 @@ class Pump:
         except Exception as error:
             # A fault of ours. With a new connection it may pass; if not, one of these spans is behind it.
             self._session.fault(error)
-            try:
-                written = self._session.run(lambda store: store.write(spans, piece.dead))
-            except (Stopped, BatchRejected):
-                raise
-            except Exception as again:
-                self._session.fault(again)
-                raise BatchRejected(f"writing it fails with {type(again).__name__}: {again}", None) from again
+            if piece.is_second_try:
+                raise BatchRejected(f"writing it fails with {type(error).__name__}: {error}", None) from error
+            piece.is_second_try = True
+            self._write_piece(batch, piece)
+            return
         metrics = self._metrics
         metrics.write_s.observe(time.perf_counter() - started_s)
         metrics.stored_spans.inc(written.spans)
         metrics.duplicate_spans.inc(written.duplicates)
         metrics.projected_traces.inc(written.projected_traces)
-        for reason, count in Counter(map(_reason_label, piece.dead)).items():
-            metrics.dead_letters.labels(reason).inc(count)
 
 
 @dataclass(slots=True)
@@ -209,6 +220,7 @@ class _Piece:
     first: int
     end: int
     dead: Sequence[DeadLetter]
+    is_second_try: bool = False
 
     def halves(self) -> list[_Piece]:
         """Two smaller pieces that make up this one; none when it cannot be cut."""
@@ -241,13 +253,6 @@ def _dead_span(error: BatchRejected, batch: _Batch, index: int) -> DeadLetter:
             )
         first += count
     raise AssertionError(f"span {index} is of no body")
-
-
-def _reason_label(letter: DeadLetter) -> str:
-    """Letters are counted under a few fixed labels, never under their text, which may quote what a client sent."""
-    if letter.reason.startswith("the body cannot be decoded"):
-        return "body"
-    return "refused" if letter.reason.startswith(("PostgreSQL", "the PostgreSQL", "writing it")) else "unreadable"
 
 
 class Projector:

@@ -92,10 +92,12 @@ class HttpReceiver:
         if method not in ("GET", "HEAD"):
             raise MethodNotAllowed(f"{path} takes GET, not {method}")
         if path == "/metrics":
-            return 200, exposition.CONTENT_TYPE.encode(), self._intake.metrics.exposition(), []
+            # In a thread, as is readiness: both read the spool's file, which the pump may be reading from.
+            text = await asyncio.to_thread(self._intake.metrics.exposition)
+            return 200, exposition.CONTENT_TYPE.encode(), text, []
         if path == "/healthz":
             return 200, _CONTENT_TYPES[JSON], b'{"status":"alive"}', []
-        ready, details = self._readiness()
+        ready, details = await asyncio.to_thread(self._readiness)
         return 200 if ready else 503, _CONTENT_TYPES[JSON], json.dumps(details).encode(), []
 
     async def _export(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, bytes]:

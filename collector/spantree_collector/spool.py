@@ -177,13 +177,15 @@ class Spool:
     # ---- the pump's side ---------------------------------------------------------------------------------------
 
     def take(self, after_id: int, *, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
-        """The oldest bodies with an id above `after_id`, in order; at least one where there is one.
+        """The oldest bodies with an id above `after_id`, in order; at least one where there is one and it is open.
 
         Taking does not remove: a body is there again after a restart until `remove` was committed.
         """
         taken: list[SpooledBody] = []
         taken_bytes = 0
         with self._reading:
+            if self._closing:
+                return []
             try:
                 cursor = self._reader_db.execute(self._sql["take"], (after_id,))
                 try:
@@ -224,7 +226,9 @@ class Spool:
     def has_room(self) -> bool:
         """Whether a small body would be taken now."""
         with self._lock:
-            return self._failure is None and not self._closing and self._bytes + self._queued_bytes < self._max_bytes
+            is_open = self._failure is None and not self._closing
+            below_limit = self._bytes + self._queued_bytes < self._max_bytes
+        return is_open and below_limit and self._disk_is_full(0) is None
 
     def stats(self) -> SpoolStats:
         """What waits now. Raises SpoolFailed when the file cannot be read."""
@@ -270,7 +274,8 @@ class Spool:
                 # Whatever it was, the state of the file is unknown now: nothing may be acknowledged any more.
                 failure = self._fail(error)
                 for _, future in appends:
-                    future.set_exception(failure)
+                    if not future.done():
+                        future.set_exception(failure)
                 break
         self._refuse_all()
 
@@ -355,9 +360,18 @@ class Spool:
             pages = self._writer_db.execute("PRAGMA page_count").fetchone()[0]
             if pages * _PAGE_BYTES > _SHRINK_BYTES:
                 self._shrunk_at_s = now_s
-                # Empty, so it copies nothing but the schema.
-                self._writer_db.execute("VACUUM")
-                self._writer_db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._shrink()
+
+    def _shrink(self) -> None:
+        try:
+            # Empty, so it copies nothing but the schema.
+            self._writer_db.execute("VACUUM")
+            self._writer_db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as error:
+            why = _temporary(error)
+            if why is None:
+                raise
+            log.warning("the spool %s does not give its free space back now: %s", self.path, why)
 
     def _checkpoint_for_ever(self) -> None:
         while True:

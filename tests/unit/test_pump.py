@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.pump import Projector, Pump
 from spantree_collector.session import StoreState
-from spantree_collector.spool import Body, Spool
+from spantree_collector.spool import Body, Spool, SpooledBody
 from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter
 from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
 from spantree_exporter.span import Span
@@ -243,6 +243,30 @@ def test_a_dead_letter_that_is_refused_leaves_its_body_and_does_not_stop_the_que
     wait_until(lambda: store.names == ["next"], 20, "the next body is written")
     wait_until(lambda: spool.stats().bodies == 1, 20, "only the refused body is left")
     assert [spooled.body.payload for spooled in spool.take(0, max_bodies=9, max_bytes=9)] == [b"this is no protobuf"]
+
+
+def test_an_error_of_the_pump_itself_makes_it_begin_again_with_the_oldest_body(
+    spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spantree_collector.pump._FAULT_PAUSE_S", 0.01)
+    take, failures = spool.take, [RuntimeError("a fault of ours")]
+
+    def take_or_fail(after_id: int, **bounds: int) -> list[SpooledBody]:
+        if after_id and failures:
+            raise failures.pop()
+        return take(after_id, **bounds)
+
+    monkeypatch.setattr(spool, "take", take_or_fail)
+    store = FakeStore(gate=threading.Event())
+    put(spool, named("a"))
+    pump = run(store)
+    wait_until(lambda: not failures, 20, "the fault was met")
+    assert store.gate is not None
+    store.gate.set()
+    put(spool, named("b"))
+    drained(spool)
+    assert set(store.names) == {"a", "b"}
+    wait_until(lambda: pump.report.state is StoreState.OK, 20, "all is well again")
 
 
 def test_stopping_writes_what_the_spool_holds(spool: Spool, run: Callable[..., Pump]) -> None:
