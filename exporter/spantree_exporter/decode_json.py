@@ -294,7 +294,9 @@ def _enum(value: object, losses: list[str]) -> int:
         return 0
     try:
         number = _whole(value)
-    except ValueError:
+    except (TypeError, ValueError):
+        if not isinstance(value, str):
+            raise
         # OTLP/JSON: enum names are forbidden. The span is kept, its bytes tell the name.
         note(losses, "enum_name")
         return 0
@@ -314,11 +316,11 @@ def _attributes(pairs: object, losses: list[str], depth: int = 1) -> Attributes:
         try:
             key = _text(pair.get("key"), losses)
             value = pair.get("value")
+            if "keyStrindex" in pair:
+                note(losses, "strindex")
         except (TypeError, AttributeError):
             note(losses, "invalid_attribute")
             key, value = "", None
-        if "keyStrindex" in pair:
-            note(losses, "strindex")
         attributes[stored_key(key)] = _value(value, losses, depth)
     if len(attributes) != len(pairs):
         note(losses, "duplicate_key")

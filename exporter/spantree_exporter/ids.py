@@ -30,25 +30,31 @@ def span_id_to_hex(span_id: int) -> str:
 
 def span_id_from_hex(text: str) -> int:
     """The column's form of 16 hex digits, in either case. Raises InvalidId."""
-    if len(text) == 16:
-        try:
-            return int.from_bytes(bytes.fromhex(text), "big", signed=True)
-        except ValueError:
-            pass
+    raw = _from_hex(text, 8)
+    if raw is not None:
+        return int.from_bytes(raw, "big", signed=True)
     raise InvalidId(f"{text[:80]!r} is no span id: wanted 16 hex digits")
 
 
 def trace_id_from_hex(text: str) -> bytes:
     """The 16 bytes of 32 hex digits, in either case, with or without the dashes of a UUID. Raises InvalidId."""
-    digits = text.replace("-", "")
-    if len(digits) == 32:
-        try:
-            return bytes.fromhex(digits)
-        except ValueError:
-            pass
+    raw = _from_hex(text.replace("-", ""), 16)
+    if raw is not None:
+        return raw
     raise InvalidId(f"{text[:80]!r} is no trace id: wanted 32 hex digits")
 
 
 def node_id(span_id: int, ordinal: int) -> str:
     """A node's name in answers: the span id, and `.N` for each further node that shares the span id."""
     return f"{span_id & 0xFFFFFFFFFFFFFFFF:016x}.{ordinal}" if ordinal else f"{span_id & 0xFFFFFFFFFFFFFFFF:016x}"
+
+
+def _from_hex(digits: str, size: int) -> bytes | None:
+    if len(digits) != 2 * size:
+        return None
+    try:
+        raw = bytes.fromhex(digits)
+    except ValueError:
+        return None
+    # fromhex passes over spaces between digits
+    return raw if len(raw) == size else None

@@ -1,0 +1,94 @@
+"""What PostgreSQL's errors mean for whoever holds the spans: wait, bisect or call somebody."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+
+from spantree_exporter.errors import (
+    BatchRejected,
+    ConfigError,
+    OperatorError,
+    SchemaVersionError,
+    SpantreeError,
+    StoreUnavailable,
+    classify,
+)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.OperationalError("connection refused"),
+        psycopg.InterfaceError("the connection is closed"),
+        pg.ConnectionFailure(),
+        pg.AdminShutdown(),
+        pg.CannotConnectNow(),
+        pg.QueryCanceled(),
+        pg.ReadOnlySqlTransaction(),
+        pg.DiskFull(),
+        pg.TooManyConnections(),
+        pg.SerializationFailure(),
+        pg.DeadlockDetected(),
+        pg.LockNotAvailable(),
+        pg.IoError(),
+    ],
+)
+def test_a_database_that_is_away_read_only_or_busy_is_waited_for(error: psycopg.Error) -> None:
+    assert type(classify(error)) is StoreUnavailable
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes"),
+        pg.UntranslatableCharacter(),
+        pg.InvalidTextRepresentation(),
+        pg.NumericValueOutOfRange(),
+        pg.CheckViolation(),
+        pg.UniqueViolation(),
+        pg.ProgramLimitExceeded(),
+        pg.StatementTooComplex(),
+        pg.InternalError_(),
+    ],
+)
+def test_content_that_is_refused_is_bisected(error: psycopg.Error) -> None:
+    ours = classify(error)
+    assert isinstance(ours, BatchRejected)
+    assert ours.sqlstate == error.sqlstate
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pg.UndefinedTable(),
+        pg.UndefinedColumn(),
+        pg.InsufficientPrivilege(),
+        pg.InvalidPassword(),
+        pg.InvalidCatalogName(),
+        pg.InvalidSchemaName(),
+    ],
+)
+def test_a_database_that_is_not_set_up_needs_somebody(error: psycopg.Error) -> None:
+    assert type(classify(error)) is OperatorError
+
+
+def test_a_message_is_one_line_and_names_the_state() -> None:
+    told = classify(pg.DiskFull('could not extend file "base/1":\n  No space left on device\nHINT:  Free some.'))
+    assert str(told) == (
+        "PostgreSQL cannot take writes now (53100): "
+        'could not extend file "base/1": No space left on device HINT: Free some.'
+    )
+    assert str(classify(psycopg.OperationalError())) == "PostgreSQL cannot be reached: OperationalError"
+
+
+def test_a_config_error_tells_all_faults_at_once() -> None:
+    error = ConfigError(["a is 1, wanted 2", "b is unknown"])
+    assert (str(error), error.faults) == ("a is 1, wanted 2; b is unknown", ["a is 1, wanted 2", "b is unknown"])
+
+
+def test_every_error_can_be_caught_as_one() -> None:
+    assert issubclass(SchemaVersionError, OperatorError)
+    for error in (BatchRejected, ConfigError, OperatorError, StoreUnavailable):
+        assert issubclass(error, SpantreeError)
