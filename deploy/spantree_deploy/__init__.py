@@ -1,1 +1,1 @@
-"""To be described."""
+"""The command `spantree`: everything on one machine, the demo, and the tools around them."""

@@ -1,0 +1,62 @@
+# Everything a new user and CI need: Python 3.11 or newer with pip and venv, and make. Nothing else is installed by hand.
+#
+#   make demo            start everything, run the demo, print its execution trees   (KEEP=1: leave it running)
+#   make test            what CI runs: ruff, mypy, import contracts, tests
+#   make check           the same without the tests
+#   make bench           how fast spans become rows, beside a plain COPY of the same rows
+#
+# PYTHON=/path/to/python3.12 chooses the interpreter, DATA=dir where the demo keeps its data, ARGS="..." adds options.
+
+SHELL := /bin/sh
+VENV := .venv
+# Relative, and in quotes wherever it is used: the checkout's path may hold spaces.
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DATA ?= .spantree
+ARGS ?=
+KEEP ?=
+# Found when it is needed, not when this file is read: `make clean` needs none.
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python3 python; do \
+    if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+      command -v $$name; break; fi; done)
+
+.PHONY: demo test check bench install clean help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: install
+	@"$(BIN)/spantree" demo --data "$(DATA)" $(if $(filter-out 0 no false,$(KEEP)),--keep) $(ARGS)
+
+test: check
+	@"$(BIN)/python" -m pytest $(ARGS)
+
+check: install
+	@echo "ruff check";   "$(BIN)/ruff" check .
+	@echo "ruff format";  "$(BIN)/ruff" format --check .
+	@echo "mypy";         "$(BIN)/python" -m mypy
+	@echo "lint-imports"; "$(BIN)/lint-imports"
+
+bench: install
+	@"$(BIN)/python" benchmarks/ingest.py $(ARGS)
+
+install: $(INSTALLED)
+
+# Again only when the dependencies may have changed; the packages themselves are read from the checkout.
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { \
+	  echo "spantree needs Python 3.11 or newer, and none was found: install one, or name it: make PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "spantree needs Python 3.11 or newer, $(PYTHON) is older (or no Python): make PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)" >&2; \
+	  exit 1; }
+	@echo "installing into $(VENV) (once; again when pyproject.toml changes)"
+	@test -x "$(BIN)/python" && "$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear "$(VENV)"
+	@"$(BIN)/python" -m pip install --quiet --editable ".[dev]"
+	@touch "$(INSTALLED)"
+
+clean:
+	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,121 @@
+"""`spantree demo`: everything at once, two services that do something, and what spantree tells of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from spantree_deploy import console
+from spantree_deploy import options as opt
+from spantree_deploy.client import ApiClient, NotAnswered, api_at
+from spantree_deploy.commands.read import print_tree
+from spantree_deploy.commands.serve import addresses, run_all, wait
+from spantree_deploy.service_env import otel_settings
+from spantree_deploy.settings import Settings
+from spantree_deploy.signals import StopSignals
+from spantree_exporter.errors import SpantreeError
+
+if TYPE_CHECKING:
+    from spantree_deploy.demo.scenario import Played
+
+# Spans leave the services within 0.2 s and are projected a second after they went quiet; a loaded machine is slower.
+_SHOWN_WITHIN_S: Final = 15.0
+_POLL_S: Final = 0.1
+_NEEDED: Final = ("fastapi", "sqlalchemy", "httpx", "opentelemetry.instrumentation.fastapi")
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="leave everything running until Ctrl-C")] = False,
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="take free ports instead of 8000, 4317, 4318")
+    ] = False,
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    host: opt.Host = None,
+    api_port: opt.ApiPort = None,
+    otlp_http_port: opt.OtlpHttpPort = None,
+    otlp_grpc_port: opt.OtlpGrpcPort = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Start everything, let two instrumented services work, print the execution trees that come of it."""
+    free = "0" if free_ports else None
+    settings = opt.settings_of(
+        config,
+        set_,
+        data_dir=data,
+        database_url=database_url,
+        host=host,
+        api_port=api_port or free,
+        otlp_http_port=otlp_http_port or free,
+        otlp_grpc_port=otlp_grpc_port or free,
+    )
+    if "data_dir" not in settings.model_fields_set:
+        # A shop's made-up orders do not belong beside what somebody's real services sent.
+        settings = settings.model_copy(update={"data_dir": settings.data_dir / "demo"})
+    missing = [name for name in _NEEDED if find_spec(name.split(".")[0]) is None or find_spec(name) is None]
+    if missing:
+        raise SpantreeError(f'the demo needs {", ".join(missing)}: pip install "spantree[server,demo]"')
+    console.log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    with StopSignals() as signals, run_all(settings, signals) as running:
+        _play(settings, running.otlp_http_url, running.api_url, keep=keep)
+        console.out.print(addresses(settings, running), markup=False)
+        if keep:
+            console.out.print("\nrunning; Ctrl-C stops it")
+            wait(signals)
+        console.step("stopping: collector, API, PostgreSQL")
+
+
+def _play(settings: Settings, otlp_url: str, api_url: str, *, keep: bool) -> None:
+    from spantree_deploy.demo.scenario import ScenarioError, play
+    from spantree_deploy.demo.services import ServiceNotStartedError, running
+
+    directory = settings.data_dir / "services"
+    directory.mkdir(parents=True, exist_ok=True)
+    # Each of the two services has a name of its own.
+    otel = otel_settings(settings.model_copy(update={"otlp_endpoint": otlp_url}), "")
+    del otel["OTEL_SERVICE_NAME"]
+    console.step("starting the demo's services: orders and inventory")
+    try:
+        with running(directory, otel) as services:
+            played = play(services.orders_url, console.step)
+    except (ServiceNotStartedError, ScenarioError) as error:
+        raise SpantreeError(str(error)) from error
+    console.step("reading the executions over the API")
+    with api_at(api_url) as api:
+        _show(api, played)
+
+
+def _show(api: ApiClient, played: Sequence[Played]) -> None:
+    otherwise: list[str] = []
+    for one in played:
+        answer = _tree_of(api, one)
+        console.out.print(f"\n{one.what[0].upper()}{one.what[1:]}", style="bold")
+        print_tree(answer)
+        if answer["status"] != one.status:
+            otherwise.append(f"{answer['execution_id']} is {answer['status']}, expected {one.status}: {one.what}")
+    console.out.print()
+    if otherwise:
+        raise SpantreeError("; ".join(otherwise))
+
+
+def _tree_of(api: ApiClient, played: Played) -> Any:
+    """The execution's tree, as soon as it says what it should, else as it is at the end of the patience."""
+    deadline_s = time.monotonic() + _SHOWN_WITHIN_S
+    while True:
+        late = time.monotonic() > deadline_s
+        try:
+            answer = api.get(f"executions/{played.trace_id}/tree")
+        except NotAnswered as error:
+            if late or error.status != 404:
+                raise
+        else:
+            if late or answer["status"] == played.status:
+                return answer
+        time.sleep(_POLL_S)

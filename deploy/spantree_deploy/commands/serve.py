@@ -1,0 +1,151 @@
+"""`spantree up`, `collector` and `api`: servers that run until a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from spantree_deploy import console
+from spantree_deploy import options as opt
+from spantree_deploy.api_server import serve_api
+from spantree_deploy.background import Address, Background
+from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_deploy.ports import check_otlp_ports, listen
+from spantree_deploy.service_env import otel_settings
+from spantree_deploy.settings import Settings
+from spantree_deploy.signals import StopSignals
+from spantree_deploy.up import Running, Watch, all_in_one, new_collector, postgres_of
+from spantree_exporter.errors import ConfigError
+from spantree_exporter.migrate import migrate
+
+
+def up(
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    host: opt.Host = None,
+    api_port: opt.ApiPort = None,
+    otlp_http_port: opt.OtlpHttpPort = None,
+    otlp_grpc_port: opt.OtlpGrpcPort = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Run everything in one process: PostgreSQL, collector and API, until Ctrl-C."""
+    settings = opt.settings_of(
+        config,
+        set_,
+        data_dir=data,
+        database_url=database_url,
+        host=host,
+        api_port=api_port,
+        otlp_http_port=otlp_http_port,
+        otlp_grpc_port=otlp_grpc_port,
+    )
+    console.log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    with StopSignals() as signals, run_all(settings, signals) as running:
+        console.out.print(addresses(settings, running))
+        console.out.print("\nrunning; Ctrl-C stops it")
+        wait(signals)
+        console.step("stopping: collector, API, PostgreSQL")
+
+
+def collector(
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    host: opt.Host = None,
+    otlp_http_port: opt.OtlpHttpPort = None,
+    otlp_grpc_port: opt.OtlpGrpcPort = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Run the collector alone: OTLP in, rows out."""
+    settings = opt.settings_of(
+        config,
+        set_,
+        data_dir=data,
+        database_url=database_url,
+        host=host,
+        otlp_http_port=otlp_http_port,
+        otlp_grpc_port=otlp_grpc_port,
+    )
+    console.log_to_stderr(logging.INFO)
+    faults = check_otlp_ports(settings)
+    if faults:
+        raise ConfigError(faults)
+    with StopSignals() as signals, postgres_of(settings, console.step, partial(_at_once, signals)) as url:
+        if settings.is_embedded:
+            migrate(url)
+        server = Background("spantree-collector", new_collector(settings, url).serve, signals.wake)
+        _serve(server, signals)
+
+
+def api(
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    host: opt.Host = None,
+    api_port: opt.ApiPort = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Run the API alone."""
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, host=host, api_port=api_port)
+    console.log_to_stderr(logging.INFO)
+    with (
+        contextlib.closing(listen(settings.api_listens_on, settings.api_port, "api_port")) as listener,
+        StopSignals() as signals,
+        postgres_of(settings, console.step, partial(_at_once, signals)) as url,
+    ):
+        if settings.is_embedded:
+            migrate(url)
+        server = Background("spantree-api", partial(serve_api, settings.api_config(url), listener), signals.wake)
+        _serve(server, signals, lambda where: console.step(f"the API answers on {where}"))
+
+
+def run_all(settings: Settings, signals: StopSignals) -> contextlib.AbstractContextManager[Running]:
+    """Everything in this process, woken and hurried by `signals`."""
+    return all_in_one(settings, console.step, Watch(signals.wake, partial(_at_once, signals)))
+
+
+def wait(signals: StopSignals) -> None:
+    """Until the first signal, or until a server has ended by itself."""
+    signals.interrupts = False
+    if signals.number is None:
+        signals.wait()
+
+
+def addresses(settings: Settings, running: Running) -> str:
+    """Where everything is, for a person."""
+    # What was really taken, where any free port was asked for.
+    sent_to = settings.model_copy(update={"otlp_endpoint": settings.otlp_endpoint or running.otlp_http_url})
+    otel = otel_settings(sent_to, "NAME")
+    lines = {
+        "API": f"{running.api_url}/api/v1/executions",
+        "its docs": f"{running.api_url}/api/v1/docs",
+        "OTLP/HTTP": f"{running.otlp_http_url}/v1/traces",
+        "OTLP/gRPC": running.otlp_grpc_url,
+        "a service": " ".join(
+            f"{name}={otel[name]}" for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL")
+        ),
+        "SQL": f"psql '{running.database_url}'" if settings.is_embedded else "in the PostgreSQL of --database-url",
+        "data": str(settings.data_dir),
+    }
+    return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
+
+
+def _serve(
+    server: Background[Address], signals: StopSignals, say: Callable[[Address], None] = lambda where: None
+) -> None:
+    try:
+        say(server.start())
+        wait(signals)
+    finally:
+        server.stop()
+    if server.error is not None:
+        raise server.error
+
+
+def _at_once(signals: StopSignals, postgres: EmbeddedPostgres | None) -> None:
+    # While it is being stopped there is nothing left to hurry: it has been told, and ends by itself.
+    signals.at_once = postgres.stop if postgres is not None else lambda: None

@@ -1,0 +1,64 @@
+"""`spantree migrate` and `rebuild`: work on the rows themselves."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated
+
+import typer
+
+from spantree_deploy import console
+from spantree_deploy import options as opt
+from spantree_deploy.up import postgres_of
+from spantree_exporter import migrate as schema
+from spantree_exporter.rebuild import RebuildProgress
+from spantree_exporter.rebuild import rebuild as rebuild_rows
+from spantree_exporter.rules import facts_reader
+
+_DAY = ["%Y-%m-%d"]
+
+
+def migrate(
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Bring the database to this build's schema; safe to repeat and to start twice."""
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
+    with postgres_of(settings, console.step) as url:
+        applied = schema.migrate(url)
+    if applied:
+        console.out.print(f"applied {', '.join(map(str, applied))}: the schema is at version {schema.LATEST}")
+    else:
+        console.out.print(f"nothing to do: the schema is at version {schema.LATEST}")
+
+
+def rebuild(
+    since: Annotated[
+        datetime | None, typer.Option(formats=_DAY, help="first UTC day [default: all]", show_default=False)
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=_DAY, help="last UTC day [default: all]", show_default=False)
+    ] = None,
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Compute executions, nodes and edges anew from the stored spans; beside a running collector, too."""
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
+    with postgres_of(settings, console.step) as url, console.err.status("reading the spans again") as status:
+
+        def show(progress: RebuildProgress) -> None:
+            status.update(f"{progress.day}: {progress.spans} spans read, {progress.projected_traces} traces projected")
+
+        done = rebuild_rows(url, _date(since), _date(until), show, read_facts=facts_reader(settings.rules))
+    console.out.print(
+        f"{done.spans} spans read, {done.changed_facts} of them say something else than before; "
+        f"{done.projected_traces} traces projected"
+    )
+
+
+def _date(given: datetime | None) -> date | None:
+    return given.date() if given is not None else None

@@ -1,0 +1,92 @@
+"""What a service needs in its environment to send its spans here, and starting one that has it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Final
+
+from spantree_deploy.settings import Settings
+
+# They belong to whatever the service sent to before: a vendor's key must not go to another server.
+_SIGNAL_SETTINGS: Final = tuple(
+    f"OTEL_EXPORTER_OTLP_{signal}{what}"
+    for signal in ("", "TRACES_")
+    for what in ("ENDPOINT", "PROTOCOL", "HEADERS", "CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE", "INSECURE")
+)
+# The SDK's default of 5 s is long for somebody who watches.
+_EXPORT_DELAY_MS: Final = "1000"
+
+
+def otel_settings(settings: Settings, service_name: str) -> dict[str, str]:
+    """The official variables that send a service's spans here."""
+    return {
+        "OTEL_SERVICE_NAME": service_name,
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": settings.otlp_url,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+    }
+
+
+def environment_of_service(
+    settings: Settings, environ: Mapping[str, str], command: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """(the environment to run `command` in, the names that were set in `environ` and are replaced or left out).
+
+    Where it sends to is ours; its name, its sampling and the pace of its exports stay what they were.
+    """
+    wanted = otel_settings(settings, service_name_of(command)) | {
+        "OTEL_BSP_SCHEDULE_DELAY": _EXPORT_DELAY_MS,
+        "SPANTREE_LIVE": "1",
+    }
+    for name in (
+        "OTEL_SERVICE_NAME",
+        "OTEL_BSP_SCHEDULE_DELAY",
+        "OTEL_METRICS_EXPORTER",
+        "OTEL_LOGS_EXPORTER",
+        "SPANTREE_LIVE",
+    ):
+        if environ.get(name):
+            wanted[name] = environ[name]
+    if "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "") and not environ.get("OTEL_SERVICE_NAME"):
+        del wanted["OTEL_SERVICE_NAME"]
+    result = {name: value for name, value in environ.items() if name not in _SIGNAL_SETTINGS} | wanted
+    replaced = sorted(name for name in environ if name.startswith("OTEL_") and environ[name] != result.get(name))
+    return result, replaced
+
+
+def service_name_of(command: Sequence[str]) -> str:
+    """A name for a service by how it is started: `uvicorn shop:app` is `shop`, `python jobs/nightly.py` `nightly`."""
+    program = PurePath(command[0]).name
+    words = list(command[1:])
+    if program.startswith("python"):
+        if "-m" in words[:-1]:
+            return words[words.index("-m") + 1].rpartition(".")[2]
+        program = next((word for word in words if not word.startswith("-")), program)
+    application = next((word for word in words if ":" in word and "/" not in word and not word.startswith("-")), None)
+    if application is not None:
+        return application.partition(":")[0].rpartition(".")[2] or PurePath(program).stem
+    return PurePath(program).stem
+
+
+def shell_lines(variables: Mapping[str, str]) -> list[str]:
+    """Lines for `eval "$(spantree env --shell)"`."""
+    return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+
+
+def docker_options(variables: Mapping[str, str]) -> list[str]:
+    """Options of `docker run`; a container reaches its host by another name than 127.0.0.1."""
+    outside = {name: _from_container(value) for name, value in variables.items()}
+    return ["--add-host=host.docker.internal:host-gateway"] + [
+        f"--env={name}={shlex.quote(value)}" for name, value in outside.items()
+    ]
+
+
+def _from_container(value: str) -> str:
+    for loopback in ("//127.0.0.1:", "//localhost:", "//[::1]:"):
+        value = value.replace(loopback, "//host.docker.internal:")
+    return value

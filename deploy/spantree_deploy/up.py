@@ -1,0 +1,156 @@
+"""The composition root of everything on one machine: PostgreSQL, schema, collector and API in one process.
+
+start:  ports -> PostgreSQL -> schema -> collector -> API
+stop:   collector (drains) -> API -> PostgreSQL
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from spantree_collector.app import Addresses, Collector
+from spantree_deploy.api_server import serve_api
+from spantree_deploy.background import Background
+from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_deploy.ports import take_ports
+from spantree_deploy.settings import Settings, url_of
+from spantree_exporter.errors import SpantreeError, StoreUnavailable
+from spantree_exporter.migrate import migrate
+from spantree_exporter.rules import facts_reader
+from spantree_exporter.store import Store
+
+Report = Callable[[str], None]
+
+log = logging.getLogger(__name__)
+
+_MIGRATE_AGAIN_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where everything is, with the ports that were really taken."""
+
+    api_url: str
+    otlp_http_url: str
+    otlp_grpc_url: str
+    database_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the owner of the running servers is told; both are called from other threads."""
+
+    server_ended: Callable[[], None] = lambda: None
+    postgres: Callable[[EmbeddedPostgres | None], None] = lambda postgres: None
+    """The embedded server once it runs, None as soon as it is being stopped."""
+
+
+@contextmanager
+def postgres_of(
+    settings: Settings,
+    report: Report = lambda step: None,
+    watch: Callable[[EmbeddedPostgres | None], None] = lambda postgres: None,
+) -> Iterator[str]:
+    """The URL of the settings' PostgreSQL, spantree's own one running for the time of the block.
+
+    `watch` is told of the embedded one when it runs, and gets None when it is about to be stopped.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    with EmbeddedPostgres(settings.data_dir, pg_bin=settings.pg_bin, report=report) as postgres:
+        watch(postgres)
+        try:
+            yield postgres.url
+        finally:
+            watch(None)
+
+
+def new_collector(settings: Settings, database_url: str) -> Collector:
+    """A collector that reads spans by the conventions, and by the team's own rules where there are any."""
+    reader = facts_reader(settings.rules)
+
+    def open_store(thread: str) -> Store:
+        return Store(database_url, application_name=f"spantree-{thread}", read_facts=reader)
+
+    return Collector(settings.collector_config(database_url), open_store=open_store)
+
+
+@contextmanager
+def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -> Iterator[Running]:
+    """Everything, running for the time of the block.
+
+    A PostgreSQL of the user's own may be away: spans are then taken into the spool, and the schema is made as soon as
+    it answers. Raises ConfigError for ports that cannot be taken, OperatorError, EmbeddedPostgresError, SpoolFailed.
+    """
+    watch = watch or Watch()
+    with ExitStack() as stack:
+        listener = stack.enter_context(contextlib.closing(take_ports(settings)))
+        database_url = stack.enter_context(postgres_of(settings, report, watch.postgres))
+        try:
+            report("making the schema")
+            migrate(database_url)
+        except StoreUnavailable as error:
+            if settings.is_embedded:
+                raise
+            report(f"{error}; spans are taken all the same and wait on disk until it answers")
+            stack.enter_context(_migrating(database_url))
+        report("starting collector and API")
+        api = Background(
+            "spantree-api",
+            partial(serve_api, settings.api_config(database_url), listener),
+            watch.server_ended,
+        )
+        stack.callback(api.stop)
+        collector = Background[Addresses](
+            "spantree-collector", new_collector(settings, database_url).serve, watch.server_ended
+        )
+        # Stopped first: it has requests to answer and spans to drain while everything else is still there.
+        stack.callback(collector.stop)
+        addresses = collector.start()
+        api_url = api.start()
+        yield Running(
+            api_url=api_url,
+            otlp_http_url=url_of(addresses.host, addresses.otlp_http_port),
+            otlp_grpc_url=url_of(addresses.host, addresses.otlp_grpc_port),
+            database_url=database_url,
+        )
+        for server in (collector, api):
+            if server.error is not None:
+                raise server.error
+
+
+@contextmanager
+def _migrating(database_url: str) -> Iterator[None]:
+    """Makes the schema as soon as PostgreSQL answers."""
+    stop = threading.Event()
+
+    def until_done() -> None:
+        said = ""
+        while not stop.wait(_MIGRATE_AGAIN_S):
+            try:
+                migrate(database_url)
+            except StoreUnavailable:
+                continue
+            except SpantreeError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.error("the schema cannot be made: %s", error)
+            else:
+                log.warning("PostgreSQL answers; the schema is there")
+                return
+
+    thread = threading.Thread(target=until_done, name="spantree-migrate", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        # Not joined: it may be waiting for a server that does not answer, and owns nothing that must be closed.
