@@ -100,9 +100,11 @@ def _link(attempts: list[Step]) -> None:
     first = attempts[0]
     taken = 0
     previous: Step | None = None
+    earlier: set[Step] = set()
     for step in attempts:
+        nested = _is_nested(earlier, step)
         # Overlapping twins are not attempts of one another.
-        if previous is not None and (previous.last_ns > step.start_ns and not _is_nested(previous, step)):
+        if previous is not None and previous.last_ns > step.start_ns and not nested:
             step.attempt = max(step.facts.get("attempt", 1), 1)
             continue
         # What waited and was taken up again is no further attempt.
@@ -112,8 +114,9 @@ def _link(attempts: list[Step]) -> None:
         if previous is not None:
             if previous.next_attempt is None and step.previous_attempt is None:
                 _chain(previous, step)
-            if _is_nested(first, step):
+            if nested:
                 _move_beside(step, first)
+        earlier.add(step)
         previous = _last_attempt(step)
 
 
@@ -128,10 +131,10 @@ def _chain(before: Step, after: Step) -> None:
         before.status = "retried"
 
 
-def _is_nested(upper: Step, lower: Step) -> bool:
-    step = lower.parent
+def _is_nested(upper: set[Step], lower: Step) -> bool:
+    step = lower.parent if upper else None
     while step is not None:
-        if step is upper:
+        if step in upper:
             return True
         step = step.parent
     return False
@@ -142,8 +145,8 @@ def _move_beside(step: Step, first: Step) -> None:
         step.parent.children.remove(step)
     step.parent = first.parent
     if first.parent is not None:
+        # Out of order for now: `timing.number` sorts, once.
         first.parent.children.append(step)
-        first.parent.children.sort(key=_started)
 
 
 def _from_events(step: Step) -> list[Step]:

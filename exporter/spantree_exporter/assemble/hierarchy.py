@@ -257,8 +257,12 @@ def _join_continued(steps: list[Step], hosts: dict[Step, Step]) -> None:
 
 def _resolve(step: Step, hosts: dict[Step, Step]) -> Step:
     host = hosts[step]
+    passed = [step]
     while hosts[host] is not host:
+        passed.append(host)
         host = hosts[host]
+    for other in passed:  # so that a long chain is walked once, not once from each of its steps
+        hosts[other] = host
     return host
 
 
