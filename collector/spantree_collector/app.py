@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from spantree_collector.config import CollectorConfig, variable
+from spantree_collector.http_server import HttpServer
 from spantree_collector.intake import Intake
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.pump import Projector, Pump
 from spantree_collector.receiver_grpc import GrpcReceiver
-from spantree_collector.receiver_http import HttpReceiver, HttpServer
+from spantree_collector.receiver_http import HttpReceiver
 from spantree_collector.session import SessionReport, StoreLike, StoreState
 from spantree_collector.spool import Spool, SpoolFailed
 from spantree_exporter.errors import ConfigError

@@ -14,11 +14,8 @@ again: what the kernel did with the pages of a failed fsync is unknown, and a se
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import logging
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -26,24 +23,29 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-from spantree_exporter.errors import SpantreeError
+from spantree_collector.spool_file import (
+    CHECKPOINT_BYTES,
+    PAGE_BYTES,
+    SpoolError,
+    SpoolFailed,
+    SpoolFull,
+    open_databases,
+    own,
+    statements,
+    temporary,
+)
+
+__all__ = ["Body", "Spool", "SpoolError", "SpoolFailed", "SpoolFull", "SpoolStats", "SpooledBody"]
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
-# Measured with bodies of 300 KB and of 2 KB, in groups and alone: 16 KiB loses to neither 4 KiB nor 64 KiB by much in
-# any of the four, and each of those loses a lot in one.
-_PAGE_BYTES = 16_384
 # A commit of more than this makes the requests behind it wait too long.
 _GROUP_MAX_BYTES = 32 * 2**20
-# The log is copied back into the file after this many bytes; the more it holds, the more pages were freed and used
-# again within it and are copied once only. Measured for 64 MiB: 30 ms while the pump keeps up, else 210 ms.
-_CHECKPOINT_BYTES = 64 * 2**20
-# That is done beside the writer, which meanwhile adds to the log. Only a log that is copied whole starts again from its
-# beginning, so the last few bytes are the writer's, between two groups; after so many rounds whatever is left.
+# The log is copied back into the file beside the writer, which meanwhile adds to it. Only a log that is copied whole
+# starts again from its beginning, so the last few bytes are copied between two groups; after so many rounds whatever
+# is left.
 _LAST_CHECKPOINT_BYTES = 4 * 2**20
 _CHECKPOINT_ROUNDS = 8
 # An empty spool gives a file larger than this back to the disk, at most this often.
@@ -51,19 +53,6 @@ _SHRINK_BYTES = 256 * 2**20
 _SHRINK_INTERVAL_S = 60.0
 # How long removals wait when the disk has no room even for them.
 _POSTPONED_S = 0.1
-_STATEMENT = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name:|\Z)", re.MULTILINE | re.DOTALL)
-
-
-class SpoolError(SpantreeError):
-    """The spool did not take a body; nothing of it may be acknowledged."""
-
-
-class SpoolFull(SpoolError):
-    """There is no room now. Retrying helps once the pump has drained some."""
-
-
-class SpoolFailed(SpoolError):
-    """The spool cannot be trusted any more. Only a new process may try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +105,7 @@ class Spool:
         self._reserve_bytes = reserve_bytes
         self._on_failure = on_failure
         self._observe_commit = observe_commit
-        self._sql = _statements()
+        self._sql = statements()
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)  # for the writer: something is queued
         self._arrived = threading.Condition(self._lock)  # for the pump: something is on disk
@@ -130,9 +119,9 @@ class Spool:
         self._checkpointing = False
         self._between_groups = threading.Lock()
         self._shrunk_at_s = float("-inf")
-        self._lock_fd = _own(path)
+        self._lock_fd = own(path)
         try:
-            self._writer_db, self._reader_db, self._checkpoint_db = self._open()
+            self._databases = open_databases(path, self._sql["create_body"])
         except BaseException:
             os.close(self._lock_fd)
             raise
@@ -140,7 +129,7 @@ class Spool:
         self._bodies: int
         self._bytes: int
         self._last_id: int
-        self._bodies, self._bytes, self._last_id = self._writer_db.execute(self._sql["totals"]).fetchone()
+        self._bodies, self._bytes, self._last_id = self._databases.writer.execute(self._sql["totals"]).fetchone()
         self._thread = threading.Thread(target=self._write_for_ever, name="spantree-spool", daemon=True)
         self._checkpointer = threading.Thread(
             target=self._checkpoint_for_ever, name="spantree-spool-checkpoint", daemon=True
@@ -187,7 +176,7 @@ class Spool:
             if self._closing:
                 return []
             try:
-                cursor = self._reader_db.execute(self._sql["take"], (after_id,))
+                cursor = self._databases.reader.execute(self._sql["take"], (after_id,))
                 try:
                     for body_id, received_ns, encoding, compression, size_bytes, payload in cursor:
                         if taken and taken_bytes + size_bytes > max_bytes:
@@ -234,7 +223,7 @@ class Spool:
         """What waits now. Raises SpoolFailed when the file cannot be read."""
         with self._reading:
             try:
-                oldest = self._reader_db.execute(self._sql["oldest"]).fetchone()
+                oldest = self._databases.reader.execute(self._sql["oldest"]).fetchone()
                 file_bytes = self.path.stat().st_size
             except (sqlite3.Error, OSError) as error:
                 raise self._fail(error) from error
@@ -249,10 +238,8 @@ class Spool:
             self._checkpoint_wanted.notify()
         self._thread.join()
         self._checkpointer.join()
-        for database in (self._checkpoint_db, self._reader_db, self._writer_db):
-            # The last one to close copies the log into the file; where that fails, the next start does it.
-            with self._reading, contextlib.suppress(sqlite3.Error):
-                database.close()
+        with self._reading:
+            self._databases.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -302,11 +289,11 @@ class Spool:
             if accepted or removals:
                 removed_bodies, removed_bytes = self._commit(accepted, removals)
         except sqlite3.OperationalError as error:
-            full = _temporary(error)
+            full = temporary(error)
             if full is None:
                 raise
-            if self._writer_db.in_transaction:
-                self._writer_db.rollback()
+            if self._databases.writer.in_transaction:
+                self._databases.writer.rollback()
             accepted = []
             self._postpone(removals)
         with self._lock:
@@ -334,9 +321,9 @@ class Spool:
                 self._removals.extend(removals)
 
     def _commit(self, appends: list[tuple[Body, Future[int]]], removals: list[int]) -> tuple[int, int]:
-        execute = self._writer_db.execute
+        execute = self._databases.writer.execute
         execute("BEGIN IMMEDIATE")
-        self._writer_db.executemany(
+        self._databases.writer.executemany(
             self._sql["insert"],
             (
                 (body_id, body.received_ns, body.encoding, body.compression, len(body.payload), body.payload)
@@ -351,24 +338,24 @@ class Spool:
 
     def _tidy(self, written_bytes: int) -> None:
         with self._lock:
-            self._logged_bytes += written_bytes + _PAGE_BYTES
-            if self._logged_bytes >= _CHECKPOINT_BYTES and not self._checkpointing:
+            self._logged_bytes += written_bytes + PAGE_BYTES
+            if self._logged_bytes >= CHECKPOINT_BYTES and not self._checkpointing:
                 self._checkpointing = True
                 self._checkpoint_wanted.notify()
         now_s = time.monotonic()
         if self._bodies == 0 and now_s - self._shrunk_at_s >= _SHRINK_INTERVAL_S:
-            pages = self._writer_db.execute("PRAGMA page_count").fetchone()[0]
-            if pages * _PAGE_BYTES > _SHRINK_BYTES:
+            pages = self._databases.writer.execute("PRAGMA page_count").fetchone()[0]
+            if pages * PAGE_BYTES > _SHRINK_BYTES:
                 self._shrunk_at_s = now_s
                 self._shrink()
 
     def _shrink(self) -> None:
         try:
             # Empty, so it copies nothing but the schema.
-            self._writer_db.execute("VACUUM")
-            self._writer_db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._databases.writer.execute("VACUUM")
+            self._databases.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.OperationalError as error:
-            why = _temporary(error)
+            why = temporary(error)
             if why is None:
                 raise
             log.warning("the spool %s does not give its free space back now: %s", self.path, why)
@@ -382,7 +369,7 @@ class Spool:
             try:
                 self._checkpoint()
             except sqlite3.Error as error:
-                if not isinstance(error, sqlite3.OperationalError) or _temporary(error) is None:
+                if not isinstance(error, sqlite3.OperationalError) or temporary(error) is None:
                     self._fail(error)
                     return
             with self._lock:
@@ -392,12 +379,12 @@ class Spool:
         for _ in range(_CHECKPOINT_ROUNDS):
             with self._lock:
                 self._logged_bytes = 0
-            self._checkpoint_db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._databases.checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             with self._lock:
                 if self._logged_bytes <= _LAST_CHECKPOINT_BYTES:
                     break
         with self._between_groups:
-            self._checkpoint_db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._databases.checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             with self._lock:
                 self._logged_bytes = 0
 
@@ -436,90 +423,6 @@ class Spool:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
 
-    # ---- opening -----------------------------------------------------------------------------------------------
-
-    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:
-        try:
-            writer = _connect(self.path)
-            version = writer.execute("PRAGMA user_version").fetchone()[0]
-            if version > FORMAT_VERSION:
-                raise SpoolFailed(
-                    f"the spool {self.path} has format {version}, this build knows {FORMAT_VERSION}; "
-                    "let the newer collector drain it, or give this one another SPANTREE_DATA_DIR"
-                )
-            if version == 0:
-                writer.execute("BEGIN IMMEDIATE")
-                writer.execute(self._sql["create_body"])
-                writer.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-                writer.execute("COMMIT")
-            reader = _connect(self.path)
-            reader.execute("PRAGMA query_only = ON")
-            checkpointer = _connect(self.path)
-        except sqlite3.Error as error:
-            raise SpoolFailed(
-                f"the spool {self.path} cannot be opened ({error}); "
-                "check the disk and the file's rights, or give another directory with SPANTREE_DATA_DIR"
-            ) from error
-        _fsync_directory(self.path.parent)
-        return writer, reader, checkpointer
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    # page_size only takes effect before the first page is written, journal_mode is the first that writes one.
-    database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-    database.execute("PRAGMA journal_mode = WAL").fetchone()
-    database.execute("PRAGMA synchronous = FULL")
-    database.execute("PRAGMA wal_autocheckpoint = 0")
-    # Debian builds SQLite with it on: a removal then writes zeros over all of a body, twice as much log in all.
-    database.execute("PRAGMA secure_delete = OFF").fetchone()
-    database.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_BYTES}")
-    return database
-
-
-def _own(path: Path) -> int:
-    """Make the directory and the file, private to this account, and lock them against a second collector."""
-    missing = [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
-    try:
-        for directory in reversed(missing):
-            directory.mkdir(mode=0o700, exist_ok=True)
-            _fsync_directory(directory.parent)
-        lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # Created here with its mode, as SQLite would follow the umask; its log gets the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise SpoolFailed(
-            f"the spool {path} cannot be made ({error}); give a directory that can be written with SPANTREE_DATA_DIR"
-        ) from error
-    try:
-        # The kernel lets go of it at kill -9 as well.
-        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock_fd)
-        raise SpoolFailed(
-            f"another collector uses the spool {path}; stop it, "
-            "or give this one another directory with SPANTREE_DATA_DIR"
-        ) from None
-    return lock_fd
-
-
-def _fsync_directory(directory: Path) -> None:
-    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory_fd)
-    finally:
-        os.close(directory_fd)
-
-
-def _temporary(error: sqlite3.OperationalError) -> str | None:
-    """Why the write may pass later (no space, locked by somebody's sqlite3 shell), None when it never will."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    if code == sqlite3.SQLITE_FULL:
-        return "the disk of the spool is full; free some space or move it with SPANTREE_DATA_DIR"
-    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return "another program holds the spool's file; close it"
-    return None
-
 
 def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
     """`ids` as inclusive ranges: a batch is mostly neighbours, and one DELETE drops them all."""
@@ -530,8 +433,3 @@ def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
         else:
             runs.append((body_id, body_id))
     return runs
-
-
-def _statements() -> dict[str, str]:
-    text = resources.files(__package__).joinpath("spool.sql").read_text("utf-8")
-    return dict(_STATEMENT.findall(text))

@@ -183,12 +183,12 @@ def test_a_disk_below_its_reserve_refuses_but_still_drains(path: Path) -> None:
 def test_sqlite_out_of_space_refuses_and_goes_on_afterwards(path: Path) -> None:
     spool = Spool(path)
     try:
-        pages = spool._writer_db.execute("PRAGMA page_count").fetchone()[0]
-        spool._writer_db.execute(f"PRAGMA max_page_count = {pages}")
+        pages = spool._databases.writer.execute("PRAGMA page_count").fetchone()[0]
+        spool._databases.writer.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(SpoolFull, match="disk of the spool is full"):
             put(spool, b"x" * 200_000)
         assert spool.stats().bodies == 0
-        spool._writer_db.execute("PRAGMA max_page_count = 1000000")
+        spool._databases.writer.execute("PRAGMA max_page_count = 1000000")
         put(spool, b"x" * 200_000)
         assert everything(spool) == [b"x" * 200_000]
     finally:
@@ -382,8 +382,8 @@ def test_after_an_io_error_nothing_is_acknowledged_again_and_what_was_is_kept(pa
 
 def test_a_commit_is_synced_before_it_returns(spool: Spool) -> None:
     # 2 is FULL: in WAL mode the log is fsynced by each COMMIT (https://www.sqlite.org/pragma.html#pragma_synchronous).
-    assert spool._writer_db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert spool._writer_db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert spool._databases.writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert spool._databases.writer.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_both_errors_of_the_spool_are_told_apart() -> None:
