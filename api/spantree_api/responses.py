@@ -31,10 +31,15 @@ def json_answer(
 
 def json_parts(parts: Sequence[bytes]) -> Response:
     """Parts of one JSON text, already whole in memory."""
+    return sent_parts(parts, _JSON)
+
+
+def sent_parts(parts: Sequence[bytes], media_type: str) -> Response:
+    """Parts of one body, already whole in memory."""
     length = sum(map(len, parts))
     if length <= _PART_BYTES:
-        return Response(b"".join(parts), media_type=_JSON)
-    return StreamingResponse(_sent(parts), media_type=_JSON, headers={"content-length": str(length)})
+        return Response(b"".join(parts), media_type=media_type)
+    return StreamingResponse(_sent(parts), media_type=media_type, headers={"content-length": str(length)})
 
 
 def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -89,6 +89,14 @@ class SpanRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OtlpSpan:
+    """A span, and the request with it alone where the stored form lost something."""
+
+    span: SpanRow
+    raw: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class FailedNodeRow:
     """A node that failed, for lists of failures."""
 
@@ -196,6 +204,12 @@ def node_rows(columns: Sequence[str]) -> Callable[[Sequence[Any]], NodeRow]:
     day, trace_id = columns.index("day"), columns.index("trace_id")
     node = records(Node)(columns)
     return lambda values: NodeRow(values[day], values[trace_id], node(values))
+
+
+def otlp_spans(columns: Sequence[str]) -> Callable[[Sequence[Any]], OtlpSpan]:
+    """The row maker of OtlpSpan."""
+    raw, span = columns.index("raw"), records(SpanRow)(columns)
+    return lambda values: OtlpSpan(span(values), values[raw])
 
 
 def edge_rows(columns: Sequence[str]) -> Callable[[Sequence[Any]], EdgeRow]:

@@ -36,13 +36,19 @@ def test_a_wrong_method_is_named(api: httpx.Client) -> None:
     assert answer.headers["allow"] == "GET"
 
 
-def test_a_defect_is_told_without_its_inner_life(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_told_without_its_inner_life(
+    migrated_url: str, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a secret")
 
+    insert(migrated_url, trace(1))
     monkeypatch.setattr("spantree_api.routes.executions.execution_answer", broken)
-    assert "secret" not in api.get(f"/api/v1/executions/{trace_id(1)}").text
-    assert refused(api.get(f"/api/v1/executions/{trace_id(1)}"))[0] == 404
+    assert refused(api.get(f"/api/v1/executions/{trace_id(1)}")) == (
+        500,
+        "internal_error",
+        "a defect of spantree: ZeroDivisionError; the server's log has the traceback",
+    )
 
 
 def test_a_database_that_is_away_is_told_and_does_not_stop_the_api() -> None:

@@ -1,0 +1,132 @@
+"""Stored spans -> OTLP/JSON, equal to what came in but for the order of attributes, which jsonb does not keep. Pure.
+
+A span whose stored form lost something has the request that it came in, alone, as `raw`: that is told instead, unless
+it is protobuf that no JSON can hold (a string that is not UTF-8).
+
+https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding: ids in hex, 64-bit integers as strings, enums as
+numbers.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import orjson
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+from spantree_api.stored_rows import OtlpSpan, SpanRow
+from spantree_exporter.ids import span_id_to_hex
+from spantree_exporter.stored import otlp_attributes
+
+_ID_FIELDS = frozenset({"traceId", "spanId", "parentSpanId"})
+
+
+def resource_spans(spans: Sequence[OtlpSpan]) -> list[dict[str, Any]]:
+    """The ResourceSpans of `spans`; neighbours of one resource, and in it of one scope, share one."""
+    told: list[dict[str, Any]] = []
+    plain: list[SpanRow] = []
+    for one in spans:
+        sent = None if one.raw is None else sent_alone(one.raw)
+        if sent is None:
+            plain.append(one.span)
+        else:
+            told.extend(sent)
+    for _, of_resource in groupby(plain, key=lambda span: span.resource_id):
+        rows = list(of_resource)
+        resource: dict[str, Any] = {"attributes": list(otlp_attributes(rows[0].resource_attributes))}
+        _put(resource, "droppedAttributesCount", rows[0].resource_dropped_attributes_count)
+        entry: dict[str, Any] = {"resource": resource, "scopeSpans": list(_scope_spans(rows))}
+        _put(entry, "schemaUrl", rows[0].resource_schema_url)
+        told.append(entry)
+    return told
+
+
+def sent_alone(raw: bytes) -> list[dict[str, Any]] | None:
+    """The ResourceSpans of a request that is kept because storing lost something; None where JSON cannot tell it."""
+    if raw.startswith(b"{"):
+        request: dict[str, Any] = orjson.loads(raw)
+        sent: list[dict[str, Any]] = request["resourceSpans"]
+        return sent
+    try:
+        told = MessageToDict(TracesData.FromString(raw), use_integers_for_enums=True)
+    except DecodeError:
+        return None
+    return [_with_hex_ids(entry) for entry in told.get("resourceSpans", [])]
+
+
+def span_json(span: SpanRow) -> dict[str, Any]:
+    """One span; what has its default is left out, as the official exporters do."""
+    told: dict[str, Any] = {"traceId": span.trace_id.hex, "spanId": span_id_to_hex(span.span_id)}
+    _put(told, "traceState", span.trace_state)
+    if span.parent_span_id is not None:
+        told["parentSpanId"] = span_id_to_hex(span.parent_span_id)
+    _put(told, "flags", span.flags)
+    told |= {
+        "name": span.name,
+        "kind": span.kind,
+        "startTimeUnixNano": str(span.start_ns),
+        "endTimeUnixNano": str(span.end_ns),
+        "attributes": list(otlp_attributes(span.attributes)),
+    }
+    _put(told, "droppedAttributesCount", span.dropped_attributes_count)
+    _put(told, "events", [_event_json(event) for event in span.events or ()])
+    _put(told, "droppedEventsCount", span.dropped_events_count)
+    _put(told, "links", [_link_json(link) for link in span.links or ()])
+    _put(told, "droppedLinksCount", span.dropped_links_count)
+    status: dict[str, Any] = {}
+    _put(status, "message", span.status_message)
+    _put(status, "code", span.status_code)
+    told["status"] = status
+    return told
+
+
+def _scope_spans(rows: Iterable[SpanRow]) -> Iterator[dict[str, Any]]:
+    for _, of_scope in groupby(rows, key=lambda span: span.scope):
+        spans = list(of_scope)
+        stored = spans[0].scope or {}
+        scope: dict[str, Any] = {}
+        _put(scope, "name", stored.get("name"))
+        _put(scope, "version", stored.get("version"))
+        _put(scope, "attributes", list(otlp_attributes(stored.get("attributes") or {})))
+        _put(scope, "droppedAttributesCount", stored.get("dropped_attributes_count"))
+        entry: dict[str, Any] = {"scope": scope, "spans": [span_json(span) for span in spans]}
+        _put(entry, "schemaUrl", stored.get("schema_url"))
+        yield entry
+
+
+def _event_json(event: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {"timeUnixNano": str(event["time_ns"]), "name": event["name"]}
+    _put(told, "attributes", list(otlp_attributes(event.get("attributes") or {})))
+    _put(told, "droppedAttributesCount", event.get("dropped_attributes_count"))
+    return told
+
+
+def _link_json(link: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {"traceId": link["trace_id"], "spanId": link["span_id"]}
+    _put(told, "traceState", link.get("trace_state"))
+    _put(told, "attributes", list(otlp_attributes(link.get("attributes") or {})))
+    _put(told, "droppedAttributesCount", link.get("dropped_attributes_count"))
+    _put(told, "flags", link.get("flags"))
+    return told
+
+
+def _put(told: dict[str, Any], key: str, value: object) -> None:
+    if value:
+        told[key] = value
+
+
+def _with_hex_ids(value: Any) -> Any:
+    # protobuf's own JSON form writes bytes as base64; OTLP wants hex for ids and leaves bytesValue as it is.
+    if isinstance(value, list):
+        return [_with_hex_ids(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: base64.b64decode(item).hex() if key in _ID_FIELDS and isinstance(item, str) else _with_hex_ids(item)
+        for key, item in value.items()
+    }

@@ -1,0 +1,54 @@
+"""A trace as it came in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Response
+
+from spantree_api.errors import NotFound
+from spantree_api.otlp_json import resource_spans
+from spantree_api.otlp_protobuf import traces_data
+from spantree_api.params import TraceIdPath, trace_id_of
+from spantree_api.responses import error_answers, sent_parts
+from spantree_api.service import ServiceOf
+from spantree_api.stored_rows import otlp_spans
+
+router = APIRouter(tags=["executions"])
+_JSON = "application/json"
+_PROTOBUF = "application/x-protobuf"
+_SCHEMA = {"type": "object", "properties": {"resourceSpans": {"type": "array", "items": {"type": "object"}}}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "TracesData of opentelemetry/proto/trace/v1/trace.proto",
+        "content": {_JSON: {"schema": _SCHEMA}, _PROTOBUF: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.get(
+    "/executions/{trace_id}/otlp", response_class=Response, responses={**_ANSWERS, **error_answers(404, 422, 503)}
+)
+async def get_otlp(
+    service: ServiceOf,
+    trace_id: TraceIdPath,
+    accept: Annotated[str, Header(description=f"`{_PROTOBUF}` for protobuf; JSON for anything else")] = _JSON,
+) -> Response:
+    """All spans of the trace as OTLP, equal to what came in but for the order of attributes."""
+    wanted = trace_id_of(trace_id)
+    protobuf = _PROTOBUF in accept or "application/protobuf" in accept
+    parts: list[bytes] = []
+    async with service.reader() as reader:
+        parameters = {"tenant_id": reader.config.tenant_id, "trace_id": wanted}
+        async for spans in reader.snapshot.chunks("spans_of_trace", parameters, otlp_spans):
+            if protobuf:
+                parts.append(traces_data(spans))
+            else:
+                # The brackets of the list of ResourceSpans are written once, around all chunks.
+                parts.append((b"," if parts else b"") + orjson.dumps(resource_spans(spans))[1:-1])
+    if not parts:
+        raise NotFound(f"no span of a trace {wanted.hex}", {"execution_id": wanted.hex})
+    if protobuf:
+        return sent_parts(parts, _PROTOBUF)
+    return sent_parts([b'{"resourceSpans":[', *parts, b"]}"], _JSON)

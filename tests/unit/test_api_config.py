@@ -1,0 +1,70 @@
+"""Settings: what the environment says, checked whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import spantree_api.config
+from spantree_api.config import _READERS, ApiConfig
+from spantree_exporter.errors import ConfigError
+
+
+def test_defaults_hold_where_nothing_is_said() -> None:
+    assert ApiConfig.from_env({"PATH": "/bin", "SPANTREE_COLLECTOR_X": "1"}) == ApiConfig()
+
+
+def test_every_setting_is_read() -> None:
+    environ = {
+        "SPANTREE_DATABASE_URL": "postgresql://u:secret@h/db",
+        "SPANTREE_API_HOST": "0.0.0.0",
+        "SPANTREE_API_PORT": "0",
+        "SPANTREE_API_POOL_MAX": "3",
+        "SPANTREE_API_POOL_WAIT_S": "1.5",
+        "SPANTREE_API_STATEMENT_TIMEOUT_MS": "250",
+        "SPANTREE_API_LOST_AFTER_S": "60",
+        "SPANTREE_API_STUCK_PENDING_S": "1",
+        "SPANTREE_API_STUCK_RUNNING_S": "2",
+        "SPANTREE_API_STUCK_WAITING_S": "3",
+    }
+    config = ApiConfig.from_env(environ)
+    assert config == ApiConfig(
+        host="0.0.0.0",
+        port=0,
+        database_url="postgresql://u:secret@h/db",
+        pool_max=3,
+        pool_wait_s=1.5,
+        statement_timeout_ms=250,
+        lost_after_s=60.0,
+        stuck_pending_s=1.0,
+        stuck_running_s=2.0,
+        stuck_waiting_s=3.0,
+    )
+    assert "secret" not in repr(config)
+    assert set(environ) == set(_READERS) | {"SPANTREE_DATABASE_URL"}
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        ApiConfig.from_env({"SPANTREE_API_PORT": "70000", "SPANTREE_API_PROT": "1", "SPANTREE_API_LOST_AFTER_S": "-1"})
+    known = ", ".join(sorted(_READERS))
+    assert caught.value.faults == [
+        "SPANTREE_API_LOST_AFTER_S is '-1': wanted a number of seconds above 0",
+        "SPANTREE_API_PORT is '70000': wanted a whole number of the port from 0 to 65535",
+        f"SPANTREE_API_PROT is no setting of the API: the settings are {known}",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "0", "-3", "1e10"])
+def test_seconds_are_positive_and_finite(text: str) -> None:
+    with pytest.raises(ConfigError):
+        ApiConfig.from_env({"SPANTREE_API_LOST_AFTER_S": text})
+
+
+def test_every_setting_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    module = spantree_api.config.__doc__ or ""
+    for name in ("SPANTREE_DATABASE_URL", *_READERS):
+        assert f"`{name}`" in module, f"{name} is missing in the docstring of spantree_api.config"
+        assert f"`{name}`" in page, f"{name} is missing in docs/api.md"
