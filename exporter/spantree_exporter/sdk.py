@@ -1,0 +1,103 @@
+"""`PostgresSpanExporter`: spans of the OpenTelemetry SDK into PostgreSQL, without a collector between.
+
+Spans are encoded as the official OTLP exporter encodes them and decoded as the collector decodes them, so that the
+rows are the same by construction, whichever road a span takes. What a collector adds is the spool: here a database that
+is away for longer than the export timeout costs the batch, as with any exporter.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from spantree_exporter.config import (
+    SPANTREE_DATABASE_URL,
+    SPANTREE_EXPORT_TIMEOUT_S,
+    SPANTREE_SCHEMA,
+    ExporterConfig,
+)
+from spantree_exporter.in_process import Complaints, InProcessWriter, untraced
+
+
+class PostgresSpanExporter(SpanExporter):
+    """Writes spans to PostgreSQL, and the executions, nodes and edges that they make up.
+
+        provider.add_span_processor(BatchSpanProcessor(PostgresSpanExporter("postgresql://localhost/app")))
+
+    What is not given is read from the environment (`ExporterConfig`); all of it with
+    `opentelemetry-instrument --traces_exporter spantree`. The schema must be there (`spantree migrate`), unless
+    `schema` is "create". Raises ConfigError for a wrong setting, and connects at the first export only. From then on
+    nothing raises into the host: a batch that cannot be stored is a FAILURE and a log record, at most one a minute.
+    May be used before a fork and in both processes after it.
+    """
+
+    def __init__(
+        self, database_url: str | None = None, *, schema: str | None = None, export_timeout_s: float | None = None
+    ) -> None:
+        given = {
+            SPANTREE_DATABASE_URL: database_url,
+            SPANTREE_SCHEMA: schema,
+            SPANTREE_EXPORT_TIMEOUT_S: export_timeout_s,
+        }
+        named = {name: str(value) for name, value in given.items() if value is not None}
+        config = ExporterConfig.from_env({**os.environ, **named})
+        self._export_timeout_s = config.export_timeout_s
+        self._complaints = Complaints()
+        self._writer = InProcessWriter(config, self._complaints)
+        self._closed = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Store `spans`; SUCCESS after the commit. Takes at most the export timeout while PostgreSQL is away."""
+        if self._closed:
+            return SpanExportResult.FAILURE
+        deadline_s = time.monotonic() + self._export_timeout_s
+        try:
+            with untraced():
+                request, complete = self._encode(spans)
+                self._writer.write(request.SerializeToString(), time.time_ns(), deadline_s)
+        except Exception as error:
+            self._complaints.warn("%d spans could not be stored: %s", len(spans), error=error)
+            return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS if complete else SpanExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Project the traces that are due; what was exported is stored already. False if that failed."""
+        if self._closed:
+            return True
+        try:
+            with untraced():
+                self._writer.project(time.monotonic() + timeout_millis / 1000)
+        except Exception as error:
+            self._complaints.warn("traces are stored, but cannot be projected for now: %s", error=error)
+            return False
+        return True
+
+    def shutdown(self) -> None:
+        """Wait up to 3 s for the last traces to be projected, then close the connection."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            with untraced():
+                self._writer.close()
+        except Exception as error:
+            self._complaints.warn("the last traces are stored, but not projected yet: %s", error=error)
+
+    def _encode(self, spans: Sequence[ReadableSpan]) -> tuple[ExportTraceServiceRequest, bool]:
+        """(the request, whether all spans are in it): a span that no OTLP message can hold costs only itself."""
+        try:
+            return encode_spans(spans), True
+        except Exception as error:
+            request = ExportTraceServiceRequest()
+            for span in spans:
+                try:
+                    request.MergeFrom(encode_spans([span]))
+                except Exception:
+                    self._complaints.warn("a span cannot be encoded as OTLP and is dropped: %s", error=error)
+            return request, False
