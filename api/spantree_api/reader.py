@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from uuid import UUID
 
 from spantree_api.config import ApiConfig
@@ -16,6 +16,7 @@ from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import Snapshot
 from spantree_api.errors import NotFound
 from spantree_api.filters import ExecutionFilter, around
+from spantree_api.never_run import FollowRow, never_run
 from spantree_api.stored_rows import (
     CountRow,
     EdgeRow,
@@ -34,6 +35,11 @@ _DAY_NS = 86_400_000_000_000
 # A list without `since` is mostly asked for its newest page: planning over the partitions of a year costs 80 ms,
 # over those of two days less than one.
 _WINDOWS_DAYS = (2, 16)
+# How far around an execution, and among how many before and after it, others of its workflow are asked for order.
+_NEAR_DAYS = timedelta(days=7)
+_NEAR_EXECUTIONS = 25
+# Statuses that leave nothing still to come.
+_ENDED = frozenset({"completed", "failed", "partial", "timed_out", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +176,31 @@ class Reader:
             records(CountRow),
         )
         return NodeRange(from_sequence=root.node.sequence, to_sequence=None if after is None else after.count)
+
+    async def never_run(self, key: TraceKey, row: ExecutionRow) -> list[str]:
+        """Names of steps that did not run: those the execution declares, and those that other executions teach."""
+        execution = row.execution
+        declared = execution.skipped_nodes
+        if execution.status not in _ENDED or execution.workflow_name is None or execution.hidden:
+            return declared
+        follows = await self.snapshot.all(
+            "steps_that_follow",
+            {
+                "tenant_id": row.tenant_id,
+                "trace_id": row.trace_id,
+                "workflow": execution.workflow_name,
+                "service": execution.service,
+                "started_ns": execution.started_ns,
+                "first_day": row.day - _NEAR_DAYS,
+                "last_day": row.day + _NEAR_DAYS,
+                "limit": _NEAR_EXECUTIONS,
+            },
+            records(FollowRow),
+        )
+        if not follows:
+            return declared
+        ran = await self.snapshot.all("names_that_ran", key.parameters(), records(FollowRow))
+        return never_run(declared, [one.name for one in ran if one.name is not None], follows)
 
     async def outline(self, key: TraceKey, part: NodeRange = WHOLE) -> list[OutlineRow]:
         """Roots, failed and skipped nodes in sequence order; depth bounds nothing here."""

@@ -139,9 +139,8 @@ async def get_tree(
         top = None if root is None else await reader.node(key, *node_key_of(root))
         part = WHOLE if top is None else await reader.subtree(key, top)
         root_id = None if top is None else node_id(top.node.span_id, top.node.ordinal)
-        outline = outline_of(
-            await reader.outline(key, part), row.execution.skipped_nodes if top is None else [], root_id
-        )
+        missed = await reader.never_run(key, row) if top is None else []
+        outline = outline_of(await reader.outline(key, part), missed, root_id)
         max_depth = None if depth is None else depth + (0 if top is None else top.node.depth)
         shown = NodeRange(part.from_sequence, part.to_sequence, max_depth)
         execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s)

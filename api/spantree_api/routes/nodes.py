@@ -72,7 +72,7 @@ async def get_failure(
             "retried_nodes_of_trace", {**key.parameters(), "limit": _ATTEMPTS_MAX}, node_rows
         )
         alike = await _same_cause(reader, row, max(1, same_cause))
-        outline = outline_of(await reader.outline(key), row.execution.skipped_nodes)
+        outline = outline_of(await reader.outline(key), await reader.never_run(key, row))
     answer = failure_answer(
         row,
         told_status(row.execution, reader.now_ns, reader.config.lost_after_s),
