@@ -1,7 +1,8 @@
 """A node and its spans -> all that is known of it. Pure.
 
 Lists and trees show the first characters of a value. The whole of it is the attribute, of the node's span or of one
-folded into it, that begins with them: no rule about what an attribute means is needed a second time.
+folded into it, or a part of one that is JSON, that begins with them: no rule about what an attribute means is needed
+a second time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUS_CODES = ("UNSET", "OK", "ERROR")
 # Where conventions keep a stack trace: exception events, and attributes of the span itself.
 _TRACEBACK_KEYS = ("exception.stacktrace", "error.stack", "error.stack_trace", "code.stacktrace")
+# How deep in JSON a value may stand: {"inputs": {"kwargs": ...}} is as deep as frameworks wrap it.
+_JSON_LEVELS = 3
 
 
 def node_detail(row: NodeRow, spans: Sequence[SpanRow], clock_ns: int) -> NodeDetail:
@@ -133,8 +136,21 @@ def _name_of(number: int, names: Sequence[str]) -> str:
 def _texts_of(span: SpanRow) -> Iterator[str]:
     for attributes in (span.attributes, *(event.get("attributes") or {} for event in span.events or ())):
         for value in attributes.values():
-            if isinstance(value, str):
-                yield value
-            elif isinstance(value, list | dict):
-                # As facts.reading.preview writes it.
-                yield orjson.dumps(value).decode()
+            yield from _texts_in(value, _JSON_LEVELS)
+
+
+def _texts_in(value: Any, levels: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+        if not levels or value[:1] not in {"{", "["}:
+            return
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return
+    elif isinstance(value, list | dict):
+        # As facts.reading.preview writes it.
+        yield orjson.dumps(value).decode()
+    if levels and isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(item, levels - 1)

@@ -101,6 +101,10 @@ def test_a_whole_value_is_the_longest_that_begins_as_the_preview() -> None:
     assert whole_value(text[:500], [span()]) == (text[:500], False)
     assert whole_value("short", [span(attributes={"input": "shorter"})]) == ("short", True)
     assert whole_value(None, [span()]) == (None, True)
+    wrapped_json = span(attributes={"all": '{"inputs": {"q": "' + text + '"}, "n": 1}'})
+    assert whole_value(text[:500], [wrapped_json]) == (text, True)
+    inner = '{"q":"' + text + '"}'
+    assert whole_value(inner[:500], [wrapped_json]) == (inner, True)
     items = ["x" * 300, "y" * 300]
     whole = '["' + "x" * 300 + '","' + "y" * 300 + '"]'
     assert whole_value(whole[:500], [span(attributes={"input": items})]) == (whole, True)

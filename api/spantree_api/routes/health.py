@@ -37,9 +37,9 @@ async def readyz(service: ServiceOf) -> Response:
     return json_answer(answer)
 
 
-@router.get("/health", response_model=HealthAnswer, responses={503: {"model": HealthAnswer, "description": "down"}})
+@router.get("/health", response_model=HealthAnswer, responses=error_answers(503))
 async def get_health(service: ServiceOf) -> Response:
-    """State of the parts; 503 with the same answer when the database is away."""
+    """State of the parts; 503 with the same state in the error's `details` when the database is away."""
     now_ns = service.clock()
     today = moment_of(now_ns).date()
     try:
@@ -55,5 +55,6 @@ async def get_health(service: ServiceOf) -> Response:
                 records(HealthRow),
             )
     except Unavailable as error:
-        return json_answer(health_answer(None, str(error), now_ns), 503, {"retry-after": "2"})
+        error.details = dict(health_answer(None, str(error), now_ns))
+        raise
     return json_answer(health_answer(row, None, now_ns))
