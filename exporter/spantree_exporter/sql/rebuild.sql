@@ -1,0 +1,80 @@
+-- name: days
+-- The days that have a partition, oldest first.
+SELECT day
+FROM (
+    SELECT to_date(right(partition.relname, 8), 'YYYYMMDD') AS day
+    FROM pg_inherits
+    JOIN pg_class AS partition ON partition.oid = pg_inherits.inhrelid
+    WHERE pg_inherits.inhparent = 'spantree.span'::regclass
+) AS partitions
+WHERE day BETWEEN %(first_day)s AND %(last_day)s
+ORDER BY day
+
+-- name: position
+SELECT day, uuid_send(trace_id), span_id, fingerprint
+FROM spantree.rebuild_position
+WHERE tenant_id = %(tenant_id)s
+    AND first_day = %(first_day)s
+    AND last_day = %(last_day)s
+
+-- name: upsert_position
+INSERT INTO spantree.rebuild_position (tenant_id, first_day, last_day, day, trace_id, span_id, fingerprint)
+VALUES (
+    %(tenant_id)s, %(first_day)s, %(last_day)s, %(day)s, %(trace_id)s::text::uuid, %(span_id)s, %(fingerprint)s
+)
+ON CONFLICT ON CONSTRAINT rebuild_position_pkey
+DO UPDATE SET
+    day = EXCLUDED.day,
+    trace_id = EXCLUDED.trace_id,
+    span_id = EXCLUDED.span_id,
+    fingerprint = EXCLUDED.fingerprint,
+    updated_at = now()
+
+-- name: delete_position
+DELETE FROM spantree.rebuild_position
+WHERE tenant_id = %(tenant_id)s
+    AND first_day = %(first_day)s
+    AND last_day = %(last_day)s
+
+-- name: spans_after
+-- The next spans of a day in the order of the key.
+SELECT
+    uuid_send(span.trace_id) AS trace_id, span.span_id, span.fingerprint, span.parent_span_id, span.name, span.kind,
+    span.status_code, span.status_message, span.start_ns, span.end_ns, span.flags, span.received_ns, span.trace_state,
+    span.scope, span.attributes, span.events, span.links, span.dropped_attributes_count, span.dropped_events_count,
+    span.dropped_links_count, span.facts, span.anomalies, span.raw, span.resource_id,
+    resource.attributes AS resource_attributes, resource.service_name, resource.schema_url,
+    resource.dropped_attributes_count AS resource_dropped
+FROM spantree.span
+LEFT JOIN spantree.resource
+    ON resource.tenant_id = span.tenant_id
+    AND resource.id = span.resource_id
+WHERE span.tenant_id = %(tenant_id)s
+    AND span.day = %(day)s
+    AND (span.trace_id, span.span_id, span.fingerprint)
+        > (%(trace_id)s::text::uuid, %(span_id)s::bigint, %(fingerprint)s::bigint)
+ORDER BY span.trace_id, span.span_id, span.fingerprint
+LIMIT %(spans)s
+
+-- name: update_facts
+UPDATE spantree.span
+SET facts = read.facts::jsonb
+FROM unnest(%(trace_ids)s::text[]::uuid[], %(span_ids)s::bigint[], %(fingerprints)s::bigint[], %(facts)s::text[])
+    AS read (trace_id, span_id, fingerprint, facts)
+WHERE span.tenant_id = %(tenant_id)s
+    AND span.day = %(day)s
+    AND span.trace_id = read.trace_id
+    AND span.span_id = read.span_id
+    AND span.fingerprint = read.fingerprint
+
+-- name: mark_pending
+-- Due at once. One batch more, so that a projection that is under way does not take the mark away.
+INSERT INTO spantree.pending_projection AS pending
+    (tenant_id, trace_id, first_pending_at, due_at, batches, spans, root_ended)
+SELECT %(tenant_id)s, trace_id, clock_timestamp(), clock_timestamp(), 1, spans, true
+FROM unnest(%(trace_ids)s::text[]::uuid[], %(spans)s::bigint[]) AS marked (trace_id, spans)
+ORDER BY trace_id
+ON CONFLICT ON CONSTRAINT pending_projection_pkey
+DO UPDATE SET
+    batches = pending.batches + 1,
+    due_at = EXCLUDED.due_at
