@@ -74,12 +74,15 @@ def _execution(spans: list[SpanFacts], forest: hierarchy.Forest, ordered: list[S
     cause_type = cause.facts.get("error_type") if cause is not None else None
     cause_message = cause.facts.get("error_message") if cause is not None else None
     services = {span.service: None for span in spans if span.service}
-    name = run.facts.get("workflow_name") or (
-        run.name if run.facts.get("boundary") or entry is not run else run.facts.get("entry") or run.name
-    )
+    # A run that does not say what it is a run of may hold a step that does.
+    told = _first(run, ordered, "workflow_name")
+    name = run.facts.get("workflow_name") or (told if run.facts.get("boundary") == "run" else None)
+    if name is None:
+        asked_by_itself = entry is run and "boundary" not in run.facts
+        name = (run.facts.get("entry") if asked_by_itself else None) or run.name
     return Execution(
         name=name,
-        workflow_name=_first(run, ordered, "workflow_name") or name,
+        workflow_name=told or name,
         entry=entry.facts.get("entry") if entry is not None else None,
         kind=execution.kind_of(run, ordered),
         status=state,

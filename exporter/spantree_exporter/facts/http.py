@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from spantree_exporter.facts.reading import Convention, first_text, text_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, Span
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Span
 
 _METHODS = ("http.request.method", "http.method")
 _PATHS = ("http.route", "url.path", "http.target")
@@ -31,7 +31,8 @@ def _read(span: Span, facts: Facts) -> None:
         url = text_of(a.get("url.full")) or text_of(a.get("http.url"))
         if span.name == method and url:
             facts.setdefault("name", f"{method} {urlsplit(url).path or '/'}")
-    if span.status_code == 2:
+    # Where an exception was recorded, that says more than the code it was answered with.
+    if span.status_code == STATUS_ERROR and not any(event.name == "exception" for event in span.events):
         code = text_of(a.get("http.response.status_code")) or text_of(a.get("http.status_code"))
         if code:
             facts.setdefault("error_message", f"HTTP {code}")
