@@ -20,7 +20,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
     if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
       command -v $$name; break; fi; done)
 
-.PHONY: demo test check bench install clean help
+.PHONY: demo test check bench install constraints clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -43,7 +43,7 @@ bench: install
 install: $(INSTALLED)
 
 # Again only when the dependencies may have changed; the packages themselves are read from the checkout.
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { \
 	  echo "spantree needs Python 3.11 or newer, and none was found: install one, or name it: make PYTHON=/path/to/python3" >&2; \
 	  exit 1; }
@@ -53,9 +53,17 @@ $(INSTALLED): pyproject.toml
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install python3-venv)" >&2; \
 	  exit 1; }
-	@echo "installing into $(VENV) (once; again when pyproject.toml changes)"
+	@echo "installing into $(VENV) (once; again when pyproject.toml or constraints.txt changes)"
 	@test -x "$(BIN)/python" && "$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear "$(VENV)"
-	@"$(BIN)/python" -m pip install --quiet --editable ".[dev]"
+	@"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch "$(INSTALLED)"
+
+# The newest versions, to be committed once `make test` passes with them.
+constraints: install
+	@"$(BIN)/python" -m pip install --quiet --upgrade --upgrade-strategy eager --editable ".[dev]"
+	@sed -n '/^#/p' constraints.txt > constraints.new
+	@"$(BIN)/python" -m pip freeze --exclude-editable >> constraints.new
+	@mv constraints.new constraints.txt
 	@touch "$(INSTALLED)"
 
 clean:
