@@ -19,7 +19,7 @@ import psycopg
 
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.copy_binary import HEADER, TRAILER, RowUnencodable, span_rows
-from spantree_exporter.errors import BatchRejected, classify
+from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
 from spantree_exporter.partitions import day_of
@@ -152,7 +152,11 @@ class Writer:
             raise BatchRejected(str(error), None) from error
         if not staged:
             return count
-        cursor.execute(_SQL["insert_staged_spans"])
+        try:
+            cursor.execute(_SQL["insert_staged_spans"])
+        except psycopg.errors.CheckViolation as error:
+            # `span` has no CHECK: "no partition of relation" has this SQLSTATE, and is no fault of the spans.
+            raise StoreUnavailable(f"the partition of a day went away while it was written to: {error}") from error
         return cursor.rowcount
 
     def _write_block(self, copy: psycopg.Copy, block: Sequence[_Trace], *, assemble: bool) -> None:

@@ -158,6 +158,31 @@ def test_a_partition_that_was_dropped_meanwhile_is_made_again(migrated_url: str,
     assert query(migrated_url, "SELECT span_id FROM spantree.span") == [(2,)]
 
 
+def test_a_partition_that_was_detached_comes_back_with_its_rows(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    store.write([span(1)])
+    query(migrated_url, "ALTER TABLE spantree.span DETACH PARTITION spantree.span_20261120")
+    assert store.write([span(1), span(2, trace=2)]) == Written(spans=1, duplicates=1, projected_traces=0)
+    assert query(migrated_url, "SELECT span_id FROM spantree.span ORDER BY 1") == [(1,), (2,)]
+
+
+def test_a_day_whose_partition_cannot_be_made_is_no_fault_of_the_spans(
+    migrated_url: str, open_store: OpenStore
+) -> None:
+    store = open_store(migrated_url)
+    store.write([span(1)])
+    query(migrated_url, "ALTER TABLE spantree.span DETACH PARTITION spantree.span_20261120")
+    query(
+        migrated_url,
+        """
+        CREATE OR REPLACE FUNCTION spantree.ensure_partitions(days date[]) RETURNS integer LANGUAGE plpgsql
+        AS 'BEGIN RETURN 0; END'
+        """,
+    )
+    with pytest.raises(StoreUnavailable, match="partition"):
+        store.write([span(2)])
+
+
 def test_after_a_storm_of_repeats_batches_go_straight_again(migrated_url: str, open_store: OpenStore) -> None:
     store = open_store(migrated_url)
     store.write([span(1)])

@@ -23,6 +23,13 @@ WHERE tenant_id = %(tenant_id)s
     AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
 ORDER BY due_at, trace_id
 
+-- name: still_pending
+-- Which of these traces wait for a projection, due or not.
+SELECT uuid_send(trace_id)
+FROM spantree.pending_projection
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+
 -- name: span_facts
 -- All that assemble may know of the spans of some traces; no attributes.
 SELECT

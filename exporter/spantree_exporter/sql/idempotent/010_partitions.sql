@@ -17,13 +17,21 @@ BEGIN
     FOR one_day IN SELECT DISTINCT unnest(days) ORDER BY 1 LOOP
         FOREACH parent IN ARRAY ARRAY['span', 'execution', 'node', 'edge'] LOOP
             partition := parent || '_' || to_char(one_day, 'YYYYMMDD');
-            CONTINUE WHEN to_regclass(format('spantree.%I', partition)) IS NOT NULL;
-            EXECUTE format('CREATE TABLE spantree.%I (LIKE spantree.%I INCLUDING ALL)', partition, parent);
-            -- Rows are written once and seldom change: vacuum for the visibility map early, and freeze as it goes.
-            EXECUTE format(
-                'ALTER TABLE spantree.%I SET (autovacuum_vacuum_insert_scale_factor = 0.05, '
-                'autovacuum_analyze_scale_factor = 0.05, autovacuum_freeze_min_age = 1000000)', partition
+            CONTINUE WHEN EXISTS (
+                SELECT
+                FROM pg_inherits
+                WHERE inhparent = format('spantree.%I', parent)::regclass
+                    AND inhrelid = to_regclass(format('spantree.%I', partition))
             );
+            -- One that somebody detached comes back with its rows: spans of its day must go somewhere.
+            IF to_regclass(format('spantree.%I', partition)) IS NULL THEN
+                EXECUTE format('CREATE TABLE spantree.%I (LIKE spantree.%I INCLUDING ALL)', partition, parent);
+                -- Rows are written once and seldom change: vacuum for the visibility map early, and freeze as it goes.
+                EXECUTE format(
+                    'ALTER TABLE spantree.%I SET (autovacuum_vacuum_insert_scale_factor = 0.05, '
+                    'autovacuum_analyze_scale_factor = 0.05, autovacuum_freeze_min_age = 1000000)', partition
+                );
+            END IF;
             EXECUTE format(
                 'ALTER TABLE spantree.%I ATTACH PARTITION spantree.%I FOR VALUES FROM (%L) TO (%L)',
                 parent, partition, one_day, one_day + 1
