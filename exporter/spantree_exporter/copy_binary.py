@@ -60,6 +60,11 @@ _JSONB_STARTS: Final = tuple(map(_jsonb_start, range(_STARTS)))
 _BLOCK_ROWS: Final = 256
 
 
+# Rows whose columns are encoded together: few enough for the processor's cache (measured: 4.9 us a node, 6.9 with
+# 8192 rows).
+_CHUNK_ROWS: Final = 512
+
+
 class RowUnencodable(ValueError):
     """A value does not fit its column; its text says which row. Retrying cannot help."""
 
@@ -214,17 +219,25 @@ def _rows(tenant_id: int, keys: Sequence[tuple[int, bytes]], rows: Sequence[Any]
         return b""
     width = len(columns) + 3
     starts: dict[tuple[int, bytes], bytes] = {}
+    texts = _SharedTexts({None: NULL})
+    values_of = attrgetter(*columns)
+    parts: list[bytes] = []
     try:
         for key in dict.fromkeys(keys):
             starts[key] = _KEY(width, 4, tenant_id, 4, key[0] - _DATE_SHIFT, 16, key[1])
-        fields = _fields(columns, list(zip(*map(attrgetter(*columns), rows), strict=True)))
+        for first in range(0, len(rows), _CHUNK_ROWS):
+            chunk = slice(first, first + _CHUNK_ROWS)
+            fields = _fields(columns, list(zip(*map(values_of, rows[chunk]), strict=True)), texts)
+            parts += chain.from_iterable(zip(map(starts.__getitem__, keys[chunk]), *fields, strict=True))
     except (struct.error, UnicodeEncodeError, ValueError) as error:
         kind = ", ".join(list(columns)[:3])
         raise RowUnencodable(f"a row ({kind} ...) of a projection does not fit its table: {error}") from error
-    return b"".join(chain.from_iterable(zip(map(starts.__getitem__, keys), *fields, strict=True)))
+    return b"".join(parts)
 
 
-def _fields(columns: dict[str, Column], values_of: Sequence[tuple[Any, ...]]) -> list[Iterable[bytes]]:
+def _fields(
+    columns: dict[str, Column], values_of: Sequence[tuple[Any, ...]], texts: _SharedTexts
+) -> list[Iterable[bytes]]:
     """The fields of each row, in order; one item may hold the fields of several columns.
 
     Two thirds of the columns are NULL in every row of a batch, and numbers without a NULL stand side by side: each
@@ -232,7 +245,6 @@ def _fields(columns: dict[str, Column], values_of: Sequence[tuple[Any, ...]]) ->
     """
     count = len(values_of[0])
     fields: list[Iterable[bytes]] = []
-    texts = _SharedTexts({None: NULL})
     nulls = 0
     run: list[tuple[Any, ...]] = []
     run_format = ""
@@ -311,7 +323,9 @@ _ENCODERS: Final[dict[Column, _Encoder]] = {
     Column.FLOAT8: lambda values, _: [NULL if value is None else _FLOAT8(8, value) for value in values],
     Column.BOOLEAN: lambda values, _: [NULL if value is None else _TRUE if value else _FALSE for value in values],
     Column.TEXT: lambda values, texts: [texts[value] for value in values],
-    Column.LONG_TEXT: lambda values, _: [NULL if value is None else _text(value) for value in values],
+    Column.LONG_TEXT: lambda values, _: [
+        NULL if value is None else _LENGTH(len(text := value.encode())) + text for value in values
+    ],
     Column.TEXTS: lambda values, _: [_texts(value) if value else _EMPTY_TEXTS for value in values],
     Column.INT8S: lambda values, _: [_int8s(value) if value else _EMPTY_INT8S for value in values],
     Column.TRACE_ID: lambda values, _: [NULL if value is None else _trace_id(value) for value in values],
