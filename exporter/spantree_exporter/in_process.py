@@ -39,7 +39,7 @@ _LONGEST_WAIT_S: Final = 2.0
 _PROJECT_EVERY_S: Final = 1.0
 # One transaction of some 50 ms, since an export that comes meanwhile waits for it.
 _PROJECT_SPANS: Final = 5_000
-# Traces of ours that are still not due by then are somebody else's, or were projected by somebody else.
+# A trace of ours that is still pending by then cannot be projected; pending_projection.error says why.
 _PROJECT_FOR_S: Final = 120.0
 # What a process that ends waits at most for the last traces to become due and be projected.
 CLOSE_S: Final = 3.0
@@ -102,7 +102,7 @@ class InProcessWriter:
         self._closing = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._waiting_traces = 0
+        self._pending: set[bytes] = set()
         self._give_up_at_s = 0.0
 
     # ---- writing -----------------------------------------------------------------------------------------------
@@ -140,11 +140,11 @@ class InProcessWriter:
 
     def _write_piece(self, spans: Sequence[Span], dead: Sequence[DeadLetter], deadline_s: float) -> None:
         written: Written = self._trying(lambda store: store.write(spans, dead), deadline_s)
-        waiting = len({span.trace_id for span in spans}) - written.projected_traces
-        if waiting > 0 and written.spans:
+        traces = {span.trace_id for span in spans}
+        if written.spans and written.projected_traces < len(traces):
             if time.monotonic() > self._give_up_at_s:
-                self._waiting_traces = 0
-            self._waiting_traces += waiting
+                self._pending.clear()
+            self._pending |= traces
             self._give_up_at_s = time.monotonic() + _PROJECT_FOR_S
             self._wake.set()
             self._start_projecting()
@@ -172,9 +172,9 @@ class InProcessWriter:
         more = True
         while more and time.monotonic() < deadline_s:
             with self._locked(deadline_s):
-                projected = self._store.project_due(_PROJECT_SPANS)
-                self._waiting_traces = max(0, self._waiting_traces - projected.traces)
-            more = projected.more
+                more = self._store.project_due(_PROJECT_SPANS).more
+                if self._pending and not more:
+                    self._pending = self._store.still_pending(self._pending)
 
     def _start_projecting(self) -> None:
         if self._thread is None:
@@ -190,7 +190,7 @@ class InProcessWriter:
         wait_s = _PROJECT_EVERY_S
         with untraced():
             while not closing.wait(wait_s):
-                if self._waiting_traces <= 0 or time.monotonic() > self._give_up_at_s:
+                if not self._pending or time.monotonic() > self._give_up_at_s:
                     wake.wait()
                     wake.clear()
                     wait_s = _PROJECT_EVERY_S
@@ -212,9 +212,9 @@ class InProcessWriter:
         if self._thread is not None:
             self._thread.join(CLOSE_S)
         try:
-            while self._waiting_traces > 0 and time.monotonic() < min(deadline_s, self._give_up_at_s):
+            while self._pending and time.monotonic() < min(deadline_s, self._give_up_at_s):
                 self.project(deadline_s)
-                if self._waiting_traces > 0:
+                if self._pending:
                     time.sleep(_FIRST_WAIT_S)
         finally:
             with self._locked(deadline_s + _FIRST_WAIT_S):

@@ -6,7 +6,7 @@ not held up, and a batch that comes meanwhile keeps the trace pending.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -76,6 +76,11 @@ class Projector:
             sum(len(facts) for trace_id, facts in spans.items() if trace_id not in failures),
             more=left or len(claimed) == _CLAIMED_TRACES,
         )
+
+    def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:
+        """As Store.still_pending. Raises psycopg.Error."""
+        cursor = self._connection.open().execute(_SQL["still_pending"], self._keys(list(trace_ids)), binary=True)
+        return {trace_id for (trace_id,) in cursor}
 
     def _claim(self, cursor: psycopg.Cursor[Any]) -> list[bytes]:
         cursor.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from spantree_exporter.assemble import assemble as default_assemble
@@ -65,6 +65,11 @@ class Store:
         """
         with self._connection.errors():
             return self._projector.project_due(limit_spans)
+
+    def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:
+        """Those of `trace_ids` that wait for a projection, due or not: for whoever wants to see them projected."""
+        with self._connection.errors():
+            return self._projector.still_pending(trace_ids)
 
     def check(self) -> None:
         """Raise if the database is away or its schema is not at this build's version."""
