@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from spantree_api.never_run import FollowRow, never_run
+from datetime import date
+from uuid import UUID
+
+from spantree_api.never_run import FollowRow, NearRow, named_by_definitions, never_run, within_budget
 
 PIPELINE = [
     FollowRow("guard", "intent"),
@@ -31,3 +34,17 @@ def test_a_definition_names_steps_that_no_execution_has_come_to() -> None:
 
 def test_loops_end() -> None:
     assert never_run([], ["draft"], [FollowRow("draft", "judge"), FollowRow("judge", "draft")]) == ["judge"]
+
+
+def near(number: int, nodes: int, kind: str = "workflow", names: tuple[str, ...] = ()) -> NearRow:
+    return NearRow(UUID(int=number), date(2026, 11, 20), kind, list(names), nodes)
+
+
+def test_the_nearest_executions_are_learned_from_until_they_are_too_many() -> None:
+    rows = [near(1, 40), near(2, 100), near(3, 60), near(4, 1)]
+    assert within_budget(rows, 100) == [rows[0], rows[2]]
+
+
+def test_only_a_definition_names_steps_by_itself() -> None:
+    rows = [near(1, 1, names=("a",)), near(2, 1, "definition", ("b", "c"))]
+    assert named_by_definitions(rows) == [FollowRow(None, "b"), FollowRow(None, "c")]
