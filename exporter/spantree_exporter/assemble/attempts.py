@@ -57,6 +57,10 @@ def number_iterations(steps: list[Step]) -> None:
         if len(group) < 2:
             continue
         group.sort(key=_started)
+        rounds = [step.facts["order"] for step in group if "order" in step.facts]
+        # What an engine ran in one round are instances side by side, even if one took less time than the next to start.
+        if len(set(rounds)) < len(rounds):
+            continue
         if all(_last_attempt(a).last_ns <= b.start_ns for a, b in pairwise(group)):
             for number, first in enumerate(group, 1):
                 attempt: Step | None = first

@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
-from spantree_exporter.assemble.step import WIRE_KINDS, Step, is_above
+from spantree_exporter.assemble.engine_order import connect_numbered
+from spantree_exporter.assemble.step import WIRE_KINDS, Step, first_attempt, is_above, last_attempt
 from spantree_exporter.rows import Edge
 
 DECLARED, LINK, INFERRED = "declared", "link", "inferred"
@@ -64,13 +65,25 @@ class EdgeSet:
         self._targets: dict[Step, list[Step]] = {}
         self.abroad: list[Edge] = []
 
-    def add(self, start: Step, end: Step, kind: str, provenance: str, condition: str | None = None) -> None:
-        """Add an edge, unless it would lead from a step to itself or its own ancestor or descendant."""
+    def add(
+        self,
+        start: Step,
+        end: Step,
+        kind: str,
+        provenance: str,
+        condition: str | None = None,
+        *,
+        told_once: bool = False,
+    ) -> None:
+        """Add an edge, unless it would lead from a step to itself or its own ancestor or descendant.
+
+        `told_once`: another edge says the same, so that this one makes nothing parallel or a join.
+        """
         if start is end or (start, end) in self._pairs or is_above(start, end) or is_above(end, start):
             return
         self._pairs.add((start, end))
         self._edges[start, end, kind] = (condition, provenance)
-        if kind not in {"retry", "resume"}:
+        if kind not in {"retry", "resume"} and not told_once:
             self._sources.setdefault(end, []).append(start)
             self._targets.setdefault(start, []).append(end)
 
@@ -129,10 +142,12 @@ def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str) -> list[
     for step in ordered:
         _conditions(edges, step, by_name)
         _dependencies(edges, step, by_name, by_key)
+        for prior in step.follows:
+            edges.add(last_attempt(prior), first_attempt(step), "flow", DECLARED)
         _handoffs(edges, step, by_name)
     _tokens(edges, ordered)
     for siblings in _sibling_groups(ordered):
-        _engine_order(edges, siblings)
+        connect_numbered(edges, siblings)
     conditions = _carried_conditions(ordered)
     for step in ordered:
         _links(edges, step, hosts, trace_id, conditions)
@@ -141,20 +156,6 @@ def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str) -> list[
         _by_time(edges, siblings)
     _through_transparent(edges, ordered)
     return edges.rows()
-
-
-def first_attempt(step: Step) -> Step:
-    """The first attempt of the step's task: what leads to a task leads to its first attempt."""
-    while step.previous_attempt is not None:
-        step = step.previous_attempt
-    return step
-
-
-def last_attempt(step: Step) -> Step:
-    """The last attempt of the step's task: what a task leads to follows its last attempt."""
-    while step.next_attempt is not None:
-        step = step.next_attempt
-    return step
 
 
 def _conditions(edges: EdgeSet, step: Step, by_name: StepIndex) -> None:
@@ -221,52 +222,6 @@ def _sibling_groups(ordered: list[Step]) -> Iterable[list[Step]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _engine_order(edges: EdgeSet, siblings: list[Step]) -> None:
-    """Edges between the steps that an engine numbered: routers' choices, then each step from the one before it."""
-    numbered: dict[str, dict[int, list[Step]]] = {}
-    for step in siblings:
-        number = step.facts.get("order")
-        if number is not None and step.previous_attempt is None:
-            numbered.setdefault(step.facts.get("group", ""), {}).setdefault(number, []).append(step)
-    for by_number in numbered.values():
-        previous: list[Step] | None = None
-        for number in sorted(by_number):
-            current = by_number[number]
-            before = by_number.get(number - 1, previous or [])
-            _from_step_before(edges, before, current)
-            previous = current
-
-
-def _from_step_before(edges: EdgeSet, before: list[Step], current: list[Step]) -> None:
-    labels: dict[Step, list[str]] = {}
-    for step in before:
-        for router in last_attempt(step).routers:
-            labels.setdefault(step, []).extend(router.get("routes", ()))
-    names = {step.name for step in current}
-    # A choice that names a node leads there; one that is a label leads to what nothing else led to.
-    labelled: list[tuple[Step, str]] = []
-    for step, routes in labels.items():
-        for route in routes:
-            if route in names:
-                for target in current:
-                    if target.name == route:
-                        edges.add(last_attempt(step), target, "conditional", DECLARED, route)
-            elif route != "__end__":
-                labelled.append((step, route))
-    for step, label in labelled:
-        open_ones = [t for t in current if not edges.has_into(t) and not t.facts.get("sources")]
-        for target in open_ones[:1] if len(labelled) == len(open_ones) else open_ones:
-            edges.add(last_attempt(step), target, "conditional", DECLARED, label)
-    free = [step for step in before if step not in labels]
-    if len(free) > _MAX_PREDECESSORS and len(current) > 1:
-        free = [max(free, key=lambda s: (last_attempt(s).last_ns, s.order))]
-    for target in current:
-        if edges.has_into(target):
-            continue
-        for step in free:
-            edges.add(last_attempt(step), target, "flow", DECLARED if len(free) == 1 else INFERRED)
-
-
 def _carried_conditions(ordered: list[Step]) -> dict[str, str]:
     """The condition under which a message was carried, by the hex id of the span that sent it."""
     conditions: dict[str, str] = {}
@@ -285,10 +240,10 @@ def _through_transparent(edges: EdgeSet, ordered: list[Step]) -> None:
         if step.facts.get("transparent") and step.children:
             for other in edges.sources_of(step):
                 for child in step.children:
-                    edges.add(other, child, "sequential", INFERRED)
+                    edges.add(other, child, "sequential", INFERRED, told_once=True)
             for other in edges.targets_of(step):
                 for child in step.children:
-                    edges.add(child, other, "sequential", INFERRED)
+                    edges.add(child, other, "sequential", INFERRED, told_once=True)
 
 
 def _links(edges: EdgeSet, step: Step, hosts: dict[int, Step], trace_id: str, conditions: dict[str, str]) -> None:

@@ -210,6 +210,7 @@ def _fold(parents_first: list[Step]) -> dict[Step, Step]:
         if takers:
             hosts[step] = takers[0]
             sent_on.add(step)
+            takers[0].placed = (min(step.start_ns, takers[0].start_ns), takers[0].last_ns)
             takers[0].folded.append(_span_of(step))
             takers[0].folded.extend(step.folded)
     _join_continued(parents_first, hosts)
@@ -231,6 +232,9 @@ def _fold(parents_first: list[Step]) -> dict[Step, Step]:
         step.parent = above
         if above is not None:
             above.children.append(step)
+    for step in kept:
+        if step.kind == "chain" and _holds_a_graph(step):
+            step.kind = "workflow"
     settle_ends(kept)
     return resolved
 
@@ -271,6 +275,8 @@ def _may_fold(step: Step, host: Step, fold: str) -> bool:
         return belongs_to(step, host)
     if fold == "nested":
         return step.name == host.name and step.kind == host.kind
+    if fold == "container":
+        return _only_repeats(step, host)
     if fold != "router":
         return True
     # A router runs after its node's own work and calls nothing: anything else only looks like one.
@@ -278,6 +284,20 @@ def _may_fold(step: Step, host: Step, fold: str) -> bool:
         return False
     siblings = [c for c in step.parent.children if c.facts.get("fold") != "router"]
     return all(s.start_ns <= step.start_ns for s in siblings)
+
+
+def _only_repeats(container: Step, host: Step) -> bool:
+    """Whether a graph run is no more than the step around it: it is empty, or it is all that the step runs."""
+    if not container.children:
+        return True
+    if "group" not in host.facts or not _holds_a_graph(container) or container.parent is None:
+        return False
+    beside = [c for c in container.parent.children if c is not container and _holds_a_graph(c)]
+    return not beside
+
+
+def _holds_a_graph(step: Step) -> bool:
+    return any("group" in child.facts for child in step.children)
 
 
 def _span_of(step: Step) -> SpanFacts:
@@ -304,7 +324,7 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
     if fold == "carrier":
         host.carriers.append(step)
         return
-    if fold in {"inner", "nested"}:
+    if fold in {"inner", "nested", "container"}:
         merged: Facts = {**host.facts}
         for key in _COMPLETED_BY_INNER:
             if key in step.facts and key not in merged:
@@ -335,7 +355,7 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
         host.routers.extend(step.routers)
         if host.facts.get("covers_queue") and step.end_ns is not None:
             _take_times(host, step)
-        if step.kind == "workflow" and host.kind in {"function", "chain", "step"}:
+        if (step.kind == "workflow" or fold == "container") and host.kind in {"function", "chain", "step"}:
             host.kind = "workflow"
 
 

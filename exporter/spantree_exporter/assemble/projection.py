@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spantree_exporter.assemble import attempts, category, edges, execution, failure, hierarchy, status, timing
+from spantree_exporter.assemble.chains import unnest_planned
 from spantree_exporter.assemble.detached import adopt_detached
 from spantree_exporter.assemble.step import Step, preorder
 from spantree_exporter.rows import Assembled, Execution, Node, SpanFacts
@@ -25,6 +26,7 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     steps = preorder(forest.roots)
     status.settle_statuses(steps)
     steps = attempts.number_attempts(steps)
+    unnest_planned(steps)
     forest.roots = [step for step in steps if step.parent is None]
     attempts.number_iterations(steps)
     ordered = timing.number(forest.roots)

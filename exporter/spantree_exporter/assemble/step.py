@@ -98,6 +98,20 @@ class Step:
         return self.end_ns if self.end_ns is not None else self.start_ns
 
 
+def first_attempt(step: Step) -> Step:
+    """The first attempt of the step's task: what leads to a task leads to its first attempt."""
+    while step.previous_attempt is not None:
+        step = step.previous_attempt
+    return step
+
+
+def last_attempt(step: Step) -> Step:
+    """The last attempt of the step's task: what a task leads to follows its last attempt."""
+    while step.next_attempt is not None:
+        step = step.next_attempt
+    return step
+
+
 def is_above(upper: Step, lower: Step) -> bool:
     """Whether `upper` is an ancestor of `lower`; both must have been numbered."""
     return upper.sequence < lower.sequence <= upper.last_below

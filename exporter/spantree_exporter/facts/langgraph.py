@@ -3,6 +3,10 @@
 OpenInference has it as JSON in `metadata`, Traceloop under `traceloop.association.properties.`, LangSmith under
 `langsmith.metadata.`. `langgraph_checkpoint_ns` (`node:uuid`, nested `outer:uuid|inner:uuid`) is the identity of a
 task: equal across retry attempts and before and after an interrupt (conventions.md 2.1, seen with langgraph 1.2).
+
+Whatever a node calls inherits all of it, and has in `checkpoint_ns` the namespace that it runs in, which is the
+node's own. The node and its routers have there the namespace of the graph around them, if any: that tells a node from
+an agent of the same name inside it, and a router from a chain that happens to return a short text.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Mapping
 
 from spantree_exporter.facts.reading import Convention, json_of, text_of, texts_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import JsonValue, Span
+from spantree_exporter.span import STATUS_ERROR, JsonValue, Span
 
 _TRACELOOP = "traceloop.association.properties."
 _LANGSMITH = "langsmith.metadata."
@@ -22,13 +26,19 @@ _KEYS = (
     "langgraph_triggers",
     "langgraph_path",
     "langgraph_checkpoint_ns",
+    "checkpoint_ns",
+    "lc_agent_name",
     "thread_id",
     "ls_integration",
 )
 # A router answers with names of nodes or with labels that its path map translates: short words, not prose.
 _LABEL = re.compile(r"[\w.:\- ]{1,64}\Z")
+# errors.py of langgraph: ParentCommand's text is that of the Command.
+_RAISED_GOTO = re.compile(r"Command\(.*\bgoto='([^']+)'\)\s*\Z", re.DOTALL)
 _SEND = re.compile(r"Send\(node='([^']+)'|\"node\": ?\"([^\"]+)\"")
 _GRAPHS = frozenset({"langgraph", "langchain_create_agent"})
+# What a graph is called that nobody gave a name.
+_NO_NAME = "LangGraph"
 # LangChain's create_agent names the node that runs tools so, always.
 _TOOL_NODE = "tools"
 RESERVED = frozenset({"__start__", "__end__"})
@@ -46,6 +56,11 @@ def metadata_of(span: Span) -> Mapping[str, JsonValue]:
 
 def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
+    if a.get("gen_ai.operation.name") == "goto":
+        # Traceloop's note of a Command: a span below the node that gave it.
+        facts["fold"] = "router"
+        facts["routes"] = texts_of(a.get("langgraph.command.goto_nodes", a.get("langgraph.command.goto_node")))
+        return
     metadata = metadata_of(span)
     thread = text_of(metadata.get("thread_id"))
     if thread:
@@ -62,33 +77,48 @@ def _read(span: Span, facts: Facts) -> None:
             put_resume(span, facts, thread)
         return
     namespace = text_of(metadata.get("langgraph_checkpoint_ns")) or ""
-    outer = namespace.rpartition("|")[0]
-    step = whole_number(metadata.get("langgraph_step"))
-    if name == node:
-        facts["name"] = node
-        facts["kind"] = "step"
-        facts["step"] = True
-        facts["group"] = outer or "graph"
-        if step is not None:
-            facts["order"] = step
-        if node == _TOOL_NODE and metadata.get("ls_integration") == "langchain_create_agent":
-            facts["transparent"] = True
-        if namespace:
-            facts["task_key"] = namespace
-            facts["task_scope"] = "global"
-        put_triggers(facts, metadata)
-    elif is_router(span):
-        if (routes := routes_of(span)) is not None:
+    inside = bool(namespace) and metadata.get("checkpoint_ns") == namespace
+    if inside:
+        if metadata.get("ls_integration") in _GRAPHS and is_chain(span):
+            _put_inner(facts, name, node, metadata)
+    elif name == node:
+        _put_node(span, facts, node, namespace, metadata)
+    elif is_chain(span):
+        if span.status_code != STATUS_ERROR and (routes := routes_of(span)) is not None:
             facts["fold"] = "router"
             facts["routes"] = routes
             facts["name"] = name
-    elif metadata.get("ls_integration") in _GRAPHS and is_graph(span):
-        # A compiled graph run as a node of another: the container of its own nodes.
-        facts["fold"] = "inner"
-        facts["kind"] = "workflow"
+        else:
+            _put_inner(facts, name, node, metadata)
     put_tool_error(span, facts)
     if a.get("openinference.span.kind") in {"CHAIN", "AGENT"}:
         facts.setdefault("kind", "function")
+
+
+def _put_node(span: Span, facts: Facts, node: str, namespace: str, metadata: Mapping[str, JsonValue]) -> None:
+    facts["name"] = node
+    facts["kind"] = "step"
+    facts["step"] = True
+    facts["group"] = namespace.rpartition("|")[0] or "graph"
+    step = whole_number(metadata.get("langgraph_step"))
+    if step is not None:
+        facts["order"] = step
+    if node == _TOOL_NODE and metadata.get("ls_integration") == "langchain_create_agent":
+        facts["transparent"] = True
+    if namespace:
+        facts["task_key"] = namespace
+        facts["task_scope"] = "global"
+    put_triggers(facts, metadata)
+    put_goto(span, facts)
+
+
+def _put_inner(facts: Facts, name: str, node: str, metadata: Mapping[str, JsonValue]) -> None:
+    """A chain within a node: perhaps a graph of its own, which its children will tell."""
+    if name in {node, _NO_NAME}:
+        facts["fold"] = "container"
+    facts["kind"] = "agent" if name == metadata.get("lc_agent_name") else "chain"
+    # `step` is Traceloop's word for whatever runs in a graph; within a node it is a detail of the node.
+    facts["step"] = False
 
 
 def own_name(span: Span) -> str:
@@ -112,13 +142,13 @@ def is_graph(span: Span) -> bool:
     return a.get("traceloop.span.kind") == "workflow" or "gen_ai.workflow.nodes" in a
 
 
-def is_router(span: Span) -> bool:
-    """Whether the span may be a router function: a plain chain of another name than its node's, that ended well."""
+def is_chain(span: Span) -> bool:
+    """Whether the span is a chain: a function, a sequence or a graph."""
     a = span.attributes
     kind = a.get("openinference.span.kind") or a.get("langsmith.span.kind")
     if kind is None:
-        kind = "chain" if a.get("gen_ai.operation.name") == "execute_task" else None
-    return kind in {"CHAIN", "chain"} and span.status_code != 2 and "output.mime_type" not in a
+        return a.get("gen_ai.operation.name") == "execute_task"
+    return kind in {"CHAIN", "AGENT", "chain"}
 
 
 def routes_of(span: Span) -> list[str] | None:
@@ -147,6 +177,38 @@ def routes_of(span: Span) -> list[str] | None:
             return names
         return [one or other for one, other in _SEND.findall(str(output).replace("'", '"'))] or None
     return None
+
+
+def put_goto(span: Span, facts: Facts) -> None:
+    """Put where a node sent the run by returning a Command, or by raising one for the graph around it."""
+    a = span.attributes
+    for key in ("output.value", "gen_ai.completion"):
+        output = a.get(key)
+        if isinstance(output, str) and '"goto"' in output:
+            parsed = json_of(output)
+            commands = parsed if isinstance(parsed, list) else [parsed]
+            targets: list[str] = []
+            for command in commands:
+                if isinstance(command, dict) and "update" in command and (goto := command.get("goto")):
+                    targets.extend(_targets_of(goto))
+            if targets:
+                facts["routes"] = targets
+            return
+    for event in span.events:
+        message = event.attributes.get("exception.message")
+        if isinstance(message, str) and (found := _RAISED_GOTO.search(message)):
+            facts["routes"] = [found.group(1)]
+
+
+def _targets_of(goto: JsonValue) -> list[str]:
+    """The names in a Command's `goto`: a name, a Send, or a list of both."""
+    if isinstance(goto, dict):
+        return [node] if (node := text_of(goto.get("node"))) else []
+    if isinstance(goto, list):
+        return [name for item in goto for name in _targets_of(item)]
+    if isinstance(goto, str):
+        return [one or other for one, other in _SEND.findall(goto)] or [goto]
+    return []
 
 
 def put_triggers(facts: Facts, metadata: Mapping[str, JsonValue]) -> None:
@@ -195,6 +257,8 @@ CONVENTION = Convention(
         "metadata",
         _TRACELOOP + "ls_integration",
         _TRACELOOP + "langgraph_node",
+        "langgraph.command.goto_node",
+        "langgraph.command.goto_nodes",
         _LANGSMITH + "ls_integration",
         _LANGSMITH + "langgraph_node",
     ),

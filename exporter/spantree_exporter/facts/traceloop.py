@@ -21,7 +21,9 @@ def _read(span: Span, facts: Facts) -> None:
     operation = a.get("gen_ai.operation.name")
     if nodes := texts_of(a.get("gen_ai.workflow.nodes")):
         # `invoke_agent X` wraps `X.workflow`, the run itself: two roots of one thing.
+        # Within a node of another graph it stands, empty, beside the span that its nodes are below.
         facts["boundary"] = "run"
+        facts["fold"] = "container"
         facts["kind"] = "workflow"
         graph: GraphFact = {"nodes": nodes, "edges": []}
         for edge in texts_of(a.get("gen_ai.workflow.edges")):
