@@ -91,6 +91,10 @@ class EdgeSet:
         """Whether something already leads to `step`, retries aside."""
         return step in self._sources
 
+    def leads(self, start: Step, end: Step) -> bool:
+        """Whether an edge leads from the task of `start` to that of `end`."""
+        return (last_attempt(start), first_attempt(end)) in self._pairs
+
     def sources_of(self, step: Step) -> list[Step]:
         """The steps that lead to `step`, retries aside, in the order their edges were found."""
         return list(self._sources.get(step, ()))
@@ -336,6 +340,9 @@ def _by_time(edges: EdgeSet, siblings: list[Step]) -> None:
         before = [step for other in found for step in other]
         if len(before) > _MAX_PREDECESSORS:
             before = before[-1:]
+        elif len(before) > 1:
+            # What is known to lead to another of them comes before that one.
+            before = [a for a in before if not any(edges.leads(a, b) for b in before)]
         for step in group:
             if edges.has_into(step):
                 continue

@@ -80,7 +80,7 @@ def _execution(spans: list[SpanFacts], forest: hierarchy.Forest, ordered: list[S
     told = _first(run, ordered, "workflow_name")
     name = run.facts.get("workflow_name") or (told if run.facts.get("boundary") == "run" else None)
     if name is None:
-        asked_by_itself = entry is run and "boundary" not in run.facts
+        asked_by_itself = entry is run and "boundary" not in run.facts and run.kind != "task"
         name = (run.facts.get("entry") if asked_by_itself else None) or run.name
     return Execution(
         name=name,

@@ -23,6 +23,8 @@ _STATES: Final[dict[str, Status]] = {
     "REJECTED": "cancelled",
     "IGNORED": "completed",
 }
+# What Celery runs, over and over, to wait for the parts of a chord where the result backend cannot count them.
+_CHORD_UNLOCK: Final = "celery.chord_unlock"
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -35,6 +37,9 @@ def _read(span: Span, facts: Facts) -> None:
             return
         task = rest
     facts.setdefault("name", task)
+    if task == _CHORD_UNLOCK:
+        facts.setdefault("fold", "parent")
+        return
     task_id = text_of(a.get("messaging.message.id"))
     if span.kind == KIND_PRODUCER:
         facts.setdefault("kind", "message")
