@@ -6,7 +6,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.postgres import name_of, new_database, throw_away_server
+
+# Examples are timed by the wall clock, which tells more of a busy machine than of the code; pytest's timeout stays.
+settings.register_profile("spantree", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("spantree")
 
 
 @pytest.fixture(scope="session")
