@@ -69,11 +69,12 @@ def _connect_rounds(edges: Edges, rounds: Rounds, successors: Mapping[str, set[s
         for step in open_ones:
             sources, sure = _sources(step, before, choices, successors, joined)
             sources += [giver for giver in owed.get(step.name, ()) if giver not in sources]
-            if sure or len(sources) == 1:
+            if sure or len(before) == 1:
                 kind, provenance = "flow", _DECLARED
             else:
                 # One that follows all of several is a join; of several that follow several nobody knows which.
-                kind, provenance = ("flow" if len(open_ones) == 1 else "sequential"), _INFERRED
+                plain = len(open_ones) == 1 or len(sources) == 1
+                kind, provenance = ("flow" if plain else "sequential"), _INFERRED
                 if len(sources) > _MAX_PREDECESSORS and len(open_ones) > 1:
                     sources = [max(sources, key=lambda s: (last_attempt(s).last_ns, s.order))]
             for source in sources:

@@ -355,7 +355,8 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
         host.routers.extend(step.routers)
         if host.facts.get("covers_queue") and step.end_ns is not None:
             _take_times(host, step)
-        if (step.kind == "workflow" or fold == "container") and host.kind in {"function", "chain", "step"}:
+        holds = step.kind == "workflow" or (fold == "container" and _holds_a_graph(step))
+        if holds and host.kind in {"function", "chain", "step"}:
             host.kind = "workflow"
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from spantree_exporter.assemble.step import Step
 from spantree_exporter.span import STATUS_ERROR
+
+# conventions.md 4.3, second rule: by the class, without its module.
+_TIMEOUT = re.compile(r"Timeout[A-Za-z]*\Z|TimedOut\Z|TimeLimitExceeded\Z|^timeout\Z")
 
 
 def own_status(step: Step) -> str:
@@ -24,6 +29,15 @@ def own_status(step: Step) -> str:
 
 
 def settle_statuses(steps: list[Step]) -> None:
-    """Give each step its own status. What attempts and children change is settled later."""
+    """Give each step its own status. What attempts and children change is settled later. Parents come first."""
     for step in steps:
         step.status = own_status(step)
+    passed_on: set[Step] = set()
+    for step in reversed(steps):
+        if not step.failed:
+            continue
+        # Only the step that a timeout hit timed out: those around it failed by its exception.
+        if step not in passed_on and "status" not in step.facts and _TIMEOUT.search(step.facts.get("error_type", "")):
+            step.status = "timed_out"
+        if step.parent is not None:
+            passed_on.add(step.parent)

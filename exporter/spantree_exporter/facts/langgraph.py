@@ -186,6 +186,8 @@ def put_goto(span: Span, facts: Facts) -> None:
         output = a.get(key)
         if isinstance(output, str) and '"goto"' in output:
             parsed = json_of(output)
+            if isinstance(parsed, dict) and "output" in parsed:
+                parsed = parsed["output"]
             commands = parsed if isinstance(parsed, list) else [parsed]
             targets: list[str] = []
             for command in commands:
@@ -227,8 +229,9 @@ def put_resume(span: Span, facts: Facts, thread: str | None) -> None:
     sent = a.get("input.value") or a.get("gen_ai.prompt") or a.get("traceloop.entity.input")
     if thread and isinstance(sent, str) and '"resume"' in sent:
         parsed = json_of(sent)
-        if isinstance(parsed, dict) and isinstance(parsed.get("inputs"), dict):
-            parsed = parsed["inputs"]
+        for envelope in ("inputs", "input"):
+            if isinstance(parsed, dict) and isinstance(parsed.get(envelope), dict):
+                parsed = parsed[envelope]
         if isinstance(parsed, dict) and parsed.get("resume") is not None and "goto" in parsed:
             facts["resumes"] = thread
 

@@ -1,7 +1,13 @@
-"""LangSmith's OpenTelemetry export (scope `langsmith`, conventions.md 2.3)."""
+"""LangSmith's OpenTelemetry export (scope `langsmith`, conventions.md 2.3; langsmith 0.15, _otel_exporter.py).
+
+It records an exception only for a run that failed, as `Exception` whose message is the real one's `repr` and traceback;
+the status of a run whose end came in a second batch stays OK even then.
+"""
 
 from __future__ import annotations
 
+import ast
+import re
 from typing import Final
 
 from spantree_exporter.facts.reading import Convention, put_preview, text_of
@@ -17,6 +23,9 @@ _KINDS: Final = {
     "prompt": "prompt",
     "parser": "parser",
 }
+
+_TRACEBACK: Final = "Traceback (most recent call last)"
+_WITH_TEXT = re.compile(r"[A-Za-z_][\w.]*\(((['\"]).*\2)\)\Z", re.DOTALL)
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -34,8 +43,30 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("project", project)
     if model := text_of(a.get("langsmith.metadata.ls_model_name")):
         facts.setdefault("model", model)
+    if span.events:
+        _put_error(span, facts)
     put_preview(facts, "input", a.get("gen_ai.prompt"))
     put_preview(facts, "output", a.get("gen_ai.completion"))
+
+
+def _put_error(span: Span, facts: Facts) -> None:
+    for event in span.events:
+        recorded = event.attributes.get("exception.message")
+        if isinstance(recorded, str):
+            facts["weak_status"] = "failed"
+            facts["error_message"] = _plain(recorded.partition(_TRACEBACK)[0].strip())
+
+
+def _plain(shown: str) -> str:
+    """The message of an exception shown as `Class('message')`; `shown` where it is anything else."""
+    found = _WITH_TEXT.match(shown)
+    if found is None:
+        return shown
+    try:
+        text = ast.literal_eval(found.group(1))
+    except (SyntaxError, ValueError):
+        return shown
+    return text if isinstance(text, str) and text else shown
 
 
 CONVENTION = Convention("langsmith", _read, scopes=("langsmith",), keys=("langsmith.span.kind",))
