@@ -156,13 +156,9 @@ def _move_beside(step: Step, first: Step) -> None:
 def _from_events(step: Step) -> list[Step]:
     """The attempts before the last that the span tells of in events, as steps of the same span id.
 
-    Each has what started while it ran. A root stays one step, with the number of its last attempt: a trace has no
-    more runs for its run's having been tried again.
+    Each has what started while it ran.
     """
     facts: list[AttemptFact] = step.facts.get("attempts", [])
-    if step.parent is None:
-        step.attempt = max(len(facts), facts[-1].get("attempt", 0)) + 1
-        return []
     made: list[Step] = []
     began = step.start_ns
     previous: Step | None = None
@@ -198,8 +194,9 @@ def _from_events(step: Step) -> list[Step]:
         previous.next_attempt, step.previous_attempt = step, previous
         step.attempt = previous.attempt + 1
         step.start_ns = min(began, step.last_ns)
-        place = step.parent.children.index(step)
-        step.parent.children[place:place] = made
+        if step.parent is not None:
+            place = step.parent.children.index(step)
+            step.parent.children[place:place] = made
         _share_children(made, step)
     return made
 

@@ -142,7 +142,8 @@ def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str) -> list[
     for step in ordered:
         if step.next_attempt is not None:
             kind = "resume" if step.status == "waiting" else "retry"
-            edges.add(step, step.next_attempt, kind, DECLARED if step.task_key is not None else INFERRED)
+            told = step.task_key is not None or step.span is step.next_attempt.span
+            edges.add(step, step.next_attempt, kind, DECLARED if told else INFERRED)
     for step in ordered:
         _conditions(edges, step, by_name)
         _dependencies(edges, step, by_name, by_key)

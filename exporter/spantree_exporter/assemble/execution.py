@@ -106,8 +106,15 @@ def _own_level(run: Step, ordered: list[Step]) -> set[Step]:
     for step in ordered:
         above = step.parent
         if above is None:
+            # Tasks of a queue that nobody's span is around stand beside the first of them.
+            if step is not run and run.parent is None and step.next_attempt is None:
+                level.add(step)
             continue
-        if above is run or _stands_alone(step, above) or (above in level and above.status != "completed"):
+        if (
+            above is run
+            or _stands_alone(step, above)
+            or (above in level and above.status not in {"completed", "retried"})
+        ):
             level.add(step)
     return level
 

@@ -12,7 +12,14 @@ def first_failed(ordered: list[Step], run: Step | None) -> Step | None:
     first: a failure that somebody caught did not bring the run down. Of these the earliest to end. `ordered` is in
     sequence order.
     """
-    leaves = [step for step in ordered if step.failed and not any(c.failed for c in step.children)]
+    made_good: set[Step] = set()
+    for step in ordered:
+        # What failed in an attempt that was tried again is not what the run failed of.
+        if step.parent is not None and (step.parent.status == "retried" or step.parent in made_good):
+            made_good.add(step)
+    leaves = [
+        step for step in ordered if step.failed and step not in made_good and not any(c.failed for c in step.children)
+    ]
     if not leaves:
         return None
     chained: list[Step] = []

@@ -27,7 +27,7 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     status.settle_statuses(steps)
     steps = attempts.number_attempts(steps)
     unnest_planned(steps)
-    forest.roots = [step for step in steps if step.parent is None]
+    forest.roots = sorted((s for s in steps if s.parent is None), key=lambda s: (s.start_ns, s.order, s.attempt))
     attempts.number_iterations(steps)
     ordered = timing.number(forest.roots)
     _number_twins(ordered)

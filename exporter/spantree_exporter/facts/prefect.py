@@ -2,7 +2,8 @@
 
 A run is one span whose events are its states (`prefect.state.type|name|message`); a retry is an AwaitingRetry event
 in it. Links name the task runs whose results a run took as input. Neither a flow's nor a task's name is sent: a task
-run is called `<task>-<3 hex digits>` (`<task>-<count>` when awaited by asynchronous flows), a flow run at random.
+run is called `<task>-<3 hex digits>`, a flow run at random. The span of a flow that is tried again ends with the first
+attempt, in error, although the run goes on.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Final
 
 from spantree_exporter.facts.reading import Convention, text_of
 from spantree_exporter.facts.vocabulary import AttemptFact, Facts, Status
-from spantree_exporter.span import Event, Span
+from spantree_exporter.span import STATUS_ERROR, Event, Span
 
 # prefect/tasks.py, create_run and create_local_run: what is put behind a task's name.
-_RUN_SUFFIX: Final = re.compile(r"-(?:[0-9a-f]{3}|\d{1,2})\Z")
+_RUN_SUFFIX: Final = re.compile(r"-[0-9a-f]{3}\Z")
 # prefect/client/schemas/objects.py: StateType. States on the way to another say nothing of an ended span.
 _TYPES: Final[dict[str, Status]] = {
     "COMPLETED": "completed",
@@ -83,9 +84,24 @@ def _put_states(span: Span, facts: Facts) -> None:
         # A submitted run has a span while it still waits for its inputs.
         facts.setdefault("began_ns", running)
     attempts = _attempts(span.events)
+    if attempts and status is None and span.status_code == STATUS_ERROR:
+        # A flow that is tried again: what it raised ended the attempt; how the run ended only its tasks tell.
+        facts.setdefault("status", "completed")
+        facts.setdefault("status_reason", "its span ended with the attempt that was retried")
+        _put_error_of_ended(span.events, attempts[-1])
     if attempts:
         facts.setdefault("attempts", attempts)
         facts.setdefault("retry_expected", True)
+
+
+def _put_error_of_ended(events: list[Event], attempt: AttemptFact) -> None:
+    for event in events:
+        if event.name == "exception":
+            attempt["at_ns"] = max(event.time_ns, attempt.get("at_ns", 0))
+            if error_type := text_of(event.attributes.get("exception.type")):
+                attempt["error_type"] = error_type
+            if message := text_of(event.attributes.get("exception.message")):
+                attempt["error_message"] = message
 
 
 def _attempts(events: list[Event]) -> list[AttemptFact]:
