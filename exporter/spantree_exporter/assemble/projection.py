@@ -84,7 +84,7 @@ def _execution(spans: list[SpanFacts], forest: hierarchy.Forest, ordered: list[S
         name = (run.facts.get("entry") if asked_by_itself else None) or run.name
     return Execution(
         name=name,
-        workflow_name=told or name,
+        workflow_name=told or run.facts.get("grouped_as") or name,
         entry=entry.facts.get("entry") if entry is not None else None,
         kind=execution.kind_of(run, ordered),
         status=state,
@@ -94,7 +94,7 @@ def _execution(spans: list[SpanFacts], forest: hierarchy.Forest, ordered: list[S
         root_span_id=run.span_id,
         service=run.service or next(iter(services), ""),
         services=sorted(services),
-        run_id=run.facts.get("run_id") or _first(run, ordered, "run_id"),
+        run_id=_run_id(run, ordered),
         conversation_id=_first(run, ordered, "conversation_id"),
         user_id=_first(run, ordered, "user_id"),
         project=_first(run, ordered, "project"),
@@ -127,6 +127,17 @@ def _execution(spans: list[SpanFacts], forest: hierarchy.Forest, ordered: list[S
         hidden=execution.is_hidden(forest.roots, run),
         anomalies=sorted({anomaly for step in ordered for anomaly in step.anomalies}),
     )
+
+
+def _run_id(run: Step, ordered: list[Step]) -> str | None:
+    """The run's id, from itself or around it; else the only one in the trace: of several none is the trace's."""
+    step: Step | None = run
+    while step is not None:
+        if "run_id" in step.facts:
+            return step.facts["run_id"]
+        step = step.parent
+    told = {s.facts["run_id"] for s in ordered if "run_id" in s.facts}
+    return told.pop() if len(told) == 1 else None
 
 
 def _first(run: Step, ordered: list[Step], key: str) -> str | None:

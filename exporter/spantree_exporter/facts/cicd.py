@@ -9,6 +9,11 @@ from spantree_exporter.span import Span
 
 def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
+    if name := text_of(a.get("cicd.pipeline.name")):
+        facts.setdefault("workflow_name", name)
+    run_id = text_of(a.get("cicd.pipeline.run.id"))
+    if run_id:
+        facts.setdefault("run_id", run_id)
     task = text_of(a.get("cicd.pipeline.task.name"))
     if task:
         facts.setdefault("name", task)
@@ -17,12 +22,9 @@ def _read(span: Span, facts: Facts) -> None:
         if status := status_of(a.get("cicd.pipeline.task.run.result")):
             facts.setdefault("status", status)
         return
-    if run_id := text_of(a.get("cicd.pipeline.run.id")):
+    if run_id:
         facts.setdefault("boundary", "run")
         facts.setdefault("kind", "workflow")
-        facts.setdefault("run_id", run_id)
-        if name := text_of(a.get("cicd.pipeline.name")):
-            facts.setdefault("workflow_name", name)
         # The state says how far the run is (pending, executing, finalizing); the result, once there, says how it ended.
         if status := status_of(a.get("cicd.pipeline.result")):
             facts.setdefault("run_status", status)

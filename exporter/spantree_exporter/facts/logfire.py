@@ -1,4 +1,8 @@
-"""Logfire (scope `logfire` and those of its integrations): span types, pending spans, messages, levels."""
+"""Logfire (scope `logfire` and those of its integrations), read from logfire 5.2: span types, messages, levels.
+
+Logs are spans without duration that belong to the span around them. A process that ends by `os._exit` ends its open
+spans in order first, which then look completed (conventions.md 2.11).
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,13 @@ def _read(span: Span, facts: Facts) -> None:
         put_pending(span, facts, a.get("logfire.pending_parent_id"))
     elif span_type == "log":
         facts.setdefault("fold", "event")
+        if span.parent_span_id is None:
+            # A log outside of any span is no execution.
+            facts.setdefault("hidden", True)
     if (message := text_of(a.get("logfire.msg"))) and message != span.name:
+        # The span's name is the message's template, the same for all runs.
         facts.setdefault("name", message)
+        facts.setdefault("grouped_as", span.name)
     level = whole_number(a.get("logfire.level_num"))
     if level is not None and level >= _WARN:
         facts.setdefault("level", "error" if level >= _ERROR else "warning")

@@ -1,21 +1,35 @@
-"""Messaging semantic conventions: producers and consumers (conventions.md 3)."""
+"""Messaging semantic conventions: producers and consumers (conventions.md 3), old names and new."""
 
 from __future__ import annotations
 
-from spantree_exporter.facts.reading import Convention
+from typing import Final
+
+from spantree_exporter.facts.reading import Convention, first_text
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import KIND_CONSUMER, KIND_PRODUCER, Span
+from spantree_exporter.span import KIND_CONSUMER, Span
+
+_OPERATIONS: Final = ("messaging.operation.type", "messaging.operation")
+# What a consumer does that is not yet the work on a message.
+_FETCHING: Final = frozenset({"receive", "settle", "poll"})
+_GROUPS: Final = ("messaging.consumer.group.name", "messaging.kafka.consumer.group", "messaging.consumer_group")
+_DESTINATIONS: Final = ("messaging.destination.name", "messaging.destination")
 
 
 def _read(span: Span, facts: Facts) -> None:
-    if span.kind == KIND_PRODUCER:
+    if span.kind != KIND_CONSUMER or first_text(span, _OPERATIONS) in _FETCHING:
         facts.setdefault("kind", "message")
-    elif span.kind == KIND_CONSUMER:
-        facts.setdefault("kind", "task")
-        facts.setdefault("step", True)
-        facts.setdefault("entry", span.name)
-    else:
-        facts.setdefault("kind", "message")
+        return
+    facts.setdefault("kind", "task")
+    facts.setdefault("step", True)
+    facts.setdefault("entry", span.name)
+    if span.links:
+        # Of a batch, or told not to join the sender's trace: the links lead to who sent what is worked on.
+        facts.setdefault("flow_links", True)
+    if message_id := first_text(span, ("messaging.message.id",)):
+        # A message delivered again to the same consumers is worked on once more.
+        consumers = first_text(span, _GROUPS) or span.resource.service_name
+        destination = first_text(span, _DESTINATIONS) or ""
+        facts.setdefault("task_key", f"{destination}/{consumers}/{message_id}")
 
 
-CONVENTION = Convention("messaging", _read, keys=("messaging.system",))
+CONVENTION = Convention("messaging", _read, keys=("messaging.system", *_OPERATIONS))

@@ -48,6 +48,8 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("boundary", "run")
         facts.setdefault("kind", "workflow")
         facts.setdefault("name", run_name)
+        if flow_id := text_of(a.get("prefect.flow.id")):
+            facts.setdefault("grouped_as", flow_id)
         if run_id:
             facts.setdefault("run_id", run_id)
     else:

@@ -57,6 +57,7 @@ class Facts(TypedDict, total=False):
     # -- the run
     boundary: Boundary
     workflow_name: str  # the run's name, where the span is its root or names it
+    grouped_as: str  # what its runs are grouped by, where their names differ from run to run
     entry: str  # how it was called: `POST /chat`, `run/task`
     run_id: str  # a declared id of the run; joins traces
     run_scope: bool  # the run id names the whole run (and not just a poll or signal of it)

@@ -1,16 +1,18 @@
 """What people write by hand in their own workflow and DAG engines: `workflow.*`, `dag.*`, `step.*`, `execution.*`.
 
-No standard names these; the names are those that conventions.md section 4 found in real services, read as widely as
-they can be without taking something else for them.
+No standard names these; the names are those that conventions.md section 4 found in real services, read as widely
+as they can be without taking something else for them.
 """
 
 from __future__ import annotations
 
-from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, texts_of
-from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import Span
+from typing import Final
 
-_RUN_IDS = (
+from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, texts_of, whole_number
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import KIND_CLIENT, Span
+
+_RUN_IDS: Final = (
     "execution.id",
     "workflow.execution.id",
     "workflow.execution_id",
@@ -18,44 +20,103 @@ _RUN_IDS = (
     "workflow.run.id",
     "dag.execution.id",
     "dag.run_id",
+    "dag.run.id",
 )
-_RUN_STATUSES = ("workflow.status", "workflow.execution.status", "execution.status", "dag.status")
-_WORKFLOW_NAMES = ("workflow.name", "dag.name")
-_STEP_IDS = ("dag.task.id", "step.id", "workflow.step.id", "node.id")
-_STEP_NAMES = ("dag.task.name", "step.name", "workflow.step.name", "node.name", "task_name", *_STEP_IDS)
-_STEP_STATUSES = ("dag.task.status", "step.status", "workflow.step.status", "task.status", "node.status")
-_STEP_KINDS = ("dag.task.type", "step.type", "workflow.step.type", "node.type")
-_DEPENDS_ON = ("dag.task.depends_on", "step.depends_on", "step.dependencies", "workflow.step.depends_on")
+# Written on spans of any sort: they join traces but make no span the root of a run.
+_PLAIN_RUN_IDS: Final = ("run.id", "run_id", "execution_id", "workflow_run_id")
+_RUN_STATUSES: Final = ("workflow.status", "workflow.execution.status", "execution.status", "dag.status")
+_WORKFLOW_NAMES: Final = ("workflow.name", "dag.name")
+_STEP_IDS: Final = ("dag.task.id", "step.id", "workflow.step.id", "node.id")
+_STEP_TITLES: Final = ("dag.task.name", "step.name", "workflow.step.name", "node.name")
+_STEP_NAMES: Final = (*_STEP_TITLES, "task_name", *_STEP_IDS)
+_STEP_STATUSES: Final = ("dag.task.status", "step.status", "workflow.step.status", "task.status", "node.status")
+_DEPENDS_ON: Final = (
+    "dag.task.depends_on",
+    "dag.task.dependencies",
+    "step.depends_on",
+    "step.dependencies",
+    "workflow.step.depends_on",
+    "node.depends_on",
+)
+_ATTEMPTS: Final = (
+    "dag.task.attempt",
+    "step.attempt",
+    "workflow.step.attempt",
+    "task.attempt",
+    "node.attempt",
+    "attempt",
+)
+_RETRIES: Final = (
+    "dag.task.retry_count",
+    "step.retry_count",
+    "workflow.step.retry_count",
+    "retry_count",
+    "retry.count",
+)
+_MAX_ATTEMPTS: Final = ("dag.task.max_attempts", "step.max_attempts", "max_attempts")
+_INPUTS: Final = ("step.input", "node.input", "dag.task.input")
+_OUTPUTS: Final = ("step.output", "node.output", "dag.task.output")
 
 
 def _read(span: Span, facts: Facts) -> None:
-    a = span.attributes
-    step_id = first_text(span, _STEP_IDS)
     run_id = first_text(span, _RUN_IDS)
-    if run_id:
+    if run_id or (run_id := first_text(span, _PLAIN_RUN_IDS)):
         facts.setdefault("run_id", run_id)
-    if step_id or first_text(span, _STEP_NAMES[:4]):
-        if (name := first_text(span, _STEP_NAMES)) and name != step_id:
-            facts.setdefault("name", name)
-        facts.setdefault("kind", "step" if "dag.task.id" not in a else "task")
-        facts.setdefault("step", True)
-        if step_id:
-            facts.setdefault("task_key", step_id)
-            facts.setdefault("task_scope", "parent")
-        for key in _STEP_STATUSES:
-            if status := status_of(a.get(key)):
-                facts.setdefault("status", status)
-        for key in _DEPENDS_ON:
-            if needs := texts_of(a.get(key)):
-                facts.setdefault("depends_on", needs)
-        put_preview(facts, "input", a.get("step.input", a.get("node.input")))
-        put_preview(facts, "output", a.get("step.output", a.get("node.output")))
-        return
-    statuses = [status for key in _RUN_STATUSES if (status := status_of(a.get(key)))]
+    step_id = first_text(span, _STEP_IDS)
+    if step_id or first_text(span, _STEP_TITLES):
+        _put_step(span, facts, step_id)
+    else:
+        _put_run(span, facts)
+
+
+def _put_step(span: Span, facts: Facts, step_id: str | None) -> None:
+    a = span.attributes
+    if (name := first_text(span, _STEP_NAMES)) and name != step_id:
+        facts.setdefault("name", name)
+    facts.setdefault("kind", "step" if "dag.task.id" not in a else "task")
+    facts.setdefault("step", True)
+    if step_id:
+        facts.setdefault("task_key", step_id)
+        facts.setdefault("task_scope", "parent")
+    for key in _STEP_STATUSES:
+        if key in a and (status := status_of(a[key])):
+            facts.setdefault("status", status)
+    for key in _DEPENDS_ON:
+        if key in a and (needs := texts_of(a[key])):
+            facts.setdefault("depends_on", needs)
+    _put_attempts(span, facts)
+    for key in _INPUTS:
+        put_preview(facts, "input", a.get(key))
+    for key in _OUTPUTS:
+        put_preview(facts, "output", a.get(key))
+
+
+def _put_attempts(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    for key in _ATTEMPTS:
+        if key in a and (attempt := whole_number(a[key])) is not None and attempt > 0:
+            facts.setdefault("attempt", attempt)
+    for key in _RETRIES:
+        if key in a and (retries := whole_number(a[key])) is not None and retries >= 0:
+            facts.setdefault("attempt", retries + 1)
+    for key in _MAX_ATTEMPTS:
+        if key in a and (most := whole_number(a[key])) is not None and most > 0:
+            facts.setdefault("max_attempts", most)
+
+
+def _put_run(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    statuses = [status for key in _RUN_STATUSES if key in a and (status := status_of(a[key]))]
     name = first_text(span, _WORKFLOW_NAMES)
     if name:
         facts.setdefault("workflow_name", name)
-    if run_id and (name or statuses or span.parent_span_id is None):
+    declared = first_text(span, _RUN_IDS) is not None
+    if declared and span.kind == KIND_CLIENT and span.parent_span_id is not None:
+        # A poll among others tells how a run elsewhere stands, and is not that run.
+        facts.setdefault("kind", "rpc")
+        if statuses:
+            facts.setdefault("run_status", statuses[0])
+    elif declared and (name or statuses or span.parent_span_id is None):
         facts.setdefault("boundary", "run")
         facts.setdefault("kind", "workflow")
         if statuses:
@@ -65,5 +126,7 @@ def _read(span: Span, facts: Facts) -> None:
 
 
 CONVENTION = Convention(
-    "workflow", _read, keys=(*_RUN_IDS, *_WORKFLOW_NAMES, *_RUN_STATUSES, *_STEP_IDS, "step.name", "node.name")
+    "workflow",
+    _read,
+    keys=(*_RUN_IDS, *_PLAIN_RUN_IDS, *_WORKFLOW_NAMES, *_RUN_STATUSES, *_STEP_IDS, "step.name", "node.name"),
 )
