@@ -10,7 +10,7 @@ the two cost the time of the slower.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -41,8 +41,6 @@ _BLOCK_SPANS: Final = 256
 _STAGED_BATCHES: Final = 8
 # Resource ids that are known to be stored; beyond this many they are forgotten together.
 _KNOWN_RESOURCES: Final = 20_000
-# A trace so large that it is projected less often than every second (sql/write.sql).
-_LARGE_TRACE_SPANS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,35 +180,41 @@ class Writer:
             first = end
 
     def _mark_and_project(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace]) -> int:
-        keys = {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in batch]}
+        """Leave a pending row for each trace that is not projected here; how many are.
+
+        The traces that are whole come first and the others last, because their rows stay locked until the commit and
+        it is the others that other writers have spans of: so those wait for little more than the commit itself.
+        """
+        whole = {trace_id: trace for trace_id, trace in batch.items() if trace.projected is not None}
+        others = {trace_id: trace for trace_id, trace in batch.items() if trace.projected is None}
+        fresh = self._mark_pending(cursor, whole, {}) if whole else set()
+        cursor.execute(_SQL["executions_of_traces"], self._keys(batch), binary=True)
+        span_counts: dict[bytes, int] = dict(cursor.fetchall())
+        new = [
+            trace.projected
+            for trace_id, trace in whole.items()
+            if trace.projected is not None and trace_id in fresh and trace_id not in span_counts
+        ]
+        projected = len(new) if new and self._project(cursor, new) else 0
+        if others:
+            self._mark_pending(cursor, others, span_counts)
+        return projected
+
+    def _mark_pending(
+        self, cursor: psycopg.Cursor[Any], traces: dict[bytes, _Trace], span_counts: dict[bytes, int]
+    ) -> set[bytes]:
+        """Those of `traces` that had no pending row. `span_counts` is of the traces that are projected already."""
         cursor.execute(
             _SQL["upsert_pending"],
-            keys
+            self._keys(traces)
             | {
-                "spans": [len(trace.spans) for trace in batch.values()],
-                "root_ended": [trace.root_ended for trace in batch.values()],
+                "spans": [len(trace.spans) for trace in traces.values()],
+                "projected_spans": [span_counts.get(trace_id, 0) for trace_id in traces],
+                "root_ended": [trace.root_ended for trace in traces.values()],
             },
             binary=True,
         )
-        fresh = {trace_id for trace_id, batches in cursor if batches == 1}
-        cursor.execute(_SQL["executions_of_traces"], keys, binary=True)
-        span_counts: dict[bytes, int] = dict(cursor.fetchall())
-        large = {id_: count for id_, count in span_counts.items() if count >= _LARGE_TRACE_SPANS and id_ in fresh}
-        if large:
-            cursor.execute(
-                _SQL["note_projected_spans"],
-                {
-                    "tenant_id": self._tenant_id,
-                    "trace_ids": [trace_id.hex() for trace_id in large],
-                    "span_counts": list(large.values()),
-                },
-            )
-        projected = [
-            trace.projected
-            for trace_id, trace in batch.items()
-            if trace.projected is not None and trace_id in fresh and trace_id not in span_counts
-        ]
-        return len(projected) if projected and self._project(cursor, projected) else 0
+        return {trace_id for trace_id, batches in cursor if batches == 1}
 
     def _project(self, cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]) -> bool:
         """Write the rows of `traces`; False, and nothing changed, where one of them is refused.
@@ -229,11 +233,11 @@ class Writer:
                 raise
             self._reader.complain("rows of a projection were refused; the projector will tell which")
             return False
-        cursor.execute(
-            _SQL["delete_pending"],
-            {"tenant_id": self._tenant_id, "trace_ids": [trace.trace_id.hex() for trace in traces]},
-        )
+        cursor.execute(_SQL["delete_pending"], self._keys([trace.trace_id for trace in traces]))
         return True
+
+    def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
+        return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
 
     def _insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[Span]) -> None:
         resources: list[Resource] = [span.resource for span in senders]

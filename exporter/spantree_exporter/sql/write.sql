@@ -41,18 +41,22 @@ ON CONFLICT ON CONSTRAINT dead_letter_pkey DO NOTHING
 -- has been quiet for a second (a large one whose root has not ended: longer), at the latest a second, or a
 -- thousandth of its size in seconds, after the first batch: the cost of a trace stays linear in its size.
 INSERT INTO spantree.pending_projection AS pending
-    (tenant_id, trace_id, first_pending_at, due_at, batches, spans, root_ended)
+    (tenant_id, trace_id, first_pending_at, due_at, batches, spans, projected_spans, root_ended)
 SELECT
     %(tenant_id)s, trace_id, clock_timestamp(),
-    clock_timestamp() + make_interval(secs => CASE WHEN root_ended THEN 1 ELSE greatest(1, spans / 10000.0) END),
-    1, spans, root_ended
-FROM unnest(%(trace_ids)s::text[]::uuid[], %(spans)s::bigint[], %(root_ended)s::boolean[])
-    AS sent (trace_id, spans, root_ended)
+    clock_timestamp() + make_interval(
+        secs => CASE WHEN root_ended THEN 1 ELSE greatest(1, (projected_spans + spans) / 10000.0) END
+    ),
+    1, spans, projected_spans, root_ended
+FROM unnest(
+    %(trace_ids)s::text[]::uuid[], %(spans)s::bigint[], %(projected_spans)s::bigint[], %(root_ended)s::boolean[]
+) AS sent (trace_id, spans, projected_spans, root_ended)
 ORDER BY trace_id
 ON CONFLICT ON CONSTRAINT pending_projection_pkey
 DO UPDATE SET
     batches = pending.batches + 1,
     spans = pending.spans + EXCLUDED.spans,
+    projected_spans = greatest(pending.projected_spans, EXCLUDED.projected_spans),
     root_ended = pending.root_ended OR EXCLUDED.root_ended,
     due_at = greatest(
         CASE WHEN pending.failures > 0 THEN pending.due_at ELSE '-infinity' END,
@@ -78,22 +82,6 @@ SELECT uuid_send(trace_id), span_count
 FROM spantree.execution
 WHERE tenant_id = %(tenant_id)s
     AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
-
--- name: note_projected_spans
--- Large traces that come in many small batches wait longer, because each projection of them costs their whole size.
-UPDATE spantree.pending_projection AS pending
-SET
-    projected_spans = known.span_count,
-    due_at = greatest(
-        pending.due_at,
-        clock_timestamp() + make_interval(
-            secs => CASE WHEN pending.root_ended THEN 1 ELSE greatest(1, known.span_count / 10000.0) END
-        )
-    )
-FROM unnest(%(trace_ids)s::text[]::uuid[], %(span_counts)s::bigint[]) AS known (trace_id, span_count)
-WHERE pending.tenant_id = %(tenant_id)s
-    AND pending.trace_id = known.trace_id
-    AND pending.batches = 1
 
 -- name: delete_pending
 DELETE FROM spantree.pending_projection
