@@ -6,14 +6,19 @@ from collections.abc import Iterable
 
 from spantree_exporter.assemble.attempts import _UNSUCCESSFUL
 from spantree_exporter.assemble.step import DETAIL_KINDS, Step, is_above
+from spantree_exporter.facts.vocabulary import GraphFact
 from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER
 
 _ENDED = frozenset({"completed", "failed", "skipped", "cancelled", "timed_out", "retried"})
+_UNFINISHED = frozenset({"waiting", "running", "pending"})
 _REQUEST_KINDS = frozenset({"db", "http_client", "http_server", "rpc", "message"})
 
 
 def find_run(ordered: list[Step], roots: list[Step]) -> Step | None:
-    """The step that is the run itself: the outermost that says so, else the first root."""
+    """The step that is the run itself: the outermost that says so, else the first root.
+
+    Where several runs of different ids are side by side below the root, the trace is what holds them.
+    """
     best: Step | None = None
     best_rank: tuple[int, int, int] | None = None
     for step in ordered:
@@ -23,10 +28,17 @@ def find_run(ordered: list[Step], roots: list[Step]) -> Step | None:
         rank = (step.depth, 0 if boundary == "run" else 1, step.sequence)
         if best_rank is None or rank < best_rank:
             best, best_rank = step, rank
+    if best is not None and roots and best.parent is roots[0] and _holds_several_runs(roots[0]):
+        best = None
     run = best or (roots[0] if roots else None)
     while run is not None and run.next_attempt is not None:
         run = run.next_attempt
     return run
+
+
+def _holds_several_runs(root: Step) -> bool:
+    run_ids = {c.facts.get("run_id") for c in root.children if c.facts.get("boundary") == "run"}
+    return len(run_ids - {None}) > 1
 
 
 def entry_of(run: Step) -> Step | None:
@@ -181,18 +193,40 @@ def _total_cost(numbers: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def skipped_names(run: Step, ordered: list[Step]) -> list[str]:
-    """Names of steps that are known not to have run: declared ones, and nodes of a static graph without a span."""
+def skipped_names(run: Step, ordered: list[Step], status: str) -> list[str]:
+    """Names of steps that are known not to have run: declared ones, and nodes of a static graph without a span.
+
+    What a run that waits or goes on has not come to is not skipped yet. What a run that takes up another cannot come
+    to any more may have run before.
+    """
     ran = {step.name for step in ordered if step.status != "skipped"}
     names: dict[str, None] = {}
     for step in ordered:
         for name in step.facts.get("skipped_nodes", ()):
             names[name] = None
         graph = step.facts.get("graph")
-        if graph is not None and (step is run or step.kind == "workflow"):
-            for name in graph.get("nodes", ()):
+        if graph is None or status in _UNFINISHED or not (step is run or step.kind == "workflow"):
+            continue
+        before = _above(ran, graph) if "resumes" in run.facts else set()
+        for name in graph.get("nodes", ()):
+            if name not in before:
                 names[name] = None
     return [name for name in names if name not in ran]
+
+
+def _above(names: set[str], graph: GraphFact) -> set[str]:
+    """The names from which a static graph leads to one of `names`."""
+    sources: dict[str, list[str]] = {}
+    for start, end in graph.get("edges", ()):
+        sources.setdefault(end, []).append(start)
+    found: set[str] = set()
+    frontier = list(names)
+    while frontier:
+        for start in sources.get(frontier.pop(), ()):
+            if start not in found:
+                found.add(start)
+                frontier.append(start)
+    return found
 
 
 def unsuccessful(step: Step) -> bool:

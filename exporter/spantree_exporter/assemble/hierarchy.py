@@ -69,6 +69,7 @@ def build(spans: Sequence[SpanFacts]) -> Forest:
             orphaned = orphaned or step.span is None or step.span.kind not in {KIND_SERVER, KIND_CONSUMER}
             continue
         step.parent = candidates[0] if len(candidates) == 1 else _parent_among(candidates, step)
+    _stand_in_for_runs(steps, real_parent, by_id)
     _break_cycles(steps)
     order_of = _parents_first(steps)
     hosts = _fold(order_of)
@@ -125,6 +126,39 @@ def _announce(
         steps.append(step)
         by_id[step.span_id] = [step]
         real_parent[step] = _signed(mark.facts.get("pending_parent"))
+
+
+def _stand_in_for_runs(steps: list[Step], real_parent: dict[Step, int | None], by_id: dict[int, list[Step]]) -> None:
+    """Put a step in the place of each run whose span has not come while steps below it say which run it is.
+
+    Engines that export a run when it has ended, or died before they could.
+    """
+    below: dict[int, list[Step]] = {}
+    for step in steps:
+        parent_id = real_parent[step]
+        if parent_id is not None and step.parent is None and parent_id not in by_id:
+            below.setdefault(parent_id, []).append(step)
+    for parent_id, orphans in below.items():
+        told = next(
+            (s for s in orphans if s.facts.get("step") and "workflow_name" in s.facts and "run_id" in s.facts), None
+        )
+        if told is None:
+            continue
+        facts: Facts = {
+            "boundary": "run",
+            "kind": "workflow",
+            "workflow_name": told.facts["workflow_name"],
+            "run_id": told.facts["run_id"],
+        }
+        start_ns = min(step.start_ns for step in orphans)
+        run = Step(
+            parent_id, None, facts, told.facts["workflow_name"], "workflow", start_ns, None, told.service, len(steps)
+        )
+        steps.append(run)
+        by_id[parent_id] = [run]
+        real_parent[run] = None
+        for step in orphans:
+            step.parent = run
 
 
 def _signed(hex_id: str | None) -> int | None:
