@@ -10,7 +10,7 @@ import click
 import typer
 
 from spantree_deploy import console
-from spantree_deploy.commands import demo, doctor, read, serve, service, store
+from spantree_deploy.commands import demo, doctor, explain, read, serve, service, store
 from spantree_exporter.errors import ConfigError, SpantreeError
 
 app: Final = typer.Typer(
@@ -27,6 +27,7 @@ app.command(context_settings={"ignore_unknown_options": True, "allow_intersperse
 app.command()(service.env)
 app.command()(read.tree)
 app.command()(read.failures)
+app.command()(explain.explain)
 app.command()(doctor.doctor)
 app.command()(store.migrate)
 app.command()(serve.collector)

@@ -17,6 +17,7 @@ _SIGNAL_SETTINGS: Final = tuple(
 )
 # The SDK's default of 5 s is long for somebody who watches.
 _EXPORT_DELAY_MS: Final = "1000"
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 def otel_settings(settings: Settings, service_name: str) -> dict[str, str]:
@@ -55,8 +56,17 @@ def environment_of_service(
     if "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "") and not environ.get("OTEL_SERVICE_NAME"):
         del wanted["OTEL_SERVICE_NAME"]
     result = {name: value for name, value in environ.items() if name not in _SIGNAL_SETTINGS} | wanted
+    result |= past_proxies(environ)
     replaced = sorted(name for name in environ if name.startswith("OTEL_") and environ[name] != result.get(name))
     return result, replaced
+
+
+def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """NO_PROXY with the loopback in it: OTLP exporters and HTTP clients would ask a proxy for 127.0.0.1, too."""
+    named = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    hosts = ",".join(dict.fromkeys([*filter(None, (host.strip() for host in named.split(","))), *_LOOPBACK]))
+    # Some programs read one spelling, some the other.
+    return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 def service_name_of(command: Sequence[str]) -> str:

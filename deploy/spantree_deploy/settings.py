@@ -38,6 +38,8 @@ OTHERS: Final[Mapping[str, str]] = {
     "SPANTREE_CONFIG": "the file that settings are read from, as --config",
     "SPANTREE_LIVE": "1: the instrumented service announces running spans (set by `spantree run`)",
     "SPANTREE_LIVE_DELAY_S": "seconds a span must be open before it is announced",
+    "SPANTREE_SCHEMA": "the in-process exporter: `require` the schema, or `create` it",
+    "SPANTREE_EXPORT_TIMEOUT_S": "the in-process exporter: how long one batch is tried",
     "SPANTREE_TEST_DATABASE_URL": "the PostgreSQL that the tests use; its user may create databases",
 }
 """Names that begin like settings, are read elsewhere, and are therefore no mistakes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from spantree_deploy import options as opt
 from spantree_deploy.client import ApiClient, NotAnswered, api_at
 from spantree_deploy.commands.read import print_tree
 from spantree_deploy.commands.serve import addresses, run_all, wait
-from spantree_deploy.service_env import otel_settings
+from spantree_deploy.service_env import otel_settings, past_proxies
 from spantree_deploy.settings import Settings
 from spantree_deploy.signals import StopSignals
 from spantree_exporter.errors import SpantreeError
@@ -63,6 +64,8 @@ def demo(
     if missing:
         raise SpantreeError(f'the demo needs {", ".join(missing)}: pip install "spantree[server,demo]"')
     console.log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    # For this process and the services that it starts: all of them talk over the loopback only.
+    os.environ.update(past_proxies(os.environ))
     with StopSignals() as signals, run_all(settings, signals) as running:
         _play(settings, running.otlp_http_url, running.api_url, keep=keep)
         console.out.print(addresses(settings, running), markup=False)

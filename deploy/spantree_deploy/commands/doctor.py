@@ -2,6 +2,50 @@
 
 from __future__ import annotations
 
+import typer
+from rich.text import Text
 
-def doctor() -> None:
-    """Say what is wrong and what to do about it."""
+from spantree_deploy import console
+from spantree_deploy import options as opt
+from spantree_deploy.diagnosis import Finding, diagnose
+
+
+def doctor(
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    host: opt.Host = None,
+    api_port: opt.ApiPort = None,
+    otlp_http_port: opt.OtlpHttpPort = None,
+    otlp_grpc_port: opt.OtlpGrpcPort = None,
+    api_url: opt.ApiUrl = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Say what is wrong and what to do about it; ends with status 1 when something is."""
+    settings = opt.settings_of(
+        config,
+        set_,
+        data_dir=data,
+        database_url=database_url,
+        host=host,
+        api_port=api_port,
+        otlp_http_port=otlp_http_port,
+        otlp_grpc_port=otlp_grpc_port,
+        api_url=api_url,
+    )
+    problems = 0
+    for finding in diagnose(settings):
+        console.out.print(_line(finding))
+        problems += finding.remedy is not None
+    if problems:
+        console.out.print(f"\n{problems} {'problem' if problems == 1 else 'problems'}")
+        raise typer.Exit(1)
+    console.out.print("\nall is well")
+
+
+def _line(finding: Finding) -> Text:
+    sign = ("ok      ", "green") if finding.remedy is None else ("problem ", "bold red")
+    line = Text.assemble(sign, f"{finding.subject}: ", finding.found)
+    if finding.remedy is not None:
+        line.append(f" -> {finding.remedy}", style="yellow")
+    return line

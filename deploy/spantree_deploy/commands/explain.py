@@ -1,0 +1,94 @@
+"""`spantree explain`: which convention said what of a span, for somebody whose tree is not what they expected."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import psycopg
+import typer
+from psycopg.rows import dict_row
+from rich.text import Text
+
+from spantree_deploy import console
+from spantree_deploy import options as opt
+from spantree_deploy.commands.read import print_json
+from spantree_deploy.render import one_line
+from spantree_deploy.sql import statements
+from spantree_deploy.up import postgres_of
+from spantree_exporter.errors import SpantreeError, classify
+from spantree_exporter.facts import FactsReader
+from spantree_exporter.ids import span_id_from_hex, span_id_to_hex, trace_id_from_hex
+from spantree_exporter.migrate import check_version
+from spantree_exporter.rules import facts_reader
+from spantree_exporter.span import Span
+from spantree_exporter.stored_span import SpanRows
+
+_SQL: Final = statements("explain")
+
+
+def explain(
+    execution: Annotated[str, typer.Argument(metavar="ID", help="the trace id: 32 hex digits, or a UUID")],
+    span: Annotated[str | None, typer.Argument(metavar="[SPAN]", help="one span id: 16 hex digits")] = None,
+    json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    limit: Annotated[int, typer.Option(help="how many spans at most", min=1)] = 500,
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Say which convention gave each fact of an execution's spans, by the rules of this build."""
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
+    reader = facts_reader(settings.rules)
+    trace_id = trace_id_from_hex(execution)
+    span_id = span_id_from_hex(span) if span is not None else None
+    with postgres_of(settings, console.step) as url:
+        spans = _spans(url, trace_id, span_id, limit)
+    if not spans:
+        raise SpantreeError(f"no span {span or ''} of trace {trace_id.hex()} is stored".replace("  ", " "))
+    if json:
+        print_json([_told(one, reader) for one in spans])
+        return
+    for one in spans:
+        _show(one, reader)
+    if len(spans) == limit:
+        console.out.print(f"the first {limit} spans; --limit shows more, SPAN shows one")
+
+
+def _spans(database_url: str, trace_id: bytes, span_id: int | None, limit: int) -> list[Span]:
+    rows = SpanRows()
+    try:
+        with (
+            psycopg.connect(database_url, autocommit=True, application_name="spantree explain") as connection,
+            connection.cursor(binary=True, row_factory=dict_row) as cursor,
+        ):
+            check_version(connection)
+            cursor.execute(_SQL["spans_of_trace"], {"trace_id": trace_id.hex(), "span_id": span_id, "spans": limit})
+            return [rows.span(row) for row in cursor]
+    except psycopg.Error as error:
+        raise classify(error) from error
+
+
+def _told(span: Span, reader: FactsReader) -> dict[str, Any]:
+    return {
+        "span_id": span_id_to_hex(span.span_id),
+        "name": span.name,
+        "scope": span.scope.name,
+        "service": span.resource.service_name,
+        "conventions": [{"convention": name, "facts": facts} for name, facts in reader.explain(span)],
+    }
+
+
+def _show(span: Span, reader: FactsReader) -> None:
+    scope = f"  scope {span.scope.name}" if span.scope.name else ""
+    console.out.print(
+        Text.assemble(
+            (span.name, "bold"),
+            (f"  {span_id_to_hex(span.span_id)}  {span.resource.service_name}{scope}", "bright_black"),
+        )
+    )
+    told = reader.explain(span)
+    for convention, facts in told:
+        for key, value in facts.items():
+            console.out.print(Text.assemble("  ", (f"{convention}: ", "cyan"), f"{key} = {one_line(str(value))}"))
+    if not told:
+        console.out.print("  no convention: only its name, kind, status and parent speak", style="bright_black")

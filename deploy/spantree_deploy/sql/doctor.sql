@@ -1,0 +1,29 @@
+-- name: missing_partitions
+-- Days of %(days)s whose partition of span is not there.
+SELECT wanted.day
+FROM unnest(%(days)s::date[]) AS wanted (day)
+WHERE NOT EXISTS (
+    SELECT
+    FROM pg_inherits
+    WHERE inhparent = 'spantree.span'::regclass
+        AND inhrelid = to_regclass('spantree.span_' || to_char(wanted.day, 'YYYYMMDD'))
+)
+ORDER BY wanted.day
+
+-- name: dead_letters
+-- How many spans were kept out of the tables, and why the newest was.
+SELECT count(*), (SELECT reason FROM spantree.dead_letter ORDER BY received_ns DESC LIMIT 1)
+FROM spantree.dead_letter
+
+-- name: pending
+-- Traces that wait for projection, how long the oldest has, how many cannot be projected and why one of them.
+SELECT
+    count(*),
+    extract(epoch FROM now() - min(first_pending_at))::double precision,
+    count(*) FILTER (WHERE failures > 0),
+    min(error) FILTER (WHERE failures > 0)
+FROM spantree.pending_projection
+
+-- name: spool_backlog
+-- For SQLite: requests and their bytes in the spool of a collector that is not running.
+SELECT count(*), coalesce(sum(size_bytes), 0) FROM body
