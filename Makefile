@@ -3,12 +3,14 @@
 #   make demo            start everything, run the demo, print its execution trees   (KEEP=1: leave it running)
 #   make test            what CI runs: ruff, mypy, import contracts, tests
 #   make check           the same without the tests
+#   make test-live       real frameworks run and told by `spantree up`   (installs them in .venv-live, once)
 #   make bench           how fast spans become rows, beside a plain COPY of the same rows
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter, DATA=dir where the demo keeps its data, ARGS="..." adds options.
 
 SHELL := /bin/sh
 VENV := .venv
+LIVE := .venv-live
 # Relative, and in quotes wherever it is used: the checkout's path may hold spaces.
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -20,7 +22,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
     if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
       command -v $$name; break; fi; done)
 
-.PHONY: demo test check bench install constraints clean help
+.PHONY: demo test test-live check bench install constraints clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -30,6 +32,16 @@ demo: install
 
 test: check
 	@"$(BIN)/python" -m pytest $(ARGS)
+
+# Apart from the rest: these frameworks pin what spantree does not.
+test-live: install $(LIVE)/.installed
+	@"$(BIN)/python" -m pytest tests/live $(ARGS)
+
+$(LIVE)/.installed: tests/live/requirements.txt tests/live/constraints.txt
+	@echo "installing the frameworks of the live tests into $(LIVE) (once; again when tests/live/*.txt change)"
+	@"$(BIN)/python" -m venv --clear "$(LIVE)"
+	@"$(LIVE)/bin/python" -m pip install --quiet --constraint tests/live/constraints.txt --requirement tests/live/requirements.txt
+	@touch "$@"
 
 check: install
 	@echo "ruff check";   "$(BIN)/ruff" check .
@@ -67,4 +79,4 @@ constraints: install
 	@touch "$(INSTALLED)"
 
 clean:
-	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf "$(VENV)" "$(LIVE)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -121,7 +121,7 @@ def _execution(spans: list[SpanFacts], forest: hierarchy.Forest, ordered: list[S
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cost_usd=cost,
-        skipped_nodes=execution.skipped_names(run, ordered),
+        skipped_nodes=execution.skipped_names(run, ordered, state),
         resumes=_first(run, ordered, "resumes"),
         lost_after_s=run.facts.get("lost_after_s"),
         hidden=execution.is_hidden(forest.roots, run),
