@@ -1,0 +1,66 @@
+"""Temporal's spans by interceptor (markers) and by plugin (durations)."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.facts.spans import raised, span
+
+from spantree_exporter.facts import read_facts
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, Attributes
+
+IDS: Attributes = {"temporalWorkflowID": "order-1", "temporalRunID": "r-1"}
+RUN = {"boundary": "run", "kind": "workflow", "name": "Order", "workflow_name": "Order", "run_id": "order-1"}
+
+
+def test_starting_a_workflow_is_its_run() -> None:
+    assert read_facts(span("StartWorkflow:Order", {"temporalWorkflowID": "order-1"}, kind=KIND_CLIENT)) == RUN
+
+
+def test_a_run_told_by_a_marker_goes_on_and_one_with_a_duration_has_ended() -> None:
+    assert read_facts(span("RunWorkflow:Order", IDS, at=(5, 5))) == {**RUN, "fold": "inner", "open_ended": True}
+    assert read_facts(span("RunWorkflow:Order", IDS, at=(5, 9))) == {**RUN, "fold": "inner", "closes": True}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, "completed"),
+        (("temporalio.exceptions.ApplicationError", "CardStolen: card stolen"), "failed"),
+        (("temporalio.exceptions.CancelledError", "Cancelled"), "cancelled"),
+        (("temporalio.exceptions.ActivityError", "Activity cancelled"), "cancelled"),
+    ],
+)
+def test_completion_tells_the_outcome_by_its_exception(error: tuple[str, str] | None, status: str) -> None:
+    events = [raised(*error)] if error is not None else []
+    facts = read_facts(span("CompleteWorkflow:Order", IDS, at=(5, 5), events=events))
+    assert (facts["fold"], facts["closes"], facts["status"]) == ("event", True, status)
+
+
+def test_an_activity_is_a_step_once_run_and_a_request_until_then() -> None:
+    assert read_facts(span("StartActivity:charge", IDS, at=(5, 5), kind=KIND_CLIENT)) == {
+        "name": "charge",
+        "kind": "step",
+        "step": True,
+        "fold": "producer",
+        "unanswered": True,
+        "run_id": "order-1",
+    }
+    assert read_facts(span("RunActivity:charge", {**IDS, "temporalActivityID": "7"}, kind=KIND_SERVER)) == {
+        "name": "charge",
+        "kind": "step",
+        "step": True,
+        "retry_expected": True,
+        "task_key": "order-1/r-1/7",
+        "run_id": "order-1",
+    }
+
+
+def test_a_child_workflow_is_not_of_the_run_whose_id_its_start_carries() -> None:
+    assert "run_id" not in read_facts(span("StartChildWorkflow:Ship", IDS, at=(5, 5)))
+
+
+def test_signals_are_handled_by_whoever_they_were_sent_to() -> None:
+    sent = read_facts(span("SignalWorkflow:approve", {"temporalWorkflowID": "order-1"}, kind=KIND_CLIENT))
+    assert sent == {"name": "approve", "kind": "message", "fold": "producer", "run_id": "order-1"}
+    handled = read_facts(span("HandleSignal:approve", IDS, at=(5, 5), kind=KIND_SERVER))
+    assert handled == {"name": "approve", "kind": "signal", "flow_links": True, "run_id": "order-1"}
