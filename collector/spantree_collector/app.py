@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import functools
+import gc
 import logging
 import signal
 import socket
@@ -40,6 +41,10 @@ _GRACE_S = 2.0
 # The pump computes without a pause, and Python lets it do so for 5 ms each time the event loop wants to go on. Measured
 # with the pump at work: p99 of an acknowledgement 330 to 600 ms with 5 ms, 100 to 120 ms with 1 ms.
 _SWITCH_INTERVAL_S = 0.001
+# A batch is hundreds of thousands of objects that live for a moment: with Python's default of 700 its garbage collector
+# looks at them again and again. Measured over HTTP on the reference load: 7,200 spans/s by default, 8,800 with these,
+# memory the same.
+_GC_THRESHOLDS = (50_000, 20, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,8 @@ class Collector:
         config = self.config
         loop = asyncio.get_running_loop()
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
         failed = asyncio.Event()
         metrics = CollectorMetrics()
         async with contextlib.AsyncExitStack() as stack:
