@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import httpx
 
+from spantree_deploy.database import postgres_of
 from spantree_deploy.settings import Settings
-from spantree_deploy.up import postgres_of
 from spantree_exporter.errors import SpantreeError
 
 _TIMEOUT_S: Final = 30.0

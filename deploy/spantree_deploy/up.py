@@ -18,15 +18,14 @@ from typing import Final
 from spantree_collector.app import Addresses, Collector
 from spantree_deploy.api_server import serve_api
 from spantree_deploy.background import Background
-from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_deploy.database import PostgresWatch, Report, postgres_of
 from spantree_deploy.ports import take_ports
 from spantree_deploy.settings import Settings, url_of
 from spantree_exporter.errors import SpantreeError, StoreUnavailable
+from spantree_exporter.facts import FactsReader
 from spantree_exporter.migrate import migrate
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.store import Store
-
-Report = Callable[[str], None]
 
 log = logging.getLogger(__name__)
 
@@ -45,37 +44,15 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What the owner of the running servers is told; both are called from other threads."""
+    """What the owner of the running servers is told."""
 
     server_ended: Callable[[], None] = lambda: None
-    postgres: Callable[[EmbeddedPostgres | None], None] = lambda postgres: None
-    """The embedded server once it runs, None as soon as it is being stopped."""
+    """Called from the server's thread."""
+    postgres: PostgresWatch = lambda postgres: None
 
 
-@contextmanager
-def postgres_of(
-    settings: Settings,
-    report: Report = lambda step: None,
-    watch: Callable[[EmbeddedPostgres | None], None] = lambda postgres: None,
-) -> Iterator[str]:
-    """The URL of the settings' PostgreSQL, spantree's own one running for the time of the block.
-
-    `watch` is told of the embedded one when it runs, and gets None when it is about to be stopped.
-    """
-    if settings.database_url is not None:
-        yield settings.database_url
-        return
-    with EmbeddedPostgres(settings.data_dir, pg_bin=settings.pg_bin, report=report) as postgres:
-        watch(postgres)
-        try:
-            yield postgres.url
-        finally:
-            watch(None)
-
-
-def new_collector(settings: Settings, database_url: str) -> Collector:
-    """A collector that reads spans by the conventions, and by the team's own rules where there are any."""
-    reader = facts_reader(settings.rules)
+def new_collector(settings: Settings, reader: FactsReader, database_url: str) -> Collector:
+    """A collector whose spans `reader` reads."""
 
     def open_store(thread: str) -> Store:
         return Store(database_url, application_name=f"spantree-{thread}", read_facts=reader)
@@ -91,6 +68,7 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
     it answers. Raises ConfigError for ports that cannot be taken, OperatorError, EmbeddedPostgresError, SpoolFailed.
     """
     watch = watch or Watch()
+    reader = facts_reader(settings.rules)
     with ExitStack() as stack:
         listener = stack.enter_context(contextlib.closing(take_ports(settings)))
         database_url = stack.enter_context(postgres_of(settings, report, watch.postgres))
@@ -110,7 +88,7 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
         )
         stack.callback(api.stop)
         collector = Background[Addresses](
-            "spantree-collector", new_collector(settings, database_url).serve, watch.server_ended
+            "spantree-collector", new_collector(settings, reader, database_url).serve, watch.server_ended
         )
         # Stopped first: it has requests to answer and spans to drain while everything else is still there.
         stack.callback(collector.stop)

@@ -12,9 +12,9 @@ from rich.text import Text
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.commands.read import print_json
+from spantree_deploy.database import postgres_of
 from spantree_deploy.render import one_line
 from spantree_deploy.sql import statements
-from spantree_deploy.up import postgres_of
 from spantree_exporter.errors import SpantreeError, classify
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.ids import span_id_from_hex, span_id_to_hex, trace_id_from_hex

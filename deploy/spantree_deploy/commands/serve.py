@@ -1,4 +1,7 @@
-"""`spantree up`, `collector` and `api`: servers that run until a signal."""
+"""`spantree up`, `collector` and `api`: servers that run until a signal.
+
+What the servers are made of is imported by the command that needs it: `spantree run` and `env` are to start quickly.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,23 @@ import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
-from spantree_deploy.api_server import serve_api
 from spantree_deploy.background import Address, Background
+from spantree_deploy.database import postgres_of
 from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_deploy.ports import check_otlp_ports, listen
 from spantree_deploy.service_env import otel_settings
 from spantree_deploy.settings import Settings
 from spantree_deploy.signals import StopSignals
-from spantree_deploy.up import Running, Watch, all_in_one, new_collector, postgres_of
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.migrate import migrate
+from spantree_exporter.rules import facts_reader
+
+if TYPE_CHECKING:
+    from spantree_deploy.up import Running
 
 
 def up(
@@ -61,6 +68,8 @@ def collector(
     set_: opt.Set = None,
 ) -> None:
     """Run the collector alone: OTLP in, rows out."""
+    from spantree_deploy.up import new_collector
+
     settings = opt.settings_of(
         config,
         set_,
@@ -71,13 +80,14 @@ def collector(
         otlp_grpc_port=otlp_grpc_port,
     )
     console.log_to_stderr(logging.INFO)
+    reader = facts_reader(settings.rules)
     faults = check_otlp_ports(settings)
     if faults:
         raise ConfigError(faults)
     with StopSignals() as signals, postgres_of(settings, console.step, partial(_at_once, signals)) as url:
         if settings.is_embedded:
             migrate(url)
-        server = Background("spantree-collector", new_collector(settings, url).serve, signals.wake)
+        server = Background("spantree-collector", new_collector(settings, reader, url).serve, signals.wake)
         _serve(server, signals)
 
 
@@ -90,6 +100,8 @@ def api(
     set_: opt.Set = None,
 ) -> None:
     """Run the API alone."""
+    from spantree_deploy.api_server import serve_api
+
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, host=host, api_port=api_port)
     console.log_to_stderr(logging.INFO)
     with (
@@ -105,6 +117,8 @@ def api(
 
 def run_all(settings: Settings, signals: StopSignals) -> contextlib.AbstractContextManager[Running]:
     """Everything in this process, woken and hurried by `signals`."""
+    from spantree_deploy.up import Watch, all_in_one
+
     return all_in_one(settings, console.step, Watch(signals.wake, partial(_at_once, signals)))
 
 

@@ -9,7 +9,7 @@ import typer
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
-from spantree_deploy.up import postgres_of
+from spantree_deploy.database import postgres_of
 from spantree_exporter import migrate as schema
 from spantree_exporter.rebuild import RebuildProgress
 from spantree_exporter.rebuild import rebuild as rebuild_rows

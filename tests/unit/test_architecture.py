@@ -1,0 +1,55 @@
+"""Which part may know which: import-linter's contracts, and what an import brings along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).parents[2]
+
+
+def loaded_by(module: str) -> set[str]:
+    """The modules that are there once `module` has been imported, in a Python of its own."""
+    program = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_the_import_contracts_hold(capfd: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert status == EXIT_STATUS_SUCCESS, capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "spantree_exporter",
+        "spantree_exporter.tracing",
+        "spantree_exporter.live",
+        "spantree_exporter.autolive",
+        "spantree_exporter.sdk",
+        "spantree_exporter.store",
+    ],
+)
+def test_what_a_service_imports_brings_no_server_with_it(module: str) -> None:
+    servers = {"grpc", "fastapi", "starlette", "uvicorn", "pydantic", "typer", "rich", "httpx"}
+    assert loaded_by(module) & servers == set()
+
+
+@pytest.mark.parametrize("module", ["spantree_exporter.facts", "spantree_exporter.assemble"])
+def test_meaning_needs_no_database(module: str) -> None:
+    assert loaded_by(module) & {"psycopg", "psycopg_pool", "psycopg_binary"} == set()
+
+
+def test_collector_and_api_know_nothing_of_each_other() -> None:
+    assert not any(name.startswith("spantree_api") for name in loaded_by("spantree_collector.app"))
+    assert not any(name.startswith("spantree_collector") for name in loaded_by("spantree_api.app"))
+
+
+def test_asking_for_help_loads_no_server() -> None:
+    assert loaded_by("spantree_deploy.cli") & {"fastapi", "uvicorn"} == set()
