@@ -310,10 +310,13 @@ def _by_time(edges: EdgeSet, siblings: list[Step]) -> None:
     Nothing is guessed about steps that an engine placed, about calls to databases and services, about what was skipped.
     Instances of one mapped task count as one: all of them were there from the start of the first, done with the last.
     """
+    asked_again = _asked_again(siblings)
     tasks = [
         step
         for step in siblings
-        if step.previous_attempt is None and step.kind not in WIRE_KINDS and step.status != "skipped"
+        if (step.previous_attempt is None or step.previous_attempt in asked_again)
+        and step.kind not in WIRE_KINDS
+        and step.status != "skipped"
     ]
     if len(tasks) < 2 or any("order" in step.facts for step in tasks):
         return
@@ -322,7 +325,8 @@ def _by_time(edges: EdgeSet, siblings: list[Step]) -> None:
         places.setdefault(_place(step), []).append(step)
     groups = list(places.values())
     starts = [min(step.ready_ns for step in group) for group in groups]
-    ends = sorted((_done_ns(group), number) for number, group in enumerate(groups))
+    done = [max(_stretch_end(step, asked_again).done_ns for step in group) for group in groups]
+    ends = sorted((done_ns, number) for number, done_ns in enumerate(done))
     end_times = [end for end, _ in ends]
     # latest_start[i]: the latest start among the i groups that end first.
     latest_start: list[int] = [-1]
@@ -331,7 +335,7 @@ def _by_time(edges: EdgeSet, siblings: list[Step]) -> None:
     for number, group in enumerate(groups):
         start_ns = starts[number]
         # What took no time would otherwise come before itself.
-        instant = _done_ns(group) <= start_ns
+        instant = done[number] <= start_ns
         count = bisect_left(end_times, start_ns) if instant else bisect_right(end_times, start_ns)
         if count == 0:
             continue
@@ -348,13 +352,30 @@ def _by_time(edges: EdgeSet, siblings: list[Step]) -> None:
             if edges.has_into(step):
                 continue
             for other in before:
-                edges.add(last_attempt(other), step, "flow", INFERRED)
+                edges.add(_stretch_end(other, asked_again), step, "flow", INFERRED)
+
+
+def _asked_again(siblings: list[Step]) -> set[Step]:
+    """The calls of tools whose next attempt came of asking the model again: that attempt follows the model's answer."""
+    answers = sorted(step.start_ns for step in siblings if step.kind == "llm")
+    if not answers:
+        return set()
+    return {
+        step
+        for step in siblings
+        if step.kind == "tool"
+        and step.next_attempt is not None
+        and bisect_left(answers, step.last_ns) < bisect_right(answers, step.next_attempt.start_ns)
+    }
+
+
+def _stretch_end(step: Step, asked_again: set[Step]) -> Step:
+    """The last attempt of those that were made without anything in between."""
+    while step.next_attempt is not None and step not in asked_again:
+        step = step.next_attempt
+    return step
 
 
 def _place(step: Step) -> object:
     """The place of the step in its engine's graph: that of its task where it is one of several instances of it."""
     return (step.parent, step.name) if step.facts.get("mapped") else step
-
-
-def _done_ns(group: list[Step]) -> float:
-    return max(last_attempt(step).done_ns for step in group)

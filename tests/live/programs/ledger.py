@@ -6,6 +6,7 @@ environment says, as any service does.
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import threading
@@ -71,9 +72,10 @@ class Ledger(SpanProcessor):
         yield run
         self.settle()
 
-    def step(self, name: str, work: Callable[..., Any], waits: bool = False) -> Callable[..., Any]:
+    def step(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         """`work` as a step called `name`, each call of which is written down with how it ended."""
 
+        @functools.wraps(work)
         def call(*args: Any, **kwargs: Any) -> Any:
             entry = self._enter(name)
             try:
@@ -88,6 +90,7 @@ class Ledger(SpanProcessor):
     def async_step(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         """As `step`, for a coroutine function."""
 
+        @functools.wraps(work)
         async def call(*args: Any, **kwargs: Any) -> Any:
             entry = self._enter(name)
             try:
