@@ -233,14 +233,14 @@ def _fold(parents_first: list[Step]) -> dict[Step, Step]:
         parent_host = hosts[step.parent] if step.parent is not None else None
         hosts[step] = step
         fold = step.facts.get("fold")
-        if fold == "producer":
+        if fold in {"producer", "outer"}:
             # Known only when its consumers are: a message belongs to the step that took it up.
             waiting_for_child.append(step)
         elif fold is not None and parent_host is not None and _may_fold(step, parent_host, fold):
             hosts[step] = parent_host
             _absorb(parent_host, step, fold)
     for step in waiting_for_child:
-        takers = [c for c in step.children if hosts[c] is c and c.span is not None and c.span.kind in _TAKERS]
+        takers = [c for c in step.children if hosts[c] is c and _takes_up(c, step)]
         if takers:
             hosts[step] = takers[0]
             sent_on.add(step)
@@ -291,6 +291,13 @@ def _join_continued(steps: list[Step], hosts: dict[Step, Step]) -> None:
             step.start_ns = min(before.start_ns, step.start_ns)
             step.folded.append(_span_of(before))
             step.folded.extend(before.folded)
+
+
+def _takes_up(step: Step, request: Step) -> bool:
+    """Whether `step` is what was asked for: a message's consumer, or an attempt of the step seen from outside."""
+    if request.facts.get("fold") == "outer":
+        return step.name == request.name and step.facts.get("task_key") == request.facts.get("task_key")
+    return step.span is not None and step.span.kind in _TAKERS
 
 
 def _resolve(step: Step, hosts: dict[Step, Step]) -> Step:

@@ -22,7 +22,7 @@ Fold = Literal[
     "router",  # chose the next step: becomes the condition of edges
     "producer",  # a message sent: belongs to the consumer's node where there is one, else to its parent's
     "inner",  # the same step seen from inside: its times, error and values complete the parent's node
-    "outer",  # the same step seen from outside: the one child inside is the node, this wraps it
+    "outer",  # the same step seen from outside: its attempts inside, of the same name, are the nodes
     "container",  # a graph run within a step: the same step seen from inside, if it holds numbered steps or nothing
     "nested",  # the same call once more: belongs to its parent's node if that has the same name and kind
     "carrier",  # carried a message from step to step: its links and its condition say more about the edge

@@ -173,3 +173,14 @@ def test_a_trace_of_several_runs_is_of_none_of_them() -> None:
     ]
     execution = assemble(spans, TRACE).execution
     assert (execution.name, execution.run_id, execution.kind) == ("POST /batch", None, "request")
+
+
+def test_a_step_seen_from_outside_is_its_attempts() -> None:
+    outside = step(2, 1, (10, 100), "charge", facts={"fold": "outer", "task_key": "op", "status": "completed"})
+    spans = [span(1, None, (0, 200), "orders", facts=RUN), outside]
+    for number, failed in ((1, True), (2, False)):
+        at = (number * 20, number * 20 + 10)
+        spans.append(step(2 + number, 2, at, "charge", failed=failed, facts={"task_key": "op", "attempt": number}))
+    assembled = assemble(spans, TRACE)
+    assert told(assembled) == [("orders", "completed", 1), ("charge", "retried", 1), ("charge", "completed", 2)]
+    assert told(assemble(spans[:2], TRACE)) == [("orders", "completed", 1), ("charge", "completed", 1)]

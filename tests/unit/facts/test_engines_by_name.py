@@ -1,0 +1,139 @@
+"""Engines known by their attributes' names only: Hatchet, n8n, Restate, Vercel workflow, AWS durable functions."""
+
+from __future__ import annotations
+
+from tests.unit.facts.spans import span
+
+from spantree_exporter.facts import read_facts
+from spantree_exporter.span import KIND_CONSUMER, STATUS_ERROR, Attributes
+
+ARN = "arn:aws:lambda:eu-west-1:123456789012:function:orders:$LATEST/durable-execution/run-7/abc"
+
+
+def test_a_step_run_of_hatchet_is_a_task_of_its_workflow_run() -> None:
+    attributes: Attributes = {
+        "hatchet.workflow_name": "Orders",
+        "hatchet.workflow_run_id": "w-1",
+        "hatchet.step_run_id": "s-1",
+        "hatchet.action_name": "orders:charge",
+        "hatchet.retry_count": "1",
+    }
+    assert read_facts(span("hatchet.start_step_run", attributes, kind=KIND_CONSUMER)) == {
+        "name": "charge",
+        "kind": "task",
+        "step": True,
+        "task_key": "s-1",
+        "attempt": 2,
+        "workflow_name": "Orders",
+        "run_id": "w-1",
+    }
+    assert read_facts(span("SELECT orders", attributes)) == {}
+    assert read_facts(span("hatchet.engine.queued", attributes)) == {"fold": "parent"}
+
+
+def test_an_execution_of_n8n_is_a_run_of_named_nodes() -> None:
+    attributes: Attributes = {
+        "n8n.workflow.id": "wf-1",
+        "n8n.workflow.name": "Nightly sync",
+        "n8n.execution.id": "5555",
+        "n8n.execution.mode": "webhook",
+        "n8n.execution.status": "crashed",
+    }
+    assert read_facts(span("workflow.execute", attributes)) == {
+        "boundary": "run",
+        "kind": "workflow",
+        "workflow_name": "Nightly sync",
+        "name": "Nightly sync",
+        "run_id": "5555",
+        "entry": "webhook",
+        "run_status": "failed",
+    }
+    assert read_facts(span("node.execute", {"n8n.node.id": "1", "n8n.node.name": "HTTP Request"})) == {
+        "name": "HTTP Request",
+        "kind": "step",
+        "step": True,
+    }
+
+
+def test_an_invocation_of_restate_is_a_run_and_its_closures_are_steps() -> None:
+    attributes: Attributes = {"restate.invocation.id": "inv-1", "restate.invocation.target": "Greeter/greet"}
+    assert read_facts(span("attempt Greeter/greet", attributes)) == {
+        "run_id": "inv-1",
+        "name": "Greeter/greet",
+        "kind": "workflow",
+        "boundary": "run",
+        "workflow_name": "Greeter/greet",
+        "task_key": "inv-1",
+    }
+    assert read_facts(span("run (fetch)", {"restate.run.name": "fetch"})) == {
+        "name": "fetch",
+        "kind": "step",
+        "step": True,
+    }
+
+
+def test_a_step_of_vercel_s_workflow_is_an_attempt_of_its_run() -> None:
+    attributes: Attributes = {
+        "workflow.name": "workflow//src/orders.ts//handleOrder",
+        "workflow.run.id": "wrun_1",
+        "step.name": "step//src/orders.ts//charge",
+        "step.id": "step_1",
+        "step.attempt": 1,
+        "step.max_retries": 3,
+        "step.status": "pending",
+        "step.retry.will_retry": True,
+        "step.error.name": "Error",
+        "step.error.message": "503",
+    }
+    assert read_facts(span("STEP charge", attributes, status=STATUS_ERROR)) == {
+        "name": "charge",
+        "status": "retried",
+        "retry_expected": True,
+        "max_attempts": 4,
+        "task_key": "wrun_1/step_1",
+        "task_scope": "global",
+        "workflow_name": "handleOrder",
+        "error_type": "Error",
+        "error_message": "503",
+        "run_id": "wrun_1",
+        "kind": "step",
+        "step": True,
+        "attempt": 1,
+    }
+    suspended: Attributes = {"workflow.run.id": "wrun_1", "workflow.run.status": "workflow_suspended"}
+    assert read_facts(span("WORKFLOW handleOrder", suspended))["run_status"] == "waiting"
+
+
+def test_a_durable_function_is_a_run_of_operations_and_their_attempts() -> None:
+    assert read_facts(span("Workflow", {"durable.execution.arn": ARN, "durable.execution.status": "SUCCEEDED"})) == {
+        "run_id": ARN,
+        "workflow_name": "orders",
+        "boundary": "run",
+        "kind": "workflow",
+        "run_status": "completed",
+        "name": "orders",
+    }
+    operation: Attributes = {
+        "durable.execution.arn": ARN,
+        "durable.operation.id": "op-1",
+        "durable.operation.name": "charge",
+        "durable.attempt.number": 2,
+    }
+    told = {
+        "run_id": ARN,
+        "workflow_name": "orders",
+        "name": "charge",
+        "kind": "step",
+        "step": True,
+        "task_key": f"{ARN}/op-1",
+    }
+    assert read_facts(span("charge", {**operation, "durable.operation.status": "SUCCEEDED"})) == {
+        **told,
+        "fold": "outer",
+        "status": "completed",
+    }
+    assert read_facts(span("charge attempt 2", {**operation, "durable.attempt.outcome": "FAILED"})) == {
+        **told,
+        "attempt": 2,
+        "status": "failed",
+    }
