@@ -6,6 +6,7 @@ The categories are those of the job poller that spantree replaces (features.md S
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -71,28 +72,30 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
     )
 )
 
-_NORMALISE: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
-    (re.compile(r"https?://\S+|\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE), "<url>"),
-    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
-    (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]+\b"), "<email>"),
-    (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<address>"),
-    (re.compile(r"(?:[A-Za-z]:)?(?:[\\/][\w.@%+~-]+){2,}[\\/]?"), "<path>"),
-    (re.compile(r"\b(?=[\w-]*\d)[\w-]*[0-9a-f]{8,}[\w-]*\b", re.IGNORECASE), "<id>"),
-    (re.compile(r"\b\w*\d[\w.:,-]*"), "<n>"),
-    (re.compile(r"\s+"), " "),
+# (what a text must hold for the pattern to have anything to do, pattern, what it becomes), in this order.
+_NORMALISE: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
+    ("://", re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE), "<url>"),
+    ("@", re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]+\b"), "<email>"),
+    ("0x", re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<address>"),
+    ("/", re.compile(r"(?:/[\w.@%+~-]+){2,}/?"), "<path>"),
+    ("\\", re.compile(r"(?:[A-Za-z]:)?(?:\\[\w.@%+~-]+){2,}\\?"), "<path>"),
 )
+_WITH_DIGIT: Final = re.compile(r"[\w-]*\d[\w.:,-]*")
+_LONG_HEX: Final = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
 # Enough of a message to tell errors apart; what follows is mostly data.
 _FINGERPRINT_CHARS: Final = 300
+_MESSAGE_CHARS: Final = 1000
+# Errors repeat: that of a failed step is asked for again by its execution, that of today's outage by every run.
+_CACHED: Final = 4096
 
 
+@lru_cache(_CACHED)
 def category_of(error_type: str | None, message: str | None) -> str:
     """The category of an error, `unknown` where no rule knows it. The class speaks before the message."""
-    name = (error_type or "").rpartition(".")[2]
-    text = (message or "")[:1000]
-    if name:
-        for category, on_type, _ in _RULES:
-            if on_type is not None and on_type.search(name) and not (category in _WIDE and _matches_narrower(text)):
-                return category
+    text = (message or "")[:_MESSAGE_CHARS]
+    for category in _categories_of_class((error_type or "").rpartition(".")[2]):
+        if category not in _WIDE or not _matches_narrower(text):
+            return category
     for category, _, on_text in _RULES:
         if on_text is not None and on_text.search(text):
             return category
@@ -104,13 +107,25 @@ _WIDE: Final = frozenset({"network", "llm", "validation", "query"})
 _NARROW: Final = frozenset({"timeout", "resource", "authentication", "permission"})
 
 
+@lru_cache(_CACHED)
+def _categories_of_class(name: str) -> tuple[str, ...]:
+    return tuple(category for category, on_type, _ in _RULES if name and on_type is not None and on_type.search(name))
+
+
 def _matches_narrower(text: str) -> bool:
     return any(on_text is not None and narrow in _NARROW and on_text.search(text) for narrow, _, on_text in _RULES)
 
 
+@lru_cache(_CACHED)
 def fingerprint_of(error_type: str | None, message: str | None) -> str:
     """16 hex digits, equal for errors that differ only in ids, numbers, paths, addresses and the like."""
     text = (message or "").partition("\n")[0][:_FINGERPRINT_CHARS]
-    for pattern, sign in _NORMALISE:
-        text = pattern.sub(sign, text)
-    return blake2b(f"{error_type or ''}\x00{text.strip()}".encode(), digest_size=8).hexdigest()
+    for needed, pattern, sign in _NORMALISE:
+        if needed in text:
+            text = pattern.sub(sign, text)
+    text = _WITH_DIGIT.sub(_id_or_number, text)
+    return blake2b(f"{error_type or ''}\x00{' '.join(text.split())}".encode(), digest_size=8).hexdigest()
+
+
+def _id_or_number(found: re.Match[str]) -> str:
+    return "<id>" if _LONG_HEX.search(found.group()) else "<n>"

@@ -7,7 +7,7 @@ where a span link did, `inferred` where only the clock did. Containment is not a
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from spantree_exporter.assemble.engine_order import connect_numbered
 from spantree_exporter.assemble.step import WIRE_KINDS, Step, first_attempt, is_above, last_attempt
@@ -17,6 +17,9 @@ DECLARED, LINK, INFERRED = "declared", "link", "inferred"
 # Two bands of parallel steps one after the other would give the product of their widths; beyond this many the last of
 # the first band stands for all of it, so that a wide trace costs linear.
 _MAX_PREDECESSORS = 16
+
+# Facts that mean other steps by name.
+_NAMING = frozenset({"condition_from", "depends_on", "sources", "handoff_from", "handoff_to"})
 
 
 class StepIndex:
@@ -134,33 +137,49 @@ def _key(edge: Edge) -> tuple[int, int, int, int, str]:
 def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str) -> list[Edge]:
     """All edges of a trace. `ordered` is in sequence order, `hosts` leads from span ids to steps."""
     edges = EdgeSet()
+    # Most traces speak of few of these things: what no span speaks of is not looked for.
+    told = set().union(*(step.facts for step in ordered))
+    for step in ordered:
+        if step.next_attempt is not None:
+            kind = "resume" if step.status == "waiting" else "retry"
+            sure = step.task_key is not None or step.span is step.next_attempt.span
+            edges.add(step, step.next_attempt, kind, DECLARED if sure else INFERRED)
+    if not told.isdisjoint(_NAMING):
+        _named(edges, ordered)
+    for step in ordered:
+        for prior in step.follows:
+            edges.add(last_attempt(prior), first_attempt(step), "flow", DECLARED)
+    if "emits" in told:
+        _tokens(edges, ordered)
+    groups = _sibling_groups(ordered)
+    if "order" in told:
+        for siblings in groups:
+            connect_numbered(edges, siblings)
+    linking = [step for step in ordered if step.span is not None and step.span.links]
+    if linking:
+        conditions = _carried_conditions(ordered)
+        for step in linking:
+            _links(edges, step, hosts, trace_id, conditions)
+    if "graph" in told:
+        _static_graphs(edges, ordered)
+    for siblings in groups:
+        _by_time(edges, siblings)
+    if "transparent" in told:
+        _through_transparent(edges, ordered)
+    return edges.rows()
+
+
+def _named(edges: EdgeSet, ordered: list[Step]) -> None:
+    """Edges to and from steps that are meant by their names or task keys."""
     by_name, by_key = StepIndex(), StepIndex()
     for step in sorted(ordered, key=lambda s: (s.start_ns, s.order)):
         by_name.add(step.name, step)
         if step.task_key is not None:
             by_key.add(step.task_key, step)
     for step in ordered:
-        if step.next_attempt is not None:
-            kind = "resume" if step.status == "waiting" else "retry"
-            told = step.task_key is not None or step.span is step.next_attempt.span
-            edges.add(step, step.next_attempt, kind, DECLARED if told else INFERRED)
-    for step in ordered:
         _conditions(edges, step, by_name)
         _dependencies(edges, step, by_name, by_key)
-        for prior in step.follows:
-            edges.add(last_attempt(prior), first_attempt(step), "flow", DECLARED)
         _handoffs(edges, step, by_name)
-    _tokens(edges, ordered)
-    for siblings in _sibling_groups(ordered):
-        connect_numbered(edges, siblings)
-    conditions = _carried_conditions(ordered)
-    for step in ordered:
-        _links(edges, step, hosts, trace_id, conditions)
-    _static_graphs(edges, ordered)
-    for siblings in _sibling_groups(ordered):
-        _by_time(edges, siblings)
-    _through_transparent(edges, ordered)
-    return edges.rows()
 
 
 def _conditions(edges: EdgeSet, step: Step, by_name: StepIndex) -> None:
@@ -219,7 +238,7 @@ def _tokens(edges: EdgeSet, ordered: list[Step]) -> None:
                 edges.add(last_attempt(giver), first_attempt(step), "flow", DECLARED)
 
 
-def _sibling_groups(ordered: list[Step]) -> Iterable[list[Step]]:
+def _sibling_groups(ordered: list[Step]) -> list[list[Step]]:
     """Steps that share a parent (or have none), in sequence order, groups of one left out."""
     groups: dict[Step | None, list[Step]] = {}
     for step in ordered:
@@ -253,8 +272,7 @@ def _through_transparent(edges: EdgeSet, ordered: list[Step]) -> None:
 
 def _links(edges: EdgeSet, step: Step, hosts: dict[int, Step], trace_id: str, conditions: dict[str, str]) -> None:
     types = step.facts.get("link_types", {})
-    linked = [] if step.span is None else list(step.span.links)
-    for trace, span in linked:
+    for trace, span in step.span.links if step.span is not None else ():
         kind = types.get(span, "flow" if step.facts.get("flow_links") else "dependency")
         span_id = _span_id(span)
         if span_id is None:

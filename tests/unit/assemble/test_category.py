@@ -1,0 +1,60 @@
+"""What kind of failure an error is, and which errors are the same one."""
+
+from __future__ import annotations
+
+import pytest
+from spantree_exporter.assemble.category import category_of, fingerprint_of
+
+
+@pytest.mark.parametrize(
+    ("error_type", "message", "category"),
+    [
+        ("asyncio.exceptions.CancelledError", "", "cancelled"),
+        (None, "Awaited workflow order-5 was cancelled", "cancelled"),
+        ("TimeoutError", "search backend timed out", "timeout"),
+        ("celery.exceptions.SoftTimeLimitExceeded", None, "timeout"),
+        ("openai.RateLimitError", "Error code: 429", "resource"),
+        ("RuntimeError", "Error code: 413 - Rate limit exceeded for llama", "resource"),
+        ("openai.AuthenticationError", "Incorrect API key provided", "authentication"),
+        ("PermissionError", "[Errno 13]", "permission"),
+        ("httpx.HTTPStatusError", "Client error '403 Forbidden' for url 'http://x'", "permission"),
+        ("psycopg.errors.UndefinedTable", 'relation "t" does not exist', "query"),
+        ("sqlalchemy.exc.IntegrityError", "UNIQUE constraint failed: orders.id", "query"),
+        ("ConnectionError", "upstream reset (attempt 1)", "network"),
+        ("httpx.HTTPStatusError", "Server error '503 Service Unavailable'", "network"),
+        ("pydantic_ai.exceptions.UnexpectedModelBehavior", "exceeded max retries", "llm"),
+        ("pydantic_core.ValidationError", "1 validation error", "validation"),
+        ("ValueError", "empty outline", "validation"),
+        ("TypeError", "search() got an unexpected keyword argument 'filter_metadata'", "code"),
+        ("AttributeError", "'NoneType' object has no attribute 'id'", "code"),
+        ("CardStolen", "card stolen", "unknown"),
+        (None, None, "unknown"),
+    ],
+)
+def test_the_category_of_an_error(error_type: str | None, message: str | None, category: str) -> None:
+    assert category_of(error_type, message) == category
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("order 12345 not found", "order 98 not found"),
+        ("no file /var/lib/a/b.txt", "no file /tmp/x/y/z.log"),
+        ("id 773ef188e7c3a632dab1b33d487a895d gone", "id 0f3ef188e7c3a632dab1b33d487a8aaa gone"),
+        ("object at 0x7fe3d159e0d0", "object at 0x7fe3d159fe10"),
+        ("GET http://a/b?x=1 failed", "GET https://zz:80/c failed"),
+        ("user bob@example.com denied", "user al.ice@example.org denied"),
+        ("host 10.0.0.1:5432 refused", "host 192.168.1.20:80 refused"),
+        ("550e8400-e29b-41d4-a716-446655440000 is gone", "11111111-e29b-41d4-a716-446655440abc is gone"),
+        ("C:\\Users\\bob\\x.py line 3", "C:\\tmp\\y.py line 44"),
+        ("took 3.5s for 12 rows", "took 10.25s for 1 rows"),
+        ("boom\nTraceback 1", "boom\nanother traceback"),
+    ],
+)
+def test_ids_numbers_paths_and_addresses_do_not_change_the_fingerprint(one: str, other: str) -> None:
+    assert fingerprint_of("ValueError", one) == fingerprint_of("ValueError", other)
+
+
+def test_another_class_or_another_text_is_another_error() -> None:
+    assert fingerprint_of("ValueError", "no such key") != fingerprint_of("KeyError", "no such key")
+    assert fingerprint_of("ValueError", "no such key") != fingerprint_of("ValueError", "no such value")
