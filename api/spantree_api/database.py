@@ -75,6 +75,7 @@ class Database:
             config.database_url,
             kwargs={
                 "application_name": "spantree-api",
+                "client_encoding": "UTF8",
                 "connect_timeout": _CONNECT_TIMEOUT_S,
                 "options": f"-c statement_timeout={config.statement_timeout_ms} -c TimeZone=UTC",
                 # Lists have optional filters: only a plan made for their values leaves the unused ones out.

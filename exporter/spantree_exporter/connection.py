@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _DEFAULTS: Final[dict[str, str | int]] = {
     "connect_timeout": 10,
     "target_session_attrs": "read-write",
+    # Whatever PGCLIENTENCODING or the locale say.
+    "client_encoding": "UTF8",
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,

@@ -49,6 +49,12 @@ def apply(database_url: str, migrations: Sequence[Script], definitions: Sequence
                     f"PostgreSQL is version {connection.info.server_version // 10000}, "
                     f"wanted {_OLDEST_SERVER // 10000} or newer: use a newer server"
                 )
+            encoding = connection.info.parameter_status("server_encoding")
+            if encoding != "UTF8":
+                raise OperatorError(
+                    f"the database is encoded in {encoding}, wanted UTF8, for spans hold any character: create one "
+                    "with ENCODING 'UTF8' TEMPLATE template0"
+                )
             with _migration_lock(connection):
                 applied = _apply_migrations(connection, migrations)
                 _apply_definitions(connection, definitions)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from spantree_exporter.copy_binary import EDGE_COLUMNS, EXECUTION_COLUMNS, NODE_COLUMNS
 from spantree_exporter.errors import OperatorError, SchemaVersionError, StoreUnavailable
@@ -162,3 +163,15 @@ def test_nothing_in_the_schema_stands_in_the_way_of_distribution(migrated_url: s
         """,
     )
     assert keys == [("edge",), ("execution",), ("node",), ("span",)]
+
+
+def test_a_database_that_cannot_hold_every_character_is_refused(database_url: str) -> None:
+    name = "spantree_test_ascii"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+        try:
+            with pytest.raises(OperatorError, match="encoded in SQL_ASCII, wanted UTF8"):
+                migrate(make_conninfo(database_url, dbname=name))
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
