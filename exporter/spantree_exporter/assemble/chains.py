@@ -13,14 +13,42 @@ def unnest_planned(steps: list[Step]) -> None:
     """Move steps that follow the step above them beside it, and note what they follow."""
     if not any("planned_by" in step.facts for step in steps):
         return
+    ordered = preorder([step for step in steps if step.parent is None])
+    followers = _followers(ordered)
+    if not followers:
+        return
+    # Who stands beside whom in a plan: what follows one step, or the first steps of a plan by their task.
+    follow = {step for planned in followers.values() for step in planned}
+    mates: dict[object, list[Step]] = {}
+    places: dict[Step, object] = {}
+    for above, planned in followers.items():
+        for step in planned:
+            places[step] = above
+            mates.setdefault(above, []).append(step)
+    for step in ordered:
+        if "planned_by" in step.facts and step not in follow:
+            places[step] = (step.parent, step.name, step.facts["planned_by"])
+            mates.setdefault(places[step], []).append(step)
+    for above, planned in followers.items():
+        _move_beside(above, planned)
+        sources = [above, *_parallel_to(above, mates[places[above]], followers)]
+        first_end_ns = min(step.last_ns for step in planned)
+        for step in planned:
+            # One that started after another of them had ended may follow that one instead: the clock decides.
+            if step.previous_attempt is None and (len(planned) == 1 or step.start_ns < first_end_ns):
+                step.follows = sources
+
+
+def _followers(ordered: list[Step]) -> dict[Step, list[Step]]:
+    """The steps that follow each step, which is their parent; `ordered` has parents first."""
     # Whoever sent the first step of a plan laid the plan out, and sends what it calls itself in person as well.
     owners: dict[str, str | None] = {}
-    for step in sorted(steps, key=lambda s: (s.start_ns, s.order)):
+    for step in sorted(ordered, key=lambda s: (s.start_ns, s.order)):
         if "planned_by" in step.facts:
             owners.setdefault(step.facts["planned_by"], step.facts.get("sent_by"))
     outermost: dict[Step, str | None] = {}
     followers: dict[Step, list[Step]] = {}
-    for step in preorder([step for step in steps if step.parent is None]):
+    for step in ordered:
         above = step.parent
         planner = step.facts.get("planned_by")
         run_planner = outermost.get(above) if above is not None else None
@@ -29,40 +57,24 @@ def unnest_planned(steps: list[Step]) -> None:
             continue
         if planner == run_planner or step.facts.get("sent_by") != owners[planner]:
             followers.setdefault(above, []).append(step)
-    for above, planned in followers.items():
-        _unnest(above, planned)
+    return followers
 
 
-def _unnest(above: Step, planned: list[Step]) -> None:
+def _move_beside(above: Step, planned: list[Step]) -> None:
     moved = set(planned)
     above.children = [child for child in above.children if child not in moved]
     for step in planned:
         step.parent = above.parent
         if above.parent is not None:
             above.parent.children.append(step)
-    first_end_ns = min(step.last_ns for step in planned)
-    for step in planned:
-        # One that started after another of them had ended may follow that one instead: the clock decides.
-        if step.previous_attempt is None and (len(planned) == 1 or step.start_ns < first_end_ns):
-            step.follows = [above, *_parallel_to(above, step)]
 
 
-def _parallel_to(above: Step, step: Step) -> list[Step]:
-    """The steps beside `above` that the plan runs with it: the last of them to end sent off `step` for all.
+def _parallel_to(above: Step, mates: list[Step], followers: dict[Step, list[Step]]) -> list[Step]:
+    """The steps that the plan runs beside `above`, if it alone is followed: it was the last of them to end.
 
-    Instances of one task, and steps that follow the same one as `above` does.
+    Where others of them are followed too, each has a chain of its own.
     """
-    if above.parent is None:
+    others = [step for step in mates if step.facts.get("task_key") != above.facts.get("task_key")]
+    if any(step in followers for step in others):
         return []
-    planner = above.facts.get("planned_by")
-    return [
-        other
-        for other in above.parent.children
-        if other is not above
-        and other is not step
-        and (other.name == above.name or (above.follows and other.follows[:1] == above.follows[:1]))
-        and other.task_key != above.task_key
-        and other.facts.get("planned_by") == planner
-        and other.next_attempt is None
-        and other.start_ns <= step.start_ns
-    ]
+    return [step for step in others if step.next_attempt is None]

@@ -144,6 +144,28 @@ def test_the_body_of_a_chord_joins_all_its_parts() -> None:
     ]
 
 
+def test_each_of_several_chains_of_one_task_has_its_own_next() -> None:
+    spans = [span(1, None, (0, 5), "report")]
+    for number in (2, 3):
+        spans += queue_task(number, 1, (10 + number, 30 + number), "load", "api-plan", "api")
+        spans += queue_task(number + 2, number, (40 + number, 60), f"store {number}", "api-plan", "worker-1")
+    assert edges_by_name(assemble(spans, TRACE)) == [
+        ("load", "store 2", "sequential", None, "declared"),
+        ("load", "store 3", "sequential", None, "declared"),
+    ]
+
+
+def test_a_chain_of_one_task_is_a_line() -> None:
+    spans = [span(1, None, (0, 5), "report")]
+    for number in (2, 3, 4):
+        sender = "api" if number == 2 else "worker-1"
+        at = (number * 20, number * 20 + 10)
+        spans += queue_task(number, number - 1, at, "page", "api-plan", sender)
+    assembled = assemble(spans, TRACE)
+    edges = [(e.from_span_id, e.to_span_id, e.type) for e in assembled.edges]
+    assert edges == [(2, 3, "sequential"), (3, 4, "sequential")]
+
+
 def test_what_a_queue_hands_on_without_a_span_around_it_counts_to_the_run() -> None:
     spans = queue_task(2, 99, (10, 30), "charge", "api-plan", "api")[1:]
     spans[0].parent_span_id = None

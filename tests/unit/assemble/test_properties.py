@@ -12,7 +12,7 @@ from spantree_exporter.assemble import assemble
 from spantree_exporter.facts import Facts
 from spantree_exporter.rows import Assembled, SpanFacts
 
-FOLDS = ["parent", "event", "router", "producer", "inner", "nested", "carrier", "definition"]
+FOLDS = ["parent", "event", "router", "producer", "inner", "nested", "carrier", "definition", "outer", "container"]
 STATUSES = ["waiting", "completed", "failed", "skipped", "cancelled", "timed_out", "retried", "running", "pending"]
 
 
@@ -49,6 +49,17 @@ def facts(draw: st.DrawFn, ids: int) -> Facts:
         told["detached"] = True
     if draw(chance) < 1:
         told["transparent"] = True
+    if draw(chance) < 3:
+        told["planned_by"] = draw(st.sampled_from(["p", "q"]))
+        told["sent_by"] = draw(st.sampled_from(["x", "y"]))
+    for key in ("open_ended", "closes", "unanswered", "covers_queue", "mapped"):
+        if draw(chance) < 2:
+            told[key] = True
+    if draw(chance) < 2:
+        told["began_ns"] = draw(st.integers(0, 60))
+    if draw(chance) < 2:
+        told["run_id"] = draw(st.sampled_from(["r", "s"]))
+        told["workflow_name"] = "w"
     if draw(chance) < 2:
         told["kind"] = draw(st.sampled_from(["db", "llm", "tool", "agent", "workflow", "http_server"]))
     if draw(chance) < 2:
