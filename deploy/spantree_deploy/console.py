@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import TextIO
 
 from rich.console import Console, RenderableType
@@ -39,3 +40,22 @@ def fault(text: str) -> None:
 def log_to_stderr(level: int) -> None:
     """Let the libraries' and servers' own messages through from `level` on."""
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+    # It tells of each attempt to reach a database that is away, several a second.
+    logging.getLogger("psycopg.pool").addFilter(_Seldom())
+
+
+class _Seldom(logging.Filter):
+    """Lets one message through in a minute."""
+
+    _INTERVAL_S = 60.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_s = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return False
+        self._next_s = now_s + self._INTERVAL_S
+        return True

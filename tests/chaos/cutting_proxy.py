@@ -14,14 +14,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 class CuttingProxy:
     """Cuts connection number n after `cut_after_bytes[n]` bytes from the client; later ones are left alone."""
 
-    def __init__(self, database_url: str, cut_after_bytes: Sequence[int]) -> None:
+    def __init__(self, database_url: str, cut_after_bytes: Sequence[int], listen_port: int = 0) -> None:
         self.cuts = 0
         self._cut_after_bytes = cut_after_bytes
         self._numbers = itertools.count()
         parameters = conninfo_to_dict(database_url)
         host, port = str(parameters.get("host", "127.0.0.1")), int(parameters.get("port") or 5432)
         self._server: str | tuple[str, int] = f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", listen_port))
         self.url = make_conninfo(database_url, host="127.0.0.1", port=self._listener.getsockname()[1])
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
