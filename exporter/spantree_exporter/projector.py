@@ -51,7 +51,7 @@ class Projector:
     def project_due(self, limit_spans: int) -> Projected:
         """As Store.project_due. Raises psycopg.Error."""
         connection = self._connection.open()
-        used_staging = False
+        used_staging = finished = False
         with connection.transaction(), connection.cursor() as cursor:
             claimed = self._claim(cursor)
             seen, left = self._within(cursor, claimed, limit_spans)
@@ -60,7 +60,8 @@ class Projector:
             spans = self._load(cursor, list(seen))
             traces: list[ProjectedTrace] = []
             failures: dict[bytes, str] = {}
-            for trace_id, facts in spans.items():
+            # In order of the key, as writers do it: both may write rows of the same traces.
+            for trace_id, facts in sorted(spans.items()):
                 outcome = self._reader.assemble(trace_id, facts)
                 if isinstance(outcome, ProjectedTrace):
                     traces.append(outcome)
@@ -68,7 +69,11 @@ class Projector:
                     failures[trace_id] = outcome
             if traces:
                 used_staging = self._write(cursor, traces, failures)
-            self._finish(cursor, seen, failures)
+            if not self._finish(cursor, seen, failures):
+                raise psycopg.Rollback
+            finished = True
+        if not finished:
+            return Projected(0, 0, more=True)
         if used_staging:
             self._connection.temporary_tables_kept(_STAGING)
         return Projected(
@@ -132,8 +137,8 @@ class Projector:
         # own as elsewhere, because the claims would end with it; the locks last until the commit, which is near.
         if missing := self._connection.unknown_days(days_of(traces)):
             cursor.execute(_SQL["ensure_partitions"], {"days": [date_of(day) for day in sorted(missing)]})
-        cursor.execute(_SQL["executions_of_traces"], self._keys([trace.trace_id for trace in traces]), binary=True)
-        projected_before = {trace_id for trace_id, _ in cursor}
+        cursor.execute(_SQL["projected_traces"], self._keys([trace.trace_id for trace in traces]), binary=True)
+        projected_before = {trace_id for (trace_id,) in cursor}
         new = [trace for trace in traces if trace.trace_id not in projected_before]
         again = [trace for trace in traces if trace.trace_id in projected_before]
         self._tolerantly(cursor, new, self._insert, failures)
@@ -161,7 +166,8 @@ class Projector:
                 raise
             if len(traces) == 1:
                 trace_id = traces[0].trace_id
-                self._reader.complain("the rows of trace %s are refused; its spans are stored", trace_id.hex())
+                if not _is_overtaken(error):
+                    self._reader.complain("the rows of trace %s are refused; its spans are stored", trace_id.hex())
                 failures[trace_id] = first_line(error)
                 return
             for trace in traces:
@@ -181,9 +187,12 @@ class Projector:
             cursor.execute(_SQL[f"delete_stale_{kind}"], keys, prepare=False)
             cursor.execute(_SQL[f"insert_staged_{kind}"], prepare=False)
 
-    def _finish(self, cursor: psycopg.Cursor[Any], seen: dict[bytes, int], failures: dict[bytes, str]) -> None:
+    def _finish(self, cursor: psycopg.Cursor[Any], seen: dict[bytes, int], failures: dict[bytes, str]) -> bool:
+        """Settle the pending rows; False where a writer has projected one of the traces meanwhile, on another day."""
         cursor.execute(_SQL["lock_pending"], self._keys(list(seen)), binary=True)
         batches_now: dict[bytes, int] = dict(cursor.fetchall())
+        if cursor.execute(_SQL["doubled_executions"], self._keys(list(seen))).fetchone():
+            return False
         done = [
             trace_id
             for trace_id, batches in seen.items()
@@ -198,6 +207,12 @@ class Projector:
             cursor.execute(_SQL["restart_pending"], self._keys(changed))
         if failures:
             cursor.execute(_SQL["note_failures"], self._keys(list(failures)) | {"errors": list(failures.values())})
+        return True
 
     def _keys(self, trace_ids: Sequence[bytes]) -> dict[str, Any]:
         return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
+
+
+def _is_overtaken(error: Exception) -> bool:
+    """Whether a writer that had the trace whole put the execution there first; the next attempt replaces its rows."""
+    return isinstance(error, psycopg.errors.UniqueViolation) and (error.diag.table_name or "").startswith("execution_")

@@ -1,8 +1,13 @@
 """Spans -> PostgreSQL, one transaction a batch, and the rows of the traces that are complete in it.
 
     span                   COPY, all that is new in the batch
-    pending_projection     a row for each trace; where two writers of one trace wait for each other
-    execution node edge    COPY, for each trace that is whole in this batch and new; its pending row goes again
+    execution node edge    COPY, for each trace that is whole in this batch and new
+    pending_projection     a row for each trace: here writers and projectors of one trace meet; the rows of the whole
+                           traces go again when nobody else was at them
+
+The rows that others may wait for are locked last, in order of the key, and so only until the commit that follows. Two
+processes that wrote interleaved bodies were slower than one while they were locked first (8,000 spans/s; one alone
+10,000), and deadlocked when those of whole traces were locked before the others.
 
 While PostgreSQL takes in one block of spans, Python reads the facts of the next and assembles traces: on two cores
 the two cost the time of the slower.
@@ -111,20 +116,21 @@ class Writer:
             for span in trace.spans
             if span.resource.id not in self._known_resources
         }
-        with connection.transaction(), connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             if new_resources:
                 self._insert_resources(cursor, new_resources.values())
+        if len(self._known_resources) + len(new_resources) > _KNOWN_RESOURCES:
+            self._known_resources.clear()
+        self._known_resources.update(new_resources)
+        with connection.transaction(), connection.cursor() as cursor:
             stored = projected = 0
             if batch:
                 stored = self._insert_spans(cursor, batch, staged=staged)
-                projected = self._mark_and_project(cursor, batch)
+                projected = self._project_and_mark(cursor, batch)
             if dead:
                 self._insert_dead_letters(cursor, dead)
         if staged and batch:
             self._connection.temporary_tables_kept(["span_staging"])
-        if len(self._known_resources) + len(new_resources) > _KNOWN_RESOURCES:
-            self._known_resources.clear()
-        self._known_resources.update(new_resources)
         return stored, projected
 
     def _insert_spans(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace], *, staged: bool) -> int:
@@ -179,62 +185,75 @@ class Writer:
                 trace.projected = outcome if isinstance(outcome, ProjectedTrace) else None
             first = end
 
-    def _mark_and_project(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace]) -> int:
-        """Leave a pending row for each trace that is not projected here; how many are.
+    def _project_and_mark(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace]) -> int:
+        """Project what is whole and leave a pending row for every other trace; how many were projected."""
+        cursor.execute(_SQL["known_traces"], self._keys(batch), binary=True)
+        span_counts: dict[bytes, int] = {}
+        known: set[bytes] = set()
+        for trace_id, span_count, is_pending in cursor:
+            known.add(trace_id)
+            if not is_pending:
+                span_counts[trace_id] = span_count
+        new = {
+            trace_id: trace.projected
+            for trace_id, trace in batch.items()
+            if trace.projected is not None and trace_id not in known
+        }
+        if not new or (fresh := self._project(cursor, new, batch, span_counts)) is None:
+            self._mark_pending(cursor, batch, span_counts)
+            return 0
+        # One that another writer has marked meanwhile stays pending: its spans are still to be added.
+        done = [trace_id for trace_id in new if trace_id in fresh]
+        if done:
+            cursor.execute(_SQL["delete_pending"], self._keys(done))
+        return len(done)
 
-        The traces that are whole come first and the others last, because their rows stay locked until the commit and
-        it is the others that other writers have spans of: so those wait for little more than the commit itself.
-        """
-        whole = {trace_id: trace for trace_id, trace in batch.items() if trace.projected is not None}
-        others = {trace_id: trace for trace_id, trace in batch.items() if trace.projected is None}
-        fresh = self._mark_pending(cursor, whole, {}) if whole else set()
-        cursor.execute(_SQL["executions_of_traces"], self._keys(batch), binary=True)
-        span_counts: dict[bytes, int] = dict(cursor.fetchall())
-        new = [
-            trace.projected
-            for trace_id, trace in whole.items()
-            if trace.projected is not None and trace_id in fresh and trace_id not in span_counts
-        ]
-        projected = len(new) if new and self._project(cursor, new) else 0
-        if others:
-            self._mark_pending(cursor, others, span_counts)
-        return projected
+    def _project(
+        self,
+        cursor: psycopg.Cursor[Any],
+        new: dict[bytes, ProjectedTrace],
+        batch: dict[bytes, _Trace],
+        span_counts: dict[bytes, int],
+    ) -> set[bytes] | None:
+        """Write the rows of `new` and mark all of `batch` pending; which of those nobody had marked.
 
-    def _mark_pending(
-        self, cursor: psycopg.Cursor[Any], traces: dict[bytes, _Trace], span_counts: dict[bytes, int]
-    ) -> set[bytes]:
-        """Those of `traces` that had no pending row. `span_counts` is of the traces that are projected already."""
-        cursor.execute(
-            _SQL["upsert_pending"],
-            self._keys(traces)
-            | {
-                "spans": [len(trace.spans) for trace in traces.values()],
-                "projected_spans": [span_counts.get(trace_id, 0) for trace_id in traces],
-                "root_ended": [trace.root_ended for trace in traces.values()],
-            },
-            binary=True,
-        )
-        return {trace_id for trace_id, batches in cursor if batches == 1}
-
-    def _project(self, cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]) -> bool:
-        """Write the rows of `traces`; False, and nothing changed, where one of them is refused.
-
-        The projector, which takes refused rows trace by trace, then does it.
+        None, and nothing changed, where a row is refused, or one of them was projected by somebody else meanwhile.
+        The projector, which takes traces one by one where need be, does it then.
         """
         try:
-            rows = copy_rows(self._tenant_id, traces)
+            rows = copy_rows(self._tenant_id, list(new.values()))
             with cursor.connection.transaction():
                 copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
+                fresh = self._mark_pending(cursor, batch, span_counts)
+                # Seen only now: whoever projects one of them marks or locks its pending row too.
+                if cursor.execute(_SQL["doubled_executions"], self._keys(new)).fetchone():
+                    raise psycopg.Rollback
+                return fresh
+        except psycopg.errors.UniqueViolation:
+            return None
         except RowUnencodable:
             self._reader.complain("rows of a projection cannot be written; the projector will tell which")
-            return False
         except psycopg.Error as error:
             if not isinstance(classify(error), BatchRejected):
                 raise
             self._reader.complain("rows of a projection were refused; the projector will tell which")
-            return False
-        cursor.execute(_SQL["delete_pending"], self._keys([trace.trace_id for trace in traces]))
-        return True
+        return None
+
+    def _mark_pending(
+        self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace], span_counts: dict[bytes, int]
+    ) -> set[bytes]:
+        """Those of `batch` that had no pending row. `span_counts` is of the traces that are projected already."""
+        cursor.execute(
+            _SQL["upsert_pending"],
+            self._keys(batch)
+            | {
+                "spans": [len(trace.spans) for trace in batch.values()],
+                "projected_spans": [span_counts.get(trace_id, 0) for trace_id in batch],
+                "root_ended": [trace.root_ended for trace in batch.values()],
+            },
+            binary=True,
+        )
+        return {trace_id for trace_id, batches in cursor if batches == 1}
 
     def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
         return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, trace_id, workflow
 from tests.tables import project_all, query, tables
 from tests.waiting import wait_until
 
+from spantree_exporter import projector, writer
 from spantree_exporter.assemble import assemble
+from spantree_exporter.projection import CopyRows, ProjectedTrace, copy_rows
 from spantree_exporter.rows import Assembled, SpanFacts
 from spantree_exporter.store import Projected, Store
 
@@ -127,6 +129,66 @@ def test_two_writers_of_one_trace_leave_one_whole_execution(migrated_url: str, o
     assert query(migrated_url, "SELECT count(*) FROM spantree.node") == [(2 * rounds * 5 + rounds * 6,)]
 
 
+def _spy_before_rows(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]) -> None:
+    """Let `meanwhile` happen once after a writer found its traces new and before it writes their rows."""
+    left = [meanwhile]
+
+    def copy_rows_later(tenant_id: int, traces: Sequence[ProjectedTrace]) -> CopyRows:
+        while left:
+            left.pop()()
+        return copy_rows(tenant_id, traces)
+
+    monkeypatch.setattr(writer, "copy_rows", copy_rows_later)
+
+
+@pytest.mark.parametrize("early_ns", [NOON_NS - DAY_NS, NOON_NS - SECOND_NS])
+def test_a_trace_that_is_projected_while_a_writer_has_it_whole_gets_one_execution(
+    migrated_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, early_ns: int
+) -> None:
+    first, other = open_store(migrated_url), open_store(migrated_url)
+
+    def project_an_early_span() -> None:
+        other.write([span(9, parent=1, start_ns=early_ns, name="early")])
+        query(migrated_url, _MAKE_DUE)
+        assert other.project_due().traces == 1
+
+    _spy_before_rows(monkeypatch, project_an_early_span)
+    assert first.write([*workflow(1), *workflow(2)]).projected_traces == 0
+    assert query(migrated_url, "SELECT count(DISTINCT trace_id) - count(*) FROM spantree.execution") == [(0,)]
+    project_all(migrated_url, first)
+    assert query(migrated_url, "SELECT span_count FROM spantree.execution ORDER BY 1") == [(5,), (6,)]
+
+
+def test_a_projector_that_a_writer_overtakes_starts_again(
+    migrated_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other, store = (open_store(migrated_url) for _ in range(3))
+    has_looked, go_on = threading.Event(), threading.Event()
+
+    def copy_rows_later(tenant_id: int, traces: Sequence[ProjectedTrace]) -> CopyRows:
+        has_looked.set()
+        assert go_on.wait(timeout=30)
+        return copy_rows(tenant_id, traces)
+
+    monkeypatch.setattr(projector, "copy_rows", copy_rows_later)
+    projecting: list[Future[Projected]] = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def begin_to_project_an_early_span() -> None:
+            other.write([span(9, parent=1, start_ns=NOON_NS - DAY_NS, name="early")])
+            query(migrated_url, _MAKE_DUE)
+            projecting.append(pool.submit(store.project_due))
+            assert has_looked.wait(timeout=30)
+
+        _spy_before_rows(monkeypatch, begin_to_project_an_early_span)
+        assert first.write(workflow(1)).projected_traces == 0
+        go_on.set()
+        assert projecting[0].result(timeout=30) == Projected(0, 0, more=True)
+    assert query(migrated_url, "SELECT span_count FROM spantree.execution") == [(5,)]
+    project_all(migrated_url, first)
+    assert query(migrated_url, "SELECT day::text, span_count FROM spantree.execution") == [("2026-11-19", 6)]
+
+
 def test_writers_of_the_same_spans_at_once_store_them_once(migrated_url: str, open_store: OpenStore) -> None:
     stores = [open_store(migrated_url) for _ in range(3)]
     barrier = threading.Barrier(3)
@@ -146,24 +208,24 @@ def test_writers_of_the_same_spans_at_once_store_them_once(migrated_url: str, op
 
 
 def test_a_projector_beside_a_writer_loses_nothing(migrated_url: str, open_store: OpenStore) -> None:
-    writer, projector, expected = open_store(migrated_url), open_store(migrated_url), open_store(migrated_url)
+    writing, projecting, expected = (open_store(migrated_url) for _ in range(3))
     stop = threading.Event()
 
     def project() -> None:
         while not stop.is_set():
             query(migrated_url, _MAKE_DUE)
-            projector.project_due()
+            projecting.project_due()
 
     thread = threading.Thread(target=project)
     thread.start()
     try:
         for trace in range(10):
             for each in workflow(trace, failing=trace % 3 == 0):
-                writer.write([each])
+                writing.write([each])
     finally:
         stop.set()
         thread.join(timeout=30)
-    project_all(migrated_url, projector)
+    project_all(migrated_url, projecting)
     raced = tables(migrated_url)
     for name in ("span", "execution", "node", "edge", "resource"):
         query(migrated_url, f"TRUNCATE spantree.{name}")

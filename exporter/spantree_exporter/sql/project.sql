@@ -48,6 +48,13 @@ LEFT JOIN spantree.resource
 WHERE span.tenant_id = %(tenant_id)s
     AND span.trace_id = ANY (%(trace_ids)s::text[]::uuid[])
 
+-- name: projected_traces
+-- Which of the traces have rows already.
+SELECT DISTINCT uuid_send(trace_id)
+FROM spantree.execution
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+
 -- name: create_execution_staging
 CREATE TEMPORARY TABLE execution_staging (LIKE spantree.execution) ON COMMIT DELETE ROWS
 

@@ -16,7 +16,8 @@ ORDER BY trace_id, span_id, fingerprint
 ON CONFLICT DO NOTHING
 
 -- name: insert_resources
--- In order of the key, for the same reason.
+-- In order of the key, for the same reason. Commits on its own: a resource without spans does no harm, but other
+-- writers that have it as well would wait for the whole batch.
 INSERT INTO spantree.resource
     (tenant_id, id, attributes, service_name, schema_url, dropped_attributes_count, first_seen_ns)
 SELECT %(tenant_id)s, id, attributes::jsonb, service_name, schema_url, dropped, first_seen_ns
@@ -74,14 +75,27 @@ DO UPDATE SET
     )
 RETURNING uuid_send(trace_id), batches
 
--- name: executions_of_traces
--- Which of the traces are projected already, and from how many spans. Over all days, for there may be one execution
--- row a trace only. A statement of its own, after upsert_pending: it must see what another writer of the trace, for
--- which upsert_pending waited, has committed.
-SELECT uuid_send(trace_id), span_count
+-- name: known_traces
+-- Which of the traces are projected already, and from how many spans, or wait for it.
+SELECT uuid_send(trace_id), span_count, false
 FROM spantree.execution
 WHERE tenant_id = %(tenant_id)s
     AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+UNION ALL
+SELECT uuid_send(trace_id), 0, true
+FROM spantree.pending_projection
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+
+-- name: doubled_executions
+-- Those of the traces that have two executions, on different days: somebody else has projected them meanwhile.
+SELECT uuid_send(trace_id)
+FROM spantree.execution
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+GROUP BY trace_id
+HAVING count(*) > 1
+LIMIT 1
 
 -- name: delete_pending
 DELETE FROM spantree.pending_projection
