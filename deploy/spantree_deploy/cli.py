@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated, Final
 
-import click
 import typer
 
 from spantree_deploy import console
@@ -34,8 +33,6 @@ app.command()(serve.collector)
 app.command()(serve.api)
 app.command()(store.rebuild)
 
-INTERRUPTED: Final = 130
-
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -51,9 +48,9 @@ def _main(
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status: 0, 1 for what went wrong, 2 for wrong settings, 130 after Ctrl-C."""
+    """Run one command; its exit status: 0, 1 for what went wrong, 2 for wrong settings or options, 130 after Ctrl-C."""
     try:
-        status = app(args=arguments, standalone_mode=False)
+        app(args=arguments, prog_name="spantree")
     except ConfigError as error:
         for one in error.faults:
             console.fault(one)
@@ -61,10 +58,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except SpantreeError as error:
         console.fault(str(error))
         return 1
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        console.step("interrupted")
-        return INTERRUPTED
-    return status if isinstance(status, int) else 0
+    except SystemExit as ended:
+        # Typer's own end, wrong options included; only __main__ ends the process.
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0
