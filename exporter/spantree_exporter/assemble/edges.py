@@ -212,6 +212,12 @@ def _handoffs(edges: EdgeSet, step: Step, by_name: StepIndex) -> None:
         takers = [s for s in by_name.named(target) if s.kind == "agent" and s.start_ns >= step.start_ns]
         if giver is not None and takers:
             edges.add(giver, takers[0], "handoff", DECLARED)
+    elif source is not None and step.kind == "handoff":
+        giver = _agent_above(step)
+        if giver is not None and giver.parent is not None:
+            later = [s for s in giver.parent.children if s.kind == "agent" and s.start_ns >= giver.last_ns]
+            if later:
+                edges.add(giver, min(later, key=lambda s: (s.start_ns, s.order)), "handoff", DECLARED)
     elif source is not None and step.kind == "agent":
         giver = by_name.latest_before(source, step)
         if giver is not None:

@@ -76,7 +76,7 @@ def status_of_run(run: Step, roots: list[Step], ordered: list[Step], orphaned: b
     worst = "completed"
     own_level = _own_level(run, ordered)
     for step in ordered:
-        if step.failed and step.facts.get("breaks_run") and is_above(run, step):
+        if step.failed and step.facts.get("breaks_run") and is_above(run, step) and not _within_tool(step):
             return "failed"
         if not step.failed or step is run or not _is_step_of(step, run, own_level):
             continue
@@ -86,6 +86,14 @@ def status_of_run(run: Step, roots: list[Step], ordered: list[Step], orphaned: b
     if worst == "completed" and any(s.status == "running" and _is_step_of(s, run, own_level) for s in ordered):
         return "running"
     return worst
+
+
+def _within_tool(step: Step) -> bool:
+    """Whether a tool stands around the step, so that whoever called the tool heard of its failure."""
+    above = step.parent
+    while above is not None and above.kind != "tool":
+        above = above.parent
+    return above is not None
 
 
 def _waits(run: Step, ordered: list[Step]) -> bool:

@@ -315,7 +315,7 @@ def _may_fold(step: Step, host: Step, fold: str) -> bool:
     if speaks_of_run(step.facts):
         return belongs_to(step, host)
     if fold == "nested":
-        return step.name == host.name and step.kind == host.kind
+        return step.name == host.name and step.kind in {host.kind, "chain"}
     if fold == "container":
         return _only_repeats(step, host)
     if fold != "router":

@@ -6,9 +6,11 @@ Not among them, though they sound alike: `messaging.message.conversation_id` (Ce
 
 from __future__ import annotations
 
-from spantree_exporter.facts.reading import Convention, first_text, json_of, text_of
+from collections.abc import Mapping
+
+from spantree_exporter.facts.reading import Convention, json_of, text_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import Span
+from spantree_exporter.span import JsonValue, Span
 
 _CONVERSATION = (
     "session.id",
@@ -27,20 +29,28 @@ _USER = ("user.id", "enduser.id", "user_id", "userId", "enduser.pseudo.id")
 
 
 def _read(span: Span, facts: Facts) -> None:
-    if conversation := first_text(span, _CONVERSATION):
-        facts.setdefault("conversation_id", conversation)
-    if user := first_text(span, _USER):
-        facts.setdefault("user_id", user)
+    _put(span.attributes, facts)
     metadata = span.attributes.get("metadata")
     if isinstance(metadata, str) and ("conversation_id" not in facts or "user_id" not in facts):
         parsed = json_of(metadata)
         if isinstance(parsed, dict):
-            for key in _CONVERSATION:
-                if value := text_of(parsed.get(key)):
-                    facts.setdefault("conversation_id", value)
-            for key in _USER:
-                if value := text_of(parsed.get(key)):
-                    facts.setdefault("user_id", value)
+            _put(parsed, facts)
+
+
+def _put(named: Mapping[str, JsonValue], facts: Facts) -> None:
+    for key in _CONVERSATION:
+        if key in named and (told := text_of(named[key])) and not _says_nothing(told):
+            facts.setdefault("conversation_id", told)
+            break
+    for key in _USER:
+        if key in named and (told := text_of(named[key])) and not _says_nothing(told):
+            facts.setdefault("user_id", told)
+            break
+
+
+def _says_nothing(told: str) -> bool:
+    """Whether a value is None, as Logfire writes it, or what it puts in the place of what might be secret."""
+    return told == "null" or told.startswith("[Scrubbed due to ")
 
 
 CONVENTION = Convention("identity", _read, keys=("metadata", *_CONVERSATION, *_USER))

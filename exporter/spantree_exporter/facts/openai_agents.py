@@ -1,13 +1,15 @@
-"""OpenAI's Agents SDK, through OpenInference (2.6) and through Logfire (4.41): agents, turns, handoffs, guardrails.
+"""OpenAI's Agents SDK (0.24), through OpenInference (2.6), Logfire (5.2) and Traceloop (0.62).
 
-A run that raised leaves its root OK; only the last turn of the last agent says that it failed (conventions.md 1.4).
+A run that raised leaves its root OK; only its last agent, or the last turn of it, says that it failed (conventions.md
+1.4): what an agent gets over fails no more than a tool. OpenInference sends no group id, Traceloop neither it, the
+workflow's name nor guardrails, and of a handoff only the giver.
 """
 
 from __future__ import annotations
 
 from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import STATUS_ERROR, Span
+from spantree_exporter.span import STATUS_ERROR, JsonValue, Span
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -15,6 +17,8 @@ def _read(span: Span, facts: Facts) -> None:
         _openinference(span, facts)
     elif span.scope.name.startswith("logfire."):
         _logfire(span, facts)
+    else:
+        _traceloop(span, facts)
 
 
 def _openinference(span: Span, facts: Facts) -> None:
@@ -24,16 +28,20 @@ def _openinference(span: Span, facts: Facts) -> None:
         if agent := text_of(a.get("graph.node.id")):
             facts["kind"] = "agent"
             facts["name"] = agent
+            _put_end(span, facts)
             if giver := text_of(a.get("graph.node.parent_id")):
                 facts["handoff_from"] = giver
         else:
             facts["boundary"] = "run"
             facts["kind"] = "workflow"
     elif kind == "CHAIN":
-        if span.name == "Agent workflow":
-            facts["fold"] = "inner"
+        if span.name == "turn":
+            facts["kind"] = "turn"
+            _put_end(span, facts)
         else:
-            _turn(span, facts)
+            # The run of the first agent, called like the trace around it unless that was begun by hand; or one's own.
+            facts["kind"] = "chain"
+            facts["fold"] = "inner" if span.name == "Agent workflow" else "nested"
     elif kind == "TOOL" and span.name.startswith("handoff to "):
         facts["kind"] = "handoff"
         if (giver := text_of(a.get("input.value"))) and (taker := text_of(a.get("output.value"))):
@@ -41,10 +49,27 @@ def _openinference(span: Span, facts: Facts) -> None:
             facts["handoff_to"] = taker
 
 
-def _turn(span: Span, facts: Facts) -> None:
-    facts["kind"] = "turn"
+def _traceloop(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    kind = a.get("traceloop.span.kind")
+    if kind == "agent":
+        facts["kind"] = "agent"
+        if agent := text_of(a.get("gen_ai.agent.name")):
+            facts["name"] = agent
+        _put_end(span, facts)
+    elif kind == "handoff":
+        facts["kind"] = "handoff"
+        if giver := text_of(a.get("gen_ai.handoff.from_agent")):
+            facts["handoff_from"] = giver
+            facts["name"] = f"handoff from {giver}"
+        if taker := text_of(a.get("gen_ai.handoff.to_agent")):
+            facts["handoff_to"] = taker
+            facts["name"] = f"handoff to {taker}"
+
+
+def _put_end(span: Span, facts: Facts) -> None:
     if span.status_code == STATUS_ERROR:
-        # The SDK marks a turn as failed only when the run could not go on.
+        # The SDK marks an agent or a turn as failed only when the run could not go on.
         facts["breaks_run"] = True
 
 
@@ -67,11 +92,15 @@ def _logfire(span: Span, facts: Facts) -> None:
         facts["kind"] = "agent"
         if name:
             facts["name"] = name
+        _put_end(span, facts)
+        _error(span, facts)
     elif a.get("sdk_span_type") == "turn":
+        facts["kind"] = "turn"
         facts["name"] = "turn"
         if (turn := whole_number(a.get("turn"))) is not None:
             facts["iteration"] = turn
-        _turn(span, facts)
+        _put_usage(a.get("usage"), facts)
+        _put_end(span, facts)
         _error(span, facts)
     elif template.startswith("Function:"):
         facts["kind"] = "tool"
@@ -94,6 +123,17 @@ def _logfire(span: Span, facts: Facts) -> None:
         facts["name"] = "generation"
 
 
+def _put_usage(usage: JsonValue, facts: Facts) -> None:
+    """What the turn's model calls took together; they say so themselves where the model's own spans are sent."""
+    told = json_of(usage)
+    if isinstance(told, dict):
+        if (tokens := whole_number(told.get("input_tokens"))) is not None:
+            facts["input_tokens"] = tokens
+        if (tokens := whole_number(told.get("output_tokens"))) is not None:
+            facts["output_tokens"] = tokens
+        facts["usage_total"] = True
+
+
 def _error(span: Span, facts: Facts) -> None:
     error = json_of(span.attributes.get("error"))
     if span.status_code == STATUS_ERROR and isinstance(error, dict):
@@ -104,5 +144,11 @@ def _error(span: Span, facts: Facts) -> None:
 
 
 CONVENTION = Convention(
-    "openai_agents", _read, scopes=("openinference.instrumentation.openai_agents", "logfire.openai_agents")
+    "openai_agents",
+    _read,
+    scopes=(
+        "openinference.instrumentation.openai_agents",
+        "logfire.openai_agents",
+        "opentelemetry.instrumentation.openai_agents",
+    ),
 )

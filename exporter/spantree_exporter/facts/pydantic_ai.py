@@ -52,6 +52,9 @@ def _read(span: Span, facts: Facts) -> None:
             facts["name"] = tool
         put_preview(facts, "input", a.get("gen_ai.tool.call.arguments", a.get("tool_arguments")))
         put_preview(facts, "output", a.get("gen_ai.tool.call.result", a.get("tool_response")))
+        if deferral := text_of(a.get("pydantic_ai.tool.deferral.name")):
+            facts["status"] = "waiting"
+            facts["status_reason"] = deferral
         if (attempt := whole_number(a.get("pydantic_ai.tool.retry.attempt"))) is not None:
             facts["attempt"] = attempt
             facts["retry_expected"] = True

@@ -24,7 +24,7 @@ Fold = Literal[
     "inner",  # the same step seen from inside: its times, error and values complete the parent's node
     "outer",  # the same step seen from outside: its attempts inside, of the same name, are the nodes
     "container",  # a graph run within a step: the same step seen from inside, if it holds numbered steps or nothing
-    "nested",  # the same call once more: belongs to its parent's node if that has the same name and kind
+    "nested",  # the same call once more: belongs to its parent's node if that has the same name
     "carrier",  # carried a message from step to step: its links and its condition say more about the edge
     "definition",  # describes a static graph and is no step at all
 ]

@@ -54,15 +54,27 @@ class Ledger(SpanProcessor):
         # Some instrumentations start spans in a thread of their own, after the fact: what waits for them.
         self.settle: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._open_spans = 0
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         trace_id = format(span.get_span_context().trace_id, "032x")
         with self._lock:
+            self._open_spans += 1
             if self.runs and all(trace_id not in run.trace_ids for run in self.runs):
                 self.runs[-1].trace_ids.append(trace_id)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Nothing is of interest here."""
+        """Count it."""
+        with self._changed:
+            self._open_spans -= 1
+            self._changed.notify_all()
+
+    def await_ends(self) -> None:
+        """Return once no span is open: a server's ends after its answer went out."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._open_spans == 0, timeout=10):
+                raise TimeoutError(f"{self._open_spans} spans are still open after 10 s")
 
     @contextmanager
     def run(self, name: str, **truth: Any) -> Iterator[Run]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -164,7 +165,7 @@ def nested() -> None:
             note("expert", status, error)
             run.told = {"workflow_name": "front"}
             run.told |= {"first_failed": "lookup", "error_category": "network"} if fails else {"input_tokens": 40}
-            attempt(lambda: outer.run_sync("?"))
+            attempt(functools.partial(outer.run_sync, "?"))
 
 
 def model_fails() -> None:
@@ -200,9 +201,7 @@ def limits() -> None:
 
 def approval() -> None:
     """A tool that needs a person's approval; the run that brings it."""
-    agent = Agent(
-        says([("pay", {"amount": 3})], "Paid."), name="payer", output_type=[str, DeferredToolRequests]
-    )
+    agent = Agent(says([("pay", {"amount": 3})], "Paid."), name="payer", output_type=[str, DeferredToolRequests])
 
     @agent.tool
     def pay(ctx: RunContext[None], amount: int) -> str:
