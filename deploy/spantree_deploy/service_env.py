@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -17,6 +18,8 @@ _SIGNAL_SETTINGS: Final = tuple(
 )
 # The SDK's default of 5 s is long for somebody who watches.
 _EXPORT_DELAY_MS: Final = "1000"
+# module:attribute, as uvicorn, gunicorn, hypercorn and others take it; no address, no URL, no option.
+_APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -77,9 +80,9 @@ def service_name_of(command: Sequence[str]) -> str:
         if "-m" in words[:-1]:
             return words[words.index("-m") + 1].rpartition(".")[2]
         program = next((word for word in words if not word.startswith("-")), program)
-    application = next((word for word in words if ":" in word and "/" not in word and not word.startswith("-")), None)
+    application = next((match for match in map(_APPLICATION.fullmatch, words) if match), None)
     if application is not None:
-        return application.partition(":")[0].rpartition(".")[2] or PurePath(program).stem
+        return application[1].rpartition(".")[2]
     return PurePath(program).stem
 
 

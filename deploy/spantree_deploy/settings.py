@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     header_deadline_s: Seconds = 10.0
     body_deadline_s: Seconds = 30.0
     idle_timeout_s: Seconds = 60.0
+    writers: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=64)] = 2
+    writers: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=64)] = 2
     batch_spans: Count = 8192
     batch_bytes: Bytes = 16 * 2**20
     drain_s: SecondsOrNone = 5.0
@@ -153,8 +155,8 @@ class Settings(BaseSettings):
 
     def collector_config(self, database_url: str) -> CollectorConfig:
         """The collector's part of the settings. Raises ConfigError."""
-        shared = {one.name: getattr(self, one.name) for one in fields(CollectorConfig) if one.name != "database_url"}
-        return CollectorConfig(database_url=database_url, **shared)
+        shared = {one.name: getattr(self, one.name) for one in fields(CollectorConfig) if one.name in _FIELDS}
+        return CollectorConfig(**shared | {"database_url": database_url})
 
     def api_config(self, database_url: str) -> ApiConfig:
         """The API's part of the settings."""
@@ -162,6 +164,7 @@ class Settings(BaseSettings):
         return ApiConfig(host=self.api_listens_on, database_url=database_url, **own)
 
 
+_FIELDS: Final = frozenset(Settings.model_fields)
 _API_FIELDS: Final = tuple(
     name for name in Settings.model_fields if name.startswith("api_") and name not in ("api_host", "api_url")
 )

@@ -22,10 +22,8 @@ from spantree_deploy.database import PostgresWatch, Report, postgres_of
 from spantree_deploy.ports import take_ports
 from spantree_deploy.settings import Settings, url_of
 from spantree_exporter.errors import SpantreeError, StoreUnavailable
-from spantree_exporter.facts import FactsReader
 from spantree_exporter.migrate import migrate
 from spantree_exporter.rules import facts_reader
-from spantree_exporter.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +49,6 @@ class Watch:
     postgres: PostgresWatch = lambda postgres: None
 
 
-def new_collector(settings: Settings, reader: FactsReader, database_url: str) -> Collector:
-    """A collector whose spans `reader` reads."""
-
-    def open_store(thread: str) -> Store:
-        return Store(database_url, application_name=f"spantree-{thread}", read_facts=reader)
-
-    return Collector(settings.collector_config(database_url), open_store=open_store)
-
-
 @contextmanager
 def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -> Iterator[Running]:
     """Everything, running for the time of the block.
@@ -68,7 +57,7 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
     it answers. Raises ConfigError for ports that cannot be taken, OperatorError, EmbeddedPostgresError, SpoolFailed.
     """
     watch = watch or Watch()
-    reader = facts_reader(settings.rules)
+    facts_reader(settings.rules)  # a fault in the rules is to be told before anything is started
     with ExitStack() as stack:
         listener = stack.enter_context(contextlib.closing(take_ports(settings)))
         database_url = stack.enter_context(postgres_of(settings, report, watch.postgres))
@@ -88,7 +77,7 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
         )
         stack.callback(api.stop)
         collector = Background[Addresses](
-            "spantree-collector", new_collector(settings, reader, database_url).serve, watch.server_ended
+            "spantree-collector", Collector(settings.collector_config(database_url)).serve, watch.server_ended
         )
         # Stopped first: it has requests to answer and spans to drain while everything else is still there.
         stack.callback(collector.stop)

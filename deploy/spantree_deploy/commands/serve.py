@@ -68,7 +68,7 @@ def collector(
     set_: opt.Set = None,
 ) -> None:
     """Run the collector alone: OTLP in, rows out."""
-    from spantree_deploy.up import new_collector
+    from spantree_collector.app import Collector
 
     settings = opt.settings_of(
         config,
@@ -80,14 +80,14 @@ def collector(
         otlp_grpc_port=otlp_grpc_port,
     )
     console.log_to_stderr(logging.INFO)
-    reader = facts_reader(settings.rules)
+    facts_reader(settings.rules)  # a fault in the rules is to be told before anything is started
     faults = check_otlp_ports(settings)
     if faults:
         raise ConfigError(faults)
     with StopSignals() as signals, postgres_of(settings, console.step, partial(_at_once, signals)) as url:
         if settings.is_embedded:
             migrate(url)
-        server = Background("spantree-collector", new_collector(settings, reader, url).serve, signals.wake)
+        server = Background("spantree-collector", Collector(settings.collector_config(url)).serve, signals.wake)
         _serve(server, signals)
 
 

@@ -69,6 +69,6 @@ def run(
         console.step(f"{name} is replaced: the spans go to {settings.otlp_url}")
     os.environ.clear()
     os.environ.update(environ)
-    # The official entry point reads its own arguments; everything after the command is the command's.
-    sys.argv = ["opentelemetry-instrument", *command]
+    # The official entry point has options of its own; without the dashes it takes a --config of the command for one.
+    sys.argv = ["opentelemetry-instrument", "--", *command]
     auto_instrumentation.run()

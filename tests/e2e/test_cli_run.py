@@ -1,0 +1,180 @@
+"""`spantree run`: programs that know nothing of spantree, instrumented by the official machinery, seen as they run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.postgres import new_database
+from tests.spantree_process import Server, environment, spantree, tree, up
+from tests.waiting import free_port, wait_until
+
+# Shown within 3 s of the root's end is the acceptance check; the rest is for a loaded machine.
+SHOWN_WITHIN_S = 15.0
+
+JOB = """
+    import pathlib, sys, time
+    from opentelemetry import trace
+
+    tracer = trace.get_tracer("nightly")
+    with tracer.start_as_current_span("nightly job"):
+        with tracer.start_as_current_span("long step"):
+            deadline_s = time.monotonic() + 60
+            while not pathlib.Path(sys.argv[1]).exists() and time.monotonic() < deadline_s:
+                time.sleep(0.02)
+"""
+SERVICE = """
+    from fastapi import FastAPI
+
+    app = FastAPI()
+
+    @app.get("/hello/{name}")
+    def hello(name: str) -> dict[str, str]:
+        return {"hello": name}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Server]:
+    with (
+        new_database(postgres_url) as url,
+        up(tmp_path_factory.mktemp("up"), env={"SPANTREE_DATABASE_URL": url}) as running,
+    ):
+        yield running
+
+
+def executions(server: Server, service: str) -> list[dict[str, Any]]:
+    answer = httpx.get(
+        f"{server.api_url}/api/v1/executions",
+        params={"service": service, "hidden": "true"},
+        trust_env=False,
+        timeout=30,
+    )
+    found: list[dict[str, Any]] = answer.json()["executions"]
+    return found
+
+
+@contextlib.contextmanager
+def running(server: Server, *command: str, directory: Path, **env: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spantree_deploy", "run", "--endpoint", server.otlp_url, "--", *command],
+        cwd=directory,
+        env=environment(**env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        said, _ = process.communicate(timeout=30)
+        assert "Traceback" not in said, said
+
+
+def test_a_program_is_seen_while_it_runs_and_when_it_is_done(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "nightly.py").write_text(textwrap.dedent(JOB))
+    done = tmp_path / "done"
+    found: list[dict[str, Any]] = []
+
+    def is_shown(status: str) -> bool:
+        found[:] = executions(server, "nightly")
+        return [one["status"] for one in found] == [status]
+
+    with running(server, "python", "nightly.py", str(done), directory=tmp_path) as process:
+        wait_until(lambda: is_shown("running"), SHOWN_WITHIN_S, "the job is shown as running before its span ends")
+        during = tree(server.api_url, found[0]["execution_id"])
+        done.touch()
+        assert process.wait(30) == 0
+    wait_until(lambda: is_shown("completed"), SHOWN_WITHIN_S, "the job is shown as completed")
+    after = tree(server.api_url, found[0]["execution_id"])
+
+    def nodes(answer: Any) -> list[tuple[str, str]]:
+        return [(node["name"], node["status"]) for node in answer["tree"]["nodes"]]
+
+    assert nodes(during) == [("nightly job", "running"), ("long step", "running")]
+    assert nodes(after) == [("nightly job", "completed"), ("long step", "completed")]
+
+
+def test_a_web_service_is_instrumented_without_a_line_of_its_own(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(textwrap.dedent(SERVICE))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/hello/ada"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(url, trust_env=False).text == '{"hello":"ada"}'
+        except httpx.TransportError:
+            return False
+
+    with running(server, "uvicorn", "shop:app", "--port", str(port), directory=tmp_path) as process:
+        wait_until(answers, 30, "the service answers")
+        wait_until(lambda: executions(server, "shop"), SHOWN_WITHIN_S, "its request is shown")
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    assert {one["entry"] for one in executions(server, "shop")} == {"GET /hello/{name}"}
+
+
+def test_where_it_sends_is_ours_and_the_rest_stays_as_it_was(tmp_path: Path) -> None:
+    program = "import json, os; print(json.dumps({k: v for k, v in os.environ.items()}))"
+    theirs = {
+        "OTEL_SERVICE_NAME": "theirs",
+        "OTEL_TRACES_SAMPLER": "always_on",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://vendor.example",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://vendor.example/v1/traces",
+        "OTEL_EXPORTER_OTLP_HEADERS": "api-key=secret",
+        "OTEL_SDK_DISABLED": "true",  # nothing is to be sent from here
+        "NO_PROXY": "intranet.example",
+    }
+    done = spantree("run", "--", "python", "-c", program, directory=tmp_path, env=theirs)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {name: value for name, value in found.items() if name.startswith(("OTEL_", "SPANTREE_", "NO_PROXY"))} == {
+        "OTEL_SERVICE_NAME": "theirs",
+        "OTEL_TRACES_SAMPLER": "always_on",
+        "OTEL_SDK_DISABLED": "true",
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        "OTEL_BSP_SCHEDULE_DELAY": "1000",
+        "SPANTREE_LIVE": "1",
+        "NO_PROXY": "intranet.example,127.0.0.1,localhost,::1",
+    }
+    assert done.stderr.splitlines() == [
+        f"• {name} is replaced: the spans go to http://127.0.0.1:4318"
+        for name in (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        )
+    ]
+
+
+def test_the_commands_own_status_and_options_are_its_own(tmp_path: Path) -> None:
+    program = "import sys; print(sys.argv[1:]); sys.exit(7)"
+    done = spantree(
+        *("run", "--", "python", "-c", program, "--config", "x", "--help"),
+        directory=tmp_path,
+        env={"OTEL_SDK_DISABLED": "true"},
+    )
+    assert (done.returncode, done.stdout) == (7, "['--config', 'x', '--help']\n")
+
+
+def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = spantree("run", "--", "no-such-program", directory=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith('spantree: "no-such-program" is no program that can be found on PATH')
