@@ -1,0 +1,71 @@
+"""`spantree demo`: what `make demo` runs."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.spantree_process import spantree, started, tree
+
+STEPS = ["starting collector and API", "starting the demo's services", "reading the executions over the API"]
+
+
+def statuses(output: str) -> list[str]:
+    """The status of each execution that was printed, in their order."""
+    return re.findall(r"^\S.*  \S (\w+)  .*  execution [0-9a-f]{32}", output, re.MULTILINE)
+
+
+@pytest.mark.timeout(180)
+def test_shows_each_execution_and_what_failed_first_and_ends_with_status_0(tmp_path: Path) -> None:
+    done = spantree("demo", "--free-ports", "--data", tmp_path / "a folder", directory=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for step in STEPS:
+        assert f"• {step}" in done.stderr
+    assert statuses(done.stdout) == [
+        *("completed", "partial", "failed", "failed", "waiting", "completed"),
+        *("completed", "completed"),
+    ]
+    for shown in (
+        r"charge card  task  ↻ retried  .*  attempt 1 of 3 \(at most 3\)  PaymentBusyError: processor busy",
+        r"charge card  task  ✔ completed  .*  attempt 3 of 3 \(at most 3\)",
+        r"gift wrap  step  ⤼ skipped",
+        r"approve order  human  ⏸ waiting",
+        r"ship express  step  ✔ completed  .*  ← conditional",
+        r"think  llm  ✔ completed  .*  turn 1  pretend-1 \d+\+\d+ tokens",
+        r"^failed first: charge card: PaymentBusyError: processor busy",
+        r"^API        http://127\.0\.0\.1:\d+/api/v1/executions$",
+    ):
+        assert re.search(shown, done.stdout, re.MULTILINE), f"{shown} is not in\n{done.stdout}"
+    assert not (tmp_path / "a folder" / "pgdata" / "postmaster.pid").exists()
+    assert not Path(tmp_path / "spantree-data").exists()
+
+
+@pytest.mark.timeout(180)
+def test_keep_leaves_everything_running_until_ctrl_c(tmp_path: Path, database_url: str) -> None:
+    env = {"SPANTREE_DATABASE_URL": database_url}
+    command = ("demo", "--keep", "--free-ports", "--data", tmp_path / "data")
+    with started(*command, directory=tmp_path, env=env) as server:
+        shown = re.findall(r"  execution ([0-9a-f]{32})", server.output)
+        assert len(shown) == 8
+        answer = tree(server.api_url, shown[0])
+        assert answer is not None
+        assert answer["status"] == "completed"
+        health = httpx.get(f"{server.api_url}/api/v1/health", trust_env=False).json()
+        assert (health["status"], health["dead_letters"]) == ("ok", 0)
+        server.signal(signal.SIGINT)
+        assert server.status() == 0
+        assert server.lines[-1] == "• stopping: collector, API, PostgreSQL"
+
+
+@pytest.mark.timeout(180)
+def test_ctrl_c_in_the_middle_stops_everything(tmp_path: Path) -> None:
+    with started(
+        *("demo", "--free-ports", "--data", tmp_path / "data"), directory=tmp_path, ready="an order goes through"
+    ) as server:
+        server.signal(signal.SIGINT)
+        assert server.status() == 130
+        assert "Traceback" not in server.output
+    assert not (tmp_path / "data" / "pgdata" / "postmaster.pid").exists()
