@@ -1,7 +1,7 @@
 """The composition root: builds the collector out of its parts, starts and stops them in order.
 
-start:  ports -> spool -> pump, projector -> receivers
-stop:   receivers -> pump (drains) -> projector -> spool
+start:  ports -> spool -> writers -> receivers
+stop:   receivers -> writers (drain) -> spool
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import asyncio
 import contextlib
 import errno
 import functools
-import gc
 import logging
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -26,25 +25,23 @@ from spantree_collector.config import CollectorConfig, variable
 from spantree_collector.http_server import HttpServer
 from spantree_collector.intake import Intake
 from spantree_collector.metrics import CollectorMetrics
-from spantree_collector.pump import Projector, Pump
 from spantree_collector.receiver_grpc import GrpcReceiver
 from spantree_collector.receiver_http import HttpReceiver
-from spantree_collector.session import SessionReport, StoreLike, StoreState
+from spantree_collector.session import SessionReport, StoreState
+from spantree_collector.shares import SpoolShares
 from spantree_collector.spool import Spool, SpoolFailed
+from spantree_collector.tuning import settle_for_batches
+from spantree_collector.writers import Writer, latest, new_writers
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.store import Store
+from spantree_exporter.rules import facts_reader
 
 log = logging.getLogger(__name__)
 
 # How long requests that have come may take to be answered when stopping; an acknowledgement takes milliseconds.
 _GRACE_S = 2.0
-# The pump computes without a pause, and Python lets it do so for 5 ms each time the event loop wants to go on. Measured
-# with the pump at work: p99 of an acknowledgement 330 to 600 ms with 5 ms, 100 to 120 ms with 1 ms.
+# Other threads compute without a pause, and Python lets them do so for 5 ms each time the event loop wants to go on.
+# Measured with a pump among them: p99 of an acknowledgement 330 to 600 ms with 5 ms, 100 to 120 ms with 1 ms.
 _SWITCH_INTERVAL_S = 0.001
-# A batch is hundreds of thousands of objects that live for a moment: with Python's default of 700 its garbage collector
-# looks at them again and again. Measured over HTTP on the reference load: 7,200 spans/s by default, 8,800 with these,
-# memory the same.
-_GC_THRESHOLDS = (50_000, 20, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +62,8 @@ class Addresses:
 class Collector:
     """One collector. `serve` runs it in an event loop, `run` in a process of its own, `start`/`stop` in a thread."""
 
-    def __init__(self, config: CollectorConfig, *, open_store: Callable[[str], StoreLike] | None = None) -> None:
+    def __init__(self, config: CollectorConfig) -> None:
         self.config = config
-        self._open_store = open_store or (
-            lambda thread: Store(config.database_url, application_name=f"spantree-{thread}")
-        )
         self.addresses: Addresses | None = None
         self._thread: threading.Thread | None = None
         self._ask_to_stop: Callable[[], None] = lambda: None
@@ -78,14 +72,14 @@ class Collector:
     async def serve(self, stop: asyncio.Event, started: Callable[[Addresses], None] | None = None) -> None:
         """Take spans until `stop` is set, then stop in order; `started` is called once requests are taken.
 
-        Raises ConfigError when a port cannot be taken, SpoolFailed when the spool cannot be opened or fails later.
-        PostgreSQL may be away all the time.
+        Raises ConfigError when a port cannot be taken or the rules are wrong, SpoolFailed when the spool cannot be
+        opened or fails later. PostgreSQL may be away all the time.
         """
         config = self.config
         loop = asyncio.get_running_loop()
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        settle_for_batches()
+        reader = facts_reader(config.rules)
         failed = asyncio.Event()
         metrics = CollectorMetrics()
         async with contextlib.AsyncExitStack() as stack:
@@ -104,23 +98,15 @@ class Collector:
                 spool, metrics, max_body_bytes=config.max_body_bytes, max_in_flight_bytes=config.max_in_flight_bytes
             )
             stack.callback(intake.close)
-            projector = Projector(functools.partial(self._open_store, "projector"), metrics)
-            pump = Pump(
-                spool,
-                functools.partial(self._open_store, "pump"),
-                metrics,
-                batch_spans=config.batch_spans,
-                batch_bytes=config.batch_bytes,
-            )
-            _add_gauges(metrics, spool, intake, pump, projector)
+            writers = new_writers(config, reader, SpoolShares(spool), metrics)
+            _add_gauges(metrics, spool, intake, writers)
             grpc_receiver = _grpc_receiver(intake, config)
             http_receiver = HttpReceiver(
-                intake, functools.partial(_readiness, spool, pump, projector), body_deadline_s=config.body_deadline_s
+                intake, functools.partial(_readiness, spool, writers), body_deadline_s=config.body_deadline_s
             )
-            projector.start()
-            stack.push_async_callback(asyncio.to_thread, projector.stop, _GRACE_S)
-            pump.start()
-            stack.push_async_callback(asyncio.to_thread, pump.stop, config.drain_s)
+            stack.push_async_callback(asyncio.to_thread, _stop_writers, writers, config.drain_s)
+            for writer in writers:
+                writer.start()
             await grpc_receiver.start()
             stack.push_async_callback(grpc_receiver.stop, _GRACE_S)
             http_server = HttpServer(
@@ -266,7 +252,14 @@ async def _first_of(*waits: Any) -> None:
             task.cancel()
 
 
-def _readiness(spool: Spool, pump: Pump, projector: Projector) -> tuple[bool, dict[str, Any]]:
+def _stop_writers(writers: Sequence[Writer], drain_s: float) -> None:
+    for writer in writers:
+        writer.ask_to_stop(drain_s)
+    for writer in writers:
+        writer.join()
+
+
+def _readiness(spool: Spool, writers: Sequence[Writer]) -> tuple[bool, dict[str, Any]]:
     """Ready means that requests are taken. PostgreSQL is reported, not required: the spool is there for its absence."""
     try:
         stats = spool.stats()
@@ -282,19 +275,27 @@ def _readiness(spool: Spool, pump: Pump, projector: Projector) -> tuple[bool, di
             "max_bytes": stats.max_bytes,
             "oldest_age_s": round(max(waited_s, 0.0), 3),
         },
-        "store": _told(pump.report),
-        "projector": _told(projector.report),
+        "store": _told(_store(writers)),
+        "projector": _told(_projector(writers)),
     }
     if spool.failure is not None:
         details["status"] = "failed"
     return ready, details
 
 
+def _store(writers: Sequence[Writer]) -> SessionReport:
+    return latest([writer.store for writer in writers])
+
+
+def _projector(writers: Sequence[Writer]) -> SessionReport:
+    return latest([writer.projector for writer in writers])
+
+
 def _told(report: SessionReport) -> dict[str, Any]:
     return {"state": report.state.value, "message": report.message, "since_s": round(time.time() - report.since_s, 1)}
 
 
-def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, pump: Pump, projector: Projector) -> None:
+def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, writers: Sequence[Writer]) -> None:
     def stat(name: str) -> Callable[[], float]:
         return lambda: float(getattr(spool.stats(), name) or 0)
 
@@ -302,8 +303,8 @@ def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, pump: P
         oldest_ns = spool.stats().oldest_received_ns
         return max(time.time_ns() - oldest_ns, 0) / 1e9 if oldest_ns is not None else 0.0
 
-    def is_well(thread: Pump | Projector) -> Callable[[], float]:
-        return lambda: float(thread.report.state is StoreState.OK)
+    def is_well(report: Callable[[Sequence[Writer]], SessionReport]) -> Callable[[], float]:
+        return lambda: float(report(writers).state is StoreState.OK)
 
     metrics.gauge("spantree_collector_spool_bodies", "Requests that wait for PostgreSQL.", stat("bodies"))
     metrics.gauge("spantree_collector_spool_bytes", "Bytes that wait for PostgreSQL.", stat("bytes"))
@@ -311,8 +312,8 @@ def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, pump: P
     metrics.gauge("spantree_collector_spool_file_bytes", "Size of the spool's file.", stat("file_bytes"))
     metrics.gauge("spantree_collector_spool_oldest_age_seconds", "How long the oldest request has waited.", age_s)
     metrics.gauge("spantree_collector_in_flight_bytes", "Bytes being received.", lambda: float(intake.in_flight.bytes))
-    metrics.gauge("spantree_collector_store_ok", "1 while PostgreSQL takes spans.", is_well(pump))
-    metrics.gauge("spantree_collector_projector_ok", "1 while PostgreSQL projects traces.", is_well(projector))
+    metrics.gauge("spantree_collector_store_ok", "1 while PostgreSQL takes spans.", is_well(_store))
+    metrics.gauge("spantree_collector_projector_ok", "1 while PostgreSQL projects traces.", is_well(_projector))
 
 
 def _call_if_running(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:

@@ -48,6 +48,10 @@ class CollectorConfig:
     """Longest time from the end of the headers to the end of the body."""
     idle_timeout_s: float = 60.0
     """How long an HTTP connection may wait for its next request."""
+    rules: Path | None = None
+    """TOML with a team's own rules (spantree_exporter.rules)."""
+    writers: int = 2
+    """Processes that decode, write and project; 0: threads of the collector's own process."""
     batch_spans: int = 8192
     """About how many spans go into one transaction; twice as many at most."""
     batch_bytes: int = 16 * 2**20
@@ -58,6 +62,7 @@ class CollectorConfig:
     def __post_init__(self) -> None:
         faults = [
             *(_range_fault(name, getattr(self, name), 0, 65535) for name in ("otlp_http_port", "otlp_grpc_port")),
+            _range_fault("writers", self.writers, 0, 64),
             *(_range_fault(name, getattr(self, name), lowest, None) for name, lowest in _LOWEST.items()),
         ]
         if not self.host:
@@ -138,9 +143,9 @@ def _reader(field_name: str) -> Callable[[str], Any]:
         return _size
     if field_name.endswith("_s"):
         return _seconds
-    if field_name.endswith("_port") or field_name in ("max_connections", "batch_spans"):
+    if field_name.endswith("_port") or field_name in ("max_connections", "writers", "batch_spans"):
         return _whole_number
-    return Path if field_name == "data_dir" else str
+    return Path if field_name in ("data_dir", "rules") else str
 
 
 def _size(text: str) -> int:

@@ -6,6 +6,8 @@ import zlib
 
 from spantree_exporter.errors import MalformedRequest, SpantreeError
 
+GZIP = "gzip"
+"""The Content-Encoding that OTLP knows."""
 # zlib's window for "gzip header expected", https://docs.python.org/3/library/zlib.html#zlib.decompressobj
 _GZIP_WINDOW = 31
 

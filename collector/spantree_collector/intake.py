@@ -8,13 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from spantree_collector.inflate import Inflation, too_large
+from spantree_collector.inflate import GZIP, Inflation, too_large
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.spool import Body, Spool
 from spantree_collector.status import Overloaded
 from spantree_exporter.decode import Examined, examine
 
-GZIP = "gzip"
 # Inflating or examining this much takes about a millisecond; what is larger goes to a thread, so that it does not hold
 # up every other request (inflation lets the loop run meanwhile, examining shares the interpreter with it).
 _INLINE_BYTES = 512 * 2**10

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from spantree_collector.tally import CounterName, Tallied
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _ACK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -98,6 +100,36 @@ class CollectorMetrics:
             ["thread", "kind"],
             registry=registry,
         )
+
+        self.writer_restarts = Counter(
+            "spantree_collector_writer_restarts",
+            "Writer processes that died and were started again.",
+            registry=registry,
+        )
+        self._counters: dict[CounterName, Counter] = {
+            "stored_spans": self.stored_spans,
+            "duplicate_spans": self.duplicate_spans,
+            "projected_traces": self.projected_traces,
+            "dead_letters": self.dead_letters,
+            "left_bodies": self.left_bodies,
+            "store_errors": self.store_errors,
+        }
+
+    def count(self, counter: CounterName, amount: int = 1, labels: Sequence[str] = ()) -> None:
+        """Add `amount` to the counter with these label values."""
+        found = self._counters[counter]
+        (found.labels(*labels) if labels else found).inc(amount)
+
+    def observe_write(self, elapsed_s: float) -> None:
+        """One committed batch."""
+        self.write_s.observe(elapsed_s)
+
+    def add(self, tallied: Tallied) -> None:
+        """What a writer process has counted."""
+        for (counter, labels), amount in tallied.counts.items():
+            self.count(counter, amount, labels)
+        for elapsed_s in tallied.writes_s:
+            self.observe_write(elapsed_s)
 
     def observe_commit(self, bodies: int, elapsed_s: float) -> None:
         """One group commit of the spool."""

@@ -15,25 +15,30 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from spantree_collector.inflate import gunzip
-from spantree_collector.intake import GZIP
-from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.inflate import GZIP, gunzip
 from spantree_collector.session import SessionReport, Stopped, StoreLike, StoreSession
-from spantree_collector.spool import Body, Spool, SpooledBody, SpoolFailed
+from spantree_collector.shares import BodyQueue
+from spantree_collector.spool import Body, SpooledBody, SpoolFailed
+from spantree_collector.tally import Counts
 from spantree_exporter.decode import DeadLetter, decode_request, raw_span
 from spantree_exporter.errors import BatchRejected, MalformedRequest
 from spantree_exporter.span import Span
 
 log = logging.getLogger(__name__)
 
+# How long the transaction in hand may take when stopping.
+GRACE_S = 2.0
 # How often the stop flag is looked at while there is nothing to do.
 _IDLE_S = 0.25
 # The projector looks for due traces this often: a person waits for an execution to appear.
 _PROJECT_INTERVAL_S = 0.25
 # After an error that no rule foresees.
 _FAULT_PAUSE_S = 5.0
-# Bodies read at a time; small ones are many.
+# Bodies taken at a time; small ones are many.
 _TAKE_BODIES = 512
+# Only what makes up a batch is taken, as far as the spans before it tell, for another pump may have time for the rest.
+_FIRST_SPAN_BYTES = 1000.0
+_LEAST_TAKE_BYTES = 64 * 2**10
 
 
 @dataclass(slots=True)
@@ -49,25 +54,25 @@ class _Batch:
 
 
 class Pump:
-    """The thread that moves bodies from the spool into PostgreSQL."""
+    """The thread that moves bodies from the spool into PostgreSQL; several may, each with bodies of its own."""
 
     def __init__(
         self,
-        spool: Spool,
+        bodies: BodyQueue,
         open_store: Callable[[], StoreLike],
-        metrics: CollectorMetrics,
+        counts: Counts,
         *,
         batch_spans: int,
         batch_bytes: int,
     ) -> None:
-        self._spool = spool
-        self._metrics = metrics
+        self._bodies = bodies
+        self._counts = counts
         self._batch_spans = batch_spans
         self._batch_bytes = batch_bytes
         self._stop = threading.Event()
         self._drain_until_s = float("inf")
-        self._session = StoreSession("pump", open_store, self._stop, metrics)
-        self._position = 0
+        self._session = StoreSession("pump", open_store, self._stop, counts)
+        self._span_bytes = _FIRST_SPAN_BYTES
         self._waiting: deque[SpooledBody] = deque()
         self._thread = threading.Thread(target=self._run, name="spantree-pump", daemon=True)
 
@@ -100,8 +105,8 @@ class Pump:
                 # A pump that ended here would leave the spool to fill up. It begins again with the oldest body: what
                 # was written before is recognised.
                 self._session.fault(error)
-                self._position = 0
                 self._waiting.clear()
+                self._bodies.rewind()
                 if self._stop.wait(_FAULT_PAUSE_S):
                     break
         self._session.close()
@@ -119,7 +124,7 @@ class Pump:
                 continue
             if self._stop.is_set():
                 break
-            self._spool.wait(self._position, _IDLE_S)
+            self._bodies.wait(_IDLE_S)
             ahead = decoder.submit(self._next_batch)
 
     # ---- bodies -> spans ---------------------------------------------------------------------------------------
@@ -128,13 +133,18 @@ class Pump:
         batch = _Batch()
         while len(batch.spans) < self._batch_spans and batch.plain_bytes < self._batch_bytes:
             if not self._waiting:
+                wanted_bytes = int((self._batch_spans - len(batch.spans)) * self._span_bytes)
                 self._waiting.extend(
-                    self._spool.take(self._position, max_bodies=_TAKE_BODIES, max_bytes=self._batch_bytes)
+                    self._bodies.take(
+                        max_bodies=_TAKE_BODIES,
+                        max_bytes=min(max(wanted_bytes, _LEAST_TAKE_BYTES), self._batch_bytes),
+                    )
                 )
                 if not self._waiting:
                     break
-                self._position = self._waiting[-1].id
             self._decode(self._waiting.popleft(), batch)
+        if batch.spans:
+            self._span_bytes = sum(len(spooled.body.payload) for spooled in batch.bodies) / len(batch.spans)
         return batch
 
     def _decode(self, spooled: SpooledBody, batch: _Batch) -> None:
@@ -149,12 +159,13 @@ class Pump:
             if not isinstance(error, MalformedRequest):
                 log.exception("a body of the spool cannot be decoded; it becomes a dead letter")
             batch.dead.append(_dead_body(error, plain, body))
-            self._metrics.dead_letters.labels("body").inc()
+            self._counts.count("dead_letters", 1, ["body"])
             spans: list[Span] = []
         else:
             spans = decoded.spans
             batch.dead += decoded.dead
-            self._metrics.dead_letters.labels("unreadable").inc(len(decoded.dead))
+            if decoded.dead:
+                self._counts.count("dead_letters", len(decoded.dead), ["unreadable"])
         batch.bodies.append(spooled)
         batch.plain.append(plain)
         batch.origins.append(len(spans))
@@ -182,14 +193,17 @@ class Pump:
                 if halves:
                     pieces.extend(reversed(halves))
                 elif piece.first < piece.end:
-                    self._metrics.dead_letters.labels("refused").inc()
+                    self._counts.count("dead_letters", 1, ["refused"])
                     pieces.append(_Piece(piece.first, piece.first, (_dead_span(error, batch, piece.first),)))
                 else:
                     left = True
-                    self._metrics.left_bodies.inc()
+                    self._counts.count("left_bodies")
                     log.error("a dead letter is refused too; its body stays in the spool: %s", error)
-        if not left:
-            self._spool.remove(spooled.id for spooled in batch.bodies)
+        ids = [spooled.id for spooled in batch.bodies]
+        if left:
+            self._bodies.leave(ids)
+        else:
+            self._bodies.remove(ids)
 
     def _write_piece(self, batch: _Batch, piece: _Piece) -> None:
         spans = batch.spans[piece.first : piece.end]
@@ -206,11 +220,10 @@ class Pump:
             piece.is_second_try = True
             self._write_piece(batch, piece)
             return
-        metrics = self._metrics
-        metrics.write_s.observe(time.perf_counter() - started_s)
-        metrics.stored_spans.inc(written.spans)
-        metrics.duplicate_spans.inc(written.duplicates)
-        metrics.projected_traces.inc(written.projected_traces)
+        self._counts.observe_write(time.perf_counter() - started_s)
+        self._counts.count("stored_spans", written.spans)
+        self._counts.count("duplicate_spans", written.duplicates)
+        self._counts.count("projected_traces", written.projected_traces)
 
 
 @dataclass(slots=True)
@@ -258,10 +271,10 @@ def _dead_span(error: BatchRejected, batch: _Batch, index: int) -> DeadLetter:
 class Projector:
     """The thread that projects traces once they are due."""
 
-    def __init__(self, open_store: Callable[[], StoreLike], metrics: CollectorMetrics) -> None:
-        self._metrics = metrics
+    def __init__(self, open_store: Callable[[], StoreLike], counts: Counts) -> None:
+        self._counts = counts
         self._stop = threading.Event()
-        self._session = StoreSession("projector", open_store, self._stop, metrics)
+        self._session = StoreSession("projector", open_store, self._stop, counts)
         self._thread = threading.Thread(target=self._run, name="spantree-projector", daemon=True)
 
     @property
@@ -289,7 +302,8 @@ class Projector:
                 self._session.fault(error)
                 pause_s = _FAULT_PAUSE_S
             else:
-                self._metrics.projected_traces.inc(projected.traces)
+                if projected.traces:
+                    self._counts.count("projected_traces", projected.traces)
                 if projected.more:
                     continue
             self._stop.wait(pause_s)

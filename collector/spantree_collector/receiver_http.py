@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from spantree_collector import metrics as exposition
-from spantree_collector.inflate import too_large
-from spantree_collector.intake import GZIP, Intake, Lease
+from spantree_collector.inflate import GZIP, too_large
+from spantree_collector.intake import Intake, Lease
 from spantree_collector.responses import success
 from spantree_collector.status import BodyTimeout, MethodNotAllowed, NoSuchPath, Refusal, UnsupportedType, refusal_of
 from spantree_exporter.decode import JSON, PROTOBUF

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from spantree_collector.backoff import Backoff
-from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.tally import Counts
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchRejected, OperatorError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from spantree_exporter.store import Projected, Written
-
     from spantree_exporter.span import Span
+    from spantree_exporter.store import Projected, Written
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +75,11 @@ class SessionReport:
     since_s: float
 
 
+def now_report(state: StoreState, message: str) -> SessionReport:
+    """A report of what is so from this moment on."""
+    return SessionReport(state, message, time.time())
+
+
 class StoreSession:
     """Runs actions on a Store of its own until PostgreSQL takes them.
 
@@ -88,19 +92,19 @@ class StoreSession:
         thread: str,
         open_store: Callable[[], StoreLike],
         stop: threading.Event,
-        metrics: CollectorMetrics,
+        counts: Counts,
         source: random.Random | None = None,
     ) -> None:
         self._thread = thread
         self._open_store = open_store
         self._stop = stop
-        self._metrics = metrics
+        self._counts = counts
         source = source or random.Random()  # noqa: S311  jitter, no secret
         self._unavailable = Backoff(_UNAVAILABLE_FIRST_S, _UNAVAILABLE_CAP_S, source)
         self._operator = Backoff(_OPERATOR_FIRST_S, _OPERATOR_CAP_S, source)
         self._store: StoreLike | None = None
         self._logged: tuple[StoreState, float] = (StoreState.STARTING, 0.0)
-        self.report = SessionReport(StoreState.STARTING, "", time.time())
+        self.report = now_report(StoreState.STARTING, "")
 
     def run(self, action: Callable[[StoreLike], _T]) -> _T:
         """The result of `action` once PostgreSQL has taken it, however long that takes.
@@ -123,7 +127,7 @@ class StoreSession:
 
     def fault(self, error: Exception) -> None:
         """Note an error that no rule foresees, and start again with a new connection."""
-        self._metrics.store_errors.labels(self._thread, StoreState.FAULT.value).inc()
+        self._counts.count("store_errors", 1, (self._thread, StoreState.FAULT.value))
         log.error("the %s thread met an error that it has no rule for", self._thread, exc_info=error)
         self._report(StoreState.FAULT, f"{type(error).__name__}: {error}")
         self.close()
@@ -152,7 +156,7 @@ class StoreSession:
             self._report(StoreState.OK, "")
 
     def _wait(self, state: StoreState, error: Exception, backoff: Backoff) -> None:
-        self._metrics.store_errors.labels(self._thread, state.value).inc()
+        self._counts.count("store_errors", 1, (self._thread, state.value))
         now_s = time.monotonic()
         logged_state, logged_s = self._logged
         if logged_state is not state or now_s - logged_s >= _LOG_INTERVAL_S:

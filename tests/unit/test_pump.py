@@ -15,6 +15,7 @@ from tests.waiting import wait_until
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.pump import Projector, Pump
 from spantree_collector.session import StoreState
+from spantree_collector.shares import SpoolShares
 from spantree_collector.spool import Body, Spool, SpooledBody
 from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter
 from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
@@ -98,7 +99,9 @@ def pumps() -> Iterator[list[Pump]]:
 @pytest.fixture
 def run(spool: Spool, pumps: list[Pump]) -> Callable[..., Pump]:
     def start(store: FakeStore, batch_spans: int = 100, batch_bytes: int = 10**6) -> Pump:
-        pump = Pump(spool, store.open, CollectorMetrics(), batch_spans=batch_spans, batch_bytes=batch_bytes)
+        pump = Pump(
+            SpoolShares(spool).share(), store.open, CollectorMetrics(), batch_spans=batch_spans, batch_bytes=batch_bytes
+        )
         pumps.append(pump)
         pump.start()
         return pump

@@ -1,0 +1,83 @@
+"""What the collector and a writer process tell each other, over a pipe that both ends notice the other's death by.
+
+    writer -> collector   Take, Wait (each is answered), Rewind, Leave, Told, Logged
+    collector -> writer   Setup (first of all), the answers, Stop
+
+The messages are pickles; each end is a process of the same account, started by the other, with the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spantree_collector.session import SessionReport
+from spantree_collector.tally import Tallied
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a writer process needs to know. It travels here, for arguments and environments can be read by others."""
+
+    database_url: str = field(repr=False)
+    rules: Path | None
+    batch_spans: int
+    batch_bytes: int
+    log_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Asks for bodies; the answer is a list of SpooledBody."""
+
+    max_bodies: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Asks whether there may be bodies, within `timeout_s`; the answer is a bool."""
+
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """Whatever was taken and not removed is to be handed out again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """These bodies stay in the spool."""
+
+    ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is committed, was counted since the last time, and what PostgreSQL said."""
+
+    removed: Sequence[int]
+    tallied: Tallied
+    store: SessionReport
+    projector: SessionReport
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A line for the collector's log."""
+
+    logger: str
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Write what the spool holds, for at most `drain_s`, then end."""
+
+    drain_s: float
+
+
+FromWriter = Take | Wait | Rewind | Leave | Told | Logged

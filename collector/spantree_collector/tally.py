@@ -1,0 +1,64 @@
+"""What writing counts, apart from how it is shown: a writer process sends its sums with its messages."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+CounterName = Literal[
+    "stored_spans", "duplicate_spans", "projected_traces", "dead_letters", "left_bodies", "store_errors"
+]
+Counted = tuple[CounterName, tuple[str, ...]]
+
+
+class Counts(Protocol):
+    """What the pump, the projector and their sessions need of CollectorMetrics. Any thread may call it."""
+
+    def count(self, counter: CounterName, amount: int = 1, labels: Sequence[str] = ()) -> None:
+        """Add `amount` to the counter with these label values."""
+        ...
+
+    def observe_write(self, elapsed_s: float) -> None:
+        """One committed batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tallied:
+    """What was counted since the last time."""
+
+    counts: Mapping[Counted, int]
+    writes_s: Sequence[float]
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.writes_s)
+
+
+class Tally:
+    """Counts that somebody else shows."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[Counted] = Counter()
+        self._writes_s: list[float] = []
+
+    def count(self, counter: CounterName, amount: int = 1, labels: Sequence[str] = ()) -> None:
+        """Add `amount` to the counter with these label values."""
+        with self._lock:
+            self._counts[counter, tuple(labels)] += amount
+
+    def observe_write(self, elapsed_s: float) -> None:
+        """One committed batch."""
+        with self._lock:
+            self._writes_s.append(elapsed_s)
+
+    def take(self) -> Tallied:
+        """What was counted since the last call."""
+        with self._lock:
+            tallied = Tallied(dict(self._counts), self._writes_s)
+            self._counts = Counter()
+            self._writes_s = []
+        return tallied

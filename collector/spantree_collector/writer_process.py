@@ -1,0 +1,166 @@
+"""`python -m spantree_collector.writer_process FD`: decodes, writes and projects in a process of its own.
+
+The collector starts it (writers.py) and talks to it through the pipe FD. It ends when the pipe does, at once: what it
+has not told to be committed is still in the spool. It is started with SIGINT and SIGTERM blocked, because a signal to
+the whole group is the collector's to answer, by Stop.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterable
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+from spantree_collector.channel import FromWriter, Leave, Logged, Rewind, Setup, Stop, Take, Told, Wait
+from spantree_collector.pump import GRACE_S, Projector, Pump
+from spantree_collector.session import SessionReport, StoreState, now_report
+from spantree_collector.spool import SpooledBody
+from spantree_collector.tally import Tally
+from spantree_collector.tuning import settle_for_batches
+from spantree_exporter.errors import SpantreeError
+from spantree_exporter.facts import FactsReader
+from spantree_exporter.rules import facts_reader
+from spantree_exporter.store import Store
+
+# How late the collector may learn what PostgreSQL says, where no commit tells it earlier.
+_TELL_S = 0.1
+
+
+class _Channel:
+    """The writer's end of the pipe; any thread may send."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self.answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def send(self, message: FromWriter) -> None:
+        try:
+            with self._lock:
+                self._connection.send(message)
+        except OSError:
+            _end(1)
+
+    def ask(self, message: Take | Wait) -> Any:
+        """The answer to a question. The pump has one at a time."""
+        self.send(message)
+        return self.answers.get()
+
+
+class _Writer:
+    """The pump and the projector of this process. Is its own BodyQueue: the bodies are the collector's."""
+
+    def __init__(self, channel: _Channel, setup: Setup, reader: FactsReader) -> None:
+        self._channel = channel
+        self._tally = Tally()
+        self._told: tuple[SessionReport, SessionReport] | None = None
+        self._telling = threading.Lock()
+
+        def open_store(thread: str) -> Store:
+            return Store(setup.database_url, application_name=f"spantree-{thread}", read_facts=reader)
+
+        self._projector = Projector(functools.partial(open_store, "projector"), self._tally)
+        self._pump = Pump(
+            self,
+            functools.partial(open_store, "pump"),
+            self._tally,
+            batch_spans=setup.batch_spans,
+            batch_bytes=setup.batch_bytes,
+        )
+
+    def start(self) -> None:
+        self._projector.start()
+        self._pump.start()
+
+    def stop(self, drain_s: float) -> NoReturn:
+        self._pump.stop(drain_s)
+        self._projector.stop(GRACE_S)
+        self.tell()
+        # A transaction that hangs is left behind.
+        _end(0)
+
+    def tell(self, removed: Iterable[int] = ()) -> None:
+        """Send what the collector does not know yet."""
+        with self._telling:
+            ids = list(removed)
+            tallied = self._tally.take()
+            reports = (self._pump.report, self._projector.report)
+            if ids or tallied or reports != self._told:
+                self._told = reports
+                self._channel.send(Told(ids, tallied, *reports))
+
+    # ---- BodyQueue ---------------------------------------------------------------------------------------------
+
+    def take(self, *, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
+        taken: list[SpooledBody] = self._channel.ask(Take(max_bodies, max_bytes))
+        return taken
+
+    def wait(self, timeout_s: float) -> bool:
+        return bool(self._channel.ask(Wait(timeout_s)))
+
+    def remove(self, ids: Iterable[int]) -> None:
+        self.tell(ids)
+
+    def leave(self, ids: Iterable[int]) -> None:
+        self._channel.send(Leave(list(ids)))
+
+    def rewind(self) -> None:
+        self._channel.send(Rewind())
+
+
+class _ToCollector(logging.Handler):
+    """Whoever runs the collector has decided where its log goes and how it looks."""
+
+    def __init__(self, channel: _Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._channel.send(Logged(record.name, record.levelno, self.format(record)))
+
+
+def main() -> None:
+    """Serve one collector until its pipe ends."""
+    connection = Connection(int(sys.argv[1]))
+    try:
+        setup: Setup = connection.recv()
+    except (EOFError, OSError):
+        return
+    channel = _Channel(connection)
+    logging.basicConfig(level=setup.log_level, handlers=[_ToCollector(channel)])
+    try:
+        reader = facts_reader(setup.rules)
+    except SpantreeError as error:
+        # They were right when the collector started; it tries again, slowly.
+        report = now_report(StoreState.OPERATOR, str(error))
+        channel.send(Told((), Tally().take(), report, report))
+        return
+    settle_for_batches()
+    writer = _Writer(channel, setup, reader)
+    writer.start()
+    while True:
+        try:
+            message = connection.recv() if connection.poll(_TELL_S) else None
+        except (EOFError, OSError):
+            _end(0)
+        if isinstance(message, Stop):
+            threading.Thread(target=writer.stop, args=(message.drain_s,), daemon=True).start()
+        elif message is not None:
+            channel.answers.put(message)
+        else:
+            writer.tell()
+
+
+def _end(status: int) -> NoReturn:
+    # Threads that wait for PostgreSQL are not waited for: an orphan must not go on writing.
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

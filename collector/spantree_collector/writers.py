@@ -1,0 +1,300 @@
+"""The writers of a collector: processes that take bodies of the spool to PostgreSQL, or threads of its own.
+
+Receiving and writing compute without a pause and would share one interpreter's lock; in processes of their own they use
+a processor each. A thread here for each writer process hands it bodies, undecoded, and removes those that it has
+committed. A process that dies is started again, and its bodies are handed out again: writing is idempotent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Protocol, assert_never
+
+from spantree_collector.backoff import Backoff
+from spantree_collector.channel import FromWriter, Leave, Logged, Rewind, Setup, Stop, Take, Told, Wait
+from spantree_collector.config import CollectorConfig
+from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.pump import GRACE_S, Projector, Pump
+from spantree_collector.session import SessionReport, StoreLike, StoreState, now_report
+from spantree_collector.shares import Share, SpoolShares
+from spantree_collector.spool import SpoolFailed
+from spantree_exporter.facts import FactsReader
+from spantree_exporter.store import Store
+
+log = logging.getLogger(__name__)
+
+_RESTART_FIRST_S = 0.2
+_RESTART_CAP_S = 10.0
+# A process that does not end in time after Stop is killed: what it has not committed is in the spool.
+_END_S = 1.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Writer(Protocol):
+    """One way from the spool to PostgreSQL."""
+
+    @property
+    def store(self) -> SessionReport:
+        """What PostgreSQL last said to the pump."""
+        ...
+
+    @property
+    def projector(self) -> SessionReport:
+        """What PostgreSQL last said to the projector."""
+        ...
+
+    def start(self) -> None:
+        """Begin with the oldest body."""
+        ...
+
+    def ask_to_stop(self, drain_s: float) -> None:
+        """Let it write what the spool holds, for at most `drain_s` and while PostgreSQL takes it, then end."""
+        ...
+
+    def join(self) -> None:
+        """Wait for that end, and force it soon after its time."""
+        ...
+
+
+class WriterThreads:
+    """A pump and a projector in the collector's own process."""
+
+    def __init__(
+        self,
+        share: Share,
+        open_store: Callable[[str], StoreLike],
+        metrics: CollectorMetrics,
+        *,
+        batch_spans: int,
+        batch_bytes: int,
+    ) -> None:
+        self._projector = Projector(functools.partial(open_store, "projector"), metrics)
+        self._pump = Pump(
+            share, functools.partial(open_store, "pump"), metrics, batch_spans=batch_spans, batch_bytes=batch_bytes
+        )
+        self._drain_s = 0.0
+
+    @property
+    def store(self) -> SessionReport:
+        """What PostgreSQL last said to the pump."""
+        return self._pump.report
+
+    @property
+    def projector(self) -> SessionReport:
+        """What PostgreSQL last said to the projector."""
+        return self._projector.report
+
+    def start(self) -> None:
+        """Begin with the oldest body."""
+        self._projector.start()
+        self._pump.start()
+
+    def ask_to_stop(self, drain_s: float) -> None:
+        """Note how long stopping may take; `join` does it."""
+        self._drain_s = drain_s
+
+    def join(self) -> None:
+        """Drain and end."""
+        self._pump.stop(self._drain_s)
+        self._projector.stop(GRACE_S)
+
+
+class WriterProcess:
+    """A pump and a projector in a process of their own, and the thread that serves it."""
+
+    def __init__(self, number: int, setup: Setup, share: Share, metrics: CollectorMetrics) -> None:
+        self._name = f"writer process {number}"
+        self._setup = setup
+        self._share = share
+        self._metrics = metrics
+        self._stopping = threading.Event()
+        self._drain_s = 0.0
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._backoff = Backoff(_RESTART_FIRST_S, _RESTART_CAP_S, random.Random())  # noqa: S311  jitter, no secret
+        self.store = self.projector = now_report(StoreState.STARTING, "")
+        self._thread = threading.Thread(target=self._run, name=f"spantree-writer-{number}", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The process that writes at the moment."""
+        process = self._process
+        return process.pid if process is not None else None
+
+    def start(self) -> None:
+        """Start the process; it begins with the oldest body once it is up."""
+        self._thread.start()
+
+    def ask_to_stop(self, drain_s: float) -> None:
+        """Tell the process to drain and end. One that is dead meanwhile is not started again."""
+        self._drain_s = drain_s
+        self._stopping.set()
+        # Held longer only where the process does not read what is sent to it: `join` kills it.
+        if self._lock.acquire(timeout=_END_S):
+            try:
+                if self._connection is not None:
+                    self._send_stop(self._connection)
+            finally:
+                self._lock.release()
+
+    def join(self) -> None:
+        """Wait for the end of the process, and kill it when it is late."""
+        self._thread.join(self._drain_s + GRACE_S + _END_S)
+        process = self._process
+        if self._thread.is_alive() and process is not None:
+            log.warning("%s does not end in time and is killed; the spool has what it did not write", self._name)
+            process.kill()
+            self._thread.join(_END_S)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                ended = self._serve_one()
+            except SpoolFailed as error:
+                log.debug("%s ends: %s", self._name, error)
+                break
+            except Exception as error:
+                log.exception("%s met an error that there is no rule for", self._name)
+                ended = f"failed with {type(error).__name__}: {error}"
+            left = self._share.give_back_of_the_dead() if not self._stopping.is_set() else 0
+            self._metrics.count("left_bodies", left)
+            if self._stopping.is_set():
+                break
+            self._metrics.writer_restarts.inc()
+            log.error("%s %s; it is started again, and what it had in hand is written again", self._name, ended)
+            if self.store.state is not StoreState.OPERATOR:
+                self.store = now_report(StoreState.FAULT, f"{self._name} {ended}; it is started again")
+                self.projector = self.store
+            self._stopping.wait(self._backoff.next_s())
+
+    def _serve_one(self) -> str:
+        """Start a process and serve it to its end; how it ended."""
+        ours, theirs = Pipe()
+        with ours:
+            with theirs:
+                process = _spawn(theirs)
+            self._process = process
+            try:
+                ours.send(self._setup)
+                with self._lock:
+                    self._connection = ours
+                    if self._stopping.is_set():
+                        self._send_stop(ours)
+                while True:
+                    self._answer(ours, ours.recv())
+            except (EOFError, OSError):
+                pass
+            finally:
+                with self._lock:
+                    self._connection = None
+                # Without its pipe it ends at once.
+                ours.close()
+                try:
+                    process.wait(_END_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        status = process.returncode
+        return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+
+    def _answer(self, connection: Connection, message: FromWriter) -> None:
+        match message:
+            case Take(max_bodies, max_bytes):
+                self._send(connection, self._share.take(max_bodies=max_bodies, max_bytes=max_bytes))
+            case Wait(timeout_s):
+                self._send(connection, self._share.wait(timeout_s))
+            case Told(removed, tallied, store, projector):
+                self._metrics.add(tallied)
+                self.store, self.projector = store, projector
+                if removed:
+                    self._backoff.reset()
+                    self._share.remove(removed)
+            case Rewind():
+                self._share.rewind()
+            case Leave(ids):
+                self._share.leave(ids)
+            case Logged(logger, level, text):
+                target = logging.getLogger(logger)
+                if target.isEnabledFor(level):
+                    target.handle(target.makeRecord(logger, level, self._name, 0, text, (), None))
+            case _:
+                assert_never(message)
+
+    def _send(self, connection: Connection, answer: object) -> None:
+        # Stop may be sent by another thread.
+        with self._lock:
+            connection.send(answer)
+
+    def _send_stop(self, connection: Connection) -> None:
+        # Where it died this moment, the thread that serves it notices.
+        with contextlib.suppress(OSError):
+            connection.send(Stop(self._drain_s))
+
+
+def new_writers(
+    config: CollectorConfig, reader: FactsReader, shares: SpoolShares, metrics: CollectorMetrics
+) -> list[Writer]:
+    """The writers that the settings ask for, not started. `reader` is what a process makes of `config.rules`."""
+
+    def open_store(thread: str) -> Store:
+        return Store(config.database_url, application_name=f"spantree-{thread}", read_facts=reader)
+
+    if config.writers == 0:
+        return [
+            WriterThreads(
+                shares.share(),
+                open_store,
+                metrics,
+                batch_spans=config.batch_spans,
+                batch_bytes=config.batch_bytes,
+            )
+        ]
+    setup = Setup(
+        database_url=config.database_url,
+        rules=config.rules,
+        batch_spans=config.batch_spans,
+        batch_bytes=config.batch_bytes,
+        log_level=logging.getLogger("spantree_collector").getEffectiveLevel(),
+    )
+    return [WriterProcess(number, setup, shares.share(), metrics) for number in range(1, config.writers + 1)]
+
+
+def latest(reports: Sequence[SessionReport]) -> SessionReport:
+    """The latest news of several writers: they share one PostgreSQL, and one that waits to try again knows less."""
+    return max(reports, key=lambda report: report.since_s)
+
+
+def _spawn(theirs: Connection) -> subprocess.Popen[bytes]:
+    # It imports what this process would; -P, because the current directory is nobody's business.
+    paths = [path or str(Path.cwd()) for path in sys.path]
+    with _signals_blocked():
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "spantree_collector.writer_process", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """A process keeps the signal mask of the thread that starts it: it is deaf to them from its first moment."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
