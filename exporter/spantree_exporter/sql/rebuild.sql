@@ -1,8 +1,11 @@
 -- name: days
--- The days that have a partition, oldest first.
+-- The days that have a partition, oldest first. CASE, because the planner may look at the names of all relations before
+-- it knows which are partitions (PostgreSQL 15 does).
 SELECT day
 FROM (
-    SELECT to_date(right(partition.relname, 8), 'YYYYMMDD') AS day
+    SELECT CASE
+        WHEN partition.relname ~ '^span_[0-9]{8}$' THEN to_date(right(partition.relname, 8), 'YYYYMMDD')
+    END AS day
     FROM pg_inherits
     JOIN pg_class AS partition ON partition.oid = pg_inherits.inhrelid
     WHERE pg_inherits.inhparent = 'spantree.span'::regclass
