@@ -376,7 +376,9 @@ def _by_time(edges: EdgeSet, siblings: list[Step]) -> None:
             if edges.has_into(step):
                 continue
             for other in before:
-                edges.add(_stretch_end(other, asked_again), step, "flow", INFERRED)
+                decision = other.facts.get("decision")
+                kind = "flow" if decision is None else "conditional"
+                edges.add(_stretch_end(other, asked_again), step, kind, INFERRED, decision)
 
 
 def _asked_again(siblings: list[Step]) -> set[Step]:

@@ -6,7 +6,7 @@ components get the name that its documentation gives the role of such a class: `
 
 from __future__ import annotations
 
-from spantree_exporter.facts.reading import Convention
+from spantree_exporter.facts.reading import Convention, json_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
@@ -57,6 +57,11 @@ def _read(span: Span, facts: Facts) -> None:
             facts["kind"] = "workflow"
         else:
             facts["step"] = True
+            if plain.endswith("Router"):
+                # A router has one output for each branch, and fills those that it chose.
+                chosen = json_of(span.attributes.get("output.value"))
+                if isinstance(chosen, dict) and len(chosen) == 1:
+                    facts["decision"] = next(iter(chosen))
 
 
 CONVENTION = Convention(

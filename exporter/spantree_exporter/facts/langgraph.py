@@ -50,7 +50,8 @@ def metadata_of(span: Span) -> Mapping[str, JsonValue]:
     parsed = json_of(a.get("metadata"))
     if isinstance(parsed, dict):
         return parsed
-    prefix = _TRACELOOP if _TRACELOOP + "ls_integration" in a else _LANGSMITH
+    by_traceloop = _TRACELOOP + "ls_integration" in a or _TRACELOOP + "langgraph_node" in a
+    prefix = _TRACELOOP if by_traceloop else _LANGSMITH
     return {key: a[prefix + key] for key in _KEYS if prefix + key in a}
 
 
@@ -239,18 +240,18 @@ def put_resume(span: Span, facts: Facts, thread: str | None) -> None:
 def put_tool_error(span: Span, facts: Facts) -> None:
     """Put that a tool failed although its span did not: LangChain hands the error to the model as a ToolMessage."""
     a = span.attributes
-    for key in ("output.value", "traceloop.entity.output", "gen_ai.completion"):
-        output = a.get(key)
-        if isinstance(output, str) and "ToolMessage" in output and '"status": "error"' in output.replace('":"', '": "'):
-            message = json_of(output)
-            while isinstance(message, dict) and "kwargs" in message and "lc" not in message:
-                message = message.get("output")
-            content = message.get("kwargs") if isinstance(message, dict) else None
-            if isinstance(content, dict) and content.get("status") == "error":
-                facts["status"] = "failed"
-                if text := text_of(content.get("content")):
-                    facts["error_message"] = text
-            return
+    output = a.get("output.value", a.get("traceloop.entity.output", a.get("gen_ai.completion")))
+    if not isinstance(output, str) or '"error"' not in output or '"tool_call_id"' not in output:
+        return
+    message = json_of(output)
+    # OpenInference puts the message into "data", Traceloop and LangSmith into "output", LangChain's own into "kwargs".
+    for envelope in ("output", "data", "kwargs"):
+        if isinstance(message, dict) and isinstance(message.get(envelope), dict):
+            message = message[envelope]
+    if isinstance(message, dict) and message.get("status") == "error" and message.get("type") == "tool":
+        facts["status"] = "failed"
+        if text := text_of(message.get("content")):
+            facts["error_message"] = text
 
 
 CONVENTION = Convention(

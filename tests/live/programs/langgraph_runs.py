@@ -50,7 +50,7 @@ from langchain.agents import create_agent  # noqa: E402
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel  # noqa: E402
 from langchain_core.messages import AIMessage  # noqa: E402
 from langchain_core.runnables import RunnableLambda  # noqa: E402
-from langchain_core.tools import tool  # noqa: E402
+from langchain_core.tools import ToolException, tool  # noqa: E402
 from langgraph.checkpoint.memory import InMemorySaver  # noqa: E402
 from langgraph.func import entrypoint, task  # noqa: E402
 from langgraph.graph import END, START, MessagesState, StateGraph  # noqa: E402
@@ -662,6 +662,24 @@ def tool_node() -> None:
         g.compile(name=run.name).invoke({"messages": [("user", "weather?")]})
 
 
+def forgiving_tool() -> None:
+    """A tool that tells the model its error itself, so that nothing raises."""
+
+    @tool
+    def strict(city: str) -> str:
+        """A tool that knows no city."""
+        note("strict", "failed")
+        raise ToolException("no such city")
+
+    strict.handle_tool_error = True
+    made = create_agent(says(calls("strict", city="Oslo"), final("Sorry.")), [strict], name="patient")
+    with ledger.run("forgiving_tool") as run:
+        for name in ("model", "ToolModel", "tools", "model", "ToolModel"):
+            note(name)
+        run.edges = [("model", "tools", "sequential", None), ("tools", "model", "sequential", None)]
+        made.invoke({"messages": [("user", "weather?")]})
+
+
 def functional() -> None:
     """The functional API: an entrypoint, tasks in parallel and one that is retried."""
     count = iter(range(9))
@@ -827,8 +845,8 @@ def spaces() -> None:
 ALL = (
     branches, uneven, uneven_join, defer, map_reduce, goto, choices, entry_router, parallel_routers, mixed, subgraph,
     subgraph_fails, loop, self_loop, retries, parallel_failure, handled, approval, subgraph_interrupt, asynchronous,
-    agent, supervised, chains, two_subgraphs, same_names, tool_node, functional, recursion, router_fails,
-    sends_to_subgraph, stopped_before, tool_interrupt, abandoned, spaces,
+    agent, supervised, chains, two_subgraphs, same_names, tool_node, forgiving_tool, functional, recursion,
+    router_fails, sends_to_subgraph, stopped_before, tool_interrupt, abandoned, spaces,
 )  # fmt: skip
 
 
