@@ -54,7 +54,7 @@ class SchemaVersionError(OperatorError):
 _UNAVAILABLE_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
 _READ_ONLY = "25006"  # a demoted primary: psycopg maps it to InternalError
 _CONTENT_CLASSES = frozenset({"22", "23", "54"})
-# Citus reports a duplicate key inside COPY as XX000 (measured on 13.2): it counts as content, and the staged way decides.
+# Citus reports a duplicate key inside COPY as XX000 (measured on 13.2): it counts as content; the staged way decides.
 _CONTENT_CODES = frozenset({"XX000"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from spantree_exporter.assemble.category import category_of, fingerprint_of
 
 
