@@ -1,0 +1,89 @@
+"""OpenTelemetry's GenAI conventions by their new and old names."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.facts.spans import span
+
+from spantree_exporter.facts import read_facts
+from spantree_exporter.span import KIND_CLIENT, Attributes
+
+NEW: Attributes = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.model": "gpt-x",
+    "gen_ai.response.model": "gpt-x-2026",
+    "gen_ai.usage.input_tokens": 12,
+    "gen_ai.usage.output_tokens": 5,
+    "gen_ai.conversation.id": "c-1",
+    "gen_ai.input.messages": '[{"role":"user"}]',
+    "gen_ai.output.messages": '[{"role":"assistant"}]',
+}
+OLD: Attributes = {
+    "gen_ai.system": "openai",
+    "gen_ai.request.model": "gpt-x",
+    "gen_ai.usage.prompt_tokens": 12,
+    "gen_ai.usage.completion_tokens": 5,
+    "gen_ai.prompt": "hi",
+    "gen_ai.completion": "bye",
+}
+
+
+def test_a_model_call_by_new_names() -> None:
+    assert read_facts(span("chat gpt-x", NEW, kind=KIND_CLIENT)) == {
+        "kind": "llm",
+        "conversation_id": "c-1",
+        "model": "gpt-x-2026",
+        "input_tokens": 12,
+        "output_tokens": 5,
+        "input": '[{"role":"user"}]',
+        "output": '[{"role":"assistant"}]',
+    }
+
+
+def test_a_model_call_by_old_names() -> None:
+    assert read_facts(span("openai.chat", OLD, kind=KIND_CLIENT)) == {
+        "kind": "llm",
+        "model": "gpt-x",
+        "input_tokens": 12,
+        "output_tokens": 5,
+        "input": "hi",
+        "output": "bye",
+    }
+
+
+@pytest.mark.parametrize(
+    ("operation", "more", "told"),
+    [
+        ("text_completion", {}, {"kind": "llm"}),
+        ("embeddings", {}, {"kind": "embedding"}),
+        ("retrieval", {}, {"kind": "retriever", "name": "docs"}),
+        ("execute_tool", {"gen_ai.tool.name": "weather"}, {"kind": "tool", "name": "weather"}),
+        (
+            "invoke_agent",
+            {"gen_ai.agent.name": "clerk"},
+            {"kind": "agent", "boundary": "candidate", "name": "clerk"},
+        ),
+        ("create_agent", {"gen_ai.agent.name": "clerk"}, {"kind": "agent", "fold": "definition", "name": "clerk"}),
+        (
+            "invoke_workflow",
+            {"gen_ai.workflow.name": "triage"},
+            {"kind": "workflow", "boundary": "run", "workflow_name": "triage", "name": "triage"},
+        ),
+        ("execute_task", {"gen_ai.task.name": "load"}, {"kind": "step", "step": True, "name": "load"}),
+    ],
+)
+def test_operations_are_kinds(operation: str, more: Attributes, told: dict[str, object]) -> None:
+    name = "retrieval docs" if operation == "retrieval" else f"{operation} x"
+    assert read_facts(span(name, {"gen_ai.operation.name": operation, **more})) == told
+
+
+def test_what_an_agent_used_sums_up_what_its_calls_say() -> None:
+    facts = read_facts(span("invoke_agent", {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 40}))
+    assert (facts["input_tokens"], facts["usage_total"]) == (40, True)
+
+
+def test_an_unknown_model_is_none_and_a_models_attribute_alone_makes_no_tool_a_model() -> None:
+    assert "model" not in read_facts(span("chat", {"gen_ai.operation.name": "chat", "gen_ai.request.model": "unknown"}))
+    tool: Attributes = {"gen_ai.tool.name": "weather", "gen_ai.request.model": "gpt-x"}
+    assert "kind" not in read_facts(span("weather", tool, scope="app"))
