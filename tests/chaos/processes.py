@@ -42,6 +42,12 @@ class CollectorProcess:
             f"the collector took requests; its log is {self._log_path}",
         )
 
+    @property
+    def pid(self) -> int:
+        """Of the collector that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """kill -9, and wait for the end."""
         assert self._process is not None

@@ -16,6 +16,7 @@ from tests.chaos.processes import collector_process
 from tests.collectors import metric, post, readiness, running, settings
 from tests.otlp_requests import trace_request
 from tests.waiting import wait_until
+from tests.writer_processes import is_running, wait_for_writers
 
 from spantree_collector.app import Addresses
 from spantree_deploy.embedded import EmbeddedPostgres
@@ -46,6 +47,32 @@ def test_kill_9_of_the_collector_right_after_its_200s(tmp_path: Path, migrated_u
                 collector.start()
         drained(collector.addresses)
         assert len(load.acknowledged) >= 240
+        assert_each_once(load, migrated_url)
+
+
+def test_kill_9_leaves_no_writer_behind(tmp_path: Path, migrated_url: str) -> None:
+    with collector_process(tmp_path / "data", migrated_url) as collector, Load(collector.addresses) as load:
+        pids = wait_for_writers(collector.pid, 2)
+        wait_until(lambda: len(load.acknowledged) >= 60, 30, "60 requests were acknowledged")
+        collector.kill()
+        wait_until(lambda: not any(map(is_running, pids)), 5, "the writers ended too")
+
+
+def test_kill_9_of_the_writers_under_load(tmp_path: Path, migrated_url: str) -> None:
+    with collector_process(tmp_path / "data", migrated_url) as collector:
+        with Load(collector.addresses) as load:
+            for killed in range(1, 7):
+                wanted = len(load.acknowledged) + 30
+                wait_until(lambda: len(load.acknowledged) >= wanted, 30, f"30 more were acknowledged ({killed})")  # noqa: B023
+                os.kill(min(wait_for_writers(collector.pid, 2)), signal.SIGKILL)
+                wait_until(
+                    lambda: metric(collector.addresses, "spantree_collector_writer_restarts_total") == killed,  # noqa: B023
+                    30,
+                    "the death was noticed",
+                )
+        drained(collector.addresses)
+        # Not one request was refused meanwhile.
+        assert load.unanswered == set()
         assert_each_once(load, migrated_url)
 
 

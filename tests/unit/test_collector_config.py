@@ -42,6 +42,8 @@ def test_every_setting_is_read_from_its_variable() -> None:
             "SPANTREE_HEADER_DEADLINE_S": "1.5",
             "SPANTREE_BODY_DEADLINE_S": "2",
             "SPANTREE_IDLE_TIMEOUT_S": "3",
+            "SPANTREE_RULES": "/etc/spantree/rules.toml",
+            "SPANTREE_WRITERS": "0",
             "SPANTREE_BATCH_SPANS": "10",
             "SPANTREE_BATCH_BYTES": "4MiB",
             "SPANTREE_DRAIN_S": "0",
@@ -61,6 +63,8 @@ def test_every_setting_is_read_from_its_variable() -> None:
         header_deadline_s=1.5,
         body_deadline_s=2.0,
         idle_timeout_s=3.0,
+        rules=Path("/etc/spantree/rules.toml"),
+        writers=0,
         batch_spans=10,
         batch_bytes=4 * 2**20,
         drain_s=0.0,
@@ -76,6 +80,7 @@ def test_all_faults_are_told_at_once() -> None:
             "SPANTREE_SPOOL_MAX_BYTES": "8 gigs",
             "SPANTREE_DRAIN_S": "nan",
             "SPANTREE_BATCH_SPANS": "0",
+            "SPANTREE_WRITERS": "65",
         }
     ) == [
         'SPANTREE_OTLP_GRPC_PORT is "http"; give a whole number',
@@ -84,6 +89,7 @@ def test_all_faults_are_told_at_once() -> None:
         "SPANTREE_DATABASE_URL is not set, and none of libpq's PG* variables is; "
         'give a PostgreSQL 15 or newer such as "postgresql://user@localhost/spantree"',
         "SPANTREE_OTLP_HTTP_PORT is 70000; give 0 to 65535",
+        "SPANTREE_WRITERS is 65; give 0 to 64",
         "SPANTREE_BATCH_SPANS is 0; give 1 or more",
     ]
 

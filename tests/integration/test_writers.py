@@ -1,0 +1,140 @@
+"""Writer processes: what they do, and that they neither outlive their collector nor answer signals in its place."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from tests.collectors import metric, post, readiness, running, settings
+from tests.otlp_requests import request, span, trace_request
+from tests.waiting import wait_until
+from tests.writer_processes import is_running, wait_for_writers, writer_pids
+
+from spantree_collector.app import Addresses, Collector
+from spantree_exporter.errors import ConfigError
+
+
+def rows(database_url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database_url) as connection:
+        return connection.execute(query).fetchall()
+
+
+def drained(addresses: Addresses) -> None:
+    wait_until(lambda: readiness(addresses)["spool"]["bodies"] == 0, 30, "the spool is drained")
+
+
+@pytest.mark.parametrize("writers", [0, 1, 3])
+def test_there_are_as_many_as_wanted_and_none_after_the_stop(tmp_path: Path, migrated_url: str, writers: int) -> None:
+    with running(settings(tmp_path, migrated_url, writers=writers)) as addresses:
+        pids = wait_for_writers(os.getpid(), writers)
+        for number in range(1, 21):
+            assert post(addresses, trace_request(number, 5).SerializeToString()).status == 200
+        drained(addresses)
+        assert metric(addresses, "spantree_collector_stored_spans_total") == 100
+        assert metric(addresses, "spantree_collector_write_seconds_count") >= 1
+    assert not any(map(is_running, pids))
+    assert rows(migrated_url, "SELECT count(*) FROM spantree.span") == [(100,)]
+
+
+def test_in_whatever_order_and_by_whomever_bodies_are_written_the_rows_are_the_same(
+    tmp_path: Path, migrated_url: str
+) -> None:
+    numbers = list(range(1, 41))
+    random.Random(7).shuffle(numbers)
+    # A span a body and a body a batch: both writers meet in one trace all the time.
+    bodies = [
+        request(span(1, number, parent=number // 2 or None, name=f"step {number}")).SerializeToString()
+        for number in numbers
+    ]
+    with running(settings(tmp_path, migrated_url, writers=2, batch_spans=1)) as addresses:
+        with ThreadPoolExecutor(8) as clients:
+            assert {answer.status for answer in clients.map(lambda body: post(addresses, body), bodies)} == {200}
+        drained(addresses)
+        wait_until(
+            lambda: rows(migrated_url, "SELECT span_count FROM spantree.execution") == [(40,)],
+            30,
+            "one execution has all spans",
+        )
+        assert rows(migrated_url, "SELECT count(*), count(DISTINCT span_id) FROM spantree.span") == [(40, 40)]
+        parents = rows(
+            migrated_url,
+            "SELECT one.name, other.name FROM spantree.span one JOIN spantree.span other "
+            "ON one.parent_span_id = other.span_id",
+        )
+        assert set(parents) == {(f"step {number}", f"step {number // 2}") for number in range(2, 41)}
+
+
+def test_signals_to_the_whole_group_are_left_to_the_collector(tmp_path: Path, migrated_url: str) -> None:
+    with running(settings(tmp_path, migrated_url)) as addresses:
+        pids = wait_for_writers(os.getpid(), 2)
+        # At any moment, also before they are up.
+        for pid in pids:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                os.kill(pid, number)
+        assert post(addresses, trace_request(1, 5).SerializeToString()).status == 200
+        drained(addresses)
+        assert writer_pids(os.getpid()) == pids
+        assert metric(addresses, "spantree_collector_writer_restarts_total") == 0
+
+
+def test_one_that_dies_is_told_counted_and_replaced(
+    tmp_path: Path, migrated_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(settings(tmp_path, migrated_url, writers=1)) as addresses:
+        (killed,) = wait_for_writers(os.getpid(), 1)
+        wait_until(lambda: readiness(addresses)["store"]["state"] == "ok", 20, "it is up")
+        os.kill(killed, signal.SIGKILL)
+        assert post(addresses, trace_request(1, 5).SerializeToString()).status == 200
+        wait_until(
+            lambda: metric(addresses, "spantree_collector_writer_restarts_total") == 1, 20, "the death is counted"
+        )
+        drained(addresses)
+        wait_until(lambda: readiness(addresses)["store"]["state"] == "ok", 20, "all is well again")
+        assert wait_for_writers(os.getpid(), 1) != {killed}
+    assert rows(migrated_url, "SELECT count(*) FROM spantree.span") == [(5,)]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "writer process 1 was killed by signal 9; it is started again, and what it had in hand is written again"
+    ]
+
+
+def test_stopping_does_not_wait_for_one_that_does_not_answer(tmp_path: Path, migrated_url: str) -> None:
+    collector = Collector(settings(tmp_path, migrated_url, writers=1))
+    addresses = collector.start()
+    try:
+        wait_until(lambda: readiness(addresses)["store"]["state"] == "ok", 20, "it is up")
+        (stuck,) = wait_for_writers(os.getpid(), 1)
+        os.kill(stuck, signal.SIGSTOP)
+        for number in range(1, 4):
+            assert post(addresses, trace_request(number, 50, payload="x" * 9000).SerializeToString()).status == 200
+    finally:
+        collector.stop()
+    assert not is_running(stuck)
+    # Nothing is lost by it.
+    with running(settings(tmp_path, migrated_url)) as addresses:
+        drained(addresses)
+    assert rows(migrated_url, "SELECT count(*) FROM spantree.span") == [(150,)]
+
+
+@pytest.mark.parametrize("writers", [0, 1])
+def test_a_teams_own_rules_are_applied(tmp_path: Path, migrated_url: str, writers: int) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[attributes]\nnode_name = ["payload"]\n')
+    with running(settings(tmp_path / "data", migrated_url, writers=writers, rules=rules)) as addresses:
+        body = request(span(1, 1), span(1, 2, parent=1, payload="my own name")).SerializeToString()
+        assert post(addresses, body).status == 200
+        wait_until(
+            lambda: ("my own name",) in rows(migrated_url, "SELECT name FROM spantree.node"), 20, "the node is named"
+        )
+
+
+def test_rules_that_are_wrong_are_told_before_anything_is_taken(tmp_path: Path) -> None:
+    collector = Collector(settings(tmp_path / "data", rules=tmp_path / "nowhere.toml"))
+    with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read"):
+        collector.start()
+    assert writer_pids(os.getpid()) == set()
