@@ -1,0 +1,86 @@
+"""What agents' spans mean together: models asked again, handoffs, failures told to a model, timeouts."""
+
+from __future__ import annotations
+
+from tests.unit.assemble.traces import TRACE, edges_by_name, span
+
+from spantree_exporter.assemble import assemble
+from spantree_exporter.facts import Facts
+from spantree_exporter.rows import Assembled, SpanFacts
+
+AGENT: Facts = {"boundary": "candidate", "kind": "agent"}
+
+
+def model(span_id: int, parent: int, at: tuple[int, int]) -> SpanFacts:
+    """A call of a model."""
+    return span(span_id, parent, at, "model", facts={"kind": "llm"})
+
+
+def test_a_tool_tried_again_follows_the_answer_that_asked_for_it() -> None:
+    assembled = assemble(
+        [
+            span(1, None, (0, 100), "clerk", facts=AGENT),
+            model(2, 1, (10, 20)),
+            span(3, 1, (25, 30), "find", failed=True, facts={"kind": "tool"}),
+            model(4, 1, (40, 50)),
+            span(5, 1, (55, 60), "find", facts={"kind": "tool"}),
+            model(6, 1, (70, 80)),
+        ],
+        TRACE,
+    )
+    assert [(n.name, n.status, n.attempt) for n in assembled.nodes if n.name == "find"] == [
+        ("find", "retried", 1),
+        ("find", "completed", 2),
+    ]
+    assert edges_by_name(assembled) == [
+        ("find", "find", "retry", None, "inferred"),
+        ("find", "model", "sequential", None, "inferred"),
+        ("find", "model", "sequential", None, "inferred"),
+        ("model", "find", "sequential", None, "inferred"),
+        ("model", "find", "sequential", None, "inferred"),
+    ]
+
+
+def handed(facts: Facts) -> Assembled:
+    """Two agents, the first of which hands over by a step that says `facts`."""
+    return assemble(
+        [
+            span(1, None, (0, 100), "relay", facts={"boundary": "run", "kind": "workflow"}),
+            span(2, 1, (10, 30), "first", facts=AGENT),
+            span(3, 2, (20, 25), "hand over", facts={"kind": "handoff", **facts}),
+            span(4, 1, (35, 60), "second", facts=AGENT),
+        ],
+        TRACE,
+    )
+
+
+def test_a_handoff_leads_to_the_agent_it_names_or_to_the_next() -> None:
+    told = [("first", "second", "handoff", None, "declared")]
+    assert edges_by_name(handed({"handoff_from": "first", "handoff_to": "second"})) == told
+    assert edges_by_name(handed({"handoff_from": "first"})) == told
+
+
+def test_an_agent_that_failed_breaks_its_run_unless_a_tool_stands_around_it() -> None:
+    def status(around: Facts) -> str:
+        spans = [
+            span(1, None, (0, 100), "run", facts={"boundary": "run", "kind": "workflow"}),
+            span(2, 1, (10, 90), "around", facts=around),
+            span(3, 2, (20, 80), "inner", failed=True, facts={"kind": "agent", "breaks_run": True}),
+        ]
+        return assemble(spans, TRACE).execution.status
+
+    assert status({"kind": "agent"}) == "failed"
+    assert status({"kind": "tool"}) == "completed"
+
+
+def test_only_the_step_that_a_timeout_hit_timed_out() -> None:
+    timeout: Facts = {"error_type": "builtins.TimeoutError", "error_message": "too slow"}
+    assembled = assemble(
+        [
+            span(1, None, (0, 100), "run", failed=True, facts={"boundary": "run", "kind": "workflow", **timeout}),
+            span(2, 1, (10, 90), "fetch", failed=True, facts={"kind": "step", "step": True, **timeout}),
+        ],
+        TRACE,
+    )
+    assert [(node.name, node.status) for node in assembled.nodes] == [("run", "failed"), ("fetch", "timed_out")]
+    assert (assembled.execution.status, assembled.execution.first_failed_name) == ("failed", "fetch")
