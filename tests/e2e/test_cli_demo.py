@@ -57,7 +57,7 @@ def test_keep_leaves_everything_running_until_ctrl_c(tmp_path: Path, database_ur
         assert (health["status"], health["dead_letters"]) == ("ok", 0)
         server.signal(signal.SIGINT)
         assert server.status() == 0
-        assert server.lines[-1] == "• stopping: collector, API, PostgreSQL"
+        assert server.lines[-1] == "• stopping: collector, API"
 
 
 @pytest.mark.timeout(180)

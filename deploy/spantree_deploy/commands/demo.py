@@ -15,7 +15,7 @@ from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.client import ApiClient, NotAnswered, api_at
 from spantree_deploy.commands.read import print_tree
-from spantree_deploy.commands.serve import addresses, run_all, wait
+from spantree_deploy.commands.serve import addresses, run_all, say_stopping, wait
 from spantree_deploy.service_env import otel_settings, past_proxies
 from spantree_deploy.settings import Settings
 from spantree_deploy.signals import StopSignals
@@ -72,7 +72,7 @@ def demo(
         if keep:
             console.out.print("\nrunning; Ctrl-C stops it")
             wait(signals)
-        console.step("stopping: collector, API, PostgreSQL")
+        say_stopping(settings)
 
 
 def _play(settings: Settings, otlp_url: str, api_url: str, *, keep: bool) -> None:

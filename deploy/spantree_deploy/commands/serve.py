@@ -55,7 +55,7 @@ def up(
         console.out.print(addresses(settings, running))
         console.out.print("\nrunning; Ctrl-C stops it")
         wait(signals)
-        console.step("stopping: collector, API, PostgreSQL")
+        say_stopping(settings)
 
 
 def collector(
@@ -127,6 +127,11 @@ def wait(signals: StopSignals) -> None:
     signals.interrupts = False
     if signals.number is None:
         signals.wait()
+
+
+def say_stopping(settings: Settings) -> None:
+    """A line for somebody who pressed Ctrl-C and waits."""
+    console.step("stopping: collector, API, PostgreSQL" if settings.is_embedded else "stopping: collector, API")
 
 
 def addresses(settings: Settings, running: Running) -> str:
