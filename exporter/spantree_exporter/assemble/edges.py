@@ -234,14 +234,42 @@ def _agent_above(step: Step) -> Step | None:
 def _tokens(edges: EdgeSet, ordered: list[Step]) -> None:
     """What one step gives out and another takes in."""
     given = StepIndex()
-    for step in sorted(ordered, key=lambda s: (s.start_ns, s.order)):
+    taken: set[str] = set()
+    by_start = sorted(ordered, key=lambda s: (s.start_ns, s.order))
+    for step in by_start:
         for token in step.facts.get("emits", ()):
             given.add(token, step)
+        taken.update(step.facts.get("consumes", ()))
+    untold: list[Step] = []
     for step in ordered:
-        for token in step.facts.get("consumes", ()):
-            giver = given.latest_before(token, step)
-            if giver is not None:
-                edges.add(last_attempt(giver), first_attempt(step), "flow", DECLARED)
+        tokens = step.facts.get("consumes", ())
+        givers = [giver for token in tokens if (giver := given.latest_before(token, step)) is not None]
+        for giver in givers:
+            decision = giver.facts.get("decision")
+            kind = "flow" if decision is None else "conditional"
+            edges.add(last_attempt(giver), first_attempt(step), kind, DECLARED, decision)
+        if tokens and not givers and step.previous_attempt is None:
+            untold.append(step)
+    _sent_unseen(edges, untold, [step for step in by_start if taken.isdisjoint(step.facts.get("emits", ()))])
+
+
+def _sent_unseen(edges: EdgeSet, untold: list[Step], silent: list[Step]) -> None:
+    """Let a step whose token nobody is seen to give follow the last before it whose own tokens nobody took.
+
+    Further steps of its name come from where the first of them came from, however many ran in between.
+    """
+    givers: dict[tuple[Step | None, str], str] = {}
+    engine_steps = StepIndex()
+    for step in silent:
+        if "consumes" in step.facts:
+            engine_steps.add("", step)
+            engine_steps.add(step.name, step)
+    for step in sorted(untold, key=lambda s: (s.start_ns, s.order)):
+        source = givers.get((step.parent, step.name), "")
+        giver = engine_steps.latest_before(source, step, beside=True)
+        if giver is not None and giver.name != step.name:
+            givers[step.parent, step.name] = giver.name
+            edges.add(last_attempt(giver), step, "flow", INFERRED)
 
 
 def _sibling_groups(ordered: list[Step]) -> list[list[Step]]:

@@ -6,13 +6,18 @@ components get the name that its documentation gives the role of such a class: `
 
 from __future__ import annotations
 
+import orjson
+
+from spantree_exporter.facts.llama_index import token
 from spantree_exporter.facts.reading import Convention, json_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import Span
+from spantree_exporter.span import JsonValue, Span
 
 _METHODS = frozenset(
     {"run", "run_async", "forward", "aforward", "__call__", "acall", "invoke", "ainvoke", "call", "execute", "kickoff"}
 )
+# Shorter values than this are equal by chance: flags, counts, empty lists.
+_TELLING_CHARS = 12
 # By the end of the class name, longer ends first.
 _ROLES = (
     ("PromptBuilder", "prompt_builder"),
@@ -57,11 +62,29 @@ def _read(span: Span, facts: Facts) -> None:
             facts["kind"] = "workflow"
         else:
             facts["step"] = True
+            _put_values(span, facts)
             if plain.endswith("Router"):
                 # A router has one output for each branch, and fills those that it chose.
                 chosen = json_of(span.attributes.get("output.value"))
                 if isinstance(chosen, dict) and len(chosen) == 1:
                     facts["decision"] = next(iter(chosen))
+
+
+def _put_values(span: Span, facts: Facts) -> None:
+    """Put what a component was given and gave: a value that one gave and another was given went from here to there."""
+    given, gave = json_of(span.attributes.get("input.value")), json_of(span.attributes.get("output.value"))
+    if isinstance(given, dict):
+        named = {**given, **kwargs} if isinstance(kwargs := given.get("kwargs"), dict) else given
+        if tokens := _tokens(named):
+            facts["consumes"] = tokens
+    if isinstance(gave, dict) and (tokens := _tokens(gave)):
+        facts["emits"] = tokens
+
+
+def _tokens(named: dict[str, JsonValue]) -> list[str]:
+    """What stands for those of the values that are not likely to be equal by chance."""
+    texts = [value if isinstance(value, str) else orjson.dumps(value).decode() for value in named.values()]
+    return [token(text) for text in texts if len(text) >= _TELLING_CHARS]
 
 
 CONVENTION = Convention(
