@@ -45,6 +45,9 @@ OTHERS: Final[Mapping[str, str]] = {
 """Names that begin like settings, are read elsewhere, and are therefore no mistakes."""
 
 _UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+# What Kubernetes puts into every container for a Service named spantree or spantree-...: SPANTREE_API_PORT=tcp://10.0.0.7:80
+# (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
+_SERVICE_LINK: Final = re.compile(r"SPANTREE_(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))(_\w+)?")
 _SECRET: Final = frozenset({"database_url"})
 
 
@@ -225,7 +228,7 @@ def _layered(environ: Mapping[str, str], file: Path | None) -> type[Settings]:
         def _load_env_vars(self) -> Mapping[str, str | None]:
             # As pydantic-settings compares them: in lower case.
             # An empty one is as one that is not set: that is how a compose file passes on what it was not given.
-            texts = {name.lower(): text.strip() for name, text in environ.items() if name.startswith(PREFIX)}
+            texts = {name.lower(): text.strip() for name, text in _ours(environ).items()}
             return {name: text for name, text in texts.items() if text}
 
     class Layered(Settings):
@@ -258,13 +261,18 @@ def _config_file(environ: Mapping[str, str], config: Path | None, directory: Pat
     return file, []
 
 
+def _ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are meant for us."""
+    return {
+        name: text
+        for name, text in environ.items()
+        if name.startswith(PREFIX) and not _SERVICE_LINK.fullmatch(name) and not text.startswith(("tcp://", "udp://"))
+    }
+
+
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = {variable(field) for field in Settings.model_fields} | set(OTHERS)
-    return [
-        f"{name} is no setting{_guess(name, known)}"
-        for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in known
-    ]
+    return [f"{name} is no setting{_guess(name, known)}" for name in sorted(_ours(environ)) if name not in known]
 
 
 def _guess(name: str, known: Iterable[str]) -> str:
@@ -278,7 +286,7 @@ def _fault(error: ErrorDetails, flags: Mapping[str, object], environ: Mapping[st
         return f"{name} in {file} is no setting{_guess(name, Settings.model_fields)}"
     if name in flags:
         place = f"--{name.replace('_', '-')}"
-    elif environ.get(variable(name), "").strip():
+    elif _ours(environ).get(variable(name), "").strip():
         place = variable(name)
     else:
         place = f"{name} in {file}"

@@ -178,3 +178,22 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = spantree("run", "--", "no-such-program", directory=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith('spantree: "no-such-program" is no program that can be found on PATH')
+
+
+def test_a_python_that_lacks_the_instrumentation_is_named_and_not_started(tmp_path: Path) -> None:
+    bare = tmp_path / "bare" / "python3"
+    bare.parent.mkdir()
+    # An environment of its own, without any package.
+    bare.symlink_to(Path(sys.executable).resolve())
+    (bare.parent / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+    script = tmp_path / "their-service"
+    script.write_text(f"#!{bare}\nraise SystemExit('must not be started')\n")
+    script.chmod(0o755)
+    for command in ([str(bare), "-c", "print('must not be started')"], [str(script)]):
+        done = spantree("run", "--", *command, directory=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            f"spantree: {bare}, which runs {command[0]}, cannot be instrumented "
+            "(ModuleNotFoundError: No module named 'opentelemetry'): "
+            f'install it there: {bare} -m pip install "spantree[run]"\n'
+        )

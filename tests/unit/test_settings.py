@@ -79,6 +79,19 @@ class TestFaults:
         environ = {"SPANTREE_LIVE": "1", "SPANTREE_LIVE_DELAY_S": "1", "SPANTREE_TEST_DATABASE_URL": "x", "PGHOST": "x"}
         assert loaded({}, environ, tmp_path).api_port == 8000
 
+    def test_what_kubernetes_says_of_a_service_of_that_name_is_no_setting(self, tmp_path: Path) -> None:
+        links = {
+            "SPANTREE_SERVICE_HOST": "10.0.0.7",
+            "SPANTREE_SERVICE_PORT": "80",
+            "SPANTREE_SERVICE_PORT_HTTP": "80",
+            "SPANTREE_PORT": "tcp://10.0.0.7:80",
+            "SPANTREE_PORT_80_TCP_ADDR": "10.0.0.7",
+            "SPANTREE_API_PORT": "tcp://10.0.0.7:80",
+            "SPANTREE_API_SERVICE_HOST": "10.0.0.7",
+            "SPANTREE_API_PORT_80_TCP": "tcp://10.0.0.7:80",
+        }
+        assert loaded({}, links, tmp_path).model_dump() == loaded({}, {}, tmp_path).model_dump()
+
     def test_one_port_cannot_be_two_things(self, tmp_path: Path) -> None:
         assert faults({"api_port": 5000, "otlp_http_port": 5000, "otlp_grpc_port": 5000}, {}, tmp_path) == [
             "SPANTREE_OTLP_HTTP_PORT and SPANTREE_OTLP_GRPC_PORT are both 5000; give two ports",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -19,7 +20,7 @@ from spantree_deploy.commands.serve import addresses, run_all, say_stopping, wai
 from spantree_deploy.service_env import otel_settings, past_proxies
 from spantree_deploy.settings import Settings
 from spantree_deploy.signals import StopSignals
-from spantree_exporter.errors import SpantreeError
+from spantree_exporter.errors import ConfigError, SpantreeError
 
 if TYPE_CHECKING:
     from spantree_deploy.demo.scenario import Played
@@ -66,13 +67,24 @@ def demo(
     console.log_to_stderr(logging.INFO if verbose else logging.WARNING)
     # For this process and the services that it starts: all of them talk over the loopback only.
     os.environ.update(past_proxies(os.environ))
-    with StopSignals() as signals, run_all(settings, signals) as running:
+    with StopSignals() as signals, _hinting(), run_all(settings, signals) as running:
         _play(settings, running.otlp_http_url, running.api_url, keep=keep)
         console.out.print(addresses(settings, running), markup=False)
         if keep:
             console.out.print("\nrunning; Ctrl-C stops it")
             wait(signals)
         say_stopping(settings)
+
+
+@contextlib.contextmanager
+def _hinting() -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        if not any("is in use" in fault for fault in error.faults):
+            raise
+        hint = "or let the demo take any free ports: --free-ports, make demo ARGS=--free-ports"
+        raise ConfigError([*error.faults, hint]) from error
 
 
 def _play(settings: Settings, otlp_url: str, api_url: str, *, keep: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 
 from spantree_deploy import console, service_env
 from spantree_deploy import options as opt
+from spantree_deploy.interpreter import check_instrumentable
 from spantree_exporter.errors import SpantreeError
 
 Endpoint = Annotated[
@@ -63,8 +63,7 @@ def run(
     environ, replaced = service_env.environment_of_service(settings, os.environ, command)
     # As if this environment were activated: the instrumentation is here, so the service's Python has to be, too.
     environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
-    if shutil.which(command[0], path=environ["PATH"]) is None:
-        raise SpantreeError(f'"{command[0]}" is no program that can be found on PATH or beside {sys.executable}')
+    check_instrumentable(command[0], environ["PATH"])
     for name in replaced:
         console.step(f"{name} is replaced: the spans go to {settings.otlp_url}")
     os.environ.clear()
