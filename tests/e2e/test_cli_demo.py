@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.spantree_process import spantree, started, tree
+from tests.waiting import wait_until
 
 STEPS = ["starting collector and API", "starting the demo's services", "reading the executions over the API"]
 
@@ -45,9 +47,8 @@ def test_shows_each_execution_and_what_failed_first_and_ends_with_status_0(tmp_p
 
 @pytest.mark.timeout(180)
 def test_keep_leaves_everything_running_until_ctrl_c(tmp_path: Path, database_url: str) -> None:
-    env = {"SPANTREE_DATABASE_URL": database_url}
-    command = ("demo", "--keep", "--free-ports", "--data", tmp_path / "data")
-    with started(*command, directory=tmp_path, env=env) as server:
+    env = {"SPANTREE_DATABASE_URL": database_url, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    with started("demo", "--keep", "--free-ports", directory=tmp_path, env=env) as server:
         shown = re.findall(r"  execution ([0-9a-f]{32})", server.output)
         assert len(shown) == 8
         answer = tree(server.api_url, shown[0])
@@ -55,6 +56,14 @@ def test_keep_leaves_everything_running_until_ctrl_c(tmp_path: Path, database_ur
         assert answer["status"] == "completed"
         health = httpx.get(f"{server.api_url}/api/v1/health", trust_env=False).json()
         assert (health["status"], health["dead_letters"]) == ("ok", 0)
+        assert server.told("data") == f"{tmp_path}/spantree/demo"
+        # The shop takes orders, too, by the line that was printed.
+        shop, orders_url = server.told("the shop"), server.told("the shop").rpartition(" ")[2]
+        order = json.loads(shop.partition("-d '")[2].partition("'")[0])
+        reply = httpx.post(orders_url, json=order, trust_env=False, timeout=30)
+        assert reply.status_code == 200, reply.text
+        trace_id = reply.headers["x-trace-id"]
+        wait_until(lambda: tree(server.api_url, trace_id), 15, "the order that was placed by hand is shown")
         server.signal(signal.SIGINT)
         assert server.status() == 0
         assert server.lines[-1] == "• stopping: collector, API"

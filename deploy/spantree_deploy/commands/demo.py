@@ -10,24 +10,27 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import httpx
 import typer
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.client import ApiClient, NotAnswered, api_at
 from spantree_deploy.commands.read import print_tree
-from spantree_deploy.commands.serve import addresses, run_all, say_stopping, wait
+from spantree_deploy.commands.serve import addresses, run_all, say_stopping, until_signalled
 from spantree_deploy.service_env import otel_settings, past_proxies
-from spantree_deploy.settings import Settings
+from spantree_deploy.settings import Settings, default_data_dir
 from spantree_deploy.signals import StopSignals
 from spantree_exporter.errors import ConfigError, SpantreeError
 
 if TYPE_CHECKING:
     from spantree_deploy.demo.scenario import Played
+    from spantree_deploy.demo.services import Services
 
 # Spans leave the services within 0.2 s and are projected a second after they went quiet; a loaded machine is slower.
 _SHOWN_WITHIN_S: Final = 15.0
 _POLL_S: Final = 0.1
+_ORDER: Final = '{"customer": "ada", "items": {"tea": 1}}'
 _NEEDED: Final = ("fastapi", "sqlalchemy", "httpx", "opentelemetry.instrumentation.fastapi")
 
 
@@ -58,7 +61,7 @@ def demo(
         otlp_http_port=otlp_http_port or free,
         otlp_grpc_port=otlp_grpc_port or free,
     )
-    if "data_dir" not in settings.model_fields_set:
+    if settings.data_dir == default_data_dir(os.environ):
         # A shop's made-up orders do not belong beside what somebody's real services sent.
         settings = settings.model_copy(update={"data_dir": settings.data_dir / "demo"})
     missing = [name for name in _NEEDED if find_spec(name.split(".")[0]) is None or find_spec(name) is None]
@@ -68,11 +71,13 @@ def demo(
     # For this process and the services that it starts: all of them talk over the loopback only.
     os.environ.update(past_proxies(os.environ))
     with StopSignals() as signals, _hinting(), run_all(settings, signals) as running:
-        _play(settings, running.otlp_http_url, running.api_url, keep=keep)
+        with _services(settings, running.otlp_http_url) as services:
+            _play(services.orders_url, running.api_url)
+            if keep:
+                more = f"the shop   curl -d '{_ORDER}' -H 'content-type: application/json' {services.orders_url}/orders"
+                until_signalled(settings, running, signals, more)
+                return
         console.out.print(addresses(settings, running), markup=False)
-        if keep:
-            console.out.print("\nrunning; Ctrl-C stops it")
-            wait(signals)
         say_stopping(settings)
 
 
@@ -87,8 +92,8 @@ def _hinting() -> Iterator[None]:
         raise ConfigError([*error.faults, hint]) from error
 
 
-def _play(settings: Settings, otlp_url: str, api_url: str, *, keep: bool) -> None:
-    from spantree_deploy.demo.scenario import ScenarioError, play
+@contextlib.contextmanager
+def _services(settings: Settings, otlp_url: str) -> Iterator[Services]:
     from spantree_deploy.demo.services import ServiceNotStartedError, running
 
     directory = settings.data_dir / "services"
@@ -99,9 +104,18 @@ def _play(settings: Settings, otlp_url: str, api_url: str, *, keep: bool) -> Non
     console.step("starting the demo's services: orders and inventory")
     try:
         with running(directory, otel) as services:
-            played = play(services.orders_url, console.step)
-    except (ServiceNotStartedError, ScenarioError) as error:
+            yield services
+    except ServiceNotStartedError as error:
         raise SpantreeError(str(error)) from error
+
+
+def _play(orders_url: str, api_url: str) -> None:
+    from spantree_deploy.demo.scenario import ScenarioError, play
+
+    try:
+        played = play(orders_url, console.step)
+    except (ScenarioError, httpx.HTTPError) as error:
+        raise SpantreeError(f"the demo's services do not answer as they should: {error}") from error
     console.step("reading the executions over the API")
     with api_at(api_url) as api:
         _show(api, played)

@@ -52,10 +52,7 @@ def up(
     )
     console.log_to_stderr(logging.INFO if verbose else logging.WARNING)
     with StopSignals() as signals, run_all(settings, signals) as running:
-        console.out.print(addresses(settings, running))
-        console.out.print("\nrunning; Ctrl-C stops it")
-        wait(signals)
-        say_stopping(settings)
+        until_signalled(settings, running, signals)
 
 
 def collector(
@@ -122,11 +119,14 @@ def run_all(settings: Settings, signals: StopSignals) -> contextlib.AbstractCont
     return all_in_one(settings, console.step, Watch(signals.wake, partial(_at_once, signals)))
 
 
-def wait(signals: StopSignals) -> None:
-    """Until the first signal, or until a server has ended by itself."""
+def until_signalled(settings: Settings, running: Running, signals: StopSignals, *more: str) -> None:
+    """Say where everything is; return at the first signal, or when a server has ended by itself."""
+    # First: whoever reads that it is running may stop it at once, and that is an orderly end.
     signals.interrupts = False
-    if signals.number is None:
-        signals.wait()
+    for line in (addresses(settings, running), *more, "", "running; Ctrl-C stops it"):
+        console.out.print(line, markup=False)
+    signals.wait()
+    say_stopping(settings)
 
 
 def say_stopping(settings: Settings) -> None:
@@ -156,9 +156,10 @@ def addresses(settings: Settings, running: Running) -> str:
 def _serve(
     server: Background[Address], signals: StopSignals, say: Callable[[Address], None] = lambda where: None
 ) -> None:
+    signals.interrupts = False
     try:
         say(server.start())
-        wait(signals)
+        signals.wait()
     finally:
         server.stop()
     if server.error is not None:
