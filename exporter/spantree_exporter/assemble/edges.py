@@ -80,9 +80,12 @@ class EdgeSet:
     ) -> None:
         """Add an edge, unless it would lead from a step to itself or its own ancestor or descendant.
 
+        Only a handoff may lead downwards: some agents run those that they hand over to within themselves.
         `told_once`: another edge says the same, so that this one makes nothing parallel or a join.
         """
-        if start is end or (start, end) in self._pairs or is_above(start, end) or is_above(end, start):
+        if start is end or (start, end) in self._pairs or is_above(end, start):
+            return
+        if kind != "handoff" and is_above(start, end):
             return
         self._pairs.add((start, end))
         self._edges[start, end, kind] = (condition, provenance)

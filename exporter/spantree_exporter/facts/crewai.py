@@ -17,6 +17,8 @@ def _read(span: Span, facts: Facts) -> None:
         facts["name"] = method
         facts["kind"] = "step"
         facts["step"] = True
+        if a.get("flow.node.type") == "router" and (chosen := text_of(a.get("output.value"))):
+            facts["decision"] = chosen
     elif span.name.endswith(".kickoff"):
         facts["boundary"] = "run"
         facts["kind"] = "workflow"

@@ -1,8 +1,11 @@
-"""Google's Agent Development Kit (scope `gcp.vertex.agent`, seen with 1.14)."""
+"""Google's Agent Development Kit (scope `gcp.vertex.agent`, seen with 1.14 and 2.13).
+
+An agent hands over by calling the tool `transfer_to_agent`; since version 2 its argument is sent only with content.
+"""
 
 from __future__ import annotations
 
-from spantree_exporter.facts.reading import Convention, put_preview, text_of
+from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
@@ -23,6 +26,12 @@ def _read(span: Span, facts: Facts) -> None:
         facts["name"] = name.removeprefix("execute_tool ")
         if facts["name"] == "(merged)":
             facts["fold"] = "parent"
+        elif facts["name"] == "transfer_to_agent":
+            facts["kind"] = "handoff"
+            facts["handoff_from"] = text_of(a.get("gen_ai.agent.name")) or ""
+            arguments = json_of(a.get("gcp.vertex.agent.tool_call_args", a.get("gen_ai.tool.call.arguments")))
+            if isinstance(arguments, dict) and (taker := text_of(arguments.get("agent_name"))):
+                facts["handoff_to"] = taker
         put_preview(facts, "input", a.get("gcp.vertex.agent.tool_call_args"))
         put_preview(facts, "output", a.get("gcp.vertex.agent.tool_response"))
     elif name == "call_llm" or "gcp.vertex.agent.llm_request" in a:

@@ -84,3 +84,33 @@ def test_only_the_step_that_a_timeout_hit_timed_out() -> None:
     )
     assert [(node.name, node.status) for node in assembled.nodes] == [("run", "failed"), ("fetch", "timed_out")]
     assert (assembled.execution.status, assembled.execution.first_failed_name) == ("failed", "fetch")
+
+
+def test_the_cause_is_found_past_steps_that_did_not_notice() -> None:
+    offline: Facts = {"error_type": "ValueError", "error_message": "offline"}
+    assembled = assemble(
+        [
+            span(1, None, (0, 100), "run", failed=True, facts={"boundary": "run", "kind": "workflow", **offline}),
+            span(2, 1, (10, 90), "clerk", failed=True, facts={"kind": "agent", **offline}),
+            span(3, 2, (20, 80), "call", facts={"kind": "llm"}),
+            span(4, 3, (30, 70), "lookup", failed=True, facts={"kind": "tool", **offline}),
+            span(5, 3, (71, 75), "other", failed=True, facts={"kind": "tool", "error_message": "dealt with"}),
+        ],
+        TRACE,
+    )
+    assert (assembled.execution.first_failed_name, assembled.execution.error_summary) == (
+        "lookup",
+        "lookup: ValueError: offline",
+    )
+
+
+def test_a_handoff_may_lead_to_an_agent_within_the_one_that_handed_over() -> None:
+    assembled = assemble(
+        [
+            span(1, None, (0, 100), "front", facts=AGENT),
+            span(2, 1, (10, 20), "transfer", facts={"kind": "handoff", "handoff_from": "", "handoff_to": "billing"}),
+            span(3, 1, (30, 90), "billing", facts={"kind": "agent"}),
+        ],
+        TRACE,
+    )
+    assert ("front", "billing", "handoff", None, "declared") in edges_by_name(assembled)

@@ -1,0 +1,173 @@
+"""Frameworks of agents and flows that need few rules of their own: what each of their spans says."""
+
+from __future__ import annotations
+
+import json
+
+from tests.unit.facts.spans import span
+
+from spantree_exporter.facts import Facts, read_facts
+from spantree_exporter.facts.llama_index import token
+from spantree_exporter.span import STATUS_ERROR, Attributes
+
+CREWAI = "openinference.instrumentation.crewai"
+LLAMA_INDEX = "openinference.instrumentation.llama_index"
+ADK = "gcp.vertex.agent"
+AGENT_FRAMEWORK = "agent_framework"
+LANGFUSE = "langfuse-sdk"
+CHAIN: Attributes = {"openinference.span.kind": "CHAIN"}
+
+
+def crewai(name: str, more: Attributes) -> Facts:
+    """The facts of a CHAIN span of CrewAI."""
+    return read_facts(span(name, {**CHAIN, **more}, scope=CREWAI))
+
+
+def test_crewai_crews_tasks_and_flows() -> None:
+    run = {"boundary": "run", "kind": "workflow"}
+    assert crewai("press.kickoff", {"crew_id": "c-1"}) == {**run, "name": "press", "workflow_name": "press"}
+    flow_id = "e21a634c-a606-4153-9483-d6ce03f0f52f"
+    assert crewai(f"Flow_{flow_id}.kickoff", {"flow_id": flow_id}) == {
+        **run,
+        "name": "Flow",
+        "workflow_name": "Flow",
+        "run_id": flow_id,
+    }
+    assert crewai("writer.write._execute_core", {"task_name": "write", "task_id": "t-1"}) == {
+        "kind": "task",
+        "step": True,
+        "name": "write",
+        "task_key": "t-1",
+        "boundary": "candidate",
+    }
+    router: Attributes = {"flow.node.name": "choose", "flow.node.type": "router", "output.value": "left"}
+    assert crewai(f"Flow_{flow_id}.choose", router) == {
+        "name": "choose",
+        "kind": "step",
+        "step": True,
+        "decision": "left",
+        "boundary": "candidate",
+        "output": "left",
+    }
+
+
+def test_llama_index_steps_take_in_and_give_out_events() -> None:
+    attributes: Attributes = {**CHAIN, "input.value": '{"ev": "Asked(q=1)"}', "output.value": "Found(n=2)"}
+    facts = read_facts(span("Rag.search", attributes, scope=LLAMA_INDEX))
+    assert (facts["name"], facts["kind"], facts["step"]) == ("search", "step", True)
+    assert (facts["consumes"], facts["emits"]) == ([token("Asked(q=1)")], [token("Found(n=2)")])
+    run = read_facts(span("Rag.run", CHAIN, scope=LLAMA_INDEX))
+    assert (run["boundary"], run["name"], run["workflow_name"]) == ("run", "Rag", "Rag")
+    call = read_facts(span("OpenAI.chat", {"openinference.span.kind": "LLM"}, scope=LLAMA_INDEX))
+    assert (call["name"], call["kind"], call["fold"]) == ("OpenAI", "llm", "nested")
+
+
+def test_google_adk_names_agents_and_tools_and_tells_whose_session_it_is() -> None:
+    assert read_facts(span("invocation", {}, scope=ADK)) == {"boundary": "run", "kind": "workflow"}
+    agent: Facts = {"kind": "agent", "name": "planner", "workflow_name": "planner"}
+    assert read_facts(span("agent_run [planner]", {}, scope=ADK)) == agent
+    call: Attributes = {
+        "gcp.vertex.agent.invocation_id": "e-1",
+        "gcp.vertex.agent.session_id": "s-1",
+        "gen_ai.request.model": "gemini",
+        "gcp.vertex.agent.llm_request": "{}",
+    }
+    assert read_facts(span("call_llm", call, scope=ADK)) == {
+        "kind": "llm",
+        "run_id": "e-1",
+        "conversation_id": "s-1",
+        "model": "gemini",
+        "input": "{}",
+    }
+    assert read_facts(span("execute_tool (merged)", {}, scope=ADK))["fold"] == "parent"
+    transfer: Attributes = {"gcp.vertex.agent.tool_call_args": '{"agent_name": "billing"}'}
+    facts = read_facts(span("execute_tool transfer_to_agent", transfer, scope=ADK))
+    assert (facts["kind"], facts["handoff_to"]) == ("handoff", "billing")
+
+
+def test_agent_framework_executors_are_led_to_by_links() -> None:
+    executor: Attributes = {"executor.id": "parse", "message.type": "MessageType.STANDARD"}
+    step = {"name": "parse", "kind": "step", "step": True, "flow_links": True}
+    assert read_facts(span("executor.process parse", executor, scope=AGENT_FRAMEWORK)) == step
+    answered = {**executor, "message.type": "MessageType.RESPONSE"}
+    assert read_facts(span("executor.process parse", answered, scope=AGENT_FRAMEWORK)) == {**step, "resumes": "parse"}
+    switch: Attributes = {"edge_group.type": "SwitchCaseEdgeGroup", "edge_group.id": "by size"}
+    carrier = read_facts(span("edge_group.process SwitchCaseEdgeGroup", switch, scope=AGENT_FRAMEWORK))
+    assert carrier == {"fold": "carrier", "condition": "by size"}
+    assert read_facts(span("message.send", {}, scope=AGENT_FRAMEWORK)) == {"fold": "parent"}
+
+
+def test_agent_framework_definitions_are_static_graphs_and_no_runs() -> None:
+    definition = {
+        "executors": {"b": {}, "a": {}},
+        "edge_groups": [
+            {"edges": [{"source_id": "internal:a", "target_id": "a"}, {"source_id": "a", "target_id": "b"}]}
+        ],
+    }
+    attributes: Attributes = {"workflow_builder.name": "etl", "workflow.definition": json.dumps(definition)}
+    assert read_facts(span("workflow.build", attributes, scope=AGENT_FRAMEWORK)) == {
+        "fold": "definition",
+        "kind": "definition",
+        "workflow_name": "etl",
+        "graph": {"nodes": ["a", "b"], "edges": [["a", "b"]]},
+    }
+
+
+def test_langfuse_observations() -> None:
+    attributes: Attributes = {
+        "langfuse.observation.type": "generation",
+        "langfuse.internal.is_app_root": True,
+        "langfuse.trace.name": "answer",
+        "langfuse.observation.model.name": "gpt-x",
+        "langfuse.observation.usage_details": '{"input": 12, "output": 5}',
+        "langfuse.observation.cost_details": '{"total": 0.5}',
+        "langfuse.observation.input": "hi",
+        "langfuse.observation.level": "ERROR",
+        "langfuse.observation.status_message": "overloaded",
+        "session.id": "s-1",
+        "user.id": "u-1",
+    }
+    assert read_facts(span("ask", attributes, scope=LANGFUSE, status=STATUS_ERROR)) == {
+        "kind": "llm",
+        "boundary": "run",
+        "workflow_name": "answer",
+        "model": "gpt-x",
+        "input_tokens": 12,
+        "output_tokens": 5,
+        "cost_usd": 0.5,
+        "input": "hi",
+        "level": "error",
+        "error_message": "overloaded",
+        "conversation_id": "s-1",
+        "user_id": "u-1",
+    }
+    assert read_facts(span("noted", {"langfuse.observation.type": "event"}, scope=LANGFUSE)) == {"fold": "event"}
+
+
+def test_vercel_ai_calls_tools_and_their_usage() -> None:
+    outer: Attributes = {
+        "ai.operationId": "ai.generateText",
+        "ai.telemetry.functionId": "assistant",
+        "ai.telemetry.metadata.sessionId": "s-1",
+        "ai.telemetry.metadata.userId": "u-1",
+        "ai.model.id": "gpt-x",
+        "ai.usage.inputTokens": 20,
+        "ai.usage.outputTokens": 6,
+        "ai.response.text": "bye",
+    }
+    assert read_facts(span("ai.generateText", outer, scope="ai")) == {
+        "conversation_id": "s-1",
+        "user_id": "u-1",
+        "kind": "agent",
+        "boundary": "candidate",
+        "workflow_name": "assistant",
+        "output": "bye",
+        "model": "gpt-x",
+        "input_tokens": 20,
+        "output_tokens": 6,
+        "usage_total": True,
+    }
+    tool: Attributes = {"ai.operationId": "ai.toolCall", "ai.toolCall.name": "weather", "ai.toolCall.args": "{}"}
+    assert read_facts(span("ai.toolCall", tool, scope="ai")) == {"kind": "tool", "name": "weather", "input": "{}"}
+    inner: Attributes = {"ai.operationId": "ai.generateText.doGenerate", "ai.usage.inputTokens": 20}
+    assert read_facts(span("ai.generateText.doGenerate", inner, scope="ai")) == {"kind": "llm", "input_tokens": 20}
