@@ -222,10 +222,25 @@ def _collector(url: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], 
         else:
             raise SystemExit(f"the collector ended with {process.wait()}: {said}")
         threading.Thread(target=process.stderr.read, daemon=True).start()
+        _wait_until_up(int(found[1]))
         yield process, int(found[1])
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+def _wait_until_up(port: int) -> None:
+    """Starting is not what is measured: the collector takes requests before its writers are up."""
+    deadline_s = time.monotonic() + _GIVE_UP_S
+    while time.monotonic() < deadline_s:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/readyz")
+        told = json.loads(connection.getresponse().read())
+        connection.close()
+        if told["store"]["state"] == told["projector"]["state"] == "ok":
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"after {_GIVE_UP_S:.0f} s the collector does not write: {told}")
 
 
 def _family(pid: int) -> list[int]:

@@ -52,7 +52,7 @@ class CollectorConfig:
     """TOML with a team's own rules (spantree_exporter.rules)."""
     writers: int = 2
     """Processes that decode, write and project; 0: threads of the collector's own process."""
-    batch_spans: int = 8192
+    batch_spans: int = 4096
     """About how many spans go into one transaction; twice as many at most."""
     batch_bytes: int = 16 * 2**20
     """About how many bytes of bodies, inflated, are decoded at a time; a single body may be larger."""

@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     body_deadline_s: Seconds = 30.0
     idle_timeout_s: Seconds = 60.0
     writers: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=64)] = 2
-    batch_spans: Count = 8192
+    batch_spans: Count = 4096
     batch_bytes: Bytes = 16 * 2**20
     drain_s: SecondsOrNone = 5.0
     # the API; the same with ApiConfig
