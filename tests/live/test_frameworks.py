@@ -81,6 +81,17 @@ def test_celery(spantree: Spantree, observed: Observe) -> None:
     assert untold(spantree, observed("celery_runs.py")) == {}
 
 
+def test_strands(spantree: Spantree, observed: Observe) -> None:
+    """Agents, graphs and a swarm."""
+    assert untold(spantree, observed("strands_runs.py")) == {}
+
+
+@pytest.mark.parametrize("framework", ["agent_framework", "llama_index", "haystack"])
+def test_flows(framework: str, spantree: Spantree, observed: Observe) -> None:
+    """Chains, branches, choices, loops, retries and failures of frameworks whose steps pass values on."""
+    assert untold(spantree, observed("flow_runs.py", framework)) == {}
+
+
 def statuses(tree: Any) -> dict[str, str]:
     """The statuses of a tree's nodes by name, the execution's own under ""."""
     return {node["name"]: node["status"] for node in tree["tree"]["nodes"]} | {"": tree["status"]} if tree else {}
