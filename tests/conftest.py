@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,9 @@ from tests.postgres import name_of, new_database, throw_away_server
 # Examples are timed by the wall clock, which tells more of a busy machine than of the code; pytest's timeout stays.
 settings.register_profile("spantree", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("spantree")
+
+# A job in the background of a shell without job control ignores Ctrl-C, and so would the servers that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
