@@ -58,7 +58,8 @@ def _read(span: Span, facts: Facts) -> None:
     if error_type is None or error_type in _NO_CLASS:
         error_type = _class_in(message) or _class_in(span.status_message) or error_type
     if error_type is None and failed:
-        error_type = text_of(span.attributes.get("error.type"))
+        told = text_of(span.attributes.get("error.type"))
+        error_type = None if told in _NO_CLASS else told
     control = control_status(error_type, message or span.status_message)
     if control is not None:
         facts.setdefault("status", control)

@@ -1,11 +1,13 @@
-"""OpenAI's Agents SDK (0.24), through OpenInference (2.6), Logfire (5.2) and Traceloop (0.62).
+"""OpenAI's Agents SDK (0.24), through OpenInference (2.6), Logfire (5.2), Traceloop (0.62) and OpenTelemetry (1.3b0).
 
 A run that raised leaves its root OK; only its last agent, or the last turn of it, says that it failed (conventions.md
 1.4): what an agent gets over fails no more than a tool. OpenInference sends no group id, Traceloop neither it, the
-workflow's name nor guardrails, and of a handoff only the giver.
+workflow's name nor guardrails, and of a handoff only the giver; OpenTelemetry's own no group id, handoff or guardrail.
 """
 
 from __future__ import annotations
+
+import ast
 
 from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
@@ -19,6 +21,8 @@ def _read(span: Span, facts: Facts) -> None:
         _logfire(span, facts)
     else:
         _traceloop(span, facts)
+        if span.status_code == STATUS_ERROR and (message := _inner_message(span.status_message)):
+            facts["error_message"] = message
 
 
 def _openinference(span: Span, facts: Facts) -> None:
@@ -52,7 +56,7 @@ def _openinference(span: Span, facts: Facts) -> None:
 def _traceloop(span: Span, facts: Facts) -> None:
     a = span.attributes
     kind = a.get("traceloop.span.kind")
-    if kind == "agent":
+    if kind == "agent" or (kind is None and a.get("gen_ai.operation.name") == "invoke_agent"):
         facts["kind"] = "agent"
         if agent := text_of(a.get("gen_ai.agent.name")):
             facts["name"] = agent
@@ -123,6 +127,21 @@ def _logfire(span: Span, facts: Facts) -> None:
         facts["name"] = "generation"
 
 
+def _inner_message(shown: str) -> str | None:
+    """The error in the SDK's `{'message': ..., 'data': {'error': ...}}`, written as Python shows it."""
+    if not shown.startswith("{"):
+        return None
+    try:
+        error = ast.literal_eval(shown)
+    except (SyntaxError, ValueError):
+        return None
+    if not isinstance(error, dict):
+        return None
+    detail = error.get("data")
+    told = detail.get("error") if isinstance(detail, dict) else None
+    return text_of(told) or text_of(error.get("message"))
+
+
 def _put_usage(usage: JsonValue, facts: Facts) -> None:
     """What the turn's model calls took together; they say so themselves where the model's own spans are sent."""
     told = json_of(usage)
@@ -150,5 +169,6 @@ CONVENTION = Convention(
         "openinference.instrumentation.openai_agents",
         "logfire.openai_agents",
         "opentelemetry.instrumentation.openai_agents",
+        "opentelemetry.instrumentation.genai.openai_agents",
     ),
 )

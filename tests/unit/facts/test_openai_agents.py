@@ -102,3 +102,20 @@ def test_through_traceloop() -> None:
         "handoff_from": "triage",
         "name": "handoff from triage",
     }
+
+
+def test_through_opentelemetry_the_error_is_taken_out_of_what_python_shows() -> None:
+    attributes: Attributes = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.name": "clerk",
+        "error.type": "_OTHER",
+    }
+    message = "{'message': 'Error in agent run', 'data': {'error': 'model is overloaded'}}"
+    scope = "opentelemetry.instrumentation.genai.openai_agents"
+    assert read_facts(span("invoke_agent clerk", attributes, scope=scope, status=STATUS_ERROR, message=message)) == {
+        "kind": "agent",
+        "name": "clerk",
+        "breaks_run": True,
+        "boundary": "candidate",
+        "error_message": "model is overloaded",
+    }
