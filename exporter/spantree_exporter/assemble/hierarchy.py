@@ -333,8 +333,7 @@ def _only_repeats(container: Step, host: Step) -> bool:
         return True
     if "group" not in host.facts or not _holds_a_graph(container) or container.parent is None:
         return False
-    beside = [c for c in container.parent.children if c is not container and _holds_a_graph(c)]
-    return not beside
+    return not any(c is not container and _holds_a_graph(c) for c in container.parent.children)
 
 
 def _holds_a_graph(step: Step) -> bool:

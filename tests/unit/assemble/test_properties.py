@@ -39,12 +39,25 @@ def facts(draw: st.DrawFn, ids: int) -> Facts:
     if draw(chance) < 3:
         told["step"] = True
         told["order"] = draw(st.integers(0, 3))
+        told["group"] = draw(st.sampled_from(["g", "h"]))
     if draw(chance) < 2:
         told["attempts"] = [{"attempt": 1, "at_ns": draw(st.integers(0, 50)), "status": "retried"}]
     if draw(chance) < 2:
         told["depends_on"] = ["n1", "n2"]
     if draw(chance) < 2:
         told["routes"] = ["n1", "yes"]
+    if draw(chance) < 2:
+        told["decision"] = "yes"
+        told["sources"] = ["n2"]
+    if draw(chance) < 2:
+        told["emits"] = draw(st.lists(st.sampled_from(["t", "u"]), max_size=2))
+        told["consumes"] = draw(st.lists(st.sampled_from(["t", "u", "v"]), max_size=2))
+    if draw(chance) < 2:
+        told["graph"] = {"nodes": ["n1", "n2", "n3"], "edges": [["n1", "n2"], ["n2", "n3"], ["n3", "n1"]]}
+    if draw(chance) < 2:
+        told["kind"] = draw(st.sampled_from(["agent", "handoff", "llm", "tool", "chain"]))
+        told["handoff_from"] = "n1"
+        told["breaks_run"] = True
     if draw(chance) < 1:
         told["detached"] = True
     if draw(chance) < 1:
