@@ -14,6 +14,8 @@ from spantree_exporter.assemble.step import Step, last_attempt
 _DECLARED, _INFERRED = "declared", "inferred"
 # More predecessors than this and the last of them stands for all, so that a wide trace costs linear.
 _MAX_PREDECESSORS = 16
+# Two rounds with more pairs than this are wide: looking at each pair would cost their product.
+_MAX_PAIRS = 10_000
 _END = "__end__"
 
 Rounds = Mapping[int, list[Step]]
@@ -66,8 +68,9 @@ def _connect_rounds(edges: Edges, rounds: Rounds, successors: Mapping[str, set[s
         choices = {step: routes for step in before if (routes := _choices(step)) is not None}
         _follow_choices(edges, choices, current, successors)
         open_ones = [step for step in current if not edges.has_into(step)]
+        looked_at = _few(before, choices, len(open_ones))
         for step in open_ones:
-            sources, sure = _sources(step, before, choices, successors, joined)
+            sources, sure = _sources(step, looked_at, choices, successors, joined)
             sources += [giver for giver in owed.get(step.name, ()) if giver not in sources]
             if sure or len(before) == 1:
                 kind, provenance = "flow", _DECLARED
@@ -82,6 +85,17 @@ def _connect_rounds(edges: Edges, rounds: Rounds, successors: Mapping[str, set[s
         for step in current:
             owed.pop(step.name, None)
         previous = current
+
+
+def _few(before: list[Step], choices: Mapping[Step, list[str]], followers: int) -> list[Step]:
+    """Those of `before` to look at for each follower: of two wide rounds only the last of each name, or of all."""
+    if len(before) * followers <= _MAX_PAIRS:
+        return before
+    by_end = sorted(before, key=lambda s: (s not in choices, last_attempt(s).last_ns, s.order))
+    last_of_name = {step.name: step for step in by_end}
+    if len(last_of_name) * followers <= _MAX_PAIRS:
+        return list(last_of_name.values())
+    return by_end[-1:]
 
 
 def _choices(step: Step) -> list[str] | None:
