@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from spantree_exporter.assemble.attempts import _UNSUCCESSFUL
 from spantree_exporter.assemble.step import DETAIL_KINDS, Step, is_above
 from spantree_exporter.facts.vocabulary import GraphFact
 from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER
@@ -235,8 +234,3 @@ def _above(names: set[str], graph: GraphFact) -> set[str]:
                 found.add(start)
                 frontier.append(start)
     return found
-
-
-def unsuccessful(step: Step) -> bool:
-    """Whether the attempt did not reach its end."""
-    return step.status in _UNSUCCESSFUL

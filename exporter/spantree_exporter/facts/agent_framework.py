@@ -45,8 +45,6 @@ def _read(span: Span, facts: Facts) -> None:
             # `SwitchCaseEdgeGroup/<uuid>` unless somebody gave it an id.
             given = text_of(a.get("edge_group.id")) or group
             facts["condition"] = group if given.startswith(group + "/") else given
-        if a.get("edge_group.delivered") is False and (target := text_of(a.get("message.target_id"))):
-            facts["not_taken"] = [target]
     elif name == "message.send":
         facts["fold"] = "parent"
 

@@ -30,7 +30,6 @@ _KINDS: Final = {
 _MODELS = ("gen_ai.response.model", "gen_ai.request.model")
 _INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
-_TOOLS = frozenset({"execute_tool"})
 _INPUTS = ("gen_ai.tool.call.arguments", "gen_ai.task.input", "gen_ai.input.messages", "gen_ai.prompt")
 _OUTPUTS = ("gen_ai.tool.call.result", "gen_ai.task.output", "gen_ai.output.messages", "gen_ai.completion")
 
@@ -77,8 +76,6 @@ def _read(span: Span, facts: Facts) -> None:
     for key in _OUTPUT_TOKENS:
         if (tokens := whole_number(a.get(key))) is not None:
             facts.setdefault("output_tokens", tokens)
-    if kind in {"agent", "workflow"} and ("input_tokens" in facts or "output_tokens" in facts):
-        facts["usage_total"] = True
     if status := status_of(a.get("gen_ai.tool.status")):
         facts.setdefault("status", status)
     for key in _INPUTS:

@@ -150,7 +150,6 @@ def _put_usage(usage: JsonValue, facts: Facts) -> None:
             facts["input_tokens"] = tokens
         if (tokens := whole_number(told.get("output_tokens"))) is not None:
             facts["output_tokens"] = tokens
-        facts["usage_total"] = True
 
 
 def _error(span: Span, facts: Facts) -> None:

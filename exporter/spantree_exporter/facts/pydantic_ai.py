@@ -40,10 +40,8 @@ def _read(span: Span, facts: Facts) -> None:
         put_preview(facts, "output", result)
         if (tokens := whole_number(a.get("gen_ai.aggregated_usage.input_tokens"))) is not None:
             facts.setdefault("input_tokens", tokens)
-            facts["usage_total"] = True
         if (tokens := whole_number(a.get("gen_ai.aggregated_usage.output_tokens"))) is not None:
             facts.setdefault("output_tokens", tokens)
-            facts["usage_total"] = True
     elif name.startswith(("execute_tool ", "running tool")):
         if name.startswith(("running tools", "running output")):
             facts["fold"] = "parent"

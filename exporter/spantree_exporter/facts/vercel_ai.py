@@ -45,8 +45,6 @@ def _read(span: Span, facts: Facts) -> None:
     for told in ("ai.usage.outputTokens", "ai.usage.completionTokens"):
         if (tokens := whole_number(a.get(told))) is not None:
             facts.setdefault("output_tokens", tokens)
-    if not inner and ("input_tokens" in facts or "output_tokens" in facts):
-        facts["usage_total"] = True
 
 
 CONVENTION = Convention("vercel_ai", _read, keys=("ai.operationId",))

@@ -60,7 +60,6 @@ class Facts(TypedDict, total=False):
     grouped_as: str  # what its runs are grouped by, where their names differ from run to run
     entry: str  # how it was called: `POST /chat`, `run/task`
     run_id: str  # a declared id of the run; joins traces
-    run_scope: bool  # the run id names the whole run (and not just a poll or signal of it)
     run_status: Status  # the run's own state, beats everything
     conversation_id: str
     user_id: str
@@ -111,7 +110,6 @@ class Facts(TypedDict, total=False):
     condition_from: str  # name of the node that chose
     decision: str  # the value that this step decided on
     routes: list[str]  # a router's choice: names of nodes
-    not_taken: list[str]
     depends_on: list[str]  # names or task keys
     sources: list[str]  # names of the nodes that triggered this one, as the engine declares them
     fan_out: bool  # started by a fan-out from the step before
@@ -133,4 +131,3 @@ class Facts(TypedDict, total=False):
     input_tokens: int
     output_tokens: int
     cost_usd: float
-    usage_total: bool  # the figures sum up what spans below say as well

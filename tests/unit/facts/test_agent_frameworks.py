@@ -165,7 +165,6 @@ def test_vercel_ai_calls_tools_and_their_usage() -> None:
         "model": "gpt-x",
         "input_tokens": 20,
         "output_tokens": 6,
-        "usage_total": True,
     }
     tool: Attributes = {"ai.operationId": "ai.toolCall", "ai.toolCall.name": "weather", "ai.toolCall.args": "{}"}
     assert read_facts(span("ai.toolCall", tool, scope="ai")) == {"kind": "tool", "name": "weather", "input": "{}"}

@@ -56,7 +56,6 @@ def test_through_openinference() -> None:
                 "iteration": 2,
                 "input_tokens": 10,
                 "output_tokens": 3,
-                "usage_total": True,
             },
         ),
         ("Function: {name}", {"name": "lookup", "input": "{}"}, {"kind": "tool", "name": "lookup", "input": "{}"}),

@@ -27,7 +27,6 @@ def test_an_agents_values_are_in_events() -> None:
         "boundary": "candidate",
         "name": "clerk",
         "input_tokens": 20,
-        "usage_total": True,
     }
 
 
