@@ -1,4 +1,4 @@
-"""The composition root of everything on one machine: PostgreSQL, schema, collector and API in one process.
+"""The composition root of everything on one machine: PostgreSQL, schema, collector and API.
 
 start:  ports -> PostgreSQL -> schema -> collector -> API
 stop:   collector (drains) -> API -> PostgreSQL

@@ -39,7 +39,7 @@ def up(
     set_: opt.Set = None,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Run everything in one process: PostgreSQL, collector and API, until Ctrl-C."""
+    """Run everything by one command: PostgreSQL, collector and API, until Ctrl-C."""
     settings = opt.settings_of(
         config,
         set_,
