@@ -140,7 +140,7 @@ def variable(field_name: str) -> str:
 
 def _reader(field_name: str) -> Callable[[str], Any]:
     if field_name.endswith("_bytes"):
-        return _size
+        return size_of
     if field_name.endswith("_s"):
         return _seconds
     if field_name.endswith("_port") or field_name in ("max_connections", "writers", "batch_spans"):
@@ -148,8 +148,9 @@ def _reader(field_name: str) -> Callable[[str], Any]:
     return Path if field_name in ("data_dir", "rules") else str
 
 
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", text)
+def size_of(text: str) -> int:
+    """The bytes that a text such as "8GiB" means. Raises ValueError, whose text says what to give."""
+    match = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]*)\s*", text)
     factor = _UNITS.get(match[2].upper()) if match else None
     if match is None or factor is None:
         raise ValueError('give bytes, or a number with a unit such as "512MiB" or "8GiB"')

@@ -27,7 +27,7 @@ from pydantic_settings import (
 )
 
 from spantree_api.config import ApiConfig
-from spantree_collector.config import CollectorConfig
+from spantree_collector.config import CollectorConfig, size_of
 from spantree_exporter.errors import ConfigError
 
 PREFIX: Final = "SPANTREE_"
@@ -44,7 +44,6 @@ OTHERS: Final[Mapping[str, str]] = {
 }
 """Names that begin like settings, are read elsewhere, and are therefore no mistakes."""
 
-_UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 # What Kubernetes puts into every container for a Service named spantree or spantree-...: SPANTREE_API_PORT=tcp://10.0.0.7:80
 # (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 _SERVICE_LINK: Final = re.compile(r"SPANTREE_(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))(_\w+)?")
@@ -67,13 +66,7 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
 
 
 def _bytes_of(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]*)\s*", value)
-    factor = _UNITS.get(match[2].upper()) if match else None
-    if match is None or factor is None:
-        raise ValueError('wanted bytes, or a number with a unit such as "512MiB" or "8GiB"')
-    return int(match[1]) * factor
+    return size_of(value) if isinstance(value, str) else value
 
 
 def _no_bool(value: object) -> object:

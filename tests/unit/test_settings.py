@@ -62,7 +62,7 @@ class TestFaults:
                 '--api-port is "99999": wanted 65535 or less',
                 'SPANTREE_DRAIN_S is "soon": wanted a number',
                 'SPANTREE_SPOOL_MAX_BYTES is "3 potatoes": '
-                'wanted bytes, or a number with a unit such as "512MiB" or "8GiB"',
+                'give bytes, or a number with a unit such as "512MiB" or "8GiB"',
                 f'batch_spans in {tmp_path}/spantree.toml is "True": wanted a number, not true or false',
                 f"api_prot in {tmp_path}/spantree.toml is no setting; did you mean api_port?",
                 f'host in {tmp_path}/spantree.toml is "3": wanted a text',
