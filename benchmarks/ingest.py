@@ -47,7 +47,7 @@ from spantree_exporter.store import Store
 
 # Beside the checkout where it is developed; elsewhere a load of the same shape is made here.
 _REFERENCE = Path(__file__).parents[2] / "shared" / "workload" / "generate.py"
-_TABLES = ("span", "execution", "node", "edge", "resource", "pending_projection")
+_TABLES = ("trace", "span", "execution", "node", "edge", "resource", "pending_projection")
 # The COPY's rows are another tenant's, so that nothing of the two runs meets.
 _COPY_TENANT = 999
 _BATCH_SPANS = 4000

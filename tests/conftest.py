@@ -10,9 +10,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tests.postgres import name_of, new_database, throw_away_server
 
+from spantree_exporter import partitions
+
 # Examples are timed by the wall clock, which tells more of a busy machine than of the code; pytest's timeout stays.
 settings.register_profile("spantree", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("spantree")
+
+# Tests' spans have fixed dates that must not become too old; the window itself has tests of its own.
+partitions.DEFAULT_DAYS_BACK = 20_000  # type: ignore[misc]
+os.environ["SPANTREE_PARTITION_DAYS_BACK"] = "20000"
 
 # A job in the background of a shell without job control ignores Ctrl-C, and so would the servers that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,6 +11,7 @@ from spantree_exporter.store import Store
 
 PROJECTED = ("execution", "node", "edge")
 _ORDER = {
+    "trace": "tenant_id, trace_id",
     "span": "tenant_id, trace_id, span_id, fingerprint, day",
     "resource": "tenant_id, id",
     "execution": "tenant_id, trace_id, day",
@@ -27,6 +28,12 @@ def tables(url: str, *names: str) -> dict[str, list[dict[str, Any]]]:
             query = SQL("SELECT * FROM spantree.{} ORDER BY {}").format(Identifier(name), SQL(_ORDER[name]))
             found[name] = connection.execute(query).fetchall()
     return found
+
+
+def empty(url: str, *names: str) -> None:
+    """Take all rows out of the tables; `names` default to all of the model's."""
+    for name in names or tuple(_ORDER):
+        query(url, f"TRUNCATE spantree.{name}")
 
 
 def versions(url: str) -> list[tuple[Any, ...]]:

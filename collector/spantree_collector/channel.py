@@ -24,6 +24,7 @@ class Setup:
     rules: Path | None
     batch_spans: int
     batch_bytes: int
+    partition_days_back: int
     log_level: int
 
 

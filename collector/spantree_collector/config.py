@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.partitions import DEFAULT_DAYS_BACK
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 # What libpq itself reads when it is given an empty connection string, for those who set it this way.
@@ -56,6 +57,8 @@ class CollectorConfig:
     """About how many spans go into one transaction; twice as many at most."""
     batch_bytes: int = 16 * 2**20
     """About how many bytes of bodies, inflated, are decoded at a time; a single body may be larger."""
+    partition_days_back: int = DEFAULT_DAYS_BACK
+    """How many days spans may be late: older ones make no partition but are stored under 1970-01-01, times kept."""
     drain_s: float = 5.0
     """How long stopping goes on writing what the spool holds; the rest is written after the next start."""
 
@@ -130,6 +133,7 @@ _LOWEST = {
     "batch_spans": 1,
     "batch_bytes": 1,
     "drain_s": 0,
+    "partition_days_back": 1,
 }
 
 
@@ -143,7 +147,12 @@ def _reader(field_name: str) -> Callable[[str], Any]:
         return size_of
     if field_name.endswith("_s"):
         return _seconds
-    if field_name.endswith("_port") or field_name in ("max_connections", "writers", "batch_spans"):
+    if field_name.endswith("_port") or field_name in (
+        "max_connections",
+        "writers",
+        "batch_spans",
+        "partition_days_back",
+    ):
         return _whole_number
     return Path if field_name in ("data_dir", "rules") else str
 

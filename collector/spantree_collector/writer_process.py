@@ -25,6 +25,7 @@ from spantree_collector.tally import Tally
 from spantree_collector.tuning import settle_for_batches
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.facts import FactsReader
+from spantree_exporter.partitions import PartitionWindow
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.store import Store
 
@@ -63,7 +64,12 @@ class _Writer:
         self._telling = threading.Lock()
 
         def open_store(thread: str) -> Store:
-            return Store(setup.database_url, application_name=f"spantree-{thread}", read_facts=reader)
+            return Store(
+                setup.database_url,
+                application_name=f"spantree-{thread}",
+                window=PartitionWindow(setup.partition_days_back),
+                read_facts=reader,
+            )
 
         self._projector = Projector(functools.partial(open_store, "projector"), self._tally)
         self._pump = Pump(

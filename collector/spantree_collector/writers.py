@@ -31,6 +31,7 @@ from spantree_collector.session import SessionReport, StoreLike, StoreState, now
 from spantree_collector.shares import Share, SpoolShares
 from spantree_collector.spool import SpoolFailed
 from spantree_exporter.facts import FactsReader
+from spantree_exporter.partitions import PartitionWindow
 from spantree_exporter.store import Store
 
 log = logging.getLogger(__name__)
@@ -250,7 +251,12 @@ def new_writers(
     """The writers that the settings ask for, not started. `reader` is what a process makes of `config.rules`."""
 
     def open_store(thread: str) -> Store:
-        return Store(config.database_url, application_name=f"spantree-{thread}", read_facts=reader)
+        return Store(
+            config.database_url,
+            application_name=f"spantree-{thread}",
+            window=PartitionWindow(config.partition_days_back),
+            read_facts=reader,
+        )
 
     if config.writers == 0:
         return [
@@ -267,6 +273,7 @@ def new_writers(
         rules=config.rules,
         batch_spans=config.batch_spans,
         batch_bytes=config.batch_bytes,
+        partition_days_back=config.partition_days_back,
         log_level=logging.getLogger("spantree_collector").getEffectiveLevel(),
     )
     return [WriterProcess(number, setup, shares.share(), metrics) for number in range(1, config.writers + 1)]

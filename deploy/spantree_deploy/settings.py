@@ -123,6 +123,7 @@ class Settings(BaseSettings):
     writers: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=64)] = 2
     batch_spans: Count = 4096
     batch_bytes: Bytes = 16 * 2**20
+    partition_days_back: Count = 90
     drain_s: SecondsOrNone = 5.0
     # the API; the same with ApiConfig
     api_pool_max: Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=500)] = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import set_json_loads
 
 from spantree_exporter.errors import OperatorError, classify
-from spantree_exporter.partitions import days_to_keep_ready, ensure_partitions
+from spantree_exporter.partitions import PartitionDays, PartitionWindow, days_to_keep_ready
 from spantree_exporter.sql import statements
 
 log = logging.getLogger(__name__)
@@ -40,14 +40,14 @@ _SETTINGS: Final = statements("connect")["settings"]
 
 
 class StoreConnection:
-    """A connection that reopens, and what is only true for one connection: its temporary tables, the days it knows."""
+    """A connection that reopens, and what is true for one connection only: temporary tables, partitions it knows."""
 
-    def __init__(self, database_url: str, application_name: str) -> None:
+    def __init__(self, database_url: str, application_name: str, window: PartitionWindow | None = None) -> None:
+        self.days = PartitionDays(window or PartitionWindow())
         self._database_url = database_url
         self._application_name = application_name
         self._connection: psycopg.Connection[Any] | None = None
         self._temporary: set[str] = set()
-        self._ready_days: set[int] = set()
         self._keep_ahead_at_s = 0.0
 
     def open(self) -> psycopg.Connection[Any]:
@@ -68,7 +68,7 @@ class StoreConnection:
         """Close; the next `open` opens a new one."""
         connection, self._connection = self._connection, None
         self._temporary.clear()
-        self._ready_days.clear()
+        self.days.forget()
         self._keep_ahead_at_s = 0.0
         if connection is not None:
             connection.close()
@@ -95,35 +95,24 @@ class StoreConnection:
         """Note, after the commit, that these temporary tables exist from now on."""
         self._temporary.update(names)
 
-    def ensure_days(self, days: Iterable[int]) -> None:
-        """Make sure that the partitions of `days` exist, and now and then those of the days to come.
+    def place_days(self, days: Collection[int]) -> dict[int, int]:
+        """Day -> the day whose partition takes its rows (PartitionDays.place); now and then those to come are made.
 
         Outside of a transaction: making partitions commits on its own. Raises psycopg.Error only for `days`.
         """
         connection = self.open()
-        missing = set(days) - self._ready_days
-        if missing:
-            ensure_partitions(connection, missing)
-            self._ready_days |= missing
+        placed = self.days.place(connection, days)
         if time.monotonic() >= self._keep_ahead_at_s:
             self._keep_ahead(connection)
-
-    def unknown_days(self, days: Iterable[int]) -> set[int]:
-        """Those of `days` whose partitions are not known to exist."""
-        return set(days) - self._ready_days
-
-    def forget_days(self) -> None:
-        """Look again at which partitions exist: one that was known may have been dropped."""
-        self._ready_days.clear()
+        return placed
 
     def _keep_ahead(self, connection: psycopg.Connection[Any]) -> None:
         ahead = days_to_keep_ready(datetime.now(UTC))
         try:
-            ensure_partitions(connection, ahead)
+            self.days.make(connection, ahead)
         except psycopg.errors.LockNotAvailable:
             # Nothing needs them yet, and a batch of today must not wait for a lock that somebody holds on the tables.
             log.info("making partitions ahead is put off: the tables are locked by somebody")
             self._keep_ahead_at_s = time.monotonic() + _KEEP_AHEAD_RETRY_S
         else:
-            self._ready_days.update(ahead)
             self._keep_ahead_at_s = time.monotonic() + _KEEP_AHEAD_INTERVAL_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString, TypeAlias
 
@@ -12,7 +12,7 @@ import psycopg
 
 from spantree_exporter.copy_binary import HEADER, TRAILER, edge_rows, execution_rows, node_rows
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.partitions import day_of
+from spantree_exporter.partitions import SENTINEL_DAY, day_of
 from spantree_exporter.rows import Assembled, SpanFacts
 from spantree_exporter.span import Span
 from spantree_exporter.stored import NUL_SIGN
@@ -30,11 +30,18 @@ _LOG_INTERVAL_S: Final = 60.0
 
 @dataclass(slots=True)
 class ProjectedTrace:
-    """One trace and what it came to."""
+    """One trace, the partition day of each of its spans, in their order, and what it came to."""
 
     trace_id: bytes
     spans: Sequence[SpanFacts]
+    days: Sequence[int]
     assembled: Assembled
+    execution_day: int
+
+    @property
+    def all_days(self) -> set[int]:
+        """The days of all its rows."""
+        return {self.execution_day, *self.days}
 
 
 @dataclass(slots=True)
@@ -65,10 +72,16 @@ class TolerantReader:
         except Exception:
             return [self._facts_or_none(span) for span in spans]
 
-    def assemble(self, trace_id: bytes, spans: Sequence[SpanFacts]) -> ProjectedTrace | str:
-        """The projection of one trace, or why there is none."""
+    def assemble(self, trace_id: bytes, spans: Sequence[SpanFacts], days: Sequence[int]) -> ProjectedTrace | str:
+        """The projection of one trace, or why there is none. `days`: the partition day of each span.
+
+        The execution's day is that of its start, or the sentinel where none of the spans' days is: the caller may
+        know better.
+        """
         try:
-            return ProjectedTrace(trace_id, spans, self._assemble(spans, trace_id.hex()))
+            assembled = self._assemble(spans, trace_id.hex())
+            day = day_of(assembled.execution.started_ns)
+            return ProjectedTrace(trace_id, spans, days, assembled, day if day in days else SENTINEL_DAY)
         except Exception as error:
             self.complain("trace %s cannot be assembled; its spans are stored", trace_id.hex())
             return first_line(error)
@@ -115,15 +128,6 @@ def facts_of_span(span: Span, facts: Facts) -> SpanFacts:
     )
 
 
-def days_of(traces: Iterable[ProjectedTrace]) -> set[int]:
-    """The partition days of all their rows."""
-    days: set[int] = set()
-    for trace in traces:
-        days.add(day_of(trace.assembled.execution.started_ns))
-        days.update(map(day_of, {span.start_ns for span in trace.spans}))
-    return days
-
-
 def copy_rows(tenant_id: int, traces: Sequence[ProjectedTrace]) -> CopyRows:
     """The rows of all `traces`. Raises copy_binary.RowUnencodable.
 
@@ -135,18 +139,19 @@ def copy_rows(tenant_id: int, traces: Sequence[ProjectedTrace]) -> CopyRows:
     edges, edge_keys = [], []
     for trace in traces:
         assembled, trace_id = trace.assembled, trace.trace_id
-        day = day_of(assembled.execution.started_ns)
+        day = trace.execution_day
         key = (day, trace_id)
         executions.append(assembled.execution)
         execution_keys.append(key)
         nodes += assembled.nodes
         edges += assembled.edges
-        starts = [span.start_ns for span in trace.spans]
-        if day == day_of(min(starts)) == day_of(max(starts)):
+        if trace.all_days == {day}:
             node_keys += [key] * len(assembled.nodes)
             edge_keys += [key] * len(assembled.edges)
             continue
-        span_days = {(span.span_id, span.fingerprint): day_of(span.start_ns) for span in trace.spans}
+        span_days = {
+            (span.span_id, span.fingerprint): span_day for span, span_day in zip(trace.spans, trace.days, strict=True)
+        }
         node_days = {
             (node.span_id, node.ordinal): day
             if node.fingerprint is None

@@ -1,27 +1,29 @@
 """Traces that are due -> their rows: all their spans' facts read, assembled, and what changed written.
 
-Any number of projectors may run. Who works on a trace holds an advisory lock until its transaction ends; writers are
-not held up, and a batch that comes meanwhile keeps the trace pending.
+claim      an advisory lock for each trace, of the session: any number of projectors may run, writers are not held up
+load       the facts of all its spans, by the days it has rows on
+assemble   outside of any transaction: however long it takes, nothing waits for it
+write      one transaction for some traces; what is refused or too slow is tried in halves, until one trace is left,
+           which waits longer and longer and holds up no other
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
 
 from spantree_exporter.connection import StoreConnection
-from spantree_exporter.copy_binary import RowUnencodable
 from spantree_exporter.errors import BatchRejected, classify
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.partitions import date_of
-from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, days_of, first_line
+from spantree_exporter.partitions import SENTINEL_DAY, date_arrays, date_of, day_number, day_of
+from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, first_line
 from spantree_exporter.rows import SpanFacts
 from spantree_exporter.sql import statements
 
-_SQL: Final = statements("project") | statements("write") | statements("partitions")
+_SQL: Final = statements("project") | statements("write")
 
 # An advisory lock each: a fraction of PostgreSQL's shared lock table (max_locks_per_transaction * max_connections).
 _CLAIMED_TRACES: Final = 400
@@ -29,6 +31,15 @@ _CLAIMED_TRACES: Final = 400
 _CANDIDATES: Final = 4 * _CLAIMED_TRACES
 _FETCHED_ROWS: Final = 2000
 _STAGING: Final = ("execution_staging", "node_staging", "edge_staging")
+# Traces whose stored rows are compared with new ones by one statement: of some hundred keys, without statistics,
+# PostgreSQL thinks that they are all there is, and reads a whole index.
+_REPLACED_TRACES: Final = 50
+# Days that one statement names and one transaction writes to, as for writers; a trace that has more goes alone.
+_DAYS: Final = 8
+# Traces of this size are put off before they are tried: a projector that dies over one must not take it first again.
+_RISKY_SPANS: Final = 20_000
+# Statement timeout, no memory or locks for it, a limit of PostgreSQL: of something smaller they may not come.
+_TOO_MUCH: Final = (psycopg.errors.QueryCanceled, psycopg.errors.OutOfMemory, psycopg.errors.ProgramLimitExceeded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,17 @@ class Projected:
     traces: int
     spans: int
     more: bool
+
+
+@dataclass(slots=True)
+class _Claimed:
+    """One trace to be projected."""
+
+    trace_id: bytes
+    batches: int  # of its pending row, before its spans were read
+    days: list[int]
+    spans: list[SpanFacts] = field(default_factory=list)
+    span_days: list[int] = field(default_factory=list)
 
 
 class Projector:
@@ -51,101 +73,165 @@ class Projector:
     def project_due(self, limit_spans: int) -> Projected:
         """As Store.project_due. Raises psycopg.Error."""
         connection = self._connection.open()
-        used_staging = finished = False
-        with connection.transaction(), connection.cursor() as cursor:
-            claimed = self._claim(cursor)
-            seen, left = self._within(cursor, claimed, limit_spans)
-            if not seen:
-                return Projected(0, 0, more=bool(left))
-            spans = self._load(cursor, list(seen))
-            traces: list[ProjectedTrace] = []
-            failures: dict[bytes, str] = {}
-            # In order of the key, as writers do it: both may write rows of the same traces.
-            for trace_id, facts in sorted(spans.items()):
-                outcome = self._reader.assemble(trace_id, facts)
-                if isinstance(outcome, ProjectedTrace):
-                    traces.append(outcome)
-                else:
-                    failures[trace_id] = outcome
-            if traces:
-                used_staging = self._write(cursor, traces, failures)
-            if not self._finish(cursor, seen, failures):
-                raise psycopg.Rollback
-            finished = True
-        if not finished:
-            return Projected(0, 0, more=True)
-        if used_staging:
-            self._connection.temporary_tables_kept(_STAGING)
-        return Projected(
-            len(seen) - len(failures),
-            sum(len(facts) for trace_id, facts in spans.items() if trace_id not in failures),
-            more=left or len(claimed) == _CLAIMED_TRACES,
-        )
+        with connection.cursor() as cursor:
+            try:
+                claimed, more = self._claim(cursor, limit_spans)
+                done = [self._project(cursor, some) for some in _by_days(claimed)]
+            finally:
+                if not connection.closed:
+                    cursor.execute(_SQL["release_claims"])
+        return Projected(sum(traces for traces, _ in done), sum(spans for _, spans in done), more)
 
     def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:
         """As Store.still_pending. Raises psycopg.Error."""
         cursor = self._connection.open().execute(_SQL["still_pending"], self._keys(list(trace_ids)), binary=True)
         return {trace_id for (trace_id,) in cursor}
 
-    def _claim(self, cursor: psycopg.Cursor[Any]) -> list[bytes]:
+    def _claim(self, cursor: psycopg.Cursor[Any], limit_spans: int) -> tuple[list[_Claimed], bool]:
+        """(traces that no other projector works on, as many as `limit_spans` allows but at least one; any left)."""
         cursor.execute(
             _SQL["claim_due"],
             {"tenant_id": self._tenant_id, "candidates": _CANDIDATES, "traces": _CLAIMED_TRACES},
             binary=True,
         )
-        return [trace_id for (trace_id,) in cursor]
-
-    def _within(
-        self, cursor: psycopg.Cursor[Any], claimed: Sequence[bytes], limit_spans: int
-    ) -> tuple[dict[bytes, int], bool]:
-        """(trace id -> batches, of as many as `limit_spans` allows but at least one; whether any is left)."""
-        seen: dict[bytes, int] = {}
-        if not claimed:
-            return seen, False
-        cursor.execute(_SQL["claimed_pending"], self._keys(claimed), binary=True)
+        locked = [trace_id for (trace_id,) in cursor]
+        if not locked:
+            return [], False
+        cursor.execute(_SQL["claimed_pending"], self._keys(locked), binary=True)
+        batches: dict[bytes, int] = {}
+        risky: list[bytes] = []
         total = 0
-        for trace_id, batches, spans in cursor.fetchall():
-            if seen and total + spans > limit_spans:
-                return seen, True
+        more = len(locked) == _CLAIMED_TRACES
+        for trace_id, of_trace, spans in cursor.fetchall():
+            if batches and total + spans > limit_spans:
+                more = True
+                break
             total += spans
-            seen[trace_id] = batches
-        return seen, False
+            batches[trace_id] = of_trace
+            if spans >= _RISKY_SPANS:
+                risky.append(trace_id)
+        if risky:
+            cursor.execute(_SQL["put_off"], self._keys(risky))
+        cursor.execute(_SQL["days_of_traces"], self._keys(batches), binary=True)
+        days = {trace_id: list(map(day_number, of_trace)) for trace_id, of_trace in cursor}
+        return [_Claimed(trace_id, batches[trace_id], days.get(trace_id, [])) for trace_id in batches], more
 
-    def _load(self, cursor: psycopg.Cursor[Any], trace_ids: Sequence[bytes]) -> dict[bytes, list[SpanFacts]]:
-        loaded: dict[bytes, list[SpanFacts]] = {}
-        cursor.execute(_SQL["span_facts"], self._keys(trace_ids), binary=True)
-        while rows := cursor.fetchmany(_FETCHED_ROWS):
-            for (
-                trace_id, span_id, parent_span_id, fingerprint, name, kind, status_code, status_message,
-                start_ns, end_ns, received_ns, service, links, facts, anomalies,
-            ) in rows:  # fmt: skip
-                if (of_trace := loaded.get(trace_id)) is None:
-                    of_trace = loaded[trace_id] = []
-                of_trace.append(
-                    SpanFacts(
-                        span_id, parent_span_id, fingerprint, name, kind, status_code, status_message or "",
-                        start_ns, end_ns, received_ns, service,
-                        [(linked_trace, linked_span) for linked_trace, linked_span in links] if links else [],
-                        facts or Facts(), anomalies or [],
-                    )
-                )  # fmt: skip
-        return loaded
+    def _project(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> tuple[int, int]:
+        """Project some traces that share their days; (traces, spans) that were."""
+        self._load(cursor, claimed)
+        traces: list[ProjectedTrace] = []
+        failures: dict[bytes, str] = {}
+        # In order of the key, as writers do it: both may write rows of the same traces.
+        for one in sorted(claimed, key=lambda one: one.trace_id):
+            if not one.spans:  # retention took them
+                continue
+            outcome = self._reader.assemble(one.trace_id, one.spans, one.span_days)
+            if isinstance(outcome, ProjectedTrace):
+                traces.append(outcome)
+            else:
+                failures[one.trace_id] = outcome
+        self._place_executions(traces)
+        self._write_in_parts(cursor, claimed, traces, failures)
+        done = [one for one in claimed if one.trace_id not in failures]
+        return len(done), sum(len(one.spans) for one in done)
 
-    def _write(self, cursor: psycopg.Cursor[Any], traces: list[ProjectedTrace], failures: dict[bytes, str]) -> bool:
+    def _load(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> None:
+        by_id = {one.trace_id: one for one in claimed}
+        days = sorted({day for one in claimed for day in one.days})
+        for first in range(0, len(days), _DAYS):
+            keys = self._keys(list(by_id)) | _dates(days[first : first + _DAYS])
+            cursor.execute(_SQL["span_facts"], keys, binary=True)
+            while rows := cursor.fetchmany(_FETCHED_ROWS):
+                for (
+                    trace_id, span_id, parent_span_id, fingerprint, name, kind, status_code, status_message,
+                    start_ns, end_ns, received_ns, service, links, facts, anomalies, day,
+                ) in rows:  # fmt: skip
+                    one = by_id[trace_id]
+                    one.span_days.append(day_number(day))
+                    one.spans.append(
+                        SpanFacts(
+                            span_id, parent_span_id, fingerprint, name, kind, status_code, status_message or "",
+                            start_ns, end_ns, received_ns, service,
+                            [(linked_trace, linked_span) for linked_trace, linked_span in links] if links else [],
+                            facts or Facts(), anomalies or [],
+                        )
+                    )  # fmt: skip
+
+    def _place_executions(self, traces: Sequence[ProjectedTrace]) -> None:
+        """Put executions that start on none of their spans' days on their own, where it has or may get a partition."""
+        astray = [trace for trace in traces if trace.execution_day not in trace.days]
+        if not astray:
+            return
+        place = self._connection.place_days({day_of(trace.assembled.execution.started_ns) for trace in astray})
+        for trace in astray:
+            day = place[day_of(trace.assembled.execution.started_ns)]
+            trace.execution_day = min(trace.days) if day == SENTINEL_DAY else day
+
+    def _write_in_parts(
+        self,
+        cursor: psycopg.Cursor[Any],
+        claimed: Sequence[_Claimed],
+        traces: Sequence[ProjectedTrace],
+        failures: dict[bytes, str],
+    ) -> None:
+        """Write and settle all `claimed` in one transaction or, where that is too much for PostgreSQL, in halves."""
+        try:
+            with cursor.connection.transaction():
+                used_staging = self._write(cursor, traces, {one.trace_id: one.days for one in claimed}, failures)
+                self._settle(cursor, claimed, failures)
+            if used_staging:
+                self._connection.temporary_tables_kept(_STAGING)
+            return
+        except _TOO_MUCH as error:
+            if cursor.connection.closed:
+                raise
+            if len(claimed) == 1:
+                trace_id = claimed[0].trace_id
+                self._reader.complain("the rows of trace %s cannot be written; its spans are stored", trace_id.hex())
+                failures[trace_id] = first_line(error)
+                with cursor.connection.transaction():
+                    self._settle(cursor, claimed, failures)
+                return
+        half = len(claimed) // 2
+        left = [trace for trace in traces if trace.trace_id not in failures]
+        for part in (claimed[:half], claimed[half:]):
+            ids = {one.trace_id for one in part}
+            self._write_in_parts(cursor, part, [trace for trace in left if trace.trace_id in ids], failures)
+
+    def _write(
+        self,
+        cursor: psycopg.Cursor[Any],
+        traces: Sequence[ProjectedTrace],
+        known_days: dict[bytes, list[int]],
+        failures: dict[bytes, str],
+    ) -> bool:
         """Write what changed; whether staging tables were used. Traces that are refused go to `failures`."""
-        # Nearly always they exist, for an execution starts when one of its spans does. Not in a transaction of its
-        # own as elsewhere, because the claims would end with it; the locks last until the commit, which is near.
-        if missing := self._connection.unknown_days(days_of(traces)):
-            cursor.execute(_SQL["ensure_partitions"], {"days": [date_of(day) for day in sorted(missing)]})
-        cursor.execute(_SQL["projected_traces"], self._keys([trace.trace_id for trace in traces]), binary=True)
-        projected_before = {trace_id for (trace_id,) in cursor}
+        if not traces:
+            return False
+        days = sorted({day for trace in traces for day in trace.all_days.union(known_days[trace.trace_id])})
+        keys = self._keys([trace.trace_id for trace in traces])
+        cursor.execute(_SQL["projected_spans"], keys | _dates(days), binary=True)
+        projected_before = {trace_id for trace_id, _ in cursor}
         new = [trace for trace in traces if trace.trace_id not in projected_before]
         again = [trace for trace in traces if trace.trace_id in projected_before]
         self._tolerantly(cursor, new, self._insert, failures)
         if again:
             for name in _STAGING:
                 self._connection.temporary_table(name, _SQL[f"create_{name}"])
-            self._tolerantly(cursor, again, self._replace, failures)
+            for first in range(0, len(again), _REPLACED_TRACES):
+                if first:
+                    cursor.execute(_SQL["empty_staging"])
+                some = again[first : first + _REPLACED_TRACES]
+                self._tolerantly(
+                    cursor, some, lambda cursor, traces: self._replace(cursor, traces, known_days), failures
+                )
+        more_days = {
+            trace.trace_id: trace.all_days for trace in traces if not trace.all_days <= set(known_days[trace.trace_id])
+        }
+        if more_days:
+            cursor.execute(
+                _SQL["extend_traces"], self._keys(list(more_days)) | {"days": date_arrays(more_days.values())}
+            )
         return bool(again)
 
     def _tolerantly(
@@ -161,7 +247,7 @@ class Projector:
         try:
             with cursor.connection.transaction():
                 write(cursor, traces)
-        except (RowUnencodable, psycopg.Error) as error:
+        except Exception as error:
             if isinstance(error, psycopg.Error) and not isinstance(classify(error), BatchRejected):
                 raise
             if len(traces) == 1:
@@ -177,22 +263,23 @@ class Projector:
         rows = copy_rows(self._tenant_id, traces)
         copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
 
-    def _replace(self, cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]) -> None:
+    def _replace(
+        self, cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace], known_days: dict[bytes, list[int]]
+    ) -> None:
         rows = copy_rows(self._tenant_id, traces)
         staging = (_SQL["copy_execution_staging"], _SQL["copy_node_staging"], _SQL["copy_edge_staging"])
         copy_files(cursor, *staging, rows)
-        keys = self._keys([trace.trace_id for trace in traces])
+        days = sorted({day for trace in traces for day in trace.all_days.union(known_days[trace.trace_id])})
+        keys = self._keys([trace.trace_id for trace in traces]) | _dates(days)
         for kind in ("executions", "nodes", "edges"):
-            # Never prepared: a generic plan would be made for an empty staging table, and be a nested loop.
-            cursor.execute(_SQL[f"delete_stale_{kind}"], keys, prepare=False)
-            cursor.execute(_SQL[f"insert_staged_{kind}"], prepare=False)
+            cursor.execute(_SQL[f"delete_stale_{kind}"], keys)
+            cursor.execute(_SQL[f"insert_staged_{kind}"])
 
-    def _finish(self, cursor: psycopg.Cursor[Any], seen: dict[bytes, int], failures: dict[bytes, str]) -> bool:
-        """Settle the pending rows; False where a writer has projected one of the traces meanwhile, on another day."""
+    def _settle(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed], failures: dict[bytes, str]) -> None:
+        """Settle the pending rows: they go where nothing came meanwhile."""
+        seen = {one.trace_id: one.batches for one in claimed}
         cursor.execute(_SQL["lock_pending"], self._keys(list(seen)), binary=True)
         batches_now: dict[bytes, int] = dict(cursor.fetchall())
-        if cursor.execute(_SQL["doubled_executions"], self._keys(list(seen))).fetchone():
-            return False
         done = [
             trace_id
             for trace_id, batches in seen.items()
@@ -201,16 +288,35 @@ class Projector:
         changed = [
             trace_id for trace_id in batches_now if trace_id not in failures and batches_now[trace_id] != seen[trace_id]
         ]
+        failed = {trace_id: error for trace_id, error in failures.items() if trace_id in seen}
         if done:
             cursor.execute(_SQL["delete_pending"], self._keys(done))
         if changed:
             cursor.execute(_SQL["restart_pending"], self._keys(changed))
-        if failures:
-            cursor.execute(_SQL["note_failures"], self._keys(list(failures)) | {"errors": list(failures.values())})
-        return True
+        if failed:
+            cursor.execute(_SQL["note_failures"], self._keys(list(failed)) | {"errors": list(failed.values())})
 
-    def _keys(self, trace_ids: Sequence[bytes]) -> dict[str, Any]:
+    def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
         return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
+
+
+def _by_days(claimed: Sequence[_Claimed]) -> Iterator[list[_Claimed]]:
+    """All `claimed`, in groups that have few days together; a trace that has many is a group of its own."""
+    group: list[_Claimed] = []
+    days: set[int] = set()
+    for one in sorted(claimed, key=lambda one: one.days):
+        together = days.union(one.days)
+        if group and len(together) > _DAYS:
+            yield group
+            group, together = [], set(one.days)
+        group.append(one)
+        days = together
+    if group:
+        yield group
+
+
+def _dates(days: Iterable[int]) -> dict[str, Any]:
+    return {"days": [date_of(day) for day in days]}
 
 
 def _is_overtaken(error: Exception) -> bool:

@@ -10,6 +10,7 @@ from spantree_exporter.connection import StoreConnection
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.facts import read_facts as default_read_facts
 from spantree_exporter.migrate import check_version
+from spantree_exporter.partitions import PartitionWindow
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
 from spantree_exporter.projector import Projected, Projector
 from spantree_exporter.span import Span
@@ -34,11 +35,12 @@ class Store:
         *,
         tenant_id: int = 0,
         application_name: str = "spantree",
+        window: PartitionWindow | None = None,
         read_facts: ReadFacts = default_read_facts,
         assemble: Assemble = default_assemble,
     ) -> None:
         reader = TolerantReader(read_facts, assemble)
-        self._connection = StoreConnection(database_url, application_name)
+        self._connection = StoreConnection(database_url, application_name, window)
         self._writer = Writer(self._connection, tenant_id, reader)
         self._projector = Projector(self._connection, tenant_id, reader)
 

@@ -1,13 +1,13 @@
 """Spans -> PostgreSQL, one transaction a batch, and the rows of the traces that are complete in it.
 
     span                   COPY, all that is new in the batch
-    execution node edge    COPY, for each trace that is whole in this batch and new
-    pending_projection     a row for each trace: here writers and projectors of one trace meet; the rows of the whole
-                           traces go again when nobody else was at them
+    execution node edge    COPY, for each trace that is whole in this batch and that nobody has put into `trace` yet
+    trace                  the days of each trace; who puts a trace there first may project it at once
+    pending_projection     a row for each other trace, which a projector takes up
 
-The rows that others may wait for are locked last, in order of the key, and so only until the commit that follows. Two
-processes that wrote interleaved bodies were slower than one while they were locked first (8,000 spans/s; one alone
-10,000), and deadlocked when those of whole traces were locked before the others.
+The rows that others may wait for (trace, pending_projection) are locked last, in order of the key, and so only until
+the commit that follows. Two processes that wrote interleaved bodies were slower than one while such rows were locked
+first (8,000 spans/s; one alone 10,000), and deadlocked when those of whole traces were locked before the others.
 
 While PostgreSQL takes in one block of spans, Python reads the facts of the next and assembles traces: on two cores
 the two cost the time of the slower.
@@ -16,7 +16,7 @@ the two cost the time of the slower.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +27,7 @@ from spantree_exporter.copy_binary import HEADER, TRAILER, RowUnencodable, span_
 from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
-from spantree_exporter.partitions import day_of
+from spantree_exporter.partitions import OUTSIDE_WINDOW, SENTINEL_DAY, date_arrays, date_of, day_number, day_of
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, facts_of_span
 from spantree_exporter.span import Resource, Span
 from spantree_exporter.sql import statements
@@ -57,9 +57,15 @@ class Written:
     projected_traces: int  # whole in the batch: their rows are there
 
 
+# Days that one transaction may write to. Each day is some twenty tables and indexes to lock, and all transactions share
+# max_locks_per_transaction (64) * max_connections (100) by default.
+_DAYS_PER_TRANSACTION: Final = 8
+
+
 @dataclass(slots=True)
 class _Trace:
     spans: list[Span] = field(default_factory=list)
+    days: list[int] = field(default_factory=list)  # the partition of each span
     root_ended: bool = False
     projected: ProjectedTrace | None = None
 
@@ -81,28 +87,51 @@ class Writer:
         unique: dict[tuple[bytes, int, int], Span] = {}
         for span in spans:
             unique.setdefault((span.trace_id, span.span_id, span.fingerprint), span)
-        traces: dict[bytes, _Trace] = {}
-        for span in unique.values():
-            if (trace := traces.get(span.trace_id)) is None:
-                trace = traces[span.trace_id] = _Trace()
-            trace.spans.append(span)
-        batch = {trace_id: traces[trace_id] for trace_id in sorted(traces)}
-        self._connection.ensure_days({day_of(span.start_ns) for span in unique.values()})
+        stored = projected = 0
+        for part in self._by_days(list(unique.values())) or [[]]:
+            part_stored, part_projected = self._write(part, dead)
+            stored += part_stored
+            projected += part_projected
+            dead = ()
+        return Written(stored, len(spans) - stored, projected)
+
+    def _by_days(self, spans: list[Span]) -> list[list[Span]]:
+        """`spans` in parts of few days each; nearly always there is one part."""
+        days = sorted({day_of(span.start_ns) for span in spans})
+        if len(days) <= _DAYS_PER_TRANSACTION:
+            return [spans] if spans else []
+        part_of = {day: index // _DAYS_PER_TRANSACTION for index, day in enumerate(days)}
+        parts: dict[int, list[Span]] = {}
+        for span in spans:
+            parts.setdefault(part_of[day_of(span.start_ns)], []).append(span)
+        return list(parts.values())
+
+    def _write(self, spans: Sequence[Span], dead: Sequence[DeadLetter]) -> tuple[int, int]:
+        batch = self._traces(spans)
         if self._staged_batches_left:
             self._staged_batches_left -= 1
-            stored, projected = self._transaction(batch, dead, staged=True)
-        else:
-            try:
-                stored, projected = self._transaction(batch, dead, staged=False)
-            except psycopg.Error as error:
-                if not isinstance(classify(error), BatchRejected):
-                    raise
-                # Most often a span that is there already, or a partition that retention dropped meanwhile.
-                self._staged_batches_left = _STAGED_BATCHES
-                self._connection.forget_days()
-                self._connection.ensure_days({day_of(span.start_ns) for span in unique.values()})
-                stored, projected = self._transaction(batch, dead, staged=True)
-        return Written(stored, len(spans) - stored, projected)
+            return self._transaction(batch, dead, staged=True)
+        try:
+            return self._transaction(batch, dead, staged=False)
+        except psycopg.Error as error:
+            if not isinstance(classify(error), BatchRejected):
+                raise
+            # Most often a span that is there already, or a partition that retention dropped meanwhile.
+            self._staged_batches_left = _STAGED_BATCHES
+            self._connection.days.forget()
+            return self._transaction(self._traces(spans), dead, staged=True)
+
+    def _traces(self, spans: Sequence[Span]) -> dict[bytes, _Trace]:
+        """The traces of a batch in order of their ids, each span with the day whose partition takes it."""
+        place = self._connection.place_days({day_of(span.start_ns) for span in spans})
+        traces: dict[bytes, _Trace] = {}
+        for span in spans:
+            if (trace := traces.get(span.trace_id)) is None:
+                trace = traces[span.trace_id] = _Trace()
+            day = place[day_of(span.start_ns)]
+            trace.days.append(day)
+            trace.spans.append(span if day != SENTINEL_DAY else _outside(span))
+        return {trace_id: traces[trace_id] for trace_id in sorted(traces)}
 
     def forget(self) -> None:
         """Know nothing of what is stored: another server may answer now."""
@@ -168,7 +197,7 @@ class Writer:
     def _write_block(self, copy: psycopg.Copy, block: Sequence[_Trace], *, assemble: bool) -> None:
         spans = [span for trace in block for span in trace.spans]
         facts = self._reader.facts(spans)
-        days = [day_of(span.start_ns) for span in spans]
+        days = [day for trace in block for day in trace.days]
         for rows in span_rows(self._tenant_id, days, spans, facts):
             copy.write(rows)
         first = 0
@@ -180,80 +209,87 @@ class Writer:
             # A staged batch holds spans that were stored before, with another time of receipt perhaps.
             if assemble and trace.root_ended and _is_whole(trace.spans, facts_of_trace):
                 outcome = self._reader.assemble(
-                    trace.spans[0].trace_id, list(map(facts_of_span, trace.spans, facts_of_trace))
+                    trace.spans[0].trace_id, list(map(facts_of_span, trace.spans, facts_of_trace)), trace.days
                 )
-                trace.projected = outcome if isinstance(outcome, ProjectedTrace) else None
+                # An execution on another day than its spans is the projector's, which may make partitions.
+                if isinstance(outcome, ProjectedTrace) and outcome.execution_day in trace.days:
+                    trace.projected = outcome
             first = end
 
     def _project_and_mark(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace]) -> int:
         """Project what is whole and leave a pending row for every other trace; how many were projected."""
-        cursor.execute(_SQL["known_traces"], self._keys(batch), binary=True)
-        span_counts: dict[bytes, int] = {}
-        known: set[bytes] = set()
-        for trace_id, span_count, is_pending in cursor:
-            known.add(trace_id)
-            if not is_pending:
-                span_counts[trace_id] = span_count
-        new = {
-            trace_id: trace.projected
-            for trace_id, trace in batch.items()
-            if trace.projected is not None and trace_id not in known
+        cursor.execute(_SQL["days_of_traces"], self._keys(batch), binary=True)
+        known: dict[bytes, set[int]] = {trace_id: set(map(day_number, days)) for trace_id, days in cursor}
+        days = {trace_id: set(trace.days) for trace_id, trace in batch.items()}
+        unknown = {trace_id: days[trace_id] for trace_id in batch if trace_id not in known}
+        whole = {trace_id: projected for trace_id in unknown if (projected := batch[trace_id].projected) is not None}
+        mine = self._project(cursor, whole, unknown) if whole else None
+        if mine is None:
+            whole = {}
+            mine = self._insert_traces(cursor, unknown)
+        more_days = {
+            trace_id: of_trace
+            for trace_id, of_trace in days.items()
+            if trace_id not in mine and not of_trace <= known.get(trace_id, set())
         }
-        if not new or (fresh := self._project(cursor, new, batch, span_counts)) is None:
-            self._mark_pending(cursor, batch, span_counts)
-            return 0
-        # One that another writer has marked meanwhile stays pending: its spans are still to be added.
-        done = [trace_id for trace_id in new if trace_id in fresh]
-        if done:
-            cursor.execute(_SQL["delete_pending"], self._keys(done))
-        return len(done)
+        if more_days:
+            cursor.execute(_SQL["extend_traces"], self._keys(more_days) | {"days": date_arrays(more_days.values())})
+        waiting = {trace_id: trace for trace_id, trace in batch.items() if trace_id not in whole}
+        if waiting:
+            self._mark_pending(cursor, waiting, known)
+        return len(whole)
 
     def _project(
-        self,
-        cursor: psycopg.Cursor[Any],
-        new: dict[bytes, ProjectedTrace],
-        batch: dict[bytes, _Trace],
-        span_counts: dict[bytes, int],
+        self, cursor: psycopg.Cursor[Any], whole: dict[bytes, ProjectedTrace], unknown: dict[bytes, set[int]]
     ) -> set[bytes] | None:
-        """Write the rows of `new` and mark all of `batch` pending; which of those nobody had marked.
+        """Write the rows of `whole` and put all `unknown` traces into `trace`; which of those nobody had put there.
 
-        None, and nothing changed, where a row is refused, or one of them was projected by somebody else meanwhile.
-        The projector, which takes traces one by one where need be, does it then.
+        None, and nothing changed, where a row is refused, or somebody else has put one of `whole` there meanwhile:
+        the projector, which takes traces one by one where need be, does it then.
         """
         try:
-            rows = copy_rows(self._tenant_id, list(new.values()))
+            rows = copy_rows(self._tenant_id, list(whole.values()))
             with cursor.connection.transaction():
                 copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
-                fresh = self._mark_pending(cursor, batch, span_counts)
-                # Seen only now: whoever projects one of them marks or locks its pending row too.
-                if cursor.execute(_SQL["doubled_executions"], self._keys(new)).fetchone():
+                mine = self._insert_traces(cursor, unknown)
+                if not whole.keys() <= mine:
                     raise psycopg.Rollback
-                return fresh
-        except psycopg.errors.UniqueViolation:
-            return None
+                return mine
         except RowUnencodable:
             self._reader.complain("rows of a projection cannot be written; the projector will tell which")
+        except psycopg.errors.UniqueViolation:
+            return None
         except psycopg.Error as error:
             if not isinstance(classify(error), BatchRejected):
                 raise
             self._reader.complain("rows of a projection were refused; the projector will tell which")
         return None
 
+    def _insert_traces(self, cursor: psycopg.Cursor[Any], traces: dict[bytes, set[int]]) -> set[bytes]:
+        if not traces:
+            return set()
+        arguments = self._keys(traces) | {"days": date_arrays(traces.values())}
+        cursor.execute(_SQL["insert_traces"], arguments, binary=True)
+        return {trace_id for (trace_id,) in cursor}
+
     def _mark_pending(
-        self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace], span_counts: dict[bytes, int]
-    ) -> set[bytes]:
-        """Those of `batch` that had no pending row. `span_counts` is of the traces that are projected already."""
+        self, cursor: psycopg.Cursor[Any], waiting: dict[bytes, _Trace], known: dict[bytes, set[int]]
+    ) -> None:
+        again = {trace_id: known[trace_id] for trace_id in waiting if trace_id in known}
+        span_counts: dict[bytes, int] = {}
+        if again:
+            days = [date_of(day) for day in sorted(set().union(*again.values()))]
+            cursor.execute(_SQL["projected_spans"], self._keys(again) | {"days": days}, binary=True)
+            span_counts = dict(cursor.fetchall())
         cursor.execute(
             _SQL["upsert_pending"],
-            self._keys(batch)
+            self._keys(waiting)
             | {
-                "spans": [len(trace.spans) for trace in batch.values()],
-                "projected_spans": [span_counts.get(trace_id, 0) for trace_id in batch],
-                "root_ended": [trace.root_ended for trace in batch.values()],
+                "spans": [len(trace.spans) for trace in waiting.values()],
+                "projected_spans": [span_counts.get(trace_id, 0) for trace_id in waiting],
+                "root_ended": [trace.root_ended for trace in waiting.values()],
             },
-            binary=True,
         )
-        return {trace_id for trace_id, batches in cursor if batches == 1}
 
     def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
         return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
@@ -286,6 +322,11 @@ class Writer:
                 "raws": [letter.raw for letter in dead],
             },
         )
+
+
+def _outside(span: Span) -> Span:
+    """`span` with the anomaly that tells why it is on the sentinel day."""
+    return replace(span, anomalies=[*span.anomalies, OUTSIDE_WINDOW])
 
 
 def _root_ended(spans: Sequence[Span], facts: Sequence[Facts]) -> bool:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 from tests.factories import DAY_NS, NOON_NS, span, trace_id, workflow
-from tests.tables import query, tables
+from tests.tables import empty, query, tables
 
 from spantree_exporter import rebuild as rebuild_module
 from spantree_exporter.assemble import assemble
@@ -74,8 +74,7 @@ def test_rows_that_are_gone_come_back_as_they_were(migrated_url: str, store: Sto
     for trace in range(1, 6):
         store.write(workflow(trace, failing=trace == 2, start_ns=NOON_NS + trace * DAY_NS))
     before = tables(migrated_url)
-    for name in ("execution", "node", "edge"):
-        query(migrated_url, f"TRUNCATE spantree.{name}")
+    empty(migrated_url, "execution", "node", "edge")
     progress: list[RebuildProgress] = []
     last = rebuild(migrated_url, progress=progress.append)
     assert last == progress[-1] == RebuildProgress(date(2026, 11, 25), 25, 0, 5)
@@ -94,8 +93,7 @@ def test_facts_of_an_older_build_are_replaced(migrated_url: str) -> None:
     old.close()
     assert rebuild(migrated_url).changed_facts == 1
     rebuilt = tables(migrated_url)
-    for name in rebuilt:
-        query(migrated_url, f"TRUNCATE spantree.{name}")
+    empty(migrated_url)
     new = Store(migrated_url)
     new.write(workflow())
     new.close()
@@ -114,9 +112,7 @@ def test_an_interrupted_rebuild_goes_on_where_it_stopped(
 ) -> None:
     monkeypatch.setattr(rebuild_module, "_CHUNK_SPANS", 3)
     store.write([each for trace in range(1, 5) for each in workflow(trace)])
-    query(migrated_url, "TRUNCATE spantree.execution")
-    query(migrated_url, "TRUNCATE spantree.node")
-    query(migrated_url, "TRUNCATE spantree.edge")
+    empty(migrated_url, "execution", "node", "edge")
 
     def interrupt(progress: RebuildProgress) -> None:
         if progress.spans >= 9:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, trace_id, workflow
-from tests.tables import project_all, query, tables
+from tests.tables import empty, project_all, query, tables
 from tests.waiting import wait_until
 
 from spantree_exporter import projector, writer
@@ -55,8 +55,7 @@ def test_projected_at_once_or_later_the_rows_are_the_same(migrated_url: str, ope
     for spans in whole:
         assert store.write(spans).projected_traces == 1
     at_once = tables(migrated_url)
-    for name in ("span", "execution", "node", "edge"):
-        query(migrated_url, f"TRUNCATE spantree.{name}")
+    empty(migrated_url, "trace", "span", "execution", "node", "edge")
     for spans in whole:
         for each in spans:
             if len(spans) == 1:
@@ -159,7 +158,7 @@ def test_a_trace_that_is_projected_while_a_writer_has_it_whole_gets_one_executio
     assert query(migrated_url, "SELECT span_count FROM spantree.execution ORDER BY 1") == [(5,), (6,)]
 
 
-def test_a_projector_that_a_writer_overtakes_starts_again(
+def test_a_projector_whose_trace_grows_under_it_projects_it_again(
     migrated_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, other, store = (open_store(migrated_url) for _ in range(3))
@@ -183,8 +182,8 @@ def test_a_projector_that_a_writer_overtakes_starts_again(
         _spy_before_rows(monkeypatch, begin_to_project_an_early_span)
         assert first.write(workflow(1)).projected_traces == 0
         go_on.set()
-        assert projecting[0].result(timeout=30) == Projected(0, 0, more=True)
-    assert query(migrated_url, "SELECT span_count FROM spantree.execution") == [(5,)]
+        assert projecting[0].result(timeout=30) == Projected(1, 1, more=False)
+    assert query(migrated_url, "SELECT span_count FROM spantree.execution") == [(1,)]
     project_all(migrated_url, first)
     assert query(migrated_url, "SELECT day::text, span_count FROM spantree.execution") == [("2026-11-19", 6)]
 
@@ -227,8 +226,7 @@ def test_a_projector_beside_a_writer_loses_nothing(migrated_url: str, open_store
         thread.join(timeout=30)
     project_all(migrated_url, projecting)
     raced = tables(migrated_url)
-    for name in ("span", "execution", "node", "edge", "resource"):
-        query(migrated_url, f"TRUNCATE spantree.{name}")
+    empty(migrated_url)
     for trace in range(10):
         expected.write(workflow(trace, failing=trace % 3 == 0))
     assert raced == tables(migrated_url)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, trace_id, workflow
-from tests.tables import project_all, query, tables, versions
+from tests.tables import empty, project_all, query, tables, versions
 
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
@@ -92,8 +92,7 @@ def test_order_split_and_repetition_do_not_matter(migrated_url: str, open_store:
     store = open_store(migrated_url)
     store.write(_mixed())
     expected = tables(migrated_url)
-    for name in ("span", "execution", "node", "edge", "resource"):
-        query(migrated_url, f"TRUNCATE spantree.{name}")
+    empty(migrated_url)
     chance = random.Random(seed)
     shuffled = _mixed() + chance.sample(_mixed(), 10)
     chance.shuffle(shuffled)

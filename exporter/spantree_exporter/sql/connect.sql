@@ -1,9 +1,15 @@
 -- name: settings
 -- For the session. A statement that waits longer than this is given up and tried again, so that a locked table or a
--- stuck server is seen; synchronous_commit because a commit that returned must survive a crash.
+-- stuck server is seen; synchronous_commit because a commit that returned must survive a crash. Plans are made for the
+-- values at hand: a generic one opens and locks every partition. JIT costs seconds where there are many partitions.
+-- Every statement here looks rows up by key; without statistics, as of a partition that is new, PostgreSQL takes some
+-- hundred keys for all of the table and reads the whole of it.
 SELECT
     set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('lock_timeout', %(lock_timeout)s, false),
     set_config('idle_in_transaction_session_timeout', %(statement_timeout)s, false),
     set_config('synchronous_commit', 'on', false),
+    set_config('plan_cache_mode', 'force_custom_plan', false),
+    set_config('jit', 'off', false),
+    set_config('enable_seqscan', 'off', false),
     set_config('client_min_messages', 'warning', false)

@@ -1,7 +1,8 @@
 -- name: claim_due
 -- Traces that are due and that no other projector works on. Advisory locks instead of row locks, so that writers of
--- these traces do not wait; they end with the transaction. MATERIALIZED, and LIMIT outside of it: the lock function is
--- called in order of due_at, and for no row more than is answered.
+-- these traces do not wait; of the session, for assembling happens outside of transactions, and gone when it ends.
+-- MATERIALIZED, and LIMIT outside of it: the lock function is called in order of due_at, and for no row more than is
+-- answered. Served by pending_projection_due_idx.
 WITH due AS MATERIALIZED (
     SELECT trace_id
     FROM spantree.pending_projection
@@ -12,8 +13,22 @@ WITH due AS MATERIALIZED (
 )
 SELECT uuid_send(trace_id)
 FROM due
-WHERE pg_try_advisory_xact_lock(1936744815, uuid_hash(trace_id) # %(tenant_id)s::integer)
+WHERE pg_try_advisory_lock(1936744815, uuid_hash(trace_id) # %(tenant_id)s::integer)
 LIMIT %(traces)s
+
+-- name: release_claims
+-- All of them: a projector holds no other lock of its session.
+SELECT pg_advisory_unlock_all()
+
+-- name: put_off
+-- Before something large is tried: whoever comes after a projector that died over it takes others first. The row goes,
+-- or is due anew, when the projection comes to an end.
+UPDATE spantree.pending_projection
+SET
+    due_at = clock_timestamp() + interval '1 minute',
+    error = 'its last projection has not come to an end'
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
 
 -- name: claimed_pending
 -- Read again under the lock: another projector may just have finished one of them.
@@ -31,29 +46,29 @@ WHERE tenant_id = %(tenant_id)s
     AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
 
 -- name: span_facts
--- All that assemble may know of the spans of some traces; no attributes.
+-- All that assemble may know of the spans of some traces; no attributes. Served by span_pkey on the days given; trace by
+-- trace, so that no statistics are needed to see that it is the way.
 SELECT
-    uuid_send(span.trace_id), span.span_id, span.parent_span_id, span.fingerprint, span.name, span.kind,
+    uuid_send(wanted.trace_id), span.span_id, span.parent_span_id, span.fingerprint, span.name, span.kind,
     span.status_code, span.status_message, span.start_ns, span.end_ns, span.received_ns,
     coalesce(resource.service_name, ''),
     CASE WHEN span.links IS NOT NULL THEN (
         SELECT jsonb_agg(jsonb_build_array(link.value -> 'trace_id', link.value -> 'span_id') ORDER BY link.ordinality)
         FROM jsonb_array_elements(span.links) WITH ORDINALITY AS link
     ) END,
-    span.facts, span.anomalies
-FROM spantree.span
+    span.facts, span.anomalies, span.day
+FROM unnest(%(trace_ids)s::text[]::uuid[]) AS wanted (trace_id)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.span AS of_trace
+    WHERE of_trace.tenant_id = %(tenant_id)s
+        AND of_trace.day = ANY (%(days)s::date[])
+        AND of_trace.trace_id = wanted.trace_id
+    OFFSET 0
+) AS span
 LEFT JOIN spantree.resource
-    ON resource.tenant_id = span.tenant_id
+    ON resource.tenant_id = %(tenant_id)s
     AND resource.id = span.resource_id
-WHERE span.tenant_id = %(tenant_id)s
-    AND span.trace_id = ANY (%(trace_ids)s::text[]::uuid[])
-
--- name: projected_traces
--- Which of the traces have rows already.
-SELECT DISTINCT uuid_send(trace_id)
-FROM spantree.execution
-WHERE tenant_id = %(tenant_id)s
-    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
 
 -- name: create_execution_staging
 CREATE TEMPORARY TABLE execution_staging (LIKE spantree.execution) ON COMMIT DELETE ROWS
@@ -65,19 +80,36 @@ CREATE TEMPORARY TABLE node_staging (LIKE spantree.node) ON COMMIT DELETE ROWS
 CREATE TEMPORARY TABLE edge_staging (LIKE spantree.edge) ON COMMIT DELETE ROWS
 
 -- name: copy_execution_staging
-COPY pg_temp.execution_staging FROM STDIN (FORMAT binary)
+COPY pg_temp.execution_staging (
+    tenant_id, day, trace_id, name, workflow_name, entry, kind, status, started_ns, ended_ns, last_seen_ns,
+    root_span_id, service, services, run_id, conversation_id, user_id, project, input, output, error_summary,
+    error_category, error_fingerprint, first_failed_span_id, first_failed_ordinal, first_failed_name,
+    first_failed_error_type, first_failed_error_message, total_count, completed_count, failed_count,
+    retried_count, skipped_count, waiting_count, running_count, cancelled_count, timed_out_count, span_count,
+    input_tokens, output_tokens, cost_usd, skipped_nodes, resumes, lost_after_s, hidden, anomalies
+) FROM STDIN (FORMAT binary)
 
 -- name: copy_node_staging
-COPY pg_temp.node_staging FROM STDIN (FORMAT binary)
+COPY pg_temp.node_staging (
+    tenant_id, day, trace_id, span_id, ordinal, fingerprint, parent_span_id, parent_ordinal, name, kind,
+    status, status_reason, started_ns, ended_ns, self_ns, sequence, depth, attempt, max_attempts,
+    retry_expected, task_key, iteration, error_type, error_message, error_category, error_fingerprint, model,
+    input_tokens, output_tokens, cost_usd, input, output, service, workflow_name, run_id, on_critical_path,
+    folded_span_ids, anomalies
+) FROM STDIN (FORMAT binary)
 
 -- name: copy_edge_staging
-COPY pg_temp.edge_staging FROM STDIN (FORMAT binary)
+COPY pg_temp.edge_staging (
+    tenant_id, day, trace_id, from_span_id, from_ordinal, to_span_id, to_ordinal, type, condition, provenance,
+    from_trace_id
+) FROM STDIN (FORMAT binary)
 
 -- name: delete_stale_executions
--- Rows of these traces, on any day, that are not exactly as staged: they go, and insert_* puts the staged ones there.
--- Rows that are as staged are not touched.
+-- Rows of these traces, on all their days, that are not exactly as staged: they go, and insert_* puts the staged ones
+-- there. Rows that are as staged are not touched. Served by the primary key on the days given, as are the next two.
 DELETE FROM spantree.execution AS stored
 WHERE stored.tenant_id = %(tenant_id)s
+    AND stored.day = ANY (%(days)s::date[])
     AND stored.trace_id = ANY (%(trace_ids)s::text[]::uuid[])
     AND NOT EXISTS (
         SELECT
@@ -89,6 +121,7 @@ WHERE stored.tenant_id = %(tenant_id)s
 -- name: delete_stale_nodes
 DELETE FROM spantree.node AS stored
 WHERE stored.tenant_id = %(tenant_id)s
+    AND stored.day = ANY (%(days)s::date[])
     AND stored.trace_id = ANY (%(trace_ids)s::text[]::uuid[])
     AND NOT EXISTS (
         SELECT
@@ -102,6 +135,7 @@ WHERE stored.tenant_id = %(tenant_id)s
 -- name: delete_stale_edges
 DELETE FROM spantree.edge AS stored
 WHERE stored.tenant_id = %(tenant_id)s
+    AND stored.day = ANY (%(days)s::date[])
     AND stored.trace_id = ANY (%(trace_ids)s::text[]::uuid[])
     AND NOT EXISTS (
         SELECT
@@ -130,6 +164,9 @@ SELECT *
 FROM pg_temp.edge_staging
 ON CONFLICT DO NOTHING
 
+-- name: empty_staging
+TRUNCATE pg_temp.execution_staging, pg_temp.node_staging, pg_temp.edge_staging
+
 -- name: lock_pending
 -- In order of the key, like upsert_pending. Waits for writers that add to these traces; `batches` is what they leave.
 SELECT uuid_send(trace_id), batches
@@ -149,6 +186,11 @@ SET
     spans = 0,
     failures = 0,
     error = NULL
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+
+-- name: delete_pending
+DELETE FROM spantree.pending_projection
 WHERE tenant_id = %(tenant_id)s
     AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
 

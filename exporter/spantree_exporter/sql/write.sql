@@ -1,11 +1,20 @@
 -- name: copy_spans
-COPY spantree.span FROM STDIN (FORMAT binary)
+-- Columns by name here and below: one that somebody added keeps its default.
+COPY spantree.span (
+    tenant_id, day, trace_id, span_id, fingerprint, parent_span_id, kind, status_code, start_ns, end_ns,
+    flags, received_ns, name, status_message, trace_state, resource_id, scope, attributes, events, links,
+    dropped_attributes_count, dropped_events_count, dropped_links_count, facts, anomalies, raw
+) FROM STDIN (FORMAT binary)
 
 -- name: create_span_staging
 CREATE TEMPORARY TABLE span_staging (LIKE spantree.span) ON COMMIT DELETE ROWS
 
 -- name: copy_span_staging
-COPY pg_temp.span_staging FROM STDIN (FORMAT binary)
+COPY pg_temp.span_staging (
+    tenant_id, day, trace_id, span_id, fingerprint, parent_span_id, kind, status_code, start_ns, end_ns,
+    flags, received_ns, name, status_message, trace_state, resource_id, scope, attributes, events, links,
+    dropped_attributes_count, dropped_events_count, dropped_links_count, facts, anomalies, raw
+) FROM STDIN (FORMAT binary)
 
 -- name: insert_staged_spans
 -- The spans that are not there yet. In order of the key, so that two writers of the same spans cannot deadlock.
@@ -73,40 +82,80 @@ DO UPDATE SET
             )
         )
     )
-RETURNING uuid_send(trace_id), batches
 
--- name: known_traces
--- Which of the traces are projected already, and from how many spans, or wait for it.
-SELECT uuid_send(trace_id), span_count, false
-FROM spantree.execution
-WHERE tenant_id = %(tenant_id)s
-    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
-UNION ALL
-SELECT uuid_send(trace_id), 0, true
-FROM spantree.pending_projection
+-- name: days_of_traces
+-- Which of the traces are known, and the days that they have rows on. Served by trace_pkey.
+SELECT uuid_send(trace_id), days
+FROM spantree.trace
 WHERE tenant_id = %(tenant_id)s
     AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
 
--- name: doubled_executions
--- Those of the traces that have two executions, on different days: somebody else has projected them meanwhile.
-SELECT uuid_send(trace_id)
-FROM spantree.execution
-WHERE tenant_id = %(tenant_id)s
-    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
-GROUP BY trace_id
-HAVING count(*) > 1
-LIMIT 1
+-- name: insert_traces
+-- Answers those that nobody had put there: they are the caller's to project. In order of the key, and waiting for
+-- others that put the same there meanwhile, so that of two writers of one trace just one gets it.
+INSERT INTO spantree.trace (tenant_id, trace_id, days)
+SELECT %(tenant_id)s, trace_id, days::date[]
+FROM unnest(%(trace_ids)s::text[]::uuid[], %(days)s::text[]) AS sent (trace_id, days)
+ORDER BY trace_id
+ON CONFLICT ON CONSTRAINT trace_pkey DO NOTHING
+RETURNING uuid_send(trace_id)
 
--- name: delete_pending
-DELETE FROM spantree.pending_projection
-WHERE tenant_id = %(tenant_id)s
-    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+-- name: extend_traces
+-- More days of traces that are known. Rows are locked in order of the key, like upsert_pending.
+WITH locked AS MATERIALIZED (
+    SELECT trace.trace_id, sent.days::date[] AS days
+    FROM unnest(%(trace_ids)s::text[]::uuid[], %(days)s::text[]) AS sent (trace_id, days)
+    JOIN spantree.trace
+        ON trace.tenant_id = %(tenant_id)s
+        AND trace.trace_id = sent.trace_id
+    WHERE NOT trace.days @> sent.days::date[]
+    ORDER BY trace.trace_id
+    FOR UPDATE OF trace
+)
+UPDATE spantree.trace
+SET days = (
+    SELECT array_agg(DISTINCT day ORDER BY day)
+    FROM unnest(trace.days || locked.days) AS both_days (day)
+)
+FROM locked
+WHERE trace.tenant_id = %(tenant_id)s
+    AND trace.trace_id = locked.trace_id
+
+-- name: projected_spans
+-- From how many spans each of the traces is projected. Served by execution_pkey on the days given; trace by trace,
+-- because PostgreSQL otherwise prefers to read a day's whole index.
+SELECT uuid_send(wanted.trace_id), projected.span_count
+FROM unnest(%(trace_ids)s::text[]::uuid[]) AS wanted (trace_id)
+CROSS JOIN LATERAL (
+    SELECT execution.span_count
+    FROM spantree.execution
+    WHERE execution.tenant_id = %(tenant_id)s
+        AND execution.day = ANY (%(days)s::date[])
+        AND execution.trace_id = wanted.trace_id
+    OFFSET 0
+) AS projected
 
 -- name: copy_executions
-COPY spantree.execution FROM STDIN (FORMAT binary)
+COPY spantree.execution (
+    tenant_id, day, trace_id, name, workflow_name, entry, kind, status, started_ns, ended_ns, last_seen_ns,
+    root_span_id, service, services, run_id, conversation_id, user_id, project, input, output, error_summary,
+    error_category, error_fingerprint, first_failed_span_id, first_failed_ordinal, first_failed_name,
+    first_failed_error_type, first_failed_error_message, total_count, completed_count, failed_count,
+    retried_count, skipped_count, waiting_count, running_count, cancelled_count, timed_out_count, span_count,
+    input_tokens, output_tokens, cost_usd, skipped_nodes, resumes, lost_after_s, hidden, anomalies
+) FROM STDIN (FORMAT binary)
 
 -- name: copy_nodes
-COPY spantree.node FROM STDIN (FORMAT binary)
+COPY spantree.node (
+    tenant_id, day, trace_id, span_id, ordinal, fingerprint, parent_span_id, parent_ordinal, name, kind,
+    status, status_reason, started_ns, ended_ns, self_ns, sequence, depth, attempt, max_attempts,
+    retry_expected, task_key, iteration, error_type, error_message, error_category, error_fingerprint, model,
+    input_tokens, output_tokens, cost_usd, input, output, service, workflow_name, run_id, on_critical_path,
+    folded_span_ids, anomalies
+) FROM STDIN (FORMAT binary)
 
 -- name: copy_edges
-COPY spantree.edge FROM STDIN (FORMAT binary)
+COPY spantree.edge (
+    tenant_id, day, trace_id, from_span_id, from_ordinal, to_span_id, to_ordinal, type, condition, provenance,
+    from_trace_id
+) FROM STDIN (FORMAT binary)
