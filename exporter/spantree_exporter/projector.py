@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -20,6 +21,8 @@ from spantree_exporter.errors import BatchRejected, classify
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.partitions import SENTINEL_DAY, date_arrays, date_of, day_number, day_of
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, first_line
+from spantree_exporter.rollup import HOUR_NS, Rollup, steps_of
+from spantree_exporter.rollup_store import insert_deltas
 from spantree_exporter.rows import SpanFacts
 from spantree_exporter.sql import statements
 
@@ -175,9 +178,12 @@ class Projector:
         failures: dict[bytes, str],
     ) -> None:
         """Write and settle all `claimed` in one transaction or, where that is too much for PostgreSQL, in halves."""
+        rollup = Rollup()
         try:
             with cursor.connection.transaction():
-                used_staging = self._write(cursor, traces, {one.trace_id: one.days for one in claimed}, failures)
+                days = {one.trace_id: one.days for one in claimed}
+                used_staging = self._write(cursor, traces, days, failures, rollup)
+                insert_deltas(cursor, self._tenant_id, rollup)
                 self._settle(cursor, claimed, failures)
             if used_staging:
                 self._connection.temporary_tables_kept(_STAGING)
@@ -204,6 +210,7 @@ class Projector:
         traces: Sequence[ProjectedTrace],
         known_days: dict[bytes, list[int]],
         failures: dict[bytes, str],
+        rollup: Rollup,
     ) -> bool:
         """Write what changed; whether staging tables were used. Traces that are refused go to `failures`."""
         if not traces:
@@ -214,7 +221,7 @@ class Projector:
         projected_before = {trace_id for trace_id, _ in cursor}
         new = [trace for trace in traces if trace.trace_id not in projected_before]
         again = [trace for trace in traces if trace.trace_id in projected_before]
-        self._tolerantly(cursor, new, self._insert, failures)
+        self._tolerantly(cursor, new, self._insert, failures, rollup)
         if again:
             for name in _STAGING:
                 self._connection.temporary_table(name, _SQL[f"create_{name}"])
@@ -222,9 +229,7 @@ class Projector:
                 if first:
                     cursor.execute(_SQL["empty_staging"])
                 some = again[first : first + _REPLACED_TRACES]
-                self._tolerantly(
-                    cursor, some, lambda cursor, traces: self._replace(cursor, traces, known_days), failures
-                )
+                self._tolerantly(cursor, some, partial(self._replace, known_days), failures, rollup)
         more_days = {
             trace.trace_id: trace.all_days for trace in traces if not trace.all_days <= set(known_days[trace.trace_id])
         }
@@ -238,15 +243,20 @@ class Projector:
         self,
         cursor: psycopg.Cursor[Any],
         traces: Sequence[ProjectedTrace],
-        write: Callable[[psycopg.Cursor[Any], Sequence[ProjectedTrace]], None],
+        write: Callable[[psycopg.Cursor[Any], Sequence[ProjectedTrace]], Rollup],
         failures: dict[bytes, str],
+        rollup: Rollup,
     ) -> None:
-        """`write` all `traces` at once or, where that is refused for what they hold, one at a time."""
+        """`write` all `traces` at once or, where that is refused for what they hold, one at a time.
+
+        What that changes in the figures is added to `rollup`.
+        """
         if not traces:
             return
         try:
             with cursor.connection.transaction():
-                write(cursor, traces)
+                changed = write(cursor, traces)
+            rollup.merge(changed)
         except Exception as error:
             if isinstance(error, psycopg.Error) and not isinstance(classify(error), BatchRejected):
                 raise
@@ -257,23 +267,36 @@ class Projector:
                 failures[trace_id] = first_line(error)
                 return
             for trace in traces:
-                self._tolerantly(cursor, [trace], write, failures)
+                self._tolerantly(cursor, [trace], write, failures, rollup)
 
-    def _insert(self, cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]) -> None:
+    def _insert(self, cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]) -> Rollup:
         rows = copy_rows(self._tenant_id, traces)
         copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
+        added = Rollup()
+        for trace in traces:
+            added.add(trace.assembled)
+        return added
 
     def _replace(
-        self, cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace], known_days: dict[bytes, list[int]]
-    ) -> None:
+        self, known_days: dict[bytes, list[int]], cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]
+    ) -> Rollup:
         rows = copy_rows(self._tenant_id, traces)
         staging = (_SQL["copy_execution_staging"], _SQL["copy_node_staging"], _SQL["copy_edge_staging"])
         copy_files(cursor, *staging, rows)
         days = sorted({day for trace in traces for day in trace.all_days.union(known_days[trace.trace_id])})
         keys = self._keys([trace.trace_id for trace in traces]) | _dates(days)
-        for kind in ("executions", "nodes", "edges"):
-            cursor.execute(_SQL[f"delete_stale_{kind}"], keys)
-            cursor.execute(_SQL[f"insert_staged_{kind}"])
+        changed = Rollup()
+        cursor.execute(_SQL["stored_steps"], keys)
+        changed.add_steps(((start_ns // HOUR_NS, *step) for start_ns, *step in cursor), -1)
+        changed.add_executions(cursor.execute(_SQL["delete_stale_executions"], keys), -1)
+        changed.add_executions(cursor.execute(_SQL["insert_staged_executions"]), 1)
+        changed.add_nodes(cursor.execute(_SQL["delete_stale_nodes"], keys), -1)
+        changed.add_nodes(cursor.execute(_SQL["insert_staged_nodes"]), 1)
+        cursor.execute(_SQL["delete_stale_edges"], keys)
+        cursor.execute(_SQL["insert_staged_edges"])
+        for trace in traces:
+            changed.add_steps(steps_of(trace.assembled), 1)
+        return changed
 
     def _settle(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed], failures: dict[bytes, str]) -> None:
         """Settle the pending rows: they go where nothing came meanwhile."""

@@ -13,6 +13,7 @@ from spantree_exporter.migrate import check_version
 from spantree_exporter.partitions import PartitionWindow
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
 from spantree_exporter.projector import Projected, Projector
+from spantree_exporter.rollup_store import RollupFolder
 from spantree_exporter.span import Span
 from spantree_exporter.writer import Writer, Written
 
@@ -43,6 +44,7 @@ class Store:
         self._connection = StoreConnection(database_url, application_name, window)
         self._writer = Writer(self._connection, tenant_id, reader)
         self._projector = Projector(self._connection, tenant_id, reader)
+        self._folder = RollupFolder(self._connection)
 
     def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter] = ()) -> Written:
         """Store all of `spans` and `dead` in one transaction; returns after the commit.
@@ -61,12 +63,14 @@ class Store:
             raise
 
     def project_due(self, limit_spans: int = 20_000) -> Projected:
-        """Bring the rows of traces that are due up to date, in one transaction; about `limit_spans` spans' worth.
+        """Bring the rows of traces that are due up to date, some `limit_spans` spans' worth; fold rollups now and then.
 
         A trace that cannot be projected stays pending, with the reason in pending_projection.error.
         """
         with self._connection.errors():
-            return self._projector.project_due(limit_spans)
+            projected = self._projector.project_due(limit_spans)
+            self._folder.fold_when_due()
+            return projected
 
     def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:
         """Those of `trace_ids` that wait for a projection, due or not: for whoever wants to see them projected."""

@@ -29,6 +29,8 @@ from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
 from spantree_exporter.partitions import OUTSIDE_WINDOW, SENTINEL_DAY, date_arrays, date_of, day_number, day_of
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, facts_of_span
+from spantree_exporter.rollup import Rollup
+from spantree_exporter.rollup_store import insert_deltas
 from spantree_exporter.span import Resource, Span
 from spantree_exporter.sql import statements
 from spantree_exporter.stored import NUL_SIGN
@@ -251,6 +253,10 @@ class Writer:
             rows = copy_rows(self._tenant_id, list(whole.values()))
             with cursor.connection.transaction():
                 copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
+                rollup = Rollup()
+                for projected in whole.values():
+                    rollup.add(projected.assembled)
+                insert_deltas(cursor, self._tenant_id, rollup)
                 mine = self._insert_traces(cursor, unknown)
                 if not whole.keys() <= mine:
                     raise psycopg.Rollback

@@ -104,6 +104,40 @@ COPY pg_temp.edge_staging (
     from_trace_id
 ) FROM STDIN (FORMAT binary)
 
+-- name: stored_steps
+-- Which name followed which in the rows that are there, as spantree_exporter.rollup.steps_of tells it. Served by the
+-- primary keys on the days given; trace by trace, so that no statistics are needed to see that it is the way.
+SELECT of_trace.*
+FROM unnest(%(trace_ids)s::text[]::uuid[]) AS wanted (trace_id)
+CROSS JOIN LATERAL (
+    SELECT DISTINCT
+        execution.started_ns, execution.workflow_name, execution.service, earlier.name AS name, later.kind,
+        later.name AS target, edge.type
+    FROM spantree.execution
+    JOIN spantree.edge
+        ON edge.tenant_id = %(tenant_id)s
+        AND edge.day = ANY (%(days)s::date[])
+        AND edge.trace_id = wanted.trace_id
+    JOIN spantree.node AS earlier
+        ON earlier.tenant_id = %(tenant_id)s
+        AND earlier.day = ANY (%(days)s::date[])
+        AND earlier.trace_id = wanted.trace_id
+        AND earlier.span_id = edge.from_span_id
+        AND earlier.ordinal = edge.from_ordinal
+    JOIN spantree.node AS later
+        ON later.tenant_id = %(tenant_id)s
+        AND later.day = ANY (%(days)s::date[])
+        AND later.trace_id = wanted.trace_id
+        AND later.span_id = edge.to_span_id
+        AND later.ordinal = edge.to_ordinal
+    WHERE execution.tenant_id = %(tenant_id)s
+        AND execution.day = ANY (%(days)s::date[])
+        AND execution.trace_id = wanted.trace_id
+        AND execution.workflow_name IS NOT NULL
+        AND edge.from_trace_id IS NULL
+    OFFSET 0
+) AS of_trace
+
 -- name: delete_stale_executions
 -- Rows of these traces, on all their days, that are not exactly as staged: they go, and insert_* puts the staged ones
 -- there. Rows that are as staged are not touched. Served by the primary key on the days given, as are the next two.
@@ -117,6 +151,10 @@ WHERE stored.tenant_id = %(tenant_id)s
         WHERE staged.trace_id = stored.trace_id
             AND ROW(staged.*) IS NOT DISTINCT FROM ROW(stored.*)
     )
+RETURNING
+    stored.started_ns, stored.ended_ns, stored.kind, stored.status, stored.workflow_name, stored.service,
+    stored.project, stored.user_id, stored.hidden, stored.error_fingerprint, stored.error_category,
+    stored.retried_count, stored.input_tokens, stored.output_tokens, stored.cost_usd
 
 -- name: delete_stale_nodes
 DELETE FROM spantree.node AS stored
@@ -131,6 +169,9 @@ WHERE stored.tenant_id = %(tenant_id)s
             AND staged.ordinal = stored.ordinal
             AND ROW(staged.*) IS NOT DISTINCT FROM ROW(stored.*)
     )
+RETURNING
+    stored.started_ns, stored.ended_ns, stored.name, stored.kind, stored.status, stored.workflow_name,
+    stored.model, stored.input_tokens, stored.output_tokens, stored.cost_usd, stored.parent_span_id
 
 -- name: delete_stale_edges
 DELETE FROM spantree.edge AS stored
@@ -151,12 +192,18 @@ INSERT INTO spantree.execution
 SELECT *
 FROM pg_temp.execution_staging
 ON CONFLICT DO NOTHING
+RETURNING
+    started_ns, ended_ns, kind, status, workflow_name, service, project, user_id, hidden, error_fingerprint,
+    error_category, retried_count, input_tokens, output_tokens, cost_usd
 
 -- name: insert_staged_nodes
 INSERT INTO spantree.node
 SELECT *
 FROM pg_temp.node_staging
 ON CONFLICT DO NOTHING
+RETURNING
+    started_ns, ended_ns, name, kind, status, workflow_name, model, input_tokens, output_tokens, cost_usd,
+    parent_span_id
 
 -- name: insert_staged_edges
 INSERT INTO spantree.edge

@@ -1,0 +1,228 @@
+"""What executions and nodes add to, and take from, the figures in `rollup`: pure sums, made while rows are written.
+
+A projection that puts rows there adds them, one that takes rows away subtracts them, in its own transaction, so that
+the figures equal the rows at any moment (table rollup and what rollup_delta still holds together).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from math import ceil, isfinite, log
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
+
+from spantree_exporter.rows import Assembled
+
+HOUR_NS: Final = 3_600_000_000_000
+# Bucket b > 0 holds GAMMA^(b-1) < ns <= GAMMA^b, and is told as its middle, 2 GAMMA^b / (GAMMA + 1), which is at most
+# (GAMMA - 1) / (GAMMA + 1) = 1.96 % off (DDSketch, https://arxiv.org/abs/1908.10693).
+GAMMA: Final = 1.04
+_PER_LOG: Final = 1 / log(GAMMA)
+# Longest text of a rollup's key: its index takes 2,704 bytes.
+KEY_LENGTH: Final = 100
+
+# subject, hour, workflow_name, service, name, kind, target, role, hidden
+_Key: TypeAlias = tuple[str, int, str, str, str, str, str, str, bool]
+
+_STATUSES: Final = (
+    "pending", "running", "waiting", "completed", "failed", "retried", "skipped", "cancelled", "timed_out", "partial"
+)  # fmt: skip
+_TOTAL: Final = 0
+_STATUS: Final = {status: 1 + index for index, status in enumerate(_STATUSES)}
+(
+    _ENDED, _RETRIED_NODES, _LAST_STARTED, _LAST_FAILED, _DURATION, _INPUT_TOKENS, _OUTPUT_TOKENS, _COST, _HISTOGRAM
+) = range(11, 20)  # fmt: skip
+_FAILED: Final = frozenset({"failed", "timed_out"})
+_REPORTED: Final = frozenset({"failed", "partial", "timed_out"})
+
+# The columns that figures are made of; statements that take rows away answer them in this order.
+NODE_COLUMNS: Final = (
+    "started_ns", "ended_ns", "name", "kind", "status", "workflow_name", "model", "input_tokens", "output_tokens",
+    "cost_usd", "parent_span_id",
+)  # fmt: skip
+EXECUTION_COLUMNS: Final = (
+    "started_ns", "ended_ns", "kind", "status", "workflow_name", "service", "project", "user_id", "hidden",
+    "error_fingerprint", "error_category", "retried_count", "input_tokens", "output_tokens", "cost_usd",
+)  # fmt: skip
+_node_values: Final = attrgetter(*NODE_COLUMNS)
+_execution_values: Final = attrgetter(*EXECUTION_COLUMNS)
+# hour of the execution, workflow_name, service, name, kind and name of what follows, type
+Step: TypeAlias = tuple[int, str, str, str, str, str, str]
+
+
+class Rollup:
+    """Sums by key. Merging and order of adding do not matter."""
+
+    __slots__ = ("_sums",)
+
+    def __init__(self) -> None:
+        self._sums: dict[_Key, list[Any]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._sums)
+
+    def add(self, assembled: Assembled) -> None:
+        """Add the rows of one trace."""
+        self.add_executions([_execution_values(assembled.execution)], 1)
+        self.add_nodes(map(_node_values, assembled.nodes), 1)
+        self.add_steps(steps_of(assembled), 1)
+
+    def add_nodes(self, nodes: Iterable[tuple[Any, ...]], sign: int) -> None:
+        """Add (1) or subtract (-1) nodes, given as NODE_COLUMNS."""
+        sums = self._sums
+        for (
+            started_ns, ended_ns, name, kind, status, workflow, model, input_tokens, output_tokens, cost_usd, parent
+        ) in nodes:  # fmt: skip
+            hour = started_ns // HOUR_NS
+            workflow = workflow[:KEY_LENGTH] if workflow else ""
+            key = ("node", hour, workflow, "", name[:KEY_LENGTH], kind, "", "" if parent is not None else "root", False)
+            if (row := sums.get(key)) is None:
+                row = sums[key] = _nothing()
+            _count(row, sign, started_ns, ended_ns, status)
+            if model is not None or input_tokens is not None or output_tokens is not None or cost_usd is not None:
+                _spend(row, sign, input_tokens, output_tokens, cost_usd)
+                if model is not None:
+                    row = self._row(("model", hour, workflow, "", model[:KEY_LENGTH], kind, "", "", False))
+                    _count(row, sign, started_ns, ended_ns, status)
+                    _spend(row, sign, input_tokens, output_tokens, cost_usd)
+
+    def add_executions(self, executions: Iterable[tuple[Any, ...]], sign: int) -> None:
+        """Add (1) or subtract (-1) executions, given as EXECUTION_COLUMNS."""
+        for (
+            started_ns, ended_ns, kind, status, workflow, service, project, user, hidden, fingerprint, category,
+            retried, input_tokens, output_tokens, cost_usd,
+        ) in executions:  # fmt: skip
+            hour = started_ns // HOUR_NS
+            workflow = workflow[:KEY_LENGTH] if workflow else ""
+            keys: list[_Key] = [
+                ("workflow", hour, workflow, "", workflow, kind, "", "", hidden),
+                ("service", hour, "", "", service[:KEY_LENGTH], "", "", "", hidden),
+            ]
+            if project is not None:
+                keys.append(("project", hour, "", "", project[:KEY_LENGTH], "", "", "", hidden))
+            if user is not None:
+                keys.append(("user", hour, "", "", user[:KEY_LENGTH], "", "", "", hidden))
+            if status in _REPORTED:
+                error = (fingerprint or "")[:KEY_LENGTH]
+                keys.append(("error", hour, workflow, "", error, (category or "")[:KEY_LENGTH], "", "", hidden))
+            for key in keys:
+                row = self._row(key)
+                _count(row, sign, started_ns, ended_ns, status)
+                _spend(row, sign, input_tokens, output_tokens, cost_usd)
+                row[_RETRIED_NODES] += sign * retried
+
+    def add_steps(self, steps: Iterable[Step], sign: int) -> None:
+        """Add (1) or subtract (-1) one execution to each of `steps`."""
+        for hour, workflow, service, name, kind, target, edge_type in steps:
+            key = (
+                "edge", hour, workflow[:KEY_LENGTH], service[:KEY_LENGTH], name[:KEY_LENGTH], kind[:KEY_LENGTH],
+                target[:KEY_LENGTH], edge_type, False,
+            )  # fmt: skip
+            row = self._row(key)
+            row[_TOTAL] += sign
+            row[_LAST_STARTED] = max(row[_LAST_STARTED], hour * HOUR_NS)
+
+    def merge(self, other: Rollup) -> None:
+        """Add all that `other` holds, which is not to be used any more."""
+        for key, row in other._sums.items():
+            if (mine := self._sums.get(key)) is None:
+                self._sums[key] = row
+                continue
+            for index in (*range(_LAST_STARTED), *range(_DURATION, _HISTOGRAM)):
+                mine[index] += row[index]
+            mine[_LAST_STARTED] = max(mine[_LAST_STARTED], row[_LAST_STARTED])
+            mine[_LAST_FAILED] = max(mine[_LAST_FAILED], row[_LAST_FAILED])
+            histogram = mine[_HISTOGRAM]
+            for bucket, count in row[_HISTOGRAM].items():
+                histogram[bucket] = histogram.get(bucket, 0) + count
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """What differs from nothing: (key without the hour, hour in ns, sums), in the order of rollup_delta."""
+        for key in sorted(self._sums):
+            row = self._sums[key]
+            histogram = {bucket: count for bucket, count in row[_HISTOGRAM].items() if count}
+            if not (any(row[:_LAST_STARTED]) or any(row[_DURATION:_HISTOGRAM]) or histogram):
+                continue
+            buckets = sorted(histogram)
+            subject, hour, *rest = key
+            yield (
+                subject,
+                hour * HOUR_NS,
+                *rest,
+                *row[:_LAST_FAILED],
+                row[_LAST_FAILED] or None,
+                *row[_DURATION:_HISTOGRAM],
+                buckets,
+                [histogram[bucket] for bucket in buckets],
+            )
+
+    def _row(self, key: _Key) -> list[Any]:
+        if (row := self._sums.get(key)) is None:
+            row = self._sums[key] = _nothing()
+        return row
+
+
+def steps_of(assembled: Assembled) -> set[Step]:
+    """Which name followed which in an execution of a workflow; each pair once, however often it was gone."""
+    execution = assembled.execution
+    if execution.workflow_name is None or not assembled.edges:
+        return set()
+    nodes = {(node.span_id, node.ordinal): node for node in assembled.nodes}
+    start = (execution.started_ns // HOUR_NS, execution.workflow_name, execution.service)
+    steps: set[Step] = set()
+    for edge in assembled.edges:
+        if edge.from_trace_id is None:
+            earlier = nodes.get((edge.from_span_id, edge.from_ordinal))
+            later = nodes.get((edge.to_span_id, edge.to_ordinal))
+            if earlier is not None and later is not None:
+                steps.add((*start, earlier.name, later.kind, later.name, edge.type))
+    return steps
+
+
+def bucket_of(duration_ns: int) -> int:
+    """The bucket of a duration; 0 for what took no time."""
+    return ceil(log(duration_ns) * _PER_LOG) if duration_ns > 1 else 0
+
+
+def quantile_ns(buckets: list[int], counts: list[int], quantile: float) -> float | None:
+    """The duration that `quantile` (0 to 1) of those in the histogram do not exceed; None for an empty one."""
+    wanted = max(1, ceil(sum(counts) * quantile))
+    seen = 0
+    for bucket, count in zip(buckets, counts, strict=True):
+        seen += count
+        if seen >= wanted:
+            return 2 * GAMMA**bucket / (GAMMA + 1) if bucket > 0 else 0.0
+    return None
+
+
+def _nothing() -> list[Any]:
+    return [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}]
+
+
+def _count(row: list[Any], sign: int, started_ns: int, ended_ns: int | None, status: str) -> None:
+    row[_TOTAL] += sign
+    row[_STATUS[status]] += sign
+    if started_ns > row[_LAST_STARTED]:
+        row[_LAST_STARTED] = started_ns
+    if status in _FAILED and started_ns > row[_LAST_FAILED]:
+        row[_LAST_FAILED] = started_ns
+    if ended_ns is not None:
+        duration_ns = ended_ns - started_ns
+        row[_ENDED] += sign
+        row[_DURATION] += sign * duration_ns
+        bucket = ceil(log(duration_ns) * _PER_LOG) if duration_ns > 1 else 0
+        histogram = row[_HISTOGRAM]
+        histogram[bucket] = histogram.get(bucket, 0) + sign
+
+
+def _spend(
+    row: list[Any], sign: int, input_tokens: int | None, output_tokens: int | None, cost_usd: float | None
+) -> None:
+    if input_tokens:
+        row[_INPUT_TOKENS] += sign * input_tokens
+    if output_tokens:
+        row[_OUTPUT_TOKENS] += sign * output_tokens
+    if cost_usd and isfinite(cost_usd):
+        # As it is written, so that what is subtracted later is what was added.
+        row[_COST] += sign * Decimal(repr(cost_usd))

@@ -1,0 +1,209 @@
+-- name: copy_deltas
+COPY spantree.rollup_delta (
+    tenant_id, subject, started_at, workflow_name, service, name, kind, target, role, hidden, total, pending, running,
+    waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended, retried_nodes, last_started_ns,
+    last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, buckets, bucket_counts
+) FROM STDIN
+
+-- name: try_fold
+-- One folder at a time, until the transaction ends. 'spantree' in a constant, as for migrations.
+SELECT pg_try_advisory_xact_lock(1936744814, 2)
+
+-- name: fold
+-- Adds what waits in rollup_delta to the three grains of rollup, in order of the key; answers how many it took.
+WITH taken AS MATERIALIZED (
+    DELETE FROM spantree.rollup_delta
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM spantree.rollup_delta LIMIT %(deltas)s))
+    RETURNING *
+),
+by_grain AS MATERIALIZED (
+    SELECT
+        taken.*, grain.hours AS grain_h,
+        to_timestamp(floor(extract(epoch FROM taken.started_at) / (grain.hours * 3600)) * (grain.hours * 3600)) AS interval_at
+    FROM taken
+    CROSS JOIN (VALUES (1), (24), (192)) AS grain (hours)
+),
+histogram AS (
+    SELECT
+        tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden,
+        array_agg(bucket ORDER BY bucket) AS buckets,
+        array_agg(count ORDER BY bucket) AS bucket_counts
+    FROM (
+        SELECT
+            tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden,
+            held.bucket, sum(held.count)::bigint AS count
+        FROM by_grain
+        CROSS JOIN LATERAL unnest(by_grain.buckets, by_grain.bucket_counts) AS held (bucket, count)
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+        HAVING sum(held.count) <> 0
+    ) AS by_bucket
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+),
+summed AS (
+    SELECT
+        tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden,
+        sum(total)::bigint AS total, sum(pending)::bigint AS pending, sum(running)::bigint AS running,
+        sum(waiting)::bigint AS waiting, sum(completed)::bigint AS completed, sum(failed)::bigint AS failed,
+        sum(retried)::bigint AS retried, sum(skipped)::bigint AS skipped, sum(cancelled)::bigint AS cancelled,
+        sum(timed_out)::bigint AS timed_out, sum(partial)::bigint AS partial, sum(ended)::bigint AS ended,
+        sum(retried_nodes)::bigint AS retried_nodes, max(last_started_ns) AS last_started_ns,
+        max(last_failed_ns) AS last_failed_ns, sum(duration_ns) AS duration_ns, sum(input_tokens) AS input_tokens,
+        sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd
+    FROM by_grain
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+),
+folded AS (
+    INSERT INTO spantree.rollup AS stored (
+        tenant_id, subject, grain_h, started_at, workflow_name, service, name, kind, target, role, hidden, total, pending,
+        running, waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended, retried_nodes,
+        last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, buckets, bucket_counts
+    )
+    SELECT
+        tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden, total, pending,
+        running, waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended, retried_nodes,
+        last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd,
+        coalesce(histogram.buckets, '{}'), coalesce(histogram.bucket_counts, '{}')
+    FROM summed
+    LEFT JOIN histogram
+        USING (tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden)
+    ORDER BY tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden
+    ON CONFLICT ON CONSTRAINT rollup_pkey
+    DO UPDATE SET
+        total = stored.total + EXCLUDED.total,
+        pending = stored.pending + EXCLUDED.pending,
+        running = stored.running + EXCLUDED.running,
+        waiting = stored.waiting + EXCLUDED.waiting,
+        completed = stored.completed + EXCLUDED.completed,
+        failed = stored.failed + EXCLUDED.failed,
+        retried = stored.retried + EXCLUDED.retried,
+        skipped = stored.skipped + EXCLUDED.skipped,
+        cancelled = stored.cancelled + EXCLUDED.cancelled,
+        timed_out = stored.timed_out + EXCLUDED.timed_out,
+        partial = stored.partial + EXCLUDED.partial,
+        ended = stored.ended + EXCLUDED.ended,
+        retried_nodes = stored.retried_nodes + EXCLUDED.retried_nodes,
+        last_started_ns = greatest(stored.last_started_ns, EXCLUDED.last_started_ns),
+        last_failed_ns = greatest(stored.last_failed_ns, EXCLUDED.last_failed_ns),
+        duration_ns = stored.duration_ns + EXCLUDED.duration_ns,
+        input_tokens = stored.input_tokens + EXCLUDED.input_tokens,
+        output_tokens = stored.output_tokens + EXCLUDED.output_tokens,
+        cost_usd = stored.cost_usd + EXCLUDED.cost_usd,
+        buckets = spantree.histogram_buckets(
+            stored.buckets, stored.bucket_counts, EXCLUDED.buckets, EXCLUDED.bucket_counts
+        ),
+        bucket_counts = spantree.histogram_counts(
+            stored.buckets, stored.bucket_counts, EXCLUDED.buckets, EXCLUDED.bucket_counts
+        )
+)
+SELECT count(*) FROM taken
+
+-- name: differences
+-- Keys of one UTC day whose figures are not those of the rows: what is counted from the rows, what the rollups say.
+-- Reads all rows of that day. Nodes are on the day they start, on their execution's, or on the sentinel day.
+WITH counted AS (
+    SELECT
+        tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, service, project, user_id, hidden,
+        error_fingerprint, error_category, retried_count, input_tokens, output_tokens, NULL AS model,
+        false AS is_node, false AS is_root
+    FROM spantree.execution
+    WHERE tenant_id = %(tenant_id)s
+        AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
+    UNION ALL
+    SELECT
+        tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, NULL, NULL, NULL, false, NULL, NULL, 0,
+        input_tokens, output_tokens, model, true, parent_span_id IS NULL
+    FROM spantree.node
+    WHERE tenant_id = %(tenant_id)s
+        AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
+),
+from_rows AS (
+    SELECT
+        subjects.subject, left(subjects.workflow_name, 100) AS workflow_name, left(subjects.name, 100) AS name,
+        left(subjects.kind, 100) AS kind, subjects.role, subjects.hidden,
+        count(*) AS total,
+        count(*) FILTER (WHERE status = 'completed') AS completed,
+        count(*) FILTER (WHERE status IN ('failed', 'timed_out', 'partial')) AS failed,
+        count(*) FILTER (WHERE status IN ('pending', 'running', 'waiting')) AS open,
+        count(*) FILTER (WHERE status IN ('retried', 'skipped', 'cancelled')) AS other,
+        count(ended_ns)::numeric AS ended,
+        count(ended_ns)::numeric AS in_buckets,
+        sum(retried_count)::numeric AS retried_nodes,
+        coalesce(sum((ended_ns - started_ns)::numeric), 0) AS duration_ns,
+        coalesce(sum(input_tokens), 0)::numeric AS input_tokens,
+        coalesce(sum(output_tokens), 0)::numeric AS output_tokens
+    FROM counted
+    CROSS JOIN LATERAL (
+        VALUES
+            ('node', is_node, coalesce(counted.workflow_name, ''), counted.name, counted.kind,
+                CASE WHEN is_root THEN 'root' ELSE '' END, false),
+            ('model', model IS NOT NULL, coalesce(counted.workflow_name, ''), model, counted.kind, '', false),
+            ('workflow', NOT is_node, coalesce(counted.workflow_name, ''), coalesce(counted.workflow_name, ''), counted.kind, '',
+                counted.hidden),
+            ('service', NOT is_node, '', counted.service, '', '', counted.hidden),
+            ('project', project IS NOT NULL, '', project, '', '', counted.hidden),
+            ('user', user_id IS NOT NULL, '', user_id, '', '', counted.hidden),
+            ('error', NOT is_node AND status IN ('failed', 'partial', 'timed_out'), coalesce(counted.workflow_name, ''),
+                coalesce(error_fingerprint, ''), coalesce(error_category, ''), '', counted.hidden)
+    ) AS subjects (subject, applies, workflow_name, name, kind, role, hidden)
+    WHERE subjects.applies
+        AND to_timestamp(started_ns / 1000000000) >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
+        AND to_timestamp(started_ns / 1000000000) < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+    GROUP BY 1, 2, 3, 4, 5, 6
+),
+from_rollups AS (
+    SELECT
+        subject, workflow_name, name, kind, role, hidden,
+        sum(total)::bigint AS total, sum(completed)::bigint AS completed,
+        sum(failed + timed_out + partial)::bigint AS failed, sum(pending + running + waiting)::bigint AS open,
+        sum(retried + skipped + cancelled)::bigint AS other, sum(ended) AS ended, sum(in_buckets) AS in_buckets,
+        sum(retried_nodes) AS retried_nodes, sum(duration_ns) AS duration_ns, sum(input_tokens) AS input_tokens,
+        sum(output_tokens) AS output_tokens
+    FROM (
+        SELECT
+            subject, started_at, workflow_name, name, kind, role, hidden, total, completed, failed, timed_out, partial,
+            pending, running, waiting, retried, skipped, cancelled, ended, retried_nodes, duration_ns, input_tokens,
+            output_tokens, (SELECT coalesce(sum(held), 0) FROM unnest(bucket_counts) AS held) AS in_buckets
+        FROM spantree.rollup
+        WHERE tenant_id = %(tenant_id)s
+            AND subject IN ('node', 'model', 'workflow', 'service', 'project', 'user', 'error')
+            AND grain_h = 24
+            AND started_at = %(day)s::date::timestamp AT TIME ZONE 'UTC'
+        UNION ALL
+        SELECT
+            subject, started_at, workflow_name, name, kind, role, hidden, total, completed, failed, timed_out, partial,
+            pending, running, waiting, retried, skipped, cancelled, ended, retried_nodes, duration_ns, input_tokens,
+            output_tokens, (SELECT coalesce(sum(held), 0) FROM unnest(bucket_counts) AS held) AS in_buckets
+        FROM spantree.rollup_delta
+        WHERE tenant_id = %(tenant_id)s
+            AND subject <> 'edge'
+            AND started_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
+            AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+    ) AS held_and_waiting
+    GROUP BY 1, 2, 3, 4, 5, 6
+    HAVING sum(total) <> 0
+)
+SELECT
+    coalesce(from_rows.subject, from_rollups.subject) AS subject,
+    coalesce(from_rows.workflow_name, from_rollups.workflow_name) AS workflow_name,
+    coalesce(from_rows.name, from_rollups.name) AS name,
+    coalesce(from_rows.total, 0) AS counted,
+    coalesce(from_rollups.total, 0) AS rolled_up
+FROM from_rows
+FULL JOIN from_rollups
+    ON from_rows.subject = from_rollups.subject
+    AND from_rows.workflow_name = from_rollups.workflow_name
+    AND from_rows.name = from_rollups.name
+    AND from_rows.kind = from_rollups.kind
+    AND from_rows.role = from_rollups.role
+    AND from_rows.hidden = from_rollups.hidden
+WHERE (
+        from_rows.total, from_rows.completed, from_rows.failed, from_rows.open, from_rows.other, from_rows.ended,
+        from_rows.in_buckets, from_rows.retried_nodes, from_rows.duration_ns, from_rows.input_tokens,
+        from_rows.output_tokens
+    ) IS DISTINCT FROM (
+        from_rollups.total, from_rollups.completed, from_rollups.failed, from_rollups.open, from_rollups.other,
+        from_rollups.ended, from_rollups.in_buckets, from_rollups.retried_nodes, from_rollups.duration_ns,
+        from_rollups.input_tokens, from_rollups.output_tokens
+    )
+ORDER BY 1, 2, 3
+LIMIT %(limit)s

@@ -1,0 +1,178 @@
+"""Rollups: equal to the rows at every quiet moment, whatever was written, projected again, rebuilt or killed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import date
+
+import psycopg
+import pytest
+from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, workflow
+from tests.tables import empty, project_all, query
+
+from spantree_exporter.connection import StoreConnection
+from spantree_exporter.rebuild import rebuild
+from spantree_exporter.rollup import GAMMA, bucket_of, quantile_ns
+from spantree_exporter.rollup_store import Difference, RollupFolder, differences
+from spantree_exporter.span import Span
+from spantree_exporter.store import Store
+
+_DAYS = [date(2026, 11, day) for day in range(18, 24)]
+_EDGES_OF_ROWS = """
+    SELECT DISTINCT execution.trace_id, execution.workflow_name, execution.service, earlier.name, later.kind, later.name, type
+    FROM spantree.edge
+    JOIN spantree.execution USING (tenant_id, trace_id)
+    JOIN spantree.node AS earlier ON earlier.trace_id = edge.trace_id
+        AND (earlier.span_id, earlier.ordinal) = (from_span_id, from_ordinal)
+    JOIN spantree.node AS later ON later.trace_id = edge.trace_id
+        AND (later.span_id, later.ordinal) = (to_span_id, to_ordinal)
+    WHERE from_trace_id IS NULL AND execution.workflow_name IS NOT NULL
+"""
+_EDGES_OF_ROLLUPS = """
+    SELECT workflow_name, service, name, kind, target, role, sum(total)::bigint
+    FROM (
+        SELECT workflow_name, service, name, kind, target, role, total FROM spantree.rollup
+        WHERE subject = 'edge' AND grain_h = %(grain)s
+        UNION ALL
+        SELECT workflow_name, service, name, kind, target, role, total FROM spantree.rollup_delta WHERE subject = 'edge'
+    ) AS held
+    GROUP BY 1, 2, 3, 4, 5, 6
+    HAVING sum(total) <> 0
+    ORDER BY 1, 2, 3, 4, 5, 6
+"""
+
+
+@pytest.fixture
+def store(migrated_url: str) -> Iterator[Store]:
+    store = Store(migrated_url)
+    yield store
+    store.close()
+
+
+def _fold(url: str) -> None:
+    connection = StoreConnection(url, "spantree test")
+    try:
+        while RollupFolder(connection).fold():
+            pass
+    finally:
+        connection.close()
+
+
+def _wrong(url: str) -> list[Difference]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return differences(connection, 0, _DAYS)
+
+
+def _check_edges(url: str) -> None:
+    expected = query(
+        url,
+        f"SELECT workflow_name, service, name, kind, target, type, count(*) FROM ({_EDGES_OF_ROWS}) "
+        "AS taken (trace_id, workflow_name, service, name, kind, target, type) GROUP BY 1, 2, 3, 4, 5, 6 "
+        "ORDER BY 1, 2, 3, 4, 5, 6",
+    )
+    for grain in (1, 24, 192):
+        assert query(url, _EDGES_OF_ROLLUPS, grain=grain) == expected
+
+
+def _mixed(chance: random.Random) -> list[Span]:
+    spans: list[Span] = []
+    for trace in range(30):
+        start_ns = NOON_NS + chance.randrange(-2, 3) * DAY_NS + chance.randrange(20) * 1800 * SECOND_NS
+        steps = workflow(trace, failing=chance.random() < 0.3, start_ns=start_ns)
+        if chance.random() < 0.4:
+            steps.append(live_mark(500, of=2, of_parent=1, trace=trace, start_ns=start_ns))
+        if chance.random() < 0.4:
+            attributes = {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.request.model": "m-1",
+                "gen_ai.usage.input_tokens": 7,
+            }
+            steps.append(span(9, trace=trace, parent=2, name="chat m-1", start_ns=start_ns, attributes=attributes))
+        if chance.random() < 0.2:
+            steps.append(span(11, trace=trace, parent=1, name="early", start_ns=start_ns - DAY_NS))
+        spans += steps
+    return spans
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rollups_equal_the_rows_after_a_mix_of_everything(migrated_url: str, store: Store, seed: int) -> None:
+    chance = random.Random(seed)
+    spans = _mixed(chance)
+    if seed:
+        chance.shuffle(spans)
+    while spans:
+        count = chance.randrange(1, 40)
+        part, spans = spans[:count], spans[count:]
+        store.write(part)
+        if chance.random() < 0.3:
+            store.write(chance.sample(part, len(part) // 2 + 1))
+        if chance.random() < 0.4:
+            project_all(migrated_url, store)
+        if chance.random() < 0.3:
+            _fold(migrated_url)
+        assert _wrong(migrated_url) == []
+    project_all(migrated_url, store)
+    assert _wrong(migrated_url) == []
+    _check_edges(migrated_url) if seed == 0 else None
+    _fold(migrated_url)
+    assert query(migrated_url, "SELECT count(*) FROM spantree.rollup_delta") == [(0,)]
+    assert _wrong(migrated_url) == []
+    _check_edges(migrated_url)
+    before = query(migrated_url, "SELECT * FROM spantree.rollup ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")
+    rebuild(migrated_url)
+    _fold(migrated_url)
+    assert query(migrated_url, "SELECT * FROM spantree.rollup ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11") == before
+    with psycopg.connect(migrated_url) as connection:
+        count = connection.execute("SELECT count(*) FROM spantree.node").fetchone()
+    for grain in (1, 24, 192):
+        assert query(
+            migrated_url,
+            "SELECT sum(total)::bigint FROM spantree.rollup WHERE subject = 'node' AND grain_h = %(g)s",
+            g=grain,
+        ) == [count]
+
+
+def test_rows_that_are_gone_do_not_take_their_figures_with_them(migrated_url: str, store: Store) -> None:
+    store.write(workflow(1))
+    _fold(migrated_url)
+    empty(migrated_url, "execution", "node", "edge")
+    assert query(migrated_url, "SELECT total FROM spantree.rollup WHERE subject = 'workflow' AND grain_h = 24") == [
+        (1,)
+    ]
+    assert [(one.day, one.subject) for one in _wrong(migrated_url) if one.subject == "workflow"] == [
+        (date(2026, 11, 20), "workflow")
+    ]
+
+
+def test_a_batch_that_is_refused_leaves_no_figures(migrated_url: str, store: Store) -> None:
+    query(migrated_url, "ALTER TABLE spantree.edge ADD CONSTRAINT nothing_follows CHECK (false)")
+    store.write(workflow(1))
+    assert query(migrated_url, "SELECT count(*) FROM spantree.rollup_delta") == [(0,)]
+    query(migrated_url, "UPDATE spantree.pending_projection SET due_at = now()")
+    store.project_due()
+    assert query(migrated_url, "SELECT count(*) FROM spantree.execution") == [(0,)]
+    assert _wrong(migrated_url) == []
+
+
+@pytest.mark.parametrize("duration_ns", [0, 1, 2, 3, 1_000, 123_456_789, 10**12, 9 * 10**18])
+def test_a_duration_is_told_from_its_bucket_to_two_percent(duration_ns: int) -> None:
+    told = quantile_ns([bucket_of(duration_ns)], [1], 0.5)
+    assert told is not None
+    assert abs(told - duration_ns) <= max(1, 0.02 * duration_ns)
+
+
+def test_quantiles_of_a_histogram_are_those_of_the_durations() -> None:
+    chance = random.Random(5)
+    durations = sorted(int(chance.lognormvariate(18, 2)) for _ in range(5_000))
+    histogram: dict[int, int] = {}
+    for duration_ns in durations:
+        histogram[bucket_of(duration_ns)] = histogram.get(bucket_of(duration_ns), 0) + 1
+    buckets = sorted(histogram)
+    counts = [histogram[bucket] for bucket in buckets]
+    for quantile in (0.01, 0.5, 0.95, 0.99, 1.0):
+        exact = durations[max(0, -int(-quantile * len(durations) // 1) - 1)]
+        told = quantile_ns(buckets, counts, quantile)
+        assert told is not None
+        assert abs(told - exact) <= (GAMMA - 1) / (GAMMA + 1) * exact * 1.0001
+    assert quantile_ns([], [], 0.5) is None
