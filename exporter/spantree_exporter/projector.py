@@ -22,7 +22,7 @@ from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.partitions import SENTINEL_DAY, date_arrays, date_of, day_number, day_of
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, first_line
 from spantree_exporter.rollup import HOUR_NS, Rollup, steps_of
-from spantree_exporter.rollup_store import insert_deltas
+from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.rows import SpanFacts
 from spantree_exporter.sql import statements
 
@@ -183,7 +183,7 @@ class Projector:
             with cursor.connection.transaction():
                 days = {one.trace_id: one.days for one in claimed}
                 used_staging = self._write(cursor, traces, days, failures, rollup)
-                insert_deltas(cursor, self._tenant_id, rollup)
+                insert_delta(cursor, self._tenant_id, rollup)
                 self._settle(cursor, claimed, failures)
             if used_staging:
                 self._connection.temporary_tables_kept(_STAGING)

@@ -6,11 +6,14 @@ the figures equal the rows at any moment (table rollup and what rollup_delta sti
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from math import ceil, isfinite, log
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
+
+import orjson
 
 from spantree_exporter.rows import Assembled
 
@@ -22,8 +25,10 @@ _PER_LOG: Final = 1 / log(GAMMA)
 # Longest text of a rollup's key: its index takes 2,704 bytes.
 KEY_LENGTH: Final = 100
 
-# subject, hour, workflow_name, service, name, kind, target, role, hidden
-_Key: TypeAlias = tuple[str, int, str, str, str, str, str, str, bool]
+# subject, hour, workflow_name, name, kind, role, hidden
+_Key: TypeAlias = tuple[str, int, str, str, str, str, bool]
+# hour of the execution, workflow_name, service, name, kind and name of what follows, type of the edge
+Step: TypeAlias = tuple[int, str, str, str, str, str, str]
 
 _STATUSES: Final = (
     "pending", "running", "waiting", "completed", "failed", "retried", "skipped", "cancelled", "timed_out", "partial"
@@ -33,6 +38,11 @@ _STATUS: Final = {status: 1 + index for index, status in enumerate(_STATUSES)}
 (
     _ENDED, _RETRIED_NODES, _LAST_STARTED, _LAST_FAILED, _DURATION, _INPUT_TOKENS, _OUTPUT_TOKENS, _COST, _HISTOGRAM
 ) = range(11, 20)  # fmt: skip
+# Before JSON with whole numbers that orjson would read as doubles.
+_LARGE: Final = b" "
+# What adds up; the other two are the latest of something.
+_ADDED: Final = (*range(_LAST_STARTED), *range(_DURATION, _HISTOGRAM))
+_NO_COUNTS: Final = (0,) * (_LAST_STARTED - 1)
 _FAILED: Final = frozenset({"failed", "timed_out"})
 _REPORTED: Final = frozenset({"failed", "partial", "timed_out"})
 
@@ -47,20 +57,19 @@ EXECUTION_COLUMNS: Final = (
 )  # fmt: skip
 _node_values: Final = attrgetter(*NODE_COLUMNS)
 _execution_values: Final = attrgetter(*EXECUTION_COLUMNS)
-# hour of the execution, workflow_name, service, name, kind and name of what follows, type
-Step: TypeAlias = tuple[int, str, str, str, str, str, str]
 
 
 class Rollup:
     """Sums by key. Merging and order of adding do not matter."""
 
-    __slots__ = ("_sums",)
+    __slots__ = ("_steps", "_sums")
 
     def __init__(self) -> None:
         self._sums: dict[_Key, list[Any]] = {}
+        self._steps: dict[Step, int] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._sums)
+        return bool(self._sums or self._steps)
 
     def add(self, assembled: Assembled) -> None:
         """Add the rows of one trace."""
@@ -75,15 +84,15 @@ class Rollup:
             started_ns, ended_ns, name, kind, status, workflow, model, input_tokens, output_tokens, cost_usd, parent
         ) in nodes:  # fmt: skip
             hour = started_ns // HOUR_NS
-            workflow = workflow[:KEY_LENGTH] if workflow else ""
-            key = ("node", hour, workflow, "", name[:KEY_LENGTH], kind, "", "" if parent is not None else "root", False)
+            workflow = _cut(workflow) if workflow else ""
+            key = ("node", hour, workflow, _cut(name), kind, "" if parent is not None else "root", False)
             if (row := sums.get(key)) is None:
                 row = sums[key] = _nothing()
             _count(row, sign, started_ns, ended_ns, status)
             if model is not None or input_tokens is not None or output_tokens is not None or cost_usd is not None:
                 _spend(row, sign, input_tokens, output_tokens, cost_usd)
                 if model is not None:
-                    row = self._row(("model", hour, workflow, "", model[:KEY_LENGTH], kind, "", "", False))
+                    row = self._row(("model", hour, workflow, _cut(model), kind, "", False))
                     _count(row, sign, started_ns, ended_ns, status)
                     _spend(row, sign, input_tokens, output_tokens, cost_usd)
 
@@ -94,18 +103,17 @@ class Rollup:
             retried, input_tokens, output_tokens, cost_usd,
         ) in executions:  # fmt: skip
             hour = started_ns // HOUR_NS
-            workflow = workflow[:KEY_LENGTH] if workflow else ""
+            workflow = _cut(workflow) if workflow else ""
             keys: list[_Key] = [
-                ("workflow", hour, workflow, "", workflow, kind, "", "", hidden),
-                ("service", hour, "", "", service[:KEY_LENGTH], "", "", "", hidden),
+                ("workflow", hour, workflow, workflow, kind, "", hidden),
+                ("service", hour, "", _cut(service), "", "", hidden),
             ]
             if project is not None:
-                keys.append(("project", hour, "", "", project[:KEY_LENGTH], "", "", "", hidden))
+                keys.append(("project", hour, "", _cut(project), "", "", hidden))
             if user is not None:
-                keys.append(("user", hour, "", "", user[:KEY_LENGTH], "", "", "", hidden))
+                keys.append(("user", hour, "", _cut(user), "", "", hidden))
             if status in _REPORTED:
-                error = (fingerprint or "")[:KEY_LENGTH]
-                keys.append(("error", hour, workflow, "", error, (category or "")[:KEY_LENGTH], "", "", hidden))
+                keys.append(("error", hour, workflow, _cut(fingerprint or ""), _cut(category or ""), "", hidden))
             for key in keys:
                 row = self._row(key)
                 _count(row, sign, started_ns, ended_ns, status)
@@ -114,14 +122,9 @@ class Rollup:
 
     def add_steps(self, steps: Iterable[Step], sign: int) -> None:
         """Add (1) or subtract (-1) one execution to each of `steps`."""
-        for hour, workflow, service, name, kind, target, edge_type in steps:
-            key = (
-                "edge", hour, workflow[:KEY_LENGTH], service[:KEY_LENGTH], name[:KEY_LENGTH], kind[:KEY_LENGTH],
-                target[:KEY_LENGTH], edge_type, False,
-            )  # fmt: skip
-            row = self._row(key)
-            row[_TOTAL] += sign
-            row[_LAST_STARTED] = max(row[_LAST_STARTED], hour * HOUR_NS)
+        counts = self._steps
+        for step in steps:
+            counts[step] = counts.get(step, 0) + sign
 
     def merge(self, other: Rollup) -> None:
         """Add all that `other` holds, which is not to be used any more."""
@@ -129,33 +132,61 @@ class Rollup:
             if (mine := self._sums.get(key)) is None:
                 self._sums[key] = row
                 continue
-            for index in (*range(_LAST_STARTED), *range(_DURATION, _HISTOGRAM)):
+            for index in _ADDED:
                 mine[index] += row[index]
             mine[_LAST_STARTED] = max(mine[_LAST_STARTED], row[_LAST_STARTED])
             mine[_LAST_FAILED] = max(mine[_LAST_FAILED], row[_LAST_FAILED])
             histogram = mine[_HISTOGRAM]
             for bucket, count in row[_HISTOGRAM].items():
                 histogram[bucket] = histogram.get(bucket, 0) + count
+        for step, count in other._steps.items():
+            self._steps[step] = self._steps.get(step, 0) + count
+
+    def encoded(self) -> bytes:
+        """JSON that `decoded` reads. Whole numbers of any size, cost as text."""
+        sums = [
+            [*key, *row[:_COST], str(row[_COST]), list(row[_HISTOGRAM]), list(row[_HISTOGRAM].values())]
+            for key, row in self._sums.items()
+        ]
+        content = [sums, [[*step, count] for step, count in self._steps.items() if count]]
+        try:
+            return orjson.dumps(content)
+        except TypeError:  # beyond 64 bits: a few senders that give the largest numbers there are
+            return _LARGE + json.dumps(content).encode()
+
+    @classmethod
+    def decoded(cls, changes: bytes) -> Rollup:
+        """The rollup that `encoded` wrote."""
+        sums, steps = json.loads(changes) if changes.startswith(_LARGE) else orjson.loads(changes)
+        rollup = cls()
+        for subject, hour, workflow, name, kind, role, hidden, *row, cost, buckets, counts in sums:
+            row += [Decimal(cost), dict(zip(buckets, counts, strict=True))]
+            rollup._sums[subject, hour, workflow, name, kind, role, hidden] = row
+        for *step, count in steps:
+            rollup._steps[tuple(step)] = count
+        return rollup
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """What differs from nothing: (key without the hour, hour in ns, sums), in the order of rollup_delta."""
+        """What differs from nothing, in order of the key: the columns of `rollup` after grain_h, the hour in ns."""
         for key in sorted(self._sums):
             row = self._sums[key]
             histogram = {bucket: count for bucket, count in row[_HISTOGRAM].items() if count}
-            if not (any(row[:_LAST_STARTED]) or any(row[_DURATION:_HISTOGRAM]) or histogram):
+            if not (histogram or any(row[index] for index in _ADDED)):
                 continue
+            subject, hour, workflow, name, kind, role, hidden = key
             buckets = sorted(histogram)
-            subject, hour, *rest = key
             yield (
-                subject,
-                hour * HOUR_NS,
-                *rest,
-                *row[:_LAST_FAILED],
-                row[_LAST_FAILED] or None,
-                *row[_DURATION:_HISTOGRAM],
-                buckets,
+                subject, hour * HOUR_NS, workflow, "", name, kind, "", role, hidden, *row[:_LAST_FAILED],
+                row[_LAST_FAILED] or None, *row[_DURATION:_HISTOGRAM], buckets,
                 [histogram[bucket] for bucket in buckets],
-            )
+            )  # fmt: skip
+        for step in sorted(self._steps):
+            if count := self._steps[step]:
+                hour, workflow, service, name, kind, target, edge_type = step
+                yield (
+                    "edge", hour * HOUR_NS, workflow, service, name, kind, target, edge_type, False, count,
+                    *_NO_COUNTS, hour * HOUR_NS, None, 0, 0, 0, 0, [], [],
+                )  # fmt: skip
 
     def _row(self, key: _Key) -> list[Any]:
         if (row := self._sums.get(key)) is None:
@@ -169,14 +200,14 @@ def steps_of(assembled: Assembled) -> set[Step]:
     if execution.workflow_name is None or not assembled.edges:
         return set()
     nodes = {(node.span_id, node.ordinal): node for node in assembled.nodes}
-    start = (execution.started_ns // HOUR_NS, execution.workflow_name, execution.service)
+    hour, workflow, service = execution.started_ns // HOUR_NS, _cut(execution.workflow_name), _cut(execution.service)
     steps: set[Step] = set()
     for edge in assembled.edges:
         if edge.from_trace_id is None:
             earlier = nodes.get((edge.from_span_id, edge.from_ordinal))
             later = nodes.get((edge.to_span_id, edge.to_ordinal))
             if earlier is not None and later is not None:
-                steps.add((*start, earlier.name, later.kind, later.name, edge.type))
+                steps.add((hour, workflow, service, _cut(earlier.name), later.kind, _cut(later.name), edge.type))
     return steps
 
 
@@ -194,6 +225,10 @@ def quantile_ns(buckets: list[int], counts: list[int], quantile: float) -> float
         if seen >= wanted:
             return 2 * GAMMA**bucket / (GAMMA + 1) if bucket > 0 else 0.0
     return None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= KEY_LENGTH else text[:KEY_LENGTH]
 
 
 def _nothing() -> list[Any]:

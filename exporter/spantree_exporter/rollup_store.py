@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -16,19 +17,22 @@ from spantree_exporter.sql import statements
 
 _SQL: Final = statements("rollup")
 
-# Often enough that reads have few differences to add up, seldom enough that folding costs nothing beside writing.
-_FOLD_INTERVAL_S: Final = 5.0
-# Differences that one transaction folds; some 50 ms.
-_FOLDED: Final = 5_000
+# Folding takes up to this share of the time, and at least so long passes between two folds.
+_SHARE: Final = 0.02
+_INTERVAL_S: Final = 1.0
+_DAY_H: Final = 24
+# Transactions whose changes one fold takes: some thousand spans each, or a single late one.
+_DELTAS: Final = 100
+# An interval is summed up anew at most so often: a day of a thousand names takes a second.
+_CLOSE_INTERVAL_S: Final = 10.0
+# What COPY's text format reads otherwise (https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2).
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
-def insert_deltas(cursor: psycopg.Cursor[Any], tenant_id: int, rollup: Rollup) -> None:
-    """Write what `rollup` holds to rollup_delta, in the caller's transaction. Raises psycopg.Error."""
-    if not rollup:
-        return
-    with cursor.copy(_SQL["copy_deltas"]) as copy:
-        for subject, hour_ns, *sums in rollup.rows():
-            copy.write_row((tenant_id, subject, datetime.fromtimestamp(hour_ns // 1_000_000_000, UTC), *sums))
+def insert_delta(cursor: psycopg.Cursor[Any], tenant_id: int, rollup: Rollup) -> None:
+    """Note what `rollup` changes, in the caller's transaction. Raises psycopg.Error."""
+    if rollup:
+        cursor.execute(_SQL["insert_delta"], {"tenant_id": tenant_id, "changes": rollup.encoded()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +62,92 @@ def differences(
 
 
 class RollupFolder:
-    """Folds over one connection, now and then."""
+    """Folds what projections changed into the figures, over one connection, now and then."""
 
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
         self._fold_at_s = 0.0
+        self._close_at_s = 0.0
 
     def fold_when_due(self) -> int:
-        """Fold, if it is time and nobody else is at it; how many differences were folded. Raises psycopg.Error."""
-        if time.monotonic() < self._fold_at_s:
+        """Fold, if it is time and nobody else is at it; how many changes were folded. Raises psycopg.Error."""
+        begun_s = time.monotonic()
+        if begun_s < self._fold_at_s:
             return 0
         folded = self.fold()
-        # At once again where more may be left.
-        if folded < _FOLDED:
-            self._fold_at_s = time.monotonic() + _FOLD_INTERVAL_S
+        if not folded and begun_s >= self._close_at_s:
+            self._close_at_s = begun_s + _CLOSE_INTERVAL_S
+            self.sum_up(datetime.now(UTC))
+        ended_s = time.monotonic()
+        # At once again where more is waiting than one fold takes.
+        self._fold_at_s = 0.0 if folded == _DELTAS else ended_s + max(_INTERVAL_S, (ended_s - begun_s) / _SHARE)
         return folded
 
     def fold(self) -> int:
-        """Fold up to some thousand differences; how many it were: 0 also where somebody else folds just now."""
-        with self._connection.open().transaction(), self._connection.open().cursor() as cursor:
-            if not _first(cursor.execute(_SQL["try_fold"])):
+        """Fold up to some hundred transactions' changes; how many: 0 also where somebody else folds just now."""
+        with self._locked() as cursor:
+            if cursor is None:
                 return 0
-            return int(_first(cursor.execute(_SQL["fold"], {"deltas": _FOLDED})))
+            rollups: dict[int, Rollup] = {}
+            count = 0
+            for tenant_id, changes in cursor.execute(_SQL["take_deltas"], {"deltas": _DELTAS}, binary=True):
+                count += 1
+                rollups.setdefault(tenant_id, Rollup()).merge(Rollup.decoded(changes))
+            if not count:
+                return 0
+            self._connection.temporary_table("rollup_staging", _SQL["create_rollup_staging"])
+            for statement, lines in zip(("copy_sums", "copy_steps"), _lines(rollups), strict=True):
+                if lines:
+                    with cursor.copy(_SQL[statement]) as copy:
+                        copy.write("".join(lines))
+            cursor.execute(_SQL["fold"])
+            cursor.execute(_SQL["mark_outdated"])
+        self._connection.temporary_tables_kept(["rollup_staging"])
+        return count
+
+    def sum_up(self, now: datetime) -> bool:
+        """Make one day of its hours, or eight days of their days, where one is outdated and over; whether one was."""
+        with self._locked() as cursor:
+            row = cursor and cursor.execute(_SQL["next_outdated"], {"now": now}).fetchone()
+            if not cursor or not row:
+                return False
+            tenant_id, grain_h, started_at = row
+            interval = {
+                "tenant_id": tenant_id,
+                "grain_h": grain_h,
+                "started_at": started_at,
+                "part_h": 1 if grain_h == _DAY_H else _DAY_H,
+            }
+            for statement in ("delete_interval", "sum_interval", "delete_outdated"):
+                cursor.execute(_SQL[statement], interval)
+            return True
+
+    @contextmanager
+    def _locked(self) -> Iterator[psycopg.Cursor[Any] | None]:
+        """A cursor in a transaction that holds the lock of folders; None where somebody else does."""
+        with self._connection.open().transaction(), self._connection.open().cursor() as cursor:
+            row = cursor.execute(_SQL["try_fold"]).fetchone()
+            yield cursor if row and row[0] else None
 
 
-def _first(cursor: psycopg.Cursor[Any]) -> Any:
-    row = cursor.fetchone()
-    return row[0] if row else None
+def _lines(rollups: dict[int, Rollup]) -> tuple[list[str], list[str]]:
+    """Lines for COPY: of sums, of steps."""
+    sums, steps = [], []
+    for tenant_id, rollup in rollups.items():
+        for (
+            subject, hour_ns, workflow, service, name, kind, target, role, hidden, total, *counts, last_failed,
+            duration, input_tokens, output_tokens, cost, buckets, held,
+        ) in rollup.rows():  # fmt: skip
+            at = datetime.fromtimestamp(hour_ns // 1_000_000_000, UTC).isoformat()
+            texts = [workflow, service, name, kind, target]
+            workflow, service, name, kind, target = [text.translate(_ESCAPES) for text in texts]
+            if subject == "edge":
+                steps.append(f"{tenant_id}\t{at}\t{workflow}\t{service}\t{name}\t{kind}\t{target}\t{role}\t{total}\n")
+                continue
+            key = f"{tenant_id}\t{subject}\t{at}\t{workflow}\t{name}\t{kind}\t{role}\t{hidden}\t{total}"
+            numbers = "\t".join(map(str, counts))
+            last = "\\N" if last_failed is None else last_failed
+            spent = f"{duration}\t{input_tokens}\t{output_tokens}\t{cost}"
+            arrays = f"{{{','.join(map(str, buckets))}}}\t{{{','.join(map(str, held))}}}"
+            sums.append(f"{key}\t{numbers}\t{last}\t{spent}\t{arrays}\n")
+    return sums, steps

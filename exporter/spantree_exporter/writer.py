@@ -30,7 +30,7 @@ from spantree_exporter.ids import span_id_to_hex
 from spantree_exporter.partitions import OUTSIDE_WINDOW, SENTINEL_DAY, date_arrays, date_of, day_number, day_of
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, facts_of_span
 from spantree_exporter.rollup import Rollup
-from spantree_exporter.rollup_store import insert_deltas
+from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.span import Resource, Span
 from spantree_exporter.sql import statements
 from spantree_exporter.stored import NUL_SIGN
@@ -256,7 +256,7 @@ class Writer:
                 rollup = Rollup()
                 for projected in whole.values():
                     rollup.add(projected.assembled)
-                insert_deltas(cursor, self._tenant_id, rollup)
+                insert_delta(cursor, self._tenant_id, rollup)
                 mine = self._insert_traces(cursor, unknown)
                 if not whole.keys() <= mine:
                     raise psycopg.Rollback

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 
 import psycopg
 import pytest
@@ -35,12 +35,22 @@ _EDGES_OF_ROLLUPS = """
     FROM (
         SELECT workflow_name, service, name, kind, target, role, total FROM spantree.rollup
         WHERE subject = 'edge' AND grain_h = %(grain)s
-        UNION ALL
-        SELECT workflow_name, service, name, kind, target, role, total FROM spantree.rollup_delta WHERE subject = 'edge'
     ) AS held
     GROUP BY 1, 2, 3, 4, 5, 6
     HAVING sum(total) <> 0
     ORDER BY 1, 2, 3, 4, 5, 6
+"""
+
+_HOURS = "SELECT * FROM spantree.rollup WHERE grain_h = 1 AND total <> 0 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+_SUMS = """
+    SELECT
+        subject, workflow_name, name, kind, role, sum(total), sum(completed), sum(failed), sum(duration_ns),
+        sum(input_tokens), sum((SELECT sum(held) FROM unnest((durations).counts) AS held))
+    FROM spantree.rollup
+    WHERE grain_h = %(grain)s
+    GROUP BY 1, 2, 3, 4, 5
+    HAVING sum(total) <> 0
+    ORDER BY 1, 2, 3, 4, 5
 """
 
 
@@ -61,19 +71,28 @@ def _fold(url: str) -> None:
 
 
 def _wrong(url: str) -> list[Difference]:
+    _fold(url)
     with psycopg.connect(url, autocommit=True) as connection:
         return differences(connection, 0, _DAYS)
 
 
-def _check_edges(url: str) -> None:
+def _sum_up(url: str) -> None:
+    connection = StoreConnection(url, "spantree test")
+    query(url, "UPDATE spantree.rollup_outdated SET since = '-infinity'")
+    while RollupFolder(connection).sum_up(datetime(2027, 1, 1, tzinfo=UTC)):
+        pass
+    connection.close()
+    assert query(url, "SELECT count(*) FROM spantree.rollup_outdated") == [(0,)]
+
+
+def _check_edges(url: str, grain: int) -> None:
     expected = query(
         url,
         f"SELECT workflow_name, service, name, kind, target, type, count(*) FROM ({_EDGES_OF_ROWS}) "
         "AS taken (trace_id, workflow_name, service, name, kind, target, type) GROUP BY 1, 2, 3, 4, 5, 6 "
         "ORDER BY 1, 2, 3, 4, 5, 6",
     )
-    for grain in (1, 24, 192):
-        assert query(url, _EDGES_OF_ROLLUPS, grain=grain) == expected
+    assert query(url, _EDGES_OF_ROLLUPS, grain=grain) == expected
 
 
 def _mixed(chance: random.Random) -> list[Span]:
@@ -111,39 +130,48 @@ def test_rollups_equal_the_rows_after_a_mix_of_everything(migrated_url: str, sto
         if chance.random() < 0.4:
             project_all(migrated_url, store)
         if chance.random() < 0.3:
-            _fold(migrated_url)
-        assert _wrong(migrated_url) == []
+            assert _wrong(migrated_url) == []
     project_all(migrated_url, store)
     assert _wrong(migrated_url) == []
-    _check_edges(migrated_url) if seed == 0 else None
-    _fold(migrated_url)
     assert query(migrated_url, "SELECT count(*) FROM spantree.rollup_delta") == [(0,)]
-    assert _wrong(migrated_url) == []
-    _check_edges(migrated_url)
-    before = query(migrated_url, "SELECT * FROM spantree.rollup ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")
+    _check_edges(migrated_url, 1)
+    before = query(migrated_url, _HOURS)
     rebuild(migrated_url)
     _fold(migrated_url)
-    assert query(migrated_url, "SELECT * FROM spantree.rollup ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11") == before
-    with psycopg.connect(migrated_url) as connection:
-        nodes = connection.execute("SELECT count(*) FROM spantree.node").fetchall()
-    for grain in (1, 24, 192):
-        assert (
-            query(
-                migrated_url,
-                "SELECT sum(total)::bigint FROM spantree.rollup WHERE subject = 'node' AND grain_h = %(g)s",
-                g=grain,
-            )
-            == nodes
-        )
+    assert query(migrated_url, _HOURS) == before
+    _sum_up(migrated_url)
+    for grain in (24, 192):
+        _check_edges(migrated_url, grain)
+        assert query(migrated_url, _SUMS, grain=grain) == query(migrated_url, _SUMS, grain=1)
+
+
+def test_a_day_is_not_made_of_its_hours_before_it_is_over_and_again_when_they_change(
+    migrated_url: str, store: Store
+) -> None:
+    store.write(workflow(1))
+    _fold(migrated_url)
+    connection = StoreConnection(migrated_url, "spantree test")
+    folder = RollupFolder(connection)
+    assert not folder.sum_up(datetime(2026, 11, 21, 0, 29, tzinfo=UTC))
+    query(migrated_url, "UPDATE spantree.rollup_outdated SET since = '2026-11-20 12:00Z'")
+    assert folder.sum_up(datetime(2026, 11, 21, 0, 31, tzinfo=UTC))
+    assert not folder.sum_up(datetime(2026, 11, 21, 0, 31, tzinfo=UTC))
+    assert query(migrated_url, "SELECT grain_h FROM spantree.rollup_outdated") == [(192,)]
+    total = "SELECT grain_h, total FROM spantree.rollup WHERE subject = 'workflow' ORDER BY 1"
+    assert query(migrated_url, total) == [(1, 1), (24, 1)]
+    store.write(workflow(2))
+    _fold(migrated_url)
+    assert query(migrated_url, "SELECT grain_h FROM spantree.rollup_outdated ORDER BY 1") == [(24,), (192,)]
+    connection.close()
+    _sum_up(migrated_url)
+    assert query(migrated_url, total) == [(1, 2), (24, 2), (192, 2)]
 
 
 def test_rows_that_are_gone_do_not_take_their_figures_with_them(migrated_url: str, store: Store) -> None:
     store.write(workflow(1))
     _fold(migrated_url)
     empty(migrated_url, "execution", "node", "edge")
-    assert query(migrated_url, "SELECT total FROM spantree.rollup WHERE subject = 'workflow' AND grain_h = 24") == [
-        (1,)
-    ]
+    assert query(migrated_url, "SELECT total FROM spantree.rollup WHERE subject = 'workflow' AND grain_h = 1") == [(1,)]
     assert [(one.day, one.subject) for one in _wrong(migrated_url) if one.subject == "workflow"] == [
         (date(2026, 11, 20), "workflow")
     ]

@@ -1,104 +1,177 @@
--- name: copy_deltas
-COPY spantree.rollup_delta (
-    tenant_id, subject, started_at, workflow_name, service, name, kind, target, role, hidden, total, pending, running,
-    waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended, retried_nodes, last_started_ns,
-    last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, buckets, bucket_counts
-) FROM STDIN
+-- name: insert_delta
+INSERT INTO spantree.rollup_delta (tenant_id, changes)
+VALUES (%(tenant_id)s, %(changes)s)
 
 -- name: try_fold
--- One folder at a time, until the transaction ends. 'spantree' in a constant, as for migrations.
+-- One folder at a time, until the transaction ends. 'span' in hex, as for partitions.
 SELECT pg_try_advisory_xact_lock(1936744814, 2)
 
+-- name: take_deltas
+-- The oldest first. Served by rollup_delta_pkey.
+DELETE FROM spantree.rollup_delta
+WHERE id = ANY (ARRAY(SELECT id FROM spantree.rollup_delta ORDER BY id LIMIT %(deltas)s))
+RETURNING tenant_id, changes
+
+-- name: create_rollup_staging
+CREATE TEMPORARY TABLE rollup_staging (
+    tenant_id integer, subject text DEFAULT 'edge', started_at timestamptz, workflow_name text, service text DEFAULT '',
+    name text, kind text, target text DEFAULT '', role text, hidden boolean DEFAULT false,
+    total bigint DEFAULT 0, pending bigint DEFAULT 0, running bigint DEFAULT 0, waiting bigint DEFAULT 0,
+    completed bigint DEFAULT 0, failed bigint DEFAULT 0, retried bigint DEFAULT 0, skipped bigint DEFAULT 0,
+    cancelled bigint DEFAULT 0, timed_out bigint DEFAULT 0, partial bigint DEFAULT 0, ended bigint DEFAULT 0,
+    retried_nodes bigint DEFAULT 0,
+    last_started_ns bigint DEFAULT 0, last_failed_ns bigint,
+    duration_ns numeric DEFAULT 0, input_tokens numeric DEFAULT 0, output_tokens numeric DEFAULT 0, cost_usd
+    numeric DEFAULT 0,
+    buckets integer[] DEFAULT '{}', counts bigint[] DEFAULT '{}'
+) ON COMMIT DELETE ROWS
+
+-- name: copy_sums
+COPY pg_temp.rollup_staging (
+    tenant_id, subject, started_at, workflow_name, name, kind, role, hidden,
+    total, pending, running, waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended,
+    retried_nodes, last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, buckets, counts
+) FROM STDIN
+
+-- name: copy_steps
+COPY pg_temp.rollup_staging (tenant_id, started_at, workflow_name, service, name, kind, target, role, total) FROM STDIN
+
 -- name: fold
--- Adds what waits in rollup_delta to the three grains of rollup, in order of the key; answers how many it took.
-WITH taken AS MATERIALIZED (
-    DELETE FROM spantree.rollup_delta
-    WHERE ctid = ANY (ARRAY(SELECT ctid FROM spantree.rollup_delta LIMIT %(deltas)s))
-    RETURNING *
-),
-by_grain AS MATERIALIZED (
-    SELECT
-        taken.*, grain.hours AS grain_h,
-        to_timestamp(floor(extract(epoch FROM taken.started_at) / (grain.hours * 3600)) * (grain.hours * 3600)) AS interval_at
-    FROM taken
-    CROSS JOIN (VALUES (1), (24), (192)) AS grain (hours)
+-- In order of the key, although nobody else folds: the index is walked once. Served by rollup_pkey.
+INSERT INTO spantree.rollup AS stored (
+    tenant_id, subject, grain_h, started_at, workflow_name, service, name, kind, target, role, hidden,
+    total, pending, running, waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended,
+    retried_nodes, last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, durations
+)
+SELECT
+    tenant_id, subject, 1, started_at, workflow_name, service, name, kind, target, role, hidden,
+    total, pending, running, waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended,
+    retried_nodes, last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, ROW(buckets, counts)::spantree.histogram
+FROM pg_temp.rollup_staging
+ORDER BY tenant_id, subject, started_at, workflow_name, service, name, kind, target, role, hidden
+ON CONFLICT ON CONSTRAINT rollup_pkey
+DO UPDATE SET
+    total = stored.total + EXCLUDED.total,
+    pending = stored.pending + EXCLUDED.pending,
+    running = stored.running + EXCLUDED.running,
+    waiting = stored.waiting + EXCLUDED.waiting,
+    completed = stored.completed + EXCLUDED.completed,
+    failed = stored.failed + EXCLUDED.failed,
+    retried = stored.retried + EXCLUDED.retried,
+    skipped = stored.skipped + EXCLUDED.skipped,
+    cancelled = stored.cancelled + EXCLUDED.cancelled,
+    timed_out = stored.timed_out + EXCLUDED.timed_out,
+    partial = stored.partial + EXCLUDED.partial,
+    ended = stored.ended + EXCLUDED.ended,
+    retried_nodes = stored.retried_nodes + EXCLUDED.retried_nodes,
+    duration_ns = stored.duration_ns + EXCLUDED.duration_ns,
+    input_tokens = stored.input_tokens + EXCLUDED.input_tokens,
+    output_tokens = stored.output_tokens + EXCLUDED.output_tokens,
+    cost_usd = stored.cost_usd + EXCLUDED.cost_usd,
+    last_started_ns = greatest(stored.last_started_ns, EXCLUDED.last_started_ns),
+    last_failed_ns = greatest(stored.last_failed_ns, EXCLUDED.last_failed_ns),
+    durations = spantree.histogram_plus(stored.durations, EXCLUDED.durations)
+
+-- name: mark_outdated
+-- The days and intervals of eight days whose hours have changed.
+INSERT INTO spantree.rollup_outdated (tenant_id, grain_h, started_at, since)
+SELECT DISTINCT
+    staged.tenant_id, grain.hours,
+    to_timestamp(floor(extract(epoch FROM staged.started_at) / (grain.hours * 3600)) * (grain.hours * 3600)),
+    now()
+FROM (SELECT DISTINCT tenant_id, started_at FROM pg_temp.rollup_staging) AS staged
+CROSS JOIN (VALUES (24), (192)) AS grain (hours)
+ORDER BY 1, 2, 3
+ON CONFLICT ON CONSTRAINT rollup_outdated_pkey DO NOTHING
+
+-- name: next_outdated
+-- An interval that is over and was left alone for a while; days before the eight days that are made of them.
+SELECT outdated.tenant_id, outdated.grain_h, outdated.started_at
+FROM spantree.rollup_outdated AS outdated
+WHERE outdated.started_at + outdated.grain_h * interval '1 hour' < %(now)s::timestamptz - interval '30 minutes'
+    AND outdated.since < %(now)s::timestamptz - interval '10 minutes'
+    AND (
+        outdated.grain_h = 24
+        OR NOT EXISTS (
+            SELECT
+            FROM spantree.rollup_outdated AS day
+            WHERE day.tenant_id = outdated.tenant_id
+                AND day.grain_h = 24
+                AND day.started_at >= outdated.started_at
+                AND day.started_at < outdated.started_at + interval '192 hours'
+        )
+    )
+ORDER BY outdated.grain_h, outdated.started_at DESC
+LIMIT 1
+
+-- name: delete_interval
+DELETE FROM spantree.rollup
+WHERE tenant_id = %(tenant_id)s
+    AND grain_h = %(grain_h)s
+    AND started_at = %(started_at)s
+    AND subject = ANY ('{node,model,edge,workflow,service,project,user,error}')
+
+-- name: sum_interval
+-- A day of its hours, eight days of their days. Served by rollup_pkey, which is why it names all subjects.
+INSERT INTO spantree.rollup (
+    tenant_id, subject, grain_h, started_at, workflow_name, service, name, kind, target, role, hidden,
+    total, pending, running, waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended,
+    retried_nodes, last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, durations
+)
+WITH part AS MATERIALIZED (
+    SELECT *
+    FROM spantree.rollup
+    WHERE tenant_id = %(tenant_id)s
+        AND subject = ANY ('{node,model,edge,workflow,service,project,user,error}')
+        AND grain_h = %(part_h)s
+        AND started_at >= %(started_at)s::timestamptz
+        AND started_at < %(started_at)s::timestamptz + %(grain_h)s * interval '1 hour'
 ),
 histogram AS (
     SELECT
-        tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden,
-        array_agg(bucket ORDER BY bucket) AS buckets,
-        array_agg(count ORDER BY bucket) AS bucket_counts
+        subject, workflow_name, service, name, kind, target, role, hidden,
+        ROW(array_agg(bucket ORDER BY bucket), array_agg(held ORDER BY bucket))::spantree.histogram AS durations
     FROM (
         SELECT
-            tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden,
-            held.bucket, sum(held.count)::bigint AS count
-        FROM by_grain
-        CROSS JOIN LATERAL unnest(by_grain.buckets, by_grain.bucket_counts) AS held (bucket, count)
-        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
-        HAVING sum(held.count) <> 0
+            subject, workflow_name, service, name, kind, target, role, hidden, each.bucket, sum(each.held)::bigint AS held
+        FROM part
+        CROSS JOIN LATERAL unnest((part.durations).buckets, (part.durations).counts) AS each (bucket, held)
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+        HAVING sum(each.held) <> 0
     ) AS by_bucket
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 ),
 summed AS (
     SELECT
-        tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden,
+        subject, workflow_name, service, name, kind, target, role, hidden,
         sum(total)::bigint AS total, sum(pending)::bigint AS pending, sum(running)::bigint AS running,
         sum(waiting)::bigint AS waiting, sum(completed)::bigint AS completed, sum(failed)::bigint AS failed,
-        sum(retried)::bigint AS retried, sum(skipped)::bigint AS skipped, sum(cancelled)::bigint AS cancelled,
-        sum(timed_out)::bigint AS timed_out, sum(partial)::bigint AS partial, sum(ended)::bigint AS ended,
-        sum(retried_nodes)::bigint AS retried_nodes, max(last_started_ns) AS last_started_ns,
-        max(last_failed_ns) AS last_failed_ns, sum(duration_ns) AS duration_ns, sum(input_tokens) AS input_tokens,
-        sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd
-    FROM by_grain
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-),
-folded AS (
-    INSERT INTO spantree.rollup AS stored (
-        tenant_id, subject, grain_h, started_at, workflow_name, service, name, kind, target, role, hidden, total, pending,
-        running, waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended, retried_nodes,
-        last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, buckets, bucket_counts
-    )
-    SELECT
-        tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden, total, pending,
-        running, waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended, retried_nodes,
-        last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd,
-        coalesce(histogram.buckets, '{}'), coalesce(histogram.bucket_counts, '{}')
-    FROM summed
-    LEFT JOIN histogram
-        USING (tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden)
-    ORDER BY tenant_id, subject, grain_h, interval_at, workflow_name, service, name, kind, target, role, hidden
-    ON CONFLICT ON CONSTRAINT rollup_pkey
-    DO UPDATE SET
-        total = stored.total + EXCLUDED.total,
-        pending = stored.pending + EXCLUDED.pending,
-        running = stored.running + EXCLUDED.running,
-        waiting = stored.waiting + EXCLUDED.waiting,
-        completed = stored.completed + EXCLUDED.completed,
-        failed = stored.failed + EXCLUDED.failed,
-        retried = stored.retried + EXCLUDED.retried,
-        skipped = stored.skipped + EXCLUDED.skipped,
-        cancelled = stored.cancelled + EXCLUDED.cancelled,
-        timed_out = stored.timed_out + EXCLUDED.timed_out,
-        partial = stored.partial + EXCLUDED.partial,
-        ended = stored.ended + EXCLUDED.ended,
-        retried_nodes = stored.retried_nodes + EXCLUDED.retried_nodes,
-        last_started_ns = greatest(stored.last_started_ns, EXCLUDED.last_started_ns),
-        last_failed_ns = greatest(stored.last_failed_ns, EXCLUDED.last_failed_ns),
-        duration_ns = stored.duration_ns + EXCLUDED.duration_ns,
-        input_tokens = stored.input_tokens + EXCLUDED.input_tokens,
-        output_tokens = stored.output_tokens + EXCLUDED.output_tokens,
-        cost_usd = stored.cost_usd + EXCLUDED.cost_usd,
-        buckets = spantree.histogram_buckets(
-            stored.buckets, stored.bucket_counts, EXCLUDED.buckets, EXCLUDED.bucket_counts
-        ),
-        bucket_counts = spantree.histogram_counts(
-            stored.buckets, stored.bucket_counts, EXCLUDED.buckets, EXCLUDED.bucket_counts
-        )
+        sum(retried)::bigint AS retried, sum(skipped)::bigint AS skipped, sum(cancelled)::bigint AS
+        cancelled, sum(timed_out)::bigint AS timed_out, sum(partial)::bigint AS partial, sum(ended)::bigint
+        AS ended, sum(retried_nodes)::bigint AS retried_nodes, max(last_started_ns) AS last_started_ns,
+        max(last_failed_ns) AS last_failed_ns, sum(duration_ns) AS duration_ns, sum(input_tokens) AS
+        input_tokens, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd
+    FROM part
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    HAVING sum(total) <> 0
 )
-SELECT count(*) FROM taken
+SELECT
+    %(tenant_id)s, subject, %(grain_h)s, %(started_at)s::timestamptz, workflow_name, service, name, kind, target, role,
+    hidden,
+    total, pending, running, waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended,
+    retried_nodes, last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, coalesce(durations, ROW('{}', '{}')::spantree.histogram)
+FROM summed
+LEFT JOIN histogram USING (subject, workflow_name, service, name, kind, target, role, hidden)
+
+-- name: delete_outdated
+DELETE FROM spantree.rollup_outdated
+WHERE tenant_id = %(tenant_id)s
+    AND grain_h = %(grain_h)s
+    AND started_at = %(started_at)s
 
 -- name: differences
--- Keys of one UTC day whose figures are not those of the rows: what is counted from the rows, what the rollups say.
+-- Keys of one UTC day whose figures are not those of the rows: what is counted from the rows, what the hours say.
+-- Right once rollup_delta is empty.
 -- Reads all rows of that day. Nodes are on the day they start, on their execution's, or on the sentinel day.
 WITH counted AS (
     SELECT
@@ -160,25 +233,16 @@ from_rollups AS (
         sum(output_tokens) AS output_tokens
     FROM (
         SELECT
-            subject, started_at, workflow_name, name, kind, role, hidden, total, completed, failed, timed_out, partial,
-            pending, running, waiting, retried, skipped, cancelled, ended, retried_nodes, duration_ns, input_tokens,
-            output_tokens, (SELECT coalesce(sum(held), 0) FROM unnest(bucket_counts) AS held) AS in_buckets
+            subject, workflow_name, name, kind, role, hidden, total, completed, failed, timed_out, partial, pending, running,
+            waiting, retried, skipped, cancelled, ended, retried_nodes, duration_ns, input_tokens, output_tokens,
+            (SELECT coalesce(sum(held), 0) FROM unnest((durations).counts) AS held) AS in_buckets
         FROM spantree.rollup
         WHERE tenant_id = %(tenant_id)s
-            AND subject IN ('node', 'model', 'workflow', 'service', 'project', 'user', 'error')
-            AND grain_h = 24
-            AND started_at = %(day)s::date::timestamp AT TIME ZONE 'UTC'
-        UNION ALL
-        SELECT
-            subject, started_at, workflow_name, name, kind, role, hidden, total, completed, failed, timed_out, partial,
-            pending, running, waiting, retried, skipped, cancelled, ended, retried_nodes, duration_ns, input_tokens,
-            output_tokens, (SELECT coalesce(sum(held), 0) FROM unnest(bucket_counts) AS held) AS in_buckets
-        FROM spantree.rollup_delta
-        WHERE tenant_id = %(tenant_id)s
-            AND subject <> 'edge'
+            AND subject = ANY ('{node,model,workflow,service,project,user,error}')
+            AND grain_h = 1
             AND started_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
             AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-    ) AS held_and_waiting
+    ) AS held
     GROUP BY 1, 2, 3, 4, 5, 6
     HAVING sum(total) <> 0
 )

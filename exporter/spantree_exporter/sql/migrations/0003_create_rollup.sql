@@ -1,5 +1,12 @@
--- Figures by hour, day and eight days, kept exact by differences that a projection writes with its rows. They outlive the
--- partitions that they were counted from. No numeric type of limited width: sums are of what strangers send.
+-- Figures by hour, kept exact by differences that a projection writes with its rows; those of days and of eight days are
+-- made of them once nothing changes there. They outlive the partitions that they were counted from. No numeric type of limited width: sums are of what strangers send.
+
+CREATE TYPE spantree.histogram AS (
+    buckets integer[],
+    counts bigint[]
+);
+
+COMMENT ON TYPE spantree.histogram IS 'a sparse histogram of durations: buckets ascending, and how many each holds. Bucket b > 0 holds 1.04^(b-1) < ns <= 1.04^b, so that its middle is at most 2 % off; 0 holds up to 1 ns';
 
 CREATE TABLE spantree.rollup (
     tenant_id integer NOT NULL,
@@ -32,8 +39,7 @@ CREATE TABLE spantree.rollup (
     input_tokens numeric NOT NULL,
     output_tokens numeric NOT NULL,
     cost_usd numeric NOT NULL,
-    buckets integer[] NOT NULL,
-    bucket_counts bigint[] NOT NULL,
+    durations spantree.histogram NOT NULL,
     CONSTRAINT rollup_pkey PRIMARY KEY (
         tenant_id, subject, grain_h, started_at, workflow_name, service, name, kind, target, role, hidden
     ),
@@ -47,7 +53,7 @@ COMMENT ON TABLE spantree.rollup IS 'counts, durations, tokens and cost by hour,
 COMMENT ON CONSTRAINT rollup_pkey ON spantree.rollup IS 'serves figures of a range of time: a few intervals of each grain';
 COMMENT ON COLUMN spantree.rollup.tenant_id IS 'whose figures they are';
 COMMENT ON COLUMN spantree.rollup.subject IS 'what is counted: nodes (node, model), executions (workflow, service, project, user, error), or executions that took an edge (edge)';
-COMMENT ON COLUMN spantree.rollup.grain_h IS 'hours of the interval: 1, 24 or 192; each row is counted in one interval of each';
+COMMENT ON COLUMN spantree.rollup.grain_h IS 'hours of the interval: 1, 24 or 192; hours are always right, the others where rollup_outdated does not name them';
 COMMENT ON COLUMN spantree.rollup.started_at IS 'begin of the interval; what started in it is counted';
 COMMENT ON COLUMN spantree.rollup.workflow_name IS 'workflow; empty where there is none. Texts of the key are cut to 100 characters';
 COMMENT ON COLUMN spantree.rollup.service IS 'service of the execution, for edges; else empty';
@@ -75,26 +81,50 @@ COMMENT ON COLUMN spantree.rollup.duration_ns IS 'sum of the durations in nanose
 COMMENT ON COLUMN spantree.rollup.input_tokens IS 'sum of the tokens given to models';
 COMMENT ON COLUMN spantree.rollup.output_tokens IS 'sum of the tokens taken from models';
 COMMENT ON COLUMN spantree.rollup.cost_usd IS 'sum of the cost in US dollars';
-COMMENT ON COLUMN spantree.rollup.buckets IS 'histogram of durations, ascending: bucket b > 0 holds 1.04^(b-1) < ns <= 1.04^b, so that its middle is at most 2 % off; 0 holds up to 1 ns';
-COMMENT ON COLUMN spantree.rollup.bucket_counts IS 'how many durations each of `buckets` holds';
+COMMENT ON COLUMN spantree.rollup.durations IS 'histogram of the durations';
 
 CREATE INDEX rollup_workflow_idx ON spantree.rollup (tenant_id, subject, workflow_name, grain_h, started_at);
 COMMENT ON INDEX spantree.rollup_workflow_idx IS 'serves figures of one workflow';
 
-CREATE TABLE spantree.rollup_delta (LIKE spantree.rollup INCLUDING COMMENTS)
-    WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
-ALTER TABLE spantree.rollup_delta DROP COLUMN grain_h;
-COMMENT ON TABLE spantree.rollup_delta IS 'additions to, and subtractions from, rollup that are still to be folded into it; intervals are hours';
+CREATE TABLE spantree.rollup_outdated (
+    tenant_id integer NOT NULL,
+    grain_h integer NOT NULL,
+    started_at timestamptz NOT NULL,
+    since timestamptz NOT NULL,
+    CONSTRAINT rollup_outdated_pkey PRIMARY KEY (tenant_id, grain_h, started_at)
+);
+
+COMMENT ON TABLE spantree.rollup_outdated IS 'days and intervals of eight days whose figures are not, or not yet, made of their hours: read the hours instead';
+COMMENT ON CONSTRAINT rollup_outdated_pkey ON spantree.rollup_outdated IS 'serves the choice of the intervals that a figure is read from';
+COMMENT ON COLUMN spantree.rollup_outdated.tenant_id IS 'whose figures they are';
+COMMENT ON COLUMN spantree.rollup_outdated.grain_h IS 'hours of the interval: 24 or 192';
+COMMENT ON COLUMN spantree.rollup_outdated.started_at IS 'begin of the interval';
+COMMENT ON COLUMN spantree.rollup_outdated.since IS 'when an hour of it changed first';
+
+CREATE TABLE spantree.rollup_delta (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    tenant_id integer NOT NULL,
+    changes bytea NOT NULL,
+    CONSTRAINT rollup_delta_pkey PRIMARY KEY (id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
+
+COMMENT ON TABLE spantree.rollup_delta IS 'what projections added to, and took from, the figures, still to be folded into rollup; seconds old at most';
+COMMENT ON CONSTRAINT rollup_delta_pkey ON spantree.rollup_delta IS 'serves folding: the oldest first';
+COMMENT ON COLUMN spantree.rollup_delta.id IS 'in order of writing, about';
+COMMENT ON COLUMN spantree.rollup_delta.tenant_id IS 'whose figures they are';
+COMMENT ON COLUMN spantree.rollup_delta.changes IS 'JSON of spantree_exporter.rollup.Rollup: all that one transaction changed';
 
 -- What is stored already.
-INSERT INTO spantree.rollup_delta
+INSERT INTO spantree.rollup
 SELECT
-    tenant_id, subject, started_at, workflow_name, service, name, kind, target, role, hidden,
+    tenant_id, subject, 1, started_at, workflow_name, service, name, kind, target, role, hidden,
     sum(total), sum(pending), sum(running), sum(waiting), sum(completed), sum(failed), sum(retried), sum(skipped),
     sum(cancelled), sum(timed_out), sum(partial), sum(ended), sum(retried_nodes), max(last_started_ns),
     max(last_failed_ns), sum(duration_ns), sum(input_tokens), sum(output_tokens), sum(cost_usd),
-    coalesce(array_agg(bucket ORDER BY bucket) FILTER (WHERE bucket IS NOT NULL), '{}'),
-    coalesce(array_agg(ended ORDER BY bucket) FILTER (WHERE bucket IS NOT NULL), '{}')
+    ROW(
+        coalesce(array_agg(bucket ORDER BY bucket) FILTER (WHERE bucket IS NOT NULL), '{}'),
+        coalesce(array_agg(ended ORDER BY bucket) FILTER (WHERE bucket IS NOT NULL), '{}')
+    )::spantree.histogram
 FROM (
     SELECT
         counted.tenant_id, subject, to_timestamp(started_ns / 3600000000000 * 3600) AS started_at,
@@ -155,13 +185,14 @@ FROM (
     WHERE applies
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 ) AS by_bucket
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+GROUP BY 1, 2, 4, 5, 6, 7, 8, 9, 10, 11;
 
-INSERT INTO spantree.rollup_delta
+INSERT INTO spantree.rollup
 SELECT
-    edge.tenant_id, 'edge', to_timestamp(execution.started_ns / 3600000000000 * 3600), left(execution.workflow_name, 100),
+    edge.tenant_id, 'edge', 1, to_timestamp(execution.started_ns / 3600000000000 * 3600), left(execution.workflow_name, 100),
     left(execution.service, 100), left(earlier.name, 100), left(later.kind, 100), left(later.name, 100), edge.type, false,
-    count(DISTINCT edge.trace_id), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, max(execution.started_ns), NULL, 0, 0, 0, 0, '{}', '{}'
+    count(DISTINCT edge.trace_id), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, max(execution.started_ns), NULL, 0, 0, 0, 0,
+    ROW('{}', '{}')::spantree.histogram
 FROM spantree.edge
 JOIN spantree.execution USING (tenant_id, trace_id)
 JOIN spantree.node AS earlier
@@ -176,4 +207,11 @@ JOIN spantree.node AS later
     AND later.ordinal = edge.to_ordinal
 WHERE execution.workflow_name IS NOT NULL
     AND edge.from_trace_id IS NULL
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+GROUP BY edge.tenant_id, 4, 5, 6, 7, 8, 9, 10;
+
+INSERT INTO spantree.rollup_outdated (tenant_id, grain_h, started_at, since)
+SELECT DISTINCT
+    tenant_id, grain.hours,
+    to_timestamp(floor(extract(epoch FROM started_at) / (grain.hours * 3600)) * (grain.hours * 3600)), '-infinity'::timestamptz
+FROM spantree.rollup
+CROSS JOIN (VALUES (24), (192)) AS grain (hours);
