@@ -10,9 +10,12 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from spantree_exporter.connection import StoreConnection
 from spantree_exporter.copy_binary import edge_rows, execution_rows, node_rows
 from spantree_exporter.partitions import day_of, ensure_partitions
-from spantree_exporter.rows import Edge, Execution, Node
+from spantree_exporter.rollup import Rollup
+from spantree_exporter.rollup_store import RollupFolder, insert_delta
+from spantree_exporter.rows import Assembled, Edge, Execution, Node
 
 # 2026-11-20T10:00:00Z, and the moment at which the API under test reads its clock.
 T0_NS = 1_795_168_800_000_000_000
@@ -102,6 +105,20 @@ def insert(database_url: str, *traces: Trace, tenant_id: int = 0) -> None:
                 copy(connection, "node", node_rows(tenant_id, node_keys, one.nodes))
                 edge_keys = [(day[row.to_span_id, row.to_ordinal], id_bytes) for row in one.edges]
                 copy(connection, "edge", edge_rows(tenant_id, edge_keys, one.edges))
+                rollup = Rollup()
+                rollup.add(Assembled(one.execution, one.nodes, one.edges))
+                insert_delta(connection.cursor(), tenant_id, rollup)
+    fold_all(database_url)
+
+
+def fold_all(database_url: str) -> None:
+    """Fold all that waits to be folded into the rollups."""
+    store = StoreConnection(database_url, "spantree test")
+    try:
+        while RollupFolder(store).fold():
+            pass
+    finally:
+        store.close()
 
 
 def copy(connection: psycopg.Connection[Any], table: str, tuples: bytes) -> None:

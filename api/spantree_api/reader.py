@@ -15,12 +15,14 @@ from spantree_api.config import ApiConfig
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import Snapshot
 from spantree_api.errors import NotFound
-from spantree_api.filters import ExecutionFilter, around
+from spantree_api.filters import ExecutionFilter, around, moment_of
+from spantree_api.intervals import interval_parameters, intervals
 from spantree_api.never_run import FollowRow, NearRow, named_by_definitions, never_run, within_budget
 from spantree_api.stored_rows import (
     CountRow,
     EdgeRow,
     ExecutionRow,
+    IntervalRow,
     NodeRow,
     OutlineRow,
     SpanRow,
@@ -219,6 +221,16 @@ class Reader:
             return declared
         ran = await self.snapshot.all("names_that_ran", key.parameters(), records(FollowRow))
         return never_run(declared, [one.name for one in ran if one.name is not None], follows)
+
+    async def interval_parameters(self, days: int) -> dict[str, object]:
+        """For the statements of stats.sql: the rollups from the hour `days` ago on."""
+        since_ns = self.now_ns - days * _DAY_NS
+        tenant = {"tenant_id": self.config.tenant_id}
+        outdated = await self.snapshot.all(
+            "outdated_intervals", {**tenant, "since": moment_of(since_ns)}, records(IntervalRow)
+        )
+        parts = intervals(since_ns, self.now_ns, {(row.grain_h, row.hour) for row in outdated})
+        return {**tenant, **interval_parameters(parts)}
 
     async def outline(self, key: TraceKey, part: NodeRange = WHOLE) -> list[OutlineRow]:
         """Roots, failed and skipped nodes in sequence order; depth bounds nothing here."""

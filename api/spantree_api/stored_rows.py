@@ -135,9 +135,6 @@ class NodeStatRow:
     cancelled: int
     timed_out: int
     avg_ms: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
     last_failed_ns: int | None
 
 
@@ -154,10 +151,25 @@ class WorkflowStatRow:
     cancelled: int
     open: int
     avg_ms: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
     last_started_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalRow:
+    """A day or eight days, by its first hour since 1970."""
+
+    grain_h: int
+    hour: int
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRow:
+    """One bucket of the durations of a node or a workflow."""
+
+    workflow_name: str | None
+    name: str
+    bucket: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,8 @@ def _lines(rollups: dict[int, Rollup]) -> tuple[list[str], list[str]]:
             texts = [workflow, service, name, kind, target]
             workflow, service, name, kind, target = [text.translate(_ESCAPES) for text in texts]
             if subject == "edge":
-                steps.append(f"{tenant_id}\t{at}\t{workflow}\t{service}\t{name}\t{kind}\t{target}\t{role}\t{total}\n")
+                key = f"{tenant_id}\t{at}\t{workflow}\t{service}\t{name}\t{kind}\t{target}\t{role}"
+                steps.append(f"{key}\t{total}\t{hour_ns}\n")
                 continue
             key = f"{tenant_id}\t{subject}\t{at}\t{workflow}\t{name}\t{kind}\t{role}\t{hidden}\t{total}"
             numbers = "\t".join(map(str, counts))

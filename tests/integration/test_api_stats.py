@@ -70,9 +70,9 @@ def test_node_figures_come_worst_first(api: httpx.Client) -> None:
         "timed_out": 0,
         "success_rate": pytest.approx(2 / 3),
         "avg_ms": 200.0,
-        "p50_ms": 200.0,
-        "p95_ms": pytest.approx(285.0),
-        "p99_ms": pytest.approx(297.0),
+        "p50_ms": pytest.approx(200.0, rel=0.02),
+        "p95_ms": pytest.approx(300.0, rel=0.02),
+        "p99_ms": pytest.approx(300.0, rel=0.02),
         "last_failed_at": "2026-11-20T10:00:00.000000004Z",
     }
 
@@ -117,9 +117,9 @@ def test_workflow_figures(api: httpx.Client) -> None:
         "open": 0,
         "success_rate": pytest.approx(1 / 3),
         "avg_ms": pytest.approx(4000.0),
-        "p50_ms": 4000.0,
-        "p95_ms": pytest.approx(5800.0),
-        "p99_ms": pytest.approx(5960.0),
+        "p50_ms": pytest.approx(4000.0, rel=0.02),
+        "p95_ms": pytest.approx(6000.0, rel=0.02),
+        "p99_ms": pytest.approx(6000.0, rel=0.02),
         "last_started_at": "2026-11-20T10:00:01.000000000Z",
     }
     assert len(ok(api.get("/api/v1/stats/workflows?hidden=true"))["workflows"]) == 3

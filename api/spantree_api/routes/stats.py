@@ -8,14 +8,14 @@ from fastapi import APIRouter, Path, Query, Response
 
 from spantree_api.answers import NodeStats, WorkflowDetail, WorkflowStats
 from spantree_api.errors import NotFound
-from spantree_api.filters import ExecutionFilter, first_day_of
+from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, Text
-from spantree_api.reader import Reader
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.executions import tell
 from spantree_api.service import ServiceOf
-from spantree_api.stats import node_stat, workflow_stat
-from spantree_api.stored_rows import CountRow, NodeStatRow, WorkflowStatRow, records
+from spantree_api.stats import Durations, node_stat, workflow_stat
+from spantree_api.stored_rows import BucketRow, CountRow, NodeStatRow, WorkflowStatRow, records
+from spantree_exporter.rollup import KEY_LENGTH
 
 router = APIRouter(tags=["stats"])
 _DAY_NS = 86_400_000_000_000
@@ -35,12 +35,12 @@ async def get_node_stats(
 ) -> Response:
     """Each node of each workflow, worst success rate first."""
     async with service.reader() as reader:
-        rows = await reader.snapshot.all(
-            "node_stats",
-            {**_since(reader, days), "workflow": workflow, "kind": kind, "limit": limit},
-            records(NodeStatRow),
-        )
-    answer: NodeStats = {"days": days, "nodes": [node_stat(row) for row in rows]}
+        wanted = {**await reader.interval_parameters(days), "kind": kind}
+        named = {"workflow": None if workflow is None else workflow[:KEY_LENGTH], "limit": limit}
+        rows = await reader.snapshot.all("node_totals", wanted | named, records(NodeStatRow))
+        shown = {"workflows": [row.workflow_name or "" for row in rows], "names": [row.name for row in rows]}
+        durations = Durations(await reader.snapshot.all("node_durations", wanted | shown, records(BucketRow)))
+    answer: NodeStats = {"days": days, "nodes": [node_stat(row, durations) for row in rows]}
     return json_answer(answer)
 
 
@@ -53,12 +53,13 @@ async def get_workflow_stats(
 ) -> Response:
     """Each workflow, most runs first."""
     async with service.reader() as reader:
+        wanted = {**await reader.interval_parameters(days), "hidden": hidden}
         rows = await reader.snapshot.all(
-            "workflow_stats",
-            {**_since(reader, days), "workflow": None, "hidden": hidden, "limit": limit},
-            records(WorkflowStatRow),
+            "workflow_totals", wanted | {"workflow": None, "limit": limit}, records(WorkflowStatRow)
         )
-    answer: WorkflowStats = {"days": days, "workflows": [workflow_stat(row) for row in rows]}
+        shown = {"names": [row.name for row in rows]}
+        durations = Durations(await reader.snapshot.all("workflow_durations", wanted | shown, records(BucketRow)))
+    answer: WorkflowStats = {"days": days, "workflows": [workflow_stat(row, durations) for row in rows]}
     return json_answer(answer)
 
 
@@ -68,27 +69,24 @@ async def get_workflow(
 ) -> Response:
     """One workflow: figures, errors by category, the node it runs most, its newest executions."""
     async with service.reader() as reader:
-        parameters = {**_since(reader, days), "workflow": name}
-        row = await reader.snapshot.first(
-            "workflow_stats", {**parameters, "hidden": True, "limit": 1}, records(WorkflowStatRow)
-        )
+        key = name[:KEY_LENGTH]
+        wanted = {**await reader.interval_parameters(days), "workflow": key, "hidden": True}
+        row = await reader.snapshot.first("workflow_totals", wanted | {"limit": 1}, records(WorkflowStatRow))
         if row is None:
             raise NotFound(f"no execution of a workflow {name!r} in the last {days} days", {"workflow": name})
-        errors = await reader.snapshot.all("workflow_errors", parameters, records(CountRow))
-        most_used = await reader.snapshot.first("most_used_node", parameters, records(CountRow))
+        durations = Durations(
+            await reader.snapshot.all("workflow_durations", wanted | {"names": [key]}, records(BucketRow))
+        )
+        errors = await reader.snapshot.all("workflow_errors", wanted, records(CountRow))
+        most_used = await reader.snapshot.first("most_used_node", wanted, records(CountRow))
         recent, _ = await reader.executions(
             ExecutionFilter(workflow=name, hidden=True, since_ns=reader.now_ns - days * _DAY_NS), _RECENT, None
         )
     answer: WorkflowDetail = {
-        **workflow_stat(row),
+        **workflow_stat(row, durations),
         "days": days,
         "errors": [{"category": one.name or "unknown", "count": one.count} for one in errors],
         "most_used_node": None if most_used is None else most_used.name,
         "recent": tell(recent, reader),
     }
     return json_answer(answer)
-
-
-def _since(reader: Reader, days: int) -> dict[str, object]:
-    since_ns = reader.now_ns - days * _DAY_NS
-    return {"tenant_id": reader.config.tenant_id, "since_ns": since_ns, "since_day": first_day_of(since_ns)}

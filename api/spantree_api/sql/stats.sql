@@ -1,87 +1,169 @@
--- Figures over days: of nodes, of workflows.
+-- Figures over days: of nodes, of workflows. From rollups: `grains`, `since` and `until` are the parts of the range, each
+-- of one grain (spantree_api.intervals). Served by rollup_pkey, those of one workflow by rollup_workflow_idx.
 
--- name: node_stats
--- nodes by workflow and name, worst success rate first, as the view node_stats counts them; durations are of nodes that ended
-SELECT
-    workflow_name,
-    name,
-    min(kind) AS kind,
-    count(*) AS total,
-    count(*) FILTER (WHERE status = 'completed') AS completed,
-    count(*) FILTER (WHERE status IN ('failed', 'timed_out')) AS failed,
-    count(*) FILTER (WHERE status = 'retried') AS retried,
-    count(*) FILTER (WHERE status = 'skipped') AS skipped,
-    count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
-    count(*) FILTER (WHERE status = 'timed_out') AS timed_out,
-    (avg(ended_ns - started_ns) / 1000000)::double precision AS avg_ms,
-    percentile_cont(0.5) WITHIN GROUP (ORDER BY (ended_ns - started_ns) / 1000000.0) AS p50_ms,
-    percentile_cont(0.95) WITHIN GROUP (ORDER BY (ended_ns - started_ns) / 1000000.0) AS p95_ms,
-    percentile_cont(0.99) WITHIN GROUP (ORDER BY (ended_ns - started_ns) / 1000000.0) AS p99_ms,
-    max(started_ns) FILTER (WHERE status IN ('failed', 'timed_out')) AS last_failed_ns
-FROM spantree.node
+-- name: outdated_intervals
+-- days and intervals of eight days in a range that are not made of their hours, or not yet
+SELECT grain_h, (extract(epoch FROM started_at) / 3600)::bigint AS hour
+FROM spantree.rollup_outdated
 WHERE tenant_id = %(tenant_id)s
-    AND day >= %(since_day)s::date
-    AND started_ns >= %(since_ns)s::bigint
-    AND (%(workflow)s::text IS NULL OR workflow_name = %(workflow)s)
-    AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-GROUP BY workflow_name, name
+    AND started_at > %(since)s::timestamptz - interval '192 hours'
+
+-- name: node_totals
+-- nodes by workflow and name, worst success rate first
+SELECT
+    NULLIF(held.workflow_name, '') AS workflow_name,
+    held.name,
+    min(held.kind) AS kind,
+    sum(held.total)::bigint AS total,
+    sum(held.completed)::bigint AS completed,
+    sum(held.failed + held.timed_out)::bigint AS failed,
+    sum(held.retried)::bigint AS retried,
+    sum(held.skipped)::bigint AS skipped,
+    sum(held.cancelled)::bigint AS cancelled,
+    sum(held.timed_out)::bigint AS timed_out,
+    (sum(held.duration_ns) / NULLIF(sum(held.ended), 0) / 1000000)::double precision AS avg_ms,
+    max(held.last_failed_ns) AS last_failed_ns
+FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.rollup
+    WHERE rollup.tenant_id = %(tenant_id)s
+        AND rollup.subject = 'node'
+        AND rollup.grain_h = part.grain_h
+        AND rollup.started_at >= part.since
+        AND rollup.started_at < part.until
+        AND (%(workflow)s::text IS NULL OR rollup.workflow_name = %(workflow)s)
+        AND (%(kind)s::text IS NULL OR rollup.kind = %(kind)s)
+    OFFSET 0
+) AS held
+GROUP BY held.workflow_name, held.name
+HAVING sum(held.total) > 0
 ORDER BY
-    count(*) FILTER (WHERE status = 'completed')::double precision
-        / NULLIF(count(*) FILTER (WHERE status IN ('completed', 'failed', 'timed_out')), 0) NULLS LAST,
-    count(*) DESC,
-    workflow_name,
-    name
+    sum(held.completed)::double precision / NULLIF(sum(held.completed + held.failed + held.timed_out), 0) NULLS LAST,
+    sum(held.total) DESC,
+    held.workflow_name,
+    held.name
 LIMIT %(limit)s
 
--- name: workflow_stats
--- executions by workflow, most runs first, as the view workflow_stats counts them; durations are of executions that ended
+-- name: node_durations
+-- histograms of the durations of some nodes, in a part for each bucket
 SELECT
-    workflow_name AS name,
-    count(*) AS runs,
-    count(*) FILTER (WHERE status = 'completed') AS completed,
-    count(*) FILTER (WHERE status IN ('failed', 'timed_out')) AS failed,
-    count(*) FILTER (WHERE status = 'partial') AS partial,
-    count(*) FILTER (WHERE status = 'timed_out') AS timed_out,
-    count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
-    count(*) FILTER (WHERE status IN ('pending', 'running', 'waiting')) AS open,
-    (avg(ended_ns - started_ns) / 1000000)::double precision AS avg_ms,
-    percentile_cont(0.5) WITHIN GROUP (ORDER BY (ended_ns - started_ns) / 1000000.0) AS p50_ms,
-    percentile_cont(0.95) WITHIN GROUP (ORDER BY (ended_ns - started_ns) / 1000000.0) AS p95_ms,
-    percentile_cont(0.99) WITHIN GROUP (ORDER BY (ended_ns - started_ns) / 1000000.0) AS p99_ms,
-    max(started_ns) AS last_started_ns
-FROM spantree.execution
-WHERE tenant_id = %(tenant_id)s
-    AND day >= %(since_day)s::date
-    AND started_ns >= %(since_ns)s::bigint
-    AND workflow_name IS NOT NULL
-    AND (%(workflow)s::text IS NULL OR workflow_name = %(workflow)s)
-    AND (%(hidden)s OR NOT hidden)
-GROUP BY workflow_name
-ORDER BY count(*) DESC, workflow_name
+    NULLIF(held.workflow_name, '') AS workflow_name,
+    held.name,
+    each.bucket,
+    sum(each.held)::bigint AS count
+FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.rollup
+    WHERE rollup.tenant_id = %(tenant_id)s
+        AND rollup.subject = 'node'
+        AND rollup.grain_h = part.grain_h
+        AND rollup.started_at >= part.since
+        AND rollup.started_at < part.until
+    OFFSET 0
+) AS held
+CROSS JOIN LATERAL unnest((held.durations).buckets, (held.durations).counts) AS each (bucket, held)
+WHERE (held.workflow_name, held.name) IN (
+        SELECT * FROM unnest(%(workflows)s::text[], %(names)s::text[])
+    )
+    AND (%(kind)s::text IS NULL OR held.kind = %(kind)s)
+GROUP BY held.workflow_name, held.name, each.bucket
+ORDER BY each.bucket
+
+-- name: workflow_totals
+-- executions by workflow, most runs first
+SELECT
+    held.name,
+    sum(held.total)::bigint AS runs,
+    sum(held.completed)::bigint AS completed,
+    sum(held.failed + held.timed_out)::bigint AS failed,
+    sum(held.partial)::bigint AS partial,
+    sum(held.timed_out)::bigint AS timed_out,
+    sum(held.cancelled)::bigint AS cancelled,
+    sum(held.pending + held.running + held.waiting)::bigint AS open,
+    (sum(held.duration_ns) / NULLIF(sum(held.ended), 0) / 1000000)::double precision AS avg_ms,
+    max(held.last_started_ns) AS last_started_ns
+FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.rollup
+    WHERE rollup.tenant_id = %(tenant_id)s
+        AND rollup.subject = 'workflow'
+        AND rollup.grain_h = part.grain_h
+        AND rollup.started_at >= part.since
+        AND rollup.started_at < part.until
+        AND rollup.name <> ''
+        AND (%(workflow)s::text IS NULL OR rollup.workflow_name = %(workflow)s)
+        AND (%(hidden)s OR NOT rollup.hidden)
+    OFFSET 0
+) AS held
+GROUP BY held.name
+HAVING sum(held.total) > 0
+ORDER BY sum(held.total) DESC, held.name
 LIMIT %(limit)s
+
+-- name: workflow_durations
+-- histograms of the durations of executions of some workflows, in a part for each bucket
+SELECT
+    held.name AS workflow_name,
+    held.name,
+    each.bucket,
+    sum(each.held)::bigint AS count
+FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.rollup
+    WHERE rollup.tenant_id = %(tenant_id)s
+        AND rollup.subject = 'workflow'
+        AND rollup.grain_h = part.grain_h
+        AND rollup.started_at >= part.since
+        AND rollup.started_at < part.until
+    OFFSET 0
+) AS held
+CROSS JOIN LATERAL unnest((held.durations).buckets, (held.durations).counts) AS each (bucket, held)
+WHERE held.name = ANY (%(names)s::text[])
+    AND (%(hidden)s OR NOT held.hidden)
+GROUP BY held.name, each.bucket
+ORDER BY each.bucket
 
 -- name: workflow_errors
 -- how often executions of one workflow failed for each category
-SELECT COALESCE(error_category, 'unknown') AS name, count(*) AS count
-FROM spantree.execution
-WHERE tenant_id = %(tenant_id)s
-    AND day >= %(since_day)s::date
-    AND started_ns >= %(since_ns)s::bigint
-    AND workflow_name = %(workflow)s
-    AND status IN ('failed', 'partial', 'timed_out')
-GROUP BY COALESCE(error_category, 'unknown')
-ORDER BY count(*) DESC, 1
+SELECT COALESCE(NULLIF(held.kind, ''), 'unknown') AS name, sum(held.total)::bigint AS count
+FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.rollup
+    WHERE rollup.tenant_id = %(tenant_id)s
+        AND rollup.subject = 'error'
+        AND rollup.workflow_name = %(workflow)s
+        AND rollup.grain_h = part.grain_h
+        AND rollup.started_at >= part.since
+        AND rollup.started_at < part.until
+    OFFSET 0
+) AS held
+GROUP BY COALESCE(NULLIF(held.kind, ''), 'unknown')
+HAVING sum(held.total) > 0
+ORDER BY sum(held.total) DESC, 1
 
 -- name: most_used_node
 -- the step that one workflow runs most; the workflow's own node does not count
-SELECT name, count(*) AS count
-FROM spantree.node
-WHERE tenant_id = %(tenant_id)s
-    AND day >= %(since_day)s::date
-    AND started_ns >= %(since_ns)s::bigint
-    AND workflow_name = %(workflow)s
-    AND parent_span_id IS NOT NULL
-    AND name <> %(workflow)s
-GROUP BY name
-ORDER BY count(*) DESC, name
+SELECT held.name, sum(held.total)::bigint AS count
+FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.rollup
+    WHERE rollup.tenant_id = %(tenant_id)s
+        AND rollup.subject = 'node'
+        AND rollup.workflow_name = %(workflow)s
+        AND rollup.grain_h = part.grain_h
+        AND rollup.started_at >= part.since
+        AND rollup.started_at < part.until
+    OFFSET 0
+) AS held
+WHERE held.role <> 'root'
+    AND held.name <> %(workflow)s
+GROUP BY held.name
+HAVING sum(held.total) > 0
+ORDER BY sum(held.total) DESC, held.name
 LIMIT 1

@@ -7,9 +7,9 @@ VALUES (%(tenant_id)s, %(changes)s)
 SELECT pg_try_advisory_xact_lock(1936744814, 2)
 
 -- name: take_deltas
--- The oldest first. Served by rollup_delta_pkey.
+-- Some of them, in no order: sums do not depend on it. Served by rollup_delta_pkey.
 DELETE FROM spantree.rollup_delta
-WHERE id = ANY (ARRAY(SELECT id FROM spantree.rollup_delta ORDER BY id LIMIT %(deltas)s))
+WHERE id = ANY (ARRAY(SELECT id FROM spantree.rollup_delta LIMIT %(deltas)s))
 RETURNING tenant_id, changes
 
 -- name: create_rollup_staging
@@ -34,7 +34,9 @@ COPY pg_temp.rollup_staging (
 ) FROM STDIN
 
 -- name: copy_steps
-COPY pg_temp.rollup_staging (tenant_id, started_at, workflow_name, service, name, kind, target, role, total) FROM STDIN
+COPY pg_temp.rollup_staging (
+    tenant_id, started_at, workflow_name, service, name, kind, target, role, total, last_started_ns
+) FROM STDIN
 
 -- name: fold
 -- In order of the key, although nobody else folds: the index is walked once. Served by rollup_pkey.

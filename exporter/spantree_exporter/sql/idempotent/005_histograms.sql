@@ -32,6 +32,15 @@ $$;
 
 COMMENT ON FUNCTION spantree.histogram_plus(spantree.histogram, spantree.histogram) IS 'sum of two histograms, empty buckets left out';
 
+CREATE OR REPLACE AGGREGATE spantree.histogram_sum(spantree.histogram) (
+    SFUNC = spantree.histogram_plus,
+    STYPE = spantree.histogram,
+    INITCOND = '({},{})',
+    PARALLEL = SAFE
+);
+
+COMMENT ON AGGREGATE spantree.histogram_sum(spantree.histogram) IS 'sum of histograms, empty buckets left out';
+
 CREATE OR REPLACE FUNCTION spantree.histogram_quantile_ms(durations spantree.histogram, quantile double precision)
 RETURNS double precision
 LANGUAGE plpgsql

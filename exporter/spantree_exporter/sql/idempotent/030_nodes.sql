@@ -155,26 +155,42 @@ COMMENT ON COLUMN spantree.retries.duration_ms IS 'milliseconds from the start o
 COMMENT ON COLUMN spantree.retries.day IS 'day of the last attempt; filter by it, or by started_ns';
 COMMENT ON COLUMN spantree.retries.started_ns IS 'start of the last attempt, UTC nanoseconds since 1970';
 
+-- Types of columns changed with version 3 of the schema.
+DROP VIEW IF EXISTS spantree.node_stats, spantree.workflow_stats;
+
+-- Whole days where they are made of their hours, else the hours. Quantiles only cost where they are asked for.
 CREATE OR REPLACE VIEW spantree.node_stats WITH (security_invoker = true) AS
 SELECT
-    n.tenant_id,
-    n.day,
-    n.workflow_name,
-    n.name,
-    n.kind,
-    count(*) AS total,
-    count(*) FILTER (WHERE n.status = 'completed') AS completed,
-    count(*) FILTER (WHERE n.status IN ('failed', 'timed_out')) AS failed,
-    count(*) FILTER (WHERE n.status = 'retried') AS retried,
-    count(*) FILTER (WHERE n.status = 'completed')
-        / nullif(count(*) FILTER (WHERE n.status IN ('completed', 'failed', 'timed_out')), 0)::double precision
+    r.tenant_id,
+    (r.started_at AT TIME ZONE 'UTC')::date AS day,
+    nullif(r.workflow_name, '') AS workflow_name,
+    r.name,
+    r.kind,
+    sum(r.total)::bigint AS total,
+    sum(r.completed)::bigint AS completed,
+    sum(r.failed + r.timed_out)::bigint AS failed,
+    sum(r.retried)::bigint AS retried,
+    sum(r.completed)::double precision / nullif(sum(r.completed + r.failed + r.timed_out), 0)::double precision
         AS success_rate,
-    avg(n.ended_ns - n.started_ns)::double precision / 1e6::double precision AS avg_ms,
-    percentile_cont(0.5) WITHIN GROUP (ORDER BY (n.ended_ns - n.started_ns) / 1e6::double precision) AS p50_ms,
-    percentile_cont(0.95) WITHIN GROUP (ORDER BY (n.ended_ns - n.started_ns) / 1e6::double precision) AS p95_ms,
-    percentile_cont(0.99) WITHIN GROUP (ORDER BY (n.ended_ns - n.started_ns) / 1e6::double precision) AS p99_ms
-FROM spantree.node AS n
-GROUP BY n.tenant_id, n.day, n.workflow_name, n.name, n.kind;
+    (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
+    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.5) AS p50_ms,
+    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.95) AS p95_ms,
+    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.99) AS p99_ms
+FROM spantree.rollup AS r
+WHERE r.subject = 'node'
+    AND r.grain_h IN (1, 24)
+    AND r.grain_h = CASE
+        WHEN EXISTS (
+            SELECT
+            FROM spantree.rollup_outdated AS o
+            WHERE o.tenant_id = r.tenant_id
+                AND o.grain_h = 24
+                AND o.started_at = date_trunc('day', r.started_at, 'UTC')
+        ) THEN 1
+        ELSE 24
+    END
+GROUP BY r.tenant_id, (r.started_at AT TIME ZONE 'UTC')::date, r.workflow_name, r.name, r.kind
+HAVING sum(r.total) > 0;
 
 COMMENT ON VIEW spantree.node_stats IS 'how the steps of each name did, by day and workflow';
 COMMENT ON COLUMN spantree.node_stats.total IS 'attempts in all, of any status';
@@ -189,28 +205,40 @@ COMMENT ON COLUMN spantree.node_stats.p99_ms IS '99th percentile of the duration
 
 CREATE OR REPLACE VIEW spantree.workflow_stats WITH (security_invoker = true) AS
 SELECT
-    e.tenant_id,
-    e.day,
-    e.workflow_name,
-    count(*) AS total,
-    count(*) FILTER (WHERE e.status = 'completed') AS completed,
-    count(*) FILTER (WHERE e.status IN ('failed', 'timed_out')) AS failed,
-    count(*) FILTER (WHERE e.status = 'partial') AS partial,
-    count(*) FILTER (WHERE e.status IN ('pending', 'running', 'waiting')) AS open,
-    count(*) FILTER (WHERE e.status = 'completed')
-        / nullif(count(*) FILTER (WHERE e.status IN ('completed', 'partial', 'failed', 'timed_out')), 0)::double precision
-        AS success_rate,
-    avg(e.ended_ns - e.started_ns)::double precision / 1e6::double precision AS avg_ms,
-    percentile_cont(0.5) WITHIN GROUP (ORDER BY (e.ended_ns - e.started_ns) / 1e6::double precision) AS p50_ms,
-    percentile_cont(0.95) WITHIN GROUP (ORDER BY (e.ended_ns - e.started_ns) / 1e6::double precision) AS p95_ms,
-    percentile_cont(0.99) WITHIN GROUP (ORDER BY (e.ended_ns - e.started_ns) / 1e6::double precision) AS p99_ms,
-    sum(e.retried_count)::bigint AS retried_nodes,
-    sum(e.input_tokens)::bigint AS input_tokens,
-    sum(e.output_tokens)::bigint AS output_tokens,
-    sum(e.cost_usd) AS cost_usd
-FROM spantree.execution AS e
-WHERE NOT e.hidden
-GROUP BY e.tenant_id, e.day, e.workflow_name;
+    r.tenant_id,
+    (r.started_at AT TIME ZONE 'UTC')::date AS day,
+    nullif(r.name, '') AS workflow_name,
+    sum(r.total)::bigint AS total,
+    sum(r.completed)::bigint AS completed,
+    sum(r.failed + r.timed_out)::bigint AS failed,
+    sum(r.partial)::bigint AS partial,
+    sum(r.pending + r.running + r.waiting)::bigint AS open,
+    sum(r.completed)::double precision
+        / nullif(sum(r.completed + r.partial + r.failed + r.timed_out), 0)::double precision AS success_rate,
+    (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
+    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.5) AS p50_ms,
+    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.95) AS p95_ms,
+    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.99) AS p99_ms,
+    sum(r.retried_nodes)::bigint AS retried_nodes,
+    sum(r.input_tokens) AS input_tokens,
+    sum(r.output_tokens) AS output_tokens,
+    sum(r.cost_usd)::double precision AS cost_usd
+FROM spantree.rollup AS r
+WHERE r.subject = 'workflow'
+    AND NOT r.hidden
+    AND r.grain_h IN (1, 24)
+    AND r.grain_h = CASE
+        WHEN EXISTS (
+            SELECT
+            FROM spantree.rollup_outdated AS o
+            WHERE o.tenant_id = r.tenant_id
+                AND o.grain_h = 24
+                AND o.started_at = date_trunc('day', r.started_at, 'UTC')
+        ) THEN 1
+        ELSE 24
+    END
+GROUP BY r.tenant_id, (r.started_at AT TIME ZONE 'UTC')::date, r.name
+HAVING sum(r.total) > 0;
 
 COMMENT ON VIEW spantree.workflow_stats IS 'how the executions of each workflow did, by day; hidden ones are left out';
 COMMENT ON COLUMN spantree.workflow_stats.total IS 'executions in all, of any status';

@@ -102,15 +102,15 @@ COMMENT ON COLUMN spantree.rollup_outdated.started_at IS 'begin of the interval'
 COMMENT ON COLUMN spantree.rollup_outdated.since IS 'when an hour of it changed first';
 
 CREATE TABLE spantree.rollup_delta (
-    id bigint GENERATED ALWAYS AS IDENTITY,
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
     tenant_id integer NOT NULL,
     changes bytea NOT NULL,
     CONSTRAINT rollup_delta_pkey PRIMARY KEY (id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 
 COMMENT ON TABLE spantree.rollup_delta IS 'what projections added to, and took from, the figures, still to be folded into rollup; seconds old at most';
-COMMENT ON CONSTRAINT rollup_delta_pkey ON spantree.rollup_delta IS 'serves folding: the oldest first';
-COMMENT ON COLUMN spantree.rollup_delta.id IS 'in order of writing, about';
+COMMENT ON CONSTRAINT rollup_delta_pkey ON spantree.rollup_delta IS 'serves taking some of them to fold';
+COMMENT ON COLUMN spantree.rollup_delta.id IS 'tells two changes apart';
 COMMENT ON COLUMN spantree.rollup_delta.tenant_id IS 'whose figures they are';
 COMMENT ON COLUMN spantree.rollup_delta.changes IS 'JSON of spantree_exporter.rollup.Rollup: all that one transaction changed';
 
@@ -191,7 +191,7 @@ INSERT INTO spantree.rollup
 SELECT
     edge.tenant_id, 'edge', 1, to_timestamp(execution.started_ns / 3600000000000 * 3600), left(execution.workflow_name, 100),
     left(execution.service, 100), left(earlier.name, 100), left(later.kind, 100), left(later.name, 100), edge.type, false,
-    count(DISTINCT edge.trace_id), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, max(execution.started_ns), NULL, 0, 0, 0, 0,
+    count(DISTINCT edge.trace_id), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, max(execution.started_ns) / 3600000000000 * 3600000000000, NULL, 0, 0, 0, 0,
     ROW('{}', '{}')::spantree.histogram
 FROM spantree.edge
 JOIN spantree.execution USING (tenant_id, trace_id)
