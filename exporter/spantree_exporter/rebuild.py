@@ -6,10 +6,14 @@ beside ingest: each chunk is a short transaction, and what it touches is project
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from hashlib import sha256
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Final
 
 import orjson
@@ -22,11 +26,15 @@ from spantree_exporter.migrate import check_version
 from spantree_exporter.partitions import LAST_DAY, SENTINEL_DAY, date_of
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
 from spantree_exporter.projector import Projector
+from spantree_exporter.rollup_store import RollupFolder, differences, recount
 from spantree_exporter.sql import statements
 from spantree_exporter.stored_span import SpanRows
 
 _SQL: Final = statements("rebuild")
 _CHUNK_SPANS: Final = 2000
+# How long traces that other projectors work on are waited for, and how often they are looked at.
+_OTHERS_S: Final = 60.0
+_POLL_S: Final = 0.1
 _PROJECT_SPANS: Final = 20_000
 _BEFORE_ALL: Final[tuple[bytes, int, int]] = (bytes(16), -(2**63), -(2**63))
 
@@ -62,6 +70,7 @@ def rebuild(
         "tenant_id": tenant_id,
         "first_day": since or date_of(SENTINEL_DAY),
         "last_day": until or LAST_DAY,
+        "rules": _rules_hash(),
     }
     try:
         with connection.errors():
@@ -85,7 +94,8 @@ class _Rebuild:
         row = connection.cursor(binary=True).execute(_SQL["position"], self._range).fetchone()
         position_day, position = (row[0], (row[1], row[2], row[3])) if row else (None, _BEFORE_ALL)
         state = RebuildProgress(self._range["first_day"], 0, 0, 0)
-        for (day,) in connection.execute(_SQL["days"], self._range).fetchall():
+        days = [day for (day,) in connection.execute(_SQL["days"], self._range)]
+        for day in days:
             if position_day is not None and day < position_day:
                 continue
             after = position if day == position_day else _BEFORE_ALL
@@ -98,8 +108,30 @@ class _Rebuild:
                     day, state.spans + spans, state.changed_facts + changed, state.projected_traces + self._project()
                 )
                 progress(state)
+        self._wait_for_others()
+        self._check_figures(days)
         connection.execute(_SQL["delete_position"], self._range)
         return state
+
+    def _wait_for_others(self) -> None:
+        """Project until nothing that is due is left, also not of what another projector works on just now."""
+        deadline_s = time.monotonic() + _OTHERS_S
+        while True:
+            self._project()
+            row = self._connection.open().execute(_SQL["due"], {"tenant_id": self._tenant_id}).fetchone()
+            if not row or not row[0] or time.monotonic() > deadline_s:
+                return
+            time.sleep(_POLL_S)
+
+    def _check_figures(self, days: Sequence[date]) -> None:
+        """Count anew where the figures of a day are not those of its rows, as after somebody emptied the tables."""
+        connection = self._connection.open()
+        folder = RollupFolder(self._connection)
+        while folder.fold():
+            pass
+        for day in days:
+            if day != date_of(SENTINEL_DAY) and differences(connection, self._tenant_id, [day], limit=1):
+                recount(self._connection, self._tenant_id, day)
 
     def _chunk(self, day: date, after: tuple[bytes, int, int]) -> tuple[int, int, tuple[bytes, int, int] | None]:
         """(spans read, spans whose facts changed, the key of the last one) of the chunk that follows `after`."""
@@ -167,3 +199,18 @@ class _Rebuild:
             traces += projected.traces
             if not projected.traces:
                 return traces
+
+
+def _rules_hash() -> str:
+    """Of the sources that decide what spans mean: a rebuild that another version began starts anew."""
+    package = files("spantree_exporter")
+    sources = [path for folder in ("facts", "assemble") for path in _sources(package / folder)]
+    return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+
+
+def _sources(folder: Traversable) -> Iterator[Traversable]:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _sources(entry)
+        elif entry.name.endswith(".py"):
+            yield entry

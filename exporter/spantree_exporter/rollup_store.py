@@ -12,7 +12,7 @@ from typing import Any, Final
 import psycopg
 
 from spantree_exporter.connection import StoreConnection
-from spantree_exporter.rollup import Rollup
+from spantree_exporter.rollup import HOUR_NS, Rollup
 from spantree_exporter.sql import statements
 
 _SQL: Final = statements("rollup")
@@ -61,6 +61,29 @@ def differences(
     return found
 
 
+def recount(connection: StoreConnection, tenant_id: int, day: date) -> None:
+    """Count the hours of a UTC day anew from its rows, which must all be there. Raises psycopg.Error.
+
+    For rows that were taken away by hand. One snapshot for the rows and for what waits to be folded, so that
+    projections beside it are counted once.
+    """
+    opened = connection.open()
+    first_ns = (day - date(1970, 1, 1)).days * 24 * HOUR_NS
+    keys = {"tenant_id": tenant_id, "day": day, "first_ns": first_ns, "end_ns": first_ns + 24 * HOUR_NS}
+    opened.execute(_SQL["lock_folding"])
+    try:
+        opened.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        with opened.transaction(), opened.cursor() as cursor:
+            while _fold_some(connection, cursor):
+                pass
+            for statement in ("delete_hours", "recount_hours", "recount_steps", "mark_day_outdated"):
+                cursor.execute(_SQL[statement], keys)
+    finally:
+        if not opened.closed:
+            opened.isolation_level = None
+            opened.execute(_SQL["unlock_folding"])
+
+
 class RollupFolder:
     """Folds what projections changed into the figures, over one connection, now and then."""
 
@@ -88,21 +111,9 @@ class RollupFolder:
         with self._locked() as cursor:
             if cursor is None:
                 return 0
-            rollups: dict[int, Rollup] = {}
-            count = 0
-            for tenant_id, changes in cursor.execute(_SQL["take_deltas"], {"deltas": _DELTAS}, binary=True):
-                count += 1
-                rollups.setdefault(tenant_id, Rollup()).merge(Rollup.decoded(changes))
-            if not count:
-                return 0
-            self._connection.temporary_table("rollup_staging", _SQL["create_rollup_staging"])
-            for statement, lines in zip(("copy_sums", "copy_steps"), _lines(rollups), strict=True):
-                if lines:
-                    with cursor.copy(_SQL[statement]) as copy:
-                        copy.write("".join(lines))
-            cursor.execute(_SQL["fold"])
-            cursor.execute(_SQL["mark_outdated"])
-        self._connection.temporary_tables_kept(["rollup_staging"])
+            count = _fold_some(self._connection, cursor)
+        if count:
+            self._connection.temporary_tables_kept(["rollup_staging"])
         return count
 
     def sum_up(self, now: datetime) -> bool:
@@ -128,6 +139,25 @@ class RollupFolder:
         with self._connection.open().transaction(), self._connection.open().cursor() as cursor:
             row = cursor.execute(_SQL["try_fold"]).fetchone()
             yield cursor if row and row[0] else None
+
+
+def _fold_some(connection: StoreConnection, cursor: psycopg.Cursor[Any]) -> int:
+    """Fold up to some hundred transactions' changes, in the caller's transaction and under its lock; how many."""
+    rollups: dict[int, Rollup] = {}
+    count = 0
+    for tenant_id, changes in cursor.execute(_SQL["take_deltas"], {"deltas": _DELTAS}, binary=True):
+        count += 1
+        rollups.setdefault(tenant_id, Rollup()).merge(Rollup.decoded(changes))
+    if count:
+        connection.temporary_table("rollup_staging", _SQL["create_rollup_staging"])
+        for statement, lines in zip(("copy_sums", "copy_steps"), _lines(rollups), strict=True):
+            if lines:
+                with cursor.copy(_SQL[statement]) as copy:
+                    copy.write("".join(lines))
+        cursor.execute(_SQL["fold"])
+        cursor.execute(_SQL["mark_outdated"])
+        cursor.execute(_SQL["empty_rollup_staging"])
+    return count
 
 
 def _lines(rollups: dict[int, Rollup]) -> tuple[list[str], list[str]]:

@@ -82,6 +82,13 @@ def test_rows_that_are_gone_come_back_as_they_were(migrated_url: str, store: Sto
     assert tables(migrated_url) == before
     assert query(migrated_url, "SELECT count(*) FROM spantree.pending_projection") == [(0,)]
     assert query(migrated_url, "SELECT count(*) FROM spantree.rebuild_position") == [(0,)]
+    # Not counted twice, although nothing took the figures of the rows away that are gone.
+    assert query(
+        migrated_url, "SELECT sum(total)::int FROM spantree.rollup WHERE subject = 'node' AND grain_h = 1"
+    ) == [(25,)]
+    assert query(
+        migrated_url, "SELECT target, total FROM spantree.rollup WHERE subject = 'edge' AND grain_h = 1 ORDER BY 1"
+    ) == [(step, 1) for step in sorted(["search", "charge", "answer"] * 5)]
 
 
 def test_facts_of_an_older_build_are_replaced(migrated_url: str) -> None:
@@ -122,6 +129,21 @@ def test_an_interrupted_rebuild_goes_on_where_it_stopped(
         rebuild(migrated_url, progress=interrupt)
     assert rebuild(migrated_url).spans == 11
     assert query(migrated_url, "SELECT sum(span_count), count(*) FROM spantree.execution") == [(20, 4)]
+
+
+def test_a_rebuild_that_other_rules_began_starts_anew(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild_module, "_CHUNK_SPANS", 3)
+    store.write([each for trace in range(1, 5) for each in workflow(trace)])
+
+    def interrupt(progress: RebuildProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(migrated_url, progress=interrupt)
+    query(migrated_url, "UPDATE spantree.rebuild_position SET rules = 'older'")
+    assert rebuild(migrated_url).spans == 20
 
 
 def test_spans_that_come_while_rebuilding_are_not_lost(migrated_url: str, store: Store) -> None:

@@ -19,11 +19,23 @@ FROM spantree.rebuild_position
 WHERE tenant_id = %(tenant_id)s
     AND first_day = %(first_day)s
     AND last_day = %(last_day)s
+    AND rules = %(rules)s
+
+-- name: due
+-- Whether traces wait for a projection that is due, those that failed aside.
+SELECT EXISTS (
+    SELECT
+    FROM spantree.pending_projection
+    WHERE tenant_id = %(tenant_id)s
+        AND due_at <= clock_timestamp()
+        AND failures = 0
+)
 
 -- name: upsert_position
-INSERT INTO spantree.rebuild_position (tenant_id, first_day, last_day, day, trace_id, span_id, fingerprint)
+INSERT INTO spantree.rebuild_position (tenant_id, first_day, last_day, day, trace_id, span_id, fingerprint, rules)
 VALUES (
-    %(tenant_id)s, %(first_day)s, %(last_day)s, %(day)s, %(trace_id)s::text::uuid, %(span_id)s, %(fingerprint)s
+    %(tenant_id)s, %(first_day)s, %(last_day)s, %(day)s, %(trace_id)s::text::uuid, %(span_id)s, %(fingerprint)s,
+    %(rules)s
 )
 ON CONFLICT ON CONSTRAINT rebuild_position_pkey
 DO UPDATE SET
@@ -31,6 +43,7 @@ DO UPDATE SET
     trace_id = EXCLUDED.trace_id,
     span_id = EXCLUDED.span_id,
     fingerprint = EXCLUDED.fingerprint,
+    rules = EXCLUDED.rules,
     updated_at = now()
 
 -- name: delete_position

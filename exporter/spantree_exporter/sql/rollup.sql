@@ -13,7 +13,7 @@ WHERE id = ANY (ARRAY(SELECT id FROM spantree.rollup_delta LIMIT %(deltas)s))
 RETURNING tenant_id, changes
 
 -- name: create_rollup_staging
-CREATE TEMPORARY TABLE rollup_staging (
+CREATE TEMPORARY TABLE IF NOT EXISTS rollup_staging (
     tenant_id integer, subject text DEFAULT 'edge', started_at timestamptz, workflow_name text, service text DEFAULT '',
     name text, kind text, target text DEFAULT '', role text, hidden boolean DEFAULT false,
     total bigint DEFAULT 0, pending bigint DEFAULT 0, running bigint DEFAULT 0, waiting bigint DEFAULT 0,
@@ -25,6 +25,9 @@ CREATE TEMPORARY TABLE rollup_staging (
     numeric DEFAULT 0,
     buckets integer[] DEFAULT '{}', counts bigint[] DEFAULT '{}'
 ) ON COMMIT DELETE ROWS
+
+-- name: empty_rollup_staging
+TRUNCATE pg_temp.rollup_staging
 
 -- name: copy_sums
 COPY pg_temp.rollup_staging (
@@ -170,6 +173,138 @@ DELETE FROM spantree.rollup_outdated
 WHERE tenant_id = %(tenant_id)s
     AND grain_h = %(grain_h)s
     AND started_at = %(started_at)s
+
+-- name: delete_hours
+DELETE FROM spantree.rollup
+WHERE tenant_id = %(tenant_id)s
+    AND subject = ANY ('{node,model,edge,workflow,service,project,user,error}')
+    AND grain_h = 1
+    AND started_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
+    AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+
+-- name: recount_hours
+-- The hours of one UTC day from its rows, all of which it reads.
+INSERT INTO spantree.rollup
+SELECT
+    tenant_id, subject, 1, started_at, workflow_name, service, name, kind, target, role, hidden,
+    sum(total), sum(pending), sum(running), sum(waiting), sum(completed), sum(failed), sum(retried), sum(skipped),
+    sum(cancelled), sum(timed_out), sum(partial), sum(ended), sum(retried_nodes), max(last_started_ns),
+    max(last_failed_ns), sum(duration_ns), sum(input_tokens), sum(output_tokens), sum(cost_usd),
+    ROW(
+        coalesce(array_agg(bucket ORDER BY bucket) FILTER (WHERE bucket IS NOT NULL), '{}'),
+        coalesce(array_agg(ended ORDER BY bucket) FILTER (WHERE bucket IS NOT NULL), '{}')
+    )::spantree.histogram
+FROM (
+    SELECT
+        counted.tenant_id, subject, to_timestamp(started_ns / 3600000000000 * 3600) AS started_at,
+        key.workflow_name, key.service, key.name, key.kind, key.target, key.role, key.hidden,
+        CASE
+            WHEN ended_ns IS NULL THEN NULL
+            WHEN ended_ns - started_ns <= 1 THEN 0
+            ELSE ceil(ln((ended_ns - started_ns)::double precision) / ln(1.04::double precision))::integer
+        END AS bucket,
+        count(*) AS total,
+        count(*) FILTER (WHERE status = 'pending') AS pending,
+        count(*) FILTER (WHERE status = 'running') AS running,
+        count(*) FILTER (WHERE status = 'waiting') AS waiting,
+        count(*) FILTER (WHERE status = 'completed') AS completed,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE status = 'retried') AS retried,
+        count(*) FILTER (WHERE status = 'skipped') AS skipped,
+        count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+        count(*) FILTER (WHERE status = 'timed_out') AS timed_out,
+        count(*) FILTER (WHERE status = 'partial') AS partial,
+        count(ended_ns) AS ended,
+        sum(retried_count) AS retried_nodes,
+        max(started_ns) AS last_started_ns,
+        max(started_ns) FILTER (WHERE status IN ('failed', 'timed_out')) AS last_failed_ns,
+        coalesce(sum((ended_ns - started_ns)::numeric), 0) AS duration_ns,
+        coalesce(sum(input_tokens), 0) AS input_tokens,
+        coalesce(sum(output_tokens), 0) AS output_tokens,
+        coalesce(sum(cost_usd::numeric), 0) AS cost_usd
+    FROM (
+        SELECT
+            tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, service, project, user_id, hidden,
+            error_fingerprint, error_category, retried_count, input_tokens, output_tokens, cost_usd, NULL AS model,
+            false AS is_node, false AS is_root
+        FROM spantree.execution
+        WHERE tenant_id = %(tenant_id)s
+            AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
+            AND started_ns >= %(first_ns)s
+            AND started_ns < %(end_ns)s
+        UNION ALL
+        SELECT
+            tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, NULL, NULL, NULL, false,
+            NULL, NULL, 0, input_tokens, output_tokens, cost_usd, model, true, parent_span_id IS NULL
+        FROM spantree.node
+        WHERE tenant_id = %(tenant_id)s
+            AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
+            AND started_ns >= %(first_ns)s
+            AND started_ns < %(end_ns)s
+    ) AS counted
+    CROSS JOIN LATERAL (
+        VALUES
+            ('node', is_node, coalesce(workflow_name, ''), counted.name, counted.kind,
+                CASE WHEN is_root THEN 'root' ELSE '' END, false),
+            ('model', model IS NOT NULL, coalesce(workflow_name, ''), model, counted.kind, '', false),
+            ('workflow', NOT is_node, coalesce(workflow_name, ''), coalesce(workflow_name, ''), counted.kind, '', counted.hidden),
+            ('service', NOT is_node, '', counted.service, '', '', counted.hidden),
+            ('project', project IS NOT NULL, '', project, '', '', counted.hidden),
+            ('user', user_id IS NOT NULL, '', user_id, '', '', counted.hidden),
+            ('error', NOT is_node AND status IN ('failed', 'partial', 'timed_out'), coalesce(workflow_name, ''),
+                coalesce(error_fingerprint, ''), coalesce(error_category, ''), '', counted.hidden)
+    ) AS subjects (subject, applies, workflow_name, name, kind, role, hidden)
+    CROSS JOIN LATERAL (
+        SELECT
+            left(subjects.workflow_name, 100) AS workflow_name, '' AS service, left(subjects.name, 100) AS name,
+            left(subjects.kind, 100) AS kind, '' AS target, subjects.role, subjects.hidden
+    ) AS key
+    WHERE applies
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+) AS by_bucket
+GROUP BY 1, 2, 4, 5, 6, 7, 8, 9, 10, 11
+
+-- name: recount_steps
+INSERT INTO spantree.rollup
+SELECT
+    edge.tenant_id, 'edge', 1, to_timestamp(execution.started_ns / 3600000000000 * 3600), left(execution.workflow_name, 100),
+    left(execution.service, 100), left(earlier.name, 100), left(later.kind, 100), left(later.name, 100), edge.type, false,
+    count(DISTINCT edge.trace_id), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, max(execution.started_ns) / 3600000000000 * 3600000000000, NULL, 0, 0, 0, 0,
+    ROW('{}', '{}')::spantree.histogram
+FROM spantree.edge
+JOIN spantree.execution USING (tenant_id, trace_id)
+JOIN spantree.node AS earlier
+    ON earlier.tenant_id = edge.tenant_id
+    AND earlier.trace_id = edge.trace_id
+    AND earlier.span_id = edge.from_span_id
+    AND earlier.ordinal = edge.from_ordinal
+JOIN spantree.node AS later
+    ON later.tenant_id = edge.tenant_id
+    AND later.trace_id = edge.trace_id
+    AND later.span_id = edge.to_span_id
+    AND later.ordinal = edge.to_ordinal
+WHERE execution.tenant_id = %(tenant_id)s
+    AND execution.day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1
+    AND execution.started_ns >= %(first_ns)s
+    AND execution.started_ns < %(end_ns)s
+    AND execution.workflow_name IS NOT NULL
+    AND edge.from_trace_id IS NULL
+GROUP BY edge.tenant_id, 4, 5, 6, 7, 8, 9, 10
+
+-- name: mark_day_outdated
+INSERT INTO spantree.rollup_outdated (tenant_id, grain_h, started_at, since)
+SELECT
+    %(tenant_id)s, grain.hours,
+    to_timestamp(floor(extract(epoch FROM %(day)s::date) / (grain.hours * 3600)) * (grain.hours * 3600)), now()
+FROM (VALUES (24), (192)) AS grain (hours)
+ON CONFLICT ON CONSTRAINT rollup_outdated_pkey DO NOTHING
+
+-- name: lock_folding
+-- Of the session, before the transaction's snapshot is taken.
+SELECT pg_advisory_lock(1936744814, 2)
+
+-- name: unlock_folding
+SELECT pg_advisory_unlock(1936744814, 2)
 
 -- name: differences
 -- Keys of one UTC day whose figures are not those of the rows: what is counted from the rows, what the hours say.
