@@ -103,6 +103,8 @@ static void forget(size_t slot) {
 }
 
 outcome read_text(const unsigned char *bytes, size_t length, enum text_use use, PyObject **text, buffer *json) {
+    if (length == 0)
+        bytes = (const unsigned char *)""; /* where a field is absent there is no place that it stands at */
     if (length <= LONGEST) {
         uint64_t hash = hash_of(bytes, length, use);
         size_t slot = hash % SLOTS;
