@@ -29,7 +29,7 @@ from spantree_exporter.decode import PROTOBUF, decode_request, examine
 from spantree_exporter.facts import read_facts
 from spantree_exporter.hot_path import COMPILED, PYTHON, hot_path
 from spantree_exporter.partitions import day_of
-from spantree_exporter.projection import ProjectedTrace, copy_rows, facts_of_span
+from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_rows, facts_of_span
 from spantree_exporter.span import Span
 
 _BATCH_SPANS = 4000
@@ -92,6 +92,7 @@ def _pass(requests: Sequence[bytes]) -> tuple[dict[str, float], int]:
         yield
         seconds[stage] += time.process_time() - began_s
 
+    reader = TolerantReader(read_facts, assemble)
     count = 0
     batch: list[Span] = []
     for number, body in enumerate(requests, start=1):
@@ -105,7 +106,7 @@ def _pass(requests: Sequence[bytes]) -> tuple[dict[str, float], int]:
         for index, span in enumerate(batch):
             traces.setdefault(span.trace_id, []).append(index)
         with timed("facts"):
-            facts = [read_facts(span) for span in batch]
+            facts = reader.facts(batch)
         with timed("span rows"):
             days = [day_of(span.start_ns) for span in batch]
             for _ in span_rows(0, days, batch, facts):
@@ -114,7 +115,9 @@ def _pass(requests: Sequence[bytes]) -> tuple[dict[str, float], int]:
             projected = []
             for trace_id, indexes in traces.items():
                 told = [facts_of_span(batch[index], facts[index]) for index in indexes]
-                projected.append(ProjectedTrace(trace_id, told, assemble(told, trace_id.hex())))
+                of_trace = reader.assemble(trace_id, told, [days[index] for index in indexes])
+                assert isinstance(of_trace, ProjectedTrace), of_trace
+                projected.append(of_trace)
         with timed("rows"):
             copy_rows(0, projected)
         count += len(batch)
