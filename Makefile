@@ -14,6 +14,8 @@ LIVE := .venv-live
 # Relative, and in quotes wherever it is used: the checkout's path may hold spaces.
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# The compiled hot path is built in the checkout; this says that it was, for this Python.
+COMPILED := $(VENV)/.compiled
 DATA ?= .spantree
 ARGS ?=
 KEEP ?=
@@ -52,7 +54,11 @@ check: install
 bench: install
 	@"$(BIN)/python" benchmarks/ingest.py $(ARGS)
 
-install: $(INSTALLED)
+install: $(INSTALLED) $(COMPILED)
+
+# Without a compiler everything goes the Python way: one line says so, each time until there is one.
+$(COMPILED): $(INSTALLED) $(wildcard exporter/native/*)
+	@if "$(BIN)/python" exporter/native/build.py; then touch "$@"; fi
 
 # Again only when the dependencies may have changed; the packages themselves are read from the checkout.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -79,4 +85,5 @@ constraints: install
 	@touch "$(INSTALLED)"
 
 clean:
+	rm -f exporter/spantree_exporter/_hot_path.*
 	rm -rf "$(VENV)" "$(LIVE)" .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -32,6 +32,7 @@ from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_exporter.copy_binary import HEADER, TRAILER, span_rows
 from spantree_exporter.decode import PROTOBUF, decode_request
 from spantree_exporter.facts import read_facts
+from spantree_exporter.hot_path import hot_path
 from spantree_exporter.migrate import migrate
 from spantree_exporter.partitions import day_of, ensure_partitions
 from spantree_exporter.store import Store
@@ -57,7 +58,8 @@ def main() -> None:
             figures = _measure(url, requests, folder, arguments.clients)
     for key, value in figures.items():
         print(f"{key:>28}  {value:,.2f}" if isinstance(value, float) else f"{key:>28}  {value:,}")
-    print(json.dumps(figures))
+    print(f"{'hot path':>28}  {hot_path()}")
+    print(json.dumps(figures | {"hot path": hot_path()}))
 
 
 def _arguments() -> argparse.Namespace:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from spantree_collector.tally import CounterName, Tallied
+from spantree_exporter.hot_path import hot_path
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _ACK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -19,6 +20,12 @@ class CollectorMetrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        Gauge(
+            "spantree_collector_hot_path",
+            "1 for the way that decoding and row bytes take: compiled or python.",
+            ["path"],
+            registry=registry,
+        ).labels(hot_path()).set(1)
         self.accepted = Counter(
             "spantree_collector_requests_accepted", "Requests answered with success.", ["transport"], registry=registry
         )

@@ -22,6 +22,7 @@ from spantree_deploy.postmaster import running_postmaster
 from spantree_deploy.settings import Settings, url_of
 from spantree_deploy.sql import statements
 from spantree_exporter.errors import SpantreeError, classify
+from spantree_exporter.hot_path import hot_path, reason
 from spantree_exporter.migrate import LATEST, version_of
 from spantree_exporter.partitions import date_of, days_to_keep_ready
 
@@ -47,6 +48,7 @@ class Finding:
 def diagnose(settings: Settings) -> Iterator[Finding]:
     """Every check, in the order in which one thing needs another."""
     yield Finding("spantree", f"Python {platform.python_version()}, {sys.prefix}")
+    yield Finding("hot path", hot_path() + (f" ({reason})" if reason else ""))
     with contextlib.ExitStack() as stack:
         connection: psycopg.Connection[Any] | None = None
         try:

@@ -40,6 +40,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "SPANTREE_LIVE_DELAY_S": "seconds a span must be open before it is announced",
     "SPANTREE_SCHEMA": "the in-process exporter: `require` the schema, or `create` it",
     "SPANTREE_EXPORT_TIMEOUT_S": "the in-process exporter: how long one batch is tried",
+    "SPANTREE_PURE_PYTHON": "1: decoding and row bytes by Python although the compiled hot path is built",
     "SPANTREE_TEST_DATABASE_URL": "the PostgreSQL that the tests use; its user may create databases",
 }
 """Names that begin like settings, are read elsewhere, and are therefore no mistakes."""

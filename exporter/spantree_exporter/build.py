@@ -6,7 +6,7 @@ So that a span has one stored form and one fingerprint whether it came as protob
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -39,7 +39,7 @@ class Envelope:
 
     resource: Resource
     scope: Scope
-    spans: Iterable[Any]
+    spans: Sequence[Any]
     losses: list[str]
     alone: Callable[[Any], bytes]
 

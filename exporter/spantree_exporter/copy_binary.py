@@ -14,15 +14,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
+from functools import lru_cache
 from itertools import chain, repeat
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
+from spantree_exporter import hot_path
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.rows import Edge, Execution, Node
 from spantree_exporter.span import Span
+
+_Item = TypeVar("_Item")
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER: Final = b"\xff\xff"
@@ -84,15 +88,21 @@ def span_rows(tenant_id: int, days: Sequence[int], spans: Sequence[Span], facts:
 
     Raises RowUnencodable at the first span that no row can hold.
     """
+    native = hot_path.native
+    listed = _list(days), _list(spans), _list(facts)
     senders: dict[tuple[int, int], bytes] = {}
     jsonb_starts = _JSONB_STARTS
     dumps = orjson.dumps
     for first in range(0, len(spans), _BLOCK_ROWS):
+        last = min(first + _BLOCK_ROWS, len(spans))
+        if native is not None and (block := native.span_rows(tenant_id, *listed, first, last)) is not None:
+            yield block
+            continue
         parts: list[bytes] = []
         add = parts.append
         span = spans[first]
         try:
-            for index in range(first, min(first + _BLOCK_ROWS, len(spans))):
+            for index in range(first, last):
                 span = spans[index]
                 name = span.name.encode()
                 if (parent := span.parent_span_id) is None:
@@ -165,6 +175,12 @@ class Column(Enum):
     TRACE_ID = auto()  # 32 hex digits -> uuid
 
 
+# For native/rows.c.
+LETTERS: Final = {
+    Column.INT4: "i", Column.INT8: "q", Column.FLOAT8: "d", Column.BOOLEAN: "?", Column.TEXT: "s",
+    Column.LONG_TEXT: "s", Column.TEXTS: "S", Column.INT8S: "Q", Column.TRACE_ID: "u",
+}  # fmt: skip
+
 _C = Column
 EXECUTION_COLUMNS: Final[dict[str, Column]] = {
     "name": _C.TEXT, "workflow_name": _C.TEXT, "entry": _C.TEXT, "kind": _C.TEXT, "status": _C.TEXT,
@@ -217,6 +233,10 @@ _KEY: Final = struct.Struct(">hiiiii16s").pack
 def _rows(tenant_id: int, keys: Sequence[tuple[int, bytes]], rows: Sequence[Any], columns: dict[str, Column]) -> bytes:
     if not rows:
         return b""
+    if (native := hot_path.native) is not None:
+        names, letters = _names_and_letters(tuple(columns.items()))
+        if (tuples := native.table_rows(tenant_id, _list(keys), _list(rows), names, letters)) is not None:
+            return tuples
     width = len(columns) + 3
     starts: dict[tuple[int, bytes], bytes] = {}
     texts = _SharedTexts({None: NULL})
@@ -233,6 +253,15 @@ def _rows(tenant_id: int, keys: Sequence[tuple[int, bytes]], rows: Sequence[Any]
         kind = ", ".join(list(columns)[:3])
         raise RowUnencodable(f"a row ({kind} ...) of a projection does not fit its table: {error}") from error
     return b"".join(parts)
+
+
+@lru_cache(8)
+def _names_and_letters(columns: tuple[tuple[str, Column], ...]) -> tuple[tuple[str, ...], bytes]:
+    return tuple(name for name, _ in columns), "".join(LETTERS[column] for _, column in columns).encode()
+
+
+def _list(items: Sequence[_Item]) -> list[_Item]:
+    return items if isinstance(items, list) else list(items)
 
 
 def _fields(
@@ -326,7 +355,7 @@ _ENCODERS: Final[dict[Column, _Encoder]] = {
     Column.LONG_TEXT: lambda values, _: [
         NULL if value is None else _LENGTH(len(text := value.encode())) + text for value in values
     ],
-    Column.TEXTS: lambda values, _: [_texts(value) if value else _EMPTY_TEXTS for value in values],
-    Column.INT8S: lambda values, _: [_int8s(value) if value else _EMPTY_INT8S for value in values],
+    Column.TEXTS: lambda values, _: [NULL if value is None else _texts(value) for value in values],
+    Column.INT8S: lambda values, _: [NULL if value is None else _int8s(value) for value in values],
     Column.TRACE_ID: lambda values, _: [NULL if value is None else _trace_id(value) for value in values],
 }

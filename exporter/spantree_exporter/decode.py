@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final
 
 from spantree_exporter import decode_json, decode_protobuf
@@ -54,11 +55,26 @@ class _Encoding:
     envelopes: Callable[[bytes], Iterator[Envelope]]
     read_span: Callable[[Any, Envelope, int], Span]
     span_ids: Callable[[Any], tuple[bytes, bytes]]
+    # Quicker ways for what is plainly fine: spans at their places, [] or None for the rest; their number, or None.
+    read_together: Callable[[Envelope, int], Sequence[Span | None]]
+    count_spans: Callable[[bytes], int | None]
 
 
 _ENCODINGS: Final = {
-    PROTOBUF: _Encoding(decode_protobuf.envelopes, decode_protobuf.read_span, decode_protobuf.span_ids),
-    JSON: _Encoding(decode_json.envelopes, decode_json.read_span, decode_json.span_ids),
+    PROTOBUF: _Encoding(
+        decode_protobuf.envelopes,
+        decode_protobuf.read_span,
+        decode_protobuf.span_ids,
+        decode_protobuf.read_together,
+        decode_protobuf.count_spans,
+    ),
+    JSON: _Encoding(
+        decode_json.envelopes,
+        decode_json.read_span,
+        decode_json.span_ids,
+        lambda envelope, received_ns: (),
+        lambda body: None,
+    ),
 }
 
 
@@ -69,6 +85,8 @@ def examine(body: bytes, encoding: str) -> Examined:
     `encoding`.
     """
     reader = _ENCODINGS[encoding]
+    if (count := reader.count_spans(body)) is not None:
+        return Examined(count, 0, "")
     spans = rejected = 0
     reasons: list[str] = []
     for envelope in _envelopes(reader, body):
@@ -93,9 +111,13 @@ def decode_request(body: bytes, encoding: str, received_ns: int) -> Decoded:
     spans: list[Span] = []
     dead: list[DeadLetter] = []
     for envelope in _envelopes(reader, body):
-        for sent in envelope.spans:
+        together = reader.read_together(envelope, received_ns)
+        if together and all(together):
+            spans += together  # type: ignore[arg-type]
+            continue
+        for sent, read in zip_longest(envelope.spans, together):
             try:
-                spans.append(read_span(sent, envelope, received_ns))
+                spans.append(read or read_span(sent, envelope, received_ns))
             except (WireError, SpanUnusable) as error:
                 dead.append(DeadLetter(_reason(error), envelope.alone(sent), encoding, received_ns))
     return Decoded(spans, dead)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from spantree_exporter import hot_path
 from spantree_exporter.build import (
     MAX_DEPTH,
     MAX_KEYS,
@@ -68,6 +69,19 @@ def envelopes(body: bytes) -> Iterator[Envelope]:
                 [f"resource_{loss}" for loss in resource_losses] + [f"scope_{loss}" for loss in scope_losses],
                 partial(_alone, resource_spans, scope_spans),
             )
+
+
+def read_together(envelope: Envelope, received_ns: int) -> list[Span | None]:
+    """The spans of `envelope` that the compiled path reads, each at its place; [] where it reads none."""
+    if (native := hot_path.native) is None or envelope.losses:
+        return []
+    sent: list[bytes] = envelope.spans[:]  # type: ignore[assignment]  # of what upb gives, a slice is a list
+    return native.read_spans(sent, envelope.resource, envelope.scope, received_ns)
+
+
+def count_spans(body: bytes) -> int | None:
+    """How many spans are in `body`; None where that is not known, or not all of them have valid ids."""
+    return None if hot_path.native is None else hot_path.native.examine_body(body)
 
 
 def read_span(sent: bytes, envelope: Envelope, received_ns: int) -> Span:

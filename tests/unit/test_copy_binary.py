@@ -8,6 +8,7 @@ from itertools import count
 
 import pytest
 from tests.factories import DAY_NS, NOON_NS, span, trace_id
+from tests.hot_paths import each_hot_path
 
 from spantree_exporter.copy_binary import (
     EDGE_COLUMNS,
@@ -20,6 +21,9 @@ from spantree_exporter.copy_binary import (
 from spantree_exporter.partitions import SENTINEL_DAY, date_of, day_of
 from spantree_exporter.rows import Edge, Execution, Node
 from spantree_exporter.span import Event
+
+__all__ = ["each_hot_path"]
+pytestmark = pytest.mark.usefixtures("each_hot_path")
 
 _NOON_DAY = day_of(NOON_NS)
 

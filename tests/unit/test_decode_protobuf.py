@@ -11,12 +11,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SentSpan
+from tests.hot_paths import each_hot_path
 from tests.otlp_json import otlp_json_body
 from tests.otlp_requests import request, span_id, trace_id
 
 from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, Examined, decode_request, examine, raw_span
 from spantree_exporter.errors import MalformedRequest
 from spantree_exporter.span import Event, Link, Span
+
+__all__ = ["each_hot_path"]
+pytestmark = pytest.mark.usefixtures("each_hot_path")
 
 RECEIVED_NS = 1_790_000_000_000_000_000
 START_NS = 1_780_000_000_000_000_000
