@@ -33,7 +33,7 @@ def main() -> None:
         "hot_path": [],
         "ingest": [],
         "growth": growth,
-        "growth in Python": growth[:1] + ["--partitions=0", "--pure-python"],
+        "growth in Python": [*growth[:1], "--partitions=0", "--pure-python"],
         "reads": [f"--executions={arguments.executions}"],
         "service": [],
     }
