@@ -8,9 +8,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from spantree_collector.inflate import GZIP, Inflation, too_large
+from spantree_collector.decompress import Decompression, decompress, decompression
+from spantree_collector.inflate import too_large
 from spantree_collector.metrics import CollectorMetrics
-from spantree_collector.spool import Body, Spool
+from spantree_collector.object_budget import SPAN_UNITS, check_objects, too_many_objects
+from spantree_collector.spool import Body, Spool, SpooledBody
 from spantree_collector.status import Overloaded
 from spantree_exporter.decode import Examined, examine
 
@@ -66,17 +68,34 @@ class Lease:
     def __exit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Hold nothing any more."""
         self._in_flight.give_back(self._held_bytes)
         self._held_bytes = 0
+
+
+def count_spans(spooled: SpooledBody) -> int:
+    """How many spans a body of the spool has. Raises as `decompress` and `examine` do."""
+    body = spooled.body
+    return examine(decompress(body.payload, body.compression), body.encoding).spans
 
 
 class Intake:
     """The way of a complete body onto the disk."""
 
     def __init__(
-        self, spool: Spool, metrics: CollectorMetrics, *, max_body_bytes: int, max_in_flight_bytes: int
+        self,
+        spool: Spool,
+        metrics: CollectorMetrics,
+        *,
+        max_body_bytes: int,
+        max_body_objects: int,
+        max_in_flight_bytes: int,
     ) -> None:
         self.max_body_bytes = max_body_bytes
+        self._max_body_objects = max_body_objects
         self.in_flight = InFlight(max_in_flight_bytes)
         self.metrics = metrics
         self._spool = spool
@@ -92,7 +111,7 @@ class Intake:
         received_ns = time.time_ns()
         if len(payload) > self.max_body_bytes:
             raise too_large(self.max_body_bytes)
-        plain = await self._inflated(payload, lease) if compression == GZIP else payload
+        plain = await self._decompressed(payload, compression, lease) if compression else payload
         examined = await self._examined(plain, encoding)
         if examined.spans:
             await self._spool.append(Body(payload, encoding, compression, received_ns))
@@ -108,23 +127,31 @@ class Intake:
         """Stop the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _inflated(self, payload: bytes, lease: Lease) -> bytes:
-        inflation = Inflation(payload, self.max_body_bytes)
-        done = inflation.advance(_INLINE_BYTES)
-        lease.add(inflation.size_bytes)
+    async def _decompressed(self, payload: bytes, compression: str, lease: Lease) -> bytes:
+        work = decompression(payload, compression, self.max_body_bytes)
+        done = work.advance(_INLINE_BYTES)
+        lease.add(work.size_bytes)
         if not done:
-            await asyncio.get_running_loop().run_in_executor(self._threads, _inflate_rest, inflation, lease)
-        return inflation.result()
+            await asyncio.get_running_loop().run_in_executor(self._threads, _decompress_rest, work, lease)
+        return work.result()
 
     async def _examined(self, plain: bytes, encoding: str) -> Examined:
         if len(plain) <= _INLINE_BYTES:
-            return examine(plain, encoding)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, examine, plain, encoding)
+            return self._examine(plain, encoding)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._examine, plain, encoding)
+
+    def _examine(self, plain: bytes, encoding: str) -> Examined:
+        check_objects(plain, encoding, self._max_body_objects)
+        most_spans = self._max_body_objects // SPAN_UNITS
+        examined = examine(plain, encoding, most_spans)
+        if examined.spans > most_spans:
+            raise too_many_objects(self._max_body_objects)
+        return examined
 
 
-def _inflate_rest(inflation: Inflation, lease: Lease) -> None:
+def _decompress_rest(work: Decompression, lease: Lease) -> None:
     done = False
     while not done:
-        before_bytes = inflation.size_bytes
-        done = inflation.advance(_INFLATE_STEP_BYTES)
-        lease.add(inflation.size_bytes - before_bytes)
+        before_bytes = work.size_bytes
+        done = work.advance(_INFLATE_STEP_BYTES)
+        lease.add(work.size_bytes - before_bytes)
