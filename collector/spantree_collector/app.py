@@ -95,7 +95,11 @@ class Collector:
             )
             stack.push_async_callback(asyncio.to_thread, spool.close)
             intake = Intake(
-                spool, metrics, max_body_bytes=config.max_body_bytes, max_in_flight_bytes=config.max_in_flight_bytes
+                spool,
+                metrics,
+                max_body_bytes=config.max_body_bytes,
+                max_body_objects=config.max_body_objects,
+                max_in_flight_bytes=config.max_in_flight_bytes,
             )
             stack.callback(intake.close)
             writers = new_writers(config, reader, SpoolShares(spool), metrics)

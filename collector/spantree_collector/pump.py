@@ -165,6 +165,13 @@ class Pump:
             batch.dead += decoded.dead
             if decoded.dead:
                 self._counts.count("dead_letters", len(decoded.dead), ["unreadable"])
+            if decoded.unkept:
+                self._counts.count("dead_letters", decoded.unkept, ["unkept"])
+                log.error(
+                    "%d of %d unusable spans of one request are kept as dead letters; its sender was told of them all",
+                    len(decoded.dead),
+                    len(decoded.dead) + decoded.unkept,
+                )
         batch.bodies.append(spooled)
         batch.plain.append(plain)
         batch.origins.append(len(spans))

@@ -116,6 +116,7 @@ class Settings(BaseSettings):
     spool_max_bytes: Bytes = 8 * 2**30
     spool_reserve_bytes: BytesOrNone = 64 * 2**20
     max_body_bytes: Bytes = 64 * 2**20
+    max_body_objects: Count = 2_000_000
     max_in_flight_bytes: Bytes = 256 * 2**20
     max_connections: Count = 1000
     header_deadline_s: Seconds = 10.0

@@ -18,6 +18,10 @@ JSON: Final = "json"
 
 # partial_success is for a person: the first few reasons tell enough, and responses must stay small (OTLP 1.11: 4 MiB).
 _REASONS_TOLD = 5
+# Of the unusable spans of a body so many are kept with their bytes, and no more bytes than these: each has a copy of its
+# resource and scope. The sender was told the number of all of them; these are for whoever looks for the cause.
+MAX_DEAD_LETTERS: Final = 1_000
+MAX_DEAD_LETTER_BYTES: Final = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The spans of a body in their order, and those that cannot be stored."""
+    """The spans of a body in their order, and those that cannot be stored, of which `unkept` more are only counted."""
 
     spans: list[Span]
     dead: list[DeadLetter]
+    unkept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +83,11 @@ _ENCODINGS: Final = {
 }
 
 
-def examine(body: bytes, encoding: str) -> Examined:
+def examine(body: bytes, encoding: str, most_spans: int | None = None) -> Examined:
     """Count the spans of `body` and those whose ids are invalid, which no later moment can store.
 
-    Cheap: reads frames and ids, no attributes of spans. Raises MalformedRequest where `body` is no request in
-    `encoding`.
+    Cheap: reads frames and ids, no attributes of spans, and stops at the first span beyond `most_spans`. Raises
+    MalformedRequest where `body` is no request in `encoding`.
     """
     reader = _ENCODINGS[encoding]
     if (count := reader.count_spans(body)) is not None:
@@ -92,6 +97,8 @@ def examine(body: bytes, encoding: str) -> Examined:
     for envelope in _envelopes(reader, body):
         for sent in envelope.spans:
             spans += 1
+            if most_spans is not None and spans > most_spans:
+                return Examined(spans, rejected, "; ".join(reasons))
             try:
                 check_ids(*reader.span_ids(sent))
             except (WireError, SpanUnusable) as error:
@@ -104,12 +111,13 @@ def examine(body: bytes, encoding: str) -> Examined:
 def decode_request(body: bytes, encoding: str, received_ns: int) -> Decoded:
     """All spans of `body`, in their order; `received_ns` is when the collector took it in.
 
-    Raises MalformedRequest where `body` is no request at all; a span that cannot be read is in `dead` instead.
+    Raises MalformedRequest where `body` is no request at all; a span that cannot be read is in `dead` instead, and
+    counted by `unkept` where there are too many of those.
     """
     reader = _ENCODINGS[encoding]
     read_span = reader.read_span
     spans: list[Span] = []
-    dead: list[DeadLetter] = []
+    dead = _DeadLetters(encoding, received_ns)
     for envelope in _envelopes(reader, body):
         together = reader.read_together(envelope, received_ns)
         if together and all(together):
@@ -119,8 +127,27 @@ def decode_request(body: bytes, encoding: str, received_ns: int) -> Decoded:
             try:
                 spans.append(read or read_span(sent, envelope, received_ns))
             except (WireError, SpanUnusable) as error:
-                dead.append(DeadLetter(_reason(error), envelope.alone(sent), encoding, received_ns))
-    return Decoded(spans, dead)
+                dead.add(error, envelope, sent)
+    return Decoded(spans, dead.letters, dead.unkept)
+
+
+class _DeadLetters:
+    """The unusable spans of one body, as many as are kept."""
+
+    def __init__(self, encoding: str, received_ns: int) -> None:
+        self._encoding = encoding
+        self._received_ns = received_ns
+        self._bytes = 0
+        self.letters: list[DeadLetter] = []
+        self.unkept = 0
+
+    def add(self, error: Exception, envelope: Envelope, sent: Any) -> None:
+        if len(self.letters) >= MAX_DEAD_LETTERS or self._bytes >= MAX_DEAD_LETTER_BYTES:
+            self.unkept += 1
+            return
+        raw = envelope.alone(sent)
+        self._bytes += len(raw)
+        self.letters.append(DeadLetter(_reason(error), raw, self._encoding, self._received_ns))
 
 
 def raw_span(body: bytes, encoding: str, index: int) -> bytes:
