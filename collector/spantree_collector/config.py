@@ -40,7 +40,7 @@ class CollectorConfig:
     max_body_bytes: int = 64 * 2**20
     """Largest request body, as sent and after decompression (64 MiB is the default that OTLP 1.11 recommends)."""
     max_body_objects: int = 2_000_000
-    """Most objects of a request body: an attribute counts as 1, an event or a link as 4, a span as 10; beyond it 413."""
+    """Most objects of a request body: an attribute counts as 1, an event or link as 4, a span as 10; beyond it 413."""
     max_in_flight_bytes: int = 256 * 2**20
     """Most bytes of bodies in memory before they are on disk, over all requests; beyond it 503."""
     max_connections: int = 1000

@@ -18,8 +18,8 @@ JSON: Final = "json"
 
 # partial_success is for a person: the first few reasons tell enough, and responses must stay small (OTLP 1.11: 4 MiB).
 _REASONS_TOLD = 5
-# Of the unusable spans of a body so many are kept with their bytes, and no more bytes than these: each has a copy of its
-# resource and scope. The sender was told the number of all of them; these are for whoever looks for the cause.
+# Of the unusable spans of a body so many are kept with their bytes, and no more bytes than these: each has a copy of
+# its resource and scope. The sender was told the number of all of them; these are for whoever looks for the cause.
 MAX_DEAD_LETTERS: Final = 1_000
 MAX_DEAD_LETTER_BYTES: Final = 8 * 2**20
 
