@@ -10,18 +10,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import pairwise
 
+from spantree_collector.batch_writer import Batch, BatchWriter, DecodedBody
 from spantree_collector.decompress import decompress
 from spantree_collector.session import SessionReport, Stopped, StoreLike, StoreSession
 from spantree_collector.shares import BodyQueue
 from spantree_collector.spool import Body, SpooledBody, SpoolFailed
 from spantree_collector.tally import Counts
-from spantree_exporter.decode import DeadLetter, decode_request, raw_span
-from spantree_exporter.errors import BatchRejected, MalformedRequest
+from spantree_exporter.decode import DeadLetter, decode_request
+from spantree_exporter.errors import MalformedRequest
 from spantree_exporter.span import Span
 
 log = logging.getLogger(__name__)
@@ -39,18 +38,6 @@ _TAKE_BODIES = 512
 # Only what makes up a batch is taken, as far as the spans before it tell, for another pump may have time for the rest.
 _FIRST_SPAN_BYTES = 1000.0
 _LEAST_TAKE_BYTES = 64 * 2**10
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Whole bodies, decoded. `origins` holds, for each body, its spans' number: where a span came from, in order."""
-
-    bodies: list[SpooledBody] = field(default_factory=list)
-    plain: list[bytes] = field(default_factory=list)
-    origins: list[int] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
-    plain_bytes: int = 0
 
 
 class Pump:
@@ -72,6 +59,7 @@ class Pump:
         self._stop = threading.Event()
         self._drain_until_s = float("inf")
         self._session = StoreSession("pump", open_store, self._stop, counts)
+        self._writer = BatchWriter(self._session, counts, batch_spans)
         self._span_bytes = _FIRST_SPAN_BYTES
         self._waiting: deque[SpooledBody] = deque()
         self._thread = threading.Thread(target=self._run, name="spantree-pump", daemon=True)
@@ -120,7 +108,10 @@ class Pump:
             if batch.bodies:
                 # Decoded while PostgreSQL is busy with the one before.
                 ahead = decoder.submit(self._next_batch)
-                self._write(batch)
+                if self._writer.write(batch):
+                    self._bodies.remove(batch.ids())
+                else:
+                    self._bodies.leave(batch.ids())
                 continue
             if self._stop.is_set():
                 break
@@ -129,8 +120,8 @@ class Pump:
 
     # ---- bodies -> spans ---------------------------------------------------------------------------------------
 
-    def _next_batch(self) -> _Batch:
-        batch = _Batch()
+    def _next_batch(self) -> Batch:
+        batch = Batch()
         while len(batch.spans) < self._batch_spans and batch.plain_bytes < self._batch_bytes:
             if not self._waiting:
                 wanted_bytes = int((self._batch_spans - len(batch.spans)) * self._span_bytes)
@@ -144,10 +135,10 @@ class Pump:
                     break
             self._decode(self._waiting.popleft(), batch)
         if batch.spans:
-            self._span_bytes = sum(len(spooled.body.payload) for spooled in batch.bodies) / len(batch.spans)
+            self._span_bytes = sum(len(one.spooled.body.payload) for one in batch.bodies) / len(batch.spans)
         return batch
 
-    def _decode(self, spooled: SpooledBody, batch: _Batch) -> None:
+    def _decode(self, spooled: SpooledBody, batch: Batch) -> None:
         body = spooled.body
         plain = body.payload
         try:
@@ -172,106 +163,13 @@ class Pump:
                     len(decoded.dead),
                     len(decoded.dead) + decoded.unkept,
                 )
-        batch.bodies.append(spooled)
-        batch.plain.append(plain)
-        batch.origins.append(len(spans))
+        batch.bodies.append(DecodedBody(spooled, plain, 0, len(spans)))
         batch.spans += spans
         batch.plain_bytes += len(plain)
-
-    # ---- spans -> PostgreSQL -----------------------------------------------------------------------------------
-
-    def _write(self, batch: _Batch) -> None:
-        """Store all of `batch`, then drop its bodies. Bisects what PostgreSQL refuses for its content."""
-        count = len(batch.spans)
-        # Even pieces: a full one and a rest of a few spans would be two transactions for the work of one.
-        parts = max(1, count // self._batch_spans)
-        bounds = [count * part // parts for part in range(parts + 1)]
-        pieces = [_Piece(first, end, ()) for first, end in pairwise(bounds)]
-        pieces[0].dead = batch.dead
-        pieces.reverse()
-        left = False
-        while pieces:
-            piece = pieces.pop()
-            try:
-                self._write_piece(batch, piece)
-            except BatchRejected as error:
-                halves = piece.halves()
-                if halves:
-                    pieces.extend(reversed(halves))
-                elif piece.first < piece.end:
-                    self._counts.count("dead_letters", 1, ["refused"])
-                    pieces.append(_Piece(piece.first, piece.first, (_dead_span(error, batch, piece.first),)))
-                else:
-                    left = True
-                    self._counts.count("left_bodies")
-                    log.error("a dead letter is refused too; its body stays in the spool: %s", error)
-        ids = [spooled.id for spooled in batch.bodies]
-        if left:
-            self._bodies.leave(ids)
-        else:
-            self._bodies.remove(ids)
-
-    def _write_piece(self, batch: _Batch, piece: _Piece) -> None:
-        spans = batch.spans[piece.first : piece.end]
-        started_s = time.perf_counter()
-        try:
-            written = self._session.run(lambda store: store.write(spans, piece.dead))
-        except (Stopped, BatchRejected):
-            raise
-        except Exception as error:
-            # A fault of ours. With a new connection it may pass; if not, one of these spans is behind it.
-            self._session.fault(error)
-            if piece.is_second_try:
-                raise BatchRejected(f"writing it fails with {type(error).__name__}: {error}", None) from error
-            piece.is_second_try = True
-            self._write_piece(batch, piece)
-            return
-        self._counts.observe_write(time.perf_counter() - started_s)
-        self._counts.count("stored_spans", written.spans)
-        self._counts.count("duplicate_spans", written.duplicates)
-        self._counts.count("projected_traces", written.projected_traces)
-
-
-@dataclass(slots=True)
-class _Piece:
-    """Spans `first` to `end` of a batch with dead letters, written in one transaction."""
-
-    first: int
-    end: int
-    dead: Sequence[DeadLetter]
-    is_second_try: bool = False
-
-    def halves(self) -> list[_Piece]:
-        """Two smaller pieces that make up this one; none when it cannot be cut."""
-        if self.dead and self.first < self.end:
-            return [_Piece(self.first, self.first, self.dead), _Piece(self.first, self.end, ())]
-        if len(self.dead) > 1:
-            middle = len(self.dead) // 2
-            return [
-                _Piece(self.first, self.first, self.dead[:middle]),
-                _Piece(self.first, self.first, self.dead[middle:]),
-            ]
-        if self.end - self.first > 1:
-            middle = (self.first + self.end) // 2
-            return [_Piece(self.first, middle, ()), _Piece(middle, self.end, ())]
-        return []
 
 
 def _dead_body(error: Exception, plain: bytes, body: Body) -> DeadLetter:
     return DeadLetter(f"the body cannot be decoded: {error}", plain, body.encoding, body.received_ns)
-
-
-def _dead_span(error: BatchRejected, batch: _Batch, index: int) -> DeadLetter:
-    """The letter for one span that PostgreSQL refuses, with its bytes out of the body that it came in."""
-    first = 0
-    for spooled, plain, count in zip(batch.bodies, batch.plain, batch.origins, strict=True):
-        if index < first + count:
-            body = spooled.body
-            return DeadLetter(
-                str(error), raw_span(plain, body.encoding, index - first), body.encoding, body.received_ns
-            )
-        first += count
-    raise AssertionError(f"span {index} is of no body")
 
 
 class Projector:

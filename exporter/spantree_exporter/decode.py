@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
@@ -151,11 +151,20 @@ class _DeadLetters:
 
 
 def raw_span(body: bytes, encoding: str, index: int) -> bytes:
-    """A request that holds only the span that is `decode_request(body, encoding, ...).spans[index]`, as it was sent.
+    """As `raw_spans` for one. Raises IndexError beyond the last."""
+    for raw in raw_spans(body, encoding, [index]):
+        return raw
+    raise IndexError(f"the body has no readable span at {index}")
 
-    For the rare span that turns out to be refused later: costs another decoding. Raises IndexError beyond the last.
+
+def raw_spans(body: bytes, encoding: str, indexes: Collection[int]) -> Iterator[bytes]:
+    """For each of `indexes`, in order, a request that holds only that span of `decode_request(...).spans`, as sent.
+
+    For the rare spans that turn out to be refused later: costs another decoding up to the last of them.
     """
     reader = _ENCODINGS[encoding]
+    wanted = frozenset(indexes)
+    last = max(wanted, default=-1)
     position = 0
     for envelope in _envelopes(reader, body):
         for sent in envelope.spans:
@@ -163,10 +172,11 @@ def raw_span(body: bytes, encoding: str, index: int) -> bytes:
                 reader.read_span(sent, envelope, 0)
             except (WireError, SpanUnusable):
                 continue
-            if position == index:
-                return envelope.alone(sent)
+            if position in wanted:
+                yield envelope.alone(sent)
+            if position >= last:
+                return
             position += 1
-    raise IndexError(f"the body has {position} readable spans, none at {index}")
 
 
 def _reason(error: Exception) -> str:
