@@ -8,11 +8,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from spantree_collector.decompress import Decompression, decompression
+from spantree_collector.decompress import Decompression, decompress, decompression
 from spantree_collector.inflate import too_large
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.object_budget import SPAN_UNITS, check_objects, too_many_objects
-from spantree_collector.spool import Body, Spool
+from spantree_collector.spool import Body, Spool, SpooledBody
 from spantree_collector.status import Overloaded
 from spantree_exporter.decode import Examined, examine
 
@@ -70,6 +70,12 @@ class Lease:
     ) -> None:
         self._in_flight.give_back(self._held_bytes)
         self._held_bytes = 0
+
+
+def count_spans(spooled: SpooledBody) -> int:
+    """How many spans a body of the spool has. Raises as `decompress` and `examine` do."""
+    body = spooled.body
+    return examine(decompress(body.payload, body.compression), body.encoding).spans
 
 
 class Intake:

@@ -6,6 +6,7 @@ have become due.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -17,11 +18,11 @@ from spantree_collector.batch_writer import Batch, BatchWriter, DecodedBody
 from spantree_collector.decompress import decompress
 from spantree_collector.session import SessionReport, Stopped, StoreLike, StoreSession
 from spantree_collector.shares import BodyQueue
-from spantree_collector.spool import Body, SpooledBody, SpoolFailed
+from spantree_collector.spool import SpooledBody, SpoolFailed
 from spantree_collector.tally import Counts
-from spantree_exporter.decode import DeadLetter, decode_request
+from spantree_collector.watchdog import WorkClock
+from spantree_exporter.decode import DeadLetter, Decoded, decode_request, raw_spans
 from spantree_exporter.errors import MalformedRequest
-from spantree_exporter.span import Span
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +63,18 @@ class Pump:
         self._writer = BatchWriter(self._session, counts, batch_spans)
         self._span_bytes = _FIRST_SPAN_BYTES
         self._waiting: deque[SpooledBody] = deque()
+        self._decoding = WorkClock()
+        self._short_of_memory = False
         self._thread = threading.Thread(target=self._run, name="spantree-pump", daemon=True)
 
     @property
     def report(self) -> SessionReport:
         """What PostgreSQL last said."""
         return self._session.report
+
+    def spent_s(self) -> float:
+        """Processor time of the piece of work in hand."""
+        return max(self._decoding.spent_s(), self._session.work.spent_s())
 
     def start(self) -> None:
         """Begin with the oldest body."""
@@ -105,13 +112,22 @@ class Pump:
         ahead = decoder.submit(self._next_batch)
         while not self._stop.is_set() or time.monotonic() < self._drain_until_s:
             batch = ahead.result()
+            if self._short_of_memory and not batch.bodies:
+                # Nothing else is in memory now.
+                batch = decoder.submit(self._next_batch, alone=True).result()
+                self._short_of_memory = False
             if batch.bodies:
-                # Decoded while PostgreSQL is busy with the one before.
-                ahead = decoder.submit(self._next_batch)
+                is_ordinary = batch.plain_bytes <= 2 * self._batch_bytes and not self._short_of_memory
+                if is_ordinary:
+                    # Decoded while PostgreSQL is busy with the one before.
+                    ahead = decoder.submit(self._next_batch)
                 if self._writer.write(batch):
                     self._bodies.remove(batch.ids())
                 else:
                     self._bodies.leave(batch.ids())
+                if not is_ordinary:
+                    del batch
+                    ahead = decoder.submit(self._next_batch)
                 continue
             if self._stop.is_set():
                 break
@@ -120,7 +136,8 @@ class Pump:
 
     # ---- bodies -> spans ---------------------------------------------------------------------------------------
 
-    def _next_batch(self) -> Batch:
+    def _next_batch(self, alone: bool = False) -> Batch:
+        """The next bodies, decoded; `alone`: one, which becomes a dead letter if there is not memory enough for it."""
         batch = Batch()
         while len(batch.spans) < self._batch_spans and batch.plain_bytes < self._batch_bytes:
             if not self._waiting:
@@ -133,43 +150,76 @@ class Pump:
                 )
                 if not self._waiting:
                     break
-            self._decode(self._waiting.popleft(), batch)
+            spooled = self._waiting.popleft()
+            try:
+                with self._decoding:
+                    self._decode(spooled, batch)
+            except MemoryError:
+                if not alone:
+                    # Again, with nothing beside it.
+                    self._waiting.appendleft(spooled)
+                    self._short_of_memory = True
+                    break
+                self._bury(spooled, batch, "decoding it takes more memory than a writer may use")
+            if alone:
+                break
         if batch.spans:
             self._span_bytes = sum(len(one.spooled.body.payload) for one in batch.bodies) / len(batch.spans)
         return batch
 
     def _decode(self, spooled: SpooledBody, batch: Batch) -> None:
-        body = spooled.body
-        plain = body.payload
+        body, part = spooled.body, spooled.part
+        if part is not None and part.verdict and part.first == part.end:
+            self._bury(spooled, batch, part.verdict)
+            return
+        plain = b""
         try:
             plain = decompress(body.payload, body.compression)
             decoded = decode_request(plain, body.encoding, body.received_ns)
+        except MemoryError:
+            raise
         except Exception as error:
             # The receiver has examined it, so this is a fault of ours; the bytes wait for a better build.
             if not isinstance(error, MalformedRequest):
                 log.exception("a body of the spool cannot be decoded; it becomes a dead letter")
-            batch.dead.append(_dead_body(error, plain, body))
-            self._counts.count("dead_letters", 1, ["body"])
-            spans: list[Span] = []
-        else:
-            spans = decoded.spans
-            batch.dead += decoded.dead
-            if decoded.dead:
-                self._counts.count("dead_letters", len(decoded.dead), ["unreadable"])
-            if decoded.unkept:
-                self._counts.count("dead_letters", decoded.unkept, ["unkept"])
-                log.error(
-                    "%d of %d unusable spans of one request are kept as dead letters; its sender was told of them all",
-                    len(decoded.dead),
-                    len(decoded.dead) + decoded.unkept,
-                )
-        batch.bodies.append(DecodedBody(spooled, plain, 0, len(spans)))
+            self._bury(spooled, batch, f"the body cannot be decoded: {error}", plain)
+            return
+        first, end = (0, len(decoded.spans)) if part is None else (part.first, part.end)
+        spans = decoded.spans[first:end] if part is not None else decoded.spans
+        if part is not None and part.verdict:
+            raws = raw_spans(plain, body.encoding, range(first, first + len(spans)))
+            batch.dead += [DeadLetter(part.verdict, raw, body.encoding, body.received_ns) for raw in raws]
+            self._counts.count("dead_letters", len(spans), ["refused"])
+            spans = []
+        if part is None or first == 0 < end:
+            self._note_unusable(decoded, batch)
+        batch.bodies.append(DecodedBody(spooled, plain, first, len(spans)))
         batch.spans += spans
         batch.plain_bytes += len(plain)
 
+    def _note_unusable(self, decoded: Decoded, batch: Batch) -> None:
+        batch.dead += decoded.dead
+        if decoded.dead:
+            self._counts.count("dead_letters", len(decoded.dead), ["unreadable"])
+        if decoded.unkept:
+            self._counts.count("dead_letters", decoded.unkept, ["unkept"])
+            log.error(
+                "%d of %d unusable spans of one request are kept as dead letters; its sender was told of them all",
+                len(decoded.dead),
+                len(decoded.dead) + decoded.unkept,
+            )
 
-def _dead_body(error: Exception, plain: bytes, body: Body) -> DeadLetter:
-    return DeadLetter(f"the body cannot be decoded: {error}", plain, body.encoding, body.received_ns)
+    def _bury(self, spooled: SpooledBody, batch: Batch, reason: str, plain: bytes = b"") -> None:
+        """Make one dead letter of a body."""
+        body = spooled.body
+        if not plain:
+            with contextlib.suppress(MalformedRequest):
+                plain = decompress(body.payload, body.compression)
+        letter = DeadLetter(reason, plain or body.payload, body.encoding, body.received_ns)
+        batch.dead.append(letter)
+        self._counts.count("dead_letters", 1, ["body"])
+        batch.bodies.append(DecodedBody(spooled, letter.raw, 0, 0))
+        batch.plain_bytes += len(letter.raw)
 
 
 class Projector:
@@ -185,6 +235,10 @@ class Projector:
     def report(self) -> SessionReport:
         """What PostgreSQL last said."""
         return self._session.report
+
+    def spent_s(self) -> float:
+        """Processor time of the projection in hand."""
+        return self._session.work.spent_s()
 
     def start(self) -> None:
         """Begin to look for due traces."""

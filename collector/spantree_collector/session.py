@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from spantree_collector.backoff import Backoff
 from spantree_collector.tally import Counts
+from spantree_collector.watchdog import WorkClock
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, StoreUnavailable
 
@@ -99,6 +100,7 @@ class StoreSession:
         counts: Counts,
         source: random.Random | None = None,
     ) -> None:
+        self.work = WorkClock()
         self._thread = thread
         self._open_store = open_store
         self._stop = stop
@@ -119,7 +121,8 @@ class StoreSession:
         failures = 0
         while True:
             try:
-                result = action(self._connected())
+                with self.work:
+                    result = action(self._connected())
             except BatchRejected:
                 self._well()
                 raise

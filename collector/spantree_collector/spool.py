@@ -37,7 +37,7 @@ from spantree_collector.spool_file import (
     temporary,
 )
 
-__all__ = ["Body", "Spool", "SpoolError", "SpoolFailed", "SpoolFull", "SpoolStats", "SpooledBody"]
+__all__ = ["Body", "Part", "Spool", "SpoolError", "SpoolFailed", "SpoolFull", "SpoolStats", "SpooledBody"]
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +66,24 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Spans `first` to `end` of a body. With a `verdict` they become dead letters for that reason, unwritten.
+
+    Without spans it says: read the body and write nothing, or, with a verdict, make one dead letter of it, unread.
+    """
+
+    first: int
+    end: int
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SpooledBody:
-    """A body with its place in the queue; ids grow in the order of acknowledgement."""
+    """A body with its place in the queue; ids grow in the order of acknowledgement. `part` None: all of it."""
 
     id: int
     body: Body
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)

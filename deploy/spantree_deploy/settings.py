@@ -116,13 +116,15 @@ class Settings(BaseSettings):
     spool_max_bytes: Bytes = 8 * 2**30
     spool_reserve_bytes: BytesOrNone = 64 * 2**20
     max_body_bytes: Bytes = 64 * 2**20
-    max_body_objects: Count = 2_000_000
+    max_body_objects: Count = 1_000_000
     max_in_flight_bytes: Bytes = 256 * 2**20
     max_connections: Count = 1000
     header_deadline_s: Seconds = 10.0
     body_deadline_s: Seconds = 30.0
     idle_timeout_s: Seconds = 60.0
     writers: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=64)] = 2
+    writer_max_bytes: Bytes = 768 * 2**20
+    writer_stall_s: Seconds = 20.0
     batch_spans: Count = 4096
     batch_bytes: Bytes = 16 * 2**20
     partition_days_back: Count = 90

@@ -12,12 +12,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.otlp_requests import request, span, trace_request
 from tests.waiting import wait_until
 
+from spantree_collector.intake import count_spans
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.pump import Projector, Pump
 from spantree_collector.session import StoreState
 from spantree_collector.shares import SpoolShares
 from spantree_collector.spool import Body, Spool, SpooledBody
-from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, raw_spans
+from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, Decoded, decode_request, raw_spans
 from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
 from spantree_exporter.span import Span
 from spantree_exporter.store import Projected, Written
@@ -107,7 +108,11 @@ def pumps() -> Iterator[list[Pump]]:
 def run(spool: Spool, pumps: list[Pump]) -> Callable[..., Pump]:
     def start(store: FakeStore, batch_spans: int = 100, batch_bytes: int = 10**6) -> Pump:
         pump = Pump(
-            SpoolShares(spool).share(), store.open, CollectorMetrics(), batch_spans=batch_spans, batch_bytes=batch_bytes
+            SpoolShares(spool, count_spans).share(),
+            store.open,
+            CollectorMetrics(),
+            batch_spans=batch_spans,
+            batch_bytes=batch_bytes,
         )
         pumps.append(pump)
         pump.start()
@@ -338,6 +343,32 @@ def test_a_body_that_cannot_be_decoded_becomes_a_dead_letter_whole(spool: Spool,
         (b"{", JSON),
     ]
     assert all(letter.reason.startswith("the body cannot be decoded: ") for letter in store.dead)
+
+
+@pytest.mark.parametrize("failures", [1, 1000])
+def test_a_body_that_memory_does_not_do_for_is_decoded_alone_and_else_a_dead_letter(
+    spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    left = failures
+
+    def decode(body: bytes, encoding: str, received_ns: int) -> Decoded:
+        nonlocal left
+        if b"large" in body and left:
+            left -= 1
+            raise MemoryError
+        return decode_request(body, encoding, received_ns)
+
+    monkeypatch.setattr("spantree_collector.pump.decode_request", decode)
+    for name in ("before", "large", "after"):
+        put(spool, named(name))
+    store = FakeStore()
+    run(store)
+    drained(spool)
+    if failures == 1:
+        assert (store.names, store.dead) == (["before", "large", "after"], [])
+    else:
+        assert store.names == ["before", "after"]
+        assert [letter.reason for letter in store.dead] == ["decoding it takes more memory than a writer may use"]
 
 
 def test_a_dead_letter_that_is_refused_leaves_its_body_and_does_not_stop_the_queue(
