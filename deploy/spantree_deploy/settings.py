@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     otlp_http_port: Port = 4318
     otlp_grpc_port: Port = 4317
     api_host: str | None = Field(default=None, min_length=1)
+    api_allowed_hosts: str = ""
     api_port: Port = 8000
     # where commands find it
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/]")
@@ -153,6 +154,11 @@ class Settings(BaseSettings):
         """The address that the API listens on."""
         return self.api_host or self.host
 
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """What else than this machine's own names the API on a loopback address answers to."""
+        return [host for host in map(str.strip, self.api_allowed_hosts.split(",")) if host]
+
     def collector_config(self, database_url: str) -> CollectorConfig:
         """The collector's part of the settings. Raises ConfigError."""
         shared = {one.name: getattr(self, one.name) for one in fields(CollectorConfig) if one.name in _FIELDS}
@@ -166,7 +172,9 @@ class Settings(BaseSettings):
 
 _FIELDS: Final = frozenset(Settings.model_fields)
 _API_FIELDS: Final = tuple(
-    name for name in Settings.model_fields if name.startswith("api_") and name not in ("api_host", "api_url")
+    name
+    for name in Settings.model_fields
+    if name.startswith("api_") and name not in ("api_host", "api_allowed_hosts", "api_url")
 )
 
 
