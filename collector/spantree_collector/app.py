@@ -34,7 +34,7 @@ from spantree_collector.shares import SpoolShares
 from spantree_collector.spool import Spool, SpoolFailed
 from spantree_collector.tuning import settle_for_batches
 from spantree_collector.watchdog import Watchdog
-from spantree_collector.writers import Writer, WriterProcess, latest, new_writers
+from spantree_collector.writers import Writer, WriterProcess, new_writers, worst
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.rules import facts_reader
 
@@ -291,6 +291,7 @@ def _readiness(spool: Spool, writers: Sequence[Writer]) -> tuple[bool, dict[str,
         },
         "store": _told(_store(writers)),
         "projector": _told(_projector(writers)),
+        "writers": [{"store": _told(one.store), "projector": _told(one.projector)} for one in writers],
     }
     if spool.failure is not None:
         details["status"] = "failed"
@@ -298,11 +299,11 @@ def _readiness(spool: Spool, writers: Sequence[Writer]) -> tuple[bool, dict[str,
 
 
 def _store(writers: Sequence[Writer]) -> SessionReport:
-    return latest([writer.store for writer in writers])
+    return worst([writer.store for writer in writers])
 
 
 def _projector(writers: Sequence[Writer]) -> SessionReport:
-    return latest([writer.projector for writer in writers])
+    return worst([writer.projector for writer in writers])
 
 
 def _told(report: SessionReport) -> dict[str, Any]:

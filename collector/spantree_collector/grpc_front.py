@@ -131,7 +131,7 @@ class _Frames:
 
     def heads(self, data: bytes) -> list[tuple[int, int, int, int]]:
         """(kind, flags, stream, payload bytes) of each frame whose head ends in `data`."""
-        found = []
+        found: list[tuple[int, int, int, int]] = []
         at, end = 0, len(data)
         while True:
             skipped = min(self._left, end - at)
