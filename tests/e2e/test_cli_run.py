@@ -103,8 +103,9 @@ def test_a_program_is_seen_while_it_runs_and_when_it_is_done(server: Server, tmp
     def nodes(answer: Any) -> list[tuple[str, str]]:
         return [(node["name"], node["status"]) for node in answer["tree"]["nodes"]]
 
-    assert nodes(during) == [("nightly job", "running"), ("long step", "running")]
-    assert nodes(after) == [("nightly job", "completed"), ("long step", "completed")]
+    steps = ["nightly", "nightly job", "long step"]  # the process, and what it did
+    assert nodes(during) == [(name, "running") for name in steps]
+    assert nodes(after) == [(name, "completed") for name in steps]
 
 
 def test_a_web_service_is_instrumented_without_a_line_of_its_own(server: Server, tmp_path: Path) -> None:
@@ -152,6 +153,7 @@ def test_where_it_sends_is_ours_and_the_rest_stays_as_it_was(tmp_path: Path) -> 
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
         "OTEL_BSP_SCHEDULE_DELAY": "1000",
         "SPANTREE_LIVE": "1",
+        "SPANTREE_RUN": found["SPANTREE_RUN"],
         "NO_PROXY": "intranet.example,127.0.0.1,localhost,::1",
     }
     assert done.stderr.splitlines() == [
@@ -180,20 +182,33 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert done.stderr.startswith('spantree: "no-such-program" is no program that can be found on PATH')
 
 
-def test_a_python_that_lacks_the_instrumentation_is_named_and_not_started(tmp_path: Path) -> None:
-    bare = tmp_path / "bare" / "python3"
-    bare.parent.mkdir()
-    # An environment of its own, without any package.
-    bare.symlink_to(Path(sys.executable).resolve())
-    (bare.parent / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """The python of an environment of its own, without any package."""
+    python = tmp_path / "bare" / "python3"
+    python.parent.mkdir()
+    python.symlink_to(Path(sys.executable).resolve())
+    (python.parent / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+    return python
+
+
+def test_an_environment_without_packages_is_lent_those_that_instrument_it_and_no_others(
+    bare: Path, tmp_path: Path
+) -> None:
     script = tmp_path / "their-service"
-    script.write_text(f"#!{bare}\nraise SystemExit('must not be started')\n")
+    script.write_text(
+        f"#!{bare}\n"
+        "import importlib.util, sys\n"
+        "from opentelemetry import trace\n"
+        "print(sys.prefix, type(trace.get_tracer_provider()).__name__, importlib.util.find_spec('fastapi'))\n"
+    )
     script.chmod(0o755)
-    for command in ([str(bare), "-c", "print('must not be started')"], [str(script)]):
-        done = spantree("run", "--", *command, directory=tmp_path)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == (
-            f"spantree: {bare}, which runs {command[0]}, cannot be instrumented "
-            "(ModuleNotFoundError: No module named 'opentelemetry'): "
-            f'install it there: {bare} -m pip install "spantree[run]"\n'
-        )
+    done = spantree("run", "--", str(script), directory=tmp_path, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path} TracerProvider None\n"), done.stderr
+
+
+def test_what_is_first_on_path_runs_the_command(bare: Path, tmp_path: Path) -> None:
+    env = {"PATH": f"{bare.parent}:{environment()['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    env["OTEL_SDK_DISABLED"] = "true"  # nothing is to be sent from here
+    done = spantree("run", "--", "python3", "-c", "import sys; print(sys.prefix)", directory=tmp_path, env=env)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}\n"), done.stderr
