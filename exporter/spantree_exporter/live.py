@@ -54,8 +54,8 @@ def pending_mark(span: ReadableSpan, mark_id: int) -> ReadableSpan:
     if context is None:
         raise ValueError("a span without a context cannot be announced")
     attributes = span.attributes or {}
-    # the host may be setting attributes at this moment: take what is there, key by key
-    copied = {key: value for key in list(attributes) if (value := attributes.get(key)) is not None}
+    # The host may be setting attributes at this moment: a copy of the dict behind them is one step.
+    copied = attributes.copy() if hasattr(attributes, "copy") else dict(attributes)
     parent_id = span.parent.span_id if span.parent is not None else 0
     return ReadableSpan(
         name=span.name,
