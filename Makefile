@@ -4,6 +4,7 @@
 #   make test            what CI runs: ruff, mypy, import contracts, tests
 #   make check           the same without the tests
 #   make test-live       real frameworks run and told by `spantree up`   (installs them in .venv-live, once)
+#   make wheel           dist/spantree-*.whl, for other environments: pip install "dist/spantree-....whl[run]"
 #   make bench           all that README quotes: cost a span, growth, reads, in a service   (ARGS="--only growth")
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter, DATA=dir where the demo keeps its data, ARGS="..." adds options.
@@ -24,7 +25,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
     if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
       command -v $$name; break; fi; done)
 
-.PHONY: demo test test-live check bench install constraints clean help
+.PHONY: demo test test-live check bench wheel install constraints clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -53,6 +54,10 @@ check: install
 
 bench: install
 	@"$(BIN)/python" benchmarks/bench.py $(ARGS)
+
+wheel: install
+	@"$(BIN)/python" -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/spantree-*.whl
 
 install: $(INSTALLED) $(COMPILED)
 
