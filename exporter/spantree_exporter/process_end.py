@@ -1,12 +1,12 @@
 """No span is lost when the process ends: by itself, by a signal, by `os._exit`, with the collector away.
 
     normal end, exception, sys.exit    `atexit`, in place of the SDK's own, which waits for up to 15 s
-    SIGTERM, SIGHUP                    a handler where there is none; then the process dies of the signal, as it would
+    SIGTERM, SIGHUP                    in place of the default: then the process dies of the signal, as it would have
     os._exit                           wrapped: children of multiprocessing, billiard (Celery) and gunicorn end so
 
-What is still open then is told as cancelled, else it would look as if it ran. A handler that the program installs
-later replaces ours: it ends the process by one of the other two, or, as uvicorn, restores ours and raises the signal
-again. The work is done by a thread that is there from the start: none can be started any more when the
+What is still open then is told as cancelled, else it would look as if it ran. A handler that the program installs is
+its own: it ends the process by one of the other two, or, as uvicorn, restores the default and raises the signal again,
+which leads here. The work is done by a thread that is there from the start: none can be started any more when the
 interpreter ends, and a signal may interrupt whoever holds the lock of a span.
 """
 
@@ -82,6 +82,7 @@ class ProcessEnd:
         self._provider = provider
         self._open_spans = open_spans
         self._process_span = process_span
+        self._restore_default: Callable[[int], object] = lambda number: signal.signal(number, signal.SIG_DFL)
         self._begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._begin)
@@ -103,10 +104,28 @@ class ProcessEnd:
         # Registered before the program begins, so that it runs after everything that the program registers.
         atexit.register(self.end, "the process ended")
         os._exit = self._exit_after(os._exit)  # type: ignore[assignment]
+        self._stand_for_the_default()
+
+    def _stand_for_the_default(self) -> None:
+        """Handle a signal wherever its handler is the default, now or later; the program goes on seeing the default."""
+        set_handler, get_handler = signal.signal, signal.getsignal
+        die = self._die
+
+        def signal_(number: Any, handler: Any, /) -> Any:
+            # `uvicorn` workers of gunicorn and the pool of Celery set it anew in every child.
+            before = set_handler(number, die if handler == signal.SIG_DFL and number in _SIGNALS else handler)
+            return signal.SIG_DFL if before == die else before
+
+        def getsignal(number: Any, /) -> Any:
+            found = get_handler(number)
+            return signal.SIG_DFL if found == die else found
+
+        self._restore_default = lambda number: set_handler(number, signal.SIG_DFL)
+        signal.signal, signal.getsignal = signal_, getsignal  # type: ignore[assignment]
         for number in _SIGNALS:
             # nohup ignores SIGHUP: it is to stay that way.
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, self._die)
+            if get_handler(number) is signal.SIG_DFL:
+                set_handler(number, die)
 
     def end(self, reason: str, *, signal_number: int | None = None, exit_code: int | None = None) -> None:
         """Send everything, once; returns when that is done, at the latest after FLUSH_S and a little."""
@@ -124,7 +143,7 @@ class ProcessEnd:
 
     def _die(self, number: int, frame: FrameType | None) -> None:
         self.end(signal.Signals(number).name, signal_number=number)
-        signal.signal(number, signal.SIG_DFL)
+        self._restore_default(number)
         os.kill(os.getpid(), number)
 
     def _exit_after(self, exit_now: Callable[[int], Any]) -> Callable[[int], Any]:
