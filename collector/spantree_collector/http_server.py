@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import uvicorn
@@ -144,7 +144,8 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         # uvicorn's own is text/plain; OTLP wants a google.rpc.Status in every 4xx.
-        refusal = refusal_of(MalformedRequest(f"the request is no HTTP/1.1: {msg}"))
+        # A reason of its own: what sends gRPC or TLS to this port is told from a body that is no OTLP.
+        refusal = replace(refusal_of(MalformedRequest(f"the request is no HTTP/1.1: {msg}")), reason="not_http")
         self.limits.metrics.refused.labels(TRANSPORT, refusal.reason).inc()
         body = refusal.body(JSON)
         self.transport.write(

@@ -163,6 +163,7 @@ def test_uvicorn_keeps_its_way_to_stop_and_no_span_is_lost(
         # Without `spantree run` it ends so, too: in order, and then it dies of SIGTERM.
         assert running.ended(number) == (-signal.SIGTERM if number is signal.SIGTERM else 0)
         assert "Application shutdown complete" in running.output
+        assert "not traced" not in running.output, "all its libraries have an instrumentation"
     assert summary(ended_spans(receiver)) == [
         ("CLIENT", "SELECT", False),
         ("CLIENT", "connect", False),

@@ -14,6 +14,7 @@ from spantree_deploy import console, service_env
 from spantree_deploy import options as opt
 from spantree_deploy.injection import injection_for
 from spantree_deploy.interpreter import found_program, interpreter_of
+from spantree_deploy.service_diagnosis import libraries
 
 Endpoint = Annotated[
     str | None,
@@ -73,7 +74,11 @@ def prepared(
     # What is first on PATH wins; what only this environment has is found all the same.
     given["PATH"] = os.pathsep.join([given.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     program = found_program(command[0], given["PATH"])
-    injection = injection_for(interpreter_of(command, given), given)
+    python = interpreter_of(command, given)
+    injection = injection_for(python, given)
     wanted, replaced = service_env.environment_of_service(settings, given, command)
     messages = [f"{name} is replaced: the spans go to {settings.otlp_url}" for name in replaced]
+    untraced = [one.subject for one in libraries(python, injection, given) if one.remedy] if python else []
+    if untraced:
+        messages.append(f"not traced: {', '.join(untraced)}; `spantree doctor -- {command[0]} ...` says why")
     return program, service_env.instrumented(wanted, injection), messages
