@@ -24,12 +24,9 @@ from opentelemetry.trace import Status, StatusCode
 from spantree_exporter import attributes as names
 from spantree_exporter.main_module import Outcome, program_of
 
-COMMAND: Final = "process.command_line"
-EXIT_CODE: Final = "process.exit.code"
-PID: Final = "process.pid"
-HOST: Final = "host.name"
-SIGNAL: Final = "spantree.process.signal"
-SERVES: Final = "spantree.process.serves"
+# Of the semantic conventions, on every such span.
+_PID: Final = "process.pid"
+_HOST: Final = "host.name"
 
 # Those that wait for requests or messages by what they are called; None: whatever follows. The rest listens, which is
 # seen when it does.
@@ -148,9 +145,9 @@ class ProcessSpan:
         self._span: trace.Span | None = None
         self._current: _CurrentSpan | None = None
         self._attributes: dict[str, str | int] = {
-            COMMAND: command_line(arguments),
-            PID: self._pid,
-            HOST: socket.gethostname(),
+            names.PROCESS_COMMAND_LINE: command_line(arguments),
+            _PID: self._pid,
+            _HOST: socket.gethostname(),
         }
 
     def begin(self) -> None:
@@ -172,7 +169,7 @@ class ProcessSpan:
         if self._current is not None:
             self._current.withdraw()
         if span is not None and os.getpid() == self._pid:
-            span.set_attribute(SERVES, True)
+            span.set_attribute(names.PROCESS_SERVES, True)
             span.end()
 
     def finish(self, signal_number: int | None = None, exit_code: int | None = None) -> None:
@@ -192,7 +189,7 @@ class ProcessSpan:
         span, self._span = self._span, None
         if is_cancelled:
             reason = signal.Signals(signal_number or signal.SIGINT).name
-            span.set_attribute(SIGNAL, reason)
+            span.set_attribute(names.PROCESS_SIGNAL, reason)
             for status, why in (
                 (names.NODE_STATUS, names.NODE_STATUS_REASON),
                 (names.EXECUTION_STATUS, names.EXECUTION_STATUS_REASON),
@@ -200,7 +197,7 @@ class ProcessSpan:
                 span.set_attribute(status, names.CANCELLED)
                 span.set_attribute(why, reason)
         else:
-            span.set_attribute(EXIT_CODE, code)
+            span.set_attribute(names.PROCESS_EXIT_CODE, code)
             if code:
                 _fail(span, code, error if exit_code is None else None)
         span.end()
