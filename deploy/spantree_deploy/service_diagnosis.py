@@ -24,9 +24,7 @@ _OTHERS: Final[Mapping[str, str]] = {
     "openai-agents": "openinference-instrumentation-openai-agents",
 }
 # Of use to few: metrics, template rendering, what is below another library that is traced. Not worth a problem.
-_MINOR: Final = frozenset(
-    {"asgiref", "asyncclick", "click", "jinja2", "psutil", "pydantic", "starlette", "structlog", "urllib3"}
-)
+_MINOR: Final = frozenset({"asgiref", "asyncclick", "click", "jinja2", "psutil", "starlette", "structlog", "urllib3"})
 _GRPC_PORT, _HTTP_PORT = 4317, 4318
 _PATH: Final = "/v1/traces"
 _REPLACED: Final = "start it by `spantree run`, which replaces it, or "
@@ -108,7 +106,8 @@ def _known() -> Iterator[tuple[str, str]]:
     others = dict(_OTHERS)
     for one in known:
         library, instrumentation = one["library"], one["instrumentation"]
-        if normalised(library) not in others:
+        # pydantic is named as a part of Tortoise ORM
+        if normalised(library) not in others and normalised(library) != "pydantic":
             yield library, instrumentation
     yield from others.items()
 
