@@ -55,8 +55,9 @@ check: install
 bench: install
 	@"$(BIN)/python" benchmarks/bench.py $(ARGS)
 
+# Without the compiled hot path, which would tie it to one Python and one machine; `pip install .` builds that.
 wheel: install
-	@"$(BIN)/python" -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@CC=none "$(BIN)/python" -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@ls dist/spantree-*.whl
 
 install: $(INSTALLED) $(COMPILED)

@@ -1,6 +1,8 @@
 """What spans cost a service: CPU a span of live marks and of the in-process exporter, beside batch and OTLP/HTTP.
 
-    python benchmarks/service.py [--spans 20000] [--rounds 3] [--database-url URL] [--json]
+    python benchmarks/service.py [--spans 20000] [--rounds 3] [--database-url URL]
+
+The last line is JSON. Without a URL a PostgreSQL of its own is started.
 
 Every variant makes the same spans, traces of ten with twelve attributes each, in a process of its own; the collector
 is a stand-in in another process that answers at once, so that only the service's own work is counted. CPU time, so that
@@ -10,7 +12,7 @@ threads of the service pay (time.thread_time), `all` the whole process with the 
     batch        BatchSpanProcessor + OTLP/HTTP exporter: what the ratios are against
     live         the same and a LiveSpanProcessor, all spans shorter than its delay
     live, long   the same, all spans open for longer than the delay: each is announced by a mark
-    in process   BatchSpanProcessor + PostgresSpanExporter, with --database-url
+    in process   BatchSpanProcessor + PostgresSpanExporter; PostgreSQL's own work is not the service's
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -29,6 +33,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Tracer
 
+from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_exporter.live import LiveSpanProcessor
 
 TRACE_SPANS = 10
@@ -140,20 +145,18 @@ def measure(variant: str, spans: int, endpoint: str, database_url: str) -> tuple
 def in_own_process(variant: str, options: argparse.Namespace, endpoint: str) -> tuple[float, float]:
     """As `measure`."""
     command = [sys.executable, __file__, "--only", variant, "--spans", str(options.spans), "--endpoint", endpoint]
-    if options.database_url:
-        command += ["--database-url", options.database_url]
+    command += ["--database-url", options.database_url]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     caller, everything = json.loads(done.stdout)
     return caller, everything
 
 
 def main() -> None:
-    """Print a table, or JSON."""
+    """Print a table, and JSON in the last line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spans", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--database-url", default="", help="a PostgreSQL whose schema spantree may be created")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--endpoint", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -161,13 +164,20 @@ def main() -> None:
         serve()
     elif options.only:
         print(json.dumps(measure(options.only, options.spans, options.endpoint, options.database_url)))
-    else:
+    elif options.database_url:
         report(options)
+    else:
+        with (
+            tempfile.TemporaryDirectory(prefix="spantree-bench-") as folder,
+            EmbeddedPostgres(Path(folder) / "postgres") as server,
+        ):
+            options.database_url = server.url
+            report(options)
 
 
 def report(options: argparse.Namespace) -> None:
     """Run every variant, round by round, and print what each cost at best."""
-    variants = [BATCH, LIVE, LONG, *([IN_PROCESS] if options.database_url else [])]
+    variants = [BATCH, LIVE, LONG, IN_PROCESS]
     best: dict[str, tuple[float, float]] = {}
     with subprocess.Popen(
         [sys.executable, __file__, "--only", "serve"], stdout=subprocess.PIPE, text=True
@@ -195,15 +205,13 @@ def report(options: argparse.Namespace) -> None:
         }
         for variant, (caller, everything) in best.items()
     ]
-    if options.json:
-        print(json.dumps({"spans": options.spans, "variants": rows}, indent=2))
-        return
     print("CPU microseconds a span, 12 attributes (in brackets: times `batch`, and at most)\n")
     for row in rows:
         line = f"{row['variant']:<12}"
         for what in ("caller", "all"):
             line += f"   {what} {row[f'{what}_us']:6} ({row[f'{what}_ratio']:4} <= {row[f'{what}_ratio_at_most']})"
         print(line)
+    print(json.dumps({"spans": options.spans, "variants": rows}))
 
 
 if __name__ == "__main__":
