@@ -64,7 +64,9 @@ def executions(server: Server, service: str) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def running(server: Server, *command: str, directory: Path, **env: str) -> Iterator[subprocess.Popen[str]]:
+def running(
+    server: Server, *command: str, directory: Path, traceback_expected: bool = False, **env: str
+) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "spantree_deploy", "run", "--endpoint", server.otlp_url, "--", *command],
         cwd=directory,
@@ -80,7 +82,7 @@ def running(server: Server, *command: str, directory: Path, **env: str) -> Itera
         if process.poll() is None:
             process.terminate()
         said, _ = process.communicate(timeout=30)
-        assert "Traceback" not in said, said
+        assert traceback_expected or "Traceback" not in said, said
 
 
 def test_a_program_is_seen_while_it_runs_and_when_it_is_done(server: Server, tmp_path: Path) -> None:
@@ -106,6 +108,42 @@ def test_a_program_is_seen_while_it_runs_and_when_it_is_done(server: Server, tmp
     steps = ["nightly", "nightly job", "long step"]  # the process, and what it did
     assert nodes(during) == [(name, "running") for name in steps]
     assert nodes(after) == [(name, "completed") for name in steps]
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "execution", "steps"),
+    [
+        ("sys.exit(0)", 0, "completed", ["completed"]),
+        ("sys.exit(1)", 1, "failed", ["completed"]),
+        ("raise ValueError('no paper')", 1, "failed", ["failed"]),
+        ("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, "cancelled", ["cancelled"]),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, "running", ["running"]),
+    ],
+)
+def test_what_became_of_a_script_is_known(
+    program: str, status: int, execution: str, steps: list[str], server: Server, tmp_path: Path
+) -> None:
+    name = f"job_{execution}_{abs(status)}_{len(program)}"
+    (tmp_path / f"{name}.py").write_text(
+        "import os, signal, sys, time\n"
+        "from opentelemetry import trace\n"
+        "with trace.get_tracer('job').start_as_current_span('step'):\n"
+        f"    time.sleep({2 if execution == 'running' else 0})\n"
+        f"    {program}\n"
+    )
+    with running(server, "python", f"{name}.py", directory=tmp_path, traceback_expected=True) as process:
+        assert process.wait(30) == status
+    found: list[dict[str, Any]] = []
+
+    def is_shown() -> bool:
+        found[:] = executions(server, name)
+        return [one["status"] for one in found] == [execution]
+
+    wait_until(is_shown, SHOWN_WITHIN_S, f"{name} is shown as {execution}")
+    tree_of = tree(server.api_url, found[0]["execution_id"])
+    assert tree_of is not None
+    nodes = {node["name"]: node["status"] for node in tree_of["tree"]["nodes"]}  # type: ignore[index]
+    assert (list(nodes), [nodes["step"]]) == ([name, "step"], steps)
 
 
 def test_a_web_service_is_instrumented_without_a_line_of_its_own(server: Server, tmp_path: Path) -> None:
