@@ -37,6 +37,8 @@ CONFIG_FILE: Final = "spantree.toml"
 OTHERS: Final[Mapping[str, str]] = {
     "SPANTREE_CONFIG": "the file that settings are read from, as --config",
     "SPANTREE_LIVE": "1: the instrumented service announces running spans (set by `spantree run`)",
+    "SPANTREE_PROCESS_SPAN": "0: no span for the process that `spantree run` starts",
+    "SPANTREE_RUN": "how an instrumented process starts (set by `spantree run`)",
     "SPANTREE_LIVE_DELAY_S": "seconds a span must be open before it is announced",
     "SPANTREE_SCHEMA": "the in-process exporter: `require` the schema, or `create` it",
     "SPANTREE_EXPORT_TIMEOUT_S": "the in-process exporter: how long one batch is tried",

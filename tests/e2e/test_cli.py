@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from tests import factories
@@ -235,6 +237,28 @@ class TestDoctor:
             "problem API: nothing answers on http://127.0.0.1:1 -> run `spantree up` or `spantree api`",
         ]
         assert done.stdout.endswith("\n3 problems\n")
+
+    def test_names_refused_requests_by_their_likely_cause(self, database_url: str, tmp_path: Path) -> None:
+        env = {"SPANTREE_DATABASE_URL": database_url}
+        with up(tmp_path, env=env) as server:
+            httpx.post(f"{server.otlp_url}/v1/trace", content=b"", trust_env=False)
+            with socket.create_connection(("127.0.0.1", int(server.otlp_url.rpartition(":")[2]))) as sender:
+                sender.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")  # as gRPC begins
+                assert b"400 Bad Request" in sender.recv(1000)
+            done = spantree("doctor", "--data", tmp_path / "data", *server.port_options, directory=tmp_path, env=env)
+        problems = [line.partition(" -> ")[0] for line in done.stdout.splitlines() if line.startswith("problem")]
+        assert sorted(problems) == [
+            "problem refused requests: 1 over http, no_such_path: most often an exporter with a wrong path, "
+            "or one that sends metrics or logs",
+            "problem refused requests: 1 over http, not_http: most often gRPC or TLS sent to the port of plain HTTP",
+        ]
+
+    def test_a_service_is_looked_into_without_being_started(self, tmp_path: Path) -> None:
+        (tmp_path / "job.py").write_text("raise SystemExit('must not be started')")
+        done = spantree("doctor", "--", "python", "job.py", directory=tmp_path, env={"OTEL_SDK_DISABLED": "true"})
+        assert done.returncode == 1
+        assert "problem OTEL_SDK_DISABLED: true: no span is made at all -> unset it" in done.stdout.splitlines()
+        assert "ok      service: python is run by " in done.stdout
 
     def test_starts_nothing_and_makes_nothing(self, tmp_path: Path) -> None:
         done = spantree("doctor", "--data", tmp_path / "none", directory=tmp_path)
