@@ -567,3 +567,54 @@ class RunAnswer(RunHead):
     """A run with the tree over all its traces."""
 
     tree: Tree
+
+
+@_documented
+class DiffNode(TypedDict):
+    """One step in two executions; pairs are (of a, of b), null where that one has no such step."""
+
+    path: str
+    """names from the root down, joined by ` > `; ` #2` tells siblings of one name apart"""
+    a_id: str | None
+    """`id` of the node in `a`: of the last attempt of its task"""
+    b_id: str | None
+    change: Literal["added", "removed", "changed", "same"]
+    """`changed`: another status, error, number of attempts, or a duration half as long again and 50 ms apart"""
+    status: tuple[str | None, str | None]
+    duration_ms: tuple[float | None, float | None]
+    attempts: tuple[int | None, int | None]
+    error_type: tuple[str | None, str | None]
+    slower_or_faster: bool
+    """whether the duration counts as another one"""
+    inputs_differ: bool
+    """of the previews; never a change by itself"""
+
+
+class DiffSummary(TypedDict):
+    """Steps by what became of them."""
+
+    added: int
+    removed: int
+    changed: int
+    same: int
+
+
+class FirstDifference(TypedDict):
+    """The innermost step that went differently first."""
+
+    path: str
+    a_id: str | None
+    b_id: str | None
+
+
+@_documented
+class DiffAnswer(TypedDict):
+    """What went differently in two executions."""
+
+    a: str
+    b: str
+    """its trace id, also where `last-good` was asked for"""
+    summary: DiffSummary
+    nodes: list[DiffNode]
+    """in sequence order"""
+    first_difference: FirstDifference | None
