@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -63,7 +64,7 @@ def demo(
     )
     if settings.data_dir == default_data_dir(os.environ):
         # A shop's made-up orders do not belong beside what somebody's real services sent.
-        settings = settings.model_copy(update={"data_dir": settings.data_dir / "demo"})
+        settings = replace(settings, data_dir=settings.data_dir / "demo")
     missing = [name for name in _NEEDED if find_spec(name.split(".")[0]) is None or find_spec(name) is None]
     if missing:
         raise SpantreeError(f'the demo needs {", ".join(missing)}: pip install "spantree[server,demo]"')
@@ -77,7 +78,7 @@ def demo(
                 more = f"the shop   curl -d '{_ORDER}' -H 'content-type: application/json' {services.orders_url}/orders"
                 until_signalled(settings, running, signals, more)
                 return
-        console.out.print(addresses(settings, running), markup=False)
+        console.out.print(addresses(settings, running))
         say_stopping(settings)
 
 
@@ -99,7 +100,7 @@ def _services(settings: Settings, otlp_url: str) -> Iterator[Services]:
     directory = settings.data_dir / "services"
     directory.mkdir(parents=True, exist_ok=True)
     # Each of the two services has a name of its own.
-    otel = otel_settings(settings.model_copy(update={"otlp_endpoint": otlp_url}), "")
+    otel = otel_settings(replace(settings, otlp_endpoint=otlp_url), "")
     del otel["OTEL_SERVICE_NAME"]
     console.step("starting the demo's services: orders and inventory")
     try:
@@ -125,7 +126,8 @@ def _show(api: ApiClient, played: Sequence[Played]) -> None:
     otherwise: list[str] = []
     for one in played:
         answer = _tree_of(api, one)
-        console.out.print(f"\n{one.what[0].upper()}{one.what[1:]}", style="bold")
+        console.out.print()
+        console.out.print(f"{one.what[0].upper()}{one.what[1:]}", "bold")
         print_tree(answer)
         if answer["status"] != one.status:
             otherwise.append(f"{answer['execution_id']} is {answer['status']}, expected {one.status}: {one.what}")
