@@ -121,6 +121,9 @@ class ExecutionPage(TypedDict):
     """Executions, newest first."""
 
     executions: list[ExecutionAnswer]
+    hidden_count: int | None
+    """how many of the page's time were left out because they are hidden, 1,000 at most; null where filters other than
+    `since` and `until` narrow the list, and with `hidden`"""
     next_cursor: str | None
     """give it as `cursor` for the next page; null on the last one"""
 
@@ -580,10 +583,10 @@ class DiffNode(TypedDict):
     b_id: str | None
     change: Literal["added", "removed", "changed", "same"]
     """`changed`: another status, error, number of attempts, or a duration half as long again and 50 ms apart"""
-    status: tuple[str | None, str | None]
-    duration_ms: tuple[float | None, float | None]
-    attempts: tuple[int | None, int | None]
-    error_type: tuple[str | None, str | None]
+    status: list[str | None]
+    duration_ms: list[float | None]
+    attempts: list[int | None]
+    error_type: list[str | None]
     slower_or_faster: bool
     """whether the duration counts as another one"""
     inputs_differ: bool

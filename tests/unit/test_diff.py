@@ -45,10 +45,10 @@ def test_a_failure_is_found_where_it_began_and_what_it_left_out_is_told() -> Non
         "a_id": f"{3:016x}",
         "b_id": f"{3:016x}",
         "change": "changed",
-        "status": ("failed", "completed"),
-        "duration_ms": (1000.0, 1000.0),
-        "attempts": (1, 1),
-        "error_type": ("Busy", None),
+        "status": ["failed", "completed"],
+        "duration_ms": [1000.0, 1000.0],
+        "attempts": [1, 1],
+        "error_type": ["Busy", None],
         "slower_or_faster": False,
         "inputs_differ": True,
     }
@@ -64,7 +64,7 @@ def test_attempts_of_a_task_are_one_step() -> None:
     b = nodes(node(1, "order"), attempt(1, "completed", 2), node(3, "GET", 2))
     answer = diff(a, b)
     assert changes(answer) == [("order", "same"), ("order > charge", "changed"), ("order > charge > GET", "same")]
-    assert answer["nodes"][1]["attempts"] == (2, 1)
+    assert answer["nodes"][1]["attempts"] == [2, 1]
     assert answer["nodes"][1]["a_id"] == f"{4:016x}"
 
 
