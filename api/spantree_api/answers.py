@@ -111,7 +111,7 @@ class ExecutionAnswer(TypedDict):
     resumes: str | None
     """run id, checkpoint or conversation that it took up again"""
     hidden: bool
-    """a plain request of no workflow, left out of lists unless asked for"""
+    """a health check, probe, scrape or lone database call: left out of lists unless asked for"""
     anomalies: list[str]
     analysis: dict[str, Any] | None
 

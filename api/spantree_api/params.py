@@ -60,7 +60,7 @@ RootQuery = Annotated[
 LimitQuery = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="how many at most")]
 CursorQuery = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page")]
 MomentQuery = Annotated[AwareDatetime | None, Query(description="RFC 3339, with a time zone")]
-HiddenQuery = Annotated[bool, Query(description="also plain requests that belong to no workflow")]
+HiddenQuery = Annotated[bool, Query(description="also health checks, probes, scrapes and lone database calls")]
 StatusFilter = Literal[
     "pending", "running", "waiting", "completed", "failed", "partial", "skipped", "cancelled", "timed_out", "lost"
 ]

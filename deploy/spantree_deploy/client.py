@@ -1,7 +1,8 @@
 """The public HTTP API as the commands ask it: over the network, or in this process over the settings' database.
 
 Asked in this order: the URL of --api-url, the server that runs on this data (running.py), the application in this
-process. So a command answers whether or not a server is running, and always from the database that the settings name.
+process; where no place was named and the usual one is empty, a server on the usual port. So a command answers whether
+or not a server is running, and never from another database than the one that was named.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from spantree_deploy.running import running_api
-from spantree_deploy.settings import Settings
+from spantree_deploy.settings import Settings, default_data_dir, url_of
 from spantree_exporter.errors import SpantreeError, without_passwords
 
 _TIMEOUT_S: Final = 30.0
@@ -138,6 +139,12 @@ def api_of(settings: Settings) -> Iterator[ApiClient]:
             raise SpantreeError(
                 f"{settings.data_dir} may not be read by this account: run this as the one that owns it"
             )
+        usual = url_of(settings.api_listens_on, settings.api_port)
+        if settings.data_dir == default_data_dir(os.environ) and _is_spantree(usual):
+            # Of a demo, a container, another account: no place was named, so there is nothing to mistake it for.
+            with api_at(usual) as api:
+                yield api
+            return
         raise SpantreeError(
             f"there is no data in {settings.data_dir}: run `spantree up` first, or name the place with --data, "
             "--database-url or --api-url"
@@ -151,6 +158,14 @@ def api_of(settings: Settings) -> Iterator[ApiClient]:
         ) from error
     with transport_of(settings) as transport:
         yield ApiClient(transport, "this process")
+
+
+def _is_spantree(url: str) -> bool:
+    try:
+        status, body = HttpTransport(url).get("/readyz")
+        return status == _OK and json.loads(body) == {"status": "ready"}
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
 
 
 def _text(value: Any) -> Any:

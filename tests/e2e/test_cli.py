@@ -323,7 +323,34 @@ class TestFollow:
             store.close()
 
 
+class TestWords:
+    def test_the_newest_ones_need_no_id(self, failed_run: tuple[str, str], tmp_path: Path) -> None:
+        env = {"SPANTREE_DATABASE_URL": failed_run[0]}
+        told = json.loads(spantree("tree", "last-failed", "--json", directory=tmp_path, env=env).stdout)
+        assert told["execution_id"] == failed_run[1]
+        ids = spantree("list", "--ids", directory=tmp_path, env=env)
+        assert sorted(ids.stdout.split()) == sorted(factories.trace_id(number).hex() for number in (1, 2))
+        newest = json.loads(spantree("tree", "last", "--json", directory=tmp_path, env=env).stdout)
+        assert newest["execution_id"] == ids.stdout.split()[0]
+
+    def test_where_there_is_none_it_says_so(self, migrated_url: str, tmp_path: Path) -> None:
+        done = spantree("tree", "last-failed", directory=tmp_path, env={"SPANTREE_DATABASE_URL": migrated_url})
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "spantree: there is no last failed execution: `spantree list` shows what there is\n"
+
+
 class TestWhichApi:
+    def test_where_no_place_was_named_a_server_on_the_usual_port_is_asked(
+        self, database_url: str, tmp_path: Path
+    ) -> None:
+        with up(tmp_path, env={"SPANTREE_DATABASE_URL": database_url}) as server:
+            port = server.api_url.rpartition(":")[2]
+            env = {"SPANTREE_API_PORT": port, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "none")}
+            done = spantree("list", directory=tmp_path, env=env)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "no execution is like that\n", "")
+            named = spantree("list", "--data", tmp_path / "elsewhere", directory=tmp_path, env=env)
+            assert f"there is no data in {tmp_path}/elsewhere" in named.stderr
+
     def test_a_server_on_this_data_is_asked_without_being_named(self, database_url: str, tmp_path: Path) -> None:
         env = {"SPANTREE_DATABASE_URL": database_url}
         options = ["--data", str(tmp_path / "data")]
@@ -466,11 +493,8 @@ class TestEnv:
     def test_for_a_shell(self, tmp_path: Path) -> None:
         assert self.lines(tmp_path, "--shell") == [f"export {line}" for line in self.LINES]
 
-    def test_for_a_container_which_reaches_its_host_by_another_name(self, tmp_path: Path) -> None:
-        assert self.lines(tmp_path, "--docker") == [
-            "--add-host=host.docker.internal:host-gateway",
-            *(f"--env={line.replace('127.0.0.1', 'host.docker.internal')}" for line in self.LINES),
-        ]
+    def test_for_a_container_which_reaches_what_listens_on_its_hosts_loopback(self, tmp_path: Path) -> None:
+        assert self.lines(tmp_path, "--docker") == ["--network=host", *(f"--env={line}" for line in self.LINES)]
 
 
 class TestDoctor:

@@ -19,13 +19,18 @@ from spantree_deploy import options as opt
 from spantree_deploy.client import ApiClient, NotAnswered, api_of
 from spantree_deploy.grouping import groups_of
 from spantree_deploy.moments import moment
+from spantree_exporter.errors import SpantreeError
 
 _FOLLOW_S: Final = 1.0
 _PAGE: Final = 200
+# The newest execution of these statuses, instead of an id.
+_BY_WORD: Final = {"last": None, "last-failed": ["failed", "partial", "timed_out"]}
 _ENDED: Final = frozenset({"completed", "failed", "partial", "skipped", "cancelled", "timed_out", "lost"})
 
 Json = Annotated[bool, typer.Option("--json", help="the API's answer as it is")]
-Execution = Annotated[str, typer.Argument(metavar="ID", help="the trace id: 32 hex digits, or a UUID")]
+Execution = Annotated[
+    str, typer.Argument(metavar="ID", help="the trace id: 32 hex digits, or a UUID; or last, last-failed")
+]
 Hidden = Annotated[bool, typer.Option("--hidden", help="also health checks, probes and lone client calls")]
 Limit = Annotated[int, typer.Option(help="how many at most", min=1, max=200)]
 Cursor = Annotated[str | None, typer.Option(help="next_cursor of the page before", show_default=False)]
@@ -59,6 +64,7 @@ def list_executions(
     hidden: Hidden = False,
     limit: Limit = 50,
     cursor: Cursor = None,
+    ids: Annotated[bool, typer.Option("--ids", help="the ids alone, for scripts")] = False,
     json: Json = False,
     api_url: opt.ApiUrl = None,
     data: opt.DataDir = None,
@@ -91,11 +97,13 @@ def list_executions(
         answer = api.get("executions", parameters)
     if json:
         print_json(answer)
+    elif ids:
+        console.out.lines(([(one["execution_id"], "")], "") for one in answer["executions"])
     elif not answer["executions"]:
         console.out.print("no execution is like that")
     else:
         console.out.lines(render.executions_table(answer["executions"]))
-    if not json:
+    if not json and not ids:
         _say_more(answer, limit)
         _say_hidden(answer)
 
@@ -118,6 +126,7 @@ def tree(
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
     parameters = {"root": root, "depth": depth}
     with api_of(settings) as api:
+        execution = _id_of(api, execution)
         if follow:
             _follow(api, execution, parameters, json)
             return
@@ -193,7 +202,7 @@ def stuck(
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="the trace id of one execution")],
+    a: Annotated[str, typer.Argument(metavar="A", help="the trace id of one execution; or last, last-failed")],
     b: Annotated[
         str,
         typer.Argument(
@@ -210,7 +219,7 @@ def diff(
     """Say what went differently in two executions: steps added, removed, changed, and the first difference."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
     with api_of(settings) as api:
-        answer = api.get(f"executions/{a}/diff/{b}")
+        answer = api.get(f"executions/{_id_of(api, a)}/diff/{_id_of(api, b)}")
     if json:
         print_json(answer)
     else:
@@ -261,6 +270,15 @@ def print_json(answer: Any, *, indent: int | None = 2) -> None:
     """JSON for another program, whatever the terminal."""
     sys.stdout.write(json_text.dumps(answer, indent=indent, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def _id_of(api: ApiClient, word: str) -> str:
+    if word not in _BY_WORD:
+        return word
+    found = api.get("executions", {"limit": 1, "status": _BY_WORD[word]})["executions"]
+    if not found:
+        raise SpantreeError(f"there is no {word.replace('-', ' ')} execution: `spantree list` shows what there is")
+    return str(found[0]["execution_id"])
 
 
 def _follow(api: ApiClient, execution: str, parameters: dict[str, Any], json: bool) -> None:
