@@ -223,7 +223,7 @@ def test_the_try_out_script_is_valid_bash_and_says_how_to_call_it() -> None:
 
 
 class TestKubernetes:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def objects(self) -> dict[tuple[str, str], Any]:
         kustomization = parsed(KUBERNETES / "kustomization.yaml")
         files = {path.name for path in KUBERNETES.iterdir()} - {"kustomization.yaml"}
@@ -233,7 +233,7 @@ class TestKubernetes:
         ]
         return {(one["kind"], one["metadata"]["name"]): one for one in found}
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def pods(self, objects: dict[tuple[str, str], Any]) -> dict[str, Any]:
         return {
             name: one["spec"]["template"]
