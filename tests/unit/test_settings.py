@@ -12,6 +12,7 @@ from spantree_api.config import ApiConfig
 from spantree_collector.config import CollectorConfig
 from spantree_deploy.settings import Settings, default_data_dir, load, url_of
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.partitions import DEFAULT_DAYS_BACK
 
 HOME = {"HOME": "/home/ada"}
 
@@ -226,7 +227,8 @@ class TestParts:
                 found.pop(not_a_default_of_the_command, None)
             return found
 
-        settings = Settings()
+        # tests/conftest.py gives the tests another default of this one.
+        settings = Settings(partition_days_back=DEFAULT_DAYS_BACK)
         collector, api = settings.collector_config("url"), settings.api_config("url")
         assert {name: getattr(collector, name) for name in defaults(CollectorConfig)} == defaults(CollectorConfig)
         assert {name: getattr(api, name) for name in defaults(ApiConfig)} == defaults(ApiConfig)
