@@ -137,13 +137,18 @@ def cells(text: str) -> int:
     )
 
 
-def log_to_stderr(level: int) -> None:
-    """Let the libraries' and servers' own messages through from `level` on."""
+def log_to_stderr(level: int, *, with_pool: bool = True) -> None:
+    """Let the libraries' and servers' own messages through from `level` on.
+
+    Without the API's pool of connections where a collector in the same process tells of the same outage.
+    """
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(OncePerOutage())
     # It tells of each attempt to reach a database that is away, several a second.
     logging.getLogger("psycopg.pool").addFilter(_Seldom())
+    if not with_pool:
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 class OncePerOutage(logging.Filter):

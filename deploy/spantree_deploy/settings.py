@@ -154,6 +154,8 @@ class Settings:
         return ApiConfig(host=self.api_listens_on, database_url=database_url, **own)
 
 
+# Where the flag is not the field's own name.
+_FLAGS: Final[Mapping[str, str]] = {"data_dir": "--data", "otlp_endpoint": "--endpoint"}
 _READERS: Final[Mapping[str, values.Read]] = {
     name: hint.__metadata__[0] for name, hint in get_type_hints(Settings, include_extras=True).items()
 }
@@ -175,6 +177,11 @@ def url_of(host: str, port: int) -> str:
 def variable(field: str) -> str:
     """The environment variable of a setting."""
     return PREFIX + field.upper()
+
+
+def flag(field: str) -> str:
+    """The flag of a setting, in the commands that have one for it."""
+    return _FLAGS.get(field, f"--{field.replace('_', '-')}")
 
 
 def load(
@@ -203,10 +210,10 @@ def load(
         # An empty one is as one that is not set: that is how a compose file passes on what it was not given.
         ("{variable}", {name: text for name in _FIELDS if (text := _ours(environ).get(variable(name), "").strip())}),
         ("--set {field}", pairs or {}),
-        ("--{flag}", {name: value for name, value in flags.items() if value is not None}),
+        ("{flag}", {name: value for name, value in flags.items() if value is not None}),
     )
     given = {
-        name: (place.format(field=name, variable=variable(name), flag=name.replace("_", "-")), value)
+        name: (place.format(field=name, variable=variable(name), flag=flag(name)), value)
         for place, layer in layers
         for name, value in layer.items()
         if name in _FIELDS

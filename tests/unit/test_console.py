@@ -7,6 +7,8 @@ import logging
 
 import pytest
 
+from spantree_collector.channel import Logged
+from spantree_collector.writer_process import _ToCollector
 from spantree_deploy.console import Line, OncePerOutage, Stream, cells
 
 
@@ -85,3 +87,16 @@ class TestOutages:
             ]
         )
         assert told == [writing, "something else", projecting, back.format("writing"), writing]
+
+
+def test_a_writers_line_comes_without_a_level_of_its_own() -> None:
+    sent: list[Logged] = []
+
+    class Channel:
+        def send(self, message: Logged) -> None:
+            sent.append(message)
+
+    logger = logging.Logger("spantree.test")
+    logger.addHandler(_ToCollector(Channel()))  # type: ignore[arg-type]
+    logger.warning("the %s thread waits", "writing")
+    assert [(one.level, one.text) for one in sent] == [(logging.WARNING, "the writing thread waits")]

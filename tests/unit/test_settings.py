@@ -98,7 +98,7 @@ class TestFaults:
         settings = loaded({"database_url": "postgresql://ada:secret@db/x"}, {}, tmp_path, "api_port = 1")
         assert "secret" not in repr(settings)
         assert faults({"otlp_endpoint": "ftp://ada:secret@h"}, {}, tmp_path) == [
-            '--otlp-endpoint is "ftp://ada:***@h": wanted a URL such as http://127.0.0.1:4318'
+            '--endpoint is "ftp://ada:***@h": wanted a URL such as http://127.0.0.1:4318'
         ]
 
     @pytest.mark.parametrize(

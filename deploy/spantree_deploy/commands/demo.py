@@ -73,7 +73,7 @@ def demo(
     missing = [name for name in _NEEDED if find_spec(name.split(".")[0]) is None or find_spec(name) is None]
     if missing:
         raise SpantreeError(f'the demo needs {", ".join(missing)}: pip install "spantree[server,demo]"')
-    console.log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    console.log_to_stderr(logging.INFO if verbose else logging.WARNING, with_pool=verbose)
     # For this process and the services that it starts: all of them talk over the loopback only.
     os.environ.update(past_proxies(os.environ))
     with StopSignals() as signals, _hinting(), run_all(settings, signals) as running:

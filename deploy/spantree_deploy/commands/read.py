@@ -289,7 +289,8 @@ def _follow(api: ApiClient, execution: str, parameters: dict[str, Any], json: bo
         try:
             answer = api.get(f"executions/{execution}/tree", parameters)
         except NotAnswered as error:
-            if error.status != 404:
+            # A server that is started again is waited for, one that was never there is not.
+            if error.status != 404 and (shown is None or error.status not in (None, 503)):
                 raise
             if shown is None:
                 console.step(f"{error}; waiting for it")

@@ -17,7 +17,7 @@ from spantree_deploy import options as opt
 from spantree_deploy.background import Address, Background
 from spantree_deploy.database import postgres_of
 from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_deploy.ports import check_otlp_ports, listen
+from spantree_deploy.ports import check_otlp_ports, listen_for_api
 from spantree_deploy.running import announced
 from spantree_deploy.service_env import otel_settings
 from spantree_deploy.settings import Settings
@@ -52,7 +52,7 @@ def up(
         otlp_http_port=otlp_http_port,
         otlp_grpc_port=otlp_grpc_port,
     )
-    console.log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    console.log_to_stderr(logging.INFO if verbose else logging.WARNING, with_pool=verbose)
     with StopSignals() as signals, run_all(settings, signals) as running:
         until_signalled(settings, running, signals)
 
@@ -104,7 +104,7 @@ def api(
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, host=host, api_port=api_port)
     console.log_to_stderr(logging.INFO)
     with (
-        contextlib.closing(listen(settings.api_listens_on, settings.api_port, "api_port")) as listener,
+        contextlib.closing(listen_for_api(settings)) as listener,
         StopSignals() as signals,
         postgres_of(settings, console.step, partial(_at_once, signals)) as url,
     ):
