@@ -20,6 +20,7 @@ from urllib.request import ProxyHandler, build_opener, getproxies, proxy_bypass
 
 import psycopg
 
+from spantree_deploy.database import refused
 from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_deploy.postmaster import running_postmaster
 from spantree_deploy.settings import Settings, url_of
@@ -108,11 +109,8 @@ def _connected(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
                 psycopg.connect(url, autocommit=True, connect_timeout=_ANSWER_S, application_name="spantree doctor")
             )
         except psycopg.Error as error:
-            raise _NotThere(
-                Finding(
-                    "database", str(classify(error)), "start it, or correct --database-url or SPANTREE_DATABASE_URL"
-                )
-            ) from error
+            found, _, remedy = str(refused(error)).rpartition("; ")
+            raise _NotThere(Finding("database", found, remedy)) from error
         yield connection
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Final, Protocol
@@ -112,12 +113,18 @@ def shell_lines(variables: Mapping[str, str]) -> list[str]:
     return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
-def docker_options(variables: Mapping[str, str]) -> list[str]:
-    """Options of `docker run`; a container reaches its host by another name than 127.0.0.1."""
+def docker_options(variables: Mapping[str, str], platform: str = sys.platform) -> list[str]:
+    """Options of `docker run` by which a container on this machine reaches what listens on its loopback.
+
+    On Linux only the host's own network has the host's 127.0.0.1: host.docker.internal is the bridge's address there,
+    on which `spantree up` does not listen. Docker Desktop leads that name to the loopback.
+    """
     outside = {name: _from_container(value) for name, value in variables.items()}
-    return ["--add-host=host.docker.internal:host-gateway"] + [
-        f"--env={name}={shlex.quote(value)}" for name, value in outside.items()
-    ]
+    network: list[str] = []
+    if outside != variables:
+        network = ["--network=host"] if platform == "linux" else []
+        outside = dict(variables) if platform == "linux" else outside
+    return network + [f"--env={name}={shlex.quote(value)}" for name, value in outside.items()]
 
 
 def _from_container(value: str) -> str:

@@ -6,7 +6,6 @@ import os
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
@@ -47,7 +46,7 @@ def doctor(
     )
     problems = 0
     for finding in diagnose_service(command, os.environ) if command else diagnose(settings):
-        console.out.print(_line(finding))
+        console.out.lines([(_line(finding), "         ")])
         problems += finding.remedy is not None
     if problems:
         console.out.print(f"\n{problems} {'problem' if problems == 1 else 'problems'}")
@@ -55,9 +54,9 @@ def doctor(
     console.out.print("\nall is well")
 
 
-def _line(finding: Finding) -> Text:
+def _line(finding: Finding) -> list[console.Piece]:
     sign = ("ok      ", "green") if finding.remedy is None else ("problem ", "bold red")
-    line = Text.assemble(sign, f"{finding.subject}: ", finding.found)
+    line: list[console.Piece] = [sign, (f"{finding.subject}: {finding.found}", "")]
     if finding.remedy is not None:
-        line.append(f" -> {finding.remedy}", style="yellow")
+        line.append((f" -> {finding.remedy}", "yellow"))
     return line

@@ -45,7 +45,7 @@ def env(
     else:
         lines = [f"{name}={value}" for name, value in variables.items()]
     for line in lines:
-        console.out.print(line, markup=False)
+        console.out.print(line)
 
 
 def run(
