@@ -10,8 +10,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError
@@ -22,6 +21,7 @@ import psycopg
 
 from spantree_deploy.database import refused
 from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_deploy.finding import Finding
 from spantree_deploy.postmaster import running_postmaster
 from spantree_deploy.settings import Settings, url_of
 from spantree_deploy.sql import statements
@@ -29,6 +29,7 @@ from spantree_exporter.errors import SpantreeError, classify
 from spantree_exporter.hot_path import hot_path, reason
 from spantree_exporter.migrate import LATEST, version_of
 from spantree_exporter.partitions import date_of, days_to_keep_ready
+from spantree_exporter.rollup_store import differences
 
 _SQL: Final = statements("doctor")
 _ANSWER_S: Final = 5
@@ -61,16 +62,6 @@ _LIKELY_CAUSES: Final = {
     "overloaded": ("more comes than can be taken in; senders try again", "run a second collector"),
     "spool_full": ("PostgreSQL was away or behind for too long; senders try again", "raise SPANTREE_SPOOL_MAX_BYTES"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was looked at, what was found, and what to do where that is not as it should be."""
-
-    subject: str
-    found: str
-    remedy: str | None = None
-    """None: all is well."""
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
@@ -169,9 +160,26 @@ def _rows(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
         yield Finding("projection", f"{traces} traces wait, the oldest for {oldest_s:.0f} s", "run a collector")
     else:
         yield Finding("projection", f"{traces} traces wait, the oldest for {oldest_s or 0:.1f} s")
+    yield _figures(connection)
     dead, newest = _row(connection, "dead_letters")
     remedy = "look at spantree.dead_letter; what was looked at may be deleted" if dead else None
     yield Finding("dead letters", f"{dead}; the newest: {newest}" if dead else "none", remedy)
+
+
+def _figures(connection: psycopg.Connection[Any]) -> Finding:
+    """Whether the figures of yesterday, which has settled, are those of its rows."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    try:
+        with connection.transaction():
+            connection.execute(_SQL["limit_check"])
+            wrong = differences(connection, 0, [yesterday], limit=1)
+    except psycopg.errors.QueryCanceled:
+        return Finding("figures", f"not compared: {yesterday} has too many rows to count within seconds")
+    if not wrong:
+        return Finding("figures", f"those of {yesterday} are equal to its rows")
+    one = wrong[0]
+    found = f"{yesterday}: {one.subject} {one.name} is {one.rolled_up} in the figures, {one.counted} in the rows"
+    return Finding("figures", found, f"run `spantree rebuild --since {yesterday} --until {yesterday}`")
 
 
 def _collector(settings: Settings) -> Iterator[Finding]:

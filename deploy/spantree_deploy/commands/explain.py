@@ -61,7 +61,9 @@ def _spans(database_url: str, trace_id: bytes, span_id: int | None, limit: int) 
             connection.cursor(binary=True, row_factory=dict_row) as cursor,
         ):
             check_version(connection)
-            cursor.execute(_SQL["spans_of_trace"], {"trace_id": trace_id.hex(), "span_id": span_id, "spans": limit})
+            wanted = {"trace_id": trace_id.hex(), "span_id": span_id, "spans": limit}
+            found = cursor.execute(_SQL["days_of_trace"], wanted).fetchone()
+            cursor.execute(_SQL["spans_of_trace"], wanted | {"days": found["days"] if found else []})
             return [rows.span(row) for row in cursor]
     except psycopg.Error as error:
         raise classify(error) from error

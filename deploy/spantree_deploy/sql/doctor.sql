@@ -10,6 +10,10 @@ WHERE NOT EXISTS (
 )
 ORDER BY wanted.day
 
+-- name: limit_check
+-- For this transaction: a check that takes longer is given up.
+SELECT set_config('statement_timeout', '5s', true)
+
 -- name: dead_letters
 -- How many spans were kept out of the tables, and why the newest was.
 SELECT count(*), (SELECT reason FROM spantree.dead_letter ORDER BY received_ns DESC LIMIT 1)

@@ -1,3 +1,10 @@
+-- name: days_of_trace
+-- The days that name the partitions of one trace.
+SELECT days
+FROM spantree.trace
+WHERE tenant_id = 0
+    AND trace_id = %(trace_id)s::text::uuid
+
 -- name: spans_of_trace
 -- Spans of one trace in the order of their starts, or the one that %(span_id)s names, for SpanRows.
 SELECT
@@ -12,6 +19,7 @@ LEFT JOIN spantree.resource
     ON resource.tenant_id = span.tenant_id
     AND resource.id = span.resource_id
 WHERE span.tenant_id = 0
+    AND span.day = ANY (%(days)s::date[])
     AND span.trace_id = %(trace_id)s::text::uuid
     AND (%(span_id)s::bigint IS NULL OR span.span_id = %(span_id)s::bigint)
 ORDER BY span.start_ns, span.span_id, span.fingerprint
