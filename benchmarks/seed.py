@@ -20,8 +20,10 @@ from typing import Any, LiteralString
 
 import psycopg
 
+from spantree_exporter.connection import StoreConnection
 from spantree_exporter.migrate import migrate
 from spantree_exporter.partitions import ensure_partitions
+from spantree_exporter.rollup_store import RollupFolder, recount
 
 BIG_TRACES = {10_000: "0000000000000000000000000000ba10", 100_000: "000000000000000000000000000ba100"}
 _EPOCH = date(1970, 1, 1)
@@ -85,6 +87,31 @@ def seed(
             report(f"a trace of {nodes:,} nodes")
         connection.execute(statements["vacuum"])
         report("vacuumed")
+        _figures(connection, statements, database_url, {"tenant_id": tenant_id, "day": last, "days": days})
+        report("figures")
+
+
+def _figures(
+    connection: psycopg.Connection[Any],
+    statements: dict[str, LiteralString],
+    database_url: str,
+    parameters: dict[str, Any],
+) -> None:
+    """Rollups: of the last day from its rows, of all others like it."""
+    store = StoreConnection(database_url, "spantree seed")
+    try:
+        recount(store, parameters["tenant_id"], parameters["day"])
+        folder = RollupFolder(store)
+        # Nothing is left alone, or over, so early.
+        later = datetime.now(UTC) + timedelta(days=10)
+        for name in ("copy_figures", "mark_eight_days"):
+            while folder.sum_up(later):
+                pass
+            connection.execute(statements[name], parameters)
+        while folder.sum_up(later):
+            pass
+    finally:
+        store.close()
 
 
 def _big(

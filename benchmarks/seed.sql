@@ -236,3 +236,33 @@ ON CONFLICT DO NOTHING
 -- name: vacuum
 -- What autovacuum does some minutes after the rows came.
 VACUUM (ANALYZE) spantree.execution, spantree.node, spantree.edge
+
+-- name: copy_figures
+-- Hours and days of the last day as those of the days before it: as many rows, and nearly the same figures.
+INSERT INTO spantree.rollup
+SELECT copied.*
+FROM spantree.rollup AS original
+CROSS JOIN generate_series(1, %(days)s::integer - 1) AS back (n)
+CROSS JOIN LATERAL jsonb_populate_record(
+    original,
+    jsonb_build_object(
+        'started_at', original.started_at - back.n * interval '1 day',
+        'last_started_ns', original.last_started_ns - back.n * 86400000000000,
+        'last_failed_ns', original.last_failed_ns - back.n * 86400000000000
+    )
+) AS copied
+WHERE original.tenant_id = %(tenant_id)s
+    AND original.grain_h IN (1, 24)
+    AND original.started_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
+ORDER BY back.n
+ON CONFLICT DO NOTHING
+
+-- name: mark_eight_days
+-- The intervals of eight days are summed up as the collector does it.
+INSERT INTO spantree.rollup_outdated (tenant_id, grain_h, started_at, since)
+SELECT DISTINCT
+    %(tenant_id)s, 192, to_timestamp(floor(extract(epoch FROM started_at) / 691200) * 691200), now() - interval '1 hour'
+FROM spantree.rollup
+WHERE tenant_id = %(tenant_id)s
+    AND grain_h = 24
+ON CONFLICT DO NOTHING
