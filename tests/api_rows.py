@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -11,11 +11,19 @@ import psycopg
 from psycopg import sql
 
 from spantree_exporter.connection import StoreConnection
-from spantree_exporter.copy_binary import edge_rows, execution_rows, node_rows
-from spantree_exporter.partitions import day_of, ensure_partitions
+from spantree_exporter.copy_binary import (
+    EDGE_COLUMNS,
+    EXECUTION_COLUMNS,
+    NODE_COLUMNS,
+    edge_rows,
+    execution_rows,
+    node_rows,
+)
+from spantree_exporter.partitions import date_of, day_of, ensure_partitions
 from spantree_exporter.rollup import Rollup
 from spantree_exporter.rollup_store import RollupFolder, insert_delta
 from spantree_exporter.rows import Assembled, Edge, Execution, Node
+from spantree_exporter.search_text import search_terms
 
 # 2026-11-20T10:00:00Z, and the moment at which the API under test reads its clock.
 T0_NS = 1_795_168_800_000_000_000
@@ -87,7 +95,10 @@ def trace(number: int, nodes: Sequence[Node] = (), edges: Sequence[Edge] = (), *
 
 
 def insert(database_url: str, *traces: Trace, tenant_id: int = 0) -> None:
-    """Write the rows of `traces`, making the partitions that they need."""
+    """Write the rows of `traces` and the figures they add up to, making the partitions that they need."""
+    rollup = Rollup()
+    for one in traces:
+        rollup.add(Assembled(one.execution, one.nodes, one.edges))
     with psycopg.connect(database_url, autocommit=True) as connection:
         starts = [one.execution.started_ns for one in traces]
         starts += [row.started_ns for one in traces for row in one.nodes]
@@ -99,15 +110,25 @@ def insert(database_url: str, *traces: Trace, tenant_id: int = 0) -> None:
                 copy(
                     connection,
                     "execution",
-                    execution_rows(tenant_id, [(day_of(one.execution.started_ns), id_bytes)], [one.execution]),
+                    [*EXECUTION_COLUMNS, "search"],
+                    execution_rows(
+                        tenant_id,
+                        [(day_of(one.execution.started_ns), id_bytes)],
+                        [one.execution],
+                        [search_terms(one.execution, one.nodes)],
+                    ),
                 )
                 node_keys = [(day[row.span_id, row.ordinal], id_bytes) for row in one.nodes]
-                copy(connection, "node", node_rows(tenant_id, node_keys, one.nodes))
+                copy(connection, "node", NODE_COLUMNS, node_rows(tenant_id, node_keys, one.nodes))
+                days = {day_of(one.execution.started_ns), *day.values()}
+                connection.execute(
+                    "INSERT INTO spantree.trace VALUES (%s, %s, %s::date[])",
+                    [tenant_id, one.trace_id, [date_of(number) for number in sorted(days)]],
+                )
                 edge_keys = [(day[row.to_span_id, row.to_ordinal], id_bytes) for row in one.edges]
-                copy(connection, "edge", edge_rows(tenant_id, edge_keys, one.edges))
-                rollup = Rollup()
-                rollup.add(Assembled(one.execution, one.nodes, one.edges))
-                insert_delta(connection.cursor(), tenant_id, rollup)
+                copy(connection, "edge", EDGE_COLUMNS, edge_rows(tenant_id, edge_keys, one.edges))
+            with connection.cursor() as cursor:
+                insert_delta(cursor, tenant_id, rollup)
     fold_all(database_url)
 
 
@@ -121,8 +142,9 @@ def fold_all(database_url: str) -> None:
         store.close()
 
 
-def copy(connection: psycopg.Connection[Any], table: str, tuples: bytes) -> None:
-    """COPY BINARY into a table of the schema."""
-    statement = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(sql.Identifier("spantree", table))
+def copy(connection: psycopg.Connection[Any], table: str, columns: Iterable[str], tuples: bytes) -> None:
+    """COPY BINARY into the key and these columns of a table of the schema."""
+    names = sql.SQL(", ").join(map(sql.Identifier, ("tenant_id", "day", "trace_id", *columns)))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier("spantree", table), names)
     with connection.cursor().copy(statement) as target:
         target.write(b"PGCOPY\n\xff\r\n\x00" + bytes(8) + tuples + b"\xff\xff")

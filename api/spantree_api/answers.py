@@ -117,6 +117,18 @@ class ExecutionAnswer(TypedDict):
 
 
 @_documented
+class SearchedAnswer(TypedDict):
+    """How far a list has looked."""
+
+    back_to: str | None
+    """the start of the oldest executions that were looked at, where the time ran out: `next_cursor` goes on from
+    there; null when all were"""
+    text_back_to: str | None
+    """how far back names, errors and span attributes were read for what the index of words does not hold; null when
+    none were"""
+
+
+@_documented
 class ExecutionPage(TypedDict):
     """Executions, newest first."""
 
@@ -126,6 +138,8 @@ class ExecutionPage(TypedDict):
     `since` and `until` narrow the list, and with `hidden`"""
     next_cursor: str | None
     """give it as `cursor` for the next page; null on the last one"""
+    searched: SearchedAnswer | None
+    """null unless `q` was given or the list stopped before it had looked at everything"""
 
 
 @_documented

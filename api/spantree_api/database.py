@@ -2,21 +2,28 @@
 
 The pool opens without waiting, so the API starts, and stays up, while the database is away: a request then waits
 `pool_wait_s` for a connection and is answered 503, and the next one tries anew.
+
+Round trips: BEGIN is sent together with the first statement and shows whether the connection is alive, so nothing is
+asked of it before; statements that do not need each other's answers go together; COMMIT is one more.
+
+Plans are made for the values of their parameters (`plan_cache_mode`), because only then does PostgreSQL leave out,
+while it plans, the partitions that a statement does not name; and never compiled, which costs more than it saves here.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, LiteralString, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, IsolationLevel
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from spantree_api.config import ApiConfig
 from spantree_api.errors import InvalidParameter, Unavailable
-from spantree_api.statements import load_statements
+from spantree_api.statements import Name, Statements, load_statements
 from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify
 
 _QUERY_CANCELED = "57014"
@@ -31,37 +38,66 @@ Row = TypeVar("Row")
 RowMaker: TypeAlias = Callable[[Sequence[str]], Callable[[Sequence[Any]], Row]]
 
 
-class Snapshot:
-    """One read-only transaction: everything read through it is of one moment."""
+@dataclass(frozen=True, slots=True)
+class Query(Generic[Row]):
+    """A statement, or parts of one, with its parameters and what its rows become."""
 
-    def __init__(self, connection: AsyncConnection[Any], statements: Mapping[str, LiteralString]) -> None:
+    statement: Name
+    parameters: Mapping[str, object]
+    make: RowMaker[Row]
+
+
+class Snapshot:
+    """One read-only transaction: everything read through it is of one moment, until it is renewed.
+
+    `opened` are the rows of the query that it was opened with.
+    """
+
+    def __init__(self, connection: AsyncConnection[Any], statements: Statements, opened: list[Any]) -> None:
         self._connection = connection
         self._statements = statements
+        self.opened = opened
 
-    async def all(
-        self, statement: str, parameters: Mapping[str, object], make: RowMaker[Row], *, prepare: bool = False
-    ) -> list[Row]:
-        """Every row of the named statement. `prepare`: plan it once a connection, for statements of one shape."""
+    async def all(self, statement: Name, parameters: Mapping[str, object], make: RowMaker[Row]) -> list[Row]:
+        """Every row of the named statement."""
         async with self._connection.cursor(row_factory=_factory(make)) as cursor:
-            await cursor.execute(self._statements[statement], parameters, prepare=prepare)
+            await cursor.execute(self._statements[statement], parameters)
             return await cursor.fetchall()
 
-    async def first(
-        self, statement: str, parameters: Mapping[str, object], make: RowMaker[Row], *, prepare: bool = False
-    ) -> Row | None:
+    async def first(self, statement: Name, parameters: Mapping[str, object], make: RowMaker[Row]) -> Row | None:
         """The first row of the named statement, None when it has none."""
         async with self._connection.cursor(row_factory=_factory(make)) as cursor:
-            await cursor.execute(self._statements[statement], parameters, prepare=prepare)
+            await cursor.execute(self._statements[statement], parameters)
             return await cursor.fetchone()
 
+    async def together(self, *queries: Query[Any]) -> list[list[Any]]:
+        """Every row of each query, in order, for one round trip."""
+        cursors: list[AsyncCursor[Any]] = []
+        async with self._connection.pipeline():
+            for query in queries:
+                cursor = self._connection.cursor(row_factory=_factory(query.make))
+                cursors.append(cursor)
+                await cursor.execute(self._statements[query.statement], query.parameters)
+        return [await cursor.fetchall() for cursor in cursors]
+
     async def chunks(
-        self, statement: str, parameters: Mapping[str, object], make: RowMaker[Row]
+        self, statement: Name, parameters: Mapping[str, object], make: RowMaker[Row]
     ) -> AsyncIterator[list[Row]]:
         """The rows of the named statement in lists of bounded length, never all of them at once."""
         async with self._connection.cursor("chunks", row_factory=_factory(make)) as cursor:
             await cursor.execute(self._statements[statement], parameters)
             while rows := await cursor.fetchmany(_STREAM_ROWS):
                 yield rows
+
+    async def renew(self) -> None:
+        """Go on in a new transaction, which sees what was written since.
+
+        The locks on partitions and indexes that were read go with the old one: a search over all days would otherwise
+        hold some thousands, of which PostgreSQL's lock table has few.
+        """
+        async with self._connection.pipeline():
+            await self._connection.execute(self._statements["commit"])
+            await self._connection.execute(self._statements["begin"])
 
 
 class Database:
@@ -70,23 +106,22 @@ class Database:
     def __init__(self, config: ApiConfig) -> None:
         self._statement_timeout_ms = config.statement_timeout_ms
         self._pool_wait_s = config.pool_wait_s
-        self._statements = load_statements()
+        self._statements = Statements(load_statements())
+        self._connections_max = config.pool_max
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             config.database_url,
             kwargs={
                 "application_name": "spantree-api",
                 "client_encoding": "UTF8",
                 "connect_timeout": _CONNECT_TIMEOUT_S,
-                "options": f"-c statement_timeout={config.statement_timeout_ms} -c TimeZone=UTC",
-                # Lists have optional filters: only a plan made for their values leaves the unused ones out.
-                "prepare_threshold": None,
+                "options": f"-c statement_timeout={config.statement_timeout_ms} -c TimeZone=UTC "
+                "-c plan_cache_mode=force_custom_plan -c jit=off",
             },
             min_size=1,
             max_size=config.pool_max,
             timeout=config.pool_wait_s,
             reconnect_timeout=_RECONNECT_TIMEOUT_S,
             configure=_configure,
-            check=AsyncConnectionPool.check_connection,
             open=False,
             name="spantree-api",
         )
@@ -100,15 +135,19 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def snapshot(self, wait_s: float | None = None) -> AsyncIterator[Snapshot]:
-        """A read-only transaction at REPEATABLE READ.
+    async def snapshot(self, wait_s: float | None = None, opening: Query[Any] | None = None) -> AsyncIterator[Snapshot]:
+        """A read-only transaction at REPEATABLE READ. `opening` is asked together with BEGIN.
 
         Raises Unavailable when no connection comes within `wait_s` (default: the setting), when a statement takes
         longer than its timeout or the database goes away; InvalidParameter when it refuses a parameter.
         """
         try:
-            async with self._pool.connection(timeout=wait_s) as connection, connection.transaction():
-                yield Snapshot(connection, self._statements)
+            connection, rows = await self._begin(wait_s, opening)
+            try:
+                async with connection:
+                    yield Snapshot(connection, self._statements, rows)
+            finally:
+                await self._pool.putconn(connection)
         except PoolTimeout as error:
             waited_s = self._pool_wait_s if wait_s is None else wait_s
             raise Unavailable(
@@ -117,6 +156,25 @@ class Database:
             ) from error
         except psycopg.Error as error:
             raise self._told(error) from error
+
+    async def _begin(self, wait_s: float | None, opening: Query[Any] | None) -> tuple[AsyncConnection[Any], list[Any]]:
+        # After a restart of the server every pooled connection is dead; each is given up as it is found to be.
+        for left in reversed(range(self._connections_max + 1)):
+            connection = await self._pool.getconn(wait_s)
+            try:
+                async with connection.pipeline():
+                    await connection.execute(self._statements["begin"])
+                    cursor = None
+                    if opening is not None:
+                        cursor = connection.cursor(row_factory=_factory(opening.make))
+                        await cursor.execute(self._statements[opening.statement], opening.parameters)
+                return connection, [] if cursor is None else await cursor.fetchall()
+            except BaseException as error:
+                alive = not connection.broken
+                await self._pool.putconn(connection)
+                if alive or not left or not isinstance(error, psycopg.OperationalError):
+                    raise
+        raise AssertionError  # the last turn of the loop returns or raises
 
     def _told(self, error: psycopg.Error) -> Unavailable | InvalidParameter:
         if error.sqlstate == _QUERY_CANCELED:
@@ -137,9 +195,8 @@ class Database:
 
 
 async def _configure(connection: AsyncConnection[Any]) -> None:
+    # Transactions begin with a statement of ours, in one round trip with what is asked first.
     await connection.set_autocommit(True)
-    await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
-    await connection.set_read_only(True)
 
 
 def _factory(make: RowMaker[Row]) -> Callable[[AsyncCursor[Any]], Callable[[Sequence[Any]], Row]]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import orjson
 
 from spantree_exporter.partitions import date_of, day_of
+from spantree_exporter.search_text import attribute_term, tsquery_of
 from spantree_exporter.stored import stored_key
 
 # `key:value` without a space around the colon; a URL is text.
 _ATTRIBUTE = re.compile(r"(?P<key>[A-Za-z_$][\w.$/-]*):(?!//)(?P<value>\S.*)", re.DOTALL)
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,15})?")
-_DAY = timedelta(days=1)
-_FAR_PAST = date(1970, 1, 1)
+# Beyond any duration, and still to be added to any time of a bigint that is one.
+_EVER_NS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +35,33 @@ class ExecutionFilter:
     min_duration_ns: int | None = None
     max_duration_ns: int | None = None
     error_category: str | None = None
+    project: str | None = None
     q: str | None = None
     hidden: bool = False
 
-    def since(self, ns: int) -> ExecutionFilter:
-        """The same for executions that started at `ns` or later."""
-        return replace(self, since_ns=ns)
-
     def parameters(self) -> dict[str, object]:
-        """For the statement `list_executions`."""
+        """For the parts that listing.py composes a list of; those of filters that are not wanted are null."""
+        statuses = self.statuses or ()
+        stored = {status for status in statuses if status != "lost"}
+        if "lost" in statuses:
+            stored |= {"pending", "running"}
         return {
-            "statuses": None if self.statuses is None else list(self.statuses),
+            "status": statuses[0] if statuses else None,
+            "statuses": list(statuses),
+            "stored_statuses": sorted(stored),
             "workflow": self.workflow,
             "service": self.service,
             "conversation_id": self.conversation_id,
             "user_id": self.user_id,
             "run_id": self.run_id,
+            "project": self.project,
             "kind": self.kind,
-            "since_ns": self.since_ns,
-            "until_ns": self.until_ns,
-            "since_day": first_day_of(self.since_ns),
-            "until_day": last_day_of(self.until_ns),
-            "min_duration_ns": self.min_duration_ns,
-            "max_duration_ns": self.max_duration_ns,
             "error_category": self.error_category,
-            "q": self.q,
+            "min_duration_ns": -_EVER_NS if self.min_duration_ns is None else self.min_duration_ns,
+            "max_duration_ns": _EVER_NS if self.max_duration_ns is None else self.max_duration_ns,
+            "search": None if self.q is None else search_query(self.q),
+            "text": None if self.q is None else self.q.lower(),
             "attributes": None if self.q is None else attribute_forms(self.q),
-            "hidden": self.hidden,
         }
 
 
@@ -71,34 +72,33 @@ def first_day_of(since_ns: int | None) -> date | None:
     return date_of(day_of(since_ns))
 
 
-def last_day_of(until_ns: int | None) -> date | None:
-    """The last day that starts before `until_ns` can be on; None where that bounds nothing."""
-    if until_ns is None or day_of(until_ns) == 0:
-        return None
-    return date_of(day_of(until_ns))
-
-
-def around(first: date, last_ns: int) -> tuple[date, date]:
-    """The days from the one before `first` to the one after `last_ns`: clocks of services differ."""
-    last = max(first, date_of(max(0, last_ns) // 86_400_000_000_000))
-    return (first - _DAY if first > _FAR_PAST else first), last + _DAY
-
-
 def attribute_forms(q: str) -> list[str] | None:
     """The JSON objects that a span's attributes may contain to match `key:value`; None where `q` is no such thing.
 
     A value that reads as a number or a truth value matches the attribute as such and as a string.
     """
-    match = _ATTRIBUTE.fullmatch(q)
-    if match is None:
+    named = attribute_of(q)
+    if named is None:
         return None
-    key, value = stored_key(match["key"]), match["value"]
+    key, value = stored_key(named[0]), named[1]
     forms: list[object] = [value]
     if _NUMBER.fullmatch(value):
         forms.append(float(value) if "." in value else int(value))
     elif value in {"true", "false"}:
         forms.append(value == "true")
     return [orjson.dumps({key: form}).decode() for form in forms]
+
+
+def attribute_of(q: str) -> tuple[str, str] | None:
+    """The key and value that `q` names; None where it is no `key:value`."""
+    match = _ATTRIBUTE.fullmatch(q)
+    return None if match is None else (match["key"], match["value"])
+
+
+def search_query(q: str) -> str | None:
+    """The tsquery of `q`; None where it holds nothing that an index could find."""
+    named = attribute_of(q)
+    return tsquery_of(q, () if named is None else (attribute_term(*named),))
 
 
 def moment_of(ns: int) -> datetime:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spantree_api.cursor import ExecutionCursor
-from spantree_api.filters import ExecutionFilter, first_day_of, last_day_of
+from spantree_api.filters import ExecutionFilter
+from spantree_api.listing import NS_MAX, NS_MIN, Range
 from spantree_api.reader import Reader
 from spantree_api.stored_rows import CountRow, records
 
@@ -21,16 +22,9 @@ async def count_hidden(
     """
     if replace(wanted, since_ns=None, until_ns=None) != ExecutionFilter():
         return None
-    untils = [ns for ns in (wanted.until_ns, None if after is None else after.started_ns) if ns is not None]
+    until_ns = wanted.until_ns if after is None else min(after.started_ns, wanted.until_ns or after.started_ns)
     since_ns = wanted.since_ns if following is None else following.started_ns
-    until_ns = min(untils, default=None)
-    parameters = {
-        "tenant_id": reader.config.tenant_id,
-        "since_ns": since_ns,
-        "until_ns": until_ns,
-        "since_day": first_day_of(since_ns),
-        "until_day": last_day_of(until_ns),
-        "limit": _COUNTED_MAX,
-    }
+    starts = Range(NS_MIN if since_ns is None else since_ns, NS_MAX if until_ns is None else until_ns - 1)
+    parameters = {"tenant_id": reader.config.tenant_id, "limit": _COUNTED_MAX, **starts.parameters()}
     found = await reader.snapshot.first("count_hidden", parameters, records(CountRow))
     return 0 if found is None else found.count

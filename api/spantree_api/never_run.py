@@ -9,47 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
-from uuid import UUID
+
+from spantree_exporter.rollup import KEY_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
 class FollowRow:
-    """`following` came after `name` in some execution; `name` None: the workflow's definition names `following`."""
+    """`following` came after `name` in some execution; `name` None: the workflow's definition names `following`.
+
+    Both None: there is a definition.
+    """
 
     name: str | None
     following: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class NearRow:
-    """Another execution of the workflow; `skipped_nodes` of a definition are all the steps that it names."""
-
-    trace_id: UUID
-    day: date
-    kind: str
-    skipped_nodes: list[str]
-    total_count: int
-
-
-def within_budget(near: Iterable[NearRow], nodes_max: int) -> list[NearRow]:
-    """The first of `near` that have no more than `nodes_max` nodes together; one too large for the rest is left out."""
-    kept: list[NearRow] = []
-    for row in near:
-        if row.total_count <= nodes_max:
-            nodes_max -= row.total_count
-            kept.append(row)
-    return kept
-
-
-def named_by_definitions(near: Iterable[NearRow]) -> list[FollowRow]:
-    """The steps that definitions of the workflow name, as rows of no predecessor."""
-    return [FollowRow(None, name) for row in near if row.kind == "definition" for name in row.skipped_nodes]
-
-
 def never_run(declared: Iterable[str], ran: Iterable[str], follows: Iterable[FollowRow]) -> list[str]:
     """Names that could have run and did not: declared ones first, then learned ones in alphabetical order."""
-    seen = set(ran)
+    # Names in figures are cut.
+    seen = {name[:KEY_LENGTH] for name in ran}
     after: dict[str, set[str]] = {}
     reached: set[str] = set()
     for row in follows:

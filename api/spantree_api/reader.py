@@ -1,25 +1,31 @@
 """All reads of executions, nodes and edges: typed rows out of one snapshot.
 
-Partitions: an execution is found by its trace id alone; its own day and times then say which few days its nodes and
-edges are on, and only those partitions are looked at. Lists look at the last days first.
+Partitions: the days of a trace come with the transaction (service.py), from the table that has one row a trace; every
+statement about it names them, and no other partition is planned for, locked or looked at. Lists look at the last days
+first (listing.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 from spantree_api.config import ApiConfig
 from spantree_api.cursor import ExecutionCursor
-from spantree_api.database import Snapshot
+from spantree_api.database import Query, Snapshot
 from spantree_api.errors import NotFound
-from spantree_api.filters import ExecutionFilter, around, moment_of
+from spantree_api.filters import ExecutionFilter, moment_of
 from spantree_api.intervals import interval_parameters, intervals
-from spantree_api.never_run import FollowRow, NearRow, named_by_definitions, never_run, within_budget
+from spantree_api.listing import Listing, Range, listing_of, range_of, windows_of
+from spantree_api.never_run import FollowRow, never_run
 from spantree_api.stored_rows import (
     CountRow,
+    DayRow,
+    DaysRow,
     EdgeRow,
     ExecutionRow,
     IntervalRow,
@@ -34,35 +40,43 @@ from spantree_api.stored_rows import (
 from spantree_exporter.ids import node_id
 
 _DAY_NS = 86_400_000_000_000
-# A list without `since` is mostly asked for its newest page: planning over the partitions of a year costs 80 ms,
-# over those of two days less than one.
-_WINDOWS_DAYS = (2, 16)
-# How far around an execution, and among how many before and after it, others of its workflow are asked for order.
+# Executions that are walked before those that match are looked up: what one in twenty matches fills a page.
+_WALKED = 1_000
+# Executions in which text is looked for that no index holds, and those whose spans' attributes are.
+_WALKED_TEXTS = 1_000
+_WALKED_SPANS = 200
+# A list that has found too little after this time is answered as it is, with a cursor to go on from.
+_LOOK_S = 0.25
+# Days that one statement names where all are asked: some 800 locks.
+_DAYS_AT_ONCE = 48
+# How far around an execution definitions of its workflow are asked for.
 _NEAR_DAYS = timedelta(days=7)
-_NEAR_EXECUTIONS = 25
-# Nodes that they may have together: some 30 ms of PostgreSQL; with all of them, large ones took six seconds.
-_NEAR_NODES = 5_000
+# An execution of more nodes has not the names of all its steps read, and so is told no steps that others teach.
+_NAMED_NODES = 5_000
+# Nodes and edges that are read together with the rest of a tree; a larger one is read on in chunks.
+_FIRST_NODES = 1_000
+# Roots, failed and skipped nodes that the head of a tree may name, where not the whole tree is answered.
+_OUTLINE_ROWS = 1_000
 # Statuses that leave nothing still to come.
 _ENDED = frozenset({"completed", "failed", "partial", "timed_out", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
 class TraceKey:
-    """A trace and the days that its nodes are on; None for any day."""
+    """A trace and the days that its rows are on."""
 
     tenant_id: int
     trace_id: UUID
-    first_day: date | None
-    last_day: date | None
+    days: tuple[date, ...]
 
     def parameters(self) -> dict[str, object]:
-        """For every statement `..._of_trace`."""
-        return {
-            "tenant_id": self.tenant_id,
-            "trace_id": self.trace_id,
-            "first_day": self.first_day,
-            "last_day": self.last_day,
-        }
+        """For every statement about one trace."""
+        return {"tenant_id": self.tenant_id, "trace_id": self.trace_id, "days": list(self.days)}
+
+
+def days_query(tenant_id: int, trace_id: UUID) -> Query[DaysRow]:
+    """What a snapshot of one trace is opened with."""
+    return Query("days_of_trace", {"tenant_id": tenant_id, "trace_id": trace_id}, records(DaysRow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +90,26 @@ class NodeRange:
     def parameters(self) -> dict[str, object]:
         """For the statements `nodes_of_trace` and `outline_of_trace`."""
         return {
-            "from_sequence": self.from_sequence,
-            "to_sequence": self.to_sequence,
-            "max_depth": self.max_depth,
+            "from_sequence": self.from_sequence or 0,
+            "to_sequence": _INT4_MAX if self.to_sequence is None else self.to_sequence,
+            "max_depth": _INT4_MAX if self.max_depth is None else min(self.max_depth, _INT4_MAX),
         }
 
 
+_INT4_MAX = (1 << 31) - 1
 WHOLE = NodeRange()
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRows:
+    """An execution with the first of its nodes and edges; `complete`: these are all."""
+
+    execution: ExecutionRow
+    outline: list[OutlineRow]
+    nodes: list[NodeRow]
+    edges: list[EdgeRow]
+    follows: list[FollowRow]
+    complete: bool
 
 
 class Reader:
@@ -93,66 +120,168 @@ class Reader:
         self.config = config
         self.now_ns = now_ns
 
-    async def execution(self, trace_id: UUID) -> ExecutionRow:
-        """The execution of a trace. Raises NotFound."""
-        row = await self.snapshot.first(
-            "execution_of_trace",
-            {"tenant_id": self.config.tenant_id, "trace_id": trace_id},
-            execution_rows,
-            prepare=True,
-        )
+    def key(self, trace_id: UUID) -> TraceKey:
+        """The trace that the snapshot was opened for. Raises NotFound where nothing of it is stored."""
+        rows: list[DaysRow] = self.snapshot.opened
+        if not rows:
+            raise _no_execution(trace_id)
+        return TraceKey(self.config.tenant_id, trace_id, tuple(rows[0].days))
+
+    async def look_up(self, trace_id: UUID) -> TraceKey:
+        """A trace that the snapshot was not opened for. Raises NotFound where nothing of it is stored."""
+        query = days_query(self.config.tenant_id, trace_id)
+        row = await self.snapshot.first(query.statement, query.parameters, query.make)
         if row is None:
-            raise NotFound(
-                f"no execution {trace_id.hex}: its spans have not come or have not been projected yet, "
-                "or retention has dropped it",
-                {"execution_id": trace_id.hex},
-            )
+            raise _no_execution(trace_id)
+        return TraceKey(self.config.tenant_id, trace_id, tuple(row.days))
+
+    async def execution(self, key: TraceKey) -> ExecutionRow:
+        """The execution of a trace. Raises NotFound."""
+        row = await self.snapshot.first("execution_of_trace", key.parameters(), execution_rows)
+        if row is None:
+            raise _no_execution(key.trace_id)
         return row
 
-    async def executions(
-        self, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
-    ) -> tuple[list[ExecutionRow], ExecutionCursor | None]:
-        """A page, newest first, and where the next one starts."""
-        parameters: dict[str, object] = {
-            "after_ns": None if after is None else after.started_ns,
-            "after_trace_id": None if after is None else after.trace_id,
+    async def tree(self, key: TraceKey, limit: int = _FIRST_NODES) -> TreeRows:
+        """The execution, its outline and its first nodes and edges, for one round trip. Raises NotFound."""
+        parameters = key.parameters() | WHOLE.parameters() | {"limit": limit + 1, "outline_limit": _OUTLINE_ROWS}
+        executions, outline, nodes, edges, follows = await self.snapshot.together(
+            Query("execution_of_trace", parameters, execution_rows),
+            Query("outline_of_trace", parameters, records(OutlineRow)),
+            Query("nodes_of_trace", parameters, node_rows),
+            Query("edges_of_trace", parameters, edge_rows),
+            Query("steps_that_follow", self._now(key), records(FollowRow)),
+        )
+        if not executions:
+            raise _no_execution(key.trace_id)
+        complete = len(nodes) <= limit and len(edges) <= limit and len(outline) < _OUTLINE_ROWS
+        return TreeRows(executions[0], outline, nodes, edges, follows, complete)
+
+    async def executions(self, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None) -> ExecutionList:
+        """A page, newest first, where the next one starts, and how far back was looked."""
+        began_s = time.monotonic()
+        listing = listing_of(wanted, after)
+        starts = range_of(wanted, after)
+        newest = starts.newest(self.now_ns)
+        parameters = {
+            **wanted.parameters(),
+            "before_ns": None if after is None else after.started_ns,
+            "before_trace_id": None if after is None else after.trace_id,
             "now_ns": self.now_ns,
             "lost_after_s": self.config.lost_after_s,
             "tenant_id": self.config.tenant_id,
             "limit": limit + 1,
         }
-        bounds = (self.now_ns, wanted.until_ns, None if after is None else after.started_ns)
-        newest_ns = min(bound for bound in bounds if bound is not None)
-        rows: list[ExecutionRow] = []
-        for days in (*_WINDOWS_DAYS, None):
-            since_ns = wanted.since_ns
-            if days is not None:
-                window_ns = newest_ns - days * _DAY_NS
-                if since_ns is not None and since_ns >= window_ns:
-                    continue
-                since_ns = window_ns
-            narrowed = wanted if since_ns is None else wanted.since(since_ns)
-            rows = await self.snapshot.all("list_executions", {**narrowed.parameters(), **parameters}, execution_rows)
+        rows, text_back_to_ns = await self._newest(listing, wanted, {**parameters, **newest.parameters()}, limit)
+        if len(rows) > limit or newest.from_ns <= starts.from_ns:
+            return list_of(rows, limit, text_back_to_ns)
+        if wanted.q is not None and "where_search" not in listing.conditions:
+            # Not one word: no index could find it, and what was walked is all that is looked at.
+            return list_of(rows, limit, text_back_to_ns)
+        rest = Range(starts.from_ns, newest.from_ns - 1)
+        partitions = await self.snapshot.all(
+            "partition_days", {"first_day": rest.first_day, "last_day": rest.last_day}, records(DayRow)
+        )
+        parts = listing.ordered_parts("of_days") if listing.ordered else listing.found_parts("of_days")
+        for turn, window in enumerate(windows_of(rest, [row.day for row in partitions])):
+            if turn:
+                if time.monotonic() - began_s > _LOOK_S:
+                    return list_of(rows, limit, text_back_to_ns, Unfinished(window.starts.to_ns))
+                await self.snapshot.renew()
+            rows += await self.snapshot.all(
+                parts, {**parameters, **window.parameters(), "limit": limit + 1 - len(rows)}, execution_rows
+            )
             if len(rows) > limit:
                 break
-        return page_of(rows, limit)
+        return list_of(rows, limit, text_back_to_ns)
 
-    async def key_of(self, row: ExecutionRow) -> TraceKey:
-        """The days that the nodes of an execution are on, verified by their number."""
-        execution = row.execution
-        last_ns = max(execution.started_ns, execution.ended_ns or 0, execution.last_seen_ns)
-        first_day, last_day = around(row.day, last_ns)
-        key = TraceKey(row.tenant_id, row.trace_id, first_day, last_day)
-        found = await self.snapshot.first("count_nodes", key.parameters(), records(CountRow))
-        if found is not None and found.count == execution.total_count:
-            return key
-        return TraceKey(row.tenant_id, row.trace_id, None, None)
+    async def failures(
+        self, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
+    ) -> tuple[list[ExecutionRow], ExecutionCursor | None]:
+        """A page of executions that failed since `wanted.since_ns`, newest first: of the few days asked for."""
+        listing = listing_of(wanted, after)
+        parameters = {
+            **wanted.parameters(),
+            **range_of(wanted, after).parameters(),
+            "before_ns": None if after is None else after.started_ns,
+            "before_trace_id": None if after is None else after.trace_id,
+            "tenant_id": self.config.tenant_id,
+            "limit": limit + 1,
+        }
+        parts = ("select_executions", "of_newest_days", "in_order", "where_failed", *listing.conditions, "newest_first")
+        return page_of(await self.snapshot.all(parts, parameters, execution_rows), limit)
+
+    async def all_days(self) -> AsyncIterator[list[date]]:
+        """The days of all partitions, oldest first and some at a time; the snapshot is renewed in between.
+
+        For what may be on any day and is found by an index of each: so it holds few locks at once.
+        """
+        bounds = {"first_day": date.min, "last_day": date.max}
+        days = [row.day for row in await self.snapshot.all("partition_days", bounds, records(DayRow))]
+        days.reverse()
+        for first in range(0, len(days), _DAYS_AT_ONCE):
+            if first:
+                await self.snapshot.renew()
+            yield days[first : first + _DAYS_AT_ONCE]
+
+    async def oldest_first(self, statement: str, parameters: Mapping[str, object], limit: int) -> list[ExecutionRow]:
+        """The first executions that the statement finds on any day, oldest first."""
+        rows: list[ExecutionRow] = []
+        async for days in self.all_days():
+            rows += await self.snapshot.all(statement, {**parameters, "days": days, "limit": limit}, execution_rows)
+        # All days are asked, for the sentinel's, which comes first, holds starts of any time.
+        rows.sort(key=lambda row: (row.execution.started_ns, row.trace_id.bytes))
+        return rows[:limit]
+
+    async def _newest(
+        self, listing: Listing, wanted: ExecutionFilter, parameters: dict[str, object], limit: int
+    ) -> tuple[list[ExecutionRow], int | None]:
+        """Matches of the newest days, and how far back text was looked for that no index holds."""
+        days = "of_newest_days"
+        if listing.ordered:
+            return await self.snapshot.all(listing.ordered_parts(days), parameters, execution_rows), None
+        if wanted.q is None:
+            walked = {**parameters, "walked": _WALKED}
+            rows = await self.snapshot.all(listing.walked_parts(days), walked, execution_rows)
+            if len(rows) <= limit:
+                rows = await self.snapshot.all(listing.found_parts(days), parameters, execution_rows)
+            return rows, None
+        texts = {**parameters, "walked": _WALKED_TEXTS}
+        spans = {**parameters, "walked": _WALKED_SPANS}
+        plain = listing.without("where_search")
+        queries: list[Query[Any]] = [
+            Query(plain.walked_to_parts(days), texts, records(CountRow)),
+            Query(plain.walked_parts(days, "where_text"), texts, execution_rows),
+        ]
+        if parameters["attributes"] is not None:
+            queries.append(Query(plain.walked_parts(days, "where_span_attribute"), spans, execution_rows))
+        if plain != listing:
+            queries.append(Query(listing.walked_parts(days), texts, execution_rows))
+        walked_to, *found = await self.snapshot.together(*queries)
+        rows = merged(*found)
+        if len(rows) <= limit and plain != listing:
+            rows = merged(rows, await self.snapshot.all(listing.found_parts(days), parameters, execution_rows))
+        return rows, walked_to[0].count
 
     async def nodes(self, key: TraceKey, part: NodeRange = WHOLE, limit: int | None = None) -> list[NodeRow]:
         """Nodes in sequence order; for parts of a known, small size."""
         return await self.snapshot.all(
             "nodes_of_trace", {**key.parameters(), **part.parameters(), "limit": limit}, node_rows
         )
+
+    async def execution_and_page(
+        self, key: TraceKey, shown: NodeRange, limit: int, part: NodeRange = WHOLE
+    ) -> tuple[ExecutionRow, list[OutlineRow], list[NodeRow]]:
+        """An execution, of `part` the first roots, failed and skipped nodes, of `shown` some nodes; one round trip."""
+        parameters = key.parameters() | shown.parameters() | {"limit": limit, "outline_limit": _OUTLINE_ROWS}
+        executions, outline, nodes = await self.snapshot.together(
+            Query("execution_of_trace", parameters, execution_rows),
+            Query("outline_of_trace", parameters | part.parameters(), records(OutlineRow)),
+            Query("nodes_of_trace", parameters, node_rows),
+        )
+        if not executions:
+            raise _no_execution(key.trace_id)
+        return executions[0], outline, nodes
 
     def node_chunks(self, key: TraceKey, part: NodeRange = WHOLE) -> AsyncIterator[list[NodeRow]]:
         """Nodes in sequence order, some thousands at once."""
@@ -181,46 +310,37 @@ class Reader:
         )
         return NodeRange(from_sequence=root.node.sequence, to_sequence=None if after is None else after.count)
 
-    async def never_run(self, key: TraceKey, row: ExecutionRow) -> list[str]:
-        """Names of steps that did not run: those the execution declares, and those that other executions teach."""
+    async def never_run(
+        self, key: TraceKey, row: ExecutionRow, follows: list[FollowRow] | None = None, ran: list[str] | None = None
+    ) -> list[str]:
+        """Names of steps that did not run: those the execution declares, and those that other executions teach.
+
+        `follows` are the rows of steps_that_follow and `ran` the names of its nodes that were not skipped, where they
+        have been read.
+        """
         execution = row.execution
         declared = execution.skipped_nodes
-        if execution.status not in _ENDED or execution.workflow_name is None or execution.hidden:
+        if execution.total_count > _NAMED_NODES or execution.status not in _ENDED:
             return declared
-        near = within_budget(
-            await self.snapshot.all(
-                "executions_near",
-                {
-                    "tenant_id": row.tenant_id,
-                    "trace_id": row.trace_id,
-                    "workflow": execution.workflow_name,
-                    "service": execution.service,
-                    "started_ns": execution.started_ns,
-                    "first_day": row.day - _NEAR_DAYS,
-                    "last_day": row.day + _NEAR_DAYS,
-                    "limit": _NEAR_EXECUTIONS,
-                },
-                records(NearRow),
-            ),
-            _NEAR_NODES,
-        )
-        if not near:
+        if execution.workflow_name is None or execution.hidden:
             return declared
-        follows = await self.snapshot.all(
-            "steps_that_follow",
-            {
+        if follows is None:
+            follows = await self.snapshot.all("steps_that_follow", self._now(key), records(FollowRow))
+        if any(one.following is None for one in follows):
+            parameters = {
                 "tenant_id": row.tenant_id,
-                "trace_ids": [one.trace_id for one in near],
-                "first_day": min(one.day for one in near),
-                "last_day": max(one.day for one in near) + timedelta(days=1),
-            },
-            records(FollowRow),
-        )
-        follows += named_by_definitions(near)
+                "first_day": row.day - _NEAR_DAYS,
+                "last_day": row.day + _NEAR_DAYS,
+                "workflow": execution.workflow_name,
+                "service": execution.service,
+            }
+            follows = follows + await self.snapshot.all("steps_of_definitions", parameters, records(FollowRow))
         if not follows:
             return declared
-        ran = await self.snapshot.all("names_that_ran", key.parameters(), records(FollowRow))
-        return never_run(declared, [one.name for one in ran if one.name is not None], follows)
+        if ran is None:
+            names = await self.snapshot.all("names_that_ran", key.parameters(), records(FollowRow))
+            ran = [one.name for one in names if one.name is not None]
+        return never_run(declared, ran, follows)
 
     async def interval_parameters(self, days: int) -> dict[str, object]:
         """For the statements of stats.sql: the rollups from the hour `days` ago on."""
@@ -232,15 +352,25 @@ class Reader:
         parts = intervals(since_ns, self.now_ns, {(row.grain_h, row.hour) for row in outdated})
         return {**tenant, **interval_parameters(parts)}
 
-    async def outline(self, key: TraceKey, part: NodeRange = WHOLE) -> list[OutlineRow]:
+    def _now(self, key: TraceKey) -> dict[str, object]:
+        return key.parameters() | {"now_ns": self.now_ns}
+
+    async def days_of(self, trace_ids: Sequence[UUID]) -> list[date]:
+        """Every day that any of the traces has rows on."""
+        parameters = {"tenant_id": self.config.tenant_id, "trace_ids": list(trace_ids)}
+        return [row.day for row in await self.snapshot.all("days_of_traces", parameters, records(DayRow))]
+
+    async def outline(self, key: TraceKey, part: NodeRange = WHOLE, limit: int | None = None) -> list[OutlineRow]:
         """Roots, failed and skipped nodes in sequence order; depth bounds nothing here."""
         return await self.snapshot.all(
-            "outline_of_trace", {**key.parameters(), **part.parameters()}, records(OutlineRow)
+            "outline_of_trace",
+            {**key.parameters(), **part.parameters(), "outline_limit": limit},
+            records(OutlineRow),
         )
 
     def edge_chunks(self, key: TraceKey) -> AsyncIterator[list[EdgeRow]]:
         """All stored edges, some thousands at once."""
-        return self.snapshot.chunks("edges_of_trace", key.parameters(), edge_rows)
+        return self.snapshot.chunks("edges_of_trace", {**key.parameters(), "limit": None}, edge_rows)
 
     async def edges_to(self, key: TraceKey, nodes: Sequence[NodeRow]) -> list[EdgeRow]:
         """The stored edges that lead to `nodes`."""
@@ -263,6 +393,49 @@ class Reader:
             "folded_span_ids": row.node.folded_span_ids,
         }
         return await self.snapshot.all("spans_of_node", parameters, records(SpanRow))
+
+
+def _no_execution(trace_id: UUID) -> NotFound:
+    return NotFound(
+        f"no execution {trace_id.hex}: its spans have not come or have not been projected yet, "
+        "or retention has dropped it",
+        {"execution_id": trace_id.hex},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A list that stopped before all was looked at; `next_ns` is the newest start that was not."""
+
+    next_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionList:
+    """A page of executions. `text_back_to_ns`: how far back text was looked for that the index does not hold."""
+
+    rows: list[ExecutionRow]
+    following: ExecutionCursor | None
+    text_back_to_ns: int | None
+    looked_back_to_ns: int | None
+
+
+def merged(*lists: Sequence[ExecutionRow]) -> list[ExecutionRow]:
+    """The executions of all lists, newest first, each once."""
+    by_id = {row.trace_id: row for rows in lists for row in rows}
+    return sorted(by_id.values(), key=lambda row: (row.execution.started_ns, row.trace_id.bytes), reverse=True)
+
+
+def list_of(
+    rows: list[ExecutionRow], limit: int, text_back_to_ns: int | None, unfinished: Unfinished | None = None
+) -> ExecutionList:
+    """At most `limit` of `rows`, and the cursor after the last of them, or after all that was looked at."""
+    page, following = page_of(rows, limit)
+    if following is None and unfinished is not None:
+        # Above every trace id of that start, so that the next page begins with it.
+        following = ExecutionCursor(unfinished.next_ns, UUID(int=(1 << 128) - 1))
+        return ExecutionList(page, following, text_back_to_ns, unfinished.next_ns + 1)
+    return ExecutionList(page, following, text_back_to_ns, None)
 
 
 def page_of(rows: list[ExecutionRow], limit: int) -> tuple[list[ExecutionRow], ExecutionCursor | None]:

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request
 
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
-from spantree_api.reader import Reader
+from spantree_api.reader import Reader, days_query
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,13 @@ class Service:
     clock: Callable[[], int]
 
     @asynccontextmanager
-    async def reader(self) -> AsyncIterator[Reader]:
-        """Reads of one moment. Raises Unavailable."""
-        async with self.database.snapshot() as snapshot:
+    async def reader(self, trace_id: UUID | None = None) -> AsyncIterator[Reader]:
+        """Reads of one moment; with `trace_id` the days of that trace come along, for `Reader.key`.
+
+        Raises Unavailable.
+        """
+        opening = None if trace_id is None else days_query(self.config.tenant_id, trace_id)
+        async with self.database.snapshot(opening=opening) as snapshot:
             yield Reader(snapshot, self.config, self.clock())
 
 

@@ -173,6 +173,27 @@ class BucketRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DaysRow:
+    """The days that the rows of a trace are on, ascending."""
+
+    days: list[date]
+
+
+@dataclass(frozen=True, slots=True)
+class DayRow:
+    """A day that has a partition, or rows."""
+
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """A trace, by its id."""
+
+    trace_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class CountRow:
     """How often something was seen."""
 
@@ -199,6 +220,8 @@ def records(record: Callable[..., Record]) -> Callable[[Sequence[str]], Callable
 
     def make(columns: Sequence[str]) -> Callable[[Sequence[Any]], Record]:
         pick = itemgetter(*(columns.index(name) for name in names))
+        if len(names) == 1:
+            return lambda values: record(pick(values))
         return lambda values: record(*pick(values))
 
     return make

@@ -212,9 +212,14 @@ EDGE_COLUMNS: Final[dict[str, Column]] = {
 }  # fmt: skip
 
 
-def execution_rows(tenant_id: int, keys: Sequence[tuple[int, bytes]], rows: Sequence[Execution]) -> bytes:
-    """Tuples for `execution`; `keys` are (day, trace id) of `rows` by index. Raises RowUnencodable."""
-    return _rows(tenant_id, keys, rows, EXECUTION_COLUMNS)
+def execution_rows(
+    tenant_id: int, keys: Sequence[tuple[int, bytes]], rows: Sequence[Execution], searches: Sequence[Sequence[str]]
+) -> bytes:
+    """Tuples for `execution`; `keys` are (day, trace id) of `rows` by index, `searches` their search_terms.
+
+    Raises RowUnencodable.
+    """
+    return _rows(tenant_id, keys, rows, EXECUTION_COLUMNS, [_tsvector(terms) for terms in searches])
 
 
 def node_rows(tenant_id: int, keys: Sequence[tuple[int, bytes]], rows: Sequence[Node]) -> bytes:
@@ -230,14 +235,21 @@ def edge_rows(tenant_id: int, keys: Sequence[tuple[int, bytes]], rows: Sequence[
 _KEY: Final = struct.Struct(">hiiiii16s").pack
 
 
-def _rows(tenant_id: int, keys: Sequence[tuple[int, bytes]], rows: Sequence[Any], columns: dict[str, Column]) -> bytes:
+def _rows(
+    tenant_id: int,
+    keys: Sequence[tuple[int, bytes]],
+    rows: Sequence[Any],
+    columns: dict[str, Column],
+    last: Sequence[bytes] = (),
+) -> bytes:
+    """`last` are the fields of one more column, by index."""
     if not rows:
         return b""
-    if (native := hot_path.native) is not None:
+    if (native := hot_path.native) is not None and not last:
         names, letters = _names_and_letters(tuple(columns.items()))
         if (tuples := native.table_rows(tenant_id, _list(keys), _list(rows), names, letters)) is not None:
             return tuples
-    width = len(columns) + 3
+    width = len(columns) + 3 + bool(last)
     starts: dict[tuple[int, bytes], bytes] = {}
     texts = _SharedTexts({None: NULL})
     values_of = attrgetter(*columns)
@@ -248,6 +260,8 @@ def _rows(tenant_id: int, keys: Sequence[tuple[int, bytes]], rows: Sequence[Any]
         for first in range(0, len(rows), _CHUNK_ROWS):
             chunk = slice(first, first + _CHUNK_ROWS)
             fields = _fields(columns, list(zip(*map(values_of, rows[chunk]), strict=True)), texts)
+            if last:
+                fields.append(last[chunk])
             parts += chain.from_iterable(zip(map(starts.__getitem__, keys[chunk]), *fields, strict=True))
     except (struct.error, UnicodeEncodeError, ValueError) as error:
         kind = ", ".join(list(columns)[:3])
@@ -329,6 +343,15 @@ def _texts(items: Sequence[str]) -> bytes:
         return _EMPTY_TEXTS
     content = b"".join(map(_text, items))
     return _ARRAY(20 + len(content), 1, 0, _TEXT_OID, len(items), 1) + content
+
+
+def _tsvector(terms: Sequence[str]) -> bytes:
+    """Lexemes without positions, as tsvectorrecv reads them (utils/adt/tsvector.c): text, NUL, a count of 0.
+
+    They come sorted by their bytes; PostgreSQL would sort them otherwise.
+    """
+    content = b"".join([term.encode() + b"\x00\x00\x00" for term in terms])
+    return _LENGTH(4 + len(content)) + _LENGTH(len(terms)) + content
 
 
 def _int8s(items: Sequence[int]) -> bytes:

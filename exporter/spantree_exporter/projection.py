@@ -14,6 +14,7 @@ from spantree_exporter.copy_binary import HEADER, TRAILER, edge_rows, execution_
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.partitions import SENTINEL_DAY, day_of
 from spantree_exporter.rows import Assembled, SpanFacts
+from spantree_exporter.search_text import search_terms
 from spantree_exporter.span import Span
 from spantree_exporter.stored import NUL_SIGN
 
@@ -23,6 +24,8 @@ ReadFacts: TypeAlias = Callable[[Span], Facts]
 # (spans of one trace, its id in hex) -> its rows
 Assemble: TypeAlias = Callable[[Sequence[SpanFacts], str], Assembled]
 
+# Shared by all spans whose attributes no execution is found by; never written to.
+_NO_ATTRIBUTES: Final[dict[str, Any]] = {}
 # pending_projection.error is for a person.
 _ERROR_LENGTH: Final = 500
 _LOG_INTERVAL_S: Final = 60.0
@@ -125,6 +128,7 @@ def facts_of_span(span: Span, facts: Facts) -> SpanFacts:
         [(link.trace_id, link.span_id) for link in span.links],
         facts,
         span.anomalies,
+        span.attributes if span.parent_span_id is None else _NO_ATTRIBUTES,
     )
 
 
@@ -135,6 +139,7 @@ def copy_rows(tenant_id: int, traces: Sequence[ProjectedTrace]) -> CopyRows:
     the day of the node that it leads to; both the execution's day where there is none.
     """
     executions, execution_keys = [], []
+    searches: list[list[str]] = []
     nodes, node_keys = [], []
     edges, edge_keys = [], []
     for trace in traces:
@@ -143,6 +148,7 @@ def copy_rows(tenant_id: int, traces: Sequence[ProjectedTrace]) -> CopyRows:
         key = (day, trace_id)
         executions.append(assembled.execution)
         execution_keys.append(key)
+        searches.append(search_terms(assembled.execution, assembled.nodes, trace.spans))
         nodes += assembled.nodes
         edges += assembled.edges
         if trace.all_days == {day}:
@@ -161,7 +167,7 @@ def copy_rows(tenant_id: int, traces: Sequence[ProjectedTrace]) -> CopyRows:
         node_keys += [(node_day, trace_id) for node_day in node_days.values()]
         edge_keys += [(node_days.get((edge.to_span_id, edge.to_ordinal), day), trace_id) for edge in assembled.edges]
     return CopyRows(
-        _file(execution_rows(tenant_id, execution_keys, executions)),
+        _file(execution_rows(tenant_id, execution_keys, executions, searches)),
         _file(node_rows(tenant_id, node_keys, nodes)),
         _file(edge_rows(tenant_id, edge_keys, edges)),
     )

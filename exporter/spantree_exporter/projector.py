@@ -147,7 +147,7 @@ class Projector:
             while rows := cursor.fetchmany(_FETCHED_ROWS):
                 for (
                     trace_id, span_id, parent_span_id, fingerprint, name, kind, status_code, status_message,
-                    start_ns, end_ns, received_ns, service, links, facts, anomalies, day,
+                    start_ns, end_ns, received_ns, service, links, facts, anomalies, day, attributes,
                 ) in rows:  # fmt: skip
                     one = by_id[trace_id]
                     one.span_days.append(day_number(day))
@@ -156,7 +156,7 @@ class Projector:
                             span_id, parent_span_id, fingerprint, name, kind, status_code, status_message or "",
                             start_ns, end_ns, received_ns, service,
                             [(linked_trace, linked_span) for linked_trace, linked_span in links] if links else [],
-                            facts or Facts(), anomalies or [],
+                            facts or Facts(), anomalies or [], attributes or {},
                         )
                     )  # fmt: skip
 

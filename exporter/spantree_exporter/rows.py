@@ -7,6 +7,7 @@ them, and assigning is what dataclasses do fastest; whoever gets one from `assem
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from spantree_exporter.facts.vocabulary import Facts
 
@@ -29,6 +30,8 @@ class SpanFacts:
     links: list[tuple[str, str]]  # (trace id, span id) in hex
     facts: Facts
     anomalies: list[str] = field(default_factory=list)
+    # What the execution is found by (search_text.py), of a root and nothing of others; `assemble` reads none of it.
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

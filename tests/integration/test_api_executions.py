@@ -302,3 +302,33 @@ class TestHidden:
             everything = ok(api.get("/api/v1/executions?hidden=true"))
             assert (len(everything["executions"]), everything["hidden_count"]) == (6, None)
             assert ok(api.get("/api/v1/executions?workflow=report"))["hidden_count"] is None
+
+
+def test_a_search_tells_how_far_back_text_was_read_that_no_index_holds(migrated_url: str, api: httpx.Client) -> None:
+    day = 86_400 * S
+    insert(
+        migrated_url,
+        trace(1, name="nightly-import"),
+        trace(2, name="nightly-import", started_ns=T0_NS - 20 * day, ended_ns=T0_NS - 20 * day + S),
+        trace(3, name="other", started_ns=T0_NS - 1),
+    )
+    # A beginning of a word is found on any day; what stands inside of one only among the newest.
+    words = ok(api.get("/api/v1/executions?q=night"))
+    assert ids(words) == [trace_id(1), trace_id(2)]
+    inside = ok(api.get("/api/v1/executions?q=ightl"))
+    assert ids(inside) == [trace_id(1)]
+    assert inside["searched"] == {"back_to": None, "text_back_to": "2026-11-20T09:59:59.999999999Z"}
+    assert ok(api.get("/api/v1/executions?workflow=report"))["searched"] is None
+
+
+def test_a_list_that_finds_too_little_in_time_goes_on_from_where_it_stopped(
+    migrated_url: str, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = 86_400 * S
+    starts = [T0_NS - back * day for back in (0, 30, 60, 90, 120)]
+    insert(migrated_url, *(trace(n, started_ns=start, ended_ns=start + S) for n, start in enumerate(starts, start=1)))
+    insert(migrated_url, *(trace(n, hidden=True, started_ns=T0_NS - n * day) for n in range(6, 130)))
+    monkeypatch.setattr("spantree_api.reader._LOOK_S", 0.0)
+    pages = walk(api, "/api/v1/executions?workflow=report&limit=200", "executions")
+    assert len(pages) > 1
+    assert [one["trace_id"] for page in pages for one in page] == [trace_id(n) for n in range(1, 6)]

@@ -19,6 +19,8 @@ from spantree_exporter.migrate import LATEST, apply, migrate, schema_version
 from spantree_exporter.sql import Script, scripts
 from spantree_exporter.store import Store
 
+_VERSIONS = [script.version for script in scripts("migrations")]
+
 
 def _rows(url: str, query: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
@@ -35,7 +37,7 @@ def _script(name: str, text: str) -> Script:
 
 def test_an_empty_database_is_brought_to_the_latest_version(database_url: str) -> None:
     assert schema_version(database_url) is None
-    assert migrate(database_url) == list(range(1, LATEST + 1))
+    assert migrate(database_url) == _VERSIONS
     assert schema_version(database_url) == LATEST
     assert migrate(database_url) == []
 
@@ -49,7 +51,7 @@ def test_four_that_start_at_once_apply_each_migration_once(database_url: str) ->
     applied = sorted(results.get(timeout=60) for _ in processes)
     for process in processes:
         process.join(timeout=60)
-    assert applied == [[], [], [], list(range(1, LATEST + 1))]
+    assert applied == [[], [], [], _VERSIONS]
 
 
 def test_a_database_newer_than_the_code_is_refused_and_left_alone(migrated_url: str) -> None:
@@ -135,7 +137,8 @@ def test_the_columns_are_those_that_copy_writes(migrated_url: str, table: str, c
         SELECT attname FROM pg_attribute WHERE attrelid = 'spantree.{table}'::regclass AND attnum > 0 ORDER BY attnum
         """,
     )
-    assert [name for (name,) in names] == ["tenant_id", "day", "trace_id", *columns]
+    more = ["search"] if table == "execution" else []
+    assert [name for (name,) in names] == ["tenant_id", "day", "trace_id", *columns, *more]
 
 
 def test_nothing_in_the_schema_stands_in_the_way_of_distribution(migrated_url: str) -> None:
@@ -215,9 +218,40 @@ def test_a_database_of_version_1_is_migrated_with_its_rows(migrated_url: str, da
             ):
                 for row in rows:
                     copy.write(row)
-    assert migrate(database_url) == list(range(2, LATEST + 1))
+    assert migrate(database_url) == _VERSIONS[1:]
     assert tables(database_url, "trace") == tables(migrated_url, "trace")
     hours = "SELECT * FROM spantree.rollup WHERE grain_h = 1 AND total <> 0 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
     assert query(database_url, hours) == query(migrated_url, hours)
     outdated = "SELECT tenant_id, grain_h, started_at FROM spantree.rollup_outdated ORDER BY 1, 2, 3"
     assert query(database_url, outdated) == query(migrated_url, outdated)
+
+
+def test_views_whose_ids_were_texts_are_made_anew_with_the_rights_on_them(migrated_url: str) -> None:
+    with psycopg.connect(migrated_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE spantree_test_reader")
+        try:
+            connection.execute("DROP VIEW spantree.executions")
+            connection.execute(
+                "CREATE VIEW spantree.executions AS SELECT replace(trace_id::text, '-', '') AS execution_id "
+                "FROM spantree.execution"
+            )
+            connection.execute("GRANT SELECT ON spantree.executions TO spantree_test_reader")
+            connection.execute("GRANT SELECT ON spantree.edges TO PUBLIC")
+            connection.execute("DELETE FROM spantree.definition")
+            migrate(migrated_url)
+            rights = connection.execute(
+                """
+                SELECT
+                    has_table_privilege('spantree_test_reader', 'spantree.executions', 'SELECT'),
+                    has_table_privilege('spantree_test_reader', 'spantree.edges', 'SELECT'),
+                    has_table_privilege('spantree_test_reader', 'spantree.nodes', 'SELECT'),
+                    (
+                        SELECT atttypid::regtype::text FROM pg_attribute
+                        WHERE attrelid = 'spantree.executions'::regclass AND attname = 'execution_id'
+                    )
+                """
+            ).fetchone()
+            assert rights == (True, True, False, "uuid")
+        finally:
+            connection.execute("DROP OWNED BY spantree_test_reader")
+            connection.execute("DROP ROLE spantree_test_reader")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -99,7 +100,8 @@ def test_last_nights_failures(url: str) -> None:
         """,
     ) == [
         (
-            trace_id(100).hex(), "order-flow", "partial", "charge", "CardDeclined", "card declined", ["charge"], "ann"
+            UUID(bytes=trace_id(100)), "order-flow", "partial", "charge", "CardDeclined", "card declined", ["charge"],
+            "ann",
         )
     ]  # fmt: skip
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
-from uuid import UUID
-
-from spantree_api.never_run import FollowRow, NearRow, named_by_definitions, never_run, within_budget
+from spantree_api.never_run import FollowRow, never_run
 
 PIPELINE = [
     FollowRow("guard", "intent"),
@@ -36,15 +33,10 @@ def test_loops_end() -> None:
     assert never_run([], ["draft"], [FollowRow("draft", "judge"), FollowRow("judge", "draft")]) == ["judge"]
 
 
-def near(number: int, nodes: int, kind: str = "workflow", names: tuple[str, ...] = ()) -> NearRow:
-    return NearRow(UUID(int=number), date(2026, 11, 20), kind, list(names), nodes)
+def test_names_are_compared_as_figures_hold_them() -> None:
+    long = "step " + "x" * 200
+    assert never_run([], [long], [FollowRow("plan", long[:100])]) == []
 
 
-def test_the_nearest_executions_are_learned_from_until_they_are_too_many() -> None:
-    rows = [near(1, 40), near(2, 100), near(3, 60), near(4, 1)]
-    assert within_budget(rows, 100) == [rows[0], rows[2]]
-
-
-def test_only_a_definition_names_steps_by_itself() -> None:
-    rows = [near(1, 1, names=("a",)), near(2, 1, "definition", ("b", "c"))]
-    assert named_by_definitions(rows) == [FollowRow(None, "b"), FollowRow(None, "c")]
+def test_a_mark_of_a_definition_names_no_step() -> None:
+    assert never_run([], ["guard"], [FollowRow(None, None)]) == []

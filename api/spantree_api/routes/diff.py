@@ -32,8 +32,11 @@ async def get_diff(
 ) -> Response:
     """Steps that were added, removed, changed or stayed the same from `a` to `b`, and the first difference."""
     async with service.reader() as reader:
-        one = await reader.execution(trace_id_of(a))
-        other = await _last_good(reader, one) if b == LAST_GOOD else await reader.execution(trace_id_of(b))
+        one = await reader.execution(await reader.look_up(trace_id_of(a)))
+        if b == LAST_GOOD:
+            other = await _last_good(reader, one)
+        else:
+            other = await reader.execution(await reader.look_up(trace_id_of(b)))
         one_nodes, other_nodes = await _nodes(reader, one, "a"), await _nodes(reader, other, "b")
     answer = diff_answer(
         one.trace_id.hex, one_nodes, _clock(one, reader), other.trace_id.hex, other_nodes, _clock(other, reader)
@@ -72,7 +75,7 @@ async def _nodes(reader: Reader, row: ExecutionRow, parameter: str) -> list[Node
             parameter,
             f"{row.trace_id.hex} has {row.execution.total_count} nodes: executions of up to {_NODES_MAX} are compared",
         )
-    return [one.node for one in await reader.nodes(await reader.key_of(row))]
+    return [one.node for one in await reader.nodes(await reader.look_up(row.trace_id))]
 
 
 def _clock(row: ExecutionRow, reader: Reader) -> int:

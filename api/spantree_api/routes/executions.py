@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from spantree_api.answers import ExecutionAnswer, ExecutionPage, TreeAnswer
+from spantree_api.answers import ExecutionAnswer, ExecutionPage, SearchedAnswer, TreeAnswer
 from spantree_api.cursor import ExecutionCursor, SequenceCursor
 from spantree_api.errors import InvalidParameter
 from spantree_api.filters import ExecutionFilter
@@ -24,17 +25,19 @@ from spantree_api.params import (
     node_key_of,
     trace_id_of,
 )
-from spantree_api.reader import WHOLE, NodeRange, Reader, TraceKey
+from spantree_api.reader import WHOLE, ExecutionList, NodeRange, Reader, TraceKey, TreeRows
 from spantree_api.responses import error_answers, json_answer, json_parts
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow, NodeRow
-from spantree_api.told import clock_of, counts_of, execution_answer, ns_of
+from spantree_api.told import clock_of, counts_of, execution_answer, ns_of, rfc3339
 from spantree_api.tree import edge_answer, node_answer, outline_of
 from spantree_api.tree_json import TreeWriter
 from spantree_exporter.ids import node_id
 
 router = APIRouter(tags=["executions"])
 _NS_PER_MS = 1_000_000
+# Nodes read at once of a subtree or of upper levels that are told whole.
+_AT_ONCE = 2_000
 
 
 @router.get("/executions", response_model=ExecutionPage, responses=error_answers(422, 503))
@@ -54,12 +57,14 @@ async def list_executions(
     min_duration_ms: Annotated[float | None, Query(ge=0, le=1e12, allow_inf_nan=False)] = None,
     max_duration_ms: Annotated[float | None, Query(ge=0, le=1e12, allow_inf_nan=False)] = None,
     error_category: Annotated[Text | None, Query()] = None,
+    project: Annotated[Text | None, Query()] = None,
     q: Annotated[
         Text | None,
         Query(
             min_length=1,
             max_length=500,
-            description="text in names and errors of executions and their nodes, or `key:value` of a span attribute",
+            description="words, or beginnings of words, of names, errors and ids of executions and their nodes, "
+            "or `key:value` of an attribute",
         ),
     ] = None,
     hidden: HiddenQuery = False,
@@ -80,6 +85,7 @@ async def list_executions(
         min_duration_ns=None if min_duration_ms is None else round(min_duration_ms * _NS_PER_MS),
         max_duration_ns=None if max_duration_ms is None else round(max_duration_ms * _NS_PER_MS),
         error_category=error_category,
+        project=project,
         q=q,
         hidden=hidden or kind == "request",
     )
@@ -92,12 +98,13 @@ async def execution_page(service: ServiceOf, wanted: ExecutionFilter, limit: int
         raise InvalidParameter("until", "until is not after since: wanted a later time, since is inside the range")
     after = None if cursor is None else ExecutionCursor.decode(cursor)
     async with service.reader() as reader:
-        rows, following = await reader.executions(wanted, limit, after)
-        hidden_count = await count_hidden(reader, wanted, after, following)
+        found = await reader.executions(wanted, limit, after)
+        hidden_count = await count_hidden(reader, wanted, after, found.following)
     page: ExecutionPage = {
-        "executions": tell(rows, reader),
+        "executions": tell(found.rows, reader),
         "hidden_count": hidden_count,
-        "next_cursor": None if following is None else following.encode(),
+        "next_cursor": None if found.following is None else found.following.encode(),
+        "searched": searched_answer(wanted, found),
     }
     return json_answer(page)
 
@@ -107,11 +114,22 @@ def tell(rows: Iterable[ExecutionRow], reader: Reader) -> list[ExecutionAnswer]:
     return [execution_answer(row, reader.now_ns, reader.config.lost_after_s) for row in rows]
 
 
+def searched_answer(wanted: ExecutionFilter, found: ExecutionList) -> SearchedAnswer | None:
+    """How far was looked, where that is not everything that the filters say; None where it is."""
+    if wanted.q is None and found.looked_back_to_ns is None:
+        return None
+    return {
+        "back_to": None if found.looked_back_to_ns is None else rfc3339(found.looked_back_to_ns),
+        "text_back_to": None if found.text_back_to_ns is None else rfc3339(found.text_back_to_ns),
+    }
+
+
 @router.get("/executions/{trace_id}", response_model=ExecutionAnswer, responses=error_answers(404, 422, 503))
 async def get_execution(service: ServiceOf, trace_id: TraceIdPath) -> Response:
     """One execution, without its nodes."""
-    async with service.reader() as reader:
-        row = await reader.execution(trace_id_of(trace_id))
+    wanted = trace_id_of(trace_id)
+    async with service.reader(wanted) as reader:
+        row = await reader.execution(reader.key(wanted))
     return json_answer(execution_answer(row, reader.now_ns, reader.config.lost_after_s))
 
 
@@ -136,61 +154,83 @@ async def get_tree(
     if shape == "nested" and (limit is not None or cursor is not None):
         raise InvalidParameter("shape", "a nested tree has no pages: use shape=flat with limit, or depth and root")
     after = None if cursor is None else SequenceCursor.decode(cursor)
-    async with service.reader() as reader:
-        row = await reader.execution(trace_id_of(trace_id))
-        key = await reader.key_of(row)
-        top = None if root is None else await reader.node(key, *node_key_of(root))
-        part = WHOLE if top is None else await reader.subtree(key, top)
-        root_id = None if top is None else node_id(top.node.span_id, top.node.ordinal)
-        missed = await reader.never_run(key, row) if top is None else []
-        outline = outline_of(await reader.outline(key, part), missed, root_id)
-        max_depth = None if depth is None else depth + (0 if top is None else top.node.depth)
-        shown = NodeRange(part.from_sequence, part.to_sequence, max_depth)
-        execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s)
-        clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
-        writer = TreeWriter(nested=shape == "nested", without_parent=root_id)
-        following: str | None = None
-        if limit is not None or after is not None:
-            following = await _write_page(reader, key, shown, after, limit or 10_000, writer, clock_ns)
+    wanted = trace_id_of(trace_id)
+    whole = root is None and depth is None and limit is None and after is None
+    async with service.reader(wanted) as reader:
+        key = reader.key(wanted)
+        if whole:
+            tree = await _whole(reader, await reader.tree(key), key, nested=shape == "nested")
         else:
-            await _write_all(reader, key, shown, writer, clock_ns)
-    return json_parts(writer.finish(execution, counts_of(row.execution), outline, following))
+            page = None if limit is None and after is None else limit or 10_000
+            tree = await _part(reader, key, root, depth, after, page, nested=shape == "nested")
+    return json_parts(tree)
 
 
-async def _write_all(reader: Reader, key: TraceKey, shown: NodeRange, writer: TreeWriter, clock_ns: int) -> None:
-    whole = shown == WHOLE
-    async for nodes in reader.node_chunks(key, shown):
-        writer.add_nodes(node_answer(row.node, clock_ns) for row in nodes)
-        if not whole:
-            writer.add_edges(edge_answer(row.edge) for row in await reader.edges_to(key, nodes))
-    if whole:
+async def _whole(reader: Reader, rows: TreeRows, key: TraceKey, *, nested: bool) -> list[bytes]:
+    """All nodes and edges: those read with the execution, where these are all, else one chunk after another."""
+    row = rows.execution
+    execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s)
+    clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
+    ran = [one.node.name for one in rows.nodes if one.node.status != "skipped"] if rows.complete else None
+    missed = await reader.never_run(key, row, rows.follows, ran)
+    writer = TreeWriter(nested=nested)
+    outline = rows.outline
+    if rows.complete:
+        writer.add_nodes(node_answer(one.node, clock_ns) for one in rows.nodes)
+        writer.add_edges(edge_answer(one.edge) for one in rows.edges)
+    else:
+        outline = await reader.outline(key)
+        async for nodes in reader.node_chunks(key, WHOLE):
+            writer.add_nodes(node_answer(one.node, clock_ns) for one in nodes)
         async for edges in reader.edge_chunks(key):
-            writer.add_edges(edge_answer(row.edge) for row in edges)
+            writer.add_edges(edge_answer(one.edge) for one in edges)
+    return writer.finish(execution, counts_of(row.execution), outline_of(outline, missed), None)
 
 
-async def _write_page(
+async def _part(
     reader: Reader,
     key: TraceKey,
-    shown: NodeRange,
+    root: str | None,
+    depth: int | None,
     after: SequenceCursor | None,
-    limit: int,
-    writer: TreeWriter,
-    clock_ns: int,
-) -> str | None:
-    nodes, following = await node_page(reader, key, shown, after, limit)
-    writer.add_nodes(node_answer(row.node, clock_ns) for row in nodes)
-    writer.add_edges(edge_answer(row.edge) for row in await reader.edges_to(key, nodes))
-    return following
+    limit: int | None,
+    *,
+    nested: bool,
+) -> list[bytes]:
+    """A subtree, the upper levels, or a page of either; the head names no more than some hundred nodes."""
+    top = None if root is None else await reader.node(key, *node_key_of(root))
+    part = WHOLE if top is None else await reader.subtree(key, top)
+    root_id = None if top is None else node_id(top.node.span_id, top.node.ordinal)
+    max_depth = None if depth is None else depth + (0 if top is None else top.node.depth)
+    shown = page_range(NodeRange(part.from_sequence, part.to_sequence, max_depth), after)
+    at_once = _AT_ONCE if limit is None else limit + 1
+    row, outline, nodes = await reader.execution_and_page(key, shown, at_once, part)
+    execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s)
+    clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
+    writer = TreeWriter(nested=nested, without_parent=root_id)
+    following: str | None = None
+    if limit is not None:
+        nodes, following = page_of_nodes(nodes, limit)
+    while nodes:
+        writer.add_nodes(node_answer(one.node, clock_ns) for one in nodes)
+        writer.add_edges(edge_answer(one.edge) for one in await reader.edges_to(key, nodes))
+        if limit is not None or len(nodes) < at_once:
+            break
+        rest = NodeRange(nodes[-1].node.sequence + 1, shown.to_sequence, shown.max_depth)
+        nodes = await reader.nodes(key, rest, at_once)
+    missed = await reader.never_run(key, row) if top is None else []
+    return writer.finish(execution, counts_of(row.execution), outline_of(outline, missed, root_id), following)
 
 
-async def node_page(
-    reader: Reader, key: TraceKey, shown: NodeRange, after: SequenceCursor | None, limit: int
-) -> tuple[list[NodeRow], str | None]:
-    """Nodes after the cursor in sequence order, and the cursor of the next page."""
-    start = shown.from_sequence
-    if after is not None:
-        start = max(after.sequence + 1, start or 0)
-    rows = await reader.nodes(key, NodeRange(start, shown.to_sequence, shown.max_depth), limit + 1)
+def page_range(shown: NodeRange, after: SequenceCursor | None) -> NodeRange:
+    """What is left of `shown` after the cursor."""
+    if after is None:
+        return shown
+    return replace(shown, from_sequence=max(after.sequence + 1, shown.from_sequence or 0))
+
+
+def page_of_nodes(rows: list[NodeRow], limit: int) -> tuple[list[NodeRow], str | None]:
+    """At most `limit` of `rows`, and the cursor of the next page where there are more."""
     if len(rows) <= limit:
         return rows, None
     return rows[:limit], SequenceCursor(rows[limit - 1].node.sequence).encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -17,13 +16,13 @@ from spantree_api.answers import (
 )
 from spantree_api.config import ApiConfig
 from spantree_api.cursor import ExecutionCursor
-from spantree_api.filters import ExecutionFilter, first_day_of, moment_of
+from spantree_api.filters import ExecutionFilter
 from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, Text
-from spantree_api.reader import Reader, page_of
+from spantree_api.reader import Reader
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.executions import execution_page, tell
 from spantree_api.service import ServiceOf
-from spantree_api.stored_rows import ExecutionRow, FailedNodeRow, execution_rows, records
+from spantree_api.stored_rows import ExecutionRow, FailedNodeRow, records
 from spantree_exporter.ids import node_id
 
 router = APIRouter(tags=["failures"])
@@ -48,20 +47,14 @@ async def list_failures(
     """Failed, partial and timed out executions with the nodes that failed, newest first."""
     after = None if cursor is None else ExecutionCursor.decode(cursor)
     async with service.reader() as reader:
-        since_ns = reader.now_ns - hours * _HOUR_NS
-        parameters = {
-            "tenant_id": reader.config.tenant_id,
-            "since_ns": since_ns,
-            "since_day": first_day_of(since_ns),
-            "after_ns": None if after is None else after.started_ns,
-            "after_trace_id": None if after is None else after.trace_id,
-            "hidden": hidden,
-            "user_id": user_id,
-            "workflow": workflow,
-            "error_category": category,
-            "limit": limit + 1,
-        }
-        rows, following = page_of(await reader.snapshot.all("list_failures", parameters, execution_rows), limit)
+        wanted = ExecutionFilter(
+            user_id=user_id,
+            workflow=workflow,
+            error_category=category,
+            hidden=hidden,
+            since_ns=reader.now_ns - hours * _HOUR_NS,
+        )
+        rows, following = await reader.failures(wanted, limit, after)
         failed_nodes = await _failed_nodes(reader, rows)
     failures: list[FailedExecution] = []
     for told in tell(rows, reader):
@@ -107,7 +100,7 @@ async def list_stuck(service: ServiceOf, hidden: HiddenQuery = False, limit: Lim
             "hidden": hidden,
             "limit": limit,
         }
-        rows = await reader.snapshot.all("list_stuck", parameters, execution_rows)
+        rows = await reader.oldest_first("list_stuck", parameters, limit)
     stuck: list[StuckExecution] = [
         {
             **told,
@@ -123,12 +116,11 @@ async def list_stuck(service: ServiceOf, hidden: HiddenQuery = False, limit: Lim
 async def _failed_nodes(reader: Reader, rows: list[ExecutionRow]) -> dict[str, list[FailedNode]]:
     if not rows:
         return {}
-    last_ns = max(max(row.execution.last_seen_ns, row.execution.started_ns) for row in rows)
+    trace_ids = [row.trace_id for row in rows]
     parameters = {
         "tenant_id": reader.config.tenant_id,
-        "trace_ids": [row.trace_id for row in rows],
-        "first_day": min(row.day for row in rows) - timedelta(days=1),
-        "last_day": moment_of(last_ns).date() + timedelta(days=1),
+        "trace_ids": trace_ids,
+        "days": await reader.days_of(trace_ids),
         "limit": _FAILED_NODES_MAX,
     }
     found: dict[str, list[FailedNode]] = {}

@@ -14,7 +14,7 @@ from spantree_api.node_detail import node_detail, traceback_of
 from spantree_api.params import CursorQuery, LimitQuery, NodeIdPath, TraceIdPath, node_key_of, trace_id_of
 from spantree_api.reader import WHOLE, Reader, TraceKey
 from spantree_api.responses import error_answers, json_answer
-from spantree_api.routes.executions import node_page
+from spantree_api.routes.executions import page_of_nodes, page_range
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow, NodeRow, SameCauseRow, node_rows, records
 from spantree_api.told import clock_of, told_status
@@ -26,6 +26,8 @@ _SAME_CAUSE_DAYS = 30
 _SAME_CAUSE_NAMED = 10
 # Attempts told in a report; a poller may make thousands.
 _ATTEMPTS_MAX = 1_000
+# Roots, failed and skipped nodes among which skipped ones are named.
+_SKIPPED_MAX = 5_000
 
 
 @router.get("/executions/{trace_id}/nodes", response_model=NodePage, responses=error_answers(404, 422, 503))
@@ -34,9 +36,10 @@ async def list_nodes(
 ) -> Response:
     """Nodes in sequence order: depth first, siblings by start."""
     after = None if cursor is None else SequenceCursor.decode(cursor)
-    async with service.reader() as reader:
-        row = await reader.execution(trace_id_of(trace_id))
-        rows, following = await node_page(reader, await reader.key_of(row), WHOLE, after, limit)
+    wanted = trace_id_of(trace_id)
+    async with service.reader(wanted) as reader:
+        row, _, found = await reader.execution_and_page(reader.key(wanted), page_range(WHOLE, after), limit + 1)
+    rows, following = page_of_nodes(found, limit)
     clock_ns = _clock_of(row, reader)
     page: NodePage = {"nodes": [node_answer(one.node, clock_ns) for one in rows], "next_cursor": following}
     return json_answer(page)
@@ -45,9 +48,10 @@ async def list_nodes(
 @router.get("/executions/{trace_id}/nodes/{node_id}", response_model=NodeDetail, responses=error_answers(404, 422, 503))
 async def get_node(service: ServiceOf, trace_id: TraceIdPath, node_id: NodeIdPath) -> Response:
     """One node with its whole input and output and all that its span holds."""
-    async with service.reader() as reader:
-        row = await reader.execution(trace_id_of(trace_id))
-        key = await reader.key_of(row)
+    wanted = trace_id_of(trace_id)
+    async with service.reader(wanted) as reader:
+        key = reader.key(wanted)
+        row = await reader.execution(key)
         node = await reader.node(key, *node_key_of(node_id))
         spans = await reader.spans_of(key, node)
     return json_answer(node_detail(node, spans, _clock_of(row, reader)))
@@ -62,9 +66,10 @@ async def get_failure(
     ),
 ) -> Response:
     """What failed first, how it went up to the root, what was retried, and what to do about it."""
-    async with service.reader() as reader:
-        row = await reader.execution(trace_id_of(trace_id))
-        key = await reader.key_of(row)
+    wanted = trace_id_of(trace_id)
+    async with service.reader(wanted) as reader:
+        key = reader.key(wanted)
+        row = await reader.execution(key)
         cascade = await _cascade(reader, key, row)
         cause_spans = await reader.spans_of(key, cascade[0]) if cascade else []
         traceback = traceback_of(cascade[0].node, cause_spans) if cascade else None
@@ -72,7 +77,7 @@ async def get_failure(
             "retried_nodes_of_trace", {**key.parameters(), "limit": _ATTEMPTS_MAX}, node_rows
         )
         alike = await _same_cause(reader, row, max(1, same_cause))
-        outline = outline_of(await reader.outline(key), await reader.never_run(key, row))
+        outline = outline_of(await reader.outline(key, limit=_SKIPPED_MAX), await reader.never_run(key, row))
     answer = failure_answer(
         row,
         told_status(row.execution, reader.now_ns, reader.config.lost_after_s),

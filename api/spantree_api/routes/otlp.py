@@ -39,8 +39,8 @@ async def get_otlp(
     wanted = trace_id_of(trace_id)
     protobuf = _PROTOBUF in accept or "application/protobuf" in accept
     parts: list[bytes] = []
-    async with service.reader() as reader:
-        parameters = {"tenant_id": reader.config.tenant_id, "trace_id": wanted}
+    async with service.reader(wanted) as reader:
+        parameters = reader.key(wanted).parameters()
         async for spans in reader.snapshot.chunks("spans_of_trace", parameters, otlp_spans):
             if protobuf:
                 parts.append(traces_data(spans))

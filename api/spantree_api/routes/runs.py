@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
 from spantree_api.answers import RunAnswer, RunHead
+from spantree_api.database import Query
 from spantree_api.errors import NotFound
-from spantree_api.filters import moment_of
 from spantree_api.params import Text
 from spantree_api.reader import Reader
 from spantree_api.responses import error_answers, json_parts
 from spantree_api.run import Part, merged_execution, merged_status, merged_tree, part_of_run
 from spantree_api.service import ServiceOf
-from spantree_api.stored_rows import CountRow, ExecutionRow, edge_rows, execution_rows, node_rows, records
+from spantree_api.stored_rows import CountRow, ExecutionRow, TraceRow, edge_rows, execution_rows, node_rows, records
 from spantree_api.told import clock_of, execution_answer
 from spantree_api.tree import outline_of
 from spantree_api.tree_json import TreeWriter
@@ -60,11 +59,22 @@ async def get_run(
 
 
 async def _executions(reader: Reader, run_id: str) -> tuple[list[ExecutionRow], list[ExecutionRow]]:
-    parameters = {"tenant_id": reader.config.tenant_id, "run_id": run_id, "limit": _TRACES_MAX + 1}
-    return (
-        await reader.snapshot.all("executions_of_run", parameters, execution_rows),
-        await reader.snapshot.all("traces_with_nodes_of_run", parameters, execution_rows),
-    )
+    """The executions of the run, and those of other runs with nodes of it; oldest first, some more than are told."""
+    parameters: dict[str, object] = {
+        "tenant_id": reader.config.tenant_id,
+        "run_id": run_id,
+        "limit": _TRACES_MAX + 1,
+    }
+    own = await reader.oldest_first("executions_of_run", parameters, _TRACES_MAX + 1)
+    named: list[TraceRow] = []
+    async for days in reader.all_days():
+        named += await reader.snapshot.all("traces_with_nodes_of_run", {**parameters, "days": days}, records(TraceRow))
+    own_ids = {row.trace_id for row in own}
+    others = [row.trace_id for row in named if row.trace_id not in own_ids]
+    if not others:
+        return own, []
+    of_others = {**parameters, "trace_ids": others, "days": await reader.days_of(others)}
+    return own, await reader.snapshot.all("executions_of_other_runs", of_others, execution_rows)
 
 
 async def _parts(
@@ -72,20 +82,18 @@ async def _parts(
 ) -> tuple[list[Part], list[str]]:
     """The parts in order of their start, and what engines said of the run's state, oldest first."""
     rows = sorted((*own, *foreign), key=lambda row: (row.execution.started_ns, row.trace_id))
-    last_ns = max(max(row.execution.last_seen_ns, row.execution.ended_ns or 0) for row in rows)
+    trace_ids = [row.trace_id for row in rows]
     parameters: dict[str, object] = {
         "tenant_id": reader.config.tenant_id,
         "run_id": run_id,
-        "trace_ids": [row.trace_id for row in rows],
-        "first_day": min(row.day for row in rows) - timedelta(days=1),
-        "last_day": moment_of(last_ns).date() + timedelta(days=1),
+        "trace_ids": trace_ids,
+        "days": await reader.days_of(trace_ids),
     }
-    nodes = await reader.snapshot.all("nodes_of_traces", parameters, node_rows)
-    if len(nodes) != sum(row.execution.total_count for row in rows):
-        parameters |= {"first_day": None, "last_day": None}
-        nodes = await reader.snapshot.all("nodes_of_traces", parameters, node_rows)
-    edges = await reader.snapshot.all("edges_of_traces", parameters, edge_rows)
-    statuses = await reader.snapshot.all("run_statuses", parameters, records(CountRow))
+    nodes, edges, statuses = await reader.snapshot.together(
+        Query("nodes_of_traces", parameters, node_rows),
+        Query("edges_of_traces", parameters, edge_rows),
+        Query("run_statuses", parameters, records(CountRow)),
+    )
     nodes_of: dict[object, list[Node]] = {}
     for one in nodes:
         nodes_of.setdefault(one.trace_id, []).append(one.node)

@@ -79,7 +79,7 @@ async def get_workflow(
         )
         errors = await reader.snapshot.all("workflow_errors", wanted, records(CountRow))
         most_used = await reader.snapshot.first("most_used_node", wanted, records(CountRow))
-        recent, _ = await reader.executions(
+        recent = await reader.executions(
             ExecutionFilter(workflow=name, hidden=True, since_ns=reader.now_ns - days * _DAY_NS), _RECENT, None
         )
     answer: WorkflowDetail = {
@@ -87,6 +87,6 @@ async def get_workflow(
         "days": days,
         "errors": [{"category": one.name or "unknown", "count": one.count} for one in errors],
         "most_used_node": None if most_used is None else most_used.name,
-        "recent": tell(recent, reader),
+        "recent": tell(recent.rows, reader),
     }
     return json_answer(answer)

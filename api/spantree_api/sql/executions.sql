@@ -1,112 +1,196 @@
--- Executions: one by its trace, and lists. `lost` is decided by told.py in answers and by the same rule here in filters.
+-- Executions: one by its trace, and lists, which are composed of parts (listing.py says which). Columns are named, so
+-- that `search` is not read. `lost` is decided by told.py in answers and by the same rule here in filters.
 
 -- name: execution_of_trace
--- one execution; at most one row, whatever day it is on
+-- one execution; at most one row, of the days of its trace; served by execution_pkey
 SELECT execution.*
 FROM spantree.execution
 WHERE tenant_id = %(tenant_id)s
     AND trace_id = %(trace_id)s::uuid
+    AND day = ANY (%(days)s::date[])
 LIMIT 1
 
--- name: list_executions
--- a page, newest first; a filter that is null leaves everything in
--- 1970-01-01 is the day of starts that are out of range (sql/migrations), so it belongs to every range of days.
-SELECT execution.*
+-- name: select_executions
+-- part: the columns of ExecutionRow
+SELECT
+    execution.tenant_id, execution.day, execution.trace_id, execution.name, execution.workflow_name, execution.entry,
+    execution.kind, execution.status, execution.started_ns, execution.ended_ns, execution.last_seen_ns,
+    execution.root_span_id, execution.service, execution.services, execution.run_id, execution.conversation_id,
+    execution.user_id, execution.project, execution.input, execution.output, execution.error_summary,
+    execution.error_category, execution.error_fingerprint, execution.first_failed_span_id,
+    execution.first_failed_ordinal, execution.first_failed_name, execution.first_failed_error_type,
+    execution.first_failed_error_message, execution.total_count, execution.completed_count, execution.failed_count,
+    execution.retried_count, execution.skipped_count, execution.waiting_count, execution.running_count,
+    execution.cancelled_count, execution.timed_out_count, execution.span_count, execution.input_tokens,
+    execution.output_tokens, execution.cost_usd, execution.skipped_nodes, execution.resumes, execution.lost_after_s,
+    execution.hidden, execution.anomalies
+
+-- name: of_newest_days
+-- part: executions of the newest days, and of the sentinel's day, whose starts may be any
 FROM spantree.execution
-WHERE tenant_id = %(tenant_id)s
-    AND (%(since_day)s::date IS NULL OR day >= %(since_day)s OR day = DATE '1970-01-01')
-    AND (%(until_day)s::date IS NULL OR day <= %(until_day)s OR day = DATE '1970-01-01')
-    AND (%(since_ns)s::bigint IS NULL OR started_ns >= %(since_ns)s)
-    AND (%(until_ns)s::bigint IS NULL OR started_ns < %(until_ns)s)
+WHERE (day BETWEEN %(first_day)s::date AND %(last_day)s::date OR day = DATE '1970-01-01')
+
+-- name: of_days
+-- part: executions of the given days
+FROM spantree.execution
+WHERE day = ANY (%(days)s::date[])
+
+-- name: in_order
+-- part: of one tenant, in a range of starts, for what an index gives by start. The lower bound is no condition of an
+-- index: of two bounds a planner without statistics, as it is for a new day, thinks that nothing is left between them,
+-- and takes any index.
+    AND tenant_id = %(tenant_id)s
+    AND started_ns <= %(to_ns)s::bigint
+    AND started_ns + 0 >= %(from_ns)s::bigint
+
+-- name: in_any_order
+-- part: the same for what an index gives by something else: no bound is a condition of an index
+    AND tenant_id = %(tenant_id)s
+    AND started_ns + 0 BETWEEN %(from_ns)s::bigint AND %(to_ns)s::bigint
+
+-- name: by_words
+-- part: the same for an index that does not know tenants: neither is the tenant
+    AND tenant_id + 0 = %(tenant_id)s
+    AND started_ns + 0 BETWEEN %(from_ns)s::bigint AND %(to_ns)s::bigint
+
+-- name: begin_walk
+-- part: what stands below it, up to end_walk, says which executions are walked, newest first
+FROM (
+    SELECT *
+
+-- name: end_walk
+-- part: a bounded number of them; conditions that follow are asked of these rows only
+    ORDER BY started_ns DESC, trace_id DESC
+    LIMIT %(walked)s
+) AS execution
+WHERE true
+
+-- name: begin_found
+-- part: all that the conditions find by an index, before any order: with LIMIT in sight the planner may prefer to walk
+-- executions newest first until enough match, which reads every row where none does
+WITH found AS MATERIALIZED (
+
+-- name: end_found
+-- part: the newest of what was found
+)
+SELECT *
+FROM found
+ORDER BY started_ns DESC, trace_id DESC
+LIMIT %(limit)s
+
+-- name: newest_first
+-- part: in the order of every list
+ORDER BY started_ns DESC, trace_id DESC
+LIMIT %(limit)s
+
+-- name: select_walked_to
+-- part: the start of the oldest execution that was walked
+SELECT NULL::text AS name, min(started_ns)::bigint AS count
+
+-- name: where_before
+-- part: after the cursor of the page before, in the order of the list; its start is the upper bound of the starts too
+    AND (started_ns, trace_id) < (%(before_ns)s::bigint, %(before_trace_id)s::uuid)
+
+-- name: where_visible
+-- part; served by execution_visible_idx
+    AND NOT hidden
+
+-- name: where_status
+-- part: one status that the clock does not change; served by execution_status_idx
+    AND status = %(status)s
+
+-- name: where_statuses
+-- part: any of some, lost and open ones told apart by the clock; served by execution_status_idx
+    AND status = ANY (%(stored_statuses)s::text[])
+    AND CASE
+        WHEN status IN ('pending', 'running')
+            AND %(now_ns)s::bigint - last_seen_ns
+                > COALESCE(lost_after_s, %(lost_after_s)s::double precision) * 1000000000.0
+            THEN 'lost'
+        ELSE status
+    END = ANY (%(statuses)s::text[])
+
+-- name: where_workflow
+-- part; served by execution_workflow_idx
+    AND workflow_name = %(workflow)s
+
+-- name: where_service
+-- part: a service that took part; served by execution_search_idx
+    AND services @> ARRAY[%(service)s::text]
+
+-- name: where_conversation
+-- part; served by execution_conversation_idx
+    AND conversation_id = %(conversation_id)s
+
+-- name: where_user
+-- part; served by execution_user_idx
+    AND user_id = %(user_id)s
+
+-- name: where_run
+-- part; served by execution_run_idx
+    AND run_id = %(run_id)s
+
+-- name: where_project
+-- part; served by execution_project_idx
+    AND project = %(project)s
+
+-- name: where_kind
+-- part; served by execution_kind_idx
+    AND kind = %(kind)s
+
+-- name: where_category
+-- part; served by execution_category_idx
+    AND error_category = %(error_category)s
+
+-- name: where_lasted
+-- part: between two durations; one that runs lasts until now; served by execution_duration_idx
     AND (
-        %(after_ns)s::bigint IS NULL
-        OR (started_ns, trace_id) < (%(after_ns)s::bigint, %(after_trace_id)s::uuid)
-    )
-    AND (%(hidden)s OR NOT hidden)
-    AND (
-        %(statuses)s::text[] IS NULL
-        OR CASE
-            WHEN status IN ('pending', 'running')
-                AND %(now_ns)s::bigint - last_seen_ns
-                    > COALESCE(lost_after_s, %(lost_after_s)s::double precision) * 1000000000.0
-                THEN 'lost'
-            ELSE status
-        END = ANY (%(statuses)s::text[])
-    )
-    AND (%(workflow)s::text IS NULL OR workflow_name = %(workflow)s)
-    AND (%(service)s::text IS NULL OR %(service)s = ANY (services) OR service = %(service)s)
-    AND (%(conversation_id)s::text IS NULL OR conversation_id = %(conversation_id)s)
-    AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
-    AND (%(run_id)s::text IS NULL OR run_id = %(run_id)s)
-    AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-    AND (%(error_category)s::text IS NULL OR error_category = %(error_category)s)
-    AND (
-        %(min_duration_ns)s::bigint IS NULL
-        OR COALESCE(ended_ns, %(now_ns)s::bigint) - started_ns >= %(min_duration_ns)s
-    )
-    AND (
-        %(max_duration_ns)s::bigint IS NULL
-        OR COALESCE(ended_ns, %(now_ns)s::bigint) - started_ns <= %(max_duration_ns)s
-    )
-    AND (
-        %(q)s::text IS NULL
-        OR trace_id IN (
-            SELECT found.trace_id
-            FROM spantree.execution AS found
-            WHERE found.tenant_id = %(tenant_id)s
-                AND (%(since_day)s::date IS NULL OR found.day >= %(since_day)s OR found.day = DATE '1970-01-01')
-                AND (
-                    strpos(lower(found.name), lower(%(q)s)) > 0
-                    OR strpos(lower(found.workflow_name), lower(%(q)s)) > 0
-                    OR strpos(lower(found.entry), lower(%(q)s)) > 0
-                    OR strpos(lower(found.error_summary), lower(%(q)s)) > 0
-                )
-            UNION ALL
-            SELECT node.trace_id
-            FROM spantree.node
-            WHERE node.tenant_id = %(tenant_id)s
-                AND (%(since_day)s::date IS NULL OR node.day >= %(since_day)s OR node.day = DATE '1970-01-01')
-                AND (
-                    strpos(lower(node.name), lower(%(q)s)) > 0
-                    OR strpos(lower(node.error_type), lower(%(q)s)) > 0
-                    OR strpos(lower(node.error_message), lower(%(q)s)) > 0
-                )
-            UNION ALL
-            SELECT span.trace_id
-            FROM spantree.span
-            WHERE %(attributes)s::jsonb[] IS NOT NULL
-                AND span.tenant_id = %(tenant_id)s
-                AND (%(since_day)s::date IS NULL OR span.day >= %(since_day)s OR span.day = DATE '1970-01-01')
-                AND span.attributes @> ANY (%(attributes)s::jsonb[])
+        ended_ns - started_ns BETWEEN %(min_duration_ns)s::bigint AND %(max_duration_ns)s::bigint
+        OR (
+            ended_ns - started_ns IS NULL
+            AND started_ns BETWEEN %(now_ns)s::bigint - %(max_duration_ns)s::bigint
+                AND %(now_ns)s::bigint - %(min_duration_ns)s::bigint
         )
     )
-ORDER BY started_ns DESC, trace_id DESC
-LIMIT %(limit)s
 
--- name: list_failures
--- a page of executions that failed, newest first; served by execution_failure_idx
-SELECT execution.*
-FROM spantree.execution
-WHERE tenant_id = %(tenant_id)s
-    AND status IN ('failed', 'partial', 'timed_out')
-    AND day >= %(since_day)s::date
-    AND started_ns >= %(since_ns)s::bigint
+-- name: where_search
+-- part: words and attributes that executions are found by; served by execution_search_idx
+    AND search @@ %(search)s::tsquery
+
+-- name: where_text
+-- part: text anywhere in names and the error; served by no index, and so for a bounded number of executions only
     AND (
-        %(after_ns)s::bigint IS NULL
-        OR (started_ns, trace_id) < (%(after_ns)s::bigint, %(after_trace_id)s::uuid)
+        strpos(lower(name), %(text)s) > 0
+        OR strpos(lower(workflow_name), %(text)s) > 0
+        OR strpos(lower(entry), %(text)s) > 0
+        OR strpos(lower(error_summary), %(text)s) > 0
     )
-    AND (%(hidden)s OR NOT hidden)
-    AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
-    AND (%(workflow)s::text IS NULL OR workflow_name = %(workflow)s)
-    AND (%(error_category)s::text IS NULL OR error_category = %(error_category)s)
-ORDER BY started_ns DESC, trace_id DESC
-LIMIT %(limit)s
+
+-- name: where_span_attribute
+-- part: an attribute of any of its spans; reads all spans of the execution by span_pkey, and so for a bounded number of
+-- executions only
+    AND EXISTS (
+        SELECT
+        FROM spantree.span
+        WHERE span.tenant_id = %(tenant_id)s
+            AND (span.day BETWEEN %(first_day)s::date AND %(last_day)s::date OR span.day = DATE '1970-01-01')
+            AND span.day = execution.day
+            AND span.trace_id = execution.trace_id
+            AND span.attributes @> ANY (%(attributes)s::jsonb[])
+        -- Keeps it a look-up for each execution: a join would read all spans of these days.
+        OFFSET 0
+    )
+
+-- name: where_failed
+-- part; served by execution_failure_idx
+    AND status IN ('failed', 'partial', 'timed_out')
 
 -- name: list_stuck
--- executions that are open for longer than their threshold, and lost ones; served by execution_open_idx
+-- of some days, executions that are open for longer than their threshold, and lost ones; served by execution_status_idx
 SELECT execution.*
 FROM spantree.execution
 WHERE tenant_id = %(tenant_id)s
+    AND day = ANY (%(days)s::date[])
     AND status IN ('pending', 'running', 'waiting')
     AND (%(hidden)s OR NOT hidden)
     AND (

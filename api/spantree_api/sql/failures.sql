@@ -1,13 +1,13 @@
 -- What went wrong, and with what else.
 
 -- name: cascade_of_node
--- a node and its ancestors, up to the root; as many levels as the execution has nodes ends any cycle
+-- a node and its ancestors, up to the root; as many levels as the execution has nodes ends any cycle; served by node_pkey
 WITH RECURSIVE cascade AS (
     SELECT node.*, 0 AS level
     FROM spantree.node
     WHERE tenant_id = %(tenant_id)s
         AND trace_id = %(trace_id)s::uuid
-        AND (%(first_day)s::date IS NULL OR day BETWEEN %(first_day)s AND %(last_day)s)
+        AND day = ANY (%(days)s::date[])
         AND span_id = %(span_id)s::bigint
         AND ordinal = %(ordinal)s::integer
     UNION ALL
@@ -16,7 +16,7 @@ WITH RECURSIVE cascade AS (
     JOIN spantree.node AS parent
         ON parent.tenant_id = %(tenant_id)s
         AND parent.trace_id = %(trace_id)s::uuid
-        AND (%(first_day)s::date IS NULL OR parent.day BETWEEN %(first_day)s AND %(last_day)s)
+        AND parent.day = ANY (%(days)s::date[])
         AND parent.span_id = cascade.parent_span_id
         AND parent.ordinal = cascade.parent_ordinal
     WHERE cascade.level < %(total_count)s::integer
@@ -26,12 +26,12 @@ FROM cascade
 ORDER BY level
 
 -- name: retried_nodes_of_trace
--- every attempt of every task that was attempted more than once
+-- every attempt of every task that was attempted more than once; served by node_sequence_idx
 SELECT node.*
 FROM spantree.node
 WHERE tenant_id = %(tenant_id)s
     AND trace_id = %(trace_id)s::uuid
-    AND (%(first_day)s::date IS NULL OR day BETWEEN %(first_day)s AND %(last_day)s)
+    AND day = ANY (%(days)s::date[])
     AND (
         (task_key IS NULL AND (attempt > 1 OR status = 'retried'))
         OR task_key IN (
@@ -39,7 +39,7 @@ WHERE tenant_id = %(tenant_id)s
             FROM spantree.node AS retried
             WHERE retried.tenant_id = %(tenant_id)s
                 AND retried.trace_id = %(trace_id)s::uuid
-                AND (%(first_day)s::date IS NULL OR retried.day BETWEEN %(first_day)s AND %(last_day)s)
+                AND retried.day = ANY (%(days)s::date[])
                 AND retried.task_key IS NOT NULL
                 AND (retried.attempt > 1 OR retried.status = 'retried')
         )
@@ -59,7 +59,7 @@ ORDER BY started_ns DESC, trace_id DESC
 LIMIT %(limit)s
 
 -- name: failed_nodes_of_traces
--- the first failed nodes of each of some executions, in the order they failed
+-- the first failed nodes of each of some executions, in the order they failed; served by node_outline_idx
 SELECT failed.trace_id, failed.span_id, failed.ordinal, failed.name, failed.status, failed.error_type, failed.error_message
 FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
 CROSS JOIN LATERAL (
@@ -67,7 +67,7 @@ CROSS JOIN LATERAL (
     FROM spantree.node
     WHERE node.tenant_id = %(tenant_id)s
         AND node.trace_id = wanted.trace_id
-        AND node.day BETWEEN %(first_day)s::date AND %(last_day)s::date
+        AND node.day = ANY (%(days)s::date[])
         AND node.status IN ('failed', 'timed_out')
     ORDER BY node.ended_ns NULLS LAST, node.sequence DESC
     LIMIT %(limit)s

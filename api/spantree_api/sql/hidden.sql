@@ -8,9 +8,8 @@ FROM (
     FROM spantree.execution
     WHERE tenant_id = %(tenant_id)s
         AND hidden
-        AND (%(since_day)s::date IS NULL OR day >= %(since_day)s OR day = DATE '1970-01-01')
-        AND (%(until_day)s::date IS NULL OR day <= %(until_day)s OR day = DATE '1970-01-01')
-        AND (%(since_ns)s::bigint IS NULL OR started_ns >= %(since_ns)s)
-        AND (%(until_ns)s::bigint IS NULL OR started_ns < %(until_ns)s)
+        AND (day BETWEEN %(first_day)s::date AND %(last_day)s::date OR day = DATE '1970-01-01')
+        AND started_ns >= %(from_ns)s::bigint
+        AND started_ns <= %(to_ns)s::bigint
     LIMIT %(limit)s
 ) AS hidden

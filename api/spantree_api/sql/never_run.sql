@@ -1,69 +1,81 @@
 -- What an execution could have run and did not, as far as other executions of its workflow show.
 
+-- name: steps_that_follow
+-- which name followed which in executions of the same workflow and service in the days around one, out of the figures
+-- that projections keep: by day, and by hour where days may not be over yet; a row without names tells that a definition
+-- of the workflow is stored; served by rollup_workflow_idx. Nothing for a workflow of no name and a hidden execution.
+WITH this AS MATERIALIZED (
+    SELECT left(workflow_name, 100) AS workflow_name, left(service, 100) AS service, started_ns
+    FROM spantree.execution
+    WHERE tenant_id = %(tenant_id)s
+        AND trace_id = %(trace_id)s::uuid
+        AND day = ANY (%(days)s::date[])
+        AND workflow_name IS NOT NULL
+        AND NOT hidden
+    LIMIT 1
+),
+around AS MATERIALIZED (
+    SELECT this.*, intervals.*
+    FROM this
+    CROSS JOIN LATERAL (
+        SELECT
+            to_timestamp(this.started_ns / 1000000000) - interval '8 days' AS first_at,
+            to_timestamp(this.started_ns / 1000000000) + interval '7 days' AS last_at
+    ) AS near
+    CROSS JOIN LATERAL (
+        VALUES
+            (24, near.first_at, near.last_at),
+            (1, greatest(near.first_at, to_timestamp(%(now_ns)s / 1000000000) - interval '2 days'), near.last_at)
+    ) AS intervals (grain_h, first_at, last_at)
+)
+SELECT DISTINCT edge.name, edge.target AS following
+FROM around
+CROSS JOIN LATERAL (
+    SELECT rollup.name, rollup.target
+    FROM spantree.rollup
+    WHERE rollup.tenant_id = %(tenant_id)s
+        AND rollup.subject = 'edge'
+        AND rollup.workflow_name = around.workflow_name
+        AND rollup.grain_h = around.grain_h
+        AND rollup.started_at BETWEEN around.first_at AND around.last_at
+        AND rollup.service = around.service
+        AND rollup.role IN ('sequential', 'conditional', 'parallel', 'join', 'dependency', 'handoff')
+        AND rollup.kind IN ('step', 'task', 'agent', 'workflow', 'chain', 'function')
+        AND rollup.total > 0
+    OFFSET 0
+) AS edge
+UNION ALL
+SELECT NULL, NULL
+FROM around
+CROSS JOIN LATERAL (
+    SELECT
+    FROM spantree.rollup
+    WHERE rollup.tenant_id = %(tenant_id)s
+        AND rollup.subject = 'workflow'
+        AND rollup.workflow_name = around.workflow_name
+        AND rollup.grain_h = around.grain_h
+        AND rollup.started_at BETWEEN around.first_at AND around.last_at
+        AND rollup.kind = 'definition'
+        AND rollup.total > 0
+    LIMIT 1
+) AS definition
+
+-- name: steps_of_definitions
+-- the steps that stored definitions of the workflow name, of the days around an execution; served by execution_kind_idx
+SELECT DISTINCT NULL::text AS name, unnest(skipped_nodes) AS following
+FROM spantree.execution
+WHERE tenant_id = %(tenant_id)s
+    AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+    AND kind = 'definition'
+    AND workflow_name = %(workflow)s
+    AND service = %(service)s
+LIMIT 1000
+
 -- name: names_that_ran
--- the names of a trace's nodes that were not skipped
+-- the names of a trace's nodes that were not skipped; served by node_sequence_idx
 SELECT DISTINCT name, NULL::text AS following
 FROM spantree.node
 WHERE tenant_id = %(tenant_id)s
     AND trace_id = %(trace_id)s::uuid
-    AND (%(first_day)s::date IS NULL OR day BETWEEN %(first_day)s AND %(last_day)s)
+    AND day = ANY (%(days)s::date[])
     AND status <> 'skipped'
-
--- name: executions_near
--- executions of the workflow before and after a moment, the nearest first; served by execution_workflow_idx
-WITH nearest AS (
-    (
-        SELECT trace_id, day, kind, skipped_nodes, total_count, %(started_ns)s::bigint - started_ns AS distance_ns
-        FROM spantree.execution
-        WHERE tenant_id = %(tenant_id)s
-            AND workflow_name = %(workflow)s
-            AND service = %(service)s
-            AND started_ns <= %(started_ns)s::bigint
-            AND day BETWEEN %(first_day)s AND %(last_day)s
-            AND trace_id <> %(trace_id)s::uuid
-        ORDER BY started_ns DESC
-        LIMIT %(limit)s
-    )
-    UNION ALL
-    (
-        SELECT trace_id, day, kind, skipped_nodes, total_count, started_ns - %(started_ns)s::bigint AS distance_ns
-        FROM spantree.execution
-        WHERE tenant_id = %(tenant_id)s
-            AND workflow_name = %(workflow)s
-            AND service = %(service)s
-            AND started_ns > %(started_ns)s::bigint
-            AND day BETWEEN %(first_day)s AND %(last_day)s
-            AND trace_id <> %(trace_id)s::uuid
-        ORDER BY started_ns
-        LIMIT %(limit)s
-    )
-)
-SELECT trace_id, day, kind, skipped_nodes, total_count
-FROM nearest
-ORDER BY distance_ns, trace_id
-
--- name: steps_that_follow
--- which name followed which in some executions; the traces are parameters and no join, because PostgreSQL otherwise
--- reads all nodes and edges of these days: 0.6 s instead of 30 ms beside 700,000 others
-SELECT DISTINCT earlier.name AS name, later.name AS following
-FROM spantree.edge
-INNER JOIN spantree.node AS earlier
-    ON earlier.trace_id = edge.trace_id
-    AND earlier.span_id = edge.from_span_id
-    AND earlier.ordinal = edge.from_ordinal
-INNER JOIN spantree.node AS later
-    ON later.trace_id = edge.trace_id
-    AND later.span_id = edge.to_span_id
-    AND later.ordinal = edge.to_ordinal
-WHERE edge.tenant_id = %(tenant_id)s
-    AND edge.trace_id = ANY (%(trace_ids)s::uuid[])
-    AND edge.day BETWEEN %(first_day)s AND %(last_day)s
-    AND edge.type IN ('sequential', 'conditional', 'parallel', 'join', 'dependency', 'handoff')
-    AND edge.from_trace_id IS NULL
-    AND earlier.tenant_id = %(tenant_id)s
-    AND earlier.trace_id = ANY (%(trace_ids)s::uuid[])
-    AND earlier.day BETWEEN %(first_day)s AND %(last_day)s
-    AND later.tenant_id = %(tenant_id)s
-    AND later.trace_id = ANY (%(trace_ids)s::uuid[])
-    AND later.day BETWEEN %(first_day)s AND %(last_day)s
-    AND later.kind IN ('step', 'task', 'agent', 'workflow', 'chain', 'function')

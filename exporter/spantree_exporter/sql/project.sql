@@ -46,7 +46,7 @@ WHERE tenant_id = %(tenant_id)s
     AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
 
 -- name: span_facts
--- All that assemble may know of the spans of some traces; no attributes. Served by span_pkey on the days given; trace by
+-- All that assemble may know of the spans of some traces; of roots the attributes, for search. Served by span_pkey on the days given; trace by
 -- trace, so that no statistics are needed to see that it is the way.
 SELECT
     uuid_send(wanted.trace_id), span.span_id, span.parent_span_id, span.fingerprint, span.name, span.kind,
@@ -56,7 +56,8 @@ SELECT
         SELECT jsonb_agg(jsonb_build_array(link.value -> 'trace_id', link.value -> 'span_id') ORDER BY link.ordinality)
         FROM jsonb_array_elements(span.links) WITH ORDINALITY AS link
     ) END,
-    span.facts, span.anomalies, span.day
+    span.facts, span.anomalies, span.day,
+    CASE WHEN span.parent_span_id IS NULL THEN span.attributes END
 FROM unnest(%(trace_ids)s::text[]::uuid[]) AS wanted (trace_id)
 CROSS JOIN LATERAL (
     SELECT *
@@ -86,7 +87,7 @@ COPY pg_temp.execution_staging (
     error_category, error_fingerprint, first_failed_span_id, first_failed_ordinal, first_failed_name,
     first_failed_error_type, first_failed_error_message, total_count, completed_count, failed_count,
     retried_count, skipped_count, waiting_count, running_count, cancelled_count, timed_out_count, span_count,
-    input_tokens, output_tokens, cost_usd, skipped_nodes, resumes, lost_after_s, hidden, anomalies
+    input_tokens, output_tokens, cost_usd, skipped_nodes, resumes, lost_after_s, hidden, anomalies, search
 ) FROM STDIN (FORMAT binary)
 
 -- name: copy_node_staging

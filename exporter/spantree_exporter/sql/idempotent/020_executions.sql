@@ -1,12 +1,35 @@
 -- Views of executions. Columns are only ever appended, so that CREATE OR REPLACE keeps rights and what others built on
--- them. Times are exact in *_ns; timestamptz holds microseconds.
+-- them. Times are exact in *_ns; timestamptz holds microseconds, and to_timestamp of them is immutable, so that the
+-- started_at of executions has an index.
+
+-- The one exception: execution_id was a text once, which no index serves. Its views are made anew; 095_view_rights.sql
+-- gives back the rights on them, in the same transaction.
+DO $$
+BEGIN
+    CREATE TEMPORARY TABLE IF NOT EXISTS view_rights (name text, grantee oid, privilege text, grantable boolean)
+        ON COMMIT DROP;
+    IF EXISTS (
+        SELECT
+        FROM pg_attribute
+        WHERE attrelid = to_regclass('spantree.executions') AND attname = 'execution_id' AND atttypid = 'text'::regtype
+    ) THEN
+        INSERT INTO pg_temp.view_rights
+        SELECT view.relname, given.grantee, given.privilege_type, given.is_grantable
+        FROM pg_class AS view
+        CROSS JOIN LATERAL aclexplode(view.relacl) AS given
+        WHERE view.relnamespace = 'spantree'::regnamespace AND view.relkind = 'v';
+        DROP VIEW spantree.executions, spantree.failures, spantree.stuck_executions, spantree.runs, spantree.nodes,
+            spantree.edges, spantree.retries;
+    END IF;
+END
+$$;
 
 CREATE OR REPLACE VIEW spantree.executions WITH (security_invoker = true) AS
 SELECT
     e.tenant_id,
     e.day,
     e.trace_id,
-    replace(e.trace_id::text, '-', '') AS execution_id,
+    e.trace_id AS execution_id,
     e.name,
     e.workflow_name,
     e.entry,
@@ -17,10 +40,10 @@ SELECT
         THEN 'lost'
         ELSE e.status
     END AS status,
-    to_timestamp(0) + (e.started_ns / 1000) * interval '1 microsecond' AS started_at,
-    to_timestamp(0) + (e.ended_ns / 1000) * interval '1 microsecond' AS ended_at,
+    to_timestamp((e.started_ns / 1000) / 1e6::double precision) AS started_at,
+    to_timestamp((e.ended_ns / 1000) / 1e6::double precision) AS ended_at,
     (e.ended_ns - e.started_ns) / 1e6::double precision AS duration_ms,
-    to_timestamp(0) + (e.last_seen_ns / 1000) * interval '1 microsecond' AS last_seen_at,
+    to_timestamp((e.last_seen_ns / 1000) / 1e6::double precision) AS last_seen_at,
     e.started_ns,
     e.ended_ns,
     e.last_seen_ns,
@@ -63,7 +86,7 @@ SELECT
 FROM spantree.execution AS e;
 
 COMMENT ON VIEW spantree.executions IS 'every execution: one run of a workflow, agent or request';
-COMMENT ON COLUMN spantree.executions.execution_id IS 'the trace id as 32 hex digits, as Jaeger and the API show it';
+COMMENT ON COLUMN spantree.executions.execution_id IS 'the trace id; compares with its 32 hex digits, as Jaeger and the API show it, and meets the index';
 COMMENT ON COLUMN spantree.executions.status IS 'as stored_status, but lost where it runs without a sign of life for longer than lost_after_s (an hour if null)';
 COMMENT ON COLUMN spantree.executions.stored_status IS 'status as the spans tell it; filter by this one to use an index';
 COMMENT ON COLUMN spantree.executions.started_at IS 'start';
@@ -76,8 +99,8 @@ SELECT
     e.tenant_id,
     e.day,
     e.trace_id,
-    replace(e.trace_id::text, '-', '') AS execution_id,
-    to_timestamp(0) + (coalesce(e.ended_ns, e.started_ns) / 1000) * interval '1 microsecond' AS failed_at,
+    e.trace_id AS execution_id,
+    to_timestamp((coalesce(e.ended_ns, e.started_ns) / 1000) / 1e6::double precision) AS failed_at,
     e.name,
     e.workflow_name,
     e.entry,
@@ -89,11 +112,20 @@ SELECT
     e.error_category,
     e.error_fingerprint,
     (
-        SELECT array_agg(n.name ORDER BY n.sequence)
-        FROM spantree.node AS n
-        WHERE n.tenant_id = e.tenant_id
-            AND n.trace_id = e.trace_id
-            AND n.status IN ('failed', 'timed_out')
+        SELECT array_agg(failed.name ORDER BY failed.sequence)
+        FROM spantree.trace AS t
+        CROSS JOIN LATERAL unnest(t.days) AS on_day (day)
+        CROSS JOIN LATERAL (
+            SELECT n.name, n.sequence
+            FROM spantree.node AS n
+            WHERE n.tenant_id = t.tenant_id
+                AND n.trace_id = t.trace_id
+                AND n.day = on_day.day
+                AND n.status IN ('failed', 'timed_out')
+            OFFSET 0
+        ) AS failed
+        WHERE t.tenant_id = e.tenant_id
+            AND t.trace_id = e.trace_id
     ) AS failed_nodes,
     e.user_id,
     e.conversation_id,
@@ -101,13 +133,13 @@ SELECT
     e.service,
     left(e.input, 100) AS input,
     (e.ended_ns - e.started_ns) / 1e6::double precision AS duration_ms,
-    to_timestamp(0) + (e.started_ns / 1000) * interval '1 microsecond' AS started_at,
+    to_timestamp((e.started_ns / 1000) / 1e6::double precision) AS started_at,
     e.started_ns
 FROM spantree.execution AS e
 WHERE e.status IN ('failed', 'partial', 'timed_out');
 
 COMMENT ON VIEW spantree.failures IS 'executions that failed, timed out, or completed although steps failed; hidden ones too';
-COMMENT ON COLUMN spantree.failures.execution_id IS 'the trace id as 32 hex digits';
+COMMENT ON COLUMN spantree.failures.execution_id IS 'the trace id; compares with its 32 hex digits and meets the index';
 COMMENT ON COLUMN spantree.failures.failed_at IS 'end of the execution, its start where there is no end';
 COMMENT ON COLUMN spantree.failures.first_failed_node IS 'name of the node that failed first';
 COMMENT ON COLUMN spantree.failures.error_type IS 'error type of the node that failed first';
@@ -122,20 +154,29 @@ SELECT
     e.tenant_id,
     e.day,
     e.trace_id,
-    replace(e.trace_id::text, '-', '') AS execution_id,
+    e.trace_id AS execution_id,
     e.name,
     e.workflow_name,
     CASE WHEN e.status = 'waiting' THEN e.status ELSE 'lost' END AS status,
-    to_timestamp(0) + (e.started_ns / 1000) * interval '1 microsecond' AS started_at,
-    to_timestamp(0) + (e.last_seen_ns / 1000) * interval '1 microsecond' AS last_seen_at,
+    to_timestamp((e.started_ns / 1000) / 1e6::double precision) AS started_at,
+    to_timestamp((e.last_seen_ns / 1000) / 1e6::double precision) AS last_seen_at,
     extract(epoch FROM now())::double precision - e.last_seen_ns / 1e9::double precision AS silent_s,
     coalesce(e.lost_after_s, 3600) AS threshold_s,
     (
-        SELECT array_agg(n.name ORDER BY n.sequence)
-        FROM spantree.node AS n
-        WHERE n.tenant_id = e.tenant_id
-            AND n.trace_id = e.trace_id
-            AND n.status IN ('pending', 'running', 'waiting')
+        SELECT array_agg(open.name ORDER BY open.sequence)
+        FROM spantree.trace AS t
+        CROSS JOIN LATERAL unnest(t.days) AS on_day (day)
+        CROSS JOIN LATERAL (
+            SELECT n.name, n.sequence
+            FROM spantree.node AS n
+            WHERE n.tenant_id = t.tenant_id
+                AND n.trace_id = t.trace_id
+                AND n.day = on_day.day
+                AND n.status IN ('pending', 'running', 'waiting')
+            OFFSET 0
+        ) AS open
+        WHERE t.tenant_id = e.tenant_id
+            AND t.trace_id = e.trace_id
     ) AS open_nodes,
     e.service,
     e.run_id,
@@ -146,7 +187,7 @@ WHERE e.status IN ('pending', 'running', 'waiting')
     AND e.last_seen_ns < extract(epoch FROM now()) * 1e9 - coalesce(e.lost_after_s, 3600) * 1e9;
 
 COMMENT ON VIEW spantree.stuck_executions IS 'executions that run or wait and gave no sign of life for longer than their threshold';
-COMMENT ON COLUMN spantree.stuck_executions.execution_id IS 'the trace id as 32 hex digits';
+COMMENT ON COLUMN spantree.stuck_executions.execution_id IS 'the trace id; compares with its 32 hex digits and meets the index';
 COMMENT ON COLUMN spantree.stuck_executions.status IS 'waiting, or lost where it was running';
 COMMENT ON COLUMN spantree.stuck_executions.started_at IS 'start';
 COMMENT ON COLUMN spantree.stuck_executions.last_seen_at IS 'when the collector took in its newest span';
@@ -165,10 +206,10 @@ SELECT
         ELSE (array_agg(e.status ORDER BY e.started_ns DESC, e.trace_id))[1]
     END AS status,
     count(*) AS executions,
-    array_agg(replace(e.trace_id::text, '-', '') ORDER BY e.started_ns, e.trace_id) AS execution_ids,
-    to_timestamp(0) + (min(e.started_ns) / 1000) * interval '1 microsecond' AS started_at,
+    array_agg(e.trace_id ORDER BY e.started_ns, e.trace_id) AS execution_ids,
+    to_timestamp((min(e.started_ns) / 1000) / 1e6::double precision) AS started_at,
     CASE WHEN count(e.ended_ns) = count(*) THEN
-        to_timestamp(0) + (max(e.ended_ns) / 1000) * interval '1 microsecond'
+        to_timestamp((max(e.ended_ns) / 1000) / 1e6::double precision)
     END AS ended_at,
     sum(e.total_count) AS total_count,
     sum(e.failed_count) AS failed_count,
@@ -200,8 +241,8 @@ SELECT
     count(*) AS turns,
     count(*) FILTER (WHERE e.status IN ('failed', 'partial', 'timed_out')) AS failed_turns,
     (array_agg(e.status ORDER BY e.started_ns DESC, e.trace_id))[1] AS last_status,
-    to_timestamp(0) + (min(e.started_ns) / 1000) * interval '1 microsecond' AS started_at,
-    to_timestamp(0) + (max(e.last_seen_ns) / 1000) * interval '1 microsecond' AS last_seen_at,
+    to_timestamp((min(e.started_ns) / 1000) / 1e6::double precision) AS started_at,
+    to_timestamp((max(e.last_seen_ns) / 1000) / 1e6::double precision) AS last_seen_at,
     (array_agg(e.input ORDER BY e.started_ns) FILTER (WHERE e.input IS NOT NULL))[1] AS first_input,
     sum(e.input_tokens)::bigint AS input_tokens,
     sum(e.output_tokens)::bigint AS output_tokens,

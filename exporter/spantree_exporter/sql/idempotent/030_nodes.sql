@@ -5,7 +5,7 @@ SELECT
     n.tenant_id,
     n.day,
     n.trace_id,
-    replace(n.trace_id::text, '-', '') AS execution_id,
+    n.trace_id AS execution_id,
     lpad(to_hex(n.span_id), 16, '0') AS span_id,
     n.ordinal,
     lpad(to_hex(n.parent_span_id), 16, '0') AS parent_span_id,
@@ -16,8 +16,8 @@ SELECT
     n.kind,
     n.status,
     n.status_reason,
-    to_timestamp(0) + (n.started_ns / 1000) * interval '1 microsecond' AS started_at,
-    to_timestamp(0) + (n.ended_ns / 1000) * interval '1 microsecond' AS ended_at,
+    to_timestamp((n.started_ns / 1000) / 1e6::double precision) AS started_at,
+    to_timestamp((n.ended_ns / 1000) / 1e6::double precision) AS ended_at,
     (n.ended_ns - n.started_ns) / 1e6::double precision AS duration_ms,
     n.self_ns / 1e6::double precision AS self_ms,
     n.started_ns,
@@ -58,7 +58,7 @@ LEFT JOIN spantree.resource AS r
     AND r.id = s.resource_id;
 
 COMMENT ON VIEW spantree.nodes IS 'every step of every execution, with the attributes, events and links of its span';
-COMMENT ON COLUMN spantree.nodes.execution_id IS 'the trace id as 32 hex digits';
+COMMENT ON COLUMN spantree.nodes.execution_id IS 'the trace id; compares with its 32 hex digits and meets the index';
 COMMENT ON COLUMN spantree.nodes.span_id IS 'span id as 16 hex digits';
 COMMENT ON COLUMN spantree.nodes.parent_span_id IS 'span id of the parent node as 16 hex digits; null for a root';
 COMMENT ON COLUMN spantree.nodes.started_at IS 'start';
@@ -73,7 +73,7 @@ SELECT
     g.tenant_id,
     g.day,
     g.trace_id,
-    replace(g.trace_id::text, '-', '') AS execution_id,
+    g.trace_id AS execution_id,
     lpad(to_hex(g.from_span_id), 16, '0') AS from_span_id,
     g.from_ordinal,
     lpad(to_hex(g.to_span_id), 16, '0') AS to_span_id,
@@ -81,14 +81,14 @@ SELECT
     g.type,
     g.condition,
     g.provenance,
-    replace(g.from_trace_id::text, '-', '') AS from_execution_id
+    g.from_trace_id AS from_execution_id
 FROM spantree.edge AS g
 UNION ALL
 SELECT
     n.tenant_id,
     n.day,
     n.trace_id,
-    replace(n.trace_id::text, '-', ''),
+    n.trace_id,
     lpad(to_hex(n.parent_span_id), 16, '0'),
     n.parent_ordinal,
     lpad(to_hex(n.span_id), 16, '0'),
@@ -101,7 +101,7 @@ FROM spantree.node AS n
 WHERE n.parent_span_id IS NOT NULL;
 
 COMMENT ON VIEW spantree.edges IS 'what led to what in an execution, and type child from each parent to its children';
-COMMENT ON COLUMN spantree.edges.execution_id IS 'the trace id as 32 hex digits';
+COMMENT ON COLUMN spantree.edges.execution_id IS 'the trace id; compares with its 32 hex digits and meets the index';
 COMMENT ON COLUMN spantree.edges.from_span_id IS 'span id of the node it comes from, 16 hex digits';
 COMMENT ON COLUMN spantree.edges.to_span_id IS 'span id of the node it leads to, 16 hex digits';
 COMMENT ON COLUMN spantree.edges.type IS 'sequential, conditional, parallel, join, dependency, handoff, retry, resume or child';
@@ -112,7 +112,7 @@ SELECT
     last.tenant_id,
     last.day,
     last.trace_id,
-    replace(last.trace_id::text, '-', '') AS execution_id,
+    last.trace_id AS execution_id,
     last.workflow_name,
     task.name,
     last.task_key,
@@ -121,7 +121,7 @@ SELECT
     task.expected,
     last.status AS outcome,
     task.error_types,
-    to_timestamp(0) + (task.started_ns / 1000) * interval '1 microsecond' AS started_at,
+    to_timestamp((task.started_ns / 1000) / 1e6::double precision) AS started_at,
     (last.ended_ns - task.started_ns) / 1e6::double precision AS duration_ms,
     last.started_ns
 FROM spantree.node AS last
@@ -133,17 +133,26 @@ CROSS JOIN LATERAL (
         bool_and(coalesce(n.retry_expected, false)) AS expected,
         array_agg(DISTINCT n.error_type) FILTER (WHERE n.error_type IS NOT NULL) AS error_types,
         min(n.started_ns) AS started_ns
-    FROM spantree.node AS n
-    WHERE n.tenant_id = last.tenant_id
-        AND n.trace_id = last.trace_id
-        AND n.task_key = last.task_key
+    FROM spantree.trace AS t
+    CROSS JOIN LATERAL unnest(t.days) AS on_day (day)
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM spantree.node AS attempt
+        WHERE attempt.tenant_id = t.tenant_id
+            AND attempt.trace_id = t.trace_id
+            AND attempt.day = on_day.day
+            AND attempt.task_key = last.task_key
+        OFFSET 0
+    ) AS n
+    WHERE t.tenant_id = last.tenant_id
+        AND t.trace_id = last.trace_id
 ) AS task
 WHERE last.attempt > 1
     AND task.last_span_id = last.span_id
     AND task.last_ordinal = last.ordinal;
 
 COMMENT ON VIEW spantree.retries IS 'tasks that were attempted more than once in an execution';
-COMMENT ON COLUMN spantree.retries.execution_id IS 'the trace id as 32 hex digits';
+COMMENT ON COLUMN spantree.retries.execution_id IS 'the trace id; compares with its 32 hex digits and meets the index';
 COMMENT ON COLUMN spantree.retries.task_key IS 'the task';
 COMMENT ON COLUMN spantree.retries.name IS 'name of its first attempt';
 COMMENT ON COLUMN spantree.retries.attempts IS 'how often it was attempted: the number of its last attempt';

@@ -18,7 +18,12 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql
 STABLE
+-- Days leave partitions out only where they are known when the plan is made.
+SET plan_cache_mode = force_custom_plan
+SET jit = off
 AS $$
+DECLARE
+    of_trace date[] := (SELECT t.days FROM spantree.trace AS t WHERE t.tenant_id = tenant AND t.trace_id = trace);
 BEGIN
     RETURN QUERY
     SELECT
@@ -33,11 +38,12 @@ BEGIN
         n.ordinal,
         lpad(to_hex(n.parent_span_id), 16, '0'),
         n.depth,
-        to_timestamp(0) + (n.started_ns / 1000) * interval '1 microsecond',
+        to_timestamp((n.started_ns / 1000) / 1e6::double precision),
         n.service
     FROM spantree.node AS n
     WHERE n.tenant_id = tenant
         AND n.trace_id = trace
+        AND n.day = ANY (of_trace)
     ORDER BY n.sequence;
 END
 $$;
@@ -59,7 +65,12 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql
 STABLE
+-- Days leave partitions out only where they are known when the plan is made.
+SET plan_cache_mode = force_custom_plan
+SET jit = off
 AS $$
+DECLARE
+    of_trace date[] := (SELECT t.days FROM spantree.trace AS t WHERE t.tenant_id = tenant AND t.trace_id = trace);
 BEGIN
     RETURN QUERY
     SELECT
@@ -69,13 +80,14 @@ BEGIN
         n.status,
         (n.ended_ns - n.started_ns) / 1e6::double precision,
         n.self_ns / 1e6::double precision,
-        to_timestamp(0) + (n.started_ns / 1000) * interval '1 microsecond',
+        to_timestamp((n.started_ns / 1000) / 1e6::double precision),
         lpad(to_hex(n.span_id), 16, '0'),
         n.ordinal,
         n.depth
     FROM spantree.node AS n
     WHERE n.tenant_id = tenant
         AND n.trace_id = trace
+        AND n.day = ANY (of_trace)
         AND n.on_critical_path
     ORDER BY n.started_ns, n.sequence;
 END

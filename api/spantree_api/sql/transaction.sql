@@ -1,0 +1,39 @@
+-- The bounds of what one request reads.
+
+-- name: begin
+-- before anything else, in one round trip with what is asked first
+BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
+-- name: commit
+-- gives up the locks that reading took
+COMMIT
+
+-- name: days_of_trace
+-- the partitions that the rows of a trace are in; served by trace_pkey
+SELECT days
+FROM spantree.trace
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = %(trace_id)s::uuid
+
+-- name: days_of_traces
+-- every day that any of some traces has rows on, ascending; served by trace_pkey
+SELECT DISTINCT unnest(days) AS day
+FROM spantree.trace
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::uuid[])
+ORDER BY day
+
+-- name: partition_days
+-- the days up to one that have a partition of executions, newest first; reads the catalog only. CASE, because the
+-- planner may look at the names of all relations before it knows which are partitions (PostgreSQL 15 does).
+SELECT day
+FROM (
+    SELECT CASE
+        WHEN partition.relname ~ '^execution_[0-9]{8}$' THEN to_date(right(partition.relname, 8), 'YYYYMMDD')
+    END AS day
+    FROM pg_inherits
+    JOIN pg_class AS partition ON partition.oid = pg_inherits.inhrelid
+    WHERE pg_inherits.inhparent = 'spantree.execution'::regclass
+) AS partitions
+WHERE day BETWEEN %(first_day)s::date AND %(last_day)s::date
+ORDER BY day DESC

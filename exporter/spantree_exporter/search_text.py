@@ -1,0 +1,152 @@
+"""What an execution is found by: words, and `key:value` of attributes, as the lexemes of a tsvector. Pure.
+
+The words are made here and not by PostgreSQL's parser, so that search takes a text apart exactly as storing did, in any
+language and by whatever locale the server has:
+
+    "charge_card: CardError 402"  ->  charge card carderror error 402
+    http.route = "/chat"          ->  =http.route:/chat  chat
+
+An attribute's lexeme begins with a sign that no word does: a search for what begins with "http" is then not led
+through every value of http.route. The root's attributes are told
+(`facts_of_span`, and the statement span_facts), and those that a setting names; others are not found by an index.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+
+from spantree_exporter.rows import Execution, Node, SpanFacts
+
+# More is cut: a trace of 100,000 names would otherwise have a row of megabytes. Its first words are of the execution.
+TERMS_MAX: Final = 600
+WORD_CHARS: Final = 64
+_BEGINNING_CHARS: Final = 3
+_VALUE_CHARS: Final = 200
+_ATTRIBUTES_MAX: Final = 64
+# Of a message, more is seldom what somebody looks for.
+_MESSAGE_CHARS: Final = 1_000
+_CACHED_TEXTS: Final = 20_000
+_CACHED_CHARS: Final = 200
+
+_WORD: Final = re.compile(r"[^\W_]+")
+# Where camel case begins a new word: aB, and the last capital of ABc.
+_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of `text` in lower case, each once; a word in camel case also as its parts."""
+    return _cached_words(text) if len(text) <= _CACHED_CHARS else _words(text)
+
+
+def attribute_term(key: str, value: str) -> str:
+    """The lexeme of an attribute with this value, written as text."""
+    return f"={key}:{value[:_VALUE_CHARS]}"
+
+
+def text_of_value(value: object) -> str | None:
+    """The text that a value is found by; None for what is no id or name (lists, objects, bytes, fractions)."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else None
+
+
+def search_terms(execution: Execution, nodes: Iterable[Node] = (), spans: Iterable[SpanFacts] = ()) -> list[str]:
+    """The lexemes of an execution's row, sorted by their bytes as a tsvector is; equal rows give equal ones."""
+    terms: dict[str, None] = {}
+    for term in _terms(execution, nodes, spans):
+        terms[term] = None
+        if len(terms) >= TERMS_MAX:
+            break
+    return sorted(terms, key=str.encode)
+
+
+def _terms(execution: Execution, nodes: Iterable[Node], spans: Iterable[SpanFacts]) -> Iterator[str]:
+    for text in (execution.name, execution.workflow_name, execution.entry, execution.service, *execution.services):
+        if text:
+            yield from words_of(text)
+    for key, value in (
+        ("run_id", execution.run_id),
+        ("conversation_id", execution.conversation_id),
+        ("user_id", execution.user_id),
+        ("project", execution.project),
+    ):
+        if value:
+            yield from _of_attribute(key, value)
+    for text in (execution.error_category, execution.first_failed_error_type, execution.error_summary):
+        if text:
+            yield from words_of(text[:_MESSAGE_CHARS])
+    told = [span for span in spans if span.attributes]
+    for span in sorted(told, key=lambda span: (span.start_ns, span.span_id, span.fingerprint)):
+        yield from _of_attributes(span.attributes)
+    names: dict[str, None] = {}
+    for node in nodes:
+        names[node.name] = None
+        if node.error_type:
+            yield from words_of(node.error_type)
+        if node.error_message:
+            yield from words_of(node.error_message[:_MESSAGE_CHARS])
+    for name in names:
+        yield from words_of(name)
+
+
+def _of_attributes(attributes: Mapping[str, object]) -> Iterator[str]:
+    # In order of the keys: jsonb keeps another order than the one in which they were sent.
+    for key in sorted(attributes)[:_ATTRIBUTES_MAX]:
+        value = text_of_value(attributes[key])
+        if value:
+            yield from _of_attribute(key, value)
+
+
+def _of_attribute(key: str, value: str) -> Iterator[str]:
+    term = attribute_term(key, value)
+    if "\x00" not in term and _storable(term):
+        yield term
+    yield from words_of(value[:_VALUE_CHARS])
+
+
+def _storable(term: str) -> bool:
+    # A lone surrogate has no UTF-8; a tsvector's lexeme has less than 2 KiB.
+    try:
+        return len(term.encode()) < 2_000
+    except UnicodeEncodeError:
+        return False
+
+
+def _words(text: str) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for run in _WORD.findall(text):
+        found[run[:WORD_CHARS].lower()] = None
+        if not run.islower() and len(parts := _HUMP.split(run)) > 1:
+            for part in parts:
+                found[part[:WORD_CHARS].lower()] = None
+    return tuple(found)
+
+
+_cached_words = lru_cache(_CACHED_TEXTS)(_words)
+
+
+def tsquery_of(q: str, attributes: Sequence[str] = ()) -> str | None:
+    """The tsquery that finds what has every word of `q`, or one of the `attributes` terms.
+
+    A word of three characters or more also finds those that it begins.
+
+    None where `q` has no word and there is no attribute: nothing in the index can match it.
+    """
+    found = [_quoted(term) for term in attributes if _storable(term)]
+    words = words_of(q)
+    if words:
+        found.append("(" + " & ".join(_word_query(word) for word in words) + ")")
+    return " | ".join(found) or None
+
+
+def _word_query(word: str) -> str:
+    return _quoted(word) + (":*" if len(word) >= _BEGINNING_CHARS else "")
+
+
+def _quoted(lexeme: str) -> str:
+    return "'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -1,0 +1,200 @@
+"""Every statement of the API reads the partitions that it names, by the index that its comment names.
+
+On 400 days of partitions, all of them never analysed: two with rows, the others fresh.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from tests.api_rows import NOW_NS, T0_NS, S, insert, node, trace, trace_id
+from tests.plans import days_and_indexes, index_parents, make_days, multiply, plan_of
+from tests.postgres import new_database
+
+from spantree_api.cursor import ExecutionCursor
+from spantree_api.filters import ExecutionFilter
+from spantree_api.listing import listing_of
+from spantree_api.statements import Name, Statements, load_statements
+from spantree_exporter.rows import Edge
+from spantree_exporter.search_text import tsquery_of, words_of
+
+STATEMENTS = Statements(load_statements())
+TODAY = date(2026, 11, 20)
+DAYS = [TODAY - timedelta(days=1), TODAY]
+NAMED = {"20261119", "20261120"}
+SENTINEL = "19700101"
+TRACE = UUID(trace_id(1))
+
+
+@pytest.fixture(scope="module")
+def connection(postgres_url: str, _migrated_template: str) -> Iterator[psycopg.Connection[Any]]:
+    with (
+        new_database(postgres_url, template=_migrated_template) as url,
+        psycopg.connect(url, autocommit=True, options="-c plan_cache_mode=force_custom_plan -c jit=off") as connected,
+    ):
+        make_days(connected, "2025-10-20", 400)
+        steps = [node(1, "root"), *(node(number, f"step {number}", 1) for number in range(2, 7))]
+        edges = [Edge(2, 0, 3, 0, "sequential", None, "declared"), Edge(3, 0, 4, 0, "sequential", None, "declared")]
+        insert(url, trace(1, steps, edges))
+        for day in DAYS:
+            multiply(connected, trace_id(1), day.isoformat(), 4_000)
+        # The day before was analysed, today was not yet.
+        for table in ("execution", "node", "edge"):
+            connected.execute(f"ANALYZE spantree.{table}_20261119".encode())
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def parents(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    return index_parents(connection)
+
+
+PARAMETERS: dict[str, object] = {
+    "tenant_id": 0,
+    "trace_id": TRACE,
+    "trace_ids": [TRACE, UUID(trace_id(2))],
+    "days": DAYS,
+    "first_day": DAYS[0],
+    "last_day": DAYS[1],
+    "from_ns": T0_NS - 86_400 * S,
+    "to_ns": T0_NS + 86_400 * S,
+    "before_ns": T0_NS,
+    "before_trace_id": TRACE,
+    "now_ns": NOW_NS,
+    "lost_after_s": 3600.0,
+    "stuck_pending_s": 3600.0,
+    "stuck_running_s": 3600.0,
+    "stuck_waiting_s": 3600.0,
+    "hidden": False,
+    "limit": 51,
+    "outline_limit": 1_000,
+    "walked": 1_000,
+    "span_id": 2,
+    "ordinal": 0,
+    "span_ids": [1, 2],
+    "ordinals": [0, 0],
+    "folded_span_ids": [3],
+    "fingerprint": 7,
+    "sequence": 1,
+    "depth": 1,
+    "from_sequence": 0,
+    "to_sequence": 1_000,
+    "max_depth": 5,
+    "total_count": 2,
+    "run_id": "r",
+    "workflow": "report",
+    "service": "agent",
+    "error_fingerprint": "f",
+    "since_day": DAYS[0],
+}
+
+# Statements whose comment names the index of a partitioned table, or that read one.
+ON_ROWS = sorted(
+    name
+    for name, text in STATEMENTS.named.items()
+    if re.search(r"FROM spantree\.(span|execution|node|edge)\b", text)
+    and re.match(r"(--[^\n]*\n)+(SELECT|WITH)\b", text)
+    and not re.match(r"-- part", text)
+    # Figures over days are read from rollups.
+    and name not in {"node_stats", "workflow_stats", "workflow_errors", "most_used_node", "health", "last_good_before"}
+)
+
+
+@pytest.mark.parametrize("name", ON_ROWS)
+def test_a_statement_reads_the_days_that_it_names_by_its_index(
+    connection: psycopg.Connection[Any], parents: dict[str, str], name: str
+) -> None:
+    text = STATEMENTS[name]
+    comment = " ".join(re.findall(r"^-- ?(.*)$", text, flags=re.MULTILINE))
+    named = re.search(r"served by (\w+)", comment)
+    assert named, f"the comment of {name} does not name the index that serves it"
+    plan = plan_of(connection, text, PARAMETERS)
+    days, indexes = days_and_indexes(plan, parents)
+    # same_cause names its first day only: what came later has the same cause as well.
+    read = {day for day in days if day <= max(NAMED)} if name == "same_cause" else days
+    assert read - {SENTINEL} <= NAMED, f"{name} reads {len(days)} days:\n{plan.text}"
+    assert named[1] in indexes, f"{name} uses {sorted(indexes)}, its comment names {named[1]}:\n{plan.text}"
+    on_rows = [scan for scan in plan.whole if scan.day is not None]
+    assert not on_rows, f"{name} reads whole tables:\n{plan.text}"
+
+
+WINDOW = {**PARAMETERS, "limit": 51}
+FILTERS: list[tuple[ExecutionFilter, str]] = [
+    (ExecutionFilter(), "execution_visible_idx"),
+    (ExecutionFilter(hidden=True), "execution_started_idx"),
+    (ExecutionFilter(statuses=("cancelled",)), "execution_status_idx"),
+    (ExecutionFilter(statuses=("running",)), "execution_status_idx"),
+    (ExecutionFilter(statuses=("lost", "waiting")), "execution_status_idx"),
+    (ExecutionFilter(workflow="x"), "execution_workflow_idx"),
+    (ExecutionFilter(service="x"), "execution_search_idx"),
+    (ExecutionFilter(conversation_id="x"), "execution_conversation_idx"),
+    (ExecutionFilter(user_id="x"), "execution_user_idx"),
+    (ExecutionFilter(run_id="x"), "execution_run_idx"),
+    (ExecutionFilter(project="x"), "execution_project_idx"),
+    (ExecutionFilter(kind="x", hidden=True), "execution_kind_idx"),
+    (ExecutionFilter(error_category="x"), "execution_category_idx"),
+    (ExecutionFilter(min_duration_ns=10**15), "execution_duration_idx"),
+    (ExecutionFilter(q="nowhere"), "execution_search_idx"),
+    (ExecutionFilter(q="order.id:77"), "execution_search_idx"),
+]
+
+
+def _what(wanted: ExecutionFilter) -> str:
+    said = {key: value for key, value in asdict(wanted).items() if value}
+    return ", ".join(f"{key}={value}" for key, value in said.items()) or "none"
+
+
+@pytest.mark.parametrize("after", [None, ExecutionCursor(T0_NS, TRACE)], ids=["first page", "next page"])
+@pytest.mark.parametrize("days", ["of_days", "of_newest_days"])
+@pytest.mark.parametrize(("wanted", "index"), FILTERS, ids=[_what(wanted) for wanted, _ in FILTERS])
+def test_a_filter_meets_its_index(
+    connection: psycopg.Connection[Any],
+    parents: dict[str, str],
+    wanted: ExecutionFilter,
+    index: str,
+    days: str,
+    after: ExecutionCursor | None,
+) -> None:
+    listing = listing_of(wanted, after)
+    parts: Name = listing.ordered_parts(days) if listing.ordered else listing.found_parts(days)
+    plan = plan_of(connection, STATEMENTS[parts], WINDOW | wanted.parameters())
+    read, indexes = days_and_indexes(plan, parents)
+    assert read - {SENTINEL} == NAMED, f"reads {sorted(read)}:\n{plan.text}"
+    by_day = {scan.day: parents.get(scan.index or "", scan.index) for scan in plan.scans}
+    # Of a day that has rows and was not analysed yet, a minute or so, any index may look as good.
+    assert by_day["20261119"] == index, f"uses {sorted(indexes)}, wanted {index}:\n{plan.text}"
+    assert not plan.whole, f"reads whole tables:\n{plan.text}"
+
+
+@pytest.mark.parametrize("view", ["executions", "nodes", "edges"])
+def test_an_id_meets_the_index_of_a_view(connection: psycopg.Connection[Any], view: str) -> None:
+    plan = plan_of(
+        connection,
+        f"SELECT * FROM spantree.{view} WHERE tenant_id = 0 AND execution_id = '{TRACE.hex}'",
+        {},
+    )
+    assert not [scan for scan in plan.whole if scan.day is not None], plan.text
+
+
+def test_the_newest_of_the_view_executions_are_read_in_order(
+    connection: psycopg.Connection[Any], parents: dict[str, str]
+) -> None:
+    plan = plan_of(connection, "SELECT * FROM spantree.executions ORDER BY started_at DESC LIMIT 50", {})
+    assert days_and_indexes(plan, parents)[1] == {"execution_time_idx"}, plan.text
+
+
+def test_terms_are_stored_and_asked_for_alike(connection: psycopg.Connection[Any]) -> None:
+    for text in ("charge_card", "Größe 東京 O'Neil \\ back", "CardError"):
+        query = tsquery_of(text, ["=k:it's"])
+        found = connection.execute(
+            "SELECT array_to_tsvector(%s::text[]) @@ %s::tsquery, array_to_tsvector(ARRAY['=k:it''s']) @@ %s::tsquery",
+            [list(words_of(text)), query, query],
+        ).fetchone()
+        assert found == (True, True), text
