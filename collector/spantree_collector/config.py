@@ -38,7 +38,7 @@ class CollectorConfig:
     spool_reserve_bytes: int = 64 * 2**20
     """Disk space that is left free, so that a full disk does not stop the spool from draining."""
     max_body_bytes: int = 64 * 2**20
-    """Largest request body, as sent and after gunzip (64 MiB is the default that OTLP 1.11 recommends)."""
+    """Largest request body, as sent and after decompression (64 MiB is the default that OTLP 1.11 recommends)."""
     max_in_flight_bytes: int = 256 * 2**20
     """Most bytes of bodies in memory before they are on disk, over all requests; beyond it 503."""
     max_connections: int = 1000

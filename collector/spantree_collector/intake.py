@@ -8,7 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from spantree_collector.inflate import GZIP, Inflation, too_large
+from spantree_collector.decompress import Decompression, decompression
+from spantree_collector.inflate import too_large
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.spool import Body, Spool
 from spantree_collector.status import Overloaded
@@ -92,7 +93,7 @@ class Intake:
         received_ns = time.time_ns()
         if len(payload) > self.max_body_bytes:
             raise too_large(self.max_body_bytes)
-        plain = await self._inflated(payload, lease) if compression == GZIP else payload
+        plain = await self._decompressed(payload, compression, lease) if compression else payload
         examined = await self._examined(plain, encoding)
         if examined.spans:
             await self._spool.append(Body(payload, encoding, compression, received_ns))
@@ -108,13 +109,13 @@ class Intake:
         """Stop the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _inflated(self, payload: bytes, lease: Lease) -> bytes:
-        inflation = Inflation(payload, self.max_body_bytes)
-        done = inflation.advance(_INLINE_BYTES)
-        lease.add(inflation.size_bytes)
+    async def _decompressed(self, payload: bytes, compression: str, lease: Lease) -> bytes:
+        work = decompression(payload, compression, self.max_body_bytes)
+        done = work.advance(_INLINE_BYTES)
+        lease.add(work.size_bytes)
         if not done:
-            await asyncio.get_running_loop().run_in_executor(self._threads, _inflate_rest, inflation, lease)
-        return inflation.result()
+            await asyncio.get_running_loop().run_in_executor(self._threads, _decompress_rest, work, lease)
+        return work.result()
 
     async def _examined(self, plain: bytes, encoding: str) -> Examined:
         if len(plain) <= _INLINE_BYTES:
@@ -122,9 +123,9 @@ class Intake:
         return await asyncio.get_running_loop().run_in_executor(self._threads, examine, plain, encoding)
 
 
-def _inflate_rest(inflation: Inflation, lease: Lease) -> None:
+def _decompress_rest(work: Decompression, lease: Lease) -> None:
     done = False
     while not done:
-        before_bytes = inflation.size_bytes
-        done = inflation.advance(_INFLATE_STEP_BYTES)
-        lease.add(inflation.size_bytes - before_bytes)
+        before_bytes = work.size_bytes
+        done = work.advance(_INFLATE_STEP_BYTES)
+        lease.add(work.size_bytes - before_bytes)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from spantree_collector.inflate import GZIP, gunzip
+from spantree_collector.decompress import decompress
 from spantree_collector.session import SessionReport, Stopped, StoreLike, StoreSession
 from spantree_collector.shares import BodyQueue
 from spantree_collector.spool import Body, SpooledBody, SpoolFailed
@@ -151,8 +151,7 @@ class Pump:
         body = spooled.body
         plain = body.payload
         try:
-            if body.compression == GZIP:
-                plain = gunzip(body.payload)
+            plain = decompress(body.payload, body.compression)
             decoded = decode_request(plain, body.encoding, body.received_ns)
         except Exception as error:
             # The receiver has examined it, so this is a fault of ours; the bytes wait for a better build.

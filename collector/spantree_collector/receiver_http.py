@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from spantree_collector import metrics as exposition
-from spantree_collector.inflate import GZIP, too_large
+from spantree_collector.decompress import ACCEPTED, ENCODINGS
+from spantree_collector.inflate import too_large
 from spantree_collector.intake import Intake, Lease
 from spantree_collector.responses import success
 from spantree_collector.status import BodyTimeout, MethodNotAllowed, NoSuchPath, Refusal, UnsupportedType, refusal_of
@@ -32,7 +33,6 @@ TRACES_PATH = "/v1/traces"
 _OTHER_SIGNALS = {"/v1/metrics": "metrics", "/v1/logs": "logs", "/v1development/profiles": "profiles"}
 _ENCODINGS = {b"application/x-protobuf": PROTOBUF, b"application/json": JSON}
 _CONTENT_TYPES = {PROTOBUF: b"application/x-protobuf", JSON: b"application/json"}
-_COMPRESSIONS = {b"": "", b"identity": "", b"gzip": GZIP, b"x-gzip": GZIP}
 
 
 class _Disconnected(Exception):
@@ -101,10 +101,10 @@ class HttpReceiver:
                 f'the content-type is "{media_type.decode("latin-1")}"; send application/x-protobuf or application/json'
             )
         sent_compression = headers.get(b"content-encoding", b"").strip().lower()
-        compression = _COMPRESSIONS.get(sent_compression)
+        compression = ENCODINGS.get(sent_compression)
         if compression is None:
             raise UnsupportedType(
-                f'the content-encoding is "{sent_compression.decode("latin-1")}"; send gzip, or none at all'
+                f'the content-encoding is "{sent_compression[:40].decode("latin-1")}"; send one of {ACCEPTED}'
             )
         with self._intake.in_flight.lease() as lease:
             payload = await self._read(headers, receive, lease)
@@ -152,7 +152,7 @@ def _refusal_headers(refusal: Refusal, path: str) -> list[tuple[bytes, bytes]]:
         headers.append((b"allow", b"POST" if path == TRACES_PATH else b"GET, HEAD"))
     if refusal.http_status == 415:
         headers.append((b"accept", b"application/x-protobuf, application/json"))
-        headers.append((b"accept-encoding", b"gzip, identity"))
+        headers.append((b"accept-encoding", ACCEPTED.encode()))
     if refusal.http_status == 408:
         headers.append((b"connection", b"close"))
     return headers

@@ -57,7 +57,7 @@ _POSTPONED_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One request body as it came in. `compression` is its Content-Encoding: "" or "gzip"."""
+    """One request body as it came in. `compression` is a value of decompress.ENCODINGS, "" for none."""
 
     payload: bytes
     encoding: str

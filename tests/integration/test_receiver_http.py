@@ -6,10 +6,14 @@ import gzip
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cramjam
+import lz4.frame
 import pytest
+import zstandard
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -176,10 +180,40 @@ def test_another_content_type_is_415(collector: Addresses, content_type: str) ->
     assert answer.headers["accept"] == "application/x-protobuf, application/json"
 
 
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [
+        ("deflate", zlib.compress),
+        ("zlib", zlib.compress),
+        ("zstd", zstandard.compress),
+        ("snappy", lambda body: bytes(cramjam.snappy.compress_raw(body))),
+        ("snappy", lambda body: bytes(cramjam.snappy.compress(body))),
+        ("x-snappy-framed", lambda body: bytes(cramjam.snappy.compress(body))),
+        ("lz4", lz4.frame.compress),
+    ],
+    ids=["deflate", "zlib", "zstd", "snappy-block", "snappy-framed", "x-snappy-framed", "lz4"],
+)
+def test_what_a_collector_can_be_set_to_send_is_taken_and_bounded(
+    collector: Addresses, encoding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    before = bodies(collector)
+    # One that is inflated at once, and one that goes to a thread.
+    for body in (trace_request(2, 10).SerializeToString(), request(span(2, 1, payload="x" * MIB)).SerializeToString()):
+        answer = post(collector, compress(body), content_encoding=encoding)
+        assert (answer.status, answer.body) == (200, b"")
+    assert bodies(collector) == before + 2
+    answer = post(collector, compress(bytes(100 * MIB)), content_encoding=encoding)
+    assert (answer.status, status_of(answer).code) == (413, 8)
+    answer = post(collector, compress(body)[:-8], content_encoding=encoding)
+    assert (answer.status, status_of(answer).code) == (400, 3)
+    assert metric(collector, "spantree_collector_in_flight_bytes") == 0
+
+
 def test_another_content_encoding_is_415_and_says_which_are_known(collector: Addresses) -> None:
-    answer = post(collector, b"x", content_encoding="zstd")
-    assert (answer.status, answer.headers["accept-encoding"]) == (415, "gzip, identity")
-    assert status_of(answer).message == 'the content-encoding is "zstd"; send gzip, or none at all'
+    answer = post(collector, b"x", content_encoding="br")
+    known = "gzip, deflate, zlib, zstd, snappy, x-snappy-framed, lz4, identity"
+    assert (answer.status, answer.headers["accept-encoding"]) == (415, known)
+    assert status_of(answer).message == f'the content-encoding is "br"; send one of {known}'
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
