@@ -16,7 +16,7 @@ from spantree_exporter.migrate import LATEST
 from spantree_exporter.store import Store
 
 COMMANDS = ["up", "demo", "run", "env", "tree", "failures", "explain", "doctor", "migrate", "collector", "api"]
-COMMANDS.append("rebuild")
+COMMANDS += ["rebuild", "conform"]
 
 
 @pytest.fixture
