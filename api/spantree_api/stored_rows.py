@@ -189,6 +189,7 @@ class HealthRow:
     oldest_pending_ns: int | None
     failing_projections: int
     dead_letters: int
+    dead_letters_by_reason: list[dict[str, Any]]
     executions: int
     failed_executions: int
 

@@ -251,7 +251,7 @@ class _Piece:
 
 
 def _dead_body(error: Exception, plain: bytes, body: Body) -> DeadLetter:
-    return DeadLetter(f"the body cannot be decoded: {error}", plain, body.encoding, body.received_ns)
+    return DeadLetter(f"the body cannot be decoded: {error}", plain, body.encoding, body.received_ns, "body")
 
 
 def _dead_span(error: BatchRejected, batch: _Batch, index: int) -> DeadLetter:
@@ -260,9 +260,8 @@ def _dead_span(error: BatchRejected, batch: _Batch, index: int) -> DeadLetter:
     for spooled, plain, count in zip(batch.bodies, batch.plain, batch.origins, strict=True):
         if index < first + count:
             body = spooled.body
-            return DeadLetter(
-                str(error), raw_span(plain, body.encoding, index - first), body.encoding, body.received_ns
-            )
+            raw = raw_span(plain, body.encoding, index - first)
+            return DeadLetter(str(error), raw, body.encoding, body.received_ns, "refused")
         first += count
     raise AssertionError(f"span {index} is of no body")
 

@@ -30,6 +30,7 @@ from spantree_collector.pump import GRACE_S, Projector, Pump
 from spantree_collector.session import SessionReport, StoreLike, StoreState, now_report
 from spantree_collector.shares import Share, SpoolShares
 from spantree_collector.spool import SpoolFailed
+from spantree_exporter.dead_letters import DeadLetterLimits
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.partitions import PartitionWindow
 from spantree_exporter.store import Store
@@ -249,6 +250,7 @@ def new_writers(
     config: CollectorConfig, reader: FactsReader, shares: SpoolShares, metrics: CollectorMetrics
 ) -> list[Writer]:
     """The writers that the settings ask for, not started. `reader` is what a process makes of `config.rules`."""
+    limits = DeadLetterLimits(config.dead_letters_max, config.dead_letters_max_bytes)
 
     def open_store(thread: str) -> Store:
         return Store(
@@ -256,6 +258,7 @@ def new_writers(
             application_name=f"spantree-{thread}",
             window=PartitionWindow(config.partition_days_back),
             read_facts=reader,
+            dead_letters=limits,
         )
 
     if config.writers == 0:
@@ -275,6 +278,7 @@ def new_writers(
         batch_bytes=config.batch_bytes,
         partition_days_back=config.partition_days_back,
         log_level=logging.getLogger("spantree_collector").getEffectiveLevel(),
+        dead_letters=limits,
     )
     return [WriterProcess(number, setup, shares.share(), metrics) for number in range(1, config.writers + 1)]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from spantree_deploy import console
-from spantree_deploy.commands import conform, demo, doctor, explain, read, serve, service, store
+from spantree_deploy.commands import conform, dead_letter, demo, doctor, explain, read, serve, service, store
 from spantree_exporter.errors import ConfigError, SpantreeError
 
 app: Final = typer.Typer(
@@ -33,6 +33,7 @@ app.command()(serve.collector)
 app.command()(serve.api)
 app.command()(store.rebuild)
 app.command()(conform.conform)
+app.add_typer(dead_letter.app, name="dead-letter")
 
 
 def _show_version(wanted: bool) -> None:

@@ -125,6 +125,8 @@ class Settings(BaseSettings):
     batch_spans: Count = 4096
     batch_bytes: Bytes = 16 * 2**20
     partition_days_back: Count = 90
+    dead_letters_max: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=10**9)] = 100_000
+    dead_letters_max_bytes: BytesOrNone = 2**30
     drain_s: SecondsOrNone = 5.0
     # the API; the same with ApiConfig
     api_pool_max: Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=500)] = 8

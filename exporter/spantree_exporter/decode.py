@@ -34,12 +34,14 @@ class DeadLetter:
     """What can never become rows, and why, as a sentence.
 
     `raw` is a request in `encoding`: a whole body, or one that holds the single span with its resource and scope.
+    `cause` is the kind of reason: "unreadable", "body" or "refused".
     """
 
     reason: str
     raw: bytes
     encoding: str
     received_ns: int
+    cause: str = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,8 @@ class InProcessWriter:
                         middle = (first + end) // 2
                         pieces += [(middle, end, ()), (first, middle, ())]
                     elif first < end:
-                        letter = DeadLetter(str(error), raw_span(body, PROTOBUF, first), PROTOBUF, received_ns)
+                        raw = raw_span(body, PROTOBUF, first)
+                        letter = DeadLetter(str(error), raw, PROTOBUF, received_ns, "refused")
                         pieces.append((first, first, [letter]))
                     else:
                         lost = error

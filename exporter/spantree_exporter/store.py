@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from spantree_exporter.assemble import assemble as default_assemble
 from spantree_exporter.connection import StoreConnection
+from spantree_exporter.dead_letters import DeadLetterLimits
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.facts import read_facts as default_read_facts
 from spantree_exporter.migrate import check_version
@@ -39,10 +40,11 @@ class Store:
         window: PartitionWindow | None = None,
         read_facts: ReadFacts = default_read_facts,
         assemble: Assemble = default_assemble,
+        dead_letters: DeadLetterLimits | None = None,
     ) -> None:
         reader = TolerantReader(read_facts, assemble)
         self._connection = StoreConnection(database_url, application_name, window)
-        self._writer = Writer(self._connection, tenant_id, reader)
+        self._writer = Writer(self._connection, tenant_id, reader, dead_letters or DeadLetterLimits())
         self._projector = Projector(self._connection, tenant_id, reader)
         self._folder = RollupFolder(self._connection)
 

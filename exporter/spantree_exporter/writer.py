@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.copy_binary import HEADER, TRAILER, RowUnencodable, span_rows
+from spantree_exporter.dead_letters import DeadLetterLimits, DeadLetters
 from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
@@ -33,7 +33,6 @@ from spantree_exporter.rollup import Rollup
 from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.span import Resource, Span
 from spantree_exporter.sql import statements
-from spantree_exporter.stored import NUL_SIGN
 
 if TYPE_CHECKING:
     from spantree_exporter.decode import DeadLetter
@@ -75,10 +74,13 @@ class _Trace:
 class Writer:
     """Writes batches over one connection."""
 
-    def __init__(self, connection: StoreConnection, tenant_id: int, reader: TolerantReader) -> None:
+    def __init__(
+        self, connection: StoreConnection, tenant_id: int, reader: TolerantReader, dead_letters: DeadLetterLimits
+    ) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
         self._reader = reader
+        self._dead_letters = DeadLetters(tenant_id, dead_letters)
         self._known_resources: set[int] = set()
         self._staged_batches_left = 0
 
@@ -159,9 +161,11 @@ class Writer:
                 stored = self._insert_spans(cursor, batch, staged=staged)
                 projected = self._project_and_mark(cursor, batch)
             if dead:
-                self._insert_dead_letters(cursor, dead)
+                self._dead_letters.insert(cursor, dead)
         if staged and batch:
             self._connection.temporary_tables_kept(["span_staging"])
+        if dead:
+            self._dead_letters.trim(connection)
         return stored, projected
 
     def _insert_spans(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace], *, staged: bool) -> int:
@@ -312,20 +316,6 @@ class Writer:
                 "schema_urls": [resource.schema_url for resource in resources],
                 "dropped": [resource.dropped_attributes_count for resource in resources],
                 "first_seen_ns": [span.received_ns for span in senders],
-            },
-        )
-
-    def _insert_dead_letters(self, cursor: psycopg.Cursor[Any], dead: Sequence[DeadLetter]) -> None:
-        cursor.execute(
-            _SQL["insert_dead_letters"],
-            {
-                "tenant_id": self._tenant_id,
-                "digests": [sha256(letter.encoding.encode() + b"\x00" + letter.raw).digest() for letter in dead],
-                "received_ns": [letter.received_ns for letter in dead],
-                # A reason may quote what was sent.
-                "reasons": [letter.reason.replace("\x00", NUL_SIGN) for letter in dead],
-                "encodings": [letter.encoding for letter in dead],
-                "raws": [letter.raw for letter in dead],
             },
         )
 
