@@ -20,9 +20,9 @@ from spantree_collector.session import SessionReport, Stopped, StoreLike, StoreS
 from spantree_collector.shares import BodyQueue
 from spantree_collector.spool import Body, SpooledBody, SpoolFailed
 from spantree_collector.tally import Counts
-from spantree_exporter.decode import DeadLetter, decode_request, raw_span
+from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchRejected, MalformedRequest
-from spantree_exporter.span import Span
+from spantree_exporter.signals import Item, decode_body, raw_item
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +43,15 @@ _LEAST_TAKE_BYTES = 64 * 2**10
 
 @dataclass(slots=True)
 class _Batch:
-    """Whole bodies, decoded. `origins` holds, for each body, its spans' number: where a span came from, in order."""
+    """Whole bodies, decoded. `origins` holds, for each body, its spans' number: where a span came from, in order.
+
+    Of a body of log records these are its "spans".
+    """
 
     bodies: list[SpooledBody] = field(default_factory=list)
     plain: list[bytes] = field(default_factory=list)
     origins: list[int] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
+    spans: list[Item] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     plain_bytes: int = 0
 
@@ -152,16 +155,16 @@ class Pump:
         plain = body.payload
         try:
             plain = decompress(body.payload, body.compression)
-            decoded = decode_request(plain, body.encoding, body.received_ns)
+            decoded = decode_body(plain, body.encoding, body.received_ns)
         except Exception as error:
             # The receiver has examined it, so this is a fault of ours; the bytes wait for a better build.
             if not isinstance(error, MalformedRequest):
                 log.exception("a body of the spool cannot be decoded; it becomes a dead letter")
             batch.dead.append(_dead_body(error, plain, body))
             self._counts.count("dead_letters", 1, ["body"])
-            spans: list[Span] = []
+            spans: list[Item] = []
         else:
-            spans = decoded.spans
+            spans = decoded.items
             batch.dead += decoded.dead
             if decoded.dead:
                 self._counts.count("dead_letters", len(decoded.dead), ["unreadable"])
@@ -222,6 +225,9 @@ class Pump:
         self._counts.observe_write(time.perf_counter() - started_s)
         self._counts.count("stored_spans", written.spans)
         self._counts.count("duplicate_spans", written.duplicates)
+        if written.log_records or written.duplicate_log_records:
+            self._counts.count("stored_log_records", written.log_records)
+            self._counts.count("duplicate_log_records", written.duplicate_log_records)
         self._counts.count("projected_traces", written.projected_traces)
 
 
@@ -260,7 +266,7 @@ def _dead_span(error: BatchRejected, batch: _Batch, index: int) -> DeadLetter:
     for spooled, plain, count in zip(batch.bodies, batch.plain, batch.origins, strict=True):
         if index < first + count:
             body = spooled.body
-            raw = raw_span(plain, body.encoding, index - first)
+            raw = raw_item(plain, body.encoding, index - first)
             return DeadLetter(str(error), raw, body.encoding, body.received_ns, "refused")
         first += count
     raise AssertionError(f"span {index} is of no body")

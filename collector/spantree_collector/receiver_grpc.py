@@ -1,4 +1,4 @@
-"""OTLP/gRPC: TraceService/Export over raw bytes, and the standard health service.
+"""OTLP/gRPC: TraceService/Export and LogsService/Export over raw bytes, and the standard health service.
 
 The handlers take bytes, not messages: grpc would answer a body that it cannot parse with INTERNAL, where OTLP wants
 INVALID_ARGUMENT, and the spool wants the bytes anyway (opentelemetry-proto docs/specification.md, "OTLP/gRPC").
@@ -6,6 +6,7 @@ INVALID_ARGUMENT, and the spool wants the bytes anyway (opentelemetry-proto docs
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
@@ -19,14 +20,15 @@ from spantree_collector.responses import success
 from spantree_collector.status import NoSuchPath, Refusal, refusal_of
 from spantree_exporter.decode import PROTOBUF
 from spantree_exporter.errors import SpantreeError
+from spantree_exporter.signals import LOGS, TRACES, encoding_of
 
 log = logging.getLogger(__name__)
 
 TRANSPORT = "grpc"
 TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+LOGS_SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
 _OTHER_SERVICES = {
     "metrics": "opentelemetry.proto.collector.metrics.v1.MetricsService",
-    "logs": "opentelemetry.proto.collector.logs.v1.LogsService",
 }
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 # The bytes around a body in a gRPC message are few; the limit of the body itself is checked by the intake.
@@ -58,7 +60,10 @@ class GrpcReceiver:
                 ("grpc.keepalive_permit_without_calls", 1),
             ]
         )
-        handlers = [_service(TRACE_SERVICE, self._export)]
+        handlers = [
+            _service(TRACE_SERVICE, functools.partial(self._export, TRACES)),
+            _service(LOGS_SERVICE, functools.partial(self._export, LOGS)),
+        ]
         handlers += [_service(name, _refuse_signal(self, signal)) for signal, name in _OTHER_SERVICES.items()]
         self._server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -68,24 +73,25 @@ class GrpcReceiver:
     async def start(self) -> None:
         """Take requests."""
         await self._server.start()
-        await self._health.set(TRACE_SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        for service in (TRACE_SERVICE, LOGS_SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more requests; those that have come are answered within `grace_s`."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
 
-    async def _export(self, payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    async def _export(self, signal: str, payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
             with self._intake.in_flight.lease() as lease:
                 lease.add(len(payload))
                 # grpc has undone the compression already, within max_receive_message_length.
-                examined = await self._intake.accept(payload, PROTOBUF, "", lease, TRANSPORT)
+                examined = await self._intake.accept(payload, encoding_of(signal, PROTOBUF), "", lease, TRANSPORT)
         except Exception as error:
             if not isinstance(error, SpantreeError):
                 log.exception("a request failed in the gRPC receiver")
             await self.refuse(context, refusal_of(error))
-        return success(examined, PROTOBUF)
+        return success(examined, PROTOBUF, signal)
 
     async def refuse(self, context: grpc.aio.ServicerContext[bytes, bytes], refusal: Refusal) -> NoReturn:
         """End the call with `refusal`."""
@@ -105,7 +111,10 @@ def _service(name: str, export: Callable[[bytes, Any], Awaitable[bytes]]) -> grp
 
 def _refuse_signal(receiver: GrpcReceiver, signal: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
     refusal = Refusal(
-        refusal_of(NoSuchPath()).reason, 404, code_pb2.UNIMPLEMENTED, f"this collector takes traces only, no {signal}"
+        refusal_of(NoSuchPath()).reason,
+        404,
+        code_pb2.UNIMPLEMENTED,
+        f"this collector takes traces and logs, no {signal}",
     )
 
     async def export(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:

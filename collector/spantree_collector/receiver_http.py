@@ -1,4 +1,4 @@
-"""OTLP/HTTP: POST /v1/traces, and what a machine asks a service: /healthz, /readyz, /metrics.
+"""OTLP/HTTP: POST /v1/traces and /v1/logs, and what a machine asks a service: /healthz, /readyz, /metrics.
 
 A raw ASGI application: no framework stands between a body and the disk. The duties are those of OTLP 1.11.0
 (opentelemetry-proto docs/specification.md, section "OTLP/HTTP").
@@ -20,6 +20,7 @@ from spantree_collector.responses import success
 from spantree_collector.status import BodyTimeout, MethodNotAllowed, NoSuchPath, Refusal, UnsupportedType, refusal_of
 from spantree_exporter.decode import JSON, PROTOBUF
 from spantree_exporter.errors import SpantreeError
+from spantree_exporter.signals import LOGS, TRACES, encoding_of
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ Readiness: TypeAlias = Callable[[], tuple[bool, dict[str, Any]]]
 
 TRANSPORT = "http"
 TRACES_PATH = "/v1/traces"
-_OTHER_SIGNALS = {"/v1/metrics": "metrics", "/v1/logs": "logs", "/v1development/profiles": "profiles"}
+_SIGNALS = {TRACES_PATH: TRACES, "/v1/logs": LOGS}
+_OTHER_SIGNALS = {"/v1/metrics": "metrics", "/v1development/profiles": "profiles"}
 _ENCODINGS = {b"application/x-protobuf": PROTOBUF, b"application/json": JSON}
 _CONTENT_TYPES = {PROTOBUF: b"application/x-protobuf", JSON: b"application/json"}
 
@@ -73,13 +75,15 @@ class HttpReceiver:
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive
     ) -> tuple[int, bytes, bytes, list[tuple[bytes, bytes]]]:
         path, method = scope["path"], scope["method"]
-        if path == TRACES_PATH:
+        if (signal := _SIGNALS.get(path)) is not None:
             if method != "POST":
                 raise MethodNotAllowed(f"{path} takes POST, not {method}")
-            encoding, body = await self._export(headers, receive)
+            encoding, body = await self._export(signal, headers, receive)
             return 200, _CONTENT_TYPES[encoding], body, []
         if path in _OTHER_SIGNALS:
-            raise NoSuchPath(f"this collector takes traces only ({TRACES_PATH}), no {_OTHER_SIGNALS[path]}")
+            raise NoSuchPath(
+                f"this collector takes traces ({TRACES_PATH}) and logs (/v1/logs), no {_OTHER_SIGNALS[path]}"
+            )
         if path not in ("/healthz", "/readyz", "/metrics"):
             raise NoSuchPath(f"there is nothing at this path; traces go to {TRACES_PATH}")
         if method not in ("GET", "HEAD"):
@@ -93,7 +97,7 @@ class HttpReceiver:
         ready, details = await asyncio.to_thread(self._readiness)
         return 200 if ready else 503, _CONTENT_TYPES[JSON], json.dumps(details).encode(), []
 
-    async def _export(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, bytes]:
+    async def _export(self, signal: str, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, bytes]:
         media_type = _media_type(headers)
         encoding = _ENCODINGS.get(media_type)
         if encoding is None:
@@ -108,8 +112,9 @@ class HttpReceiver:
             )
         with self._intake.in_flight.lease() as lease:
             payload = await self._read(headers, receive, lease)
-            examined = await self._intake.accept(payload, encoding, compression, lease, TRANSPORT)
-        return encoding, success(examined, encoding)
+            body = encoding_of(signal, encoding)
+            examined = await self._intake.accept(payload, body, compression, lease, TRANSPORT)
+        return encoding, success(examined, encoding, signal)
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive, lease: Lease) -> bytes:
         max_bytes = self._intake.max_body_bytes
@@ -149,7 +154,7 @@ def _refusal_headers(refusal: Refusal, path: str) -> list[tuple[bytes, bytes]]:
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if refusal.http_status == 405:
-        headers.append((b"allow", b"POST" if path == TRACES_PATH else b"GET, HEAD"))
+        headers.append((b"allow", b"POST" if path in _SIGNALS else b"GET, HEAD"))
     if refusal.http_status == 415:
         headers.append((b"accept", b"application/x-protobuf, application/json"))
         headers.append((b"accept-encoding", ACCEPTED.encode()))

@@ -57,7 +57,11 @@ _POSTPONED_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One request body as it came in. `compression` is a value of decompress.ENCODINGS, "" for none."""
+    """One request body as it came in.
+
+    `encoding` tells its signal, too (spantree_exporter.signals); `compression` is a value of decompress.ENCODINGS, ""
+    for none.
+    """
 
     payload: bytes
     encoding: str

@@ -11,9 +11,9 @@ import psycopg
 from psycopg.rows import class_row
 
 from spantree_deploy.sql import statements
-from spantree_exporter.decode import decode_request
 from spantree_exporter.errors import BatchRejected, MalformedRequest, SpantreeError, classify
 from spantree_exporter.migrate import check_version
+from spantree_exporter.signals import decode_body
 from spantree_exporter.store import Store
 from spantree_exporter.stored import NUL_SIGN
 
@@ -136,12 +136,13 @@ class DeadLetterBox:
 
     def _retry(self, letter: WholeLetter, store: Store, done: Retried) -> None:
         try:
-            decoded = decode_request(letter.raw, letter.encoding, letter.received_ns)
-            if decoded.dead and not decoded.spans:
+            decoded = decode_body(letter.raw, letter.encoding, letter.received_ns)
+            if decoded.dead and not decoded.items:
                 reason, cause = decoded.dead[0].reason, decoded.dead[0].cause
             else:
                 # Of a body that is readable now, what is still unusable becomes letters of its own.
-                done.spans += store.write(decoded.spans, decoded.dead).spans
+                written = store.write(decoded.items, decoded.dead)
+                done.spans += written.spans + written.log_records
                 self.drop(letter)
                 done.passed += 1
                 return

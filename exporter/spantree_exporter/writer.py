@@ -27,6 +27,7 @@ from spantree_exporter.dead_letters import DeadLetterLimits, DeadLetters
 from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
+from spantree_exporter.log_record import LogRecord
 from spantree_exporter.partitions import OUTSIDE_WINDOW, SENTINEL_DAY, date_arrays, date_of, day_number, day_of
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, facts_of_span
 from spantree_exporter.rollup import Rollup
@@ -56,6 +57,8 @@ class Written:
     spans: int  # stored new
     duplicates: int  # were stored already, or twice in the batch
     projected_traces: int  # whole in the batch: their rows are there
+    log_records: int = 0  # stored new
+    duplicate_log_records: int = 0
 
 
 # Days that one transaction may write to. Each day is some twenty tables and indexes to lock, and all transactions share
@@ -304,7 +307,14 @@ class Writer:
     def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
         return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
 
-    def _insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[Span]) -> None:
+    def insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[LogRecord]) -> None:
+        """Store the resources of log records that are not known to be stored."""
+        new = [record for record in senders if record.resource.id not in self._known_resources]
+        if new:
+            self._insert_resources(cursor, new)
+            self._known_resources.update(record.resource.id for record in new)
+
+    def _insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[Span | LogRecord]) -> None:
         resources: list[Resource] = [span.resource for span in senders]
         cursor.execute(
             _SQL["insert_resources"],
