@@ -11,11 +11,11 @@ from fastapi import FastAPI
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
-from spantree_api.routes import executions, failures, health, nodes, otlp, runs, stats
+from spantree_api.routes import executions, failures, health, nodes, otlp, otlp_logs, runs, stats
 from spantree_api.service import Service
 
 BASE = "/api/v1"
-ROUTERS = tuple(module.router for module in (executions, nodes, otlp, failures, runs, stats, health))
+ROUTERS = tuple(module.router for module in (executions, nodes, otlp, otlp_logs, failures, runs, stats, health))
 
 
 def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> FastAPI:

@@ -18,6 +18,7 @@ from spantree_api.errors import NotFound
 from spantree_api.filters import ExecutionFilter, around, moment_of
 from spantree_api.intervals import interval_parameters, intervals
 from spantree_api.never_run import FollowRow, NearRow, named_by_definitions, never_run, within_budget
+from spantree_api.stored_logs import LogRow, with_log_events
 from spantree_api.stored_rows import (
     CountRow,
     EdgeRow,
@@ -255,14 +256,20 @@ class Reader:
         )
 
     async def spans_of(self, key: TraceKey, row: NodeRow) -> list[SpanRow]:
-        """The span that a node stands for first, if it has come, then those folded into it, by start."""
+        """The span that a node stands for first, if it has come, then those folded into it, by start.
+
+        Log records that belong to them are among their events.
+        """
         parameters = {
             **key.parameters(),
             "span_id": row.node.span_id,
             "fingerprint": row.node.fingerprint,
             "folded_span_ids": row.node.folded_span_ids,
         }
-        return await self.snapshot.all("spans_of_node", parameters, records(SpanRow))
+        spans = await self.snapshot.all("spans_of_node", parameters, records(SpanRow))
+        span_ids = {"span_ids": [span.span_id for span in spans]}
+        logs = await self.snapshot.all("logs_of_spans", {**parameters, **span_ids}, records(LogRow)) if spans else []
+        return with_log_events(spans, logs) if logs else spans
 
 
 def page_of(rows: list[ExecutionRow], limit: int) -> tuple[list[ExecutionRow], ExecutionCursor | None]:
