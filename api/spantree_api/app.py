@@ -11,7 +11,9 @@ from fastapi import FastAPI
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
+from spantree_api.metrics import ApiMetrics, RequestMetrics
 from spantree_api.routes import executions, failures, health, nodes, otlp, otlp_logs, runs, stats
+from spantree_api.routes import metrics as metrics_route
 from spantree_api.service import Service
 
 BASE = "/api/v1"
@@ -23,12 +25,14 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
 
     `clock` answers UTC nanoseconds since 1970; it decides what is `lost`, `stuck` and how long a run lasts so far.
     """
+    metrics = ApiMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Made here: a pool belongs to the event loop that it is made in.
         database = Database(config)
         app.state.service = Service(config, database, clock)
+        app.state.figures = metrics_route.DatabaseFigures(metrics)
         await database.open()
         try:
             yield
@@ -45,7 +49,9 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
         redoc_url=None,
     )
     install_error_answers(app)
+    app.add_middleware(RequestMetrics, metrics=metrics)
     app.include_router(health.probes)
+    app.include_router(metrics_route.router)
     for router in ROUTERS:
         app.include_router(router, prefix=BASE)
     return app
