@@ -11,9 +11,11 @@ from types import TracebackType
 from spantree_collector.decompress import Decompression, decompression
 from spantree_collector.inflate import too_large
 from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.refusal_log import RefusalLog
 from spantree_collector.spool import Body, Spool
-from spantree_collector.status import Overloaded
+from spantree_collector.status import Overloaded, Refusal
 from spantree_exporter.decode import Examined
+from spantree_exporter.errors import SpantreeError
 from spantree_exporter.signals import examine, is_logs
 
 # Inflating or examining this much takes about a millisecond; what is larger goes to a thread, so that it does not hold
@@ -81,6 +83,7 @@ class Intake:
         self.max_body_bytes = max_body_bytes
         self.in_flight = InFlight(max_in_flight_bytes)
         self.metrics = metrics
+        self.refusals = RefusalLog()
         self._spool = spool
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="spantree-intake")
 
@@ -103,6 +106,7 @@ class Intake:
             await self._spool.append(Body(payload, encoding, compression, received_ns))
         self.metrics.ack_s.labels(transport).observe(time.perf_counter() - started_s)
         self.metrics.accepted.labels(transport).inc()
+        self.refusals.accepted()
         self.metrics.received_bytes.labels(transport).inc(len(payload))
         received, rejected = self.metrics.received_spans, self.metrics.rejected_spans
         if is_logs(encoding):
@@ -111,6 +115,11 @@ class Intake:
         if examined.rejected_spans:
             rejected.labels(transport).inc(examined.rejected_spans)
         return examined
+
+    def refused(self, transport: str, refusal: Refusal, error: Exception | None = None) -> None:
+        """Count and log an answer other than success; `error` is behind it, with its traceback if it is our fault."""
+        self.metrics.refused.labels(transport, refusal.reason).inc()
+        self.refusals.refused(transport, refusal, None if isinstance(error, SpantreeError) else error)
 
     def close(self) -> None:
         """Stop the threads."""

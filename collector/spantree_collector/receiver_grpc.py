@@ -7,7 +7,6 @@ INVALID_ARGUMENT, and the spool wants the bytes anyway (opentelemetry-proto docs
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -19,10 +18,7 @@ from spantree_collector.intake import Intake
 from spantree_collector.responses import success
 from spantree_collector.status import NoSuchPath, Refusal, refusal_of
 from spantree_exporter.decode import PROTOBUF
-from spantree_exporter.errors import SpantreeError
 from spantree_exporter.signals import LOGS, TRACES, encoding_of
-
-log = logging.getLogger(__name__)
 
 TRANSPORT = "grpc"
 TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
@@ -88,14 +84,14 @@ class GrpcReceiver:
                 # grpc has undone the compression already, within max_receive_message_length.
                 examined = await self._intake.accept(payload, encoding_of(signal, PROTOBUF), "", lease, TRANSPORT)
         except Exception as error:
-            if not isinstance(error, SpantreeError):
-                log.exception("a request failed in the gRPC receiver")
-            await self.refuse(context, refusal_of(error))
+            await self.refuse(context, refusal_of(error), error)
         return success(examined, PROTOBUF, signal)
 
-    async def refuse(self, context: grpc.aio.ServicerContext[bytes, bytes], refusal: Refusal) -> NoReturn:
-        """End the call with `refusal`."""
-        self._intake.metrics.refused.labels(TRANSPORT, refusal.reason).inc()
+    async def refuse(
+        self, context: grpc.aio.ServicerContext[bytes, bytes], refusal: Refusal, error: Exception | None = None
+    ) -> NoReturn:
+        """End the call with `refusal`; `error` is behind it."""
+        self._intake.refused(TRANSPORT, refusal, error)
         trailers: list[tuple[str, bytes]] = [("grpc-status-details-bin", refusal.as_status().SerializeToString())]
         if refusal.retry_after_s is not None:
             # The Python SDK reads this trailer only, the Collector the other one only (both measured).

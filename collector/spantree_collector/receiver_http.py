@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
@@ -19,10 +18,7 @@ from spantree_collector.intake import Intake, Lease
 from spantree_collector.responses import success
 from spantree_collector.status import BodyTimeout, MethodNotAllowed, NoSuchPath, Refusal, UnsupportedType, refusal_of
 from spantree_exporter.decode import JSON, PROTOBUF
-from spantree_exporter.errors import SpantreeError
 from spantree_exporter.signals import LOGS, TRACES, encoding_of
-
-log = logging.getLogger(__name__)
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -61,10 +57,8 @@ class HttpReceiver:
             self._intake.metrics.disconnected.labels(TRANSPORT).inc()
             return
         except Exception as error:
-            if not isinstance(error, SpantreeError):
-                log.exception("a request failed in the HTTP receiver")
             refusal = refusal_of(error)
-            self._intake.metrics.refused.labels(TRANSPORT, refusal.reason).inc()
+            self._intake.refused(TRANSPORT, refusal, error)
             status, content_type, body = refusal.http_status, _CONTENT_TYPES[encoding], refusal.body(encoding)
             extra = _refusal_headers(refusal, scope["path"])
         head = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *extra]
