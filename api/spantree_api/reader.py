@@ -18,7 +18,7 @@ from spantree_api.errors import NotFound
 from spantree_api.filters import ExecutionFilter, around, moment_of
 from spantree_api.intervals import interval_parameters, intervals
 from spantree_api.never_run import FollowRow, NearRow, named_by_definitions, never_run, within_budget
-from spantree_api.stored_logs import LogRow, with_log_events
+from spantree_api.stored_logs import LogDay, LogRow, with_log_events
 from spantree_api.stored_rows import (
     CountRow,
     EdgeRow,
@@ -267,9 +267,11 @@ class Reader:
             "folded_span_ids": row.node.folded_span_ids,
         }
         spans = await self.snapshot.all("spans_of_node", parameters, records(SpanRow))
-        span_ids = {"span_ids": [span.span_id for span in spans]}
-        logs = await self.snapshot.all("logs_of_spans", {**parameters, **span_ids}, records(LogRow)) if spans else []
-        return with_log_events(spans, logs) if logs else spans
+        if not spans:
+            return spans
+        days = [one.day for one in await self.snapshot.all("days_with_logs", key.parameters(), records(LogDay))]
+        wanted = {**key.parameters(), "days": days, "span_ids": [span.span_id for span in spans]}
+        return with_log_events(spans, await self.snapshot.all("logs_of_spans", wanted, records(LogRow)))
 
 
 def page_of(rows: list[ExecutionRow], limit: int) -> tuple[list[ExecutionRow], ExecutionCursor | None]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 from spantree_api.stored_rows import SpanRow
 from spantree_exporter.facts.log_events import SpanLog, event_of
 from spantree_exporter.span import Attributes, JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class LogDay:
+    """A day that may hold records of a trace."""
+
+    day: date
 
 
 @dataclass(frozen=True, slots=True)

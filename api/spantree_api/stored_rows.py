@@ -199,7 +199,10 @@ def records(record: Callable[..., Record]) -> Callable[[Sequence[str]], Callable
     names = [one.name for one in fields(record)]  # type: ignore[arg-type]
 
     def make(columns: Sequence[str]) -> Callable[[Sequence[Any]], Record]:
-        pick = itemgetter(*(columns.index(name) for name in names))
+        places = [columns.index(name) for name in names]
+        if len(places) == 1:  # of one place itemgetter makes no tuple
+            return lambda values: record(values[places[0]])
+        pick = itemgetter(*places)
         return lambda values: record(*pick(values))
 
     return make

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import psycopg
 
 from spantree_exporter.connection import StoreConnection
+from spantree_exporter.facts.log_events import tells
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.partitions import SENTINEL_DAY, date_arrays, date_of, day_number, day_of
 from spantree_exporter.sql import statements
@@ -85,10 +86,14 @@ class LogWriter:
             record.dropped_attributes_count or None,
             anomalies or None,
             record.raw,
+            tells(record.event_name, record.attributes),
         )
 
     def _mark(self, cursor: psycopg.Cursor[Any], by_day: dict[int, list[LogRecord]]) -> None:
-        """Put the traces of the records where writers of spans and the projector find them; in order of the key."""
+        """Put the traces of the records where writers of spans and the projector find them; in order of the key.
+
+        A trace is projected again for records that may say something.
+        """
         found: dict[bytes, set[int]] = {}
         for day, records in by_day.items():
             for record in records:
@@ -109,18 +114,28 @@ class LogWriter:
         }
         if more:
             cursor.execute(_SQL["extend_traces"], self._keys(more) | {"days": date_arrays(more.values())})
+        telling = {
+            record.trace_id
+            for records in by_day.values()
+            for record in records
+            if tells(record.event_name, record.attributes)
+        }
+        pending = [trace_id for trace_id in days if trace_id in telling]
+        if not pending:
+            return
+        again = [trace_id for trace_id in pending if trace_id in known]
         span_counts: dict[bytes, int] = {}
-        if known:
-            all_days = [date_of(day) for day in sorted(set().union(*known.values()))]
-            cursor.execute(_SQL["projected_spans"], self._keys(known) | {"days": all_days}, binary=True)
+        if again:
+            all_days = [date_of(day) for day in sorted(set().union(*(known[trace_id] for trace_id in again)))]
+            cursor.execute(_SQL["projected_spans"], self._keys(again) | {"days": all_days}, binary=True)
             span_counts = dict(cursor.fetchall())
         cursor.execute(
             _SQL["upsert_pending"],
-            self._keys(days)
+            self._keys(pending)
             | {
-                "spans": [0] * len(days),
-                "projected_spans": [span_counts.get(trace_id, 0) for trace_id in days],
-                "root_ended": [False] * len(days),
+                "spans": [0] * len(pending),
+                "projected_spans": [span_counts.get(trace_id, 0) for trace_id in pending],
+                "root_ended": [False] * len(pending),
             },
         )
 

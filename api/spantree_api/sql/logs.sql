@@ -1,5 +1,11 @@
 -- Log records of one trace.
 
+-- name: days_with_logs
+-- the days that may hold records of the trace; read first, so that no other partition is looked at
+SELECT unnest(days) AS day
+FROM spantree.trace
+WHERE tenant_id = %(tenant_id)s AND trace_id = %(trace_id)s::uuid
+
 -- name: logs_of_spans
 -- what was logged within some spans, oldest first; served by log_record_pkey on the days of the trace
 SELECT
@@ -8,9 +14,7 @@ SELECT
 FROM spantree.log_record AS log
 WHERE log.tenant_id = %(tenant_id)s
     AND log.trace_id = %(trace_id)s::uuid
-    AND log.day = ANY (
-        (SELECT days FROM spantree.trace WHERE tenant_id = %(tenant_id)s AND trace_id = %(trace_id)s::uuid)::date[]
-    )
+    AND log.day = ANY (%(days)s::date[])
     AND log.span_id = ANY (%(span_ids)s::bigint[])
 ORDER BY coalesce(nullif(log.time_ns, 0), log.observed_ns), log.fingerprint
 LIMIT 1000
@@ -26,7 +30,5 @@ FROM spantree.log_record AS log
 JOIN spantree.resource ON resource.tenant_id = log.tenant_id AND resource.id = log.resource_id
 WHERE log.tenant_id = %(tenant_id)s
     AND log.trace_id = %(trace_id)s::uuid
-    AND log.day = ANY (
-        (SELECT days FROM spantree.trace WHERE tenant_id = %(tenant_id)s AND trace_id = %(trace_id)s::uuid)::date[]
-    )
+    AND log.day = ANY (%(days)s::date[])
 ORDER BY log.resource_id, log.scope, log.time_ns, log.span_id, log.fingerprint

@@ -19,6 +19,7 @@ from spantree_exporter.span import Attributes, Event, JsonValue, Span
 # Of one span so many records are looked at: a loop that logs each turn says nothing new after some thousand.
 MAX_RECORDS: Final = 1000
 _EXCEPTION_KEYS: Final = ("exception.type", "exception.message")
+_TELLING_KEYS: Final = (*_EXCEPTION_KEYS, "event.name")
 # Attributes of a span that a record may tell in its stead.
 _CONTENT: Final = (
     "gen_ai.input.messages",
@@ -45,6 +46,11 @@ class SpanLog:
     body: JsonValue
     attributes: Attributes
     dropped_attributes_count: int = 0
+
+
+def tells(event_name: str, attributes: Attributes) -> bool:
+    """Whether such a record may say something about its span; what a service logs besides costs no projection."""
+    return bool(event_name) or any(key in attributes for key in _TELLING_KEYS)
 
 
 def event_of(log: SpanLog) -> Event:

@@ -4,7 +4,7 @@ CREATE TEMPORARY TABLE log_record_staging (LIKE spantree.log_record) ON COMMIT D
 -- name: copy_log_staging
 COPY pg_temp.log_record_staging (
     tenant_id, day, trace_id, span_id, fingerprint, time_ns, observed_ns, received_ns, severity_number, severity_text,
-    event_name, flags, resource_id, scope, body, attributes, dropped_attributes_count, anomalies, raw
+    event_name, flags, resource_id, scope, body, attributes, dropped_attributes_count, anomalies, raw, tells
 ) FROM STDIN
 
 -- name: insert_staged_logs
@@ -16,8 +16,8 @@ ORDER BY trace_id, span_id, fingerprint
 ON CONFLICT DO NOTHING
 
 -- name: telling_logs
--- The records of some traces that may say something about their spans: events, and exceptions; what a service logs
--- besides is not looked at. Served by log_record_pkey on the days given, trace by trace.
+-- The records of some traces that may say something about their spans; what a service logs besides is not looked at.
+-- Served by log_record_telling_idx on the days given, trace by trace.
 SELECT
     uuid_send(wanted.trace_id) AS trace_id, log.span_id, log.fingerprint, log.time_ns, log.observed_ns,
     log.severity_number, log.event_name, log.body, log.attributes, log.dropped_attributes_count
@@ -28,10 +28,7 @@ CROSS JOIN LATERAL (
     WHERE of_trace.tenant_id = %(tenant_id)s
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
-        AND (
-            of_trace.event_name IS NOT NULL
-            OR of_trace.attributes ?| ARRAY['exception.type', 'exception.message', 'event.name']
-        )
+        AND of_trace.tells
     ORDER BY of_trace.span_id, of_trace.fingerprint
     LIMIT %(records)s
 ) AS log

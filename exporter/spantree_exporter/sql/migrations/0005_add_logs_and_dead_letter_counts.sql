@@ -41,6 +41,7 @@ CREATE TABLE spantree.log_record (
     dropped_attributes_count bigint,
     anomalies text[],
     raw bytea,
+    tells boolean NOT NULL,
     CONSTRAINT log_record_pkey PRIMARY KEY (tenant_id, trace_id, span_id, fingerprint, day)
 ) PARTITION BY RANGE (day);
 
@@ -65,6 +66,11 @@ COMMENT ON COLUMN spantree.log_record.attributes IS 'attributes; bytes are {"$b"
 COMMENT ON COLUMN spantree.log_record.dropped_attributes_count IS 'attributes that the sender dropped; null when none';
 COMMENT ON COLUMN spantree.log_record.anomalies IS 'what is wrong with the record or was lost in storing it; null when nothing';
 COMMENT ON COLUMN spantree.log_record.raw IS 'the record as it came, a request of its own, only where the columns lose something; null otherwise';
+COMMENT ON COLUMN spantree.log_record.tells IS 'whether it may say something about its node: it records an event or an exception; ordinary log lines do not';
+
+CREATE INDEX log_record_telling_idx ON spantree.log_record (tenant_id, trace_id, span_id, fingerprint)
+    WHERE tells;
+COMMENT ON INDEX spantree.log_record_telling_idx IS 'serves projections: the records of a trace that may say something, however many lines it logs besides';
 
 -- lz4 halves the cost of TOAST; a build without it says feature_not_supported and keeps pglz.
 DO $$
