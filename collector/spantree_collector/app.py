@@ -30,7 +30,7 @@ from spantree_collector.receiver_http import HttpReceiver
 from spantree_collector.session import SessionReport, StoreState
 from spantree_collector.shares import SpoolShares
 from spantree_collector.spool import Spool, SpoolFailed
-from spantree_collector.tuning import decoding_path, settle_for_batches
+from spantree_collector.tuning import settle_for_batches
 from spantree_collector.writers import Writer, latest, new_writers
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.rules import facts_reader
@@ -319,7 +319,6 @@ def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, writers
         "Writers whose last attempt PostgreSQL took.",
         lambda: float(sum(writer.store.state is StoreState.OK for writer in writers)),
     )
-    metrics.information("spantree_collector_decoder", "Which path decodes spans.", {"path": decoding_path()})
     metrics.gauge("spantree_collector_projector_ok", "1 while PostgreSQL projects traces.", is_well(_projector))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from spantree_collector.tally import CounterName, Tallied
@@ -166,10 +166,6 @@ class CollectorMetrics:
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Show what `read` returns at each scrape."""
         Gauge(name, documentation, registry=self._registry).set_function(read)
-
-    def information(self, name: str, documentation: str, labels: Mapping[str, str]) -> None:
-        """Show `labels` of a metric `name`_info whose value is 1."""
-        Info(name, documentation, registry=self._registry).info(dict(labels))
 
     def exposition(self) -> bytes:
         """The text that GET /metrics answers."""
