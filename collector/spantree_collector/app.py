@@ -23,7 +23,7 @@ from typing import Any
 
 from spantree_collector.config import CollectorConfig, variable
 from spantree_collector.http_server import HttpServer
-from spantree_collector.intake import Intake
+from spantree_collector.intake import Intake, count_spans
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.receiver_grpc import GrpcReceiver
 from spantree_collector.receiver_http import HttpReceiver
@@ -31,7 +31,8 @@ from spantree_collector.session import SessionReport, StoreState
 from spantree_collector.shares import SpoolShares
 from spantree_collector.spool import Spool, SpoolFailed
 from spantree_collector.tuning import settle_for_batches
-from spantree_collector.writers import Writer, latest, new_writers
+from spantree_collector.watchdog import Watchdog
+from spantree_collector.writers import Writer, WriterProcess, latest, new_writers
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.rules import facts_reader
 
@@ -95,10 +96,14 @@ class Collector:
             )
             stack.push_async_callback(asyncio.to_thread, spool.close)
             intake = Intake(
-                spool, metrics, max_body_bytes=config.max_body_bytes, max_in_flight_bytes=config.max_in_flight_bytes
+                spool,
+                metrics,
+                max_body_bytes=config.max_body_bytes,
+                max_body_objects=config.max_body_objects,
+                max_in_flight_bytes=config.max_in_flight_bytes,
             )
             stack.callback(intake.close)
-            writers = new_writers(config, reader, SpoolShares(spool), metrics)
+            writers = new_writers(config, reader, SpoolShares(spool, count_spans), metrics)
             _add_gauges(metrics, spool, intake, writers)
             grpc_receiver = _grpc_receiver(intake, config)
             http_receiver = HttpReceiver(
@@ -107,6 +112,9 @@ class Collector:
             stack.push_async_callback(asyncio.to_thread, _stop_writers, writers, config.drain_s)
             for writer in writers:
                 writer.start()
+            watchdog = Watchdog([writer for writer in writers if isinstance(writer, WriterProcess)])
+            watchdog.start()
+            stack.push_async_callback(asyncio.to_thread, watchdog.stop)
             await grpc_receiver.start()
             stack.push_async_callback(grpc_receiver.stop, _GRACE_S)
             http_server = HttpServer(
@@ -129,11 +137,14 @@ class Collector:
             raise spool.failure
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. For a process of its own, in its main thread."""
+        """Serve until SIGTERM, SIGINT or SIGHUP. For a process of its own, in its main thread."""
 
         async def until_signalled() -> None:
             stop = asyncio.Event()
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                # nohup ignores SIGHUP, and it is to stay that way.
+                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             await self.serve(stop)
 

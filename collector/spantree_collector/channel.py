@@ -1,6 +1,6 @@
 """What the collector and a writer process tell each other, over a pipe that both ends notice the other's death by.
 
-    writer -> collector   Take, Wait (each is answered), Rewind, Leave, Told, Logged
+    writer -> collector   Take, Wait (each is answered), Rewind, Leave, Told, Alive, Logged
     collector -> writer   Setup (first of all), the answers, Stop
 
 The messages are pickles; each end is a process of the same account, started by the other, with the same code.
@@ -28,6 +28,7 @@ class Setup:
     partition_days_back: int
     log_level: int
     dead_letters: DeadLetterLimits
+    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,13 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """Sent every second by the main thread. `spent_s`: processor time of the longest piece of work in hand."""
+
+    spent_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Logged:
     """A line for the collector's log."""
 
@@ -83,4 +91,4 @@ class Stop:
     drain_s: float
 
 
-FromWriter = Take | Wait | Rewind | Leave | Told | Logged
+FromWriter = Take | Wait | Rewind | Leave | Told | Alive | Logged

@@ -39,6 +39,8 @@ class CollectorConfig:
     """Disk space that is left free, so that a full disk does not stop the spool from draining."""
     max_body_bytes: int = 64 * 2**20
     """Largest request body, as sent and after decompression (64 MiB is the default that OTLP 1.11 recommends)."""
+    max_body_objects: int = 1_000_000
+    """Most objects of a request body: an attribute counts as 1, an event or link as 4, a span as 5; beyond it 413."""
     max_in_flight_bytes: int = 256 * 2**20
     """Most bytes of bodies in memory before they are on disk, over all requests; beyond it 503."""
     max_connections: int = 1000
@@ -53,6 +55,10 @@ class CollectorConfig:
     """TOML with a team's own rules (spantree_exporter.rules)."""
     writers: int = 2
     """Processes that decode, write and project; 0: threads of the collector's own process."""
+    writer_max_bytes: int = 768 * 2**20
+    """Memory of a writer process; one that grows beyond it is replaced, and what it had is tried in smaller parts."""
+    writer_stall_s: float = 20.0
+    """How long a writer process may give no sign of life; nine times as long for one piece of work. Then as above."""
     batch_spans: int = 4096
     """About how many spans go into one transaction; twice as many at most."""
     batch_bytes: int = 16 * 2**20
@@ -129,11 +135,14 @@ _LOWEST = {
     "spool_max_bytes": 1,
     "spool_reserve_bytes": 0,
     "max_body_bytes": 1,
+    "max_body_objects": 1,
     "max_in_flight_bytes": 1,
     "max_connections": 1,
     "header_deadline_s": 0.01,
     "body_deadline_s": 0.01,
     "idle_timeout_s": 0.01,
+    "writer_max_bytes": 128 * 2**20,
+    "writer_stall_s": 1,
     "batch_spans": 1,
     "batch_bytes": 1,
     "dead_letters_max": 0,

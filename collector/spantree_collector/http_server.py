@@ -1,33 +1,31 @@
-"""uvicorn around the HTTP receiver, with the limits that uvicorn itself has not."""
+"""uvicorn around the HTTP receiver, bounded by bounded_http."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import uvicorn
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
+from spantree_collector.bounded_http import HttpLimits
+from spantree_collector.file_limit import connections_within
+from spantree_collector.inflate import BodyTooLarge
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.receiver_http import TRANSPORT, HttpReceiver
 from spantree_collector.status import refusal_of
 from spantree_exporter.decode import JSON
 from spantree_exporter.errors import MalformedRequest
 
+# Of the process's files; the rest is for gRPC, and for the API where it runs in the same process.
+_FILES_PART = 0.3
+
 
 class HttpServer:
-    """Serves one HttpReceiver, bounded.
-
-    uvicorn closes a connection that is idle after an answer; it waits for ever for the first byte, for the end of the
-    headers and for a body that nobody reads any more, and its limit on concurrency answers with a body that is no
-    google.rpc.Status. The protocol class here cuts those connections instead.
-    """
+    """Serves one HttpReceiver, bounded. Time and size of bodies are the receiver's to see to."""
 
     def __init__(
         self,
@@ -40,13 +38,17 @@ class HttpServer:
         idle_timeout_s: float,
         grace_s: float,
     ) -> None:
-        class BoundedProtocol(_BoundedProtocol):
-            limits = _Limits(metrics, max_connections, header_deadline_s, body_deadline_s)
-
+        limits = HttpLimits(
+            max_connections=connections_within(max_connections, _FILES_PART),
+            header_deadline_s=header_deadline_s,
+            rest_of_body_deadline_s=body_deadline_s,
+            refuse=functools.partial(_refusal, metrics),
+            count=lambda reason: metrics.connections_refused.labels(reason).inc(),
+        )
         self._server = _EmbeddedServer(
             Config(
                 app,
-                http=BoundedProtocol,
+                http=limits.protocol(),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -89,81 +91,8 @@ class _EmbeddedServer(uvicorn.Server):
         yield
 
 
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    metrics: CollectorMetrics
-    max_connections: int
-    header_deadline_s: float
-    body_deadline_s: float
-
-
-class _BoundedProtocol(HttpToolsProtocol):
-    limits: _Limits
-
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > self.limits.max_connections:
-            self._cut("max_connections")
-            return
-        self._expect("headers", self.limits.header_deadline_s)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._expect_nothing()
-        super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._expect("headers", self.limits.header_deadline_s)
-
-    def on_headers_complete(self) -> None:
-        self._expect_nothing()
-        super().on_headers_complete()
-
-    def on_response_complete(self) -> None:
-        unread = self.cycle.more_body
-        super().on_response_complete()
-        if unread and not self.pipeline:
-            # Refused before its body had come: the rest is read and dropped, so that the client sees the answer, but
-            # not for ever.
-            self._expect("rest_of_body", self.limits.body_deadline_s)
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        if self.cycle.response_complete:
-            self._expect_nothing()
-
-    def send_400_response(self, msg: str) -> None:
-        # uvicorn's own is text/plain; OTLP wants a google.rpc.Status in every 4xx.
-        refusal = refusal_of(MalformedRequest(f"the request is no HTTP/1.1: {msg}"))
-        self.limits.metrics.refused.labels(TRANSPORT, refusal.reason).inc()
-        body = refusal.body(JSON)
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            + f"content-length: {len(body)}\r\n\r\n".encode()
-            + body
-        )
-        self.transport.close()
-
-    def _expect(self, what: str, deadline_s: float) -> None:
-        self._expect_nothing()
-        self._deadline = self.loop.call_later(deadline_s, self._cut, what)
-
-    def _expect_nothing(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _cut(self, reason: str) -> None:
-        self.limits.metrics.connections_refused.labels(reason).inc()
-        if not self.transport.is_closing():
-            self.transport.abort()
+def _refusal(metrics: CollectorMetrics, status: int, message: str) -> tuple[bytes, bytes]:
+    # OTLP wants a google.rpc.Status in every 4xx.
+    refusal = refusal_of(MalformedRequest(message) if status == 400 else BodyTooLarge(message))
+    metrics.refused.labels(TRANSPORT, refusal.reason).inc()
+    return b"application/json", refusal.body(JSON)

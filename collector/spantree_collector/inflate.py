@@ -10,6 +10,10 @@ GZIP = "gzip"
 """The Content-Encoding that OTLP knows."""
 # zlib's window for "gzip header expected", https://docs.python.org/3/library/zlib.html#zlib.decompressobj
 _GZIP_WINDOW = 31
+# A gzip file may have several members (RFC 1952, section 2.2), each of which costs a new decompressor.
+_MAX_MEMBERS = 1_000
+# Given out piece by piece: zlib copies what it has not consumed, and would copy all of it at each step and member.
+_PIECE_BYTES = 64 * 2**10
 
 
 class BodyTooLarge(SpantreeError):
@@ -28,7 +32,10 @@ class Inflation:
 
     def __init__(self, payload: bytes, max_bytes: int | None) -> None:
         self._max_bytes = max_bytes
-        self._rest = payload
+        self._payload = payload
+        self._at = 0
+        self._rest = b""
+        self._members = 1
         self._stream = zlib.decompressobj(wbits=_GZIP_WINDOW)
         self._parts: list[bytes] = []
         self.size_bytes = 0
@@ -38,25 +45,37 @@ class Inflation:
 
         Raises BodyTooLarge, and MalformedRequest for what is not gzip, is cut off or damaged.
         """
-        try:
-            part = self._stream.decompress(self._rest, step_bytes)
-        except zlib.error as error:
-            raise MalformedRequest(f"the body is not the gzip that its content-encoding says: {error}") from error
-        self.size_bytes += len(part)
-        if self._max_bytes is not None and self.size_bytes > self._max_bytes:
-            raise too_large(self._max_bytes)
-        self._parts.append(part)
-        if self._stream.eof:
-            self._rest = self._stream.unused_data
+        until_bytes = self.size_bytes + step_bytes
+        while self.size_bytes < until_bytes:
             if not self._rest:
-                return True
-            # A gzip file may have several members (RFC 1952, section 2.2).
-            self._stream = zlib.decompressobj(wbits=_GZIP_WINDOW)
-            return False
-        self._rest = self._stream.unconsumed_tail
-        if not self._rest and len(part) < step_bytes:
-            raise MalformedRequest("the gzip body is cut off; its end is missing")
+                self._rest = self._payload[self._at : self._at + _PIECE_BYTES]
+                self._at += len(self._rest)
+            is_last = not self._rest
+            try:
+                part = self._stream.decompress(self._rest, until_bytes - self.size_bytes)
+            except zlib.error as error:
+                raise MalformedRequest(f"the body is not the gzip that its content-encoding says: {error}") from error
+            self._rest = self._stream.unconsumed_tail
+            if part:
+                self.size_bytes += len(part)
+                if self._max_bytes is not None and self.size_bytes > self._max_bytes:
+                    raise too_large(self._max_bytes)
+                self._parts.append(part)
+            if self._stream.eof:
+                self._at -= len(self._stream.unused_data)
+                if self._at == len(self._payload):
+                    return True
+                self._begin_member()
+            elif is_last and not part:
+                raise MalformedRequest("the gzip body is cut off; its end is missing")
         return False
+
+    def _begin_member(self) -> None:
+        self._members += 1
+        if self._members > _MAX_MEMBERS:
+            raise MalformedRequest(f"the gzip body has more than {_MAX_MEMBERS} members; send it as one")
+        self._stream = zlib.decompressobj(wbits=_GZIP_WINDOW)
+        self._rest = b""
 
     def result(self) -> bytes:
         """The inflated body, once `advance` was True."""

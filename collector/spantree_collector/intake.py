@@ -8,11 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from spantree_collector.decompress import Decompression, decompression
+from spantree_collector.decompress import Decompression, decompress, decompression
 from spantree_collector.inflate import too_large
 from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.object_budget import SPAN_UNITS, check_objects, too_many_objects
 from spantree_collector.refusal_log import RefusalLog
-from spantree_collector.spool import Body, Spool
+from spantree_collector.spool import Body, Spool, SpooledBody
 from spantree_collector.status import Overloaded, Refusal
 from spantree_exporter.decode import Examined
 from spantree_exporter.errors import SpantreeError
@@ -74,13 +75,26 @@ class Lease:
         self._held_bytes = 0
 
 
+def count_spans(spooled: SpooledBody) -> int:
+    """How many spans a body of the spool has. Raises as `decompress` and `examine` do."""
+    body = spooled.body
+    return examine(decompress(body.payload, body.compression), body.encoding).spans
+
+
 class Intake:
     """The way of a complete body onto the disk."""
 
     def __init__(
-        self, spool: Spool, metrics: CollectorMetrics, *, max_body_bytes: int, max_in_flight_bytes: int
+        self,
+        spool: Spool,
+        metrics: CollectorMetrics,
+        *,
+        max_body_bytes: int,
+        max_body_objects: int,
+        max_in_flight_bytes: int,
     ) -> None:
         self.max_body_bytes = max_body_bytes
+        self._max_body_objects = max_body_objects
         self.in_flight = InFlight(max_in_flight_bytes)
         self.metrics = metrics
         self.refusals = RefusalLog()
@@ -135,8 +149,16 @@ class Intake:
 
     async def _examined(self, plain: bytes, encoding: str) -> Examined:
         if len(plain) <= _INLINE_BYTES:
-            return examine(plain, encoding)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, examine, plain, encoding)
+            return self._examine(plain, encoding)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._examine, plain, encoding)
+
+    def _examine(self, plain: bytes, encoding: str) -> Examined:
+        check_objects(plain, encoding, self._max_body_objects)
+        most_spans = self._max_body_objects // SPAN_UNITS
+        examined = examine(plain, encoding, most_spans)
+        if examined.spans > most_spans:
+            raise too_many_objects(self._max_body_objects)
+        return examined
 
 
 def _decompress_rest(work: Decompression, lease: Lease) -> None:

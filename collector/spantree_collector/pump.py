@@ -6,23 +6,24 @@ have become due.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import pairwise
 
+from spantree_collector.batch_writer import Batch, BatchWriter, DecodedBody
 from spantree_collector.decompress import decompress
 from spantree_collector.session import SessionReport, Stopped, StoreLike, StoreSession
 from spantree_collector.shares import BodyQueue
-from spantree_collector.spool import Body, SpooledBody, SpoolFailed
+from spantree_collector.spool import SpooledBody, SpoolFailed
 from spantree_collector.tally import Counts
+from spantree_collector.watchdog import WorkClock
 from spantree_exporter.decode import DeadLetter
-from spantree_exporter.errors import BatchRejected, MalformedRequest
-from spantree_exporter.signals import Item, decode_body, raw_item
+from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.signals import DecodedItems, decode_body, raw_items
 
 log = logging.getLogger(__name__)
 
@@ -39,21 +40,6 @@ _TAKE_BODIES = 512
 # Only what makes up a batch is taken, as far as the spans before it tell, for another pump may have time for the rest.
 _FIRST_SPAN_BYTES = 1000.0
 _LEAST_TAKE_BYTES = 64 * 2**10
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Whole bodies, decoded. `origins` holds, for each body, its spans' number: where a span came from, in order.
-
-    Of a body of log records these are its "spans".
-    """
-
-    bodies: list[SpooledBody] = field(default_factory=list)
-    plain: list[bytes] = field(default_factory=list)
-    origins: list[int] = field(default_factory=list)
-    spans: list[Item] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
-    plain_bytes: int = 0
 
 
 class Pump:
@@ -75,14 +61,21 @@ class Pump:
         self._stop = threading.Event()
         self._drain_until_s = float("inf")
         self._session = StoreSession("pump", open_store, self._stop, counts)
+        self._writer = BatchWriter(self._session, counts, batch_spans)
         self._span_bytes = _FIRST_SPAN_BYTES
         self._waiting: deque[SpooledBody] = deque()
+        self._decoding = WorkClock()
+        self._short_of_memory = False
         self._thread = threading.Thread(target=self._run, name="spantree-pump", daemon=True)
 
     @property
     def report(self) -> SessionReport:
         """What PostgreSQL last said."""
         return self._session.report
+
+    def spent_s(self) -> float:
+        """Processor time of the piece of work in hand."""
+        return max(self._decoding.spent_s(), self._session.work.spent_s())
 
     def start(self) -> None:
         """Begin with the oldest body."""
@@ -120,10 +113,22 @@ class Pump:
         ahead = decoder.submit(self._next_batch)
         while not self._stop.is_set() or time.monotonic() < self._drain_until_s:
             batch = ahead.result()
+            if self._short_of_memory and not batch.bodies:
+                # Nothing else is in memory now.
+                batch = decoder.submit(self._next_batch, alone=True).result()
+                self._short_of_memory = False
             if batch.bodies:
-                # Decoded while PostgreSQL is busy with the one before.
-                ahead = decoder.submit(self._next_batch)
-                self._write(batch)
+                is_ordinary = batch.plain_bytes <= 2 * self._batch_bytes and not self._short_of_memory
+                if is_ordinary:
+                    # Decoded while PostgreSQL is busy with the one before.
+                    ahead = decoder.submit(self._next_batch)
+                if self._writer.write(batch):
+                    self._bodies.remove(batch.ids())
+                else:
+                    self._bodies.leave(batch.ids())
+                if not is_ordinary:
+                    del batch
+                    ahead = decoder.submit(self._next_batch)
                 continue
             if self._stop.is_set():
                 break
@@ -132,8 +137,9 @@ class Pump:
 
     # ---- bodies -> spans ---------------------------------------------------------------------------------------
 
-    def _next_batch(self) -> _Batch:
-        batch = _Batch()
+    def _next_batch(self, alone: bool = False) -> Batch:
+        """The next bodies, decoded; `alone`: one, which becomes a dead letter if there is not memory enough for it."""
+        batch = Batch()
         while len(batch.spans) < self._batch_spans and batch.plain_bytes < self._batch_bytes:
             if not self._waiting:
                 wanted_bytes = int((self._batch_spans - len(batch.spans)) * self._span_bytes)
@@ -145,131 +151,76 @@ class Pump:
                 )
                 if not self._waiting:
                     break
-            self._decode(self._waiting.popleft(), batch)
+            spooled = self._waiting.popleft()
+            try:
+                with self._decoding:
+                    self._decode(spooled, batch)
+            except MemoryError:
+                if not alone:
+                    # Again, with nothing beside it.
+                    self._waiting.appendleft(spooled)
+                    self._short_of_memory = True
+                    break
+                self._bury(spooled, batch, "decoding it takes more memory than a writer may use")
+            if alone:
+                break
         if batch.spans:
-            self._span_bytes = sum(len(spooled.body.payload) for spooled in batch.bodies) / len(batch.spans)
+            self._span_bytes = sum(len(one.spooled.body.payload) for one in batch.bodies) / len(batch.spans)
         return batch
 
-    def _decode(self, spooled: SpooledBody, batch: _Batch) -> None:
-        body = spooled.body
-        plain = body.payload
+    def _decode(self, spooled: SpooledBody, batch: Batch) -> None:
+        body, part = spooled.body, spooled.part
+        if part is not None and part.verdict and part.first == part.end:
+            self._bury(spooled, batch, part.verdict)
+            return
+        plain = b""
         try:
             plain = decompress(body.payload, body.compression)
             decoded = decode_body(plain, body.encoding, body.received_ns)
+        except MemoryError:
+            raise
         except Exception as error:
             # The receiver has examined it, so this is a fault of ours; the bytes wait for a better build.
             if not isinstance(error, MalformedRequest):
                 log.exception("a body of the spool cannot be decoded; it becomes a dead letter")
-            batch.dead.append(_dead_body(error, plain, body))
-            self._counts.count("dead_letters", 1, ["body"])
-            spans: list[Item] = []
-        else:
-            spans = decoded.items
-            batch.dead += decoded.dead
-            if decoded.dead:
-                self._counts.count("dead_letters", len(decoded.dead), ["unreadable"])
-        batch.bodies.append(spooled)
-        batch.plain.append(plain)
-        batch.origins.append(len(spans))
+            self._bury(spooled, batch, f"the body cannot be decoded: {error}", plain)
+            return
+        first, end = (0, len(decoded.items)) if part is None else (part.first, part.end)
+        spans = decoded.items[first:end] if part is not None else decoded.items
+        if part is not None and part.verdict:
+            raws = raw_items(plain, body.encoding, range(first, first + len(spans)))
+            batch.dead += [DeadLetter(part.verdict, raw, body.encoding, body.received_ns, "refused") for raw in raws]
+            self._counts.count("dead_letters", len(spans), ["refused"])
+            spans = []
+        if part is None or first == 0 < end:
+            self._note_unusable(decoded, batch)
+        batch.bodies.append(DecodedBody(spooled, plain, first, len(spans)))
         batch.spans += spans
         batch.plain_bytes += len(plain)
 
-    # ---- spans -> PostgreSQL -----------------------------------------------------------------------------------
+    def _note_unusable(self, decoded: DecodedItems, batch: Batch) -> None:
+        batch.dead += decoded.dead
+        if decoded.dead:
+            self._counts.count("dead_letters", len(decoded.dead), ["unreadable"])
+        if decoded.unkept:
+            self._counts.count("dead_letters", decoded.unkept, ["unkept"])
+            log.error(
+                "%d of %d unusable spans of one request are kept as dead letters; its sender was told of them all",
+                len(decoded.dead),
+                len(decoded.dead) + decoded.unkept,
+            )
 
-    def _write(self, batch: _Batch) -> None:
-        """Store all of `batch`, then drop its bodies. Bisects what PostgreSQL refuses for its content."""
-        count = len(batch.spans)
-        # Even pieces: a full one and a rest of a few spans would be two transactions for the work of one.
-        parts = max(1, count // self._batch_spans)
-        bounds = [count * part // parts for part in range(parts + 1)]
-        pieces = [_Piece(first, end, ()) for first, end in pairwise(bounds)]
-        pieces[0].dead = batch.dead
-        pieces.reverse()
-        left = False
-        while pieces:
-            piece = pieces.pop()
-            try:
-                self._write_piece(batch, piece)
-            except BatchRejected as error:
-                halves = piece.halves()
-                if halves:
-                    pieces.extend(reversed(halves))
-                elif piece.first < piece.end:
-                    self._counts.count("dead_letters", 1, ["refused"])
-                    pieces.append(_Piece(piece.first, piece.first, (_dead_span(error, batch, piece.first),)))
-                else:
-                    left = True
-                    self._counts.count("left_bodies")
-                    log.error("a dead letter is refused too; its body stays in the spool: %s", error)
-        ids = [spooled.id for spooled in batch.bodies]
-        if left:
-            self._bodies.leave(ids)
-        else:
-            self._bodies.remove(ids)
-
-    def _write_piece(self, batch: _Batch, piece: _Piece) -> None:
-        spans = batch.spans[piece.first : piece.end]
-        started_s = time.perf_counter()
-        try:
-            written = self._session.run(lambda store: store.write(spans, piece.dead))
-        except (Stopped, BatchRejected):
-            raise
-        except Exception as error:
-            # A fault of ours. With a new connection it may pass; if not, one of these spans is behind it.
-            self._session.fault(error)
-            if piece.is_second_try:
-                raise BatchRejected(f"writing it fails with {type(error).__name__}: {error}", None) from error
-            piece.is_second_try = True
-            self._write_piece(batch, piece)
-            return
-        self._counts.observe_write(time.perf_counter() - started_s)
-        self._counts.count("stored_spans", written.spans)
-        self._counts.count("duplicate_spans", written.duplicates)
-        if written.log_records or written.duplicate_log_records:
-            self._counts.count("stored_log_records", written.log_records)
-            self._counts.count("duplicate_log_records", written.duplicate_log_records)
-        self._counts.count("projected_traces", written.projected_traces)
-
-
-@dataclass(slots=True)
-class _Piece:
-    """Spans `first` to `end` of a batch with dead letters, written in one transaction."""
-
-    first: int
-    end: int
-    dead: Sequence[DeadLetter]
-    is_second_try: bool = False
-
-    def halves(self) -> list[_Piece]:
-        """Two smaller pieces that make up this one; none when it cannot be cut."""
-        if self.dead and self.first < self.end:
-            return [_Piece(self.first, self.first, self.dead), _Piece(self.first, self.end, ())]
-        if len(self.dead) > 1:
-            middle = len(self.dead) // 2
-            return [
-                _Piece(self.first, self.first, self.dead[:middle]),
-                _Piece(self.first, self.first, self.dead[middle:]),
-            ]
-        if self.end - self.first > 1:
-            middle = (self.first + self.end) // 2
-            return [_Piece(self.first, middle, ()), _Piece(middle, self.end, ())]
-        return []
-
-
-def _dead_body(error: Exception, plain: bytes, body: Body) -> DeadLetter:
-    return DeadLetter(f"the body cannot be decoded: {error}", plain, body.encoding, body.received_ns, "body")
-
-
-def _dead_span(error: BatchRejected, batch: _Batch, index: int) -> DeadLetter:
-    """The letter for one span that PostgreSQL refuses, with its bytes out of the body that it came in."""
-    first = 0
-    for spooled, plain, count in zip(batch.bodies, batch.plain, batch.origins, strict=True):
-        if index < first + count:
-            body = spooled.body
-            raw = raw_item(plain, body.encoding, index - first)
-            return DeadLetter(str(error), raw, body.encoding, body.received_ns, "refused")
-        first += count
-    raise AssertionError(f"span {index} is of no body")
+    def _bury(self, spooled: SpooledBody, batch: Batch, reason: str, plain: bytes = b"") -> None:
+        """Make one dead letter of a body."""
+        body = spooled.body
+        if not plain:
+            with contextlib.suppress(MalformedRequest):
+                plain = decompress(body.payload, body.compression)
+        letter = DeadLetter(reason, plain or body.payload, body.encoding, body.received_ns, "body")
+        batch.dead.append(letter)
+        self._counts.count("dead_letters", 1, ["body"])
+        batch.bodies.append(DecodedBody(spooled, letter.raw, 0, 0))
+        batch.plain_bytes += len(letter.raw)
 
 
 class Projector:
@@ -285,6 +236,10 @@ class Projector:
     def report(self) -> SessionReport:
         """What PostgreSQL last said."""
         return self._session.report
+
+    def spent_s(self) -> float:
+        """Processor time of the projection in hand."""
+        return self._session.work.spent_s()
 
     def start(self) -> None:
         """Begin to look for due traces."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from spantree_collector.backoff import Backoff
 from spantree_collector.tally import Counts
+from spantree_collector.watchdog import WorkClock
 from spantree_exporter.decode import DeadLetter
-from spantree_exporter.errors import BatchRejected, OperatorError, StoreUnavailable
+from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, StoreUnavailable
 
 if TYPE_CHECKING:
     from spantree_exporter.store import Projected, Written
@@ -44,6 +45,10 @@ class StoreLike(Protocol):
 
     def check(self) -> None:
         """Raise when the database is away or its schema is not this build's."""
+        ...
+
+    def check_tables(self) -> None:
+        """Raise OperatorError when even a plain span is refused."""
         ...
 
     def close(self) -> None:
@@ -94,6 +99,7 @@ class StoreSession:
         counts: Counts,
         source: random.Random | None = None,
     ) -> None:
+        self.work = WorkClock()
         self._thread = thread
         self._open_store = open_store
         self._stop = stop
@@ -105,17 +111,26 @@ class StoreSession:
         self._logged: tuple[StoreState, float] = (StoreState.STARTING, 0.0)
         self.report = now_report(StoreState.STARTING, "")
 
-    def run(self, action: Callable[[StoreLike], _T]) -> _T:
+    def run(self, action: Callable[[StoreLike], _T], tries: int | None = None) -> _T:
         """The result of `action` once PostgreSQL has taken it, however long that takes.
 
-        Raises BatchRejected at once, for retrying cannot help, and Stopped when it does not pass while stopping.
+        Raises BatchRejected at once, for retrying cannot help, BatchFailed at the last of `tries` (None: never), and
+        Stopped when it does not pass while stopping.
         """
+        failures = 0
         while True:
             try:
-                result = action(self._connected())
+                with self.work:
+                    result = action(self._connected())
             except BatchRejected:
                 self._well()
                 raise
+            except BatchFailed as error:
+                failures += 1
+                if failures == tries:
+                    self.close()
+                    raise
+                self._wait(StoreState.UNAVAILABLE, error, self._unavailable)
             except StoreUnavailable as error:
                 self._wait(StoreState.UNAVAILABLE, error, self._unavailable)
             except OperatorError as error:

@@ -1,4 +1,12 @@
-"""Which writer has which bodies of the spool: each body goes to one writer, and to another when that one dies."""
+"""Which writer has which bodies of the spool, and what becomes of those that writers end over.
+
+    handed out   each body to one writer, in the order of acknowledgement; again when that writer ends
+    suspect      after two crashes, or one that the watchdog had to make: alone, nothing else in the writer's hands
+    divided      after a crash with it alone: read only, then in halves, down to the span that does it
+    dead letter  that span, without another attempt to write it; the whole body where reading it alone does it
+
+A crash counts only where the writer was not waiting for PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +14,17 @@ import logging
 import threading
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
-from spantree_collector.spool import Spool, SpooledBody
+from spantree_collector.spool import Part, Spool, SpooledBody
 
 log = logging.getLogger(__name__)
 
-# A writer that dies takes whole batches with it, so a body is suspected at the second death only, and from then on it
-# travels alone; three deaths alone are its own.
-_SUSPECT_AFTER_DEATHS = 2
-_LEFT_AFTER_DEATHS = 5
+_SUSPECT_AFTER_CRASHES = 2
+# Finding one span of 200,000 takes 18 more; a body that goes on after this many becomes a dead letter as a whole.
+_MOST_CRASHES = 60
 
 
 class BodyQueue(Protocol):
@@ -44,14 +52,17 @@ class BodyQueue(Protocol):
 
 
 class SpoolShares:
-    """Hands the bodies of one spool out to several pumps, in the order of acknowledgement as far as none is redone."""
+    """Hands the bodies of one spool out to several pumps. `count_spans` tells how many spans a body has."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, count_spans: Callable[[SpooledBody], int]) -> None:
         self.spool = spool
         self.lock = threading.Lock()
+        self._count_spans = count_spans
         self._position = 0
         self._again: list[int] = []  # handed out before and not written; in order
-        self._deaths: Counter[int] = Counter()
+        self._crashes: Counter[int] = Counter()
+        self._parts: dict[int, list[Part]] = {}  # what is still to be handed out of a divided body, the next one first
+        self._kept: set[int] = set()  # bodies of which a part has to stay in the spool
 
     def share(self) -> Share:
         """The way of one more pump to the bodies."""
@@ -76,11 +87,11 @@ class SpoolShares:
             run.append(body_id)
         taken = self.spool.take(run[0] - 1, max_bodies=len(run), max_bytes=max_bytes)
         del self._again[: len(taken)]
-        return taken
+        return [replace(one, part=self._parts[one.id][0]) if one.id in self._parts else one for one in taken]
 
     def is_suspect(self, body_id: int) -> bool:
-        """Whether writers died over it repeatedly."""
-        return self._deaths[body_id] >= _SUSPECT_AFTER_DEATHS
+        """Whether writers ended over it repeatedly."""
+        return self._crashes[body_id] >= _SUSPECT_AFTER_CRASHES
 
     def may_have_some(self) -> bool:
         """Whether there are bodies to hand out a second time; with the lock held."""
@@ -90,37 +101,75 @@ class SpoolShares:
         """The last body that was handed out for the first time; with the lock held."""
         return self._position
 
-    def forget(self, ids: Iterable[int]) -> None:
-        """These need no watching any more; with the lock held."""
-        if self._deaths:
-            for body_id in ids:
-                self._deaths.pop(body_id, None)
+    def done(self, ids: Iterable[int], *, keep: bool) -> list[int]:
+        """Those of `ids` of which no part is left to be written, and none has to stay; with the lock held."""
+        done = []
+        for body_id in ids:
+            if keep:
+                self._kept.add(body_id)
+            parts = self._parts.get(body_id, [])
+            if len(parts) > 1:
+                del parts[0]
+                insort(self._again, body_id)
+                continue
+            self._parts.pop(body_id, None)
+            self._crashes.pop(body_id, None)
+            if body_id not in self._kept:
+                done.append(body_id)
+        return done
 
     def give_back(self, ids: Iterable[int]) -> None:
         """Hand these out once more; with the lock held."""
         for body_id in ids:
             insort(self._again, body_id)
 
-    def mourn(self, ids: set[int]) -> set[int]:
-        """Count a writer's death against `ids`; those to be left alone from now on. With the lock held."""
-        self._deaths.update(ids)
-        return {body_id for body_id in ids if self._deaths[body_id] >= _LEFT_AFTER_DEATHS}
+    def record_crash(self, held: list[SpooledBody], why: str, *, suspect: bool) -> None:
+        """A writer ended with these in hand, and they may be why. Without the lock: it may read a body."""
+        culprit = held[0] if len(held) == 1 and self.is_suspect(held[0].id) else None
+        parts = self._divided(culprit, why) if culprit is not None else []
+        with self.lock:
+            for spooled in held:
+                least = _SUSPECT_AFTER_CRASHES if suspect else 0
+                self._crashes[spooled.id] = max(self._crashes[spooled.id] + 1, least)
+            if culprit is not None:
+                self._parts[culprit.id] = parts + self._parts.get(culprit.id, [])[1:]
+            self.give_back(spooled.id for spooled in held)
+
+    def _divided(self, culprit: SpooledBody, why: str) -> list[Part]:
+        """What to do with the part of a body, or all of it, that a writer ended over while it had nothing else."""
+        part = culprit.part
+        verdict = f"writer processes end over it again and again; the last one {why}"
+        log.error("body %d of the spool is tried in smaller parts, for a writer %s over it", culprit.id, why)
+        try:
+            if part is None:
+                count = self._count_spans(culprit)
+                # Reading alone first: where that is it, no half can pass.
+                return [Part(0, 0), *_halves(0, count)]
+        except Exception:
+            log.exception("body %d of the spool cannot be read", culprit.id)
+            return [Part(0, 0, verdict)]
+        if part.verdict or part.first == part.end or self._crashes[culprit.id] >= _MOST_CRASHES:
+            self._parts[culprit.id] = []
+            return [Part(0, 0, verdict)]
+        if part.end - part.first == 1:
+            return [Part(part.first, part.end, verdict)]
+        return _halves(part.first, part.end)
 
 
 class Share:
-    """What one pump has of the spool. `held` are the bodies that it took and has not removed."""
+    """What one pump has of the spool."""
 
     def __init__(self, shares: SpoolShares) -> None:
         self._shares = shares
-        self._held: set[int] = set()
+        self._held: dict[int, SpooledBody] = {}  # taken and not removed
 
     def take(self, *, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
-        """The next bodies; none while a suspected one is in hand, for that one is tried alone."""
+        """The next bodies; none while a suspect is in hand, for that one is tried alone."""
         with self._shares.lock:
             if any(map(self._shares.is_suspect, self._held)):
                 return []
             taken = self._shares.next_bodies(not self._held, max_bodies, max_bytes)
-            self._held.update(spooled.id for spooled in taken)
+            self._held.update((spooled.id, spooled) for spooled in taken)
             return taken
 
     def wait(self, timeout_s: float) -> bool:
@@ -132,17 +181,12 @@ class Share:
         return self._shares.spool.wait(position, timeout_s)
 
     def remove(self, ids: Iterable[int]) -> None:
-        """Drop bodies that PostgreSQL has committed."""
-        removed = list(ids)
-        self.leave(removed)
-        self._shares.spool.remove(removed)
+        """Drop bodies, or parts of bodies, that PostgreSQL has committed."""
+        self._shares.spool.remove(self._release(ids, keep=False))
 
     def leave(self, ids: Iterable[int]) -> None:
         """Neither remove nor take them again."""
-        left = list(ids)
-        with self._shares.lock:
-            self._held.difference_update(left)
-            self._shares.forget(left)
+        self._release(ids, keep=True)
 
     def rewind(self) -> None:
         """Hand out once more what this pump has in hand."""
@@ -150,15 +194,26 @@ class Share:
             self._shares.give_back(self._held)
             self._held.clear()
 
-    def give_back_of_the_dead(self) -> int:
-        """Hand out once more what a writer had that died; how many bodies are left alone, because they kill writers."""
+    def crashed(self, why: str, *, suspect: bool = False) -> None:
+        """Hand out once more what a writer had that crashed, and count that against it.
+
+        `suspect`: it is likely that one of these did it, because the watchdog ended it.
+        """
         with self._shares.lock:
-            left = self._shares.mourn(self._held)
-            self._shares.give_back(self._held - left)
+            held = list(self._held.values())
             self._held.clear()
-        for body_id in sorted(left):
-            log.error(
-                "writers die over body %d of the spool; it stays there until the next start, and the rest goes on",
-                body_id,
-            )
-        return len(left)
+        self._shares.record_crash(held, why, suspect=suspect)
+
+    def _release(self, ids: Iterable[int], *, keep: bool) -> list[int]:
+        released = list(ids)
+        with self._shares.lock:
+            for body_id in released:
+                self._held.pop(body_id, None)
+            return self._shares.done(released, keep=keep)
+
+
+def _halves(first: int, end: int) -> list[Part]:
+    if end - first <= 1:
+        return [Part(first, end)]
+    middle = (first + end) // 2
+    return [Part(first, middle), Part(middle, end)]

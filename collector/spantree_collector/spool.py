@@ -9,11 +9,19 @@ SQLite in WAL mode with `synchronous=FULL` fsyncs the log before COMMIT returns 
 and a power cut. All requests that wait at the moment share one fsync. After an I/O error nothing is acknowledged
 again: what the kernel did with the pages of a failed fsync is unknown, and a second fsync may report success for them
 (https://wiki.postgresql.org/wiki/Fsync_Errors).
+
+    lock                what it guards
+    _lock               the queue of appends and removals, counts, _failure and _closing; three conditions are on it:
+                        _work (for the writer thread), _arrived (for the pumps), _checkpoint_wanted
+    _between_groups     the file between two commits: the writer thread holds it for a group, the checkpointer for the
+                        last bytes of the log; never taken with _lock or _reading held
+    _reading            the reader connection, which pumps, readiness and metrics share; taken after _between_groups
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
@@ -28,16 +36,18 @@ from pathlib import Path
 from spantree_collector.spool_file import (
     CHECKPOINT_BYTES,
     PAGE_BYTES,
+    FileIdentity,
     SpoolError,
     SpoolFailed,
     SpoolFull,
     open_databases,
     own,
+    restored,
     statements,
     temporary,
 )
 
-__all__ = ["Body", "Spool", "SpoolError", "SpoolFailed", "SpoolFull", "SpoolStats", "SpooledBody"]
+__all__ = ["Body", "Part", "Spool", "SpoolError", "SpoolFailed", "SpoolFull", "SpoolStats", "SpooledBody"]
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +58,16 @@ _GROUP_MAX_BYTES = 32 * 2**20
 # is left.
 _LAST_CHECKPOINT_BYTES = 4 * 2**20
 _CHECKPOINT_ROUNDS = 8
+# Pages hold bodies not quite to their edges.
+_PAGE_OVERHEAD = 1.1
 # An empty spool gives a file larger than this back to the disk, at most this often.
 _SHRINK_BYTES = 256 * 2**20
 _SHRINK_INTERVAL_S = 60.0
 # How long removals wait when the disk has no room even for them.
 _POSTPONED_S = 0.1
+# How often an idle writer thread looks whether its files are still there and whether space can be given back.
+_LOOK_S = 1.0
+_LOG_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +85,24 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Spans `first` to `end` of a body. With a `verdict` they become dead letters for that reason, unwritten.
+
+    Without spans it says: read the body and write nothing, or, with a verdict, make one dead letter of it, unread.
+    """
+
+    first: int
+    end: int
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SpooledBody:
-    """A body with its place in the queue; ids grow in the order of acknowledgement."""
+    """A body with its place in the queue; ids grow in the order of acknowledgement. `part` None: all of it."""
 
     id: int
     body: Body
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +157,9 @@ class Spool:
         except BaseException:
             os.close(self._lock_fd)
             raise
+        self._files = FileIdentity(path)
+        self._short_of_disk = False
+        self._busy_logged_s = float("-inf")
         self._reading = threading.Lock()
         self._bodies: int
         self._bytes: int
@@ -193,8 +224,17 @@ class Spool:
                     # An open cursor is an open read transaction, which keeps the log from being reused.
                     cursor.close()
             except sqlite3.Error as error:
-                raise self._fail(error) from error
+                if not self._is_passing(error):
+                    raise self._fail(error) from error
         return taken
+
+    def _is_passing(self, error: Exception) -> bool:
+        """Whether reading may pass in a moment, for somebody else holds the file."""
+        why = temporary(error) if isinstance(error, sqlite3.OperationalError) else None
+        if why is not None and time.monotonic() - self._busy_logged_s >= _LOG_INTERVAL_S:
+            self._busy_logged_s = time.monotonic()
+            log.warning("the spool %s cannot be read now: %s", self.path, why)
+        return why is not None
 
     def wait(self, after_id: int, timeout_s: float) -> bool:
         """Wait until there is a body above `after_id`; False when there is none after `timeout_s`."""
@@ -229,8 +269,13 @@ class Spool:
             try:
                 oldest = self._databases.reader.execute(self._sql["oldest"]).fetchone()
                 file_bytes = self.path.stat().st_size
+            except FileNotFoundError:
+                # The writer thread makes it anew.
+                oldest, file_bytes = None, 0
             except (sqlite3.Error, OSError) as error:
-                raise self._fail(error) from error
+                if not self._is_passing(error):
+                    raise self._fail(error) from error
+                oldest, file_bytes = None, 0
         with self._lock:
             return SpoolStats(self._bodies, self._bytes, self._max_bytes, oldest[0] if oldest else None, file_bytes)
 
@@ -253,7 +298,7 @@ class Spool:
     def _write_for_ever(self) -> None:
         while True:
             with self._lock:
-                self._work.wait_for(lambda: self._appends or self._removals or self._closing)
+                self._work.wait_for(lambda: self._appends or self._removals or self._closing, _LOOK_S)
                 if self._failure is not None or (self._closing and not self._appends and not self._removals):
                     break
                 appends = self._next_group()
@@ -261,6 +306,8 @@ class Spool:
             try:
                 with self._between_groups:
                     self._write_group(appends, removals)
+                    if self._short_of_disk:
+                        self._give_space_back()
             except Exception as error:
                 # Whatever it was, the state of the file is unknown now: nothing may be acknowledged any more.
                 failure = self._fail(error)
@@ -292,6 +339,9 @@ class Spool:
         try:
             if accepted or removals:
                 removed_bodies, removed_bytes = self._commit(accepted, removals)
+            if not self._files.are_there():
+                # What was just committed went into files that have no name any more.
+                self._restore_files()
         except sqlite3.OperationalError as error:
             full = temporary(error)
             if full is None:
@@ -299,6 +349,7 @@ class Spool:
             if self._databases.writer.in_transaction:
                 self._databases.writer.rollback()
             accepted = []
+            removed_bodies = removed_bytes = 0
             self._postpone(removals)
         with self._lock:
             self._queued_bytes -= group_bytes
@@ -353,6 +404,27 @@ class Spool:
                 self._shrunk_at_s = now_s
                 self._shrink()
 
+    def _give_space_back(self) -> None:
+        """On a disk that was found too full: the log's space now and then, and all of the file's once it is empty."""
+        now_s = time.monotonic()
+        if now_s - self._shrunk_at_s < _LOOK_S:
+            return
+        self._shrunk_at_s = now_s
+        if self._bodies == 0:
+            self._shrink()
+        else:
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._databases.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        # Says anew whether it is short of space.
+        self._disk_is_full(0)
+
+    def _restore_files(self) -> None:
+        """Write all that the spool holds into files that have its name again. Raises sqlite3.Error, OSError."""
+        log.critical("the files of the spool %s were removed or replaced while in use; they are made anew", self.path)
+        with self._reading:
+            self._databases = restored(self.path, self._databases, self._sql["create_body"])
+            self._files = FileIdentity(self.path)
+
     def _shrink(self) -> None:
         try:
             # Empty, so it copies nothing but the schema.
@@ -393,10 +465,19 @@ class Spool:
                 self._logged_bytes = 0
 
     def _disk_is_full(self, wanted_bytes: int) -> str | None:
-        room = os.statvfs(self.path.parent)
+        try:
+            room = os.statvfs(self.path.parent)
+            file_bytes = self.path.stat().st_size
+        except FileNotFoundError:
+            return None
         free_bytes = room.f_bavail * room.f_frsize
-        # Twice: once in the log, once more when the log is copied back into the file.
+        # Twice: once in the log, once more when the log is copied back into the file, unless that has free pages.
         if free_bytes - 2 * wanted_bytes >= self._reserve_bytes:
+            self._short_of_disk = False
+            return None
+        self._short_of_disk = True
+        unused_bytes = file_bytes - int(self._bytes * _PAGE_OVERHEAD)
+        if unused_bytes >= 2 * wanted_bytes and free_bytes - wanted_bytes >= self._reserve_bytes // 2:
             return None
         return (
             f"the disk of the spool ({self.path.parent}) has {free_bytes} bytes left, of which "

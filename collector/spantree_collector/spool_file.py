@@ -112,6 +112,63 @@ def open_databases(path: Path, create_body: str) -> Databases:
     return Databases(writer, reader, checkpointer)
 
 
+class FileIdentity:
+    """Which files the connections of a spool have open, to notice that somebody removed or replaced them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = os.fspath(path)
+        self._database = _inode(self._path)
+        self._log: tuple[int, int] | None = None
+
+    def are_there(self) -> bool:
+        """Whether the names still lead to the open files. Two calls of stat."""
+        log = _inode(f"{self._path}-wal")
+        if self._log is None:
+            # SQLite makes it with the first transaction.
+            self._log = log
+        return log is not None and log == self._log and _inode(self._path) == self._database
+
+
+def restored(path: Path, databases: Databases, create_body: str) -> Databases:
+    """The spool of `databases`, whose files have lost their names, in new files at `path`; closes the old ones.
+
+    What is at `path` by now is kept beside it, with the ending .other. Raises sqlite3.Error, OSError; `databases` are
+    open then.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = path.with_name(f"{path.name}.copy")
+    copy.unlink(missing_ok=True)
+    # Of the old files only descriptors are left, and SQLite has them open: it reads log and database as ever.
+    databases.writer.execute("VACUUM INTO ?", (os.fspath(copy),))
+    copy.chmod(0o600)
+    _fsync_file(copy)
+    # Closing takes SQLite's log away by its name, so before there is a new one.
+    databases.close()
+    for name in (f"{path.name}-wal", f"{path.name}-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    if path.exists():
+        path.replace(path.with_name(f"{path.name}.other"))
+    copy.replace(path)
+    _fsync_directory(path.parent)
+    opened = open_databases(path, create_body)
+    # With a write, so that the log is there from now on.
+    opened.writer.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+    return opened
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116  an object for each call is what pathlib costs
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _fsync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def temporary(error: sqlite3.OperationalError) -> str | None:
     """Why a write may pass later (no space, locked by somebody's sqlite3 shell), None when it never will."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)

@@ -1,8 +1,8 @@
 """`python -m spantree_collector.writer_process FD`: decodes, writes and projects in a process of its own.
 
 The collector starts it (writers.py) and talks to it through the pipe FD. It ends when the pipe does, at once: what it
-has not told to be committed is still in the spool. It is started with SIGINT and SIGTERM blocked, because a signal to
-the whole group is the collector's to answer, by Stop.
+has not told to be committed is still in the spool. It is started with SIGINT, SIGTERM and SIGHUP blocked, because
+a signal to the whole group is the collector's to answer, by Stop.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import functools
 import logging
 import os
 import queue
+import resource
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from spantree_collector.channel import FromWriter, Leave, Logged, Rewind, Setup, Stop, Take, Told, Wait
+from spantree_collector.channel import Alive, FromWriter, Leave, Logged, Rewind, Setup, Stop, Take, Told, Wait
 from spantree_collector.pump import GRACE_S, Projector, Pump
 from spantree_collector.session import SessionReport, StoreState, now_report
 from spantree_collector.spool import SpooledBody
 from spantree_collector.tally import Tally
 from spantree_collector.tuning import settle_for_batches
+from spantree_collector.watchdog import address_space_bytes
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.partitions import PartitionWindow
@@ -31,6 +34,10 @@ from spantree_exporter.store import Store
 
 # How late the collector may learn what PostgreSQL says, where no commit tells it earlier.
 _TELL_S = 0.1
+_ALIVE_S = 1.0
+# Beyond the limit on memory, which the collector sees to, allocation fails: what one decoding grabs at once is faster
+# than anybody can look. Half as much again, because address space is reserved that is never used.
+_ADDRESS_SPACE_FACTOR = 1.5
 
 
 class _Channel:
@@ -92,6 +99,10 @@ class _Writer:
         # A transaction that hangs is left behind.
         _end(0)
 
+    def spent_s(self) -> float:
+        """Processor time of the longest piece of work in hand."""
+        return max(self._pump.spent_s(), self._projector.spent_s())
+
     def tell(self, removed: Iterable[int] = ()) -> None:
         """Send what the collector does not know yet."""
         with self._telling:
@@ -150,8 +161,13 @@ def main() -> None:
         return
     settle_for_batches()
     writer = _Writer(channel, setup, reader)
+    _limit_address_space(setup.max_bytes)
     writer.start()
+    alive_s = 0.0
     while True:
+        if time.monotonic() - alive_s >= _ALIVE_S:
+            alive_s = time.monotonic()
+            channel.send(Alive(writer.spent_s()))
         try:
             message = connection.recv() if connection.poll(_TELL_S) else None
         except (EOFError, OSError):
@@ -162,6 +178,14 @@ def main() -> None:
             channel.answers.put(message)
         else:
             writer.tell()
+
+
+def _limit_address_space(max_bytes: int) -> None:
+    present_bytes = address_space_bytes()
+    wanted_bytes = present_bytes + int(max_bytes * _ADDRESS_SPACE_FACTOR)
+    _, hard_bytes = resource.getrlimit(resource.RLIMIT_AS)
+    if present_bytes and (hard_bytes == resource.RLIM_INFINITY or wanted_bytes <= hard_bytes):
+        resource.setrlimit(resource.RLIMIT_AS, (wanted_bytes, hard_bytes))
 
 
 def _end(status: int) -> NoReturn:

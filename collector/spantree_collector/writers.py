@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 from spantree_collector.backoff import Backoff
-from spantree_collector.channel import FromWriter, Leave, Logged, Rewind, Setup, Stop, Take, Told, Wait
+from spantree_collector.channel import Alive, FromWriter, Leave, Logged, Rewind, Setup, Stop, Take, Told, Wait
 from spantree_collector.config import CollectorConfig
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.pump import GRACE_S, Projector, Pump
 from spantree_collector.session import SessionReport, StoreLike, StoreState, now_report
 from spantree_collector.shares import Share, SpoolShares
 from spantree_collector.spool import SpoolFailed
+from spantree_collector.watchdog import resident_bytes
 from spantree_exporter.dead_letters import DeadLetterLimits
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.partitions import PartitionWindow
@@ -41,7 +42,10 @@ _RESTART_FIRST_S = 0.2
 _RESTART_CAP_S = 10.0
 # A process that does not end in time after Stop is killed: what it has not committed is in the spool.
 _END_S = 1.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# One that is just starting imports for some seconds before it can say anything.
+_START_FACTOR = 3.0
+_WORK_FACTOR = 3.0
 
 
 class Writer(Protocol):
@@ -116,8 +120,13 @@ class WriterThreads:
 class WriterProcess:
     """A pump and a projector in a process of their own, and the thread that serves it."""
 
-    def __init__(self, number: int, setup: Setup, share: Share, metrics: CollectorMetrics) -> None:
+    def __init__(self, number: int, setup: Setup, share: Share, metrics: CollectorMetrics, stall_s: float) -> None:
         self._name = f"writer process {number}"
+        self._stall_s = stall_s
+        self._silent_s = 0.0
+        self._is_up = False
+        self._spent_s = 0.0
+        self._replaced_because = ""
         self._setup = setup
         self._share = share
         self._metrics = metrics
@@ -161,6 +170,27 @@ class WriterProcess:
             process.kill()
             self._thread.join(_END_S)
 
+    def watch(self, step_s: float) -> None:
+        """Kill the process when it is beyond a limit; it is then replaced as any other that ends."""
+        process = self._process
+        if process is None or self._connection is None or self._stopping.is_set() or self._replaced_because:
+            return
+        # Anything that it says sets this to 0, from another thread: a step that is lost costs a quarter of a second.
+        self._silent_s += step_s
+        stall_s = self._stall_s if self._is_up else self._stall_s * _START_FACTOR
+        memory_bytes = resident_bytes(process.pid)
+        if self._silent_s > stall_s:
+            because = f"gave no sign of life for {stall_s:g} s"
+        elif self._spent_s > _WORK_FACTOR * self._stall_s:
+            because = f"had worked on one thing for {self._spent_s:.0f} s"
+        elif memory_bytes > self._setup.max_bytes:
+            because = f"held {memory_bytes} bytes of at most {self._setup.max_bytes}"
+        else:
+            return
+        self._replaced_because = f"{because} and was killed"
+        # SIGKILL ends a process that is stopped, too.
+        process.kill()
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -171,10 +201,13 @@ class WriterProcess:
             except Exception as error:
                 log.exception("%s met an error that there is no rule for", self._name)
                 ended = f"failed with {type(error).__name__}: {error}"
-            left = self._share.give_back_of_the_dead() if not self._stopping.is_set() else 0
-            self._metrics.count("left_bodies", left)
             if self._stopping.is_set():
                 break
+            if self._replaced_because or self.store.state not in (StoreState.UNAVAILABLE, StoreState.OPERATOR):
+                self._share.crashed(ended, suspect=bool(self._replaced_because))
+            else:
+                # It only waited: whoever ended it, what it had in hand did not.
+                self._share.rewind()
             self._metrics.writer_restarts.inc()
             log.error("%s %s; it is started again, and what it had in hand is written again", self._name, ended)
             if self.store.state is not StoreState.OPERATOR:
@@ -188,6 +221,7 @@ class WriterProcess:
         with ours:
             with theirs:
                 process = _spawn(theirs)
+            self._silent_s, self._spent_s, self._is_up, self._replaced_because = 0.0, 0.0, False, ""
             self._process = process
             try:
                 ours.send(self._setup)
@@ -196,7 +230,9 @@ class WriterProcess:
                     if self._stopping.is_set():
                         self._send_stop(ours)
                 while True:
-                    self._answer(ours, ours.recv())
+                    message = ours.recv()
+                    self._silent_s, self._is_up = 0.0, True
+                    self._answer(ours, message)
             except (EOFError, OSError):
                 pass
             finally:
@@ -209,6 +245,8 @@ class WriterProcess:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+        if self._replaced_because:
+            return self._replaced_because
         status = process.returncode
         return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
@@ -224,6 +262,8 @@ class WriterProcess:
                 if removed:
                     self._backoff.reset()
                     self._share.remove(removed)
+            case Alive(spent_s):
+                self._spent_s = spent_s
             case Rewind():
                 self._share.rewind()
             case Leave(ids):
@@ -279,8 +319,12 @@ def new_writers(
         partition_days_back=config.partition_days_back,
         log_level=logging.getLogger("spantree_collector").getEffectiveLevel(),
         dead_letters=limits,
+        max_bytes=config.writer_max_bytes,
     )
-    return [WriterProcess(number, setup, shares.share(), metrics) for number in range(1, config.writers + 1)]
+    return [
+        WriterProcess(number, setup, shares.share(), metrics, config.writer_stall_s)
+        for number in range(1, config.writers + 1)
+    ]
 
 
 def latest(reports: Sequence[SessionReport]) -> SessionReport:

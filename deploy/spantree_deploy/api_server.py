@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
+from spantree_collector.bounded_http import HttpLimits
+from spantree_collector.file_limit import connections_within
 from spantree_deploy.settings import url_of
+
+log = logging.getLogger(__name__)
 
 # How long open requests may take when stopping; streams would otherwise hold it up for ever.
 _GRACE_S = 5
+_MAX_CONNECTIONS = 500
+# Of the process's files: the collector may run in the same process, and neither is to starve the other.
+_FILES_PART = 0.2
+_HEADER_DEADLINE_S = 10.0
+_BODY_DEADLINE_S = 30.0
+_IDLE_TIMEOUT_S = 60
+_MAX_BODY_BYTES = 16 * 2**20
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class _Server(uvicorn.Server):
@@ -28,13 +43,39 @@ class _Server(uvicorn.Server):
 
 
 async def serve_api(
-    config: ApiConfig, listener: socket.socket, stop: asyncio.Event, started: Callable[[str], None]
+    config: ApiConfig,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    started: Callable[[str], None],
+    allowed_hosts: Collection[str] = (),
 ) -> None:
-    """Answer requests until `stop` is set; `started` gets the URL. The database may be away all the time."""
+    """Answer requests until `stop` is set; `started` gets the URL. The database may be away all the time.
+
+    On a loopback address only requests to this machine's own names, and to `allowed_hosts`, are answered.
+    """
     url = url_of(config.host, listener.getsockname()[1])
+    application: ASGIApp = create_app(config)
+    if config.host in _LOOPBACK:
+        application = OwnNamesOnly(application, allowed_hosts)
+    else:
+        log.warning(
+            "the API listens on %s: anyone who reaches it can read everything, there is no authentication yet",
+            config.host,
+        )
+    limits = HttpLimits(
+        max_connections=connections_within(_MAX_CONNECTIONS, _FILES_PART),
+        header_deadline_s=_HEADER_DEADLINE_S,
+        rest_of_body_deadline_s=_BODY_DEADLINE_S,
+        refuse=_refusal,
+        body_deadline_s=_BODY_DEADLINE_S,
+        max_body_bytes=_MAX_BODY_BYTES,
+    )
     server = _Server(
         uvicorn.Config(
-            create_app(config),
+            application,
+            http=limits.protocol(),
+            timeout_keep_alive=_IDLE_TIMEOUT_S,
+            backlog=_MAX_CONNECTIONS,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -52,3 +93,49 @@ async def serve_api(
         await serving
     finally:
         stopped.cancel()
+
+
+class OwnNamesOnly:
+    """Answers only requests whose Host names this machine, or one of `allowed_hosts`.
+
+    A page of any website can point a name of its own at 127.0.0.1 and read, as same-origin, what the reader's browser
+    gets there (DNS rebinding); the name that the browser sends tells.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str]) -> None:
+        self._app = app
+        self._allowed = {*_LOOPBACK, *(host.strip().lower() for host in allowed_hosts)} - {""}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sent = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+        host = _without_port(sent.strip().lower())
+        if host in self._allowed or host.endswith(".localhost"):
+            await self._app(scope, receive, send)
+            return
+        content_type, body = _refusal(
+            421,
+            f"the request is for {sent[:100]!a}, and this API answers on its own machine only; reach it as localhost, "
+            "or name the host in SPANTREE_API_ALLOWED_HOSTS",
+        )
+        headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 421, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def _refusal(status: int, message: str) -> tuple[bytes, bytes]:
+    return b"application/json", json.dumps(
+        {"error": {"code": _CODES[status], "message": message, "details": {}}}
+    ).encode()
+
+
+_CODES = {400: "bad_request", 413: "too_large", 421: "misdirected", 431: "headers_too_large"}

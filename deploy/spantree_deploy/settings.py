@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     otlp_http_port: Port = 4318
     otlp_grpc_port: Port = 4317
     api_host: str | None = Field(default=None, min_length=1)
+    api_allowed_hosts: str = ""
     api_port: Port = 8000
     # where commands find it
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/]")
@@ -116,12 +117,15 @@ class Settings(BaseSettings):
     spool_max_bytes: Bytes = 8 * 2**30
     spool_reserve_bytes: BytesOrNone = 64 * 2**20
     max_body_bytes: Bytes = 64 * 2**20
+    max_body_objects: Count = 1_000_000
     max_in_flight_bytes: Bytes = 256 * 2**20
     max_connections: Count = 1000
     header_deadline_s: Seconds = 10.0
     body_deadline_s: Seconds = 30.0
     idle_timeout_s: Seconds = 60.0
     writers: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=64)] = 2
+    writer_max_bytes: Bytes = 768 * 2**20
+    writer_stall_s: Seconds = 20.0
     batch_spans: Count = 4096
     batch_bytes: Bytes = 16 * 2**20
     partition_days_back: Count = 90
@@ -152,6 +156,11 @@ class Settings(BaseSettings):
         """The address that the API listens on."""
         return self.api_host or self.host
 
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """What else than this machine's own names the API on a loopback address answers to."""
+        return [host for host in map(str.strip, self.api_allowed_hosts.split(",")) if host]
+
     def collector_config(self, database_url: str) -> CollectorConfig:
         """The collector's part of the settings. Raises ConfigError."""
         shared = {one.name: getattr(self, one.name) for one in fields(CollectorConfig) if one.name in _FIELDS}
@@ -165,7 +174,9 @@ class Settings(BaseSettings):
 
 _FIELDS: Final = frozenset(Settings.model_fields)
 _API_FIELDS: Final = tuple(
-    name for name in Settings.model_fields if name.startswith("api_") and name not in ("api_host", "api_url")
+    name
+    for name in Settings.model_fields
+    if name.startswith("api_") and name not in ("api_host", "api_allowed_hosts", "api_url")
 )
 
 

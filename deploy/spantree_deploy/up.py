@@ -72,7 +72,7 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
         report("starting collector and API")
         api = Background(
             "spantree-api",
-            partial(serve_api, settings.api_config(database_url), listener),
+            partial(serve_api, settings.api_config(database_url), listener, allowed_hosts=settings.allowed_hosts),
             watch.server_ended,
         )
         stack.callback(api.stop)

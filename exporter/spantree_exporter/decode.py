@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
@@ -18,6 +18,10 @@ JSON: Final = "json"
 
 # partial_success is for a person: the first few reasons tell enough, and responses must stay small (OTLP 1.11: 4 MiB).
 _REASONS_TOLD = 5
+# Of the unusable spans of a body so many are kept with their bytes, and no more bytes than these: each has a copy of
+# its resource and scope. The sender was told the number of all of them; these are for whoever looks for the cause.
+MAX_DEAD_LETTERS: Final = 1_000
+MAX_DEAD_LETTER_BYTES: Final = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The spans of a body in their order, and those that cannot be stored."""
+    """The spans of a body in their order, and those that cannot be stored, of which `unkept` more are only counted."""
 
     spans: list[Span]
     dead: list[DeadLetter]
+    unkept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,11 @@ _ENCODINGS: Final = {
 }
 
 
-def examine(body: bytes, encoding: str) -> Examined:
+def examine(body: bytes, encoding: str, most_spans: int | None = None) -> Examined:
     """Count the spans of `body` and those whose ids are invalid, which no later moment can store.
 
-    Cheap: reads frames and ids, no attributes of spans. Raises MalformedRequest where `body` is no request in
-    `encoding`.
+    Cheap: reads frames and ids, no attributes of spans, and stops at the first span beyond `most_spans`. Raises
+    MalformedRequest where `body` is no request in `encoding`.
     """
     reader = _ENCODINGS[encoding]
     if (count := reader.count_spans(body)) is not None:
@@ -94,6 +99,8 @@ def examine(body: bytes, encoding: str) -> Examined:
     for envelope in _envelopes(reader, body):
         for sent in envelope.spans:
             spans += 1
+            if most_spans is not None and spans > most_spans:
+                return Examined(spans, rejected, "; ".join(reasons))
             try:
                 check_ids(*reader.span_ids(sent))
             except (WireError, SpanUnusable) as error:
@@ -106,12 +113,13 @@ def examine(body: bytes, encoding: str) -> Examined:
 def decode_request(body: bytes, encoding: str, received_ns: int) -> Decoded:
     """All spans of `body`, in their order; `received_ns` is when the collector took it in.
 
-    Raises MalformedRequest where `body` is no request at all; a span that cannot be read is in `dead` instead.
+    Raises MalformedRequest where `body` is no request at all; a span that cannot be read is in `dead` instead, and
+    counted by `unkept` where there are too many of those.
     """
     reader = _ENCODINGS[encoding]
     read_span = reader.read_span
     spans: list[Span] = []
-    dead: list[DeadLetter] = []
+    dead = DeadLettersOfBody(encoding, received_ns)
     for envelope in _envelopes(reader, body):
         together = reader.read_together(envelope, received_ns)
         if together and all(together):
@@ -121,16 +129,45 @@ def decode_request(body: bytes, encoding: str, received_ns: int) -> Decoded:
             try:
                 spans.append(read or read_span(sent, envelope, received_ns))
             except (WireError, SpanUnusable) as error:
-                dead.append(DeadLetter(_reason(error), envelope.alone(sent), encoding, received_ns))
-    return Decoded(spans, dead)
+                dead.add(_reason(error), envelope, sent)
+    return Decoded(spans, dead.letters, dead.unkept)
+
+
+class DeadLettersOfBody:
+    """The unusable spans of one body, as many as are kept."""
+
+    def __init__(self, encoding: str, received_ns: int) -> None:
+        self._encoding = encoding
+        self._received_ns = received_ns
+        self._bytes = 0
+        self.letters: list[DeadLetter] = []
+        self.unkept = 0
+
+    def add(self, reason: str, envelope: Envelope, sent: Any) -> None:
+        """Keep `sent`, or count it where there are too many."""
+        if len(self.letters) >= MAX_DEAD_LETTERS or self._bytes >= MAX_DEAD_LETTER_BYTES:
+            self.unkept += 1
+            return
+        raw = envelope.alone(sent)
+        self._bytes += len(raw)
+        self.letters.append(DeadLetter(reason, raw, self._encoding, self._received_ns))
 
 
 def raw_span(body: bytes, encoding: str, index: int) -> bytes:
-    """A request that holds only the span that is `decode_request(body, encoding, ...).spans[index]`, as it was sent.
+    """As `raw_spans` for one. Raises IndexError beyond the last."""
+    for raw in raw_spans(body, encoding, [index]):
+        return raw
+    raise IndexError(f"the body has no readable span at {index}")
 
-    For the rare span that turns out to be refused later: costs another decoding. Raises IndexError beyond the last.
+
+def raw_spans(body: bytes, encoding: str, indexes: Collection[int]) -> Iterator[bytes]:
+    """For each of `indexes`, in order, a request that holds only that span of `decode_request(...).spans`, as sent.
+
+    For the rare spans that turn out to be refused later: costs another decoding up to the last of them.
     """
     reader = _ENCODINGS[encoding]
+    wanted = frozenset(indexes)
+    last = max(wanted, default=-1)
     position = 0
     for envelope in _envelopes(reader, body):
         for sent in envelope.spans:
@@ -138,10 +175,11 @@ def raw_span(body: bytes, encoding: str, index: int) -> bytes:
                 reader.read_span(sent, envelope, 0)
             except (WireError, SpanUnusable):
                 continue
-            if position == index:
-                return envelope.alone(sent)
+            if position in wanted:
+                yield envelope.alone(sent)
+            if position >= last:
+                return
             position += 1
-    raise IndexError(f"the body has {position} readable spans, none at {index}")
 
 
 def _reason(error: Exception) -> str:

@@ -5,14 +5,14 @@ What belongs to no span is no log record here: it is rejected when the request c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from spantree_exporter import decode_json, decode_protobuf
 from spantree_exporter.build import Envelope, SpanUnusable, build_resource, build_scope
-from spantree_exporter.decode import DeadLetter, Examined
+from spantree_exporter.decode import DeadLetter, DeadLettersOfBody, Examined
 from spantree_exporter.errors import MalformedRequest
 from spantree_exporter.log_record import LogRecord, check_context, seal_log
 from spantree_exporter.wire import LogsRequest, WireError, WireLogRecord
@@ -30,6 +30,7 @@ class DecodedLogs:
 
     records: list[LogRecord]
     dead: list[DeadLetter]
+    unkept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def decode_logs(body: bytes, encoding: str, received_ns: int) -> DecodedLogs:
     """All records of `body` that belong to spans, in their order. Raises MalformedRequest."""
     reader = _ENCODINGS[encoding]
     records: list[LogRecord] = []
-    dead: list[DeadLetter] = []
+    dead = DeadLettersOfBody(encoding, received_ns)
     for envelope in _envelopes(reader, body):
         for sent in envelope.spans:
             if not _has_context(reader, sent):
@@ -73,13 +74,15 @@ def decode_logs(body: bytes, encoding: str, received_ns: int) -> DecodedLogs:
             try:
                 records.append(reader.read(sent, envelope, received_ns))
             except (WireError, SpanUnusable) as error:
-                dead.append(DeadLetter(_reason(error), envelope.alone(sent), encoding, received_ns))
-    return DecodedLogs(records, dead)
+                dead.add(_reason(error), envelope, sent)
+    return DecodedLogs(records, dead.letters, dead.unkept)
 
 
-def raw_log(body: bytes, encoding: str, index: int) -> bytes:
-    """A request that holds only `decode_logs(body, ...).records[index]`. Raises IndexError beyond the last."""
+def raw_logs(body: bytes, encoding: str, indexes: Collection[int]) -> Iterator[bytes]:
+    """For each of `indexes`, in order, a request that holds only that record of `decode_logs(...).records`."""
     reader = _ENCODINGS[encoding]
+    wanted = frozenset(indexes)
+    last = max(wanted, default=-1)
     position = 0
     for envelope in _envelopes(reader, body):
         for sent in envelope.spans:
@@ -89,10 +92,11 @@ def raw_log(body: bytes, encoding: str, index: int) -> bytes:
                 reader.read(sent, envelope, 0)
             except (WireError, SpanUnusable):
                 continue
-            if position == index:
-                return envelope.alone(sent)
+            if position in wanted:
+                yield envelope.alone(sent)
+            if position >= last:
+                return
             position += 1
-    raise IndexError(f"the body has {position} readable log records, none at {index}")
 
 
 def _has_context(reader: _Encoding, sent: Any) -> bool:

@@ -5,6 +5,7 @@ SpantreeError
 ├── MalformedRequest       a body that is no ExportTraceServiceRequest; never worth a retry
 ├── BatchRejected          PostgreSQL refuses the batch for its content; the same batch will always be refused
 ├── StoreUnavailable       PostgreSQL is away, starting, read-only or overloaded; retry for ever
+│   └── BatchFailed        PostgreSQL gave up on this batch: time, memory, an internal error; a smaller one may pass
 └── OperatorError          PostgreSQL answers, but somebody has to act: no schema, no rights, no such database
 └── SchemaVersionError the schema is not the one that this build needs
 """
@@ -42,6 +43,22 @@ class StoreUnavailable(SpantreeError):
     """PostgreSQL cannot take writes now. Retrying helps, sooner or later."""
 
 
+class BatchFailed(StoreUnavailable):
+    """PostgreSQL gave up on this work: its time limit, its memory, an error of its own. A smaller batch may pass.
+
+    It may be the server's state or what is in the batch, so the same batch is tried again before it is divided.
+    """
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether it is an error inside PostgreSQL, which nobody may blame on a span."""
+        return self.sqlstate[:2] == _INTERNAL_CLASS
+
+
 class OperatorError(SpantreeError):
     """PostgreSQL answers but is not set up for this build. Retrying helps only after somebody acted."""
 
@@ -53,9 +70,17 @@ class SchemaVersionError(OperatorError):
 # SQLSTATE classes (https://www.postgresql.org/docs/current/errcodes-appendix.html) and single codes.
 _UNAVAILABLE_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
 _READ_ONLY = "25006"  # a demoted primary: psycopg maps it to InternalError
-_CONTENT_CLASSES = frozenset({"22", "23", "54"})
-# Citus reports a duplicate key inside COPY as XX000 (measured on 13.2): it counts as content; the staged way decides.
-_CONTENT_CODES = frozenset({"XX000"})
+# 38, 39, 44 and P0 come from triggers, rules and functions that somebody added. Whether a plain span is refused, too,
+# tells the content from the tables (Store.check_tables).
+_CONTENT_CLASSES = frozenset({"22", "23", "38", "39", "44", "54", "P0"})
+# What COPY BINARY says where a table has other columns or types than this build's: no span can be blamed. 08P01 is
+# "insufficient data left in message", which a server sends when a column has become wider.
+_SCHEMA_CODES = frozenset({"22P03", "22P04", "08P01"})
+# Time limits (57014 statement, 25P03 idle in transaction, 25P04 transaction) and memory (53200; locks are memory, too).
+_FAILED_CODES = frozenset({"57014", "25P03", "25P04", "53200"})
+_INTERNAL_CLASS = "XX"
+# Citus reports a duplicate key inside COPY so (measured on 13.2).
+_CITUS_DUPLICATE = "XX000"
 
 
 def classify(error: psycopg.Error) -> SpantreeError:
@@ -71,8 +96,20 @@ def classify(error: psycopg.Error) -> SpantreeError:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return StoreUnavailable(f"PostgreSQL cannot be reached: {text}")
         return BatchRejected(f"the PostgreSQL client refused the batch: {text}", None)
+    if sqlstate in _SCHEMA_CODES:
+        return OperatorError(
+            f"PostgreSQL's tables are not those that this build writes to ({sqlstate}): {text}; undo what was changed "
+            "in the schema spantree, or run the build that belongs to it"
+        )
+    if sqlstate in _FAILED_CODES or sqlstate[:2] == _INTERNAL_CLASS:
+        return BatchFailed(f"PostgreSQL gave up on the batch ({sqlstate}): {text}", sqlstate)
     if sqlstate == _READ_ONLY or sqlstate[:2] in _UNAVAILABLE_CLASSES:
         return StoreUnavailable(f"PostgreSQL cannot take writes now ({sqlstate}): {text}")
-    if sqlstate[:2] in _CONTENT_CLASSES or sqlstate in _CONTENT_CODES:
+    if sqlstate[:2] in _CONTENT_CLASSES:
         return BatchRejected(f"PostgreSQL refused the batch ({sqlstate}): {text}", sqlstate)
     return OperatorError(f"PostgreSQL is not set up for spantree ({sqlstate}): {text}")
+
+
+def staged_may_pass(error: psycopg.Error) -> bool:
+    """Whether what straight COPY met may pass by way of the staging table, which skips what is there already."""
+    return error.sqlstate == _CITUS_DUPLICATE or isinstance(classify(error), BatchRejected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -19,11 +20,12 @@ _OF_LOGS: Final = {PROTOBUF: LOGS_PROTOBUF, JSON: LOGS_JSON}
 
 
 @dataclass(frozen=True, slots=True)
-class DecodedBody:
+class DecodedItems:
     """What a body holds, in its order, and what of it cannot be stored."""
 
     items: list[Item]
     dead: list[DeadLetter]
+    unkept: int = 0
 
 
 def encoding_of(signal: str, encoding: str) -> str:
@@ -36,22 +38,24 @@ def is_logs(encoding: str) -> bool:
     return encoding in (LOGS_PROTOBUF, LOGS_JSON)
 
 
-def examine(body: bytes, encoding: str) -> Examined:
+def examine(body: bytes, encoding: str, most_items: int | None = None) -> Examined:
     """As decode.examine, for any signal. Raises MalformedRequest."""
-    return decode_logs.examine_logs(body, encoding) if is_logs(encoding) else decode.examine(body, encoding)
+    if is_logs(encoding):
+        return decode_logs.examine_logs(body, encoding, most_items)
+    return decode.examine(body, encoding, most_items)
 
 
-def decode_body(body: bytes, encoding: str, received_ns: int) -> DecodedBody:
+def decode_body(body: bytes, encoding: str, received_ns: int) -> DecodedItems:
     """As decode.decode_request, for any signal. Raises MalformedRequest."""
     if is_logs(encoding):
         logs = decode_logs.decode_logs(body, encoding, received_ns)
-        return DecodedBody(list(logs.records), logs.dead)
+        return DecodedItems(list(logs.records), logs.dead, logs.unkept)
     spans = decode.decode_request(body, encoding, received_ns)
-    return DecodedBody(spans.spans, spans.dead)  # type: ignore[arg-type]  # nobody else has the list
+    return DecodedItems(spans.spans, spans.dead, spans.unkept)  # type: ignore[arg-type]  # nobody else has the list
 
 
-def raw_item(body: bytes, encoding: str, index: int) -> bytes:
-    """A request that holds only `decode_body(body, encoding, ...).items[index]`. Raises IndexError."""
+def raw_items(body: bytes, encoding: str, indexes: Collection[int]) -> Iterator[bytes]:
+    """As decode.raw_spans, for any signal: a request with only that item for each of `indexes`, in order."""
     if is_logs(encoding):
-        return decode_logs.raw_log(body, encoding, index)
-    return decode.raw_span(body, encoding, index)
+        return decode_logs.raw_logs(body, encoding, indexes)
+    return decode.raw_spans(body, encoding, indexes)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import orjson
+
 from spantree_exporter.assemble import assemble as default_assemble
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.dead_letters import DeadLetterLimits
-from spantree_exporter.errors import SpantreeError
+from spantree_exporter.decode import JSON, decode_request
+from spantree_exporter.errors import BatchRejected, OperatorError, SpantreeError
 from spantree_exporter.facts import read_facts as default_read_facts
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.log_writer import LogWriter
 from spantree_exporter.migrate import check_version
-from spantree_exporter.partitions import PartitionWindow
+from spantree_exporter.partitions import PartitionWindow, day_of
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
 from spantree_exporter.projector import Projected, Projector
 from spantree_exporter.rollup_store import RollupFolder
@@ -95,6 +99,42 @@ class Store:
         with self._connection.errors():
             check_version(self._connection.open())
 
+    def check_tables(self) -> None:
+        """Raise OperatorError where PostgreSQL refuses even a span that has nothing special; keeps nothing of it.
+
+        For whoever has had a batch refused: a table that somebody changed refuses every span, and no span is to blame.
+        """
+        self.check()
+        now_ns = time.time_ns()
+        try:
+            with self._connection.errors():
+                # Making a partition commits on its own, so it is made before.
+                self._connection.place_days({day_of(now_ns)})
+                with self._connection.open().transaction(force_rollback=True):
+                    self._writer.write(_plain_spans(now_ns), ())
+        except BatchRejected as error:
+            raise OperatorError(
+                f"PostgreSQL refuses even a plain span, so its tables are not those of this build: {error}; undo what "
+                "was changed in the schema spantree"
+            ) from error
+        finally:
+            # What it believes to be there, a temporary table for example, was rolled back.
+            self._writer.forget()
+            self._connection.close()
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _plain_spans(now_ns: int) -> list[Span]:
+    """One span of now, which every database with this build's tables takes."""
+    span = {
+        "traceId": "0" * 31 + "1",
+        "spanId": "0" * 15 + "1",
+        "name": "a plain span",
+        "startTimeUnixNano": now_ns,
+        "endTimeUnixNano": now_ns,
+    }
+    body = orjson.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]})
+    return decode_request(body, JSON, now_ns).spans

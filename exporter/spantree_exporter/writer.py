@@ -24,7 +24,7 @@ import psycopg
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.copy_binary import HEADER, TRAILER, RowUnencodable, span_rows
 from spantree_exporter.dead_letters import DeadLetterLimits, DeadLetters
-from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify
+from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify, staged_may_pass
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
 from spantree_exporter.log_record import LogRecord
@@ -121,7 +121,7 @@ class Writer:
         try:
             return self._transaction(batch, dead, staged=False)
         except psycopg.Error as error:
-            if not isinstance(classify(error), BatchRejected):
+            if not staged_may_pass(error):
                 raise
             # Most often a span that is there already, or a partition that retention dropped meanwhile.
             self._staged_batches_left = _STAGED_BATCHES

@@ -122,6 +122,30 @@ def test_a_span_that_postgresql_refuses_costs_itself_only(tmp_path: Path, migrat
         assert b"step 034" not in raw
 
 
+@pytest.mark.parametrize(
+    ("change", "undo"),
+    [
+        ("ADD COLUMN extra integer NOT NULL", "DROP COLUMN extra"),
+        ("ALTER COLUMN kind TYPE bigint", "ALTER COLUMN kind TYPE integer"),
+        ("ALTER COLUMN name TYPE varchar(3)", "ALTER COLUMN name TYPE text"),
+        ("RENAME COLUMN trace_state TO state", "RENAME COLUMN state TO trace_state"),
+    ],
+)
+def test_a_table_that_somebody_changed_is_told_and_blames_no_span(
+    tmp_path: Path, migrated_url: str, change: str, undo: str
+) -> None:
+    with psycopg.connect(migrated_url, autocommit=True) as connection:
+        connection.execute(f"ALTER TABLE spantree.span {change}")
+        with running(settings(tmp_path, migrated_url)) as addresses:
+            assert post(addresses, trace_request(1, 10).SerializeToString()).status == 200
+            wait_until(lambda: readiness(addresses)["store"]["state"] == "operator", 30, "the change is told")
+            assert readiness(addresses)["spool"]["bodies"] == 1
+            connection.execute(f"ALTER TABLE spantree.span {undo}")
+            wait_until(lambda: readiness(addresses)["spool"]["bodies"] == 0, 30, "the spans are written")
+        counts = "SELECT (SELECT count(*) FROM spantree.span), (SELECT count(*) FROM spantree.dead_letter)"
+        assert connection.execute(counts).fetchone() == (10, 0)
+
+
 def test_spans_are_taken_while_postgresql_is_away_and_written_after_a_restart(
     tmp_path: Path, migrated_url: str
 ) -> None:

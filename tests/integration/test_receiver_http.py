@@ -404,6 +404,7 @@ def test_connections_beyond_the_limit_are_closed_and_the_others_go_on(tmp_path: 
             for connection in held:
                 connection.request("GET", "/healthz")
                 assert read_answer(connection).status == 200
+            # They were busy a moment ago.
             with pytest.raises((ConnectionResetError, http.client.RemoteDisconnected, BrokenPipeError)):
                 send(addresses, "GET", "/healthz")
             held[0].request("GET", "/healthz")

@@ -75,7 +75,7 @@ def test_signals_to_the_whole_group_are_left_to_the_collector(tmp_path: Path, mi
         pids = wait_for_writers(os.getpid(), 2)
         # At any moment, also before they are up.
         for pid in pids:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 os.kill(pid, number)
         assert post(addresses, trace_request(1, 5).SerializeToString()).status == 200
         drained(addresses)
@@ -119,6 +119,66 @@ def test_stopping_does_not_wait_for_one_that_does_not_answer(tmp_path: Path, mig
     with running(settings(tmp_path, migrated_url)) as addresses:
         drained(addresses)
     assert rows(migrated_url, "SELECT count(*) FROM spantree.span") == [(150,)]
+
+
+POISONS = {
+    "ends": "os._exit(9)",
+    "stops": "os.kill(os.getpid(), signal.SIGSTOP)",
+    "works without end": "exec('while True: pass')",
+    "eats memory": "held.append(os.urandom(1) * 2**24)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("poison", POISONS)
+def test_the_span_that_a_writer_ends_over_is_found_and_all_others_are_stored(
+    tmp_path: Path, migrated_url: str, monkeypatch: pytest.MonkeyPatch, poison: str
+) -> None:
+    # Within the writer processes only: they have this process's path.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys, time\n"
+        "if 'spantree_collector.writer_process' in sys.orig_argv:\n"
+        "    from spantree_exporter.store import Store\n"
+        "    write, held = Store.write, []\n"
+        "    def eat(spans):\n"
+        "        while any(span.name == 'poison' for span in spans):\n"
+        f"            {POISONS[poison]}\n"
+        "            time.sleep(0.01)\n"
+        "    def poisoned(self, spans, dead=()):\n"
+        "        eat(spans)\n"
+        "        return write(self, spans, dead)\n"
+        "    Store.write = poisoned\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = settings(tmp_path / "data", migrated_url, writers=1, writer_stall_s=1.0, writer_max_bytes=256 * 2**20)
+    with running(config) as addresses:
+        names = [f"step {number}" for number in range(1, 8)]
+        spans = [span(1, number, name=name) for number, name in enumerate([*names[:5], "poison", *names[5:]], 1)]
+        assert post(addresses, request(*spans).SerializeToString()).status == 200
+        assert post(addresses, request(span(2, 1, name="another body")).SerializeToString()).status == 200
+        wait_until(lambda: readiness(addresses)["spool"]["bodies"] == 0, 90, "the spool is drained")
+    stored = rows(migrated_url, "SELECT name FROM spantree.span ORDER BY name")
+    assert [name for (name,) in stored] == ["another body", *names]
+    [(reason, raw)] = rows(migrated_url, "SELECT reason, raw FROM spantree.dead_letter")
+    assert b"poison" in raw
+    assert "step" not in raw.decode("latin-1")
+    if poison != "eats memory":  # that may fail before anybody looks
+        assert reason.startswith("writer processes end over it again and again; the last one ")
+
+
+def test_one_that_is_stopped_is_replaced_and_its_bodies_are_written(
+    tmp_path: Path, migrated_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(settings(tmp_path, migrated_url, writers=1, writer_stall_s=1.0)) as addresses:
+        (stopped,) = wait_for_writers(os.getpid(), 1)
+        wait_until(lambda: readiness(addresses)["store"]["state"] == "ok", 20, "it is up")
+        os.kill(stopped, signal.SIGSTOP)
+        # More than a pipe holds: the thread that serves it is stuck as well.
+        assert post(addresses, trace_request(1, 300, payload="x" * 2000).SerializeToString()).status == 200
+        drained(addresses)
+        assert not is_running(stopped)
+    assert rows(migrated_url, "SELECT count(*) FROM spantree.span") == [(300,)]
+    assert "gave no sign of life for 1 s and was killed" in caplog.text
 
 
 @pytest.mark.parametrize("writers", [0, 1])

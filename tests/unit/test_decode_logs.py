@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as Wire
 from tests.otlp_json import otlp_json_body
 
-from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF, decode_logs, examine_logs, raw_log
+from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF, decode_logs, examine_logs, raw_logs
 from spantree_exporter.errors import MalformedRequest
 
 TRACE, SPAN = bytes(range(16)), bytes(range(1, 9))
@@ -102,9 +102,8 @@ def test_what_the_stored_form_loses_keeps_the_bytes(encoding: str) -> None:
     assert record.raw is not None
     [again] = decode_logs(record.raw, encoding, 0).records
     assert again.fingerprint == record.fingerprint
-    assert raw_log(body, encoding, 1) == record.raw
-    with pytest.raises(IndexError):
-        raw_log(body, encoding, 2)
+    assert list(raw_logs(body, encoding, [1])) == [record.raw]
+    assert list(raw_logs(body, encoding, [2])) == []
 
 
 def test_bytes_that_are_no_utf_8_cost_a_text_and_not_the_record() -> None:

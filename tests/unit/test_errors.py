@@ -7,6 +7,7 @@ import pytest
 from psycopg import errors as pg
 
 from spantree_exporter.errors import (
+    BatchFailed,
     BatchRejected,
     ConfigError,
     OperatorError,
@@ -14,6 +15,7 @@ from spantree_exporter.errors import (
     SpantreeError,
     StoreUnavailable,
     classify,
+    staged_may_pass,
 )
 
 
@@ -25,7 +27,6 @@ from spantree_exporter.errors import (
         pg.ConnectionFailure(),
         pg.AdminShutdown(),
         pg.CannotConnectNow(),
-        pg.QueryCanceled(),
         pg.ReadOnlySqlTransaction(),
         pg.DiskFull(),
         pg.TooManyConnections(),
@@ -50,7 +51,6 @@ def test_a_database_that_is_away_read_only_or_busy_is_waited_for(error: psycopg.
         pg.UniqueViolation(),
         pg.ProgramLimitExceeded(),
         pg.StatementTooComplex(),
-        pg.InternalError_(),
     ],
 )
 def test_content_that_is_refused_is_bisected(error: psycopg.Error) -> None:
@@ -60,8 +60,39 @@ def test_content_that_is_refused_is_bisected(error: psycopg.Error) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "is_internal"),
+    [
+        (pg.QueryCanceled(), False),
+        (pg.IdleInTransactionSessionTimeout(), False),
+        (pg.OutOfMemory(), False),
+        (pg.InternalError_(), True),
+        (pg.DataCorrupted(), True),
+    ],
+)
+def test_what_a_smaller_batch_may_pass_is_told_apart_and_blames_nobody_for_an_internal_error(
+    error: psycopg.Error, is_internal: bool
+) -> None:
+    ours = classify(error)
+    assert isinstance(ours, BatchFailed)
+    assert (ours.sqlstate, ours.is_internal) == (error.sqlstate, is_internal)
+    # Whoever knows no batches waits.
+    assert isinstance(ours, StoreUnavailable)
+
+
+def test_citus_says_internal_error_for_a_duplicate_in_copy_so_the_staged_way_decides() -> None:
+    assert [staged_may_pass(error) for error in (pg.InternalError_(), pg.UniqueViolation(), pg.DiskFull())] == [
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
     "error",
     [
+        pg.BadCopyFileFormat(),
+        pg.InvalidBinaryRepresentation(),
+        pg.ProtocolViolation(),
         pg.UndefinedTable(),
         pg.UndefinedColumn(),
         pg.InsufficientPrivilege(),

@@ -65,3 +65,24 @@ def test_an_inflation_advances_in_bounded_steps() -> None:
         sizes.append(inflation.size_bytes)
     assert sizes[:2] == [4096, 8192]
     assert inflation.result() == b"x" * 10_000
+
+
+def test_a_body_of_endless_members_is_refused_and_costs_no_square_of_its_size() -> None:
+    payload = gzip.compress(b"") * 2_000 + bytes(4_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedRequest, match="more than 1000 members; send it as one"):
+            gunzip(payload)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_members_and_steps_of_any_size_come_out_as_one_body() -> None:
+    plain = [bytes([index]) * (index * 700) for index in range(200)]
+    payload = b"".join(map(gzip.compress, plain))
+    for step in (1_000, 65_536, 2**24):
+        inflation = Inflation(payload, max_bytes=None)
+        while not inflation.advance(step):
+            pass
+        assert inflation.result() == b"".join(plain)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +12,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.otlp_requests import request, span, trace_request
 from tests.waiting import wait_until
 
+from spantree_collector.intake import count_spans
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.pump import Projector, Pump
 from spantree_collector.session import StoreState
 from spantree_collector.shares import SpoolShares
 from spantree_collector.spool import Body, Spool, SpooledBody
-from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter
-from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
+from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, raw_spans
+from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
+from spantree_exporter.signals import DecodedItems, decode_body
 from spantree_exporter.span import Span
 from spantree_exporter.store import Projected, Written
 
@@ -34,6 +36,8 @@ class FakeStore:
     dead: list[DeadLetter] = field(default_factory=list)
     opened: int = 0
     checked: int = 0
+    tables_checked: int = 0
+    tables_failures: list[Exception] = field(default_factory=list)
     closed: int = 0
     attempts: int = 0
     projections: list[Projected] = field(default_factory=list)
@@ -64,6 +68,11 @@ class FakeStore:
 
     def check(self) -> None:
         self.checked += 1
+
+    def check_tables(self) -> None:
+        self.tables_checked += 1
+        if self.tables_failures:
+            raise self.tables_failures.pop(0)
 
     def close(self) -> None:
         self.closed += 1
@@ -100,7 +109,11 @@ def pumps() -> Iterator[list[Pump]]:
 def run(spool: Spool, pumps: list[Pump]) -> Callable[..., Pump]:
     def start(store: FakeStore, batch_spans: int = 100, batch_bytes: int = 10**6) -> Pump:
         pump = Pump(
-            SpoolShares(spool).share(), store.open, CollectorMetrics(), batch_spans=batch_spans, batch_bytes=batch_bytes
+            SpoolShares(spool, count_spans).share(),
+            store.open,
+            CollectorMetrics(),
+            batch_spans=batch_spans,
+            batch_bytes=batch_bytes,
         )
         pumps.append(pump)
         pump.start()
@@ -195,6 +208,104 @@ def test_one_refused_span_costs_one_span(spool: Spool, run: Callable[..., Pump])
     )
 
 
+def test_a_body_of_refused_spans_costs_little_more_than_a_transaction_each(
+    spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+
+    def counted(body: bytes, encoding: str, indexes: Collection[int]) -> Iterator[bytes]:
+        nonlocal read
+        read += 1
+        return raw_spans(body, encoding, indexes)
+
+    monkeypatch.setattr("spantree_collector.batch_writer.raw_items", counted)
+    put(spool, named(*(f"poison {number}" for number in range(1000)), "good"))
+    store = FakeStore(refuses=lambda spans, dead: any(sent.name.startswith("poison") for sent in spans))
+    run(store, batch_spans=5000)
+    drained(spool)
+    assert store.names == ["good"]
+    assert len(store.dead) == 1000
+    assert store.attempts < 1.4 * 1000
+    assert (read, store.tables_checked) == (1, 1)
+
+
+def test_beyond_a_number_of_refused_spans_a_refused_piece_is_kept_whole(
+    spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spantree_collector.batch_writer._MOST_REFUSED", 10)
+    put(spool, named(*(f"poison {number}" for number in range(1000))))
+    store = FakeStore(refuses=lambda spans, dead: bool(spans))
+    run(store, batch_spans=5000)
+    drained(spool)
+    assert len(store.dead) == 1000
+    assert store.attempts < 60
+
+
+def test_what_takes_too_long_together_is_written_in_smaller_batches(
+    spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spantree_collector.session._UNAVAILABLE_CAP_S", 0.01)
+    monkeypatch.setattr("spantree_collector.session._UNAVAILABLE_FIRST_S", 0.01)
+    names = [f"span {number}" for number in range(100)]
+    put(spool, named(*names))
+    store = FakeStore(refuses=lambda spans, dead: len(spans) > 30, refusal=lambda: BatchFailed("too slow", "57014"))
+    run(store)
+    drained(spool)
+    assert (store.names, store.dead) == (names, [])
+    assert [len(batch) for batch in store.written] == [25, 25, 25, 25]
+
+
+@pytest.mark.parametrize(("sqlstate", "letters", "left"), [("57014", 1, 0), ("XX000", 0, 1)])
+def test_a_span_that_fails_alone_again_and_again_is_put_aside_and_blamed_unless_postgresql_is(
+    spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch, sqlstate: str, letters: int, left: int
+) -> None:
+    monkeypatch.setattr("spantree_collector.session._UNAVAILABLE_CAP_S", 0.01)
+    monkeypatch.setattr("spantree_collector.session._UNAVAILABLE_FIRST_S", 0.01)
+    put(spool, named("good", "poison", "better"))
+    store = FakeStore(
+        refuses=lambda spans, dead: any(sent.name == "poison" for sent in spans),
+        refusal=lambda: BatchFailed("it fails", sqlstate),
+    )
+    run(store)
+    wait_until(lambda: store.names == ["good", "better"], 20, "the others are written")
+    put(spool, named("next"))
+    wait_until(lambda: store.names == ["good", "better", "next"], 20, "it goes on")
+    wait_until(lambda: spool.stats().bodies == left, 20, "what is done is removed")
+    assert len(store.dead) == letters
+
+
+def test_more_memory_than_there_is_divides_a_batch_too(spool: Spool, run: Callable[..., Pump]) -> None:
+    put(spool, named("good", "poison", "better"))
+    store = FakeStore(
+        refuses=lambda spans, dead: any(sent.name == "poison" for sent in spans) and len(spans) >= 1,
+        refusal=MemoryError,
+    )
+    run(store)
+    drained(spool)
+    assert (store.names, [letter.reason for letter in store.dead]) == (
+        ["good", "better"],
+        ["writing it takes more memory than a writer may use"],
+    )
+
+
+def test_tables_that_refuse_even_a_plain_span_are_waited_for_and_no_span_is_blamed(
+    spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spantree_collector.session._OPERATOR_FIRST_S", 0.01)
+    put(spool, named("a", "b"))
+    changed = threading.Event()
+    store = FakeStore(
+        refuses=lambda spans, dead: not changed.is_set(),
+        tables_failures=[OperatorError("even a plain span is refused") for _ in range(1000)],
+    )
+    pump = run(store)
+    wait_until(lambda: pump.report.state is StoreState.OPERATOR, 20, "the state is told")
+    assert (pump.report.message, store.dead) == ("even a plain span is refused", [])
+    changed.set()
+    drained(spool)
+    assert (store.names, store.dead) == (["a", "b"], [])
+
+
 def test_an_error_that_no_rule_foresees_is_tried_again_and_then_bisected(
     spool: Spool, run: Callable[..., Pump]
 ) -> None:
@@ -233,6 +344,32 @@ def test_a_body_that_cannot_be_decoded_becomes_a_dead_letter_whole(spool: Spool,
         (b"{", JSON),
     ]
     assert all(letter.reason.startswith("the body cannot be decoded: ") for letter in store.dead)
+
+
+@pytest.mark.parametrize("failures", [1, 1000])
+def test_a_body_that_memory_does_not_do_for_is_decoded_alone_and_else_a_dead_letter(
+    spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    left = failures
+
+    def decode(body: bytes, encoding: str, received_ns: int) -> DecodedItems:
+        nonlocal left
+        if b"large" in body and left:
+            left -= 1
+            raise MemoryError
+        return decode_body(body, encoding, received_ns)
+
+    monkeypatch.setattr("spantree_collector.pump.decode_body", decode)
+    for name in ("before", "large", "after"):
+        put(spool, named(name))
+    store = FakeStore()
+    run(store)
+    drained(spool)
+    if failures == 1:
+        assert (store.names, store.dead) == (["before", "large", "after"], [])
+    else:
+        assert store.names == ["before", "after"]
+        assert [letter.reason for letter in store.dead] == ["decoding it takes more memory than a writer may use"]
 
 
 def test_a_dead_letter_that_is_refused_leaves_its_body_and_does_not_stop_the_queue(

@@ -9,7 +9,7 @@ import pytest
 from tests.waiting import wait_until
 
 from spantree_collector.shares import Share, SpoolShares
-from spantree_collector.spool import Body, Spool
+from spantree_collector.spool import Body, Part, Spool, SpooledBody
 from spantree_exporter.decode import PROTOBUF
 
 
@@ -22,7 +22,10 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 @pytest.fixture
 def shares(spool: Spool) -> SpoolShares:
-    return SpoolShares(spool)
+    return SpoolShares(spool, lambda spooled: 4)
+
+
+WHY = "was killed by signal 9"
 
 
 def put(spool: Spool, count: int) -> None:
@@ -63,30 +66,93 @@ def test_what_a_dead_writer_had_goes_to_whoever_asks_next(spool: Spool, shares: 
     put(spool, 6)
     one, two = shares.share(), shares.share()
     assert (taken(one, 1), taken(two, 1), taken(one, 2)) == ([1], [2], [3, 4])
-    assert one.give_back_of_the_dead() == 0
+    one.crashed(WHY)
     assert two.wait(0.0)
     # 2 lies between and is another's.
     assert (taken(two), taken(two), taken(one)) == ([1], [3, 4], [5, 6])
 
 
-def test_a_body_that_writers_die_over_travels_alone_and_is_left_at_last(spool: Spool, shares: SpoolShares) -> None:
+def parts(share: Share) -> list[SpooledBody]:
+    return share.take(max_bodies=100, max_bytes=10**6)
+
+
+def only_part(share: Share) -> Part | None:
+    (spooled,) = parts(share)
+    return spooled.part
+
+
+def test_a_body_that_writers_end_over_travels_alone_and_is_divided_down_to_the_span(
+    spool: Spool, shares: SpoolShares
+) -> None:
     put(spool, 3)
     one, two = shares.share(), shares.share()
     for _ in range(2):
         assert taken(one) == [1, 2, 3]
-        assert one.give_back_of_the_dead() == 0
-    # Each alone now; the second one kills.
+        one.crashed(WHY)
+    # Each alone now; the second one does it.
     assert (taken(one), taken(one)) == ([1], [])
     one.remove([1])
-    for left in (0, 0, 1):
-        assert (taken(one), taken(two)) == ([2], [3])
-        two.rewind()
-        assert one.give_back_of_the_dead() == left
-    assert (taken(one), taken(two)) == ([3], [])
-    one.remove([3])
+    assert (taken(one), taken(two)) == ([2], [3])
+    two.remove([3])
+    one.crashed(WHY)
+    # It can be read, and of its four spans the third one is it.
+    assert only_part(one) == Part(0, 0)
+    one.remove([2])
+    assert only_part(one) == Part(0, 2)
+    one.remove([2])
+    assert only_part(one) == Part(2, 4)
+    one.crashed(WHY)
+    assert only_part(one) == Part(2, 3)
+    one.crashed(WHY)
+    verdict = f"writer processes end over it again and again; the last one {WHY}"
+    assert only_part(one) == Part(2, 3, verdict)
+    one.remove([2])
     wait_until(lambda: spool.stats().bodies == 1, 10, "only the second one waits")
+    assert only_part(one) == Part(3, 4)
+    one.remove([2])
+    wait_until(lambda: spool.stats().bodies == 0, 10, "all of it is done")
     put(spool, 1)
     assert taken(one) == [4]
+
+
+def test_what_the_watchdog_ended_is_suspect_at_once(spool: Spool, shares: SpoolShares) -> None:
+    put(spool, 2)
+    one = shares.share()
+    assert taken(one) == [1, 2]
+    one.crashed(WHY, suspect=True)
+    assert (taken(one), taken(one)) == ([1], [])
+
+
+def test_a_body_that_cannot_even_be_read_becomes_one_dead_letter(spool: Spool, shares: SpoolShares) -> None:
+    put(spool, 1)
+    one = shares.share()
+    assert taken(one) == [1]
+    one.crashed(WHY, suspect=True)
+    assert only_part(one) is None
+    one.crashed(WHY)
+    assert only_part(one) == Part(0, 0)
+    one.crashed(WHY)
+    assert only_part(one) == Part(0, 0, f"writer processes end over it again and again; the last one {WHY}")
+    one.remove([1])
+    wait_until(lambda: spool.stats().bodies == 0, 10, "it is done")
+
+
+def test_a_part_that_has_to_stay_keeps_its_body_and_the_other_parts_are_written(
+    spool: Spool, shares: SpoolShares
+) -> None:
+    put(spool, 1)
+    one = shares.share()
+    for _ in range(2):
+        taken(one)
+        one.crashed(WHY, suspect=True)
+    assert only_part(one) == Part(0, 0)
+    one.remove([1])
+    assert only_part(one) == Part(0, 2)
+    one.leave([1])
+    assert only_part(one) == Part(2, 4)
+    one.remove([1])
+    assert parts(one) == []
+    assert spool.stats().bodies == 1
 
 
 def test_a_suspected_body_is_not_given_to_a_pump_with_others_in_hand(spool: Spool, shares: SpoolShares) -> None:
@@ -94,7 +160,7 @@ def test_a_suspected_body_is_not_given_to_a_pump_with_others_in_hand(spool: Spoo
     one, two = shares.share(), shares.share()
     for _ in range(2):
         assert taken(one, 1) == [1]
-        one.give_back_of_the_dead()
+        one.crashed(WHY)
     put(spool, 1)
     third = shares.share()
     assert taken(third) == [1]

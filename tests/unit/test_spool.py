@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -11,8 +13,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+from tests.waiting import wait_until
 
 from spantree_collector.spool import Body, Spool, SpooledBody, SpoolError, SpoolFailed, SpoolFull
 
@@ -193,6 +197,111 @@ def test_sqlite_out_of_space_refuses_and_goes_on_afterwards(path: Path) -> None:
         assert everything(spool) == [b"x" * 200_000]
     finally:
         spool.close()
+
+
+def test_a_volume_that_was_filled_and_drained_takes_bodies_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume_bytes = 24 * 2**20
+    folder = path.parent
+
+    def statvfs(_: object) -> os.statvfs_result:
+        used = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+        free = max(volume_bytes - used, 0) // 4096
+        return os.statvfs_result((4096, 4096, volume_bytes // 4096, free, free, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    spool = Spool(path, reserve_bytes=2**20)
+    try:
+        for _ in range(3):
+            ids = []
+            with pytest.raises(SpoolFull, match="are kept for draining"):
+                while True:
+                    ids.append(put(spool, os.urandom(2**18)))
+            assert len(ids) > 8
+            # Half of it is room enough already, for the file has free pages.
+            spool.remove(ids[: len(ids) // 2])
+            await_room(spool)
+            spool.remove(ids)
+            await_bodies(spool, 0)
+            await_room(spool)
+    finally:
+        spool.close()
+
+
+def await_room(spool: Spool) -> None:
+    def is_taken() -> bool:
+        try:
+            spool.remove([put(spool, b"x" * 1000)])
+        except SpoolFull:
+            return False
+        return True
+
+    wait_until(is_taken, 10, "a body is taken again")
+
+
+@pytest.mark.parametrize("gone", ["spool.sqlite3", "spool.sqlite3-wal", "all", "folder", "replaced"])
+def test_files_that_are_removed_while_in_use_are_made_anew_with_all_that_was_acknowledged(
+    path: Path, gone: str
+) -> None:
+    spool = Spool(path)
+    try:
+        before = [put(spool, b"before %d" % number) for number in range(20)]
+        spool.remove(before[:5])
+        await_bodies(spool, 15)
+        if gone == "folder":
+            shutil.rmtree(path.parent)
+        elif gone == "replaced":
+            path.unlink()
+            path.write_bytes(b"somebody else's")
+        else:
+            for name in ["spool.sqlite3", "spool.sqlite3-wal", "spool.sqlite3-shm"] if gone == "all" else [gone]:
+                path.with_name(name).unlink()
+        for number in range(20):
+            put(spool, b"after %d" % number)
+        assert spool.failure is None
+        wanted = [b"before %d" % number for number in range(5, 20)] + [b"after %d" % number for number in range(20)]
+        # As a kill -9 would leave it.
+        copied = path.parent.with_name("copied")
+        shutil.copytree(path.parent, copied, ignore=shutil.ignore_patterns("*.lock", "*-shm"))
+        found = Spool(copied / path.name)
+        try:
+            assert everything(found) == wanted
+        finally:
+            found.close()
+        assert everything(spool) == wanted
+        assert path.stat().st_mode & 0o077 == 0
+        if gone == "replaced":
+            assert path.with_name("spool.sqlite3.other").read_bytes() == b"somebody else's"
+    finally:
+        spool.close()
+
+
+def test_files_that_are_removed_while_nothing_comes_are_made_anew_too(path: Path, spool: Spool) -> None:
+    put(spool, b"kept")
+    path.unlink()
+    wait_until(path.exists, 10, "the file is made anew")
+    assert everything(spool) == [b"kept"]
+
+
+def test_a_file_that_somebody_holds_for_a_moment_does_not_end_the_reader(
+    path: Path, spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Held:
+        def execute(self, statement: str, values: tuple[int, ...] = ()) -> sqlite3.Cursor:
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+            raise error
+
+    put(spool, b"one")
+    databases = spool._databases
+    spool._databases = dataclasses.replace(databases, reader=cast(sqlite3.Connection, Held()))
+    for _ in range(3):
+        assert everything(spool) == []
+        assert (spool.stats().bodies, spool.failure) == (1, None)
+    spool._databases = databases
+    assert everything(spool) == [b"one"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the spool {path} cannot be read now: another program holds the spool's file; close it"
+    ]
 
 
 def test_the_file_does_not_grow_while_as_much_is_removed_as_comes(spool: Spool) -> None:

@@ -108,7 +108,8 @@ def api(
     ):
         if settings.is_embedded:
             migrate(url)
-        server = Background("spantree-api", partial(serve_api, settings.api_config(url), listener), signals.wake)
+        serve = partial(serve_api, settings.api_config(url), listener, allowed_hosts=settings.allowed_hosts)
+        server = Background("spantree-api", serve, signals.wake)
         _serve(server, signals, lambda where: console.step(f"the API answers on {where}"))
 
 

@@ -1,0 +1,197 @@
+"""One batch into PostgreSQL, whatever is in it: divided by the cause where it does not pass as a whole.
+
+    cause                               what is done
+    content (BatchRejected)             quarters, down to the span; the span becomes a dead letter
+    time, memory (BatchFailed)          the same again, then smaller pieces, down to the span; a span that fails alone
+                                        time after time becomes a dead letter
+    internal error (BatchFailed, XX)    the same, but nothing is blamed: its body stays in the spool
+    database away, schema, rights       StoreSession waits; nothing is divided and nothing becomes a dead letter
+
+Before anything is blamed, a plain span is tried (Store.check_tables): where that is refused too, it is the tables.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+
+from spantree_collector.session import Stopped, StoreLike, StoreSession
+from spantree_collector.spool import SpooledBody
+from spantree_collector.tally import Counts
+from spantree_exporter.decode import DeadLetter
+from spantree_exporter.errors import BatchFailed, BatchRejected
+from spantree_exporter.signals import Item, raw_items
+from spantree_exporter.store import Written
+
+log = logging.getLogger(__name__)
+
+# Of four, one bad span costs as many transactions as of two, and many bad ones cost two thirds of them.
+_PARTS = 4
+# A bad span of n costs some 4 * log4(n) transactions, n bad ones n * 4/3. Beyond so many in one batch, a piece that is
+# refused becomes dead letters whole: what else is in it can be written again from there.
+_MOST_REFUSED = 2_000
+# A time limit may be the server's bad minute, so a piece is tried again before it is divided, and a span before it is
+# blamed.
+_PIECE_TRIES = 2
+_SPAN_TRIES = 3
+# Dead letters that go into one transaction.
+_LETTERS = 500
+_LETTER_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedBody:
+    """A body of a batch: which of its spans are in it, `first` and on, `count` of them."""
+
+    spooled: SpooledBody
+    plain: bytes
+    first: int
+    count: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Whole bodies, or parts of them, decoded. The spans, log records among them, are in the order of the bodies."""
+
+    bodies: list[DecodedBody] = field(default_factory=list)
+    spans: list[Item] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    plain_bytes: int = 0
+    tables_checked: bool = False
+
+    def ids(self) -> list[int]:
+        """The bodies' ids."""
+        return [body.spooled.id for body in self.bodies]
+
+
+class BatchWriter:
+    """Writes batches by the session of one pump."""
+
+    def __init__(self, session: StoreSession, counts: Counts, batch_spans: int) -> None:
+        self._session = session
+        self._counts = counts
+        self._batch_spans = batch_spans
+
+    def write(self, batch: Batch) -> bool:
+        """Store all of `batch`, as rows or as dead letters. False where some of it must stay in the spool.
+
+        Raises Stopped when PostgreSQL does not take it while stopping.
+        """
+        refused, is_whole = self._write_spans(batch)
+        letters: list[DeadLetter] = []
+        letters_bytes = 0
+        for letter in chain(batch.dead, _letters(batch, refused)):
+            letters.append(letter)
+            letters_bytes += len(letter.raw)
+            if len(letters) >= _LETTERS or letters_bytes >= _LETTER_BYTES:
+                is_whole &= self._write_letters(letters)
+                letters, letters_bytes = [], 0
+        if letters:
+            is_whole &= self._write_letters(letters)
+        if not is_whole:
+            self._counts.count("left_bodies", len(batch.bodies))
+        return is_whole
+
+    def _write_spans(self, batch: Batch) -> tuple[dict[int, str], bool]:
+        """Why which spans are refused, by their place; whether all others are stored."""
+        count = len(batch.spans)
+        refused: dict[int, str] = {}
+        is_whole = True
+        # Even pieces: a full one and a rest of a few spans would be two transactions for the work of one.
+        pieces = _divided(0, count, max(1, count // self._batch_spans)) if count else []
+        while pieces:
+            first, end = pieces.pop()
+            is_single = end - first == 1
+            try:
+                self._write_piece(batch, first, end)
+            except BatchRejected as error:
+                if is_single or len(refused) >= _MOST_REFUSED:
+                    refused.update(dict.fromkeys(range(first, end), str(error)))
+                else:
+                    pieces += _divided(first, end, _PARTS)
+            except (BatchFailed, MemoryError) as error:
+                if not is_single:
+                    pieces += _divided(first, end, _PARTS)
+                elif isinstance(error, BatchFailed) and error.is_internal:
+                    is_whole = False
+                    log.error("PostgreSQL fails on a span; its body stays in the spool until the next start: %s", error)
+                else:
+                    refused[first] = str(error) or "writing it takes more memory than a writer may use"
+        if refused:
+            self._counts.count("dead_letters", len(refused), ["refused"])
+        return refused, is_whole
+
+    def _write_piece(self, batch: Batch, first: int, end: int) -> None:
+        spans = batch.spans[first:end]
+
+        def write(store: StoreLike) -> Written:
+            try:
+                return store.write(spans)
+            except BatchRejected:
+                if not batch.tables_checked:
+                    # Raises OperatorError, upon which the session waits and calls this again.
+                    store.check_tables()
+                    batch.tables_checked = True
+                raise
+
+        started_s = time.perf_counter()
+        try:
+            written = self._session.run(write, tries=_SPAN_TRIES if end - first == 1 else _PIECE_TRIES)
+        except (Stopped, BatchRejected, BatchFailed, MemoryError):
+            raise
+        except Exception as error:
+            # A fault of ours. With a new connection it may pass; if not, one of these spans is behind it.
+            self._session.fault(error)
+            try:
+                written = self._session.run(write)
+            except (Stopped, BatchRejected, BatchFailed, MemoryError):
+                raise
+            except Exception as again:
+                self._session.fault(again)
+                raise BatchRejected(f"writing it fails with {type(again).__name__}: {again}", None) from again
+        self._counts.observe_write(time.perf_counter() - started_s)
+        self._counts.count("stored_spans", written.spans)
+        self._counts.count("duplicate_spans", written.duplicates)
+        self._counts.count("projected_traces", written.projected_traces)
+        if written.log_records or written.duplicate_log_records:
+            self._counts.count("stored_log_records", written.log_records)
+            self._counts.count("duplicate_log_records", written.duplicate_log_records)
+
+    def _write_letters(self, letters: Sequence[DeadLetter]) -> bool:
+        """Whether all of them are stored."""
+        try:
+            self._session.run(lambda store: store.write((), letters), tries=_PIECE_TRIES)
+        except Stopped:
+            raise
+        except Exception as error:
+            if len(letters) > 1:
+                middle = len(letters) // 2
+                one, other = self._write_letters(letters[:middle]), self._write_letters(letters[middle:])
+                return one and other
+            log.error("a dead letter cannot be stored; its body stays in the spool until the next start: %s", error)
+            return False
+        return True
+
+
+def _divided(first: int, end: int, parts: int) -> list[tuple[int, int]]:
+    """Even pieces of `first` to `end`, the last one first: the next to be popped is the first."""
+    parts = min(parts, end - first)
+    bounds = [first + (end - first) * part // parts for part in range(parts + 1)]
+    return list(pairwise(bounds))[::-1]
+
+
+def _letters(batch: Batch, refused: dict[int, str]) -> Iterator[DeadLetter]:
+    """For each refused span a letter with its bytes; each body is read once for all of its own."""
+    offset = 0
+    for decoded in batch.bodies:
+        body = decoded.spooled.body
+        places = [place for place in range(offset, offset + decoded.count) if place in refused] if refused else []
+        if places:
+            shift = decoded.first - offset
+            raws = raw_items(decoded.plain, body.encoding, [place + shift for place in places])
+            for place, raw in zip(places, raws, strict=True):
+                yield DeadLetter(refused[place], raw, body.encoding, body.received_ns, "refused")
+        offset += decoded.count

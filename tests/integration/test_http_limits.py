@@ -1,0 +1,168 @@
+"""What clients cannot make the two HTTP servers do: wait, or hold memory, without end."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.collectors import AWAY_URL, metric, post, running, settings
+from tests.otlp_requests import trace_request
+from tests.waiting import wait_until
+
+from spantree_api.config import ApiConfig
+from spantree_collector.app import Addresses
+from spantree_collector.file_limit import connections_within
+from spantree_deploy.api_server import serve_api
+from spantree_deploy.background import Background
+from spantree_deploy.ports import listen
+
+MIB = 2**20
+HEAD = b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Addresses]:
+    with running(settings(tmp_path, writers=0)) as addresses:
+        yield addresses
+
+
+@contextlib.contextmanager
+def api(host: str = "127.0.0.1", allowed_hosts: tuple[str, ...] = ()) -> Iterator[int]:
+    """The API as it is served, without a database; its port."""
+    with contextlib.closing(listen(host, 0, "api_port")) as listener:
+        config = ApiConfig(host=host, database_url=AWAY_URL)
+        server = Background[str]("api under test", partial(serve_api, config, listener, allowed_hosts=allowed_hosts))
+        server.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def connected(port: int, count: int = 1) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(count)]
+
+
+def reply(port: int, sent: bytes) -> bytes:
+    """Everything that comes back until the connection ends."""
+    received = b""
+    with connected(port) as (client,), contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        client.sendall(sent)
+        while part := client.recv(65_536):
+            received += part
+    return received
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What spantree says; psycopg's pool tells that there is no database."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("spantree")]
+
+
+def get(port: int, path: str, host: str | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", path, headers={} if host is None else {"host": host})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("endless", [b"GET /" + b"a" * MIB, HEAD + b"x: " + b"a" * MIB, HEAD + b"a: b\r\n" * 200_000])
+def test_headers_without_an_end_are_refused(collector: Addresses, endless: bytes) -> None:
+    with api() as api_port:
+        for port, key in ((collector.otlp_http_port, "message"), (api_port, "error")):
+            head, _, body = reply(port, endless).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 431 "), (port, head)
+            assert key in json.loads(body)
+    assert post(collector, trace_request(1, 3).SerializeToString()).status == 200
+
+
+def test_a_body_is_not_outweighed_by_what_frames_it(collector: Addresses) -> None:
+    chunked = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+    assert reply(collector.otlp_http_port, chunked + b"1;%s\r\n{\r\n" % (b"x" * 2000) * 1000) == b""
+    assert reply(collector.otlp_http_port, chunked + b"1\r\n{\r\n0\r\n" + b"a: b\r\n" * 200_000) == b""
+    assert metric(collector, 'spantree_collector_connections_refused_total{reason="framing"}') == 2
+
+
+def test_connections_that_say_nothing_make_room_for_those_that_do(tmp_path: Path) -> None:
+    with (
+        running(settings(tmp_path, writers=0, max_connections=20)) as addresses,
+        connected(addresses.otlp_http_port, 30) as silent,
+    ):
+        wait_until(lambda: _answers(addresses), 5, "another client is answered")
+        for number in range(1, 40):
+            assert post(addresses, trace_request(number, 3).SerializeToString()).status == 200
+        assert len(silent) == 30
+
+
+def _answers(addresses: Addresses) -> bool:
+    try:
+        return post(addresses, trace_request(1, 3).SerializeToString()).status == 200
+    except (ConnectionError, http.client.HTTPException):
+        return False
+
+
+def test_the_api_answers_beside_idle_connections_beyond_its_limit() -> None:
+    with api() as port, connected(port, 620):
+        time.sleep(1.1)  # so long a client is not idle
+        for _ in range(5):
+            assert get(port, "/healthz")[0] == 200
+
+
+def test_answers_that_nobody_reads_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spantree_collector.bounded_http._UNREAD_DEADLINE_S", 0.3)
+    with api() as port, connected(port) as (client,):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        request = b"GET /api/v1/openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(3000):
+                client.sendall(request)
+                time.sleep(0.002)
+        assert get(port, "/healthz")[0] == 200
+
+
+def test_a_body_that_the_api_has_no_use_for_is_refused_by_its_size_and_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spantree_deploy.api_server._BODY_DEADLINE_S", 0.3)
+    with api() as port:
+        head = b"POST /jaeger/api/transform HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        large = reply(port, head + b"content-length: 99999999\r\n\r\n" + b" " * (17 * MIB))
+        assert large == b"" or b" 413 " in large or b" 404 " in large
+        started_s = time.monotonic()
+        reply(port, head + b"content-length: 100\r\n\r\n{")
+        assert time.monotonic() - started_s < 15
+
+
+def test_the_api_on_a_loopback_answers_to_its_own_names_only(caplog: pytest.LogCaptureFixture) -> None:
+    with api(allowed_hosts=("traces.example",)) as port:
+        for host in (None, f"localhost:{port}", "127.0.0.1", "[::1]:8000", "app.localhost:9", "traces.example"):
+            assert get(port, "/healthz", host)[0] == 200, host
+        for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8000", ""):
+            status, body = get(port, "/healthz", host)
+            assert (status, json.loads(body)["error"]["code"]) == (421, "misdirected"), host
+    assert told(caplog) == []
+
+
+def test_the_api_on_every_address_warns_and_answers_to_any_name(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), api("0.0.0.0") as port:
+        assert get(port, "/healthz", "traces.example")[0] == 200
+    assert told(caplog) == [
+        "the API listens on 0.0.0.0: anyone who reaches it can read everything, there is no authentication yet"
+    ]
+
+
+def test_ports_have_files_apart() -> None:
+    assert connections_within(10**6, 0.3) + connections_within(10**6, 0.2) < connections_within(10**6, 0.6)
+    assert (connections_within(10, 0.3), connections_within(10**6, 0.0)) == (10, 1)
