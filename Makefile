@@ -3,6 +3,7 @@
 #   make demo            start everything, run the demo, print its execution trees   (KEEP=1: leave it running)
 #   make test            what CI runs: ruff, mypy, import contracts, tests
 #   make check           the same without the tests
+#   make chaos           200 random faults under load: nothing acknowledged is lost   (ARGS="--faults 20 --seed 7")
 #   make test-live       real frameworks run and told by `spantree up`   (installs them in .venv-live, once)
 #   make bench           how fast spans become rows, beside a plain COPY of the same rows
 #
@@ -24,7 +25,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
     if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
       command -v $$name; break; fi; done)
 
-.PHONY: demo test test-live check bench install constraints clean help
+.PHONY: demo test chaos test-live check bench install constraints clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -34,6 +35,9 @@ demo: install
 
 test: check
 	@"$(BIN)/python" -m pytest $(ARGS)
+
+chaos: install
+	@"$(BIN)/python" -m tests.chaos.random_faults $(ARGS)
 
 # Apart from the rest: these frameworks pin what spantree does not.
 test-live: install $(LIVE)/.installed

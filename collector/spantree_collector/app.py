@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from spantree_collector.config import CollectorConfig, variable
+from spantree_collector.file_limit import connections_within
+from spantree_collector.grpc_front import GrpcFront
 from spantree_collector.http_server import HttpServer
 from spantree_collector.intake import Intake, count_spans
 from spantree_collector.metrics import CollectorMetrics
@@ -32,7 +34,7 @@ from spantree_collector.shares import SpoolShares
 from spantree_collector.spool import Spool, SpoolFailed
 from spantree_collector.tuning import settle_for_batches
 from spantree_collector.watchdog import Watchdog
-from spantree_collector.writers import Writer, WriterProcess, latest, new_writers
+from spantree_collector.writers import Writer, WriterProcess, new_writers, worst
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.rules import facts_reader
 
@@ -43,6 +45,9 @@ _GRACE_S = 2.0
 # Other threads compute without a pause, and Python lets them do so for 5 ms each time the event loop wants to go on.
 # Measured with a pump among them: p99 of an acknowledgement 330 to 600 ms with 5 ms, 100 to 120 ms with 1 ms.
 _SWITCH_INTERVAL_S = 0.001
+# gRPC's part of the process's files; each connection is a socket and the two ends of the one behind it.
+_GRPC_FILES_PART = 0.4
+_FILES_OF_A_CONNECTION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ class Collector:
         async with contextlib.AsyncExitStack() as stack:
             # Closed in the reverse order of their entry: the order of stopping is the order of starting, backwards.
             listener = stack.enter_context(_listen(config.host, config.otlp_http_port, "otlp_http_port"))
-            _listen(config.host, config.otlp_grpc_port, "otlp_grpc_port").close()
+            grpc_listener = stack.enter_context(_listen(config.host, config.otlp_grpc_port, "otlp_grpc_port"))
+            grpc_port = grpc_listener.getsockname()[1]
             spool = Spool(
                 config.spool_path,
                 max_bytes=config.spool_max_bytes,
@@ -105,7 +111,14 @@ class Collector:
             stack.callback(intake.close)
             writers = new_writers(config, reader, SpoolShares(spool, count_spans), metrics)
             _add_gauges(metrics, spool, intake, writers)
-            grpc_receiver = _grpc_receiver(intake, config)
+            front = GrpcFront(
+                intake.in_flight,
+                metrics,
+                max_connections=connections_within(config.max_connections, _GRPC_FILES_PART, _FILES_OF_A_CONNECTION),
+                header_deadline_s=config.header_deadline_s,
+                body_deadline_s=config.body_deadline_s,
+            )
+            grpc_receiver = GrpcReceiver(intake, front, grpc_listener)
             http_receiver = HttpReceiver(
                 intake, functools.partial(_readiness, spool, writers), body_deadline_s=config.body_deadline_s
             )
@@ -127,7 +140,7 @@ class Collector:
                 grace_s=_GRACE_S,
             )
             http_ended = await stack.enter_async_context(_serving(http_server, listener))
-            self.addresses = Addresses(config.host, listener.getsockname()[1], grpc_receiver.port)
+            self.addresses = Addresses(config.host, listener.getsockname()[1], grpc_port)
             self._say_started(self.addresses, spool)
             if started is not None:
                 started(self.addresses)
@@ -230,16 +243,6 @@ def _port_fault(host: str, port: int, option: str, error: OSError) -> str:
     return f"cannot listen on port {port} of {host} ({error.strerror}); choose another with {option}, or --host"
 
 
-def _grpc_receiver(intake: Intake, config: CollectorConfig) -> GrpcReceiver:
-    try:
-        return GrpcReceiver(intake, config.host, config.otlp_grpc_port)
-    except RuntimeError as error:
-        option = f"--otlp-grpc-port or {variable('otlp_grpc_port')}"
-        raise ConfigError(
-            [f"cannot listen on port {config.otlp_grpc_port} of {config.host} ({error}); choose another with {option}"]
-        ) from error
-
-
 @contextlib.asynccontextmanager
 async def _serving(server: HttpServer, listener: socket.socket) -> AsyncIterator[asyncio.Event]:
     """Runs the HTTP server; the event is set when it ends, also by a fault of its own."""
@@ -288,6 +291,7 @@ def _readiness(spool: Spool, writers: Sequence[Writer]) -> tuple[bool, dict[str,
         },
         "store": _told(_store(writers)),
         "projector": _told(_projector(writers)),
+        "writers": [{"store": _told(one.store), "projector": _told(one.projector)} for one in writers],
     }
     if spool.failure is not None:
         details["status"] = "failed"
@@ -295,11 +299,11 @@ def _readiness(spool: Spool, writers: Sequence[Writer]) -> tuple[bool, dict[str,
 
 
 def _store(writers: Sequence[Writer]) -> SessionReport:
-    return latest([writer.store for writer in writers])
+    return worst([writer.store for writer in writers])
 
 
 def _projector(writers: Sequence[Writer]) -> SessionReport:
-    return latest([writer.projector for writer in writers])
+    return worst([writer.projector for writer in writers])
 
 
 def _told(report: SessionReport) -> dict[str, Any]:

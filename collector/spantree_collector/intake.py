@@ -71,6 +71,10 @@ class Lease:
     def __exit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Hold nothing any more."""
         self._in_flight.give_back(self._held_bytes)
         self._held_bytes = 0
 

@@ -7,6 +7,7 @@ INVALID_ARGUMENT, and the spool wants the bytes anyway (opentelemetry-proto docs
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -14,6 +15,9 @@ import grpc
 from google.rpc import code_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from spantree_collector.decompress import DEFLATE
+from spantree_collector.grpc_front import GrpcFront
+from spantree_collector.inflate import GZIP
 from spantree_collector.intake import Intake
 from spantree_collector.responses import success
 from spantree_collector.status import NoSuchPath, Refusal, refusal_of
@@ -37,19 +41,17 @@ _MIN_PING_INTERVAL_MS = 10_000
 
 
 class GrpcReceiver:
-    """The gRPC server of the collector. Made within the event loop that it is to run in.
+    """The gRPC server of the collector behind its front. Made within the event loop that it is to run in."""
 
-    Takes its port at once, `port` 0 for any; the attribute `port` has the one taken. Raises RuntimeError where it
-    is in use.
-    """
-
-    def __init__(self, intake: Intake, host: str, port: int) -> None:
+    def __init__(self, intake: Intake, front: GrpcFront, listener: socket.socket) -> None:
         self._intake = intake
+        self._front = front
+        self._listener = listener
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
-                # Without this two collectors would share a port and each get some of the requests.
-                ("grpc.so_reuseport", 0),
+                # Compressed messages come as they are: their decompression is the intake's, bounded and accounted.
+                ("grpc.per_message_decompression", 0),
                 ("grpc.max_receive_message_length", self._intake.max_body_bytes + _FRAME_BYTES),
                 ("grpc.max_concurrent_streams", _MAX_STREAMS_PER_CONNECTION),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
@@ -63,26 +65,28 @@ class GrpcReceiver:
         handlers += [_service(name, _refuse_signal(self, signal)) for signal, name in _OTHER_SERVICES.items()]
         self._server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        address = f"[{host}]" if ":" in host else host
-        self.port = int(self._server.add_insecure_port(f"{address}:{port}"))
+        self._server.add_insecure_port(f"unix:{front.upstream}")
 
     async def start(self) -> None:
         """Take requests."""
         await self._server.start()
+        await self._front.start(self._listener)
         for service in (TRACE_SERVICE, LOGS_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more requests; those that have come are answered within `grace_s`."""
+        await self._front.stop_listening()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+        await self._front.close()
 
     async def _export(self, signal: str, payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
+            # The front has the bytes as sent; what becomes of them here is held besides.
             with self._intake.in_flight.lease() as lease:
-                lease.add(len(payload))
-                # grpc has undone the compression already, within max_receive_message_length.
-                examined = await self._intake.accept(payload, encoding_of(signal, PROTOBUF), "", lease, TRANSPORT)
+                body = encoding_of(signal, PROTOBUF)
+                examined = await self._intake.accept(payload, body, _compression(payload), lease, TRANSPORT)
         except Exception as error:
             await self.refuse(context, refusal_of(error), error)
         return success(examined, PROTOBUF, signal)
@@ -98,6 +102,18 @@ class GrpcReceiver:
             trailers.append(("google.rpc.retryinfo-bin", refusal.retry_info().SerializeToString()))
         await context.abort(_CODES[refusal.grpc_code], refusal.message, tuple(trailers))
         raise AssertionError("context.abort returned")
+
+
+def _compression(payload: bytes) -> str:
+    """Which of gRPC's two compressions a message has: its flag does not reach a handler, its first bytes do.
+
+    No message of OTLP begins with either: 0x1F is no tag at all, 0x78 would be field 15, which is in none of them.
+    """
+    if payload[:2] == b"\x1f\x8b":
+        return GZIP
+    if payload[:1] == b"\x78" and int.from_bytes(payload[:2], "big") % 31 == 0:
+        return DEFLATE
+    return ""
 
 
 def _service(name: str, export: Callable[[bytes, Any], Awaitable[bytes]]) -> grpc.GenericRpcHandler:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -211,8 +212,11 @@ class WriterProcess:
             self._metrics.writer_restarts.inc()
             log.error("%s %s; it is started again, and what it had in hand is written again", self._name, ended)
             if self.store.state is not StoreState.OPERATOR:
-                self.store = now_report(StoreState.FAULT, f"{self._name} {ended}; it is started again")
-                self.projector = self.store
+                report = now_report(StoreState.FAULT, f"{self._name} {ended}; it is started again")
+                if self.store.state is StoreState.FAULT:
+                    # Since the first of a row of ends.
+                    report = replace(report, since_s=self.store.since_s)
+                self.store = self.projector = report
             self._stopping.wait(self._backoff.next_s())
 
     def _serve_one(self) -> str:
@@ -327,9 +331,13 @@ def new_writers(
     ]
 
 
-def latest(reports: Sequence[SessionReport]) -> SessionReport:
-    """The latest news of several writers: they share one PostgreSQL, and one that waits to try again knows less."""
-    return max(reports, key=lambda report: report.since_s)
+# The better first: STARTING says little, UNAVAILABLE may pass by itself, the others need somebody.
+_SEVERITY = (StoreState.OK, StoreState.STARTING, StoreState.UNAVAILABLE, StoreState.OPERATOR, StoreState.FAULT)
+
+
+def worst(reports: Sequence[SessionReport]) -> SessionReport:
+    """The report of the writer that is worst off, the longest: another that comes and goes does not hide it."""
+    return max(reports, key=lambda report: (_SEVERITY.index(report.state), -report.since_s))
 
 
 def _spawn(theirs: Connection) -> subprocess.Popen[bytes]:

@@ -30,6 +30,25 @@ _TOLD_EDGES: Final = frozenset({"conditional", "join", "dependency", "handoff", 
 
 Answer = Mapping[str, Any]
 
+# What a terminal acts on instead of showing it: C0 and C1 controls, of which the picture is shown, and what turns the
+# direction of writing. Names and messages come from whoever sends spans.
+_UNSAFE: Final = (
+    {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
+    | {0x7F: 0x2421}
+    | dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
+)
+
+
+def safe(value: Any) -> Any:
+    """An answer, or a part of it, with texts that do nothing to a terminal."""
+    if isinstance(value, str):
+        return value.translate(_UNSAFE)
+    if isinstance(value, Mapping):
+        return {safe(key): safe(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [safe(inner) for inner in value]
+    return value
+
 
 def status_text(status: str) -> Text:
     """The status with its sign."""
@@ -54,6 +73,7 @@ def duration_text(duration_ms: float | None) -> str:
 
 def execution_tree(answer: Answer) -> Tree:
     """An execution (the answer of /executions/{id}/tree) with its nodes, and what failed first and why."""
+    answer = safe(answer)
     tree = answer["tree"]
     names = {node["id"]: node["name"] for node in tree["nodes"]}
     attempts = _attempts_of(tree["nodes"])
@@ -70,6 +90,7 @@ def execution_tree(answer: Answer) -> Tree:
 
 def execution_line(answer: Answer) -> Text:
     """Name, status and duration of an execution, its id and what else tells it from others."""
+    answer = safe(answer)
     line = Text.assemble(
         (answer["name"], "bold"), "  ", status_text(answer["status"]), f"  {duration_text(answer['duration_ms'])}"
     )
@@ -83,6 +104,7 @@ def execution_line(answer: Answer) -> Text:
 
 def node_line(node: Answer, attempts: int = 1, told: Sequence[str] = ()) -> Text:
     """Name, kind, status, duration of a node, which attempt it is, what led to it, its error."""
+    node = safe(node)
     line = Text.assemble((node["name"], ""), (f"  {node['kind']}", "cyan"), "  ", status_text(node["status"]))
     line.append(f"  {duration_text(node['duration_ms'])}")
     if attempts > 1 or node["attempt"] > 1:
@@ -105,7 +127,7 @@ def node_line(node: Answer, attempts: int = 1, told: Sequence[str] = ()) -> Text
 
 def failure_text(answer: Answer) -> Text | None:
     """Which node failed first and why; None where none did."""
-    first = answer["first_failed_node"]
+    first = safe(answer["first_failed_node"])
     if first is None:
         return None
     return Text.assemble(
@@ -120,7 +142,7 @@ def failures_table(answer: Answer) -> Table:
     table.add_column("started (UTC)", no_wrap=True)
     table.add_column("execution", min_width=32, overflow="fold")
     table.add_column("failed first, and why", overflow="fold")
-    for failure in answer["failures"]:
+    for failure in safe(answer["failures"]):
         first = failure["first_failed_node"]
         started = failure["started_at"][:19].replace("T", " ")
         table.add_row(
@@ -144,7 +166,7 @@ def error_text(node: Answer) -> str:
 
 def one_line(text: str) -> str:
     """The beginning of a text, on one line."""
-    flat = " ".join(text.split())
+    flat: str = safe(" ".join(text.split()))
     return flat if len(flat) <= _MESSAGE_CHARS else flat[: _MESSAGE_CHARS - 1] + "…"
 
 

@@ -41,6 +41,8 @@ _PROJECT_EVERY_S: Final = 1.0
 _PROJECT_SPANS: Final = 5_000
 # A trace of ours that is still pending by then cannot be projected; pending_projection.error says why.
 _PROJECT_FOR_S: Final = 120.0
+# More that wait than these are left to whoever projects next, this process or another: they are noted in PostgreSQL.
+_MOST_PENDING: Final = 10_000
 # What a process that ends waits at most for the last traces to become due and be projected.
 CLOSE_S: Final = 3.0
 _LOG_EVERY_S: Final = 60.0
@@ -102,8 +104,7 @@ class InProcessWriter:
         self._closing = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._pending: set[bytes] = set()
-        self._give_up_at_s = 0.0
+        self._pending: dict[bytes, float] = {}  # trace -> until when it is waited for, the soonest first
 
     # ---- writing -----------------------------------------------------------------------------------------------
 
@@ -143,12 +144,18 @@ class InProcessWriter:
         written: Written = self._trying(lambda store: store.write(spans, dead), deadline_s)
         traces = {span.trace_id for span in spans}
         if written.spans and written.projected_traces < len(traces):
-            if time.monotonic() > self._give_up_at_s:
-                self._pending.clear()
-            self._pending |= traces
-            self._give_up_at_s = time.monotonic() + _PROJECT_FOR_S
+            until_s = time.monotonic() + _PROJECT_FOR_S
+            for trace_id in traces:
+                self._pending.pop(trace_id, None)
+                self._pending[trace_id] = until_s
+            self._give_up_on_the_oldest()
             self._wake.set()
             self._start_projecting()
+
+    def _give_up_on_the_oldest(self) -> None:
+        now_s = time.monotonic()
+        while self._pending and (len(self._pending) > _MOST_PENDING or next(iter(self._pending.values())) < now_s):
+            del self._pending[next(iter(self._pending))]
 
     def _trying(self, operation: Callable[[Store], _T], deadline_s: float) -> _T:
         wait_s = _FIRST_WAIT_S
@@ -175,7 +182,9 @@ class InProcessWriter:
             with self._locked(deadline_s):
                 more = self._store.project_due(_PROJECT_SPANS).more
                 if self._pending and not more:
-                    self._pending = self._store.still_pending(self._pending)
+                    still = self._store.still_pending(self._pending.keys())
+                    self._pending = {trace_id: until for trace_id, until in self._pending.items() if trace_id in still}
+                    self._give_up_on_the_oldest()
 
     def _start_projecting(self) -> None:
         if self._thread is None:
@@ -191,7 +200,7 @@ class InProcessWriter:
         wait_s = _PROJECT_EVERY_S
         with untraced():
             while not closing.wait(wait_s):
-                if not self._pending or time.monotonic() > self._give_up_at_s:
+                if not self._pending or max(self._pending.values()) < time.monotonic():
                     wake.wait()
                     wake.clear()
                     wait_s = _PROJECT_EVERY_S
@@ -213,7 +222,7 @@ class InProcessWriter:
         if self._thread is not None:
             self._thread.join(CLOSE_S)
         try:
-            while self._pending and time.monotonic() < min(deadline_s, self._give_up_at_s):
+            while self._pending and time.monotonic() < min(deadline_s, max(self._pending.values())):
                 self.project(deadline_s)
                 if self._pending:
                     time.sleep(_FIRST_WAIT_S)

@@ -130,9 +130,10 @@ def _generator(call: _Call) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         handle = call.begin(args, kwargs)
         failure: BaseException | None = None
-        source = call.function(*args, **kwargs)
-        advance: Callable[[], Any] = functools.partial(next, source)
         try:
+            # Within: arguments that do not fit raise here, and the span is to end.
+            source = call.function(*args, **kwargs)
+            advance: Callable[[], Any] = functools.partial(next, source)
             while True:
                 handle.attach()
                 try:
@@ -164,9 +165,9 @@ def _async_generator(call: _Call) -> Callable[..., Any]:
     async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         handle = call.begin(args, kwargs)
         failure: BaseException | None = None
-        source = call.function(*args, **kwargs)
-        advance: Callable[[], Any] = source.__anext__
         try:
+            source = call.function(*args, **kwargs)
+            advance: Callable[[], Any] = source.__anext__
             while True:
                 handle.attach()
                 try:

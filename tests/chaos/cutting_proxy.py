@@ -16,6 +16,7 @@ class CuttingProxy:
 
     def __init__(self, database_url: str, cut_after_bytes: Sequence[int], listen_port: int = 0) -> None:
         self.cuts = 0
+        self._refusing = False
         self._cut_after_bytes = cut_after_bytes
         self._numbers = itertools.count()
         parameters = conninfo_to_dict(database_url)
@@ -29,8 +30,18 @@ class CuttingProxy:
     def close(self) -> None:
         """Cut everything."""
         _close(self._listener)
-        for connection in self._open:
+        self.cut_now()
+
+    def cut_now(self) -> None:
+        """Cut every connection, wherever it is; new ones are taken."""
+        connections, self._open = self._open, []
+        for connection in connections:
             _close(connection)
+
+    def refuse(self, refusing: bool) -> None:
+        """Cut every connection and take none, until called with False: a server that is away."""
+        self._refusing = refusing
+        self.cut_now()
 
     def _accept(self) -> None:
         while True:
@@ -41,7 +52,15 @@ class CuttingProxy:
             number = next(self._numbers)
             family = socket.AF_UNIX if isinstance(self._server, str) else socket.AF_INET
             server = socket.socket(family, socket.SOCK_STREAM)
-            server.connect(self._server)
+            try:
+                if self._refusing:
+                    raise ConnectionRefusedError
+                server.connect(self._server)
+            except OSError:
+                # The server is away.
+                _close(client)
+                _close(server)
+                continue
             self._open += [client, server]
             limit = self._cut_after_bytes[number] if number < len(self._cut_after_bytes) else None
             threading.Thread(target=self._forward, args=(client, server, limit), daemon=True).start()

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.waiting import free_port, wait_until
@@ -18,7 +18,7 @@ from spantree_collector.app import Addresses
 class CollectorProcess:
     """`python -m spantree_collector` on a data directory; started again it has the same ports."""
 
-    def __init__(self, data_dir: Path, database_url: str) -> None:
+    def __init__(self, data_dir: Path, database_url: str, environment: Mapping[str, str] | None = None) -> None:
         self.addresses = Addresses("127.0.0.1", free_port(), free_port())
         self._log_path = data_dir.with_suffix(".log")
         self._environment = os.environ | {
@@ -26,6 +26,7 @@ class CollectorProcess:
             "SPANTREE_DATA_DIR": str(data_dir),
             "SPANTREE_OTLP_HTTP_PORT": str(self.addresses.otlp_http_port),
             "SPANTREE_OTLP_GRPC_PORT": str(self.addresses.otlp_grpc_port),
+            **(environment or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,9 +69,11 @@ class CollectorProcess:
 
 
 @contextlib.contextmanager
-def collector_process(data_dir: Path, database_url: str) -> Iterator[CollectorProcess]:
+def collector_process(
+    data_dir: Path, database_url: str, environment: Mapping[str, str] | None = None
+) -> Iterator[CollectorProcess]:
     """A started collector that does not outlive the test."""
-    process = CollectorProcess(data_dir, database_url)
+    process = CollectorProcess(data_dir, database_url, environment)
     process.start()
     try:
         yield process

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from tests.collectors import metric, readiness, running, settings
 from tests.otlp_requests import request, span, trace_request
+from tests.waiting import wait_until
 
 from spantree_collector.app import Addresses
 
@@ -141,3 +144,96 @@ def test_many_calls_at_a_time_are_each_answered_and_kept_once(collector: Address
         calls = [call.future(trace_request(100 + n, 5).SerializeToString(), timeout=20) for n in range(200)]
         assert [done.result() for done in calls] == [b""] * 200
     assert bodies(collector) == before + 200
+
+
+def _half_sent(addresses: Addresses, size: int) -> socket.socket:
+    """A request of which `size` bytes have come, and which never ends: HTTP/2 by hand, since grpc would end it."""
+    client = socket.create_connection((addresses.host, addresses.otlp_grpc_port), timeout=20)
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    def literal(name: bytes, value: bytes) -> bytes:
+        return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+    headers = b"\x83\x86" + literal(b":path", TRACES.encode()) + literal(b":authority", b"x")
+    headers += literal(b"content-type", b"application/grpc") + literal(b"te", b"trailers")
+    client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, headers))
+    message = b"\x00" + (size + 1000).to_bytes(4, "big") + bytes(size)
+    client.setblocking(False)
+    for start in range(0, len(message), 16_384):
+        data = frame(0, 0, 1, message[start : start + 16_384])
+        while data:
+            try:
+                data = data[client.send(data) :]
+            except BlockingIOError:
+                # grpc gives each stream a window, and reads no more; neither do we say that we would wait.
+                return client
+            except (ConnectionResetError, BrokenPipeError):
+                return client
+    return client
+
+
+def _is_cut(client: socket.socket) -> bool:
+    client.settimeout(20)
+    try:
+        while client.recv(65_536):
+            pass
+    except ConnectionResetError:
+        return True
+    return True
+
+
+def test_a_half_sent_request_is_in_flight_from_its_first_bytes_and_has_a_deadline(tmp_path: Path) -> None:
+    with running(settings(tmp_path, writers=0, body_deadline_s=1.0)) as addresses:
+        with contextlib.closing(_half_sent(addresses, 50_000)) as client:
+            wait_until(
+                lambda: metric(addresses, "spantree_collector_in_flight_bytes") >= 50_000, 10, "its bytes are counted"
+            )
+            assert _is_cut(client)
+        assert metric(addresses, "spantree_collector_in_flight_bytes") == 0
+        assert metric(addresses, 'spantree_collector_connections_refused_total{reason="grpc_deadline"}') == 1
+        assert export(addresses, trace_request(1, 3).SerializeToString()) == b""
+
+
+def test_half_sent_requests_do_not_take_the_room_of_whole_ones(tmp_path: Path) -> None:
+    config = settings(tmp_path, writers=0, max_body_bytes=MIB, max_in_flight_bytes=MIB)
+    with running(config) as addresses, contextlib.ExitStack() as stack:
+        for _ in range(24):
+            stack.enter_context(contextlib.closing(_half_sent(addresses, 60_000)))
+        for number in range(1, 30):
+            assert export(addresses, trace_request(number, 100).SerializeToString()) == b""
+        assert metric(addresses, "spantree_collector_in_flight_bytes") <= MIB
+
+
+def test_connections_that_say_nothing_are_cut_and_make_room(tmp_path: Path) -> None:
+    config = settings(tmp_path, writers=0, max_connections=10, header_deadline_s=3.0)
+    with running(config) as addresses, contextlib.ExitStack() as stack:
+        where = (addresses.host, addresses.otlp_grpc_port)
+        silent = [stack.enter_context(socket.create_connection(where, timeout=20)) for _ in range(15)]
+        wait_until(lambda: _answers(addresses), 10, "another client is answered")
+        for client in silent:
+            assert _is_cut(client)
+
+
+def _answers(addresses: Addresses) -> bool:
+    try:
+        return export(addresses, trace_request(1, 3).SerializeToString()) == b""
+    except grpc.RpcError:
+        return False
+
+
+def test_compressed_messages_are_bounded_as_they_are_decompressed(tmp_path: Path) -> None:
+    config = settings(tmp_path, writers=0, max_body_bytes=8 * MIB, max_in_flight_bytes=10 * MIB)
+    with running(config) as addresses, channel(addresses) as opened:
+        bomb = request(span(1, 1, payload="x" * 7 * MIB)).SerializeToString()
+        calls = [
+            opened.unary_unary(TRACES).future(bomb, timeout=20, compression=grpc.Compression.Gzip) for _ in range(20)
+        ]
+        codes = {call.code() for call in calls}
+        assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+        wait_until(lambda: metric(addresses, "spantree_collector_in_flight_bytes") == 0, 10, "all is given back")
+        deflated = opened.unary_unary(TRACES)
+        assert (
+            deflated(trace_request(2, 50).SerializeToString(), timeout=20, compression=grpc.Compression.Deflate) == b""
+        )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from spantree_deploy.render import duration_text, error_text, execution_tree, failure_text, one_line
+from spantree_deploy.render import duration_text, error_text, execution_tree, failure_text, failures_table, one_line
 
 
 def text_of(renderable: RenderableType, width: int = 200) -> list[str]:
@@ -140,3 +140,18 @@ def test_what_failed_first_is_told_with_its_reason_or_not_at_all() -> None:
 def test_a_long_text_is_cut_to_one_line() -> None:
     assert one_line("a\n  b\tc") == "a b c"
     assert one_line("x" * 500) == "x" * 159 + "…"
+
+
+def test_what_a_terminal_would_act_on_is_shown_instead() -> None:
+    evil = "\x1b]0;title\x07\x1b[2J\x9b31m\u202egnp.exe\x7f\r"
+    first = {"id": "1", "name": evil, "error_type": evil, "error_message": evil}
+    broken = node(1, evil, kind=evil, status=evil, status_reason=evil, model=evil, error_type=evil, error_message=evil)
+    answer = execution([broken], name=evil, status=evil, run_id=evil, first_failed_node=first, skipped_nodes=[evil])
+    failure = {**answer, "started_at": evil + "x" * 30, "error_summary": evil}
+    failed = failure_text(answer)
+    assert failed is not None
+    shown = "\n".join(
+        [*text_of(execution_tree(answer)), *text_of(failed), *text_of(failures_table({"failures": [failure]}))]
+    )
+    assert "\u241b]0;title\u2407\u241b[2J\ufffd31m\ufffdgnp.exe" in shown
+    assert not set(shown) & (set(map(chr, range(32))) - {"\n"} | {"\x7f", "\x9b", "\u202e"})

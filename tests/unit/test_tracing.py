@@ -461,6 +461,29 @@ def test_async_generators_likewise(spans: Spans) -> None:
     assert spans()["stream"].status.status_code is StatusCode.ERROR
 
 
+def test_a_generator_that_is_called_with_wrong_arguments_ends_its_span(spans: Spans) -> None:
+    @node("numbers")
+    def numbers(first: int) -> Iterator[int]:
+        yield first
+
+    @node("letters")
+    async def letters(first: str) -> AsyncIterator[str]:
+        yield first
+
+    async def one() -> None:
+        async for _ in letters():  # type: ignore[call-arg]
+            pass
+
+    with pytest.raises(TypeError, match="first"):
+        list(numbers())  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="first"):
+        asyncio.run(one())
+    assert {name: span.status.status_code for name, span in spans().items()} == {
+        "numbers": StatusCode.ERROR,
+        "letters": StatusCode.ERROR,
+    }
+
+
 def test_a_generator_cannot_have_a_retry_policy() -> None:
     with pytest.raises(TypeError, match="cannot be attempted again"):
 

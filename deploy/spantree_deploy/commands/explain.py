@@ -13,7 +13,7 @@ from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.commands.read import print_json
 from spantree_deploy.database import postgres_of
-from spantree_deploy.render import one_line
+from spantree_deploy.render import one_line, safe
 from spantree_deploy.sql import statements
 from spantree_exporter.errors import SpantreeError, classify
 from spantree_exporter.facts import FactsReader
@@ -82,8 +82,8 @@ def _show(span: Span, reader: FactsReader) -> None:
     scope = f"  scope {span.scope.name}" if span.scope.name else ""
     console.out.print(
         Text.assemble(
-            (span.name, "bold"),
-            (f"  {span_id_to_hex(span.span_id)}  {span.resource.service_name}{scope}", "bright_black"),
+            (safe(span.name), "bold"),
+            (f"  {span_id_to_hex(span.span_id)}  {safe(span.resource.service_name + scope)}", "bright_black"),
         )
     )
     told = reader.explain(span)

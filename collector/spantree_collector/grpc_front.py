@@ -1,0 +1,316 @@
+"""The port of OTLP/gRPC: passes bytes on to grpc's own server, and bounds what that cannot bound.
+
+    client ── TCP ──> GrpcFront ── socket file ──> grpc.aio.server ──> GrpcReceiver
+
+grpc holds half-sent messages without a limit of their number, their time or their bytes in all, and has no limit of
+connections. Here each connection's HTTP/2 frames (RFC 9113, section 4.1) are counted as they pass, nine bytes of head
+and no content: the bytes of a request are in flight from the first one until its answer has ended.
+
+    too many bytes in flight    the connection with the most bytes of unfinished requests is cut, which is retryable
+    a request takes too long    its connection is cut
+    too many connections        the one that has been idle longest makes room, else the new one is closed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+from spantree_collector.intake import InFlight, Lease
+from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.status import Overloaded
+
+_PREFACE_BYTES = 24
+_HEAD_BYTES = 9
+_DATA, _HEADERS, _RST_STREAM = 0x0, 0x1, 0x3
+_END_STREAM = 0x1
+_LOOK_S = 0.5
+_IDLE_S = 1.0
+
+
+class GrpcFront:
+    """Listens for gRPC clients. Made and used within one event loop; `upstream` is where grpc's server is to listen."""
+
+    def __init__(
+        self,
+        in_flight: InFlight,
+        metrics: CollectorMetrics,
+        *,
+        max_connections: int,
+        header_deadline_s: float,
+        body_deadline_s: float,
+    ) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="spantree-grpc-")
+        # Only this account may enter the directory.
+        self.upstream = Path(self._directory.name) / "grpc.sock"
+        self.in_flight = in_flight
+        self._metrics = metrics
+        self._max_connections = max_connections
+        self._header_deadline_s = header_deadline_s
+        self._body_deadline_s = body_deadline_s
+        self._connections: set[_Client] = set()
+        self._server: asyncio.Server | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Take connections on `listener`, which this closes in the end."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Client(self), sock=listener, backlog=1024)
+        self._looking = asyncio.create_task(self._look_for_ever())
+
+    async def stop_listening(self) -> None:
+        """Take no more connections; those that there are go on."""
+        if self._server is not None:
+            self._server.close()
+
+    async def close(self) -> None:
+        """Cut what is left."""
+        await self.stop_listening()
+        if self._looking is not None:
+            self._looking.cancel()
+        for client in list(self._connections):
+            client.cut("")
+        self._directory.cleanup()
+
+    def entered(self, client: _Client) -> bool:
+        """Note a new connection; False where there is no room for it."""
+        if len(self._connections) >= self._max_connections:
+            before_s = time.monotonic() - _IDLE_S
+            idle = [one for one in self._connections if not one.streams and one.quiet_since_s < before_s]
+            if not idle:
+                self._metrics.connections_refused.labels("grpc_max_connections").inc()
+                return False
+            min(idle, key=lambda one: one.quiet_since_s).cut("grpc_made_room")
+        self._connections.add(client)
+        return True
+
+    def left(self, client: _Client) -> None:
+        """Forget a connection."""
+        self._connections.discard(client)
+
+    def make_room(self, asking: _Client) -> None:
+        """Cut the connection with the most bytes of requests that have not come whole, `asking` among them."""
+        heaviest = max(self._connections, key=lambda one: one.unfinished_bytes, default=asking)
+        heaviest.cut("grpc_in_flight")
+
+    def count_cut(self, reason: str) -> None:
+        """A connection was cut."""
+        if reason:
+            self._metrics.connections_refused.labels(reason).inc()
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now_s = time.monotonic()
+            for client in list(self._connections):
+                if client.is_late(now_s, self._header_deadline_s, self._body_deadline_s):
+                    client.cut("grpc_deadline")
+
+
+class _Stream:
+    __slots__ = ("began_s", "bytes", "is_whole", "lease")
+
+    def __init__(self, lease: Lease) -> None:
+        self.began_s = time.monotonic()
+        self.bytes = 0
+        self.is_whole = False
+        self.lease = lease
+
+
+class _Frames:
+    """Finds the heads of frames in a stream of bytes, however it is cut."""
+
+    __slots__ = ("_head", "_left")
+
+    def __init__(self, preface_bytes: int) -> None:
+        self._left = preface_bytes
+        self._head = b""
+
+    def heads(self, data: bytes) -> list[tuple[int, int, int, int]]:
+        """(kind, flags, stream, payload bytes) of each frame whose head ends in `data`."""
+        found: list[tuple[int, int, int, int]] = []
+        at, end = 0, len(data)
+        while True:
+            skipped = min(self._left, end - at)
+            at += skipped
+            self._left -= skipped
+            if at == end:
+                return found
+            wanted = _HEAD_BYTES - len(self._head)
+            self._head += data[at : at + wanted]
+            at += wanted
+            if len(self._head) < _HEAD_BYTES:
+                return found
+            head, self._head = self._head, b""
+            self._left = int.from_bytes(head[:3], "big")
+            found.append((head[3], head[4], int.from_bytes(head[5:], "big") & 0x7FFF_FFFF, self._left))
+
+
+class _Client(asyncio.Protocol):
+    """The client's side of a connection; grpc's side is `_Upstream`."""
+
+    def __init__(self, front: GrpcFront) -> None:
+        self._front = front
+        self._frames = _Frames(_PREFACE_BYTES)
+        self._answers = _Frames(0)
+        self._waiting: list[bytes] | None = []
+        self.streams: dict[int, _Stream] = {}
+        self.quiet_since_s = time.monotonic()
+        self._has_spoken = False
+        self.transport: asyncio.Transport | None = None
+        self._upstream: asyncio.Transport | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Bytes of requests that have not come whole."""
+        return sum(stream.bytes for stream in self.streams.values() if not stream.is_whole)
+
+    def is_late(self, now_s: float, header_deadline_s: float, body_deadline_s: float) -> bool:
+        """Whether it has not spoken, or not finished a request, in time."""
+        if not self._has_spoken:
+            return now_s - self.quiet_since_s > header_deadline_s
+        return any(not one.is_whole and now_s - one.began_s > body_deadline_s for one in self.streams.values())
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.transport = transport
+        if not self._front.entered(self):
+            transport.abort()
+            return
+        self._connecting = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            transport, _ = await asyncio.get_running_loop().create_unix_connection(
+                lambda: _Upstream(self), str(self._front.upstream)
+            )
+        except OSError:
+            self.cut("grpc_upstream")
+            return
+        if self.transport is None or self.transport.is_closing():
+            transport.abort()
+            return
+        self._upstream = transport
+        waiting, self._waiting = self._waiting or [], None
+        for data in waiting:
+            transport.write(data)
+        self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        self._has_spoken = True
+        for kind, flags, number, size_bytes in self._frames.heads(data):
+            if kind == _HEADERS and number not in self.streams and number:
+                self.streams[number] = _Stream(self._front.in_flight.lease())
+            stream = self.streams.get(number)
+            if stream is None:
+                continue
+            if kind == _DATA and not self._hold(stream, size_bytes):
+                return
+            if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
+                stream.is_whole = True
+            elif kind == _RST_STREAM:
+                self._release(number)
+        if self._waiting is not None:
+            self._waiting.append(data)
+            self.pause_reading()
+        elif self._upstream is not None:
+            self._upstream.write(data)
+
+    def _hold(self, stream: _Stream, size_bytes: int) -> bool:
+        while True:
+            try:
+                stream.lease.add(size_bytes)
+            except Overloaded:
+                before = self._front.in_flight.bytes
+                self._front.make_room(self)
+                if self.transport is None or self.transport.is_closing():
+                    return False
+                if self._front.in_flight.bytes >= before:
+                    self.cut("grpc_in_flight")
+                    return False
+            else:
+                stream.bytes += size_bytes
+                return True
+
+    def answered(self, data: bytes) -> None:
+        """Pass on what grpc's server sends."""
+        for kind, flags, number, _ in self._answers.heads(data):
+            if kind == _RST_STREAM or (kind in (_DATA, _HEADERS) and flags & _END_STREAM):
+                self._release(number)
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def _release(self, number: int) -> None:
+        stream = self.streams.pop(number, None)
+        if stream is not None:
+            stream.lease.give_back()
+            self.quiet_since_s = time.monotonic()
+
+    def pause_writing(self) -> None:
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._upstream is not None:
+            self._upstream.resume_reading()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end()
+
+    def upstream_lost(self) -> None:
+        """Grpc's server has closed its side: what it has sent is still delivered."""
+        self._upstream = None
+        if self.transport is not None:
+            self.transport.close()
+
+    def pause_reading(self) -> None:
+        """Grpc's server does not read as fast as the client sends."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """It does again."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def cut(self, reason: str) -> None:
+        """End both sides at once."""
+        self._front.count_cut(reason)
+        if self.transport is not None:
+            self.transport.abort()
+        self._end()
+
+    def _end(self) -> None:
+        self._front.left(self)
+        for number in list(self.streams):
+            self._release(number)
+        if self._connecting is not None and not self._connecting.done() and self._upstream is None:
+            self._connecting.cancel()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abort()
+
+
+class _Upstream(asyncio.Protocol):
+    """grpc's side of a connection."""
+
+    def __init__(self, client: _Client) -> None:
+        self._client = client
+
+    def data_received(self, data: bytes) -> None:
+        self._client.answered(data)
+
+    def pause_writing(self) -> None:
+        self._client.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._client.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._client.upstream_lost()
