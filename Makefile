@@ -5,7 +5,7 @@
 #   make check           the same without the tests
 #   make chaos           200 random faults under load: nothing acknowledged is lost   (ARGS="--faults 20 --seed 7")
 #   make test-live       real frameworks run and told by `spantree up`   (installs them in .venv-live, once)
-#   make bench           how fast spans become rows, beside a plain COPY of the same rows
+#   make bench           all that README quotes: cost a span, growth, reads, in a service   (ARGS="--only growth")
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter, DATA=dir where the demo keeps its data, ARGS="..." adds options.
 
@@ -56,7 +56,7 @@ check: install
 	@echo "lint-imports"; "$(BIN)/lint-imports"
 
 bench: install
-	@"$(BIN)/python" benchmarks/ingest.py $(ARGS)
+	@"$(BIN)/python" benchmarks/bench.py $(ARGS)
 
 install: $(INSTALLED) $(COMPILED)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import tempfile
 import threading
 import time
@@ -41,7 +42,10 @@ def main() -> None:
     )
     parser.add_argument("--big", type=int, default=0, help="spans of one more trace at the end; 0: none")
     parser.add_argument("--dir", default=None, help="where spool and database lie; a disk, not a memory file system")
+    parser.add_argument("--pure-python", action="store_true", help="without the compiled hot path")
     arguments = parser.parse_args()
+    if arguments.pure_python:
+        os.environ["SPANTREE_PURE_PYTHON"] = "1"
     rounds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="spantree-bench-", dir=arguments.dir) as name:
         folder = Path(name)

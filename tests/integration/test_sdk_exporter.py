@@ -122,6 +122,7 @@ def test_rows_are_those_of_the_same_spans_over_otlp(tmp_path: Path, postgres_url
         in_process = tables(migrated_url)
         assert without_received(in_process) == without_received(tables(over_otlp_url))
     assert {name: len(rows) for name, rows in in_process.items() if name != "edge"} == {
+        "trace": 2,
         "span": 6,
         "resource": 1,
         "execution": 2,
