@@ -5,6 +5,7 @@
 #   make check           the same without the tests
 #   make chaos           200 random faults under load: nothing acknowledged is lost   (ARGS="--faults 20 --seed 7")
 #   make test-live       real frameworks run and told by `spantree up`   (installs them in .venv-live, once)
+#   make wheel           dist/spantree-*.whl, for other environments: pip install "dist/spantree-....whl[run]"
 #   make bench           all that README quotes: cost a span, growth, reads, in a service   (ARGS="--only growth")
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter, DATA=dir where the demo keeps its data, ARGS="..." adds options.
@@ -25,7 +26,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
     if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
       command -v $$name; break; fi; done)
 
-.PHONY: demo test chaos test-live check bench install constraints clean help
+.PHONY: demo test chaos test-live check bench wheel install constraints clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +58,11 @@ check: install
 
 bench: install
 	@"$(BIN)/python" benchmarks/bench.py $(ARGS)
+
+# Without the compiled hot path, which would tie it to one Python and one machine; `pip install .` builds that.
+wheel: install
+	@CC=none "$(BIN)/python" -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/spantree-*.whl
 
 install: $(INSTALLED) $(COMPILED)
 

@@ -21,8 +21,9 @@ _PORTS = ("--api-port", "0", "--otlp-http-port", "0", "--otlp-grpc-port", "0")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would change how `spantree` or an SDK behaves."""
+    """This process's environment without what would change how `spantree` or an SDK behaves, its `.venv` active."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPANTREE_", "OTEL_", "PG"))}
+    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     return kept | more
 
 

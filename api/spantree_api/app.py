@@ -6,18 +6,19 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
 from spantree_api.metrics import ApiMetrics, RequestMetrics
-from spantree_api.routes import executions, failures, health, nodes, otlp, otlp_logs, runs, stats
+from spantree_api.routes import diff, docs, executions, failures, health, nodes, otlp, otlp_logs, runs, stats
 from spantree_api.routes import metrics as metrics_route
 from spantree_api.service import Service
+from spantree_api.unknown_parameters import refuse_unknown_parameters
 
 BASE = "/api/v1"
-ROUTERS = tuple(module.router for module in (executions, nodes, otlp, otlp_logs, failures, runs, stats, health))
+ROUTERS = tuple(module.router for module in (executions, nodes, diff, otlp, otlp_logs, failures, runs, stats, health))
 
 
 def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> FastAPI:
@@ -45,7 +46,8 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
         version="1",
         lifespan=lifespan,
         openapi_url=f"{BASE}/openapi.json",
-        docs_url=f"{BASE}/docs",
+        # FastAPI's own page loads its scripts from another server; routes/docs.py has ours.
+        docs_url=None,
         redoc_url=None,
     )
     install_error_answers(app)
@@ -53,5 +55,6 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
     app.include_router(health.probes)
     app.include_router(metrics_route.router)
     for router in ROUTERS:
-        app.include_router(router, prefix=BASE)
+        app.include_router(router, prefix=BASE, dependencies=[Depends(refuse_unknown_parameters)])
+    app.include_router(docs.router, prefix=BASE)
     return app

@@ -45,10 +45,12 @@ async def _validation_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # as it was registered
     faults = [
         {
-            "parameter": ".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0]),
+            # Without the position in a parameter that repeats: its value says which one is meant.
+            "parameter": ".".join(part for part in fault["loc"][1:] if isinstance(part, str)) or str(fault["loc"][0]),
             "in": str(fault["loc"][0]),
             "found": _shown(fault.get("input")),
-            "message": str(fault["msg"]),
+            # Pydantic's own prefix of what a validator says.
+            "message": str(fault["msg"]).removeprefix("Value error, "),
         }
         for fault in error.errors()
     ]

@@ -32,8 +32,8 @@ class InvalidParameter(ApiError):
     status_code = 422
     code = "invalid_parameter"
 
-    def __init__(self, parameter: str, message: str) -> None:
-        super().__init__(message, {"parameter": parameter})
+    def __init__(self, parameter: str, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message, {"parameter": parameter, **(details or {})})
 
 
 class NotFound(ApiError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, AwareDatetime
+from pydantic_core import PydanticCustomError
 
 from spantree_exporter.ids import span_id_from_hex
 
@@ -21,21 +23,44 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def _like(pattern: str, wanted: str) -> tuple[AfterValidator, dict[str, str]]:
+    """(a check whose refusal is a sentence instead of the pattern, the pattern for OpenAPI)."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if compiled.match(text) is None or text.endswith("\n"):
+            raise PydanticCustomError("malformed_id", "wanted {wanted}", {"wanted": wanted})
+        return text
+
+    return AfterValidator(check), {"pattern": pattern}
+
+
 Text = Annotated[str, AfterValidator(_without_nul)]
 
-TraceIdPath = Annotated[
-    str, Path(pattern=_TRACE_ID, description="trace id: 32 hex digits in either case, or a UUID with dashes")
+_TRACE_ID_SAID = "a trace id: 32 hex digits in either case, or a UUID with dashes"
+_NODE_ID_SAID = "a span id: 16 hex digits; .N names a further node of that span id"
+_trace_id_check, _trace_id_schema = _like(_TRACE_ID, _TRACE_ID_SAID)
+_node_id_check, _node_id_schema = _like(_NODE_ID, _NODE_ID_SAID)
+_trace_or_good_check, _trace_or_good_schema = _like(f"{_TRACE_ID}|^last-good$", f"last-good, or {_TRACE_ID_SAID}")
+
+TraceIdPath = Annotated[str, Path(description=_TRACE_ID_SAID, json_schema_extra=_trace_id_schema), _trace_id_check]
+TraceIdOrLastGood = Annotated[
+    str,
+    Path(
+        description="a trace id, or last-good: the newest completed execution of the workflow before the other one",
+        json_schema_extra=_trace_or_good_schema,
+    ),
+    _trace_or_good_check,
 ]
-NodeIdPath = Annotated[
-    str, Path(pattern=_NODE_ID, description="span id: 16 hex digits; `.N` names a further node of that span id")
-]
+NodeIdPath = Annotated[str, Path(description=_NODE_ID_SAID, json_schema_extra=_node_id_schema), _node_id_check]
 RootQuery = Annotated[
-    str | None, Query(pattern=_NODE_ID, description="only this node and those below it: a node's `id`")
+    Annotated[str, _node_id_check] | None,
+    Query(description="only this node and those below it: a node's `id`", json_schema_extra=_node_id_schema),
 ]
 LimitQuery = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="how many at most")]
 CursorQuery = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page")]
 MomentQuery = Annotated[AwareDatetime | None, Query(description="RFC 3339, with a time zone")]
-HiddenQuery = Annotated[bool, Query(description="also plain requests that belong to no workflow")]
+HiddenQuery = Annotated[bool, Query(description="also health checks, probes, scrapes and lone database calls")]
 StatusFilter = Literal[
     "pending", "running", "waiting", "completed", "failed", "partial", "skipped", "cancelled", "timed_out", "lost"
 ]

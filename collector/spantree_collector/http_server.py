@@ -7,6 +7,7 @@ import contextlib
 import functools
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import uvicorn
 from uvicorn.config import Config
@@ -94,5 +95,8 @@ class _EmbeddedServer(uvicorn.Server):
 def _refusal(metrics: CollectorMetrics, status: int, message: str) -> tuple[bytes, bytes]:
     # OTLP wants a google.rpc.Status in every 4xx.
     refusal = refusal_of(MalformedRequest(message) if status == 400 else BodyTooLarge(message))
+    if status == 400:
+        # A reason of its own: what sends gRPC or TLS to this port is told from a body that is no OTLP.
+        refusal = replace(refusal, reason="not_http")
     metrics.refused.labels(TRANSPORT, refusal.reason).inc()
     return b"application/json", refusal.body(JSON)

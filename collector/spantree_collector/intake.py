@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
@@ -25,22 +27,43 @@ _INLINE_BYTES = 512 * 2**10
 _INFLATE_STEP_BYTES = 2**20
 
 
+# Whoever has sent a part of a body and not the rest for so long may be cut for the sake of others.
+_SLOW_S = 1.0
+
+
 class InFlight:
     """The bytes of all bodies that are in memory and not yet on disk, bounded. Any thread may use it."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
+        self._receiving: dict[Lease, Callable[[], None]] = {}  # the one that has been coming longest first
         self.bytes = 0
 
     def lease(self) -> Lease:
         """A share for one request, empty at first."""
         return Lease(self)
 
+    @contextlib.contextmanager
+    def receiving(self, lease: Lease, cut: Callable[[], None]) -> Iterator[None]:
+        """While a body comes: `cut` is called, from any thread, where it has come for long and others need its room."""
+        with self._lock:
+            self._receiving[lease] = cut
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._receiving.pop(lease, None)
+
     def add(self, size_bytes: int) -> None:
         """Count `size_bytes` more. Raises Overloaded, and counts nothing, beyond the limit."""
         with self._lock:
             if self.bytes + size_bytes > self._max_bytes:
+                before_s = time.monotonic() - _SLOW_S
+                slow = [one for one in self._receiving if one.began_s < before_s and one.held_bytes]
+                if slow:
+                    # Its room is there when the refused one tries again.
+                    self._receiving.pop(max(slow, key=lambda one: one.held_bytes))()
                 raise Overloaded(
                     f"requests of {self.bytes} bytes are being received, of at most {self._max_bytes}; send it again "
                     "a little later (SPANTREE_MAX_IN_FLIGHT_BYTES sets the limit)"
@@ -58,12 +81,13 @@ class Lease:
 
     def __init__(self, in_flight: InFlight) -> None:
         self._in_flight = in_flight
-        self._held_bytes = 0
+        self.began_s = time.monotonic()
+        self.held_bytes = 0
 
     def add(self, size_bytes: int) -> None:
         """Hold `size_bytes` more, or raise Overloaded."""
         self._in_flight.add(size_bytes)
-        self._held_bytes += size_bytes
+        self.held_bytes += size_bytes
 
     def __enter__(self) -> Lease:
         return self
@@ -75,8 +99,8 @@ class Lease:
 
     def give_back(self) -> None:
         """Hold nothing any more."""
-        self._in_flight.give_back(self._held_bytes)
-        self._held_bytes = 0
+        self._in_flight.give_back(self.held_bytes)
+        self.held_bytes = 0
 
 
 def count_spans(spooled: SpooledBody) -> int:

@@ -7,6 +7,7 @@ A raw ASGI application: no framework stands between a body and the disk. The dut
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
@@ -16,7 +17,15 @@ from spantree_collector.decompress import ACCEPTED, ENCODINGS
 from spantree_collector.inflate import too_large
 from spantree_collector.intake import Intake, Lease
 from spantree_collector.responses import success
-from spantree_collector.status import BodyTimeout, MethodNotAllowed, NoSuchPath, Refusal, UnsupportedType, refusal_of
+from spantree_collector.status import (
+    BodyTimeout,
+    MethodNotAllowed,
+    NoSuchPath,
+    Overloaded,
+    Refusal,
+    UnsupportedType,
+    refusal_of,
+)
 from spantree_exporter.decode import JSON, PROTOBUF
 from spantree_exporter.signals import LOGS, TRACES, encoding_of
 
@@ -117,22 +126,42 @@ class HttpReceiver:
             raise too_large(max_bytes)
         parts: list[bytes] = []
         size_bytes = 0
+        loop = asyncio.get_running_loop()
+        is_cut = False
+
+        def end_now() -> None:
+            nonlocal is_cut
+            is_cut = True
+            # It may have come whole this moment.
+            with contextlib.suppress(RuntimeError):
+                deadline.reschedule(loop.time())
+
+        def cut() -> None:
+            # From whichever thread needs the room.
+            loop.call_soon_threadsafe(end_now)
+
         try:
-            async with asyncio.timeout(self._body_deadline_s):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _Disconnected
-                    part: bytes = message.get("body", b"")
-                    if part:
-                        size_bytes += len(part)
-                        if size_bytes > max_bytes:
-                            raise too_large(max_bytes)
-                        lease.add(len(part))
-                        parts.append(part)
-                    if not message.get("more_body", False):
-                        return parts[0] if len(parts) == 1 else b"".join(parts)
+            async with asyncio.timeout(self._body_deadline_s) as deadline:
+                with self._intake.in_flight.receiving(lease, cut):
+                    while True:
+                        message = await receive()
+                        if message["type"] == "http.disconnect":
+                            raise _Disconnected
+                        part: bytes = message.get("body", b"")
+                        if part:
+                            size_bytes += len(part)
+                            if size_bytes > max_bytes:
+                                raise too_large(max_bytes)
+                            lease.add(len(part))
+                            parts.append(part)
+                        if not message.get("more_body", False):
+                            return parts[0] if len(parts) == 1 else b"".join(parts)
         except TimeoutError:
+            if is_cut:
+                raise Overloaded(
+                    f"{size_bytes} bytes of the body had come, and the rest was awaited for too long while others "
+                    "needed the room; send it again"
+                ) from None
             raise BodyTimeout(
                 f"the body was not complete after {self._body_deadline_s:g} s, {size_bytes} bytes had come; "
                 "send smaller batches, or raise SPANTREE_BODY_DEADLINE_S"

@@ -166,7 +166,8 @@ class StoreSession:
         self._operator.reset()
         if self.report.state is not StoreState.OK:
             if self.report.state is not StoreState.STARTING:
-                log.info("PostgreSQL takes the work of the %s thread again", self._thread)
+                # As loud as the line that it takes back.
+                log.warning("PostgreSQL takes the work of the %s thread again", self._thread)
             self._report(StoreState.OK, "")
 
     def _wait(self, state: StoreState, error: Exception, backoff: Backoff) -> None:

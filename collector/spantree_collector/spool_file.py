@@ -181,6 +181,15 @@ def temporary(error: sqlite3.OperationalError) -> str | None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    try:
+        _prepare(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: sqlite3.Connection) -> None:
     # page_size only takes effect before the first page is written, journal_mode is the first that writes one.
     database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     database.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -189,7 +198,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     # Debian builds SQLite with it on: a removal then writes zeros over all of a body, twice as much log in all.
     database.execute("PRAGMA secure_delete = OFF").fetchone()
     database.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_BYTES}")
-    return database
 
 
 def _fsync_directory(directory: Path) -> None:

@@ -138,6 +138,8 @@ class _ToCollector(logging.Handler):
     def __init__(self, channel: _Channel) -> None:
         super().__init__()
         self._channel = channel
+        # The text alone: the collector's own handlers put level and time before it.
+        self.setFormatter(logging.Formatter("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         self._channel.send(Logged(record.name, record.levelno, self.format(record)))

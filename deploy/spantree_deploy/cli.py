@@ -1,58 +1,74 @@
-"""The command line: which commands there are, and how a fault becomes a sentence and an exit status."""
+"""The command line: which commands there are, and how a fault becomes a sentence and an exit status.
+
+Only the module of the command that is called is imported: the servers' ones take ten times as long as `spantree env`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.metadata import version
-from typing import Annotated, Final
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 
 from spantree_deploy import console
-from spantree_deploy.commands import conform, dead_letter, demo, doctor, explain, read, serve, service, store
 from spantree_exporter.errors import ConfigError, SpantreeError
 
-app: Final = typer.Typer(
-    name="spantree",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Executions, nodes and edges out of any OpenTelemetry trace, in plain PostgreSQL.",
-)
-app.command()(serve.up)
-app.command()(demo.demo)
-app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(service.run)
-app.command()(service.env)
-app.command()(read.tree)
-app.command()(read.failures)
-app.command()(explain.explain)
-app.command()(doctor.doctor)
-app.command()(store.migrate)
-app.command()(serve.collector)
-app.command()(serve.api)
-app.command()(store.rebuild)
-app.command()(conform.conform)
-app.add_typer(dead_letter.app, name="dead-letter")
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    module: str
+    function: str
+    help: str
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        console.out.print(f"spantree {version('spantree')}")
-        raise typer.Exit
+def _dashed(name: str) -> str:
+    # The API's parameters have underscores: both spellings of an option are the same one.
+    return name.replace("_", "-")
 
 
-@app.callback()
-def _main(
-    show: Annotated[bool, typer.Option("--version", is_eager=True, callback=_show_version, help="print it")] = False,
-) -> None:
-    """Executions, nodes and edges out of any OpenTelemetry trace, in plain PostgreSQL."""
+_READ: Final = {"token_normalize_func": _dashed}
+_RUN: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+COMMANDS: Final[Mapping[str, _Command]] = {
+    "up": _Command("serve", "up", "Run everything by one command: PostgreSQL, collector and API, until Ctrl-C."),
+    "demo": _Command("demo", "demo", "Start everything, and two services that do something to look at."),
+    "run": _Command("service", "run", "Start a Python service, instrumented without a change to it.", _RUN),
+    "env": _Command("service", "env", "Print the OTEL_* settings with which a service sends its spans here."),
+    "list": _Command("read", "list_executions", "List executions, newest first, one line each.", _READ),
+    "tree": _Command("read", "tree", "Print one execution: its nodes, what failed first and why.", _READ),
+    "failures": _Command("read", "failures", "List failed and partial executions; --group by cause.", _READ),
+    "stuck": _Command("read", "stuck", "List executions that are open for too long, and lost ones.", _READ),
+    "diff": _Command("read", "diff", "Say what went differently in two executions.", _READ),
+    "stats": _Command("read", "stats", "Counts, success rates and durations of workflows or nodes.", _READ),
+    "explain": _Command("explain", "explain", "Say which convention gave each fact of an execution's spans."),
+    "doctor": _Command("doctor", "doctor", "Say what is wrong and what to do about it."),
+    "migrate": _Command("store", "migrate", "Bring the database to this build's schema."),
+    "collector": _Command("serve", "collector", "Run the collector alone: OTLP in, rows out."),
+    "api": _Command("serve", "api", "Run the API alone."),
+    "rebuild": _Command("store", "rebuild", "Compute executions, nodes and edges anew from the stored spans."),
+    "conform": _Command("conform", "conform", "Check a receiver of OTLP, any, against the specification."),
+}
+"""By name, in the order of --help; the functions' docstrings say more."""
+
+# Modules whose `app` has commands of its own, by the name of the group.
+GROUPS: Final = {"dead-letter": ("dead_letter", "What was accepted and can be no row: list, show, retry, drop.")}
+
+_OWN_INTERRUPT: Final = 130
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0, 1 for what went wrong, 2 for wrong settings or options, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A log file or a terminal of another encoding gets a ? instead of a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     try:
-        app(args=arguments, prog_name="spantree")
+        _application(words)(args=words, prog_name="spantree")
     except ConfigError as error:
         for one in error.faults:
             console.fault(one)
@@ -60,7 +76,80 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except SpantreeError as error:
         console.fault(str(error))
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        console.fault(_about_file(error))
+        return 1
+    except KeyboardInterrupt:
+        return _OWN_INTERRUPT
     except SystemExit as ended:
         # Typer's own end, wrong options included; only __main__ ends the process.
         return ended.code if isinstance(ended.code, int) else 0
     return 0
+
+
+def _about_file(error: OSError) -> str:
+    said = f"{error.filename}: {error.strerror}"
+    match error:
+        case PermissionError():
+            return f"{said}; run this as the account that owns it, or name another place with --data"
+        case FileNotFoundError() | NotADirectoryError() | FileExistsError():
+            return f"{said}; name another place with --data"
+        case _:
+            return said
+
+
+def _application(words: Sequence[str]) -> typer.Typer:
+    """With the one command that `words` call; with all of them for --help, completion and what is no command."""
+    app = typer.Typer(
+        name="spantree",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Executions, nodes and edges out of any OpenTelemetry trace, in plain PostgreSQL.",
+    )
+    app.callback()(_main)
+    # A shell that completes a line passes it on in this variable.
+    words = os.environ.get("_TYPER_COMPLETE_ARGS", "").split()[1:] if "_SPANTREE_COMPLETE" in os.environ else words
+    called = next((word for word in words if not word.startswith("-")), None)
+    for name, command in COMMANDS.items():
+        if name == called:
+            app.command(name, context_settings=dict(command.context))(_function(command))
+        elif called not in COMMANDS and called not in GROUPS:
+            app.command(name, help=command.help)(_placeholder)
+    for name, (module, text) in GROUPS.items():
+        if name == called:
+            app.add_typer(import_module(f"spantree_deploy.commands.{module}").app, name=name)
+        elif called not in COMMANDS and called not in GROUPS:
+            app.command(name, help=text)(_placeholder)
+    if called in GROUPS:
+        # With one command alone Typer would leave its name out.
+        app.command("help", hidden=True)(_placeholder)
+    return app
+
+
+def _function(command: _Command) -> Callable[..., None]:
+    function: Callable[..., None] = getattr(
+        import_module(f"spantree_deploy.commands.{command.module}"), command.function
+    )
+    return function
+
+
+def _placeholder() -> None:
+    """Listed by --help, never called."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        console.out.print(f"spantree {version('spantree')}")
+        raise typer.Exit
+
+
+def _main(
+    show: Annotated[bool, typer.Option("--version", is_eager=True, callback=_show_version, help="print it")] = False,
+) -> None:
+    """Executions, nodes and edges out of any OpenTelemetry trace, in plain PostgreSQL."""

@@ -1,19 +1,28 @@
-"""The public HTTP API as the commands ask it: over the network, or in this process over the settings' database."""
+"""The public HTTP API as the commands ask it: over the network, or in this process over the settings' database.
+
+Asked in this order: the URL of --api-url, the server that runs on this data (running.py), the application in this
+process; where no place was named and the usual one is empty, a server on the usual port. So a command answers whether
+or not a server is running, and never from another database than the one that was named.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+import base64
+import http.client
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
-import httpx
-
-from spantree_deploy.database import postgres_of
-from spantree_deploy.settings import Settings
-from spantree_exporter.errors import SpantreeError
+from spantree_deploy.running import running_api
+from spantree_deploy.settings import Settings, default_data_dir, url_of
+from spantree_exporter.errors import SpantreeError, without_passwords
 
 _TIMEOUT_S: Final = 30.0
+_OK: Final = 200
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class NotAnswered(SpantreeError):
@@ -24,83 +33,156 @@ class NotAnswered(SpantreeError):
         self.status = status
 
 
+class Transport(Protocol):
+    """Carries one GET."""
+
+    def get(self, target: str) -> tuple[int, bytes]:
+        """(status, body) of the path with its query. Raises OSError or http.client.HTTPException."""
+        ...
+
+
 class ApiClient:
     """GETs of /api/v1."""
 
-    def __init__(self, client: httpx.Client | _InProcess, where: str) -> None:
-        self._client = client
-        self._where = where
+    def __init__(self, transport: Transport, where: str) -> None:
+        self._transport = transport
+        self._where = without_passwords(where)
 
     def get(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
-        """The JSON of `GET /api/v1/{path}`. Raises NotAnswered."""
+        """The JSON of `GET /api/v1/{path}`; None leaves a parameter out, a list repeats it. Raises NotAnswered."""
+        query = urlencode({name: _text(value) for name, value in (parameters or {}).items() if value is not None}, True)
+        target = f"/api/v1/{quote(path)}" + (f"?{query}" if query else "")
         try:
-            response = self._client.get(f"/api/v1/{path}", params=dict(parameters or {}))
-        except httpx.HTTPError as error:
+            status, body = self._transport.get(target)
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise NotAnswered(
-                f"no API answers at {self._where} ({error}); is `spantree up` running? --api-url names another", None
+                f"no API answers at {self._where} ({reason}); `spantree up` says on which address its API is: "
+                "name it with --api-url or SPANTREE_API_URL",
+                None,
             ) from error
-        if response.status_code == httpx.codes.OK:
-            return response.json()
-        raise NotAnswered(_message(response, self._where), response.status_code)
+        if status == _OK:
+            try:
+                return json.loads(body)
+            except ValueError:
+                pass
+        raise NotAnswered(_message(status, body, self._where), status)
 
 
-class _InProcess:
-    """The application itself, without a port."""
+class HttpTransport:
+    """One connection after the other to the server of a URL, which may have a path, a user and a password."""
 
-    def __init__(self, runner: asyncio.Runner, client: httpx.AsyncClient) -> None:
-        self._runner = runner
-        self._client = client
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._prefix = parts.path.rstrip("/")
+        self._is_tls = parts.scheme == "https"
+        try:
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:
+            # Not the reason itself: what stands where a port belongs may be a part of a password.
+            raise NotAnswered(
+                f"{without_passwords(url)} is no URL that can be asked: wanted one such as http://127.0.0.1:8000", None
+            ) from None
+        self._headers = {"accept": "application/json"}
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
 
-    def get(self, path: str, params: dict[str, Any]) -> httpx.Response:
-        return self._runner.run(self._client.get(path, params=params))
+    def get(self, target: str) -> tuple[int, bytes]:
+        """One request on a connection of its own."""
+        connection, target = self._connection(self._prefix + target)
+        try:
+            connection.request("GET", target, headers=self._headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def _connection(self, target: str) -> tuple[http.client.HTTPConnection, str]:
+        kind = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
+        proxy = self._proxy()
+        if proxy is None:
+            return kind(self._host, self._port, timeout=_TIMEOUT_S), target
+        through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        connection = kind(through.hostname or "", through.port, timeout=_TIMEOUT_S)
+        port = f":{self._port}" if self._port else ""
+        if self._is_tls:
+            connection.set_tunnel(self._host, self._port)
+            return connection, target
+        return connection, f"http://{self._host}{port}{target}"
+
+    def _proxy(self) -> str | None:
+        scheme = "https" if self._is_tls else "http"
+        if self._host in _LOOPBACK or not any(name.lower() == f"{scheme}_proxy" for name in os.environ):
+            return None
+        from urllib.request import getproxies, proxy_bypass
+
+        return None if proxy_bypass(self._host) else getproxies().get(scheme)
 
 
 @contextmanager
 def api_at(url: str) -> Iterator[ApiClient]:
     """The API that listens at `url`."""
-    with httpx.Client(base_url=url.rstrip("/"), timeout=_TIMEOUT_S) as client:
-        yield ApiClient(client, url)
+    yield ApiClient(HttpTransport(url), url)
 
 
 @contextmanager
 def api_of(settings: Settings) -> Iterator[ApiClient]:
-    """The API that `api_url` names, else the same application over the database of the settings.
-
-    So a command answers whether or not a server is running, and always from the database that the settings name.
-    """
-    if settings.api_url is not None:
-        with api_at(settings.api_url) as api:
+    """The API that `api_url` names, else that of the server on this data, else the application in this process."""
+    url = settings.api_url or running_api(settings)
+    if url is not None:
+        with api_at(url) as api:
             yield api
         return
-    if settings.is_embedded and not (settings.data_dir / "pgdata").exists():
+    if settings.is_embedded and not os.path.exists(settings.data_dir / "pgdata"):  # noqa: PTH110  no error without rights
+        if os.path.exists(settings.data_dir) and not os.access(settings.data_dir, os.R_OK | os.X_OK):  # noqa: PTH110
+            raise SpantreeError(
+                f"{settings.data_dir} may not be read by this account: run this as the one that owns it"
+            )
+        usual = url_of(settings.api_listens_on, settings.api_port)
+        if settings.data_dir == default_data_dir(os.environ) and _is_spantree(usual):
+            # Of a demo, a container, another account: no place was named, so there is nothing to mistake it for.
+            with api_at(usual) as api:
+                yield api
+            return
         raise SpantreeError(
             f"there is no data in {settings.data_dir}: run `spantree up` first, or name the place with --data, "
             "--database-url or --api-url"
         )
-    with postgres_of(settings) as database_url, asyncio.Runner() as runner:
-        opened = _application(settings, database_url)
-        client = runner.run(opened.__aenter__())
-        try:
-            yield ApiClient(_InProcess(runner, client), "this process")
-        finally:
-            runner.run(opened.__aexit__(None, None, None))
-
-
-@asynccontextmanager
-async def _application(settings: Settings, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    from spantree_api.app import create_app
-
-    app = create_app(settings.api_config(database_url))
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://api") as client,
-    ):
-        yield client
-
-
-def _message(response: httpx.Response, where: str) -> str:
     try:
-        return str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"{where} answered {response.status_code}, which is no answer of spantree's API: {response.text[:200]}"
+        from spantree_deploy.in_process import transport_of
+    except ModuleNotFoundError as error:
+        raise SpantreeError(
+            f"no server is running on this data, and {error.name}, which reading the database itself needs, "
+            'is not installed: start `spantree up`, name an API with --api-url, or pip install "spantree[server]"'
+        ) from error
+    with transport_of(settings) as transport:
+        yield ApiClient(transport, "this process")
+
+
+def _is_spantree(url: str) -> bool:
+    try:
+        status, body = HttpTransport(url).get("/readyz")
+        return status == _OK and json.loads(body) == {"status": "ready"}
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value
+
+
+def _message(status: int, body: bytes, where: str) -> str:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    match answer:
+        case {"error": {"message": str(message)}}:
+            return message
+        case {"spool": _} | {"code": int(), "message": str()}:
+            return f"{where} is where spantree takes in spans (OTLP); its API is on another port, 8000 by default"
+    shown = " ".join(body.decode(errors="replace").split())[:200]
+    return f"{where} answered {status}, which is no answer of spantree's API: {shown}"

@@ -4,9 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
+
+import psycopg
 
 from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_deploy.settings import Settings
+from spantree_exporter.errors import OperatorError, classify, without_passwords
+
+CONNECT_S: Final = 5
+_CORRECT: Final = "--database-url or SPANTREE_DATABASE_URL"
+# What PostgreSQL and libpq say -> what to do. A refused connection has no SQLSTATE on the client's side (psycopg 3.2);
+# of a server that speaks another language than English, its own words are all there is.
+_REMEDIES: Final = (
+    ("starting up", "wait until it has started"),
+    ("password", f"correct the password in {_CORRECT}, PGPASSWORD or ~/.pgpass"),
+    ("authentication failed", f"correct the user or its password in {_CORRECT}"),
+    ("pg_hba.conf", "let this host and user in by pg_hba.conf"),
+    ("role ", f"create the user, or name another one in {_CORRECT}"),
+    ("database ", f"create the database (createdb), or name another one in {_CORRECT}"),
+    ("too many clients", "raise max_connections, or lower SPANTREE_API_POOL_MAX and SPANTREE_WRITERS"),
+)
+_AWAY: Final = f"start it, or correct {_CORRECT}"
 
 Report = Callable[[str], None]
 """Told in a few words about each step that may take longer than a blink."""
@@ -28,3 +47,27 @@ def postgres_of(
             yield postgres.url
         finally:
             watch(None)
+
+
+def remedy_of(error: BaseException | None) -> str:
+    """What to do about a connection that could not be made."""
+    text = " ".join(str(error).split())
+    if "FATAL" not in text and "no password supplied" not in text:
+        return _AWAY
+    said = text.partition("FATAL")[2] or text
+    return next((remedy for sign, remedy in _REMEDIES if sign in said), f"see its log, or correct {_CORRECT}")
+
+
+def check_connection(database_url: str) -> None:
+    """Raise SpantreeError, with the reason and what to do, where no connection can be made now."""
+    try:
+        psycopg.connect(database_url, connect_timeout=CONNECT_S, application_name="spantree").close()
+    except psycopg.Error as error:
+        raise refused(error) from error
+
+
+def refused(error: psycopg.Error) -> OperatorError:
+    """The sentence about a connection that could not be made."""
+    text = without_passwords(" ".join(str(error).split()))
+    found = f"PostgreSQL answers and refuses: {text}" if "FATAL" in text else str(classify(error))
+    return OperatorError(f"{found}; {remedy_of(error)}")

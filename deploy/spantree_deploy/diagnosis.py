@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
+import re
 import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPException
 from typing import Any, Final
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import ProxyHandler, build_opener, getproxies, proxy_bypass
 
-import httpx
 import psycopg
 
+from spantree_deploy.database import refused
 from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_deploy.postmaster import running_postmaster
 from spantree_deploy.settings import Settings, url_of
@@ -33,6 +37,30 @@ _OLDEST_SERVER: Final = 150_000
 # A trace is projected a second after it went quiet, large ones later; a minute means that nobody projects.
 _LAG_S: Final = 60.0
 _FULL_SHARE: Final = 0.8
+_OK: Final = 200
+_REFUSED: Final = re.compile(r"spantree_collector_requests_refused_total\{(.*)\} (\S+)")
+# What senders do wrong most often, by the reason that the collector counts.
+_LIKELY_CAUSES: Final = {
+    "no_such_path": (
+        "an exporter with a wrong path, or one that sends metrics or logs",
+        "OTEL_EXPORTER_OTLP_ENDPOINT has no path, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ends in /v1/traces; "
+        "OTEL_METRICS_EXPORTER=none, OTEL_LOGS_EXPORTER=none",
+    ),
+    "not_http": (
+        "gRPC or TLS sent to the port of plain HTTP",
+        "gRPC goes to port 4317 (or OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf); URLs begin with http://, not https://",
+    ),
+    "method": ("somebody opened the URL in a browser, or a probe asks it", "probes may ask /healthz or /readyz"),
+    "unsupported_type": (
+        "a sender of another format than OTLP, such as Zipkin or Jaeger",
+        "send OTLP, or by a Collector",
+    ),
+    "malformed": ("a body that is no OTLP, or cut by a proxy", "look at what the sender or the proxy does to bodies"),
+    "too_large": ("a batch beyond SPANTREE_MAX_BODY_BYTES", "raise it, or lower OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
+    "body_timeout": ("a slow network or a sender that stops in the middle", "raise SPANTREE_BODY_DEADLINE_S"),
+    "overloaded": ("more comes than can be taken in; senders try again", "run a second collector"),
+    "spool_full": ("PostgreSQL was away or behind for too long; senders try again", "raise SPANTREE_SPOOL_MAX_BYTES"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +86,7 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
         if connection is not None:
             yield from _database(connection)
     yield from _collector(settings)
+    yield from _refused_requests(settings)
     yield from _api(settings)
     yield from _proxy(settings)
 
@@ -80,11 +109,8 @@ def _connected(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
                 psycopg.connect(url, autocommit=True, connect_timeout=_ANSWER_S, application_name="spantree doctor")
             )
         except psycopg.Error as error:
-            raise _NotThere(
-                Finding(
-                    "database", str(classify(error)), "start it, or correct --database-url or SPANTREE_DATABASE_URL"
-                )
-            ) from error
+            found, _, remedy = str(refused(error)).rpartition("; ")
+            raise _NotThere(Finding("database", found, remedy)) from error
         yield connection
 
 
@@ -151,9 +177,10 @@ def _rows(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
 def _collector(settings: Settings) -> Iterator[Finding]:
     url = settings.otlp_url
     try:
-        answer = httpx.get(f"{url}/readyz", timeout=_ANSWER_S, trust_env=settings.otlp_endpoint is not None).json()
+        _, text = _asked(f"{url}/readyz", past_proxies=settings.otlp_endpoint is None)
+        answer = json.loads(text)
         spool, store, projector = answer["spool"], answer["store"], answer["projector"]
-    except httpx.HTTPError:
+    except OSError:
         yield Finding("collector", f"nothing answers on {url}", "run `spantree up` or `spantree collector`")
         yield from _waiting_spool(settings)
         return
@@ -181,6 +208,36 @@ def _collector(settings: Settings) -> Iterator[Finding]:
     text += f", the oldest {spool['oldest_age_s']:.1f} s old" if spool["bodies"] else ""
     behind = share > _FULL_SHARE or spool["oldest_age_s"] > _LAG_S
     yield Finding("spool", text, "see why they are not written: lines `writing` and `database`" if behind else None)
+
+
+def _refused_requests(settings: Settings) -> Iterator[Finding]:
+    """What the running collector has refused, by its likely cause."""
+    try:
+        status, text = _asked(f"{settings.otlp_url}/metrics", past_proxies=settings.otlp_endpoint is None)
+    except OSError:
+        return
+    for labels, count in _REFUSED.findall(text) if status == _OK else ():
+        named = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        reason = named.get("reason", "")
+        if float(count):
+            cause, remedy = _LIKELY_CAUSES.get(reason, ("", "see the collector's log"))
+            found = f"{float(count):.0f} over {named.get('transport')}, {reason}" + (
+                f": most often {cause}" if cause else ""
+            )
+            yield Finding("refused requests", found, remedy)
+
+
+def _asked(url: str, *, past_proxies: bool) -> tuple[int, str]:
+    """(status, body) of a GET. Raises OSError where nothing answers."""
+    opener = build_opener(ProxyHandler({})) if past_proxies else build_opener()
+    try:
+        with opener.open(url, timeout=_ANSWER_S) as response:
+            return response.status, response.read().decode(errors="replace")
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode(errors="replace")
+    except HTTPException as error:
+        return 0, f"no HTTP: {error}"
 
 
 def _grpc(settings: Settings) -> Finding:
@@ -211,13 +268,13 @@ def _waiting_spool(settings: Settings) -> Iterator[Finding]:
 def _api(settings: Settings) -> Iterator[Finding]:
     url = settings.api_url or url_of(settings.api_listens_on, settings.api_port)
     try:
-        response = httpx.get(f"{url}/readyz", timeout=_ANSWER_S, trust_env=settings.api_url is not None)
-        answer = response.json()
-        if response.status_code == httpx.codes.OK and answer == {"status": "ready"}:
+        status, text = _asked(f"{url}/readyz", past_proxies=settings.api_url is None)
+        answer = json.loads(text)
+        if status == _OK and answer == {"status": "ready"}:
             yield Finding("API", f"{url}: ready")
         else:
             yield Finding("API", f"{url}: {answer['error']['message']}", "see database above")
-    except httpx.HTTPError:
+    except OSError:
         yield Finding("API", f"nothing answers on {url}", "run `spantree up` or `spantree api`")
     except (ValueError, KeyError, TypeError):
         remedy = "stop it, or choose another port with --api-port or SPANTREE_API_PORT"

@@ -106,15 +106,16 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="say more about w
 
 def settings_of(config: Path | None, pairs: list[str] | None, **flags: object) -> Settings:
     """The settings of one command. Raises ConfigError."""
-    named: dict[str, object] = {}
+    named: dict[str, str] = {}
     faults: list[str] = []
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not equals:
-            faults.append(f'--set is "{pair}": wanted NAME=VALUE, such as drain_s=10')
+            # What follows the name may be a password.
+            faults.append(
+                f'--set is "{name.split()[0] if name.split() else name}": wanted NAME=VALUE, such as drain_s=10'
+            )
         named[name.strip().replace("-", "_")] = value.strip()
     if faults:
         raise ConfigError(faults)
-    return load(
-        {**named, **{name: value for name, value in flags.items() if value is not None}}, os.environ, config=config
-    )
+    return load(flags, os.environ, pairs=named, config=config)

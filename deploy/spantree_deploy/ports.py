@@ -16,10 +16,9 @@ _BACKLOG: Final = 128
 OTLP_PORTS: Final = ("otlp_http_port", "otlp_grpc_port")
 
 
-def listen(host: str, port: int, field: str) -> socket.socket:
+def listen(host: str, port: int, field: str, host_option: str = "--host or SPANTREE_HOST") -> socket.socket:
     """A listening socket. Raises ConfigError naming the port and the option that changes it."""
     option = f"--{field.replace('_', '-')} or {variable(field)}"
-    host_option = "--host or SPANTREE_HOST"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -50,6 +49,12 @@ def listen(host: str, port: int, field: str) -> socket.socket:
     return listener
 
 
+def listen_for_api(settings: Settings) -> socket.socket:
+    """The API's listener. Raises ConfigError."""
+    host_option = "--host or SPANTREE_HOST" if settings.api_host is None else "SPANTREE_API_HOST"
+    return listen(settings.api_listens_on, settings.api_port, "api_port", host_option)
+
+
 def check_otlp_ports(settings: Settings) -> list[str]:
     """What is wrong with the collector's two ports; it takes them itself a moment later."""
     return _faults(settings.host, [(field, getattr(settings, field)) for field in OTLP_PORTS])
@@ -59,7 +64,7 @@ def take_ports(settings: Settings) -> socket.socket:
     """The API's listener, once all three ports are seen to be free. Raises ConfigError with every fault at once."""
     faults = check_otlp_ports(settings)
     try:
-        listener = listen(settings.api_listens_on, settings.api_port, "api_port")
+        listener = listen_for_api(settings)
     except ConfigError as error:
         faults += error.faults
     else:

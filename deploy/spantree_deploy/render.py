@@ -1,4 +1,7 @@
-"""Answers of the API -> what a person reads in a terminal. Pure: rich renderables in, nothing printed."""
+"""Answers of the API -> what a person reads in a terminal, and greps in a file. Pure: lines out, nothing printed.
+
+A line is pieces of text with a style, and what begins its continuations where a terminal folds it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from rich.table import Table
-from rich.text import Text
-from rich.tree import Tree
+from spantree_deploy.console import Line, Piece, cells
 
 # A word always stands beside the colour: colours alone say nothing in a log file, or to some people.
 _STYLES: Final[Mapping[str, tuple[str, str]]] = {
@@ -25,35 +26,19 @@ _STYLES: Final[Mapping[str, tuple[str, str]]] = {
     "lost": ("?", "bold red"),
 }
 _MESSAGE_CHARS: Final = 160
+_NAME_CHARS: Final = 60
+_GREY: Final = "bright_black"
 # What the edge that led to a node says, where it is more than "came after".
 _TOLD_EDGES: Final = frozenset({"conditional", "join", "dependency", "handoff", "resume"})
 
 Answer = Mapping[str, Any]
-
-# What a terminal acts on instead of showing it: C0 and C1 controls, of which the picture is shown, and what turns the
-# direction of writing. Names and messages come from whoever sends spans.
-_UNSAFE: Final = (
-    {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
-    | {0x7F: 0x2421}
-    | dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
-)
+Printed = tuple[Line, str]
 
 
-def safe(value: Any) -> Any:
-    """An answer, or a part of it, with texts that do nothing to a terminal."""
-    if isinstance(value, str):
-        return value.translate(_UNSAFE)
-    if isinstance(value, Mapping):
-        return {safe(key): safe(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [safe(inner) for inner in value]
-    return value
-
-
-def status_text(status: str) -> Text:
+def status_piece(status: str) -> Piece:
     """The status with its sign."""
     sign, style = _STYLES.get(status, ("·", ""))
-    return Text(f"{sign} {status}", style=style)
+    return f"{sign} {status}", style
 
 
 def duration_text(duration_ms: float | None) -> str:
@@ -68,106 +53,297 @@ def duration_text(duration_ms: float | None) -> str:
         return f"{duration_ms / 1_000:.2f} s"
     minutes, seconds = divmod(round(duration_ms / 1_000), 60)
     hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours:02} h"
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
 
 
-def execution_tree(answer: Answer) -> Tree:
-    """An execution (the answer of /executions/{id}/tree) with its nodes, and what failed first and why."""
-    answer = safe(answer)
+def moment_text(at: str | None) -> str:
+    """An RFC 3339 time to the second, in UTC as it came."""
+    return "-" if at is None else at[:19].replace("T", " ")
+
+
+def tree_lines(answer: Answer) -> list[Printed]:
+    """An execution (the answer of /executions/{id}/tree) with its nodes, and what failed first and why.
+
+    A node's line ends with when it began, from the start of the execution on: what overlaps ran in parallel. A single
+    root that is the execution itself by name is its first line, not a second one.
+    """
     tree = answer["tree"]
-    names = {node["id"]: node["name"] for node in tree["nodes"]}
-    attempts = _attempts_of(tree["nodes"])
-    told = _told_edges(tree["edges"], names)
-    shown = Tree(execution_line(answer), guide_style="bright_black")
-    branches: dict[str | None, Tree] = {None: shown}
-    for node in sorted(tree["nodes"], key=lambda node: node["sequence"]):
-        above = branches.get(node["parent_id"], shown)
-        branches[node["id"]] = above.add(node_line(node, attempts.get(node["task_key"], 1), told[node["id"]]))
-    for name in _without_span(tree):
-        shown.add(Text.assemble((name, ""), "  ", status_text("skipped")))
-    return shown
+    nodes = sorted(tree["nodes"], key=lambda node: node["sequence"])
+    children: defaultdict[str | None, list[Answer]] = defaultdict(list)
+    known = {node["id"] for node in nodes}
+    for node in nodes:
+        children[node["parent_id"] if node["parent_id"] in known else None].append(node)
+    attempts = _attempts_of(nodes)
+    reasons = _reasons(tree["edges"], nodes)
+    top = children[None]
+    head = execution_line(answer)
+    if len(top) == 1 and top[0]["name"] == answer["name"]:
+        head += _kind_and_rest(top[0], attempts, reasons, status_differs=top[0]["status"] != answer["status"])
+        top = children[top[0]["id"]]
+    printed: list[Printed] = [(head, "    ")]
+    missed = _never_ran(tree)
+    home = _home_of_missed(nodes, answer)
+    if missed and home is None:
+        top = [*top, *({"missed": name} for name in missed)]
+    elif missed and home is not None:
+        below = top if home["id"] not in known or _is_merged(home, children[None], answer) else children[home["id"]]
+        below.extend({"missed": name} for name in missed)
+    # A stack, because a tree may be 5,000 levels deep: (node, what stands before its children's guides).
+    open_ = [(node, "", at == len(top) - 1) for at, node in reversed(list(enumerate(top)))]
+    while open_:
+        node, before, is_last = open_.pop()
+        guide, further = ("└── ", "    ") if is_last else ("├── ", "│   ")
+        printed.append(
+            ([(before + guide, _GREY), *_below_line(node, answer, attempts, reasons)], before + further + "  ")
+        )
+        under = children[node["id"]] if "id" in node else []
+        open_ += [(child, before + further, at == len(under) - 1) for at, child in reversed(list(enumerate(under)))]
+    return printed
 
 
-def execution_line(answer: Answer) -> Text:
+def execution_line(answer: Answer) -> list[Piece]:
     """Name, status and duration of an execution, its id and what else tells it from others."""
-    answer = safe(answer)
-    line = Text.assemble(
-        (answer["name"], "bold"), "  ", status_text(answer["status"]), f"  {duration_text(answer['duration_ms'])}"
-    )
     marks = [f"execution {answer['execution_id']}"]
     marks += [
-        f"{word} {answer[key]}" for word, key in (("run", "run_id"), ("conversation", "conversation_id")) if answer[key]
+        f"{word} {one_line(answer[key])}"
+        for word, key in (("run", "run_id"), ("conversation", "conversation_id"))
+        if answer[key]
     ]
-    line.append("  " + "  ".join(marks), style="bright_black")
-    return line
+    return [
+        (one_line(answer["name"]), "bold"),
+        ("  ", ""),
+        status_piece(answer["status"]),
+        (f"  {duration_text(answer['duration_ms'])}", ""),
+        ("  " + "  ".join(marks), _GREY),
+    ]
 
 
-def node_line(node: Answer, attempts: int = 1, told: Sequence[str] = ()) -> Text:
-    """Name, kind, status, duration of a node, which attempt it is, what led to it, its error."""
-    node = safe(node)
-    line = Text.assemble((node["name"], ""), (f"  {node['kind']}", "cyan"), "  ", status_text(node["status"]))
-    line.append(f"  {duration_text(node['duration_ms'])}")
-    if attempts > 1 or node["attempt"] > 1:
-        line.append(f"  attempt {node['attempt']} of {max(attempts, node['attempt'])}", style="yellow")
-        if node["retry"]["max_attempts"]:
-            line.append(f" (at most {node['retry']['max_attempts']})", style="bright_black")
-    if node["iteration"]:
-        line.append(f"  turn {node['iteration']}", style="bright_black")
-    if node["model"]:
-        tokens = f" {node['input_tokens'] or 0}+{node['output_tokens'] or 0} tokens" if _has_tokens(node) else ""
-        line.append(f"  {node['model']}{tokens}", style="bright_black")
-    for what in told:
-        line.append(f"  {what}", style="bright_black")
-    if node["status_reason"]:
-        line.append(f"  {one_line(node['status_reason'])}", style="bright_black")
-    if node["error_type"] or node["error_message"]:
-        line.append(f"  {error_text(node)}", style="red")
-    return line
+def node_line(
+    node: Answer, started_ns: int | None = None, attempts: int = 1, reasons: Sequence[str] = ()
+) -> list[Piece]:
+    """Name, kind, status, duration and start of a node, which attempt it is, what led to it, its error."""
+    line: list[Piece] = [
+        (one_line(node["name"]), ""),
+        (f"  {node['kind']}", "cyan"),
+        ("  ", ""),
+        status_piece(node["status"]),
+        (f"  {duration_text(node['duration_ms'])}", ""),
+    ]
+    if started_ns is not None:
+        line.append((f"  {offset_text(node['started_ns'] - started_ns)}", _GREY))
+    return line + _rest(node, attempts, reasons)
 
 
-def failure_text(answer: Answer) -> Text | None:
+def offset_text(offset_ns: int) -> str:
+    """When something began, from the start of the execution on; clocks of services differ, so it may be before."""
+    sign = "-" if offset_ns < 0 else "+"
+    return f"{sign}{duration_text(abs(offset_ns) / 1e6)}"
+
+
+def failure_line(answer: Answer) -> list[Piece] | None:
     """Which node failed first and why; None where none did."""
-    first = safe(answer["first_failed_node"])
+    first = answer["first_failed_node"]
     if first is None:
         return None
-    return Text.assemble(
-        ("failed first: ", "bold"), (first["name"] or first["id"], "bold red"), f": {error_text(first)}"
+    name = one_line(first["name"] or first["id"])
+    return [("failed first: ", "bold"), (name, "bold red"), (f": {error_text(first)}", "")]
+
+
+def executions_table(executions: Iterable[Answer]) -> list[Printed]:
+    """One line for each execution, newest first."""
+    return table(
+        ("started (UTC)", "status", "duration", "execution", "name", "why"),
+        [
+            [
+                (moment_text(one["started_at"]), ""),
+                status_piece(one["status"]),
+                (duration_text(one["duration_ms"]), ""),
+                (one["execution_id"], ""),
+                (one_line(one["name"], _NAME_CHARS), "bold"),
+                (_why(one), "red"),
+            ]
+            for one in executions
+        ],
     )
 
 
-def failures_table(answer: Answer) -> Table:
-    """The answer of /failures."""
-    # Two lines for each: an id alone is 32 characters wide, and a terminal often 80.
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0))
-    table.add_column("started (UTC)", no_wrap=True)
-    table.add_column("execution", min_width=32, overflow="fold")
-    table.add_column("failed first, and why", overflow="fold")
-    for failure in safe(answer["failures"]):
-        first = failure["first_failed_node"]
-        started = failure["started_at"][:19].replace("T", " ")
-        table.add_row(
-            Text.assemble(started, "\n", status_text(failure["status"])),
-            Text.assemble((one_line(failure["name"]), "bold"), "\n", failure["execution_id"]),
-            Text.assemble((one_line(first["name"] or first["id"]), "bold"), "\n", (error_text(first), "red"))
-            if first
-            else Text(one_line(failure["error_summary"] or "-")),
-        )
-    return table
+def groups_table(groups: Iterable[Answer]) -> list[Printed]:
+    """One line for each cause of failures, the most frequent first."""
+    return table(
+        ("count", "first seen (UTC)", "last seen (UTC)", "category", "workflows", "an example", "why"),
+        [
+            [
+                (str(group["count"]), "bold"),
+                (moment_text(group["first_seen_at"]), ""),
+                (moment_text(group["last_seen_at"]), ""),
+                (group["category"] or "-", "cyan"),
+                (one_line(", ".join(group["workflows"]) or "-", _NAME_CHARS), ""),
+                (group["example"]["execution_id"], ""),
+                (one_line(group["example"]["error_summary"] or "-"), "red"),
+            ]
+            for group in groups
+        ],
+    )
+
+
+def stuck_table(executions: Iterable[Answer]) -> list[Printed]:
+    """One line for each execution that is stuck, the longest first."""
+    return table(
+        ("status", "open for", "last sign of life (UTC)", "execution", "name"),
+        [
+            [
+                status_piece(one["status"]),
+                (duration_text(one["stuck_for_s"] * 1_000), "bold"),
+                (moment_text(one["last_seen_at"]), ""),
+                (one["execution_id"], ""),
+                (one_line(one["name"], _NAME_CHARS), "bold"),
+            ]
+            for one in executions
+        ],
+    )
+
+
+def workflows_table(workflows: Iterable[Answer]) -> list[Printed]:
+    """One line of figures for each workflow."""
+    return table(
+        ("workflow", "runs", "success", "failed", "partial", "open", "avg", "p50", "p95", "p99"),
+        [
+            [
+                (one_line(one["name"], _NAME_CHARS), "bold"),
+                *_numbers(one["runs"]),
+                (share_text(one["success_rate"]), ""),
+                *_numbers(one["failed"], one["partial"], one["open"]),
+                *((duration_text(one[key]), "") for key in ("avg_ms", "p50_ms", "p95_ms", "p99_ms")),
+            ]
+            for one in workflows
+        ],
+    )
+
+
+def nodes_table(nodes: Iterable[Answer]) -> list[Printed]:
+    """One line of figures for each node, the worst first."""
+    return table(
+        ("node", "kind", "workflow", "total", "success", "failed", "retried", "avg", "p95", "last failed (UTC)"),
+        [
+            [
+                (one_line(one["name"], _NAME_CHARS), "bold"),
+                (one["kind"], "cyan"),
+                (one_line(one["workflow"] or "-", _NAME_CHARS), ""),
+                *_numbers(one["total"]),
+                (share_text(one["success_rate"]), ""),
+                *_numbers(one["failed"], one["retried"]),
+                *((duration_text(one[key]), "") for key in ("avg_ms", "p95_ms")),
+                (moment_text(one["last_failed_at"]), ""),
+            ]
+            for one in nodes
+        ],
+    )
+
+
+def diff_lines(answer: Answer) -> list[Printed]:
+    """What is different between two executions; what is the same is counted."""
+    summary = answer["summary"]
+    counted = ", ".join(f"{summary[word]} {word}" for word in ("added", "removed", "changed", "same"))
+    lines: list[Printed] = [([(f"a {answer['a']}  b {answer['b']}  ", _GREY), (counted, "bold")], "    ")]
+    signs = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
+    for node in answer["nodes"]:
+        if node["change"] not in signs:
+            continue
+        sign, style = signs[node["change"]]
+        line: list[Piece] = [(f"{sign} {one_line(node['path'])}", style)]
+        for key, tell in (("status", str), ("attempts", str), ("duration_ms", duration_text), ("error_type", str)):
+            before, after = node[key]
+            if node["change"] == "changed" and before != after and (key != "duration_ms" or node["slower_or_faster"]):
+                line.append((f"  {key.removesuffix('_ms')} {tell(before) if before is not None else '-'}", ""))
+                line.append((f" -> {tell(after) if after is not None else '-'}", "bold"))
+        if node["inputs_differ"]:
+            line.append(("  inputs differ", _GREY))
+        lines.append((line, "    "))
+    if answer["first_difference"] is not None:
+        path = one_line(answer["first_difference"]["path"])
+        lines.append(([("first difference: ", "bold"), (path, "bold red")], "    "))
+    return lines
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[Piece]]) -> list[Printed]:
+    """Headings and rows in columns that are as wide as what is in them; the last one as it comes."""
+    cells_of = [[(heading, "bold") for heading in headings], *rows]
+    widths = [max(cells(row[at][0]) for row in cells_of) for at in range(len(headings))]
+    printed: list[Printed] = []
+    for row in cells_of:
+        line: list[Piece] = []
+        for at, (text, style) in enumerate(row):
+            line.append((text, style))
+            if at < len(row) - 1:
+                line.append((" " * (widths[at] - cells(text) + 2), ""))
+        while line and not line[-1][0].strip():
+            line.pop()
+        printed.append((line, "    "))
+    return printed
+
+
+def share_text(share: float | None) -> str:
+    """A share from 0 to 1 in percent."""
+    return "-" if share is None else f"{share * 100:.1f} %"
 
 
 def error_text(node: Answer) -> str:
     """`Type: message` on one line; the type without its module, which --json has."""
     message = one_line(node["error_message"] or "")
-    kind = (node["error_type"] or "").rpartition(".")[2]
+    whole = node["error_type"] or ""
+    kind = whole.rpartition(".")[2]
+    if whole and message.startswith(whole):
+        # Some instrumentations put the qualified name before the message, some do not: it is told one way.
+        message = kind + message[len(whole) :]
     if kind and message and not message.startswith(kind):
         return f"{kind}: {message}"
     return message or kind or "no reason was given"
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, most_chars: int = _MESSAGE_CHARS) -> str:
     """The beginning of a text, on one line."""
-    flat: str = safe(" ".join(text.split()))
-    return flat if len(flat) <= _MESSAGE_CHARS else flat[: _MESSAGE_CHARS - 1] + "…"
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most_chars else flat[: most_chars - 1] + "…"
+
+
+def _below_line(
+    node: Answer, answer: Answer, attempts: Mapping[str | None, int], reasons: Mapping[str, list[str]]
+) -> list[Piece]:
+    if "missed" in node:
+        return [(one_line(node["missed"]), ""), ("  ", ""), status_piece("skipped")]
+    return node_line(node, answer["started_ns"], attempts.get(node["task_key"], 1), reasons[node["id"]])
+
+
+def _kind_and_rest(
+    root: Answer, attempts: Mapping[str | None, int], reasons: Mapping[str, list[str]], *, status_differs: bool
+) -> list[Piece]:
+    line: list[Piece] = [(f"  {root['kind']}", "cyan")]
+    if status_differs:
+        line += [("  ", ""), status_piece(root["status"])]
+    return line + _rest(root, attempts.get(root["task_key"], 1), reasons[root["id"]])
+
+
+def _rest(node: Answer, attempts: int, reasons: Sequence[str]) -> list[Piece]:
+    line: list[Piece] = []
+    if attempts > 1 or node["attempt"] > 1:
+        line.append((f"  attempt {node['attempt']} of {max(attempts, node['attempt'])}", "yellow"))
+        if node["retry"]["max_attempts"]:
+            line.append((f" (at most {node['retry']['max_attempts']})", _GREY))
+    if node["iteration"]:
+        line.append((f"  turn {node['iteration']}", _GREY))
+    if node["model"]:
+        line.append((f"  {one_line(node['model'])}", _GREY))
+    if node["input_tokens"] is not None or node["output_tokens"] is not None:
+        line.append((f"  {node['input_tokens'] or 0}+{node['output_tokens'] or 0} tokens", _GREY))
+    line += [(f"  {reason}", _GREY) for reason in reasons]
+    if node["status_reason"]:
+        line.append((f"  {one_line(node['status_reason'])}", _GREY))
+    if node["error_type"] or node["error_message"]:
+        line.append((f"  {error_text(node)}", "red"))
+    return line
 
 
 def _attempts_of(nodes: Iterable[Answer]) -> dict[str | None, int]:
@@ -178,23 +354,43 @@ def _attempts_of(nodes: Iterable[Answer]) -> dict[str | None, int]:
     return highest
 
 
-def _told_edges(edges: Iterable[Answer], names: Mapping[str, str]) -> defaultdict[str, list[str]]:
-    sources: dict[tuple[str, str, str | None], list[str]] = {}
-    for edge in edges:
-        if edge["type"] in _TOLD_EDGES:
-            source = names.get(edge["from"], "another execution")
-            sources.setdefault((edge["to"], edge["type"], edge["condition"]), []).append(source)
-    told: defaultdict[str, list[str]] = defaultdict(list)
+def _reasons(edges: Iterable[Answer], nodes: Sequence[Answer]) -> defaultdict[str, list[str]]:
+    """What led to each node, in the order of the tree, whatever the order of the edges."""
+    order = {node["id"]: at for at, node in enumerate(nodes)}
+    names = {node["id"]: one_line(node["name"]) for node in nodes}
+    sources: defaultdict[tuple[str, str, str | None], list[str]] = defaultdict(list)
+    told = [edge for edge in edges if edge["type"] in _TOLD_EDGES]
+    for edge in sorted(told, key=lambda edge: (edge["type"], order.get(edge["from"], len(order)), edge["from"])):
+        sources[edge["to"], edge["type"], edge["condition"]].append(names.get(edge["from"], "another execution"))
+    reasons: defaultdict[str, list[str]] = defaultdict(list)
     for (to, kind, condition), froms in sources.items():
-        value = f" = {condition}" if condition is not None else ""
-        told[to].append(f"← {kind}{value} ({', '.join(dict.fromkeys(froms))})")
-    return told
+        value = f" = {one_line(condition)}" if condition is not None else ""
+        reasons[to].append(f"← {kind}{value} ({', '.join(dict.fromkeys(froms))})")
+    return reasons
 
 
-def _without_span(tree: Answer) -> list[str]:
+def _never_ran(tree: Answer) -> list[str]:
     shown = {node["name"] for node in tree["nodes"] if node["status"] == "skipped"}
     return [name for name in tree["skipped_nodes"] if name not in shown]
 
 
-def _has_tokens(node: Answer) -> bool:
-    return node["input_tokens"] is not None or node["output_tokens"] is not None
+def _home_of_missed(nodes: Sequence[Answer], answer: Answer) -> Answer | None:
+    """The node whose steps did not run: the workflow that the execution is a run of."""
+    names = [name for name in (answer.get("workflow_name"), answer["name"]) if name]
+    of_workflow = [node for node in nodes if node["name"] in names]
+    return next(iter(of_workflow or [node for node in nodes if node["kind"] in ("workflow", "agent")]), None)
+
+
+def _is_merged(node: Answer, roots: Sequence[Answer], answer: Answer) -> bool:
+    return len(roots) == 1 and node is roots[0] and node["name"] == answer["name"]
+
+
+def _why(execution: Answer) -> str:
+    first = execution["first_failed_node"]
+    if first is not None:
+        return f"{one_line(first['name'] or first['id'], _NAME_CHARS)}: {error_text(first)}"
+    return one_line(execution["error_summary"] or "")
+
+
+def _numbers(*numbers: int) -> list[Piece]:
+    return [(str(number), "") for number in numbers]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Final
+from typing import Final, Protocol
 
-from spantree_deploy.settings import Settings
+from spantree_deploy.injection import Injection
+
+RUN: Final = "SPANTREE_RUN"
+"""What run_site/sitecustomize.py is to do, as JSON."""
 
 # They belong to whatever the service sent to before: a vendor's key must not go to another server.
 _SIGNAL_SETTINGS: Final = tuple(
@@ -23,7 +29,16 @@ _APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
-def otel_settings(settings: Settings, service_name: str) -> dict[str, str]:
+class NamesEndpoint(Protocol):
+    """What these functions want of the settings."""
+
+    @property
+    def otlp_url(self) -> str:
+        """Where services send OTLP/HTTP, without /v1/traces."""
+        ...
+
+
+def otel_settings(settings: NamesEndpoint, service_name: str) -> dict[str, str]:
     """The official variables that send a service's spans here."""
     return {
         "OTEL_SERVICE_NAME": service_name,
@@ -37,7 +52,7 @@ def otel_settings(settings: Settings, service_name: str) -> dict[str, str]:
 
 
 def environment_of_service(
-    settings: Settings, environ: Mapping[str, str], command: Sequence[str]
+    settings: NamesEndpoint, environ: Mapping[str, str], command: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
     """(the environment to run `command` in, the names that were set in `environ` and are replaced or left out).
 
@@ -62,6 +77,13 @@ def environment_of_service(
     result |= past_proxies(environ)
     replaced = sorted(name for name in environ if name.startswith("OTEL_") and environ[name] != result.get(name))
     return result, replaced
+
+
+def instrumented(environ: Mapping[str, str], injection: Injection) -> dict[str, str]:
+    """`environ` for a process whose Python instruments itself before it begins."""
+    paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != injection.site]
+    wanted = {"package": injection.package, "append": list(injection.append)}
+    return {**environ, "PYTHONPATH": os.pathsep.join([injection.site, *paths]), RUN: json.dumps(wanted)}
 
 
 def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
@@ -91,12 +113,18 @@ def shell_lines(variables: Mapping[str, str]) -> list[str]:
     return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
-def docker_options(variables: Mapping[str, str]) -> list[str]:
-    """Options of `docker run`; a container reaches its host by another name than 127.0.0.1."""
+def docker_options(variables: Mapping[str, str], platform: str = sys.platform) -> list[str]:
+    """Options of `docker run` by which a container on this machine reaches what listens on its loopback.
+
+    On Linux only the host's own network has the host's 127.0.0.1: host.docker.internal is the bridge's address there,
+    on which `spantree up` does not listen. Docker Desktop leads that name to the loopback.
+    """
     outside = {name: _from_container(value) for name, value in variables.items()}
-    return ["--add-host=host.docker.internal:host-gateway"] + [
-        f"--env={name}={shlex.quote(value)}" for name, value in outside.items()
-    ]
+    network: list[str] = []
+    if outside != variables:
+        network = ["--network=host"] if platform == "linux" else []
+        outside = dict(variables) if platform == "linux" else outside
+    return network + [f"--env={name}={shlex.quote(value)}" for name, value in outside.items()]
 
 
 def _from_container(value: str) -> str:

@@ -18,8 +18,9 @@ from typing import Final
 from spantree_collector.app import Addresses, Collector
 from spantree_deploy.api_server import serve_api
 from spantree_deploy.background import Background
-from spantree_deploy.database import PostgresWatch, Report, postgres_of
+from spantree_deploy.database import PostgresWatch, Report, postgres_of, remedy_of
 from spantree_deploy.ports import take_ports
+from spantree_deploy.running import announced
 from spantree_deploy.settings import Settings, url_of
 from spantree_exporter.errors import SpantreeError, StoreUnavailable
 from spantree_exporter.migrate import migrate
@@ -67,7 +68,7 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
         except StoreUnavailable as error:
             if settings.is_embedded:
                 raise
-            report(f"{error}; spans are taken all the same and wait on disk until it answers")
+            report(f"{error}; {remedy_of(error.__cause__)}; spans are taken all the same and wait on disk until then")
             stack.enter_context(_migrating(database_url))
         report("starting collector and API")
         api = Background(
@@ -83,6 +84,7 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
         stack.callback(collector.stop)
         addresses = collector.start()
         api_url = api.start()
+        stack.enter_context(announced(settings, api_url))
         yield Running(
             api_url=api_url,
             otlp_http_url=url_of(addresses.host, addresses.otlp_http_port),

@@ -85,6 +85,16 @@ PENDING_SPAN: Final = "pending_span"
 PENDING_PARENT_ID: Final = "spantree.pending_parent_id"
 """string, 16 hex digits. The parent of the real span, whose own id is the mark's parent id; 16 zeros: it is a root."""
 
+# -- the span of a process that `spantree run` started -----------------------------------------------------------------
+PROCESS_COMMAND_LINE: Final = "process.command_line"
+"""string, without what is named like a secret."""
+PROCESS_EXIT_CODE: Final = "process.exit.code"
+"""int."""
+PROCESS_SIGNAL: Final = "spantree.process.signal"
+"""string. The signal that ended it, such as SIGTERM."""
+PROCESS_SERVES: Final = "spantree.process.serves"
+"""bool. True: it began to listen, and the span ended there, since a server's would never end."""
+
 # -- standard names that tracing writes -------------------------------------------------------------------------------
 ERROR_TYPE: Final = "error.type"
 GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"

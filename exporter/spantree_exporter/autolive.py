@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_EXPORTER_OTLP_TRACES_PROTOCOL
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from spantree_exporter.live import DELAY_S, LiveSpanProcessor
@@ -38,8 +38,9 @@ _OURS: Final = "spantree"
 def add_live_marks(environ: Mapping[str, str] | None = None) -> None:
     """Give the global provider a `LiveSpanProcessor` for each exporter of OTEL_TRACES_EXPORTER that understands marks.
 
-    Those are OTLP (by OTEL_EXPORTER_OTLP_*, as the SDK reads them) and spantree's own. Never raises: a fault here would
-    end the loading of every instrumentation, so it is logged and the service runs without marks.
+    Those are OTLP (by OTEL_EXPORTER_OTLP_*, as the SDK reads them) and spantree's own. A provider that has such a
+    processor is left as it is. Never raises: a fault here would end the loading of every instrumentation, so it is
+    logged and the service runs without marks.
     """
     environ = os.environ if environ is None else environ
     wanted = environ.get(SPANTREE_LIVE, "").strip().lower()
@@ -51,12 +52,22 @@ def add_live_marks(environ: Mapping[str, str] | None = None) -> None:
     if not isinstance(provider, TracerProvider):
         logger.warning("no live marks: the tracer provider is %s, not the OpenTelemetry SDK's", type(provider).__name__)
         return
+    if any(isinstance(one, LiveSpanProcessor) for one in processors_of(provider)):
+        return
     try:
         delay_s = float(environ.get(SPANTREE_LIVE_DELAY_S, "") or DELAY_S)
         for exporter in exporters_of(environ):
             provider.add_span_processor(LiveSpanProcessor(exporter, delay_s=delay_s))
     except Exception:
         logger.exception("no live marks: could not set them up")
+
+
+def processors_of(provider: TracerProvider) -> Sequence[SpanProcessor]:
+    """The processors of a provider, in the order in which they were added; the SDK has no public name for them."""
+    processors: Sequence[SpanProcessor] = getattr(
+        getattr(provider, "_active_span_processor", None), "_span_processors", ()
+    )
+    return processors
 
 
 def exporters_of(environ: Mapping[str, str]) -> Iterator[SpanExporter]:

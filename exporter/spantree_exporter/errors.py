@@ -12,7 +12,11 @@ SpantreeError
 
 from __future__ import annotations
 
-import psycopg
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 class SpantreeError(Exception):
@@ -81,6 +85,13 @@ _FAILED_CODES = frozenset({"57014", "25P03", "25P04", "53200"})
 _INTERNAL_CLASS = "XX"
 # Citus reports a duplicate key inside COPY so (measured on 13.2).
 _CITUS_DUPLICATE = "XX000"
+# libpq repeats the connection string that it cannot read: user:password@ of a URL, password=... of its own form.
+_PASSWORD = re.compile(r"(://[^:/@\s\"]*:)[^@\s\"]*(?=@)|(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s\"]+)")
+
+
+def without_passwords(text: str) -> str:
+    """`text` with *** where a URL or a connection string in it has a password."""
+    return _PASSWORD.sub(lambda match: f"{match[1] or match[2]}***", text)
 
 
 def classify(error: psycopg.Error) -> SpantreeError:
@@ -90,8 +101,11 @@ def classify(error: psycopg.Error) -> SpantreeError:
     and InterfaceError mean that the database cannot be reached; anything else was refused for its content,
     for example a NUL in a string, which psycopg itself refuses.
     """
+    # Here: services that send spans, and commands that ask the API, import this module without a driver.
+    import psycopg
+
     sqlstate = error.sqlstate
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = without_passwords(" ".join(str(error).split())) or type(error).__name__
     if sqlstate is None:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return StoreUnavailable(f"PostgreSQL cannot be reached: {text}")

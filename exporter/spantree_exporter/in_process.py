@@ -23,9 +23,10 @@ from opentelemetry import context as otel_context
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from spantree_exporter.config import CREATE, SPANTREE_DATABASE_URL, ExporterConfig
-from spantree_exporter.decode import PROTOBUF, DeadLetter, decode_request, raw_span
+from spantree_exporter.decode import PROTOBUF, DeadLetter
 from spantree_exporter.errors import BatchRejected, ConfigError, SpantreeError, StoreUnavailable
 from spantree_exporter.migrate import migrate
+from spantree_exporter.readable import ReadSpans
 from spantree_exporter.span import Span
 from spantree_exporter.store import Store, Written
 
@@ -81,7 +82,7 @@ class Complaints:
 
 
 class InProcessWriter:
-    """Writes request bodies and sees to it that their traces are projected. Safe for threads and across forks."""
+    """Writes batches and sees to it that their traces are projected. Safe for threads and across forks."""
 
     def __init__(self, config: ExporterConfig, complaints: Complaints) -> None:
         self._database_url = _with_connect_timeout(config)
@@ -108,21 +109,20 @@ class InProcessWriter:
 
     # ---- writing -----------------------------------------------------------------------------------------------
 
-    def write(self, body: bytes, received_ns: int, deadline_s: float) -> None:
-        """Store all spans of `body`, a request in protobuf; returns after the commit.
+    def write(self, read: ReadSpans, deadline_s: float) -> None:
+        """Store all spans of a batch; returns after the commit.
 
         Gives up at `deadline_s` of the monotonic clock. Raises StoreUnavailable, OperatorError; BatchRejected where a
         span can be stored neither as a row nor as a dead letter. What was stored before that stays; sending it again
         does no harm.
         """
-        decoded = decode_request(body, PROTOBUF, received_ns)
         lost: BatchRejected | None = None
         with self._locked(deadline_s):
-            pieces: list[tuple[int, int, Sequence[DeadLetter]]] = [(0, len(decoded.spans), decoded.dead)]
+            pieces: list[tuple[int, int, Sequence[DeadLetter]]] = [(0, len(read.spans), read.dead)]
             while pieces:
                 first, end, dead = pieces.pop()
                 try:
-                    self._write_piece(decoded.spans[first:end], dead, deadline_s)
+                    self._write_piece(read.spans[first:end], dead, deadline_s)
                 except BatchRejected as error:
                     if dead and first < end:
                         pieces += [(first, end, ()), (first, first, dead)]
@@ -132,8 +132,8 @@ class InProcessWriter:
                         middle = (first + end) // 2
                         pieces += [(middle, end, ()), (first, middle, ())]
                     elif first < end:
-                        raw = raw_span(body, PROTOBUF, first)
-                        letter = DeadLetter(str(error), raw, PROTOBUF, received_ns, "refused")
+                        raw = read.raw(first)
+                        letter = DeadLetter(str(error), raw, PROTOBUF, read.spans[first].received_ns, "refused")
                         pieces.append((first, first, [letter]))
                     else:
                         lost = error

@@ -4,8 +4,10 @@ OTLP carries ended spans only. A mark is a small span of its own: new id, the re
 real start, ``spantree.span_type=pending_span``, and the real span's own parent in ``spantree.pending_parent_id``.
 Readers that know marks show the real span as running until it arrives; for all others it is one more zero-length span.
 
-    on_start --> waiting (bounded) --delay--> still open? --> mark --> exporter, in batches, on a thread of its own
-    on_end   --> forgotten: a short span costs nothing on the wire
+    on_start --> fresh --> middle --> old --> still open? --> mark --> exporter, in batches, on a thread of its own
+    on_end   --> forgotten: a short span costs nothing on the wire, and its caller two entries of a dict
+
+What is watched moves on by a generation every half delay, all of it by exchanging three dicts.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -44,7 +45,7 @@ _LOG_EVERY_S: Final = 60.0
 # set the same key; it has no public name.
 _SUPPRESS_KEY: Final[str] = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation")
 
-_SpanKey = tuple[int, int]
+_TICK_S: Final = 0.005
 
 
 def pending_mark(span: ReadableSpan, mark_id: int) -> ReadableSpan:
@@ -53,8 +54,8 @@ def pending_mark(span: ReadableSpan, mark_id: int) -> ReadableSpan:
     if context is None:
         raise ValueError("a span without a context cannot be announced")
     attributes = span.attributes or {}
-    # the host may be setting attributes at this moment: take what is there, key by key
-    copied = {key: value for key in list(attributes) if (value := attributes.get(key)) is not None}
+    # The host may be setting attributes at this moment: a copy of the dict behind them is one step.
+    copied = attributes.copy() if hasattr(attributes, "copy") else dict(attributes)
     parent_id = span.parent.span_id if span.parent is not None else 0
     return ReadableSpan(
         name=span.name,
@@ -97,7 +98,7 @@ class LiveSpanProcessor(SpanProcessor):
         max_waiting: int = MAX_WAITING,
         max_batch_spans: int = MAX_BATCH_SPANS,
     ) -> None:
-        self._exporter = exporter
+        self.exporter = exporter
         self._delay_s = delay_s
         self._max_waiting = max_waiting
         self._max_batch_spans = max_batch_spans
@@ -115,11 +116,13 @@ class LiveSpanProcessor(SpanProcessor):
             os.register_at_fork(after_in_child=forget_in_child)
 
     def _begin_empty(self) -> None:
-        # One dict and one deque, each touched by single operations that are atomic: a lock here would be taken inside
-        # the host's every span, also from signal handlers and finalizers that interrupt its holder.
-        self._open: dict[_SpanKey, Span] = {}
-        self._due: deque[tuple[float, _SpanKey]] = deque()
-        self._idle = False
+        # Dicts that are touched by single operations that are atomic: a lock here would be taken inside the host's
+        # every span, also from signal handlers and finalizers that interrupt its holder.
+        self._fresh: dict[int, Span] = {}
+        self._middle: dict[int, Span] = {}
+        self._old: dict[int, Span] = {}
+        self._marked: dict[int, Span] = {}
+        self._is_asleep = True
         self._wake = threading.Event()
         self._export_lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -127,34 +130,43 @@ class LiveSpanProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: otel_context.Context | None = None) -> None:
         """Watch the span."""
-        context = span.get_span_context()
-        if self._closed or not context.trace_flags.sampled:
-            return
-        if len(self._due) >= self._max_waiting:
+        fresh = self._fresh
+        if len(fresh) >= self._max_waiting:
             self._complain("%d spans begun within %g s are more than can be watched; some get no live mark")
             return
-        key = (context.trace_id, context.span_id)
-        self._open[key] = span
-        self._due.append((time.monotonic() + self._delay_s, key))
-        if self._thread is None:
-            self._start_thread()
-        elif self._idle:
-            self._wake.set()
+        fresh[span.get_span_context().span_id] = span
+        if self._is_asleep:
+            self._rouse()
 
     def on_end(self, span: ReadableSpan) -> None:
         """Forget the span."""
         context = span.get_span_context()
-        if context is not None:
-            self._open.pop((context.trace_id, context.span_id), None)
+        if context is None:
+            return
+        span_id = context.span_id
+        # In the order in which a dict changes its name, so that none is missed while they are exchanged.
+        if self._fresh.pop(span_id, None) is None:
+            for watched in (self._middle, self._old, self._marked):
+                if watched.pop(span_id, None) is not None:
+                    return
+
+    def open_spans(self) -> list[Span]:
+        """The spans that have begun and not ended, the oldest first; of very many that were marked not all."""
+        return [
+            span
+            for watched in (self._marked, self._old, self._middle, self._fresh)
+            for span in list(watched.values())
+            if span.end_time is None
+        ]
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Mark what is open now without waiting for the delay; False when that took longer than allowed or failed."""
         deadline_s = time.monotonic() + timeout_millis / 1000
-        if not self._send_due(by_s=float("inf"), deadline_s=deadline_s):
+        if not self._send((self._old, self._middle, self._fresh), deadline_s):
             return False
         left_ms = max(0, int((deadline_s - time.monotonic()) * 1000))
         # the type says bool, exporters that have nothing to flush return None
-        return self._exporter.force_flush(left_ms) is not False
+        return self.exporter.force_flush(left_ms) is not False
 
     def shutdown(self) -> None:
         """Mark what is open now, then close the exporter."""
@@ -165,83 +177,93 @@ class LiveSpanProcessor(SpanProcessor):
         if self._thread is not None:
             self._thread.join(SHUTDOWN_S)
         # closing it also breaks off an export that is still retrying
-        self._exporter.shutdown()
+        self.exporter.shutdown()
+
+    def _rouse(self) -> None:
+        if self._thread is not None:
+            self._wake.set()
+        elif not self._closed:
+            self._start_thread()
 
     def _start_thread(self) -> None:
         with self._thread_lock:
             if self._thread is not None:
                 return
             thread = threading.Thread(target=self._watch, name="spantree-live", daemon=True)
+            self._is_asleep = False
             try:
                 thread.start()
             except RuntimeError:
                 # no more threads, or the interpreter is on its way out
+                self._is_asleep = True
                 self._complain_of_failure("could not start the thread that sends live marks")
                 return
             self._thread = thread
 
     def _watch(self) -> None:
         wake = self._wake
+        tick_s = max(self._delay_s / 2, _TICK_S)
         while not self._closed:
-            try:
-                wait_s = self._due[0][0] - time.monotonic()
-            except IndexError:
-                self._idle = True
+            if not (self._fresh or self._middle or self._old):
                 wake.clear()
-                # a span begun before the line above saw nobody idle; one begun after it sets the event
-                if not self._due and not self._closed:
+                self._is_asleep = True
+                # a span begun before the line above is seen here; one begun after it sets the event
+                if not self._fresh and not self._closed:
                     wake.wait()
-                self._idle = False
+                self._is_asleep = False
                 continue
-            if wait_s > 0:
-                wake.clear()
-                if not self._closed:
-                    wake.wait(wait_s)
-                continue
-            self._send_due(by_s=time.monotonic(), deadline_s=float("inf"))
-        self._send_due(by_s=float("inf"), deadline_s=time.monotonic() + SHUTDOWN_S)
+            wake.clear()
+            if not self._closed:
+                wake.wait(tick_s)
+            if not self._closed:
+                due, self._old = self._old, self._middle
+                self._middle = self._fresh
+                self._fresh = {}
+                if due:
+                    self._send((due,), float("inf"))
+        self._send((self._old, self._middle, self._fresh), time.monotonic() + SHUTDOWN_S)
 
-    def _send_due(self, *, by_s: float, deadline_s: float) -> bool:
-        """Export a mark of every watched span that is due by `by_s` and still open. False: no time, or it failed."""
+    def _send(self, watched: tuple[dict[int, Span], ...], deadline_s: float) -> bool:
+        """Export a mark of every span of `watched` that is still open. False: no time, or it failed."""
         with self._locked_until(deadline_s) as locked:
             if not locked:
                 return False
             sent_all = True
             # what begins while this runs waits for its own turn, else a busy host would keep a flush going for ever
-            left = len(self._due)
-            while left > 0 and time.monotonic() <= deadline_s:
-                marks, taken = self._take(by_s, left)
-                if marks:
-                    sent_all = self._export(marks) and sent_all
-                if taken < self._max_batch_spans:
-                    return sent_all
-                left -= taken
-            return sent_all and left <= 0
+            for spans in watched:
+                waiting = list(spans)
+                for first in range(0, len(waiting), self._max_batch_spans):
+                    if time.monotonic() > deadline_s:
+                        return False
+                    marks = self._take(spans, waiting[first : first + self._max_batch_spans])
+                    if marks:
+                        sent_all = self._export(marks) and sent_all
+            return sent_all
 
-    def _take(self, by_s: float, limit: int) -> tuple[list[ReadableSpan], int]:
+    def _take(self, spans: dict[int, Span], span_ids: list[int]) -> list[ReadableSpan]:
         marks: list[ReadableSpan] = []
-        taken = 0
-        while taken < min(limit, self._max_batch_spans):
-            try:
-                if self._due[0][0] > by_s:
-                    break
-                _, key = self._due.popleft()
-            except IndexError:
-                break
-            taken += 1
-            span = self._open.pop(key, None)
-            if span is None or span.end_time is not None:
+        for span_id in span_ids:
+            span = spans.pop(span_id, None)
+            if span is None or span.end_time is not None or not span.get_span_context().trace_flags.sampled:
                 continue
             try:
                 marks.append(pending_mark(span, self._ids.generate_span_id()))
             except Exception:
                 self._complain_of_failure("could not make a live mark")
-        return marks, taken
+            if len(self._marked) < self._max_waiting:
+                self._marked[span_id] = span
+                self._forget_if_ended(span_id, span)
+        return marks
+
+    def _forget_if_ended(self, span_id: int, span: Span) -> None:
+        # It may have ended while it was in no dict, so that `on_end` missed it.
+        if span.end_time is not None:
+            self._marked.pop(span_id, None)
 
     def _export(self, marks: list[ReadableSpan]) -> bool:
         token = otel_context.attach(otel_context.set_value(_SUPPRESS_KEY, True))
         try:
-            return self._exporter.export(marks).name == "SUCCESS"
+            return self.exporter.export(marks).name == "SUCCESS"
         except Exception:
             self._complain_of_failure("could not send live marks")
             return False

@@ -11,11 +11,12 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
-
-import psycopg
+from typing import TYPE_CHECKING, Any, Final
 
 from spantree_exporter.sql import statements
+
+if TYPE_CHECKING:
+    import psycopg
 
 _DAY_NS: Final = 86_400_000_000_000
 _EPOCH: Final = date(1970, 1, 1)

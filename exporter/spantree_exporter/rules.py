@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.facts import CONVENTIONS, FactsReader, read_facts
+from spantree_exporter.facts import CONVENTIONS, FactsReader, probes, read_facts
 from spantree_exporter.facts.custom import Rules
 
 
@@ -25,4 +25,8 @@ def facts_reader(rules_path: Path | None) -> FactsReader:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"the rules {rules_path} are no TOML: {error}"]) from None
-    return FactsReader((Rules.from_document(document).convention(), *CONVENTIONS))
+    rules = Rules.from_document(document)
+    known = CONVENTIONS
+    if rules.hidden_paths is not None:
+        known = tuple(probes.probes(rules.hidden_paths) if one is probes.CONVENTION else one for one in CONVENTIONS)
+    return FactsReader((rules.convention(), *known))

@@ -1,8 +1,7 @@
 """`PostgresSpanExporter`: spans of the OpenTelemetry SDK into PostgreSQL, without a collector between.
 
-Spans are encoded as the official OTLP exporter encodes them and decoded as the collector decodes them, so that the
-rows are the same by construction, whichever road a span takes. What a collector adds is the spool: here a database that
-is away for longer than the export timeout costs the batch, as with any exporter.
+Their rows are those that the same spans have over OTLP (`readable`). What a collector adds is the spool: here a
+database that is away for longer than the export timeout costs the batch, as with any exporter.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ import os
 import time
 from collections.abc import Sequence
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
@@ -23,6 +20,7 @@ from spantree_exporter.config import (
     ExporterConfig,
 )
 from spantree_exporter.in_process import Complaints, InProcessWriter, untraced
+from spantree_exporter.readable import SpanReader
 
 
 class PostgresSpanExporter(SpanExporter):
@@ -50,6 +48,7 @@ class PostgresSpanExporter(SpanExporter):
         self._export_timeout_s = config.export_timeout_s
         self._complaints = Complaints()
         self._writer = InProcessWriter(config, self._complaints)
+        self._reader = SpanReader()
         self._closed = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -59,12 +58,14 @@ class PostgresSpanExporter(SpanExporter):
         deadline_s = time.monotonic() + self._export_timeout_s
         try:
             with untraced():
-                request, complete = self._encode(spans)
-                self._writer.write(request.SerializeToString(), time.time_ns(), deadline_s)
+                read = self._reader.read(spans, time.time_ns())
+                for error in read.errors:
+                    self._complaints.warn("a span cannot be encoded as OTLP and is dropped: %s", error=error)
+                self._writer.write(read, deadline_s)
         except Exception as error:
             self._complaints.warn("%d spans could not be stored: %s", len(spans), error=error)
             return SpanExportResult.FAILURE
-        return SpanExportResult.SUCCESS if complete else SpanExportResult.FAILURE
+        return SpanExportResult.FAILURE if read.errors else SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Project the traces that are due; what was exported is stored already. False if that failed."""
@@ -88,16 +89,3 @@ class PostgresSpanExporter(SpanExporter):
                 self._writer.close()
         except Exception as error:
             self._complaints.warn("the last traces are stored, but not projected yet: %s", error=error)
-
-    def _encode(self, spans: Sequence[ReadableSpan]) -> tuple[ExportTraceServiceRequest, bool]:
-        """(the request, whether all spans are in it): a span that no OTLP message can hold costs only itself."""
-        try:
-            return encode_spans(spans), True
-        except Exception as error:
-            request = ExportTraceServiceRequest()
-            for span in spans:
-                try:
-                    request.MergeFrom(encode_spans([span]))
-                except Exception:
-                    self._complaints.warn("a span cannot be encoded as OTLP and is dropped: %s", error=error)
-            return request, False

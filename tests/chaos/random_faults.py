@@ -184,11 +184,19 @@ def _signal_a_writer(world: World, number: signal.Signals) -> None:
 
 
 def _alter(world: World, value: str) -> None:
-    with psycopg.connect(
-        world.server.url, autocommit=True, options="-c default_transaction_read_only=off"
-    ) as connection:
-        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET default_transaction_read_only = {value}")
+    wait_until(lambda: _is_altered(world.server.url, value), _TIMEOUT_S, "PostgreSQL took a setting")
     world.proxy.cut_now()
+
+
+def _is_altered(database_url: str, value: str) -> bool:
+    writable = "-c default_transaction_read_only=off"
+    try:
+        with psycopg.connect(database_url, autocommit=True, options=writable) as connection:
+            connection.execute(f"ALTER DATABASE {connection.info.dbname} SET default_transaction_read_only = {value}")
+    except psycopg.OperationalError:
+        # Killed a moment ago, and starting.
+        return False
+    return True
 
 
 def main() -> None:

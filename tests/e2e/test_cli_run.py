@@ -64,7 +64,9 @@ def executions(server: Server, service: str) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def running(server: Server, *command: str, directory: Path, **env: str) -> Iterator[subprocess.Popen[str]]:
+def running(
+    server: Server, *command: str, directory: Path, traceback_expected: bool = False, **env: str
+) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "spantree_deploy", "run", "--endpoint", server.otlp_url, "--", *command],
         cwd=directory,
@@ -80,7 +82,7 @@ def running(server: Server, *command: str, directory: Path, **env: str) -> Itera
         if process.poll() is None:
             process.terminate()
         said, _ = process.communicate(timeout=30)
-        assert "Traceback" not in said, said
+        assert traceback_expected or "Traceback" not in said, said
 
 
 def test_a_program_is_seen_while_it_runs_and_when_it_is_done(server: Server, tmp_path: Path) -> None:
@@ -103,8 +105,45 @@ def test_a_program_is_seen_while_it_runs_and_when_it_is_done(server: Server, tmp
     def nodes(answer: Any) -> list[tuple[str, str]]:
         return [(node["name"], node["status"]) for node in answer["tree"]["nodes"]]
 
-    assert nodes(during) == [("nightly job", "running"), ("long step", "running")]
-    assert nodes(after) == [("nightly job", "completed"), ("long step", "completed")]
+    steps = ["nightly", "nightly job", "long step"]  # the process, and what it did
+    assert nodes(during) == [(name, "running") for name in steps]
+    assert nodes(after) == [(name, "completed") for name in steps]
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "execution", "steps"),
+    [
+        ("sys.exit(0)", 0, "completed", ["completed"]),
+        ("sys.exit(1)", 1, "failed", ["completed"]),
+        ("raise ValueError('no paper')", 1, "failed", ["failed"]),
+        ("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, "cancelled", ["cancelled"]),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, "running", ["running"]),
+    ],
+)
+def test_what_became_of_a_script_is_known(
+    program: str, status: int, execution: str, steps: list[str], server: Server, tmp_path: Path
+) -> None:
+    name = f"job_{execution}_{abs(status)}_{len(program)}"
+    (tmp_path / f"{name}.py").write_text(
+        "import os, signal, sys, time\n"
+        "from opentelemetry import trace\n"
+        "with trace.get_tracer('job').start_as_current_span('step'):\n"
+        f"    time.sleep({2 if execution == 'running' else 0})\n"
+        f"    {program}\n"
+    )
+    with running(server, "python", f"{name}.py", directory=tmp_path, traceback_expected=True) as process:
+        assert process.wait(30) == status
+    found: list[dict[str, Any]] = []
+
+    def is_shown() -> bool:
+        found[:] = executions(server, name)
+        return [one["status"] for one in found] == [execution]
+
+    wait_until(is_shown, SHOWN_WITHIN_S, f"{name} is shown as {execution}")
+    tree_of = tree(server.api_url, found[0]["execution_id"])
+    assert tree_of is not None
+    nodes = {node["name"]: node["status"] for node in tree_of["tree"]["nodes"]}  # type: ignore[index]
+    assert (list(nodes), [nodes["step"]]) == ([name, "step"], steps)
 
 
 def test_a_web_service_is_instrumented_without_a_line_of_its_own(server: Server, tmp_path: Path) -> None:
@@ -152,9 +191,10 @@ def test_where_it_sends_is_ours_and_the_rest_stays_as_it_was(tmp_path: Path) -> 
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
         "OTEL_BSP_SCHEDULE_DELAY": "1000",
         "SPANTREE_LIVE": "1",
+        "SPANTREE_RUN": found["SPANTREE_RUN"],
         "NO_PROXY": "intranet.example,127.0.0.1,localhost,::1",
     }
-    assert done.stderr.splitlines() == [
+    assert [line for line in done.stderr.splitlines() if "not traced" not in line] == [
         f"• {name} is replaced: the spans go to http://127.0.0.1:4318"
         for name in (
             "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -180,20 +220,33 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert done.stderr.startswith('spantree: "no-such-program" is no program that can be found on PATH')
 
 
-def test_a_python_that_lacks_the_instrumentation_is_named_and_not_started(tmp_path: Path) -> None:
-    bare = tmp_path / "bare" / "python3"
-    bare.parent.mkdir()
-    # An environment of its own, without any package.
-    bare.symlink_to(Path(sys.executable).resolve())
-    (bare.parent / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """The python of an environment of its own, without any package."""
+    python = tmp_path / "bare" / "python3"
+    python.parent.mkdir()
+    python.symlink_to(Path(sys.executable).resolve())
+    (python.parent / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+    return python
+
+
+def test_an_environment_without_packages_is_lent_those_that_instrument_it_and_no_others(
+    bare: Path, tmp_path: Path
+) -> None:
     script = tmp_path / "their-service"
-    script.write_text(f"#!{bare}\nraise SystemExit('must not be started')\n")
+    script.write_text(
+        f"#!{bare}\n"
+        "import importlib.util, sys\n"
+        "from opentelemetry import trace\n"
+        "print(sys.prefix, type(trace.get_tracer_provider()).__name__, importlib.util.find_spec('fastapi'))\n"
+    )
     script.chmod(0o755)
-    for command in ([str(bare), "-c", "print('must not be started')"], [str(script)]):
-        done = spantree("run", "--", *command, directory=tmp_path)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == (
-            f"spantree: {bare}, which runs {command[0]}, cannot be instrumented "
-            "(ModuleNotFoundError: No module named 'opentelemetry'): "
-            f'install it there: {bare} -m pip install "spantree[run]"\n'
-        )
+    done = spantree("run", "--", str(script), directory=tmp_path, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path} TracerProvider None\n"), done.stderr
+
+
+def test_what_is_first_on_path_runs_the_command(bare: Path, tmp_path: Path) -> None:
+    env = {"PATH": f"{bare.parent}:{environment()['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    env["OTEL_SDK_DISABLED"] = "true"  # nothing is to be sent from here
+    done = spantree("run", "--", "python3", "-c", "import sys; print(sys.prefix)", directory=tmp_path, env=env)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}\n"), done.stderr

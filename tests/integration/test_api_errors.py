@@ -97,3 +97,61 @@ def test_it_recovers_by_itself_when_the_database_comes_back(migrated_url: str, p
         server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
         wait_until(lambda: api.get("/readyz").status_code == 200, 10, "the API is ready again")
         assert len(ok(api.get("/api/v1/executions"))["executions"]) == 1
+
+
+class TestUnknownParameters:
+    def test_a_misspelt_filter_is_refused_with_the_nearest_name(self, api: httpx.Client) -> None:
+        answer = api.get("/api/v1/executions?statsu=failed")
+        message = "statsu is no parameter of this path: did you mean status?"
+        assert refused(answer) == (422, "invalid_parameter", message)
+        assert answer.json()["error"]["details"]["errors"] == [
+            {"parameter": "statsu", "in": "query", "found": "failed", "message": "did you mean status?"}
+        ]
+
+    def test_every_path_refuses_what_it_does_not_have(self, api: httpx.Client) -> None:
+        paths = [path for path in ok(api.get("/api/v1/openapi.json"))["paths"] if path.startswith("/api/v1/")]
+        assert len(paths) > 10
+        for path in paths:
+            filled = (
+                path.replace("{trace_id}", trace_id(1)).replace("{node_id}", "1" * 16).replace("{", "").replace("}", "")
+            )
+            status, code, message = refused(api.get(filled, params={"no_such_parameter": "1"}))
+            assert (status, code) == (422, "invalid_parameter"), path
+            assert message.startswith("no_such_parameter is no parameter of this path: it takes "), path
+
+    def test_all_of_them_are_named_at_once(self, api: httpx.Client) -> None:
+        message = refused(api.get("/api/v1/executions?Limit=3&wrkflow=x"))[2]
+        assert message == (
+            "Limit is no parameter of this path: did you mean limit?; "
+            "wrkflow is no parameter of this path: did you mean workflow?"
+        )
+
+
+class TestDocsPage:
+    def test_needs_no_script_and_no_other_server(self, api: httpx.Client) -> None:
+        answer = api.get("/api/v1/docs")
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        for loading in ("<script", "src=", "//", "@import", "url("):
+            assert loading not in answer.text.replace("<!doctype", ""), loading
+
+    def test_tells_every_path_parameter_and_field(self, api: httpx.Client) -> None:
+        page, document = api.get("/api/v1/docs").text, ok(api.get("/api/v1/openapi.json"))
+        for path, methods in document["paths"].items():
+            assert f"<code>{path}</code>" in page
+            for operation in methods.values():
+                for parameter in operation.get("parameters", ()):
+                    assert f"<code>{parameter['name']}</code>" in page, (path, parameter["name"])
+        for name, schema in document["components"]["schemas"].items():
+            assert f'id="{name}"' in page
+            for field in schema.get("properties", {}):
+                assert f"<code>{field}</code>" in page, (name, field)
+
+
+def test_a_malformed_id_is_told_what_an_id_is(api: httpx.Client) -> None:
+    for path in ("executions/12", "executions/12/tree", "executions/12/failure"):
+        assert refused(api.get(f"/api/v1/{path}"))[2] == (
+            "trace_id is '12': wanted a trace id: 32 hex digits in either case, or a UUID with dashes"
+        )
+    wrong_root = refused(api.get(f"/api/v1/executions/{trace_id(1)}/tree?root=x"))[2]
+    assert wrong_root == "root is 'x': wanted a span id: 16 hex digits; .N names a further node of that span id"

@@ -286,3 +286,19 @@ def test_an_empty_range_is_refused(filled: httpx.Client) -> None:
 @pytest.mark.parametrize("cursor", ["", "x", "AAAA", "%C3%A4", "Z" * 40, "Z" * 201])
 def test_an_invented_cursor_is_refused(filled: httpx.Client, cursor: str) -> None:
     assert refused(filled.get(f"/api/v1/executions?cursor={cursor}"))[:2] == (422, "invalid_parameter")
+
+
+class TestHidden:
+    def test_what_a_page_leaves_out_is_counted_in_its_time(self, migrated_url: str) -> None:
+        for number in range(6):
+            insert(migrated_url, trace(number + 1, started_ns=T0_NS + number * S, hidden=number % 2 == 0))
+        with api_over(migrated_url) as api:
+            first = ok(api.get("/api/v1/executions?limit=2"))
+            second = ok(api.get(f"/api/v1/executions?limit=2&cursor={first['next_cursor']}"))
+            assert [one["execution_id"] for one in first["executions"]] == [trace_id(6), trace_id(4)]
+            assert [one["execution_id"] for one in second["executions"]] == [trace_id(2)]
+            # Of 5, 3 and 1: 5 on the first page, 3 and 1 after it.
+            assert (first["hidden_count"], second["hidden_count"]) == (1, 2)
+            everything = ok(api.get("/api/v1/executions?hidden=true"))
+            assert (len(everything["executions"]), everything["hidden_count"]) == (6, None)
+            assert ok(api.get("/api/v1/executions?workflow=report"))["hidden_count"] is None

@@ -172,8 +172,8 @@ def test_a_database_without_a_schema_is_told_and_the_spans_wait(tmp_path: Path, 
         migrate(database_url)
         drained(addresses)
         assert len(stored_names(database_url)) == 3
-        # The writer that had nothing to write tries again by its own time.
-        wait_until(lambda: readiness(addresses)["store"]["state"] == "ok", 20, "all writers are well")
+        # Also the writer that had nothing to do looks again.
+        wait_until(lambda: readiness(addresses)["store"]["state"] == "ok", 20, "all is well again")
 
 
 def test_stopping_drains_what_was_acknowledged(tmp_path: Path, migrated_url: str) -> None:

@@ -332,7 +332,24 @@ def test_a_full_spool_is_503_with_a_retry_hint_and_not_ready(tmp_path: Path) -> 
         assert post(addresses, json_request(), JSON_TYPE).status == 200
 
 
-def test_too_many_bytes_in_flight_are_503_and_room_comes_back(tmp_path: Path) -> None:
+def test_a_slow_body_is_cut_where_others_need_its_room(tmp_path: Path) -> None:
+    with running(settings(tmp_path, writers=0, max_body_bytes=MIB, max_in_flight_bytes=MIB)) as addresses:
+        head = f"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: {PROTOBUF_TYPE}\r\n".encode()
+        with socket.create_connection((addresses.host, addresses.otlp_http_port), timeout=20) as slow:
+            slow.sendall(head + b"content-length: %d\r\n\r\n" % MIB + bytes(MIB - 1000))
+            wait_until(
+                lambda: metric(addresses, "spantree_collector_in_flight_bytes") == MIB - 1000, 10, "it is in memory"
+            )
+            wait_until(
+                lambda: post(addresses, trace_request(1, 20).SerializeToString()).status == 200,
+                10,
+                "another request is taken",
+            )
+            assert slow.recv(65_536).startswith(b"HTTP/1.1 503 ")
+
+
+def test_too_many_bytes_in_flight_are_503_and_room_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spantree_collector.intake._SLOW_S", 60.0)
     with running(settings(tmp_path, max_body_bytes=MIB, max_in_flight_bytes=MIB)) as addresses:
         body = request(span(1, 1, payload="x" * (MIB - 500))).SerializeToString()
         head = f"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: {PROTOBUF_TYPE}\r\n".encode()

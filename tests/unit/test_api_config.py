@@ -63,8 +63,8 @@ def test_seconds_are_positive_and_finite(text: str) -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     module = spantree_api.config.__doc__ or ""
     for name in ("SPANTREE_DATABASE_URL", *_READERS):
         assert f"`{name}`" in module, f"{name} is missing in the docstring of spantree_api.config"
-        assert f"`{name}`" in page, f"{name} is missing in docs/api.md"
+        assert f"`{name}`" in page, f"{name} is missing in docs/configuration.md"

@@ -403,8 +403,9 @@ def test_what_a_resource_loses_is_flagged_on_its_spans_and_kept() -> None:
         (b"[" * 200_000, "nested deeper than 100000 levels"),
         (b'"' + b"x" * deep_json.MAX_DEEP_CHARS + b'"' + b"[" * 2_000, "the body is no JSON"),
         (
-            b"[" * 2_000 + b'"' + b"x" * deep_json.MAX_DEEP_CHARS,
-            "nested deeper than 1,000 levels in 4196305 characters",
+            # Python 3.13's own reader goes down some thousands of levels.
+            b"[" * 200_000 + b'"' + b"x" * deep_json.MAX_DEEP_CHARS,
+            "nested deeper than 1,000 levels in 4394305 characters",
         ),
     ],
 )

@@ -19,6 +19,7 @@ COLLECTOR_FILE = ROOT / "otel-collector.yaml"
 JAEGER_FILE = ROOT / "deploy" / "jaeger.yaml"
 COMPOSE_FILE = ROOT / "deploy" / "compose.yaml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+KUBERNETES = ROOT / "deploy" / "kubernetes"
 PLACEHOLDER = re.compile(r"\$\{env:([A-Z0-9_]+):-([^}]*)\}")
 MIB = 2**20
 
@@ -219,3 +220,115 @@ def test_the_try_out_script_is_valid_bash_and_says_how_to_call_it() -> None:
     outcome = subprocess.run(["bash", str(script)], capture_output=True, text=True, timeout=10, check=False)
     assert outcome.returncode == 2
     assert "deploy/try-collector.sh OTELCOL JAEGER" in outcome.stdout
+
+
+class TestKubernetes:
+    @pytest.fixture
+    def objects(self) -> dict[tuple[str, str], Any]:
+        kustomization = parsed(KUBERNETES / "kustomization.yaml")
+        files = {path.name for path in KUBERNETES.iterdir()} - {"kustomization.yaml"}
+        assert set(kustomization["resources"]) == files
+        found = [
+            one for name in sorted(files) for one in yaml.safe_load_all((KUBERNETES / name).read_text(encoding="utf-8"))
+        ]
+        return {(one["kind"], one["metadata"]["name"]): one for one in found}
+
+    @pytest.fixture
+    def pods(self, objects: dict[tuple[str, str], Any]) -> dict[str, Any]:
+        return {
+            name: one["spec"]["template"]
+            for (kind, name), one in objects.items()
+            if kind in ("Job", "StatefulSet", "Deployment")
+        }
+
+    def test_what_there_is(self, objects: dict[tuple[str, str], Any]) -> None:
+        assert set(objects) == {
+            ("Job", "spantree-migrate"),
+            ("Service", "spantree-collector"),
+            ("Service", "spantree-collector-pods"),
+            ("StatefulSet", "spantree-collector"),
+            ("PodDisruptionBudget", "spantree-collector"),
+            ("Service", "spantree-api"),
+            ("Deployment", "spantree-api"),
+            ("PodDisruptionBudget", "spantree-api"),
+        }
+
+    def test_no_container_is_root_or_may_write_outside_its_volumes(self, pods: dict[str, Any]) -> None:
+        for name, pod in pods.items():
+            security = pod["spec"]["securityContext"]
+            assert (security["runAsNonRoot"], security["runAsUser"], security["runAsGroup"]) == (True, 10001, 10001), (
+                name
+            )
+            assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+            assert pod["spec"]["automountServiceAccountToken"] is False, name
+            for container in pod["spec"]["containers"]:
+                assert container["securityContext"] == {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                }, name
+
+    def test_every_container_says_what_it_needs_and_a_server_whether_it_is_well(self, pods: dict[str, Any]) -> None:
+        for name, pod in pods.items():
+            (container,) = pod["spec"]["containers"]
+            assert set(container["resources"]["requests"]) == {"cpu", "memory"}, name
+            assert "memory" in container["resources"]["limits"], name
+            if name == "spantree-migrate":
+                continue
+            named = {port["name"]: port["containerPort"] for port in container["ports"]}
+            for probe, path in (
+                ("startupProbe", "/healthz"),
+                ("livenessProbe", "/healthz"),
+                ("readinessProbe", "/readyz"),
+            ):
+                get = container[probe]["httpGet"]
+                assert (get["path"], named[get["port"]] in (4318, 8000)) == (path, True), (name, probe)
+
+    def test_services_and_budgets_lead_to_the_pods_and_their_ports(
+        self, objects: dict[tuple[str, str], Any], pods: dict[str, Any]
+    ) -> None:
+        for (kind, name), one in objects.items():
+            spec = one["spec"]
+            if kind in ("Service", "PodDisruptionBudget"):
+                selector = spec["selector"] if kind == "Service" else spec["selector"]["matchLabels"]
+                pod = pods[name.removesuffix("-pods")]
+                assert selector.items() <= pod["metadata"]["labels"].items(), (kind, name)
+            if kind == "Service":
+                named = {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
+                assert {port["targetPort"]: port["port"] for port in spec["ports"]} == named, name
+            if kind in ("StatefulSet", "Deployment"):
+                assert spec["selector"]["matchLabels"] == pods[name]["metadata"]["labels"], (kind, name)
+        assert objects["StatefulSet", "spantree-collector"]["spec"]["serviceName"] == "spantree-collector-pods"
+        assert objects["Service", "spantree-collector-pods"]["spec"]["clusterIP"] == "None"
+
+    def test_the_spool_lies_on_a_volume_of_its_own_that_is_larger_than_it(
+        self, objects: dict[tuple[str, str], Any], pods: dict[str, Any], tmp_path: Path
+    ) -> None:
+        (claim,) = objects["StatefulSet", "spantree-collector"]["spec"]["volumeClaimTemplates"]
+        (container,) = pods["spantree-collector"]["spec"]["containers"]
+        mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        of_image = dict(re.findall(r"(SPANTREE_[A-Z_]+)=(\S+)", DOCKERFILE.read_text(encoding="utf-8")))
+        given = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+        settings = load({}, of_image | given, directory=tmp_path)
+        assert Path(mounted[claim["metadata"]["name"]]) == settings.data_dir
+        volume_bytes = int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi")) * 2**30
+        assert settings.spool_max_bytes + settings.spool_reserve_bytes < volume_bytes
+        assert pods["spantree-collector"]["spec"]["terminationGracePeriodSeconds"] > settings.drain_s + 10
+
+    def test_the_database_is_named_by_one_secret_and_the_image_by_the_kustomization(self, pods: dict[str, Any]) -> None:
+        (image,) = parsed(KUBERNETES / "kustomization.yaml")["images"]
+        for name, pod in pods.items():
+            (container,) = pod["spec"]["containers"]
+            assert container["image"] == image["name"], name
+            assert container["env"][0] == {
+                "name": "SPANTREE_DATABASE_URL",
+                "valueFrom": {"secretKeyRef": {"name": "spantree-database", "key": "url"}},
+            }, name
+            assert container["args"] == [name.removeprefix("spantree-")], name
+
+
+def test_the_licence_is_the_one_that_the_distribution_names() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"] == "Apache-2.0"
+    assert text.split()[:5] == ["Apache", "License", "Version", "2.0,", "January"]
+    assert "END OF TERMS AND CONDITIONS" in text

@@ -6,12 +6,13 @@ import time
 from collections.abc import Collection, Sequence
 
 import pytest
-from tests.otlp_requests import trace_request
+from tests.factories import span, trace_id
 
 from spantree_exporter.config import ExporterConfig
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import StoreUnavailable
 from spantree_exporter.in_process import Complaints, InProcessWriter
+from spantree_exporter.readable import ReadSpans
 from spantree_exporter.span import Span
 from spantree_exporter.store import Projected, Written
 
@@ -44,13 +45,13 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> InProcessWriter:
 
 def write(writer: InProcessWriter, *numbers: int) -> None:
     for number in numbers:
-        writer.write(trace_request(number, 1).SerializeToString(), 1, time.monotonic() + 10)
+        writer.write(ReadSpans(spans=[span(trace=number)]), time.monotonic() + 10)
 
 
 def test_the_oldest_are_left_to_whoever_projects_next(writer: InProcessWriter) -> None:
     write(writer, *range(1, 200), 150)
     assert len(writer._pending) == 50
-    assert list(writer._pending)[-2:] == [number.to_bytes(16, "big") for number in (199, 150)]
+    assert list(writer._pending)[-2:] == [trace_id(number) for number in (199, 150)]
 
 
 def test_none_is_waited_for_longer_than_its_time(writer: InProcessWriter, monkeypatch: pytest.MonkeyPatch) -> None:

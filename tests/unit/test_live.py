@@ -316,7 +316,7 @@ if child == 0:
     span = tracer.start_span("in the child")
     got = threading.Event()
     for _ in range(200):
-        if not processor._due:
+        if not (processor._fresh or processor._middle or processor._old):
             break
         got.wait(0.05)
     processor.force_flush()

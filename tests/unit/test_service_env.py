@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spantree_deploy.service_env import past_proxies, service_name_of, shell_lines
+from spantree_deploy.service_env import docker_options, past_proxies, service_name_of, shell_lines
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,14 @@ def test_values_are_quoted_for_the_shell() -> None:
 )
 def test_the_loopback_is_reached_past_proxies(environ: dict[str, str], hosts: str) -> None:
     assert past_proxies(environ) == {"NO_PROXY": hosts, "no_proxy": hosts}
+
+
+def test_a_container_reaches_the_hosts_loopback_as_its_platform_allows() -> None:
+    here = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    assert docker_options(here, "linux") == [
+        "--network=host",
+        "--env=OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318",
+    ]
+    assert docker_options(here, "darwin") == ["--env=OTEL_EXPORTER_OTLP_ENDPOINT=http://host.docker.internal:4318"]
+    elsewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://spantree.example:4318"}
+    assert docker_options(elsewhere, "linux") == ["--env=OTEL_EXPORTER_OTLP_ENDPOINT=http://spantree.example:4318"]

@@ -12,19 +12,32 @@ from spantree_api.config import ApiConfig
 from spantree_collector.config import CollectorConfig
 from spantree_deploy.settings import Settings, default_data_dir, load, url_of
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.partitions import DEFAULT_DAYS_BACK
 
 HOME = {"HOME": "/home/ada"}
 
 
-def loaded(flags: dict[str, object], environ: dict[str, str], directory: Path, toml: str = "") -> Settings:
+def loaded(
+    flags: dict[str, object],
+    environ: dict[str, str],
+    directory: Path,
+    toml: str = "",
+    pairs: dict[str, str] | None = None,
+) -> Settings:
     if toml:
         (directory / "spantree.toml").write_text(toml)
-    return load(flags, HOME | environ, directory=directory)
+    return load(flags, HOME | environ, pairs=pairs, directory=directory)
 
 
-def faults(flags: dict[str, object], environ: dict[str, str], directory: Path, toml: str = "") -> list[str]:
+def faults(
+    flags: dict[str, object],
+    environ: dict[str, str],
+    directory: Path,
+    toml: str = "",
+    pairs: dict[str, str] | None = None,
+) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        loaded(flags, environ, directory, toml)
+        loaded(flags, environ, directory, toml, pairs)
     return caught.value.faults
 
 
@@ -55,7 +68,17 @@ class TestFaults:
     def test_all_of_them_are_listed_at_once_each_naming_where_it_stands(self, tmp_path: Path) -> None:
         toml = "batch_spans = true\napi_prot = 3\nhost = 3\n"
         environ = {"SPANTREE_DRAIN_S": "soon", "SPANTREE_MAX_CONECTIONS": "3", "SPANTREE_SPOOL_MAX_BYTES": "3 potatoes"}
-        assert sorted(faults({"api_port": "99999", "colour": "red"}, environ, tmp_path, toml)) == sorted(
+        assert sorted(
+            faults(
+                {
+                    "api_port": "99999",
+                },
+                environ,
+                tmp_path,
+                toml,
+                {"colour": "red"},
+            )
+        ) == sorted(
             [
                 "SPANTREE_MAX_CONECTIONS is no setting; did you mean SPANTREE_MAX_CONNECTIONS?",
                 "--set colour is no setting; docs/configuration.md lists them",
@@ -74,6 +97,55 @@ class TestFaults:
         assert found == [f"database_url in {tmp_path}/spantree.toml is wrong: wanted a text"]
         settings = loaded({"database_url": "postgresql://ada:secret@db/x"}, {}, tmp_path, "api_port = 1")
         assert "secret" not in repr(settings)
+        assert faults({"otlp_endpoint": "ftp://ada:secret@h"}, {}, tmp_path) == [
+            '--endpoint is "ftp://ada:***@h": wanted a URL such as http://127.0.0.1:4318'
+        ]
+
+    @pytest.mark.parametrize(
+        ("url", "began"),
+        [
+            ("mysql://ada:secret@db/x", "begins with mysql://"),
+            ("postgresql+psycopg://ada:secret@db/x", "begins with postgresql+psycopg://"),
+            ("ada:secret@db/x", "is neither a URL nor keyword=value pairs"),
+            ("https://ada:secret@db/x?a=b", "begins with https://"),
+        ],
+    )
+    def test_a_url_that_is_no_postgresqls_is_refused_without_its_password(
+        self, url: str, began: str, tmp_path: Path
+    ) -> None:
+        assert faults({}, {"SPANTREE_DATABASE_URL": url}, tmp_path) == [
+            f"SPANTREE_DATABASE_URL is wrong: it {began}; "
+            "wanted postgresql://user@host/database, or libpq's host=... dbname=..."
+        ]
+
+    @pytest.mark.parametrize("password", ["se cret", "sec/ret", "sec:ret/", "sec@/ret", "se\tcret"])
+    def test_a_password_that_libpq_would_misread_is_refused_without_it(self, password: str, tmp_path: Path) -> None:
+        (found,) = faults({"database_url": f"postgresql://ada:{password}@db:5432/x"}, {}, tmp_path)
+        assert found.startswith("--database-url is wrong: it cannot be read as postgresql://user:password@host:port/")
+        assert "ret" not in found
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://",
+            "postgres://db",
+            "host=/tmp dbname=x",
+            "service = mine",
+            "postgresql:///x?host=/tmp&user=a@b",
+            "postgresql://ada:p%20w@[::1]:5432,db:5433/x?sslmode=require",
+            "postgresql://ada@db/x",
+            "postgresql://postgres@/spantree?host=/data/pgdata&port=5432",
+        ],
+    )
+    def test_what_libpq_takes_is_taken(self, url: str, tmp_path: Path) -> None:
+        assert loaded({"database_url": url}, {}, tmp_path).database_url == url
+
+    def test_a_fault_names_what_was_really_given(self, tmp_path: Path) -> None:
+        pairs = {"api_pool_max": "none", "batch_spans": "0"}
+        assert faults({}, {}, tmp_path, "", pairs) == [
+            '--set batch_spans is "0": wanted 1 or more',
+            '--set api_pool_max is "none": wanted a whole number',
+        ]
 
     def test_names_that_other_parts_read_are_no_mistakes(self, tmp_path: Path) -> None:
         environ = {"SPANTREE_LIVE": "1", "SPANTREE_LIVE_DELAY_S": "1", "SPANTREE_TEST_DATABASE_URL": "x", "PGHOST": "x"}
@@ -90,7 +162,7 @@ class TestFaults:
             "SPANTREE_API_SERVICE_HOST": "10.0.0.7",
             "SPANTREE_API_PORT_80_TCP": "tcp://10.0.0.7:80",
         }
-        assert loaded({}, links, tmp_path).model_dump() == loaded({}, {}, tmp_path).model_dump()
+        assert loaded({}, links, tmp_path) == loaded({}, {}, tmp_path)
 
     def test_one_port_cannot_be_two_things(self, tmp_path: Path) -> None:
         assert faults({"api_port": 5000, "otlp_http_port": 5000, "otlp_grpc_port": 5000}, {}, tmp_path) == [
@@ -155,7 +227,8 @@ class TestParts:
                 found.pop(not_a_default_of_the_command, None)
             return found
 
-        settings = Settings()
+        # tests/conftest.py gives the tests another default of this one.
+        settings = Settings(partition_days_back=DEFAULT_DAYS_BACK)
         collector, api = settings.collector_config("url"), settings.api_config("url")
         assert {name: getattr(collector, name) for name in defaults(CollectorConfig)} == defaults(CollectorConfig)
         assert {name: getattr(api, name) for name in defaults(ApiConfig)} == defaults(ApiConfig)
@@ -174,5 +247,5 @@ class TestParts:
         assert (api.host, api.port, api.pool_wait_s, api.database_url) == ("127.0.0.1", 8000, 1.5, "url")
 
     def test_every_setting_of_the_api_is_reachable(self) -> None:
-        reached = {name.removeprefix("api_") for name in Settings.model_fields if name.startswith("api_")}
+        reached = {name.removeprefix("api_") for name in Settings.__annotations__ if name.startswith("api_")}
         assert {one.name for one in fields(ApiConfig)} - {"database_url", "tenant_id"} <= reached

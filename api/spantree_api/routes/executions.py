@@ -11,6 +11,7 @@ from spantree_api.answers import ExecutionAnswer, ExecutionPage, TreeAnswer
 from spantree_api.cursor import ExecutionCursor, SequenceCursor
 from spantree_api.errors import InvalidParameter
 from spantree_api.filters import ExecutionFilter
+from spantree_api.hidden import count_hidden
 from spantree_api.params import (
     CursorQuery,
     HiddenQuery,
@@ -92,8 +93,10 @@ async def execution_page(service: ServiceOf, wanted: ExecutionFilter, limit: int
     after = None if cursor is None else ExecutionCursor.decode(cursor)
     async with service.reader() as reader:
         rows, following = await reader.executions(wanted, limit, after)
+        hidden_count = await count_hidden(reader, wanted, after, following)
     page: ExecutionPage = {
         "executions": tell(rows, reader),
+        "hidden_count": hidden_count,
         "next_cursor": None if following is None else following.encode(),
     }
     return json_answer(page)

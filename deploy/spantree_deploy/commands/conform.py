@@ -7,10 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from spantree_deploy import console
+from spantree_deploy import console, render
 from spantree_deploy import options as opt
 from spantree_deploy.commands.read import Json, print_json
 from spantree_exporter.errors import ConfigError
@@ -70,7 +68,7 @@ def conform(
     else:
         listed = [result for result in results if show_passed or result.outcome.value in ("failed", "note")]
         if listed:
-            console.block(_table(listed))
+            console.out.lines(_table(listed))
         console.out.print(", ".join(f"{counts[name]} {name}" for name in _STYLES))
     if counts["failed"] or (strict and counts["note"]):
         raise typer.Exit(1)
@@ -98,19 +96,16 @@ def _as_json(result: Result) -> dict[str, str]:
     }
 
 
-def _table(results: list[Result]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("outcome", "level", "over", "check", "found", "section"):
-        table.add_column(column, overflow="fold")
-    for result in results:
-        check, outcome = result.check, result.outcome.value
-        found = "".join(character if character.isprintable() else "·" for character in result.found)
-        table.add_row(
-            f"[{_STYLES[outcome]}]{outcome}[/]",
-            check.level,
-            check.transport,
-            escape(check.what),
-            escape(found),
-            check.section,
-        )
-    return table
+def _table(results: list[Result]) -> list[render.Printed]:
+    rows = [
+        [
+            (result.outcome.value, _STYLES[result.outcome.value]),
+            (result.check.level, ""),
+            (result.check.transport, ""),
+            (result.check.what, ""),
+            (" ".join(result.found.split()), ""),
+            (result.check.section, ""),
+        ]
+        for result in results
+    ]
+    return render.table(("outcome", "level", "over", "check", "found", "section"), rows)

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from spantree_deploy import console
+from spantree_deploy import console, render
 from spantree_deploy import options as opt
 from spantree_deploy.commands.read import Json, print_json
 from spantree_deploy.database import postgres_of
@@ -63,19 +61,18 @@ def list_(
     if not causes:
         console.out.print("there is no dead letter")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("digest", "cause", "count", "bytes", "last seen", "reason"):
-        table.add_column(column, overflow="fold", justify="right" if column in ("count", "bytes") else "left")
-    for letter in letters:
-        table.add_row(
-            letter.digest.hex()[:_SHOWN_DIGITS],
-            letter.cause,
-            str(letter.count),
-            str(letter.bytes),
-            _moment(letter.last_received_ns),
-            escape(_printable(letter.reason)),
-        )
-    console.block(table)
+    rows = [
+        [
+            (letter.digest.hex()[:_SHOWN_DIGITS], ""),
+            (letter.cause, ""),
+            (str(letter.count), ""),
+            (str(letter.bytes), ""),
+            (_moment(letter.last_received_ns), ""),
+            (_printable(letter.reason), ""),
+        ]
+        for letter in letters
+    ]
+    console.out.lines(render.table(("digest", "cause", "count", "bytes", "last seen", "reason"), rows))
     for c in causes:
         console.out.print(f"{c.cause}: {c.letters} letters, seen {c.count} times, {c.bytes} bytes")
 
@@ -106,9 +103,9 @@ def show(
         print_json(_as_json(letter))
         return
     for name, value in _as_json(letter).items():
-        console.out.print(f"{name}: {_printable(str(value))}", markup=False)
+        console.out.print(f"{name}: {_printable(str(value))}")
     sent = letter.raw[:_SHOWN_BYTES]
-    console.out.print(_printable(sent.decode("utf-8", "replace")), markup=False)
+    console.out.print(_printable(sent.decode("utf-8", "replace")))
     if len(letter.raw) > len(sent):
         console.out.print(f"the first {len(sent)} bytes; --raw FILE has all")
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import httpx
@@ -26,6 +31,7 @@ from spantree_exporter.errors import ConfigError, SpantreeError
 if TYPE_CHECKING:
     from spantree_deploy.demo.scenario import Played
     from spantree_deploy.demo.services import Services
+    from spantree_deploy.up import Running
 
 # Spans leave the services within 0.2 s and are projected a second after they went quiet; a loaded machine is slower.
 _SHOWN_WITHIN_S: Final = 15.0
@@ -63,21 +69,22 @@ def demo(
     )
     if settings.data_dir == default_data_dir(os.environ):
         # A shop's made-up orders do not belong beside what somebody's real services sent.
-        settings = settings.model_copy(update={"data_dir": settings.data_dir / "demo"})
+        settings = replace(settings, data_dir=settings.data_dir / "demo")
     missing = [name for name in _NEEDED if find_spec(name.split(".")[0]) is None or find_spec(name) is None]
     if missing:
         raise SpantreeError(f'the demo needs {", ".join(missing)}: pip install "spantree[server,demo]"')
-    console.log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    console.log_to_stderr(logging.INFO if verbose else logging.WARNING, with_pool=verbose)
     # For this process and the services that it starts: all of them talk over the loopback only.
     os.environ.update(past_proxies(os.environ))
     with StopSignals() as signals, _hinting(), run_all(settings, signals) as running:
         with _services(settings, running.otlp_http_url) as services:
-            _play(services.orders_url, running.api_url)
+            played = _play(services.orders_url, running.api_url)
             if keep:
-                more = f"the shop   curl -d '{_ORDER}' -H 'content-type: application/json' {services.orders_url}/orders"
-                until_signalled(settings, running, signals, more)
+                until_signalled(
+                    settings, running, signals, *_next_steps(settings, running, services.orders_url, played)
+                )
                 return
-        console.out.print(addresses(settings, running), markup=False)
+        console.out.print(addresses(settings, running))
         say_stopping(settings)
 
 
@@ -99,7 +106,7 @@ def _services(settings: Settings, otlp_url: str) -> Iterator[Services]:
     directory = settings.data_dir / "services"
     directory.mkdir(parents=True, exist_ok=True)
     # Each of the two services has a name of its own.
-    otel = otel_settings(settings.model_copy(update={"otlp_endpoint": otlp_url}), "")
+    otel = otel_settings(replace(settings, otlp_endpoint=otlp_url), "")
     del otel["OTEL_SERVICE_NAME"]
     console.step("starting the demo's services: orders and inventory")
     try:
@@ -109,7 +116,35 @@ def _services(settings: Settings, otlp_url: str) -> Iterator[Services]:
         raise SpantreeError(str(error)) from error
 
 
-def _play(orders_url: str, api_url: str) -> None:
+def _next_steps(settings: Settings, running: Running, orders_url: str, played: Sequence[Played]) -> list[str]:
+    """Lines to be copied into another terminal; each works as it stands."""
+    failed = next(one.trace_id for one in played if one.status == "failed")
+    here = f"--api-url {running.api_url}"
+    spantree = _called_as(sys.argv[0])
+    lines = [
+        f"{spantree} list {here}",
+        f"{spantree} failures --group {here}",
+        f"{spantree} diff {failed} last-good {here}",
+        f"{spantree} stats --nodes {here}",
+        f"curl '{running.api_url}/api/v1/executions/{failed}/failure'",
+        f"curl -d '{_ORDER}' -H 'content-type: application/json' {orders_url}/orders   # another order",
+    ]
+    if settings.is_embedded and shutil.which("psql") is not None:
+        lines.append(f"psql '{running.database_url}' -c 'TABLE spantree.workflow_stats'")
+    return ["", "what to try next, in another terminal:", *(f"  {line}" for line in lines)]
+
+
+def _called_as(program: str) -> str:
+    """This command as a shell finds it: by name where that is on PATH, by its path, by its Python."""
+    name = Path(program).name
+    if name != "spantree":
+        return f"{shlex.quote(sys.executable)} -m spantree_deploy"
+    found = shutil.which(name)
+    is_on_path = found is not None and Path(found).resolve() == Path(shutil.which(program) or program).resolve()
+    return name if is_on_path else shlex.quote(program)
+
+
+def _play(orders_url: str, api_url: str) -> list[Played]:
     from spantree_deploy.demo.scenario import ScenarioError, play
 
     try:
@@ -119,13 +154,15 @@ def _play(orders_url: str, api_url: str) -> None:
     console.step("reading the executions over the API")
     with api_at(api_url) as api:
         _show(api, played)
+    return played
 
 
 def _show(api: ApiClient, played: Sequence[Played]) -> None:
     otherwise: list[str] = []
     for one in played:
         answer = _tree_of(api, one)
-        console.out.print(f"\n{one.what[0].upper()}{one.what[1:]}", style="bold")
+        console.out.print()
+        console.out.print(f"{one.what[0].upper()}{one.what[1:]}", "bold")
         print_tree(answer)
         if answer["status"] != one.status:
             otherwise.append(f"{answer['execution_id']} is {answer['status']}, expected {one.status}: {one.what}")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from typing import Annotated
+
 import typer
-from rich.text import Text
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.diagnosis import Finding, diagnose
+from spantree_deploy.service_diagnosis import diagnose_service
 
 
 def doctor(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- COMMAND...]", help="a service, as it is started: what of it will be traced"),
+    ] = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     host: opt.Host = None,
@@ -21,7 +28,11 @@ def doctor(
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
-    """Say what is wrong and what to do about it; ends with status 1 when something is."""
+    """Say what is wrong and what to do about it; ends with status 1 when something is.
+
+    With a command: which libraries of that service `spantree run` will trace, which not and why. The command is not
+    started.
+    """
     settings = opt.settings_of(
         config,
         set_,
@@ -34,8 +45,8 @@ def doctor(
         api_url=api_url,
     )
     problems = 0
-    for finding in diagnose(settings):
-        console.out.print(_line(finding))
+    for finding in diagnose_service(command, os.environ) if command else diagnose(settings):
+        console.out.lines([(_line(finding), "         ")])
         problems += finding.remedy is not None
     if problems:
         console.out.print(f"\n{problems} {'problem' if problems == 1 else 'problems'}")
@@ -43,9 +54,9 @@ def doctor(
     console.out.print("\nall is well")
 
 
-def _line(finding: Finding) -> Text:
+def _line(finding: Finding) -> list[console.Piece]:
     sign = ("ok      ", "green") if finding.remedy is None else ("problem ", "bold red")
-    line = Text.assemble(sign, f"{finding.subject}: ", finding.found)
+    line: list[console.Piece] = [sign, (f"{finding.subject}: {finding.found}", "")]
     if finding.remedy is not None:
-        line.append(f" -> {finding.remedy}", style="yellow")
+        line.append((f" -> {finding.remedy}", "yellow"))
     return line

@@ -7,13 +7,12 @@ from typing import Annotated, Any, Final
 import psycopg
 import typer
 from psycopg.rows import dict_row
-from rich.text import Text
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.commands.read import print_json
 from spantree_deploy.database import postgres_of
-from spantree_deploy.render import one_line, safe
+from spantree_deploy.render import one_line
 from spantree_deploy.sql import statements
 from spantree_exporter.errors import SpantreeError, classify
 from spantree_exporter.facts import FactsReader
@@ -80,15 +79,12 @@ def _told(span: Span, reader: FactsReader) -> dict[str, Any]:
 
 def _show(span: Span, reader: FactsReader) -> None:
     scope = f"  scope {span.scope.name}" if span.scope.name else ""
-    console.out.print(
-        Text.assemble(
-            (safe(span.name), "bold"),
-            (f"  {span_id_to_hex(span.span_id)}  {safe(span.resource.service_name + scope)}", "bright_black"),
-        )
-    )
+    head = f"  {span_id_to_hex(span.span_id)}  {span.resource.service_name}{scope}"
+    lines: list[console.Line] = [[(one_line(span.name), "bold"), (head, "bright_black")]]
     told = reader.explain(span)
     for convention, facts in told:
         for key, value in facts.items():
-            console.out.print(Text.assemble("  ", (f"{convention}: ", "cyan"), f"{key} = {one_line(str(value))}"))
+            lines.append([("  ", ""), (f"{convention}: ", "cyan"), (f"{key} = {one_line(str(value))}", "")])
     if not told:
-        console.out.print("  no convention: only its name, kind, status and parent speak", style="bright_black")
+        lines.append([("  no convention: only its name, kind, status and parent speak", "bright_black")])
+    console.out.lines((line, "    ") for line in lines)

@@ -1,22 +1,120 @@
-"""`spantree tree` and `failures`: what happened, in a terminal."""
+"""`spantree list`, `tree`, `failures`, `stuck`, `diff` and `stats`: what happened, in a terminal.
+
+Each asks the API and takes its parameters as options of the same names, with a dash or an underscore.
+"""
 
 from __future__ import annotations
 
+import json as json_text
 import sys
-from typing import Annotated, Any
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 
-import orjson
 import typer
 
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
-from spantree_deploy.client import api_of
+from spantree_deploy.client import ApiClient, NotAnswered, api_of
+from spantree_deploy.grouping import groups_of
+from spantree_deploy.moments import moment
+from spantree_exporter.errors import SpantreeError
+
+_FOLLOW_S: Final = 1.0
+_PAGE: Final = 200
+# The newest execution of these statuses, instead of an id.
+_BY_WORD: Final = {"last": None, "last-failed": ["failed", "partial", "timed_out"]}
+_ENDED: Final = frozenset({"completed", "failed", "partial", "skipped", "cancelled", "timed_out", "lost"})
 
 Json = Annotated[bool, typer.Option("--json", help="the API's answer as it is")]
+Execution = Annotated[
+    str, typer.Argument(metavar="ID", help="the trace id: 32 hex digits, or a UUID; or last, last-failed")
+]
+Hidden = Annotated[bool, typer.Option("--hidden", help="also health checks, probes and lone client calls")]
+Limit = Annotated[int, typer.Option(help="how many at most", min=1, max=200)]
+Cursor = Annotated[str | None, typer.Option(help="next_cursor of the page before", show_default=False)]
+Text = Annotated[str | None, typer.Option(show_default=False)]
+Since = Annotated[
+    str | None, typer.Option(help="2h, 7d, today, 2026-11-28 or a time; inside the range", show_default=False)
+]
+Until = Annotated[str | None, typer.Option(help="the same; outside the range", show_default=False)]
+Duration = Annotated[float | None, typer.Option(min=0, show_default=False)]
+
+
+def list_executions(
+    status: Annotated[
+        list[str] | None, typer.Option(help="failed, running, lost ...; may be repeated", show_default=False)
+    ] = None,
+    workflow: Text = None,
+    service: Annotated[str | None, typer.Option(help="one that took part", show_default=False)] = None,
+    conversation_id: Text = None,
+    user_id: Text = None,
+    run_id: Text = None,
+    kind: Annotated[str | None, typer.Option(help="workflow, agent, request ...", show_default=False)] = None,
+    since: Since = None,
+    until: Until = None,
+    min_duration_ms: Duration = None,
+    max_duration_ms: Duration = None,
+    error_category: Text = None,
+    q: Annotated[
+        str | None,
+        typer.Option("--q", help="text in names and errors, or key:value of an attribute", show_default=False),
+    ] = None,
+    hidden: Hidden = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    ids: Annotated[bool, typer.Option("--ids", help="the ids alone, for scripts")] = False,
+    json: Json = False,
+    api_url: opt.ApiUrl = None,
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """List executions, newest first, one line each."""
+    now = datetime.now(UTC)
+    parameters = {
+        "status": status or None,
+        "workflow": workflow,
+        "service": service,
+        "conversation_id": conversation_id,
+        "user_id": user_id,
+        "run_id": run_id,
+        "kind": kind,
+        "since": moment("--since", since, now),
+        "until": moment("--until", until, now),
+        "min_duration_ms": min_duration_ms,
+        "max_duration_ms": max_duration_ms,
+        "error_category": error_category,
+        "q": q,
+        "hidden": hidden or None,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    with api_of(settings) as api:
+        answer = api.get("executions", parameters)
+    if json:
+        print_json(answer)
+    elif ids:
+        console.out.lines(([(one["execution_id"], "")], "") for one in answer["executions"])
+    elif not answer["executions"]:
+        console.out.print("no execution is like that")
+    else:
+        console.out.lines(render.executions_table(answer["executions"]))
+    if not json and not ids:
+        _say_more(answer, limit)
+        _say_hidden(answer)
 
 
 def tree(
-    execution: Annotated[str, typer.Argument(metavar="ID", help="the trace id: 32 hex digits, or a UUID")],
+    execution: Execution,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="go on showing what changes, until it has ended")
+    ] = False,
+    root: Annotated[str | None, typer.Option(help="only this node and those below it", show_default=False)] = None,
+    depth: Annotated[int | None, typer.Option(help="levels below the root", min=0, show_default=False)] = None,
     json: Json = False,
     api_url: opt.ApiUrl = None,
     data: opt.DataDir = None,
@@ -26,8 +124,13 @@ def tree(
 ) -> None:
     """Print one execution: its nodes, their statuses and durations, what failed first and why."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    parameters = {"root": root, "depth": depth}
     with api_of(settings) as api:
-        answer = api.get(f"executions/{execution}/tree")
+        execution = _id_of(api, execution)
+        if follow:
+            _follow(api, execution, parameters, json)
+            return
+        answer = api.get(f"executions/{execution}/tree", parameters)
     if json:
         print_json(answer)
     else:
@@ -36,7 +139,13 @@ def tree(
 
 def failures(
     hours: Annotated[int, typer.Option(help="how far back", min=1, max=168)] = 24,
-    limit: Annotated[int, typer.Option(help="how many at most", min=1, max=200)] = 50,
+    group: Annotated[bool, typer.Option("--group", help="by cause: how often, since when, an example")] = False,
+    user_id: Text = None,
+    workflow: Text = None,
+    category: Annotated[str | None, typer.Option(help="timeout, network, llm ...", show_default=False)] = None,
+    hidden: Hidden = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
     json: Json = False,
     api_url: opt.ApiUrl = None,
     data: opt.DataDir = None,
@@ -46,26 +155,197 @@ def failures(
 ) -> None:
     """List failed and partial executions, newest first, with the node that failed first and why."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    parameters = {
+        "hours": hours,
+        "user_id": user_id,
+        "workflow": workflow,
+        "category": category,
+        "hidden": hidden or None,
+    }
     with api_of(settings) as api:
-        answer = api.get("failures", {"hours": hours, "limit": limit})
+        if group:
+            groups = groups_of(_all_failures(api, parameters))[:limit]
+            answer: Any = {"groups": groups, "hours": hours}
+        else:
+            answer = api.get("failures", {**parameters, "limit": limit, "cursor": cursor})
     if json:
         print_json(answer)
-    elif not answer["failures"]:
+    elif not (answer["groups"] if group else answer["failures"]):
         console.out.print(f"no execution failed in the last {hours} h")
+    elif group:
+        console.out.lines(render.groups_table(answer["groups"]))
     else:
-        console.block(render.failures_table(answer))
-        if answer["next_cursor"] is not None:
-            console.out.print(f"the newest {limit}; --limit shows more")
+        console.out.lines(render.executions_table(answer["failures"]))
+        _say_more(answer, limit)
+
+
+def stuck(
+    hidden: Hidden = False,
+    limit: Limit = 50,
+    json: Json = False,
+    api_url: opt.ApiUrl = None,
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """List executions that are pending, running or waiting for too long, and lost ones; the longest first."""
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    with api_of(settings) as api:
+        answer = api.get("stuck", {"hidden": hidden or None, "limit": limit})
+    if json:
+        print_json(answer)
+    elif not answer["executions"]:
+        console.out.print("no execution is stuck")
+    else:
+        console.out.lines(render.stuck_table(answer["executions"]))
+
+
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="the trace id of one execution; or last, last-failed")],
+    b: Annotated[
+        str,
+        typer.Argument(
+            metavar="B", help="of the other; last-good: the newest completed one of the same workflow before A"
+        ),
+    ] = "last-good",
+    json: Json = False,
+    api_url: opt.ApiUrl = None,
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Say what went differently in two executions: steps added, removed, changed, and the first difference."""
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    with api_of(settings) as api:
+        answer = api.get(f"executions/{_id_of(api, a)}/diff/{_id_of(api, b)}")
+    if json:
+        print_json(answer)
+    else:
+        console.out.lines(render.diff_lines(answer))
+
+
+def stats(
+    workflow: Annotated[
+        str | None, typer.Argument(metavar="[WORKFLOW]", help="the nodes of one workflow", show_default=False)
+    ] = None,
+    nodes: Annotated[bool, typer.Option("--nodes", help="figures of nodes, worst success rate first")] = False,
+    days: Annotated[int, typer.Option(help="how far back", min=1, max=30)] = 7,
+    hidden: Hidden = False,
+    limit: Limit = 50,
+    json: Json = False,
+    api_url: opt.ApiUrl = None,
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Counts, success rates and durations of workflows, or of nodes."""
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    of_nodes = nodes or workflow is not None
+    with api_of(settings) as api:
+        if of_nodes:
+            answer = api.get("stats/nodes", {"days": days, "workflow": workflow, "limit": limit})
+        else:
+            answer = api.get("stats/workflows", {"days": days, "hidden": hidden or None, "limit": limit})
+    found = answer["nodes"] if of_nodes else answer["workflows"]
+    if json:
+        print_json(answer)
+    elif not found:
+        console.out.print(f"nothing ran in the last {days} days" + (f" of {workflow}" if workflow else ""))
+    else:
+        console.out.lines(render.nodes_table(found) if of_nodes else render.workflows_table(found))
 
 
 def print_tree(answer: Any) -> None:
     """The tree, and which node failed first and why."""
-    console.block(render.execution_tree(answer))
-    failure = render.failure_text(answer)
+    console.out.lines(render.tree_lines(answer))
+    failure = render.failure_line(answer)
     if failure is not None:
-        console.out.print(failure)
+        console.out.lines([(failure, "    ")])
 
 
-def print_json(answer: Any) -> None:
+def print_json(answer: Any, *, indent: int | None = 2) -> None:
     """JSON for another program, whatever the terminal."""
-    sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+    sys.stdout.write(json_text.dumps(answer, indent=indent, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _id_of(api: ApiClient, word: str) -> str:
+    if word not in _BY_WORD:
+        return word
+    found = api.get("executions", {"limit": 1, "status": _BY_WORD[word]})["executions"]
+    if not found:
+        raise SpantreeError(f"there is no {word.replace('-', ' ')} execution: `spantree list` shows what there is")
+    return str(found[0]["execution_id"])
+
+
+def _follow(api: ApiClient, execution: str, parameters: dict[str, Any], json: bool) -> None:
+    """A page that is drawn anew where somebody watches; in a pipe the lines that are new, or one JSON text a line."""
+    shown: Any = None
+    printed: set[str] = set()
+    while True:
+        try:
+            answer = api.get(f"executions/{execution}/tree", parameters)
+        except NotAnswered as error:
+            # A server that is started again is waited for, one that was never there is not.
+            if error.status != 404 and (shown is None or error.status not in (None, 503)):
+                raise
+            if shown is None:
+                console.step(f"{error}; waiting for it")
+                shown = {}
+        else:
+            if _without_clock(answer) != shown:
+                shown = _without_clock(answer)
+                if json:
+                    print_json(answer, indent=None)
+                elif console.out.is_terminal:
+                    console.out.clear()
+                    print_tree(answer)
+                else:
+                    new = [line for line in render.tree_lines(answer) if _mark(line) not in printed]
+                    printed |= {_mark(line) for line in new}
+                    console.out.lines(new)
+            if answer["status"] in _ENDED:
+                if not json and not console.out.is_terminal and (failure := render.failure_line(answer)):
+                    console.out.lines([(failure, "    ")])
+                return
+        time.sleep(_FOLLOW_S)
+
+
+def _without_clock(answer: Any) -> Any:
+    """What of an answer changes only when something happened: an open step lasts longer at each look."""
+    nodes = [
+        {key: value for key, value in node.items() if key != "duration_ms" or node["ended_ns"] is not None}
+        for node in answer["tree"]["nodes"]
+    ]
+    return {"status": answer["status"], "nodes": nodes, "missed": answer["tree"]["skipped_nodes"]}
+
+
+def _mark(line: render.Printed) -> str:
+    """A line without its guides and its durations: they change with every later line and every look."""
+    return "".join(text for text, style in line[0][1:] if not text.strip().endswith((" ms", " s", " min")))
+
+
+def _all_failures(api: ApiClient, parameters: dict[str, Any]) -> Iterator[Any]:
+    cursor: str | None = None
+    while True:
+        answer = api.get("failures", {**parameters, "limit": _PAGE, "cursor": cursor})
+        yield from answer["failures"]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            return
+
+
+def _say_more(answer: Any, limit: int) -> None:
+    # On standard error: a count of the lines on standard output is a count of executions.
+    if answer["next_cursor"] is not None:
+        console.step(f"the newest {limit}; more: --limit, or --cursor {answer['next_cursor']}")
+
+
+def _say_hidden(answer: Any) -> None:
+    if answer.get("hidden_count"):
+        console.step(
+            f"{answer['hidden_count']} hidden of the same time (health checks, probes ...): --hidden shows them"
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from spantree_deploy import options as opt
 from spantree_deploy.background import Address, Background
 from spantree_deploy.database import postgres_of
 from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_deploy.ports import check_otlp_ports, listen
+from spantree_deploy.ports import check_otlp_ports, listen_for_api
+from spantree_deploy.running import announced
 from spantree_deploy.service_env import otel_settings
 from spantree_deploy.settings import Settings
 from spantree_deploy.signals import StopSignals
@@ -50,7 +52,7 @@ def up(
         otlp_http_port=otlp_http_port,
         otlp_grpc_port=otlp_grpc_port,
     )
-    console.log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    console.log_to_stderr(logging.INFO if verbose else logging.WARNING, with_pool=verbose)
     with StopSignals() as signals, run_all(settings, signals) as running:
         until_signalled(settings, running, signals)
 
@@ -102,7 +104,7 @@ def api(
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, host=host, api_port=api_port)
     console.log_to_stderr(logging.INFO)
     with (
-        contextlib.closing(listen(settings.api_listens_on, settings.api_port, "api_port")) as listener,
+        contextlib.closing(listen_for_api(settings)) as listener,
         StopSignals() as signals,
         postgres_of(settings, console.step, partial(_at_once, signals)) as url,
     ):
@@ -110,7 +112,13 @@ def api(
             migrate(url)
         serve = partial(serve_api, settings.api_config(url), listener, allowed_hosts=settings.allowed_hosts)
         server = Background("spantree-api", serve, signals.wake)
-        _serve(server, signals, lambda where: console.step(f"the API answers on {where}"))
+        with contextlib.ExitStack() as told:
+
+            def say(where: str) -> None:
+                told.enter_context(announced(settings, where))
+                console.step(f"the API answers on {where}")
+
+            _serve(server, signals, say)
 
 
 def run_all(settings: Settings, signals: StopSignals) -> contextlib.AbstractContextManager[Running]:
@@ -125,7 +133,7 @@ def until_signalled(settings: Settings, running: Running, signals: StopSignals, 
     # First: whoever reads that it is running may stop it at once, and that is an orderly end.
     signals.interrupts = False
     for line in (addresses(settings, running), *more, "", "running; Ctrl-C stops it"):
-        console.out.print(line, markup=False)
+        console.out.print(line)
     signals.wait()
     say_stopping(settings)
 
@@ -138,7 +146,7 @@ def say_stopping(settings: Settings) -> None:
 def addresses(settings: Settings, running: Running) -> str:
     """Where everything is, for a person."""
     # What was really taken, where any free port was asked for.
-    sent_to = settings.model_copy(update={"otlp_endpoint": settings.otlp_endpoint or running.otlp_http_url})
+    sent_to = replace(settings, otlp_endpoint=settings.otlp_endpoint or running.otlp_http_url)
     otel = otel_settings(sent_to, "NAME")
     lines = {
         "API": f"{running.api_url}/api/v1/executions",

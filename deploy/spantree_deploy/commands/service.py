@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,9 @@ import typer
 
 from spantree_deploy import console, service_env
 from spantree_deploy import options as opt
-from spantree_deploy.interpreter import check_instrumentable
-from spantree_exporter.errors import SpantreeError
+from spantree_deploy.injection import injection_for
+from spantree_deploy.interpreter import found_program, interpreter_of
+from spantree_deploy.service_diagnosis import libraries
 
 Endpoint = Annotated[
     str | None,
@@ -43,7 +45,7 @@ def env(
     else:
         lines = [f"{name}={value}" for name, value in variables.items()]
     for line in lines:
-        console.out.print(line, markup=False)
+        console.out.print(line)
 
 
 def run(
@@ -52,22 +54,31 @@ def run(
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
-    """Start a Python service, instrumented without a change to it, live marks included."""
+    """Start a Python service, instrumented without a change to it, live marks included.
+
+    The Python that runs it is the one that would run it without `spantree run`: it is asked what it has.
+    """
     settings = opt.settings_of(config, set_, otlp_endpoint=endpoint)
-    try:
-        from opentelemetry.instrumentation import auto_instrumentation
-    except ImportError as error:
-        raise SpantreeError(
-            f'the OpenTelemetry instrumentation is not installed ({error}): pip install "spantree[run]"'
-        ) from error
-    environ, replaced = service_env.environment_of_service(settings, os.environ, command)
-    # As if this environment were activated: the instrumentation is here, so the service's Python has to be, too.
-    environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
-    check_instrumentable(command[0], environ["PATH"])
-    for name in replaced:
-        console.step(f"{name} is replaced: the spans go to {settings.otlp_url}")
-    os.environ.clear()
-    os.environ.update(environ)
-    # The official entry point has options of its own; without the dashes it takes a --config of the command for one.
-    sys.argv = ["opentelemetry-instrument", "--", *command]
-    auto_instrumentation.run()
+    program, environ, messages = prepared(settings, command, os.environ)
+    for message in messages:
+        console.step(message)
+    sys.stdout.flush()
+    os.execve(program, command, environ)  # noqa: S606  the service takes this process's place
+
+
+def prepared(
+    settings: service_env.NamesEndpoint, command: Sequence[str], environ: Mapping[str, str]
+) -> tuple[Path, dict[str, str], list[str]]:
+    """(the program, the environment to run it in, what to tell a person). Raises SpantreeError."""
+    given = {name: value for name, value in environ.items() if name != service_env.RUN}
+    # What is first on PATH wins; what only this environment has is found all the same.
+    given["PATH"] = os.pathsep.join([given.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    program = found_program(command[0], given["PATH"])
+    python = interpreter_of(command, given)
+    injection = injection_for(python, given)
+    wanted, replaced = service_env.environment_of_service(settings, given, command)
+    messages = [f"{name} is replaced: the spans go to {settings.otlp_url}" for name in replaced]
+    untraced = [one.subject for one in libraries(python, injection, given) if one.remedy] if python else []
+    if untraced:
+        messages.append(f"not traced: {', '.join(untraced)}; `spantree doctor -- {command[0]} ...` says why")
+    return program, service_env.instrumented(wanted, injection), messages

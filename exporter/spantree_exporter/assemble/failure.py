@@ -63,11 +63,15 @@ def error_text(step: Step) -> str:
 def summary(cause: Step | None, run: Step | None) -> str | None:
     """What brought the run down, the cause first; and what the run itself says where that differs."""
     if cause is None:
-        return error_text(run) if run is not None and run.failed else None
+        return _one_line(error_text(run)) if run is not None and run.failed else None
     text = f"{cause.name}: {error_text(cause)}"
     if run is not None and run is not cause and run.failed:
         own = error_text(run)
         passed_on = run.facts.get("error_message") == cause.facts.get("error_message")
         if own != "failed" and not passed_on and error_text(cause) != own:
             text = f"{text} -> {own}"
-    return text[:1000]
+    return _one_line(text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:1000]

@@ -8,6 +8,9 @@
     [status_words]                      # what their own words for a status mean
     "ON_HOLD" = "waiting"
 
+    [hidden]                            # requests that lists leave out, instead of those of facts/probes.py
+    paths = ["/healthz", "/internal/*"]
+
 They speak before every convention that spantree knows, so they also correct one. docs/conventions.md lists the fields.
 """
 
@@ -53,18 +56,22 @@ FIELDS: Final = (*_TEXTS, *_STATUSES, *_NUMBERS, *_LISTS, *_PREVIEWS)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`attributes`: for a field the names of attributes that tell it. `status_words`: lower-case word -> status."""
+    """`attributes`: for a field the names of attributes that tell it. `status_words`: lower-case word -> status.
+
+    `hidden_paths`: None for those that spantree knows; empty hides none.
+    """
 
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     status_words: Mapping[str, Status] = field(default_factory=dict)
+    hidden_paths: tuple[str, ...] | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, object]) -> Rules:
         """The rules that a parsed TOML document holds. Raises ConfigError with every fault at once."""
         faults = [
-            f"{name} is no section of the rules; wanted [attributes] or [status_words]"
+            f"{name} is no section of the rules; wanted [attributes], [status_words] or [hidden]"
             for name in document
-            if name not in {"attributes", "status_words"}
+            if name not in {"attributes", "status_words", "hidden"}
         ]
         attributes: dict[str, tuple[str, ...]] = {}
         for name, keys in _section(document, "attributes", faults).items():
@@ -81,9 +88,10 @@ class Rules:
                 faults.append(f"{word} in [status_words] is {status!r}; wanted one of {', '.join(get_args(Status))}")
             else:
                 words[word.lower()] = status  # type: ignore[assignment]
+        hidden = _hidden_paths(_section(document, "hidden", faults), faults)
         if faults:
             raise ConfigError(faults)
-        return cls(attributes, words)
+        return cls(attributes, words, hidden)
 
     def convention(self) -> Convention:
         """The convention that speaks by these rules."""
@@ -119,6 +127,17 @@ class Rules:
                     put_preview(facts, _PREVIEWS[name], span.attributes.get(key))
         if "run_id" in facts and (span.parent_span_id is None or "run_status" in facts):
             facts["boundary"] = "run"
+
+
+def _hidden_paths(section: Mapping[str, object], faults: list[str]) -> tuple[str, ...] | None:
+    faults += [f"{name} in [hidden] is no field; wanted paths" for name in section if name != "paths"]
+    paths = section.get("paths")
+    if paths is None:
+        return None
+    if not isinstance(paths, list) or not all(isinstance(path, str) and path.startswith("/") for path in paths):
+        faults.append(f'paths in [hidden] is {paths!r}; wanted a list of paths, ["/healthz", "/internal/*"]')
+        return None
+    return tuple(paths)
 
 
 def _section(document: Mapping[str, object], name: str, faults: list[str]) -> Mapping[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spantree_exporter.facts.reading import Convention, put_preview
+from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
@@ -13,6 +13,11 @@ def _read(span: Span, facts: Facts) -> None:
         # SQLAlchemy's pool check-out before each statement: no step of anybody's.
         facts.setdefault("fold", "parent")
     facts.setdefault("kind", "db")
+    # SQLite's database is a file: `SELECT /srv/shop/orders.db` tells a list nothing that `SELECT orders.db` does not.
+    database = text_of(a.get("db.namespace")) or text_of(a.get("db.name"))
+    if database is not None and ("/" in database or "\\" in database) and database in span.name:
+        base = database.replace("\\", "/").rstrip("/").rpartition("/")[2]
+        facts.setdefault("name", span.name.replace(database, base or "database"))
     put_preview(facts, "input", a.get("db.query.text", a.get("db.statement")))
 
 

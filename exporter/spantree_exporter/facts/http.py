@@ -12,6 +12,7 @@ from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Span
 
 _METHODS = ("http.request.method", "http.method")
+_CODES = ("http.response.status_code", "http.status_code")
 _PATHS = ("http.route", "url.path", "http.target")
 
 
@@ -31,9 +32,14 @@ def _read(span: Span, facts: Facts) -> None:
         url = text_of(a.get("url.full")) or text_of(a.get("http.url"))
         if span.name == method and url:
             facts.setdefault("name", f"{method} {urlsplit(url).path or '/'}")
+    if span.kind == KIND_SERVER and span.status_code != STATUS_ERROR:
+        # A server's 4xx is no error of the span's: without a word it would look like a 200.
+        code = first_text(span, _CODES)
+        if code is not None and code[:1] in "45" and len(code) == 3:
+            facts.setdefault("status_reason", f"HTTP {code}")
     # Where an exception was recorded, that says more than the code it was answered with.
     if span.status_code == STATUS_ERROR and not any(event.name == "exception" for event in span.events):
-        code = text_of(a.get("http.response.status_code")) or text_of(a.get("http.status_code"))
+        code = first_text(span, _CODES)
         if code:
             facts.setdefault("error_message", f"HTTP {code}")
 

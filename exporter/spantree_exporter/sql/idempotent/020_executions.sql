@@ -219,3 +219,5 @@ COMMENT ON COLUMN spantree.conversations.last_status IS 'stored status of the la
 COMMENT ON COLUMN spantree.conversations.started_at IS 'start of the first';
 COMMENT ON COLUMN spantree.conversations.last_seen_at IS 'when the collector took in the newest span of any';
 COMMENT ON COLUMN spantree.conversations.first_input IS 'preview of what the first turn was given';
+
+COMMENT ON COLUMN spantree.executions.hidden IS 'a health check, a probe, a scrape, a lone database call: not listed unless asked for';

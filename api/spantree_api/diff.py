@@ -1,0 +1,172 @@
+"""Nodes of two executions -> what went differently. Pure: no database and no clock.
+
+Steps are matched by their way from the root: by name, and by position where siblings share one. The attempts of a task
+are one step; the two roots are matched whatever their names.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from spantree_api.answers import DiffAnswer, DiffNode
+from spantree_api.told import duration_ms
+from spantree_exporter.ids import node_id
+from spantree_exporter.rows import Node
+
+SEPARATOR = " > "
+# Below this, and below half as much again, a duration is noise.
+_SLOWER_MS = 50.0
+_SLOWER_FACTOR = 1.5
+
+Change = Literal["added", "removed", "changed", "same"]
+
+
+@dataclass(slots=True)
+class _Compared:
+    """A step: the last attempt of its task, and how many there were."""
+
+    node: Node
+    attempts: int
+    label: str
+    children: list[_Compared] = field(default_factory=list)
+
+
+def diff_answer(
+    a: str, a_nodes: Sequence[Node], a_clock_ns: int, b: str, b_nodes: Sequence[Node], b_clock_ns: int
+) -> DiffAnswer:
+    """The steps of `a` and `b` in sequence order, each once; those that only `b` has follow their siblings of `a`."""
+    told: list[tuple[DiffNode, bool, int]] = []  # (step, whether more than its duration differs, depth)
+    a_roots, b_roots = _steps(a_nodes), _steps(b_nodes)
+    if len(a_roots) == len(b_roots) == 1:
+        b_roots[0].label = a_roots[0].label
+    open_: list[tuple[_Compared | None, _Compared | None, str, int]] = []
+    open_ += reversed([(one, other, "", 0) for one, other in _matched(a_roots, b_roots)])
+    while open_:
+        one, other, prefix, depth = open_.pop()
+        step = one or other
+        assert step is not None  # noqa: S101  _matched pairs nothing with nothing
+        path = prefix + step.label
+        told.append((*_told(one, other, path, a_clock_ns, b_clock_ns), depth))
+        below = _matched(one.children if one else [], other.children if other else [])
+        open_ += reversed([(x, y, path + SEPARATOR, depth + 1) for x, y in below])
+    nodes = [node for node, _, _ in told]
+    first = _first_difference(told)
+    return {
+        "a": a,
+        "b": b,
+        "summary": {
+            "added": sum(node["change"] == "added" for node in nodes),
+            "removed": sum(node["change"] == "removed" for node in nodes),
+            "changed": sum(node["change"] == "changed" for node in nodes),
+            "same": sum(node["change"] == "same" for node in nodes),
+        },
+        "nodes": nodes,
+        "first_difference": None
+        if first is None
+        else {"path": first["path"], "a_id": first["a_id"], "b_id": first["b_id"]},
+    }
+
+
+def _steps(nodes: Sequence[Node]) -> list[_Compared]:
+    """The roots, with all that is below them."""
+    ordered = sorted(nodes, key=lambda node: node.sequence)
+    steps: dict[tuple[int, int], _Compared] = {}
+    tasks: dict[tuple[tuple[int, int] | None, str], _Compared] = {}
+    roots: list[_Compared] = []
+    for node in ordered:
+        key = (node.span_id, node.ordinal)
+        above = None if node.parent_span_id is None else (node.parent_span_id, node.parent_ordinal or 0)
+        siblings = steps[above].children if above in steps else roots
+        task = None if node.task_key is None else tasks.get((above, node.task_key))
+        if task is not None:
+            # A further attempt stands for its task, and its children for those of the task.
+            task.attempts += 1
+            if node.attempt >= task.node.attempt:
+                task.node, task.children = node, []
+            steps[key] = task
+            continue
+        step = _Compared(node, 1, node.name)
+        steps[key] = step
+        siblings.append(step)
+        if node.task_key is not None:
+            tasks[above, node.task_key] = step
+    for step in [*steps.values()]:
+        _number(step.children)
+    _number(roots)
+    return roots
+
+
+def _number(siblings: Iterable[_Compared]) -> None:
+    """Tell siblings of one name apart: `search`, `search #2`."""
+    seen: defaultdict[str, int] = defaultdict(int)
+    for step in siblings:
+        seen[step.node.name] += 1
+        number = seen[step.node.name]
+        step.label = step.node.name if number == 1 else f"{step.node.name} #{number}"
+
+
+def _matched(ones: Sequence[_Compared], others: Sequence[_Compared]) -> list[tuple[_Compared | None, _Compared | None]]:
+    by_label = {other.label: other for other in others}
+    pairs: list[tuple[_Compared | None, _Compared | None]] = [(one, by_label.pop(one.label, None)) for one in ones]
+    return pairs + [(None, other) for other in others if other.label in by_label]
+
+
+def _told(
+    one: _Compared | None, other: _Compared | None, path: str, a_clock_ns: int, b_clock_ns: int
+) -> tuple[DiffNode, bool]:
+    a_ms, b_ms = _duration(one, a_clock_ns), _duration(other, b_clock_ns)
+    slower_or_faster = a_ms is not None and b_ms is not None and _is_other_duration(a_ms, b_ms)
+    change: Change
+    if one is None or other is None:
+        change, more = ("added" if one is None else "removed"), True
+    else:
+        more = (one.node.status, one.node.error_type, one.attempts) != (
+            other.node.status,
+            other.node.error_type,
+            other.attempts,
+        )
+        change = "changed" if more or slower_or_faster else "same"
+    node: DiffNode = {
+        "path": path,
+        "a_id": None if one is None else node_id(one.node.span_id, one.node.ordinal),
+        "b_id": None if other is None else node_id(other.node.span_id, other.node.ordinal),
+        "change": change,
+        "status": [one.node.status if one else None, other.node.status if other else None],
+        "duration_ms": [a_ms, b_ms],
+        "attempts": [one.attempts if one else None, other.attempts if other else None],
+        "error_type": [one.node.error_type if one else None, other.node.error_type if other else None],
+        "slower_or_faster": slower_or_faster,
+        "inputs_differ": one is not None and other is not None and one.node.input != other.node.input,
+    }
+    return node, more
+
+
+def _first_difference(told: Sequence[tuple[DiffNode, bool, int]]) -> DiffNode | None:
+    """The innermost step that differs, the first of them in sequence; a mere duration only where nothing else does.
+
+    Innermost, because a failure changes every step above it.
+    """
+    for with_durations in (False, True):
+        differing = [
+            at for at, (node, more, _) in enumerate(told) if (node["change"] != "same" if with_durations else more)
+        ]
+        for nth, at in enumerate(differing):
+            # What is below a step follows it at once, and is deeper.
+            following = differing[nth + 1] if nth + 1 < len(differing) else None
+            depth = told[at][2]
+            is_below = following is not None and all(told[i][2] > depth for i in range(at + 1, following + 1))
+            if not is_below or told[at][0]["change"] in ("added", "removed"):
+                return told[at][0]
+    return None
+
+
+def _duration(step: _Compared | None, clock_ns: int) -> float | None:
+    return None if step is None else duration_ms(step.node.started_ns, step.node.ended_ns, clock_ns)
+
+
+def _is_other_duration(a_ms: float, b_ms: float) -> bool:
+    low, high = sorted((a_ms, b_ms))
+    return high - low >= _SLOWER_MS and high >= low * _SLOWER_FACTOR

@@ -1,0 +1,80 @@
+"""What went differently in two executions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fastapi import APIRouter, Response
+
+from spantree_api.answers import DiffAnswer
+from spantree_api.diff import diff_answer
+from spantree_api.errors import InvalidParameter, NotFound
+from spantree_api.params import TraceIdOrLastGood, TraceIdPath, trace_id_of
+from spantree_api.reader import Reader
+from spantree_api.responses import error_answers, json_answer
+from spantree_api.service import ServiceOf
+from spantree_api.stored_rows import ExecutionRow, execution_rows
+from spantree_api.told import clock_of, told_status
+from spantree_exporter.rows import Node
+
+router = APIRouter(tags=["executions"])
+LAST_GOOD = "last-good"
+_LAST_GOOD_DAYS = 30
+# Both are held whole: some 100 MB at this size.
+_NODES_MAX = 20_000
+
+
+@router.get("/executions/{a}/diff/{b}", response_model=DiffAnswer, responses=error_answers(404, 422, 503))
+async def get_diff(
+    service: ServiceOf,
+    a: TraceIdPath,
+    b: TraceIdOrLastGood,
+) -> Response:
+    """Steps that were added, removed, changed or stayed the same from `a` to `b`, and the first difference."""
+    async with service.reader() as reader:
+        one = await reader.execution(trace_id_of(a))
+        other = await _last_good(reader, one) if b == LAST_GOOD else await reader.execution(trace_id_of(b))
+        one_nodes, other_nodes = await _nodes(reader, one, "a"), await _nodes(reader, other, "b")
+    answer = diff_answer(
+        one.trace_id.hex, one_nodes, _clock(one, reader), other.trace_id.hex, other_nodes, _clock(other, reader)
+    )
+    return json_answer(answer)
+
+
+async def _last_good(reader: Reader, row: ExecutionRow) -> ExecutionRow:
+    execution = row.execution
+    found = await reader.snapshot.first(
+        "last_good_before",
+        {
+            "tenant_id": row.tenant_id,
+            "trace_id": row.trace_id,
+            "started_ns": execution.started_ns,
+            "service": execution.service,
+            "workflow": execution.workflow_name,
+            "name": execution.name,
+            "first_day": row.day - timedelta(days=_LAST_GOOD_DAYS),
+            "last_day": row.day,
+        },
+        execution_rows,
+    )
+    if found is None:
+        raise NotFound(
+            f"no execution of {execution.workflow_name or execution.name} completed in the {_LAST_GOOD_DAYS} days "
+            f"before {row.trace_id.hex}: give the id of another one to compare with",
+            {"execution_id": row.trace_id.hex},
+        )
+    return found
+
+
+async def _nodes(reader: Reader, row: ExecutionRow, parameter: str) -> list[Node]:
+    if row.execution.total_count > _NODES_MAX:
+        raise InvalidParameter(
+            parameter,
+            f"{row.trace_id.hex} has {row.execution.total_count} nodes: executions of up to {_NODES_MAX} are compared",
+        )
+    return [one.node for one in await reader.nodes(await reader.key_of(row))]
+
+
+def _clock(row: ExecutionRow, reader: Reader) -> int:
+    status = told_status(row.execution, reader.now_ns, reader.config.lost_after_s)
+    return clock_of(row.execution, status, reader.now_ns)

@@ -1,0 +1,32 @@
+"""Times as a person types them -> RFC 3339, as the API takes them. Pure: the present is passed in."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from spantree_exporter.errors import SpantreeError
+
+_AGO: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def moment(option: str, text: str | None, now: datetime) -> str | None:
+    """`2h` ago, `today`, a day or a time; what names no zone is UTC. Raises SpantreeError naming `option`."""
+    if text is None:
+        return None
+    stripped = text.strip()
+    if match := _AGO.fullmatch(stripped):
+        return (now - timedelta(**{_UNITS[match[2]]: int(match[1])})).isoformat()
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if stripped in ("today", "yesterday"):
+        return (midnight - timedelta(days=stripped == "yesterday")).isoformat()
+    try:
+        found = datetime.fromisoformat(stripped)
+    except ValueError:
+        raise SpantreeError(
+            f'{option} is "{stripped[:80]}": wanted 30m, 2h, 7d, today, yesterday, a day such as 2026-11-28, '
+            "or a time such as 2026-11-28T14:00Z"
+        ) from None
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).isoformat()

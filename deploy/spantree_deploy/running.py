@@ -1,0 +1,81 @@
+"""Which API runs on the data of the settings: a file that its server holds locked for as long as it lives.
+
+    data_dir/api.json    {"url": "http://127.0.0.1:8000", "database": "<digest>"}    0600, flock(LOCK_EX)
+
+The kernel drops the lock with the process, however that ends, so what a lock is on is true. `database` tells commands
+for another PostgreSQL that this is not their API; it is a digest because the URL may hold a password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from spantree_deploy.settings import Settings
+
+_FILE: Final = "api.json"
+_EMBEDDED: Final = "embedded"
+
+
+@contextmanager
+def announced(settings: Settings, url: str) -> Iterator[None]:
+    """Tell commands on this machine, for the time of the block, that the API is at `url`.
+
+    Nothing is told where another server already does, or where the directory cannot be written: commands then read the
+    database themselves.
+    """
+    with contextlib.ExitStack() as stack:
+        # Not fatal: this makes commands quicker, nothing more.
+        with contextlib.suppress(OSError, ImportError):
+            import fcntl  # Windows has none, and no servers either
+
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(settings.data_dir / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({"url": url, "database": _database(settings)}).encode(), 0)
+        yield
+
+
+def running_api(settings: Settings) -> str | None:
+    """The URL of the API that runs on the data and the database of the settings, None where none is known to."""
+    try:
+        descriptor = os.open(Path(settings.data_dir, _FILE), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not _is_locked(descriptor):
+            return None  # what it says is of a server that has ended
+        told = json.loads(os.pread(descriptor, 65_536, 0))
+        return str(told["url"]) if told["database"] == _database(settings) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except ImportError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _database(settings: Settings) -> str:
+    if settings.database_url is None:
+        return _EMBEDDED
+    # PG* variables complete a libpq string, so they are a part of which database it is.
+    completed = [f"{name}={os.environ[name]}" for name in sorted(os.environ) if name.startswith("PG")]
+    return hashlib.sha256("\n".join([settings.database_url, *completed]).encode()).hexdigest()

@@ -1,0 +1,130 @@
+"""What a setting may be: readers of one value each. Pure; every ValueError says what is wanted instead."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from spantree_collector.config import size_of
+
+Number = TypeVar("Number", int, float)
+Read = Callable[[object], Any]
+"""A value as a flag, a variable or TOML gives it -> the setting. Raises ValueError."""
+
+_URL: Final = re.compile(r"https?://[^\s/].*")
+_POSTGRES_URL: Final = re.compile(r"postgres(ql)?://.*", re.DOTALL)
+_LIBPQ_PAIRS: Final = re.compile(r"\s*[a-z_]+\s*=.*", re.DOTALL)
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+def whole(lowest: int, highest: int) -> Read:
+    """A whole number from `lowest` to `highest`."""
+
+    def read(value: object) -> int:
+        number = _number(value)
+        try:
+            found = int(number) if isinstance(number, str) else number
+        except ValueError:
+            raise ValueError("wanted a whole number") from None
+        if isinstance(found, float):
+            if not found.is_integer():
+                raise ValueError("wanted a whole number")
+            found = int(found)
+        return _between(found, lowest, highest)
+
+    return read
+
+
+def size(lowest: int) -> Read:
+    """Bytes, or a number with a unit."""
+
+    def read(value: object) -> int:
+        found = size_of(value) if isinstance(value, str) else _number(value)
+        return int(whole(lowest, 2**62)(found))
+
+    return read
+
+
+def seconds(*, more_than_none: bool) -> Read:
+    """Seconds with a fraction."""
+
+    def read(value: object) -> float:
+        try:
+            found = float(_number(value))
+        except ValueError:
+            found = math.nan
+        if not math.isfinite(found):
+            raise ValueError("wanted a number")
+        if more_than_none and found <= 0:
+            raise ValueError("wanted more than 0")
+        return _between(found, 0.0, 1e9)
+
+    return read
+
+
+def text(value: object) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str):
+        raise ValueError("wanted a text")
+    if not value:
+        raise ValueError("wanted a value")
+    return value
+
+
+def any_text(value: object) -> str:
+    """A text, also an empty one."""
+    return text(value) if value else ""
+
+
+def url(value: object) -> str:
+    """An http or https URL."""
+    if not _URL.fullmatch(text(value)):
+        raise ValueError("wanted a URL such as http://127.0.0.1:4318")
+    return text(value)
+
+
+def place(value: object) -> Path:
+    """A path; ~ is the home directory."""
+    if isinstance(value, Path):
+        return value
+    return Path(os.path.expanduser(text(value)))  # noqa: PTH111  expanduser of Path raises where there is no home
+
+
+def postgres(value: object) -> str:
+    """What libpq takes: a postgresql:// URL, or its keyword=value form. What is said of others holds no secret."""
+    found = text(value)
+    if _POSTGRES_URL.fullmatch(found):
+        # libpq would name the part of a password that it takes for something else.
+        authority, _, rest = found.partition("://")[2].partition("/")
+        ports = re.findall(r":([^:,\]]*)(?=,|$)", authority.partition("?")[0].rpartition("@")[2])
+        if re.search(r"\s", found) or "@" in rest.partition("?")[0] or not all(re.fullmatch(r"\d*", p) for p in ports):
+            raise ValueError(
+                "it cannot be read as postgresql://user:password@host:port/database; "
+                "in a user and a password write %20 for a space, %2F for /, %3A for :, %40 for @"
+            )
+        return found
+    if _LIBPQ_PAIRS.fullmatch(found) and not _SCHEME.match(found):
+        return found
+    scheme = _SCHEME.match(found)
+    began = f"begins with {scheme[1]}://" if scheme else "is neither a URL nor keyword=value pairs"
+    raise ValueError(f"it {began}; wanted postgresql://user@host/database, or libpq's host=... dbname=...")
+
+
+def _number(value: object) -> str | int | float:
+    if isinstance(value, bool):
+        raise ValueError("wanted a number, not true or false")
+    if not isinstance(value, str | int | float):
+        raise ValueError("wanted a number")
+    return value
+
+
+def _between(found: Number, lowest: Number, highest: Number) -> Number:
+    if found < lowest:
+        raise ValueError(f"wanted {lowest:g} or more")
+    if found > highest:
+        raise ValueError(f"wanted {highest:.12g} or less")
+    return found

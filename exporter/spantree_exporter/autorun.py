@@ -1,0 +1,60 @@
+"""What `spantree run` makes of a Python process before its program begins: instrumented, seen as it runs, flushed.
+
+Called by run_site/sitecustomize.py in the service's own interpreter, which may be another than that of `spantree`, with
+other packages: nothing but the standard library, the OpenTelemetry packages and the modules named here is imported,
+and Python 3.10 has to be able to read it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.instrumentation import auto_instrumentation
+from opentelemetry.sdk.trace import TracerProvider
+
+from spantree_exporter import autolive, main_module
+from spantree_exporter.live import LiveSpanProcessor
+from spantree_exporter.process_end import OpenSpans, ProcessEnd
+from spantree_exporter.process_span import ProcessSpan
+
+logger = logging.getLogger(__name__)
+
+SPANTREE_PROCESS_SPAN: Final = "SPANTREE_PROCESS_SPAN"
+"""``0``: no span for the process itself. ``1`` or unset: a script gets one, a server one when it fails."""
+_NO: Final = ("0", "false", "no", "off")
+
+
+def start(arguments: Sequence[str], *, is_main: bool, environ: Mapping[str, str] | None = None) -> None:
+    """Instrument this process, whose command line is `arguments`, interpreter first.
+
+    `is_main` is false in a process that the program spawned to share its work: that one has no span of its own.
+    """
+    environ = os.environ if environ is None else environ
+    auto_instrumentation.initialize()
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, TracerProvider):
+        return  # OTEL_SDK_DISABLED, or a distribution of another kind
+    # Where this package is not installed its entry point is not found; added once either way.
+    autolive.add_live_marks(environ)
+    open_spans = _open_spans(provider)
+    process_span = None
+    if is_main and environ.get(SPANTREE_PROCESS_SPAN, "").strip().lower() not in _NO:
+        process_span = ProcessSpan(provider.get_tracer("spantree.run"), arguments)
+    end = ProcessEnd(provider, open_spans, process_span)
+    end.install()
+    if process_span is not None:
+        main_module.watch(arguments, process_span.outcome)
+        process_span.begin()
+
+
+def _open_spans(provider: TracerProvider) -> LiveSpanProcessor | OpenSpans:
+    for processor in autolive.processors_of(provider):
+        if isinstance(processor, LiveSpanProcessor):
+            return processor
+    watching = OpenSpans()
+    provider.add_span_processor(watching)
+    return watching

@@ -1,0 +1,24 @@
+"""Node web frameworks (Express, Koa, Fastify, Connect, hapi): a span for each middleware, which nobody wants as a step.
+
+Attribute names as @opentelemetry/instrumentation-express, -koa, -fastify, -connect and -hapi send them. One that failed
+stays: it is where the request ended.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spantree_exporter.facts.reading import Convention, first_text
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import STATUS_ERROR, Span
+
+_TYPES: Final = ("express.type", "koa.type", "fastify.type", "connect.type", "hapi.type")
+_NO_STEPS: Final = frozenset({"middleware", "router", "hook", "server.ext"})
+
+
+def _read(span: Span, facts: Facts) -> None:
+    if span.status_code != STATUS_ERROR and first_text(span, _TYPES) in _NO_STEPS:
+        facts.setdefault("fold", "parent")
+
+
+CONVENTION = Convention("middleware", _read, keys=_TYPES)

@@ -1,0 +1,159 @@
+"""How the program of this process ended: its exit code or its exception, which Python tells to nobody at exit.
+
+    python script.py    taken over by way of sys.path_hooks: Python asks them whether a script is a folder or an
+                        archive with a __main__, and runs what they find through `runpy`
+    python -m module    goes through `runpy` anyway
+    python -c text      neither: `sys.exit` and `sys.excepthook` tell most of it
+
+The program cannot tell the difference: __main__, __file__, __spec__, sys.argv and sys.path are what they would be, and
+the traceback of an exception begins in the program.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import CodeType, ModuleType, TracebackType
+from typing import Any, Final
+
+_OPTIONS_WITH_VALUE: Final = ("-W", "-X", "--check-hash-based-pycs")
+
+
+class Outcome:
+    """What is known of the program's end; nothing as long as it runs."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The status that the interpreter ends with for `error`."""
+        match self.error:
+            case None:
+                return 0
+            case SystemExit(code=None):
+                return 0
+            case SystemExit(code=int() as code):
+                return code & 0xFF
+            case KeyboardInterrupt():
+                return 130
+            case _:
+                return 1
+
+
+def program_of(arguments: Sequence[str]) -> tuple[str, str]:
+    """(how, what) of a command line, interpreter first: ("script", path), ("-m", module), ("-c", text), ("", "")."""
+    words = iter(arguments[1:])
+    for word in words:
+        if word in ("-m", "-c"):
+            return word, next(words, "")
+        if word in _OPTIONS_WITH_VALUE:
+            next(words, None)
+        elif word == "-" or not word:
+            return "", ""
+        elif not word.startswith("-"):
+            return "script", word
+        elif not word.startswith("--") and word[-1:] in ("m", "c") and word[1:2] not in ("W", "X"):
+            return f"-{word[-1]}", next(words, "")  # -Im, -uc
+    return "", ""
+
+
+def watch(arguments: Sequence[str], outcome: Outcome) -> None:
+    """Have `outcome` say how the program of `arguments` ended, before anything that `atexit` calls."""
+    how, program = program_of(arguments)
+    if how == "-c":
+        _watch_text(outcome)
+    elif how:
+        _watch_runpy(outcome)
+        if how == "script" and os.path.isfile(program) and not program.endswith((".pyc", ".pyz", ".zip")):
+            sys.path_hooks.insert(0, _Hook(os.path.abspath(program)))
+
+
+def _watch_text(outcome: Outcome) -> None:
+    exit_, excepthook = sys.exit, sys.excepthook
+
+    def exit_and_remember(status: Any = None, /) -> Any:
+        outcome.error = SystemExit(status)
+        exit_(status)
+
+    def remember(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        outcome.error = error
+        excepthook(kind, error, traceback)
+
+    sys.exit, sys.excepthook = exit_and_remember, remember
+
+
+def _watch_runpy(outcome: Outcome) -> None:
+    run_code = runpy._run_code  # type: ignore[attr-defined]
+
+    def run_main(code: CodeType, run_globals: dict[str, Any], *more: Any, **named: Any) -> Any:
+        if run_globals is not sys.modules["__main__"].__dict__:
+            return run_code(code, run_globals, *more, **named)
+        runpy._run_code = run_code  # type: ignore[attr-defined]
+        spec = more[2] if len(more) > 2 else named.get("mod_spec")
+        try:
+            if spec is not None and isinstance(spec.loader, _ScriptLoader):
+                path = os.path.abspath(spec.origin)
+                loader = SourceFileLoader("__main__", path)
+                run_globals.update(__file__=path, __loader__=loader, __spec__=None, __package__=None, __cached__=None)
+                exec(code, run_globals)  # noqa: S102  the program itself
+                return run_globals
+            return run_code(code, run_globals, *more, **named)
+        except BaseException as error:
+            outcome.error = error
+            if sys.excepthook is sys.__excepthook__:
+                sys.excepthook = _without_our_frames
+            raise
+
+    runpy._run_code = run_main  # type: ignore[attr-defined]
+
+
+def _without_our_frames(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    after = at = error.__traceback__
+    while at is not None:
+        if at.tb_frame.f_code.co_filename == __file__:
+            after = at.tb_next
+        at = at.tb_next
+    # A fault of the interpreter before the program began has no frame of it.
+    shown = error.with_traceback(after) if after is not None else error
+    sys.__excepthook__(kind, shown, shown.__traceback__)
+
+
+class _Hook:
+    """An entry of sys.path_hooks that answers for the one script."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __call__(self, path: str) -> _ScriptLoader:
+        if os.path.abspath(path) != self._path:
+            raise ImportError
+        # It asks once, and puts the answer into this cache; nobody else is to find a script there.
+        sys.path_hooks.remove(self)
+        return _ScriptLoader(self._path)
+
+
+class _ScriptLoader:
+    """Finder and loader of __main__ in the script."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def find_spec(self, name: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        """__main__ alone."""
+        if name != "__main__":
+            return None
+        return ModuleSpec(name, self, origin=self._path)  # type: ignore[arg-type]
+
+    def get_code(self, name: str) -> CodeType:
+        """The script, and sys.path as it would be for it."""
+        sys.path_importer_cache.pop(sys.path[0], None)
+        if getattr(sys.flags, "safe_path", False) or sys.flags.isolated:
+            del sys.path[0]
+        else:
+            sys.path[0] = os.path.dirname(os.path.realpath(self._path))
+        with open(self._path, "rb") as file:
+            return compile(file.read(), self._path, "exec", dont_inherit=True)

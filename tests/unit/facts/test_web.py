@@ -1,0 +1,121 @@
+"""Plain web services: what is hidden, what is folded, what a 404 and a database file look like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.unit.facts.spans import span
+
+from spantree_exporter.errors import ConfigError
+from spantree_exporter.facts import read_facts
+from spantree_exporter.rules import facts_reader
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Attributes
+
+
+class TestHidden:
+    @pytest.mark.parametrize(
+        "attributes",
+        [
+            {"url.path": "/healthz"},
+            {"http.target": "/health?full=1"},
+            {"http.route": "/health/", "url.path": "/health/"},
+            {"url.path": "/health/live"},
+            {"url.path": "/metrics"},
+            {"url.path": "/api/v1/readyz"},
+            {"url.path": "/actuator/health/liveness"},
+            {"url.path": "/", "user_agent.original": "kube-probe/1.31"},
+            {"url.path": "/x", "http.user_agent": "Prometheus/2.53.0"},
+            {"rpc.system": "grpc", "rpc.service": "grpc.health.v1.Health", "rpc.method": "Check"},
+        ],
+    )
+    def test_checks_probes_and_scrapes(self, attributes: Attributes) -> None:
+        sent = span("GET", {"http.request.method": "GET", **attributes}, kind=KIND_SERVER)
+        assert read_facts(sent).get("hidden") is True
+
+    @pytest.mark.parametrize(
+        "attributes",
+        [
+            {"url.path": "/healthy-recipes"},
+            {"url.path": "/orders/live"},
+            {"url.path": "/orders/ping"},
+            {"url.path": "/"},
+            {"rpc.system": "grpc", "rpc.service": "shop.Health"},
+            {"url.path": "/healthz", "http.response.status_code": 503},
+        ],
+    )
+    def test_nothing_else_and_none_that_fails(self, attributes: Attributes) -> None:
+        assert "hidden" not in read_facts(span("GET", {"http.request.method": "GET", **attributes}, kind=KIND_SERVER))
+
+    def test_only_what_a_service_answered(self) -> None:
+        sent: Attributes = {"url.path": "/healthz"}
+        assert "hidden" not in read_facts(span("GET", sent, kind=KIND_CLIENT))
+        assert "hidden" not in read_facts(span("GET", sent, kind=KIND_SERVER, status=STATUS_ERROR))
+
+    def test_a_teams_own_list_stands_in_its_rules(self, tmp_path: Path) -> None:
+        rules = tmp_path / "rules.toml"
+        rules.write_text('[hidden]\npaths = ["/internal/*", "/up"]\n')
+        read = facts_reader(rules)
+        hidden = {path: "hidden" in read(span("GET", {"url.path": path}, kind=KIND_SERVER)) for path in (
+            "/internal/x", "/up", "/healthz", "/upper",
+        )}  # fmt: skip
+        assert hidden == {"/internal/x": True, "/up": True, "/healthz": False, "/upper": False}
+        rules.write_text("[hidden]\npaths = []\n")
+        assert "hidden" not in facts_reader(rules)(span("GET", {"url.path": "/healthz"}, kind=KIND_SERVER))
+
+    def test_a_list_that_is_none_is_named(self, tmp_path: Path) -> None:
+        rules = tmp_path / "rules.toml"
+        rules.write_text('[hidden]\npaths = "healthz"\npath = 1\n')
+        with pytest.raises(ConfigError) as caught:
+            facts_reader(rules)
+        assert caught.value.faults == [
+            "path in [hidden] is no field; wanted paths",
+            'paths in [hidden] is \'healthz\'; wanted a list of paths, ["/healthz", "/internal/*"]',
+        ]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"express.type": "middleware", "express.name": "jsonParser"},
+        {"express.type": "router", "express.name": "/"},
+        {"koa.type": "middleware"},
+        {"fastify.type": "middleware"},
+        {"connect.type": "middleware"},
+    ],
+)
+def test_a_web_frameworks_middleware_is_no_step_unless_it_failed(attributes: Attributes) -> None:
+    assert read_facts(span("middleware - jsonParser", attributes)) == {"fold": "parent"}
+    assert "fold" not in read_facts(span("middleware - auth", attributes, status=STATUS_ERROR))
+
+
+def test_a_frameworks_handler_is_a_step() -> None:
+    assert "fold" not in read_facts(span("request handler - /orders", {"express.type": "request_handler"}))
+
+
+@pytest.mark.parametrize("code", [404, 409, 501])
+def test_a_server_tells_the_code_of_a_refusal_that_is_no_error_of_its_span(code: int) -> None:
+    facts = read_facts(
+        span("GET /x", {"http.request.method": "GET", "http.response.status_code": code}, kind=KIND_SERVER)
+    )
+    assert facts["status_reason"] == f"HTTP {code}"
+
+
+def test_a_success_and_an_error_have_no_such_reason() -> None:
+    for code, status in ((200, 0), (302, 0), (500, STATUS_ERROR)):
+        sent: Attributes = {"http.request.method": "GET", "http.response.status_code": code}
+        assert "status_reason" not in read_facts(span("GET /x", sent, kind=KIND_SERVER, status=status))
+
+
+@pytest.mark.parametrize(
+    ("name", "database", "told"),
+    [
+        ("SELECT /srv/shop/orders.db", "/srv/shop/orders.db", "SELECT orders.db"),
+        ("SELECT C:\\shop\\orders.db", "C:\\shop\\orders.db", "SELECT orders.db"),
+        ("SELECT shop", "shop", None),
+        ("SELECT orders", "/srv/orders.db", None),
+    ],
+)
+def test_a_database_file_is_told_by_its_name(name: str, database: str, told: str | None) -> None:
+    facts = read_facts(span(name, {"db.system": "sqlite", "db.name": database}, kind=KIND_CLIENT))
+    assert facts.get("name") == told

@@ -1,0 +1,222 @@
+"""The span of a process and how its end is told: each way to end, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.otlp_receiver import OtlpReceiver, ReceivedSpan
+from tests.spantree_process import environment
+
+import spantree_exporter
+from spantree_exporter.main_module import program_of
+from spantree_exporter.process_span import command_line, is_server, name_of
+
+PACKAGE = Path(spantree_exporter.__file__).parent
+PROGRAM = """
+    import os, signal, socket, sys, multiprocessing
+    from opentelemetry import trace
+
+    tracer = trace.get_tracer("job")
+
+    def work(name):
+        with tracer.start_as_current_span(name):
+            pass
+
+    def own_handler(number, frame):
+        work("own handler")
+        sys.exit(0)
+
+    def forked(parent_only):
+        work("in the child")
+
+    if __name__ == "__main__":
+        assert (__spec__, sys.argv[0], sys.modules["__main__"].work) == (None, "job.py", work)
+        how = sys.argv[1]
+        with tracer.start_as_current_span("step"):
+            if how == "exit": sys.exit(3)
+            if how == "SystemExit": raise SystemExit("out of paper")
+            if how == "exception": raise ValueError("no such day")
+            if how == "_exit": os._exit(4)
+            if how == "own handler": signal.signal(signal.SIGTERM, own_handler)
+            if how in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"): os.kill(os.getpid(), getattr(signal, how))
+            if how == "own handler": os.kill(os.getpid(), signal.SIGTERM)
+            if how in ("fork", "spawn"):
+                child = multiprocessing.get_context(how).Process(target=forked, args=(1,))
+                child.start()
+                child.join()
+        if how in ("listen", "listen and fail"):
+            socket.create_server(("127.0.0.1", 0))
+            work("request")
+            if how == "listen and fail": raise OSError("port taken")
+"""
+
+
+@pytest.fixture
+def receiver() -> Iterator[OtlpReceiver]:
+    with OtlpReceiver() as running:
+        yield running
+
+
+def ended(how: str, endpoint: str, directory: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    (directory / "job.py").write_text(textwrap.dedent(PROGRAM))
+    env = environment(
+        PYTHONPATH=str(PACKAGE / "run_site"),
+        SPANTREE_RUN=json.dumps({"package": str(PACKAGE), "append": []}),
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        OTEL_METRICS_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+        OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="*",
+        NO_PROXY="127.0.0.1",
+        **more,
+    )
+    return subprocess.run(
+        [sys.executable, "job.py", how],
+        cwd=directory,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def by_name(receiver: OtlpReceiver) -> dict[str, ReceivedSpan]:
+    return {span.name: span for span in receiver.spans}
+
+
+def told(span: ReceivedSpan) -> dict[str, object]:
+    return {key: value for key, value in span.attributes.items() if key not in ("process.pid", "host.name")}
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "message", "attributes"),
+    [
+        ("nothing", 0, "", {"process.exit.code": 0}),
+        ("exit", 3, "exit code 3", {"process.exit.code": 3, "error.type": "exit code 3"}),
+        ("SystemExit", 1, "out of paper", {"process.exit.code": 1, "error.type": "exit code 1"}),
+        ("exception", 1, "ValueError: no such day", {"process.exit.code": 1, "error.type": "ValueError"}),
+        ("_exit", 4, "exit code 4", {"process.exit.code": 4, "error.type": "exit code 4"}),
+        ("own handler", 0, "", {"process.exit.code": 0}),
+    ],
+)
+def test_a_script_is_one_span_that_says_how_it_ended(
+    how: str, status: int, message: str, attributes: dict[str, object], receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    done = ended(how, receiver.endpoint, tmp_path)
+    assert done.returncode == status, done.stderr
+    spans = by_name(receiver)
+    root = spans.pop("job")
+    assert (root.parent_id, root.error, root.status_message) == ("", bool(status), message)
+    assert told(root) == {"process.command_line": f"{sys.executable} job.py {how}", **attributes}
+    assert "own handler" in spans or how != "own handler"
+    assert {span.trace_id for span in spans.values()} == {root.trace_id}
+    assert spans["step"].parent_id == root.span_id
+
+
+@pytest.mark.parametrize(("how", "step"), [("SIGTERM", "cancelled"), ("SIGHUP", "cancelled"), ("SIGINT", None)])
+def test_a_script_that_is_told_to_stop_is_cancelled_and_dies_of_the_signal(
+    how: str, step: str | None, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    done = ended(how, receiver.endpoint, tmp_path)
+    assert done.returncode == -getattr(signal, how)
+    spans = by_name(receiver)
+    # SIGINT is an exception, which has ended the step before.
+    assert spans["step"].attributes.get("spantree.node.status") == step
+    assert told(spans["job"]) == {
+        "process.command_line": f"{sys.executable} job.py {how}",
+        "spantree.process.signal": how,
+        "spantree.node.status": "cancelled",
+        "spantree.node.status_reason": how,
+        "spantree.execution.status": "cancelled",
+        "spantree.execution.status_reason": how,
+    }
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_the_spans_of_a_child_process_are_sent_before_it_ends(how: str, receiver: OtlpReceiver, tmp_path: Path) -> None:
+    done = ended(how, receiver.endpoint, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(span.name for span in receiver.spans) == ["in the child", "job", "step"]
+
+
+def test_what_listens_is_a_server_its_requests_are_no_children_of_its_start(
+    receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    assert ended("listen", receiver.endpoint, tmp_path).returncode == 0
+    spans = by_name(receiver)
+    assert spans["job"].attributes["spantree.process.serves"] is True
+    assert (spans["request"].parent_id, len(receiver.spans)) == ("", 3)
+
+
+def test_a_server_that_fails_has_a_failed_span(receiver: OtlpReceiver, tmp_path: Path) -> None:
+    done = ended("listen and fail", receiver.endpoint, tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, True)
+    assert "main_module" not in done.stderr, "the traceback begins in the program"
+    assert [span.status_message for span in receiver.spans if span.name == "job"] == ["", "OSError: port taken"]
+
+
+def test_a_switch_turns_it_off(receiver: OtlpReceiver, tmp_path: Path) -> None:
+    assert ended("exit", receiver.endpoint, tmp_path, SPANTREE_PROCESS_SPAN="0").returncode == 3
+    assert [span.name for span in receiver.spans] == ["step"]
+
+
+def test_with_the_collector_away_a_short_job_ends_soon(tmp_path: Path) -> None:
+    env = {"SPANTREE_LIVE": "1", "SPANTREE_LIVE_DELAY_S": "0"}
+    began_s = time.monotonic()
+    assert ended("nothing", "http://127.0.0.1:1", tmp_path, OTEL_SDK_DISABLED="true").returncode == 0
+    started_s = time.monotonic() - began_s
+    began_s = time.monotonic()
+    done = ended("nothing", "http://127.0.0.1:1", tmp_path, **env)
+    assert done.returncode == 0
+    # 2 s of waiting, the rest is for a loaded machine that starts the same program
+    assert time.monotonic() - began_s < 3 * started_s + 2.5
+
+
+@pytest.mark.parametrize(
+    ("command", "how", "program"),
+    [
+        ("python job.py --day 1", "script", "job.py"),
+        ("python -u -X dev -W error job.py -m x", "script", "job.py"),
+        ("python -m shop.jobs.nightly -c x", "-m", "shop.jobs.nightly"),
+        ("python -Im shop", "-m", "shop"),
+        ("python -c pass", "-c", "pass"),
+        ("python -", "", ""),
+        ("python", "", ""),
+    ],
+)
+def test_the_program_of_a_command_line(command: str, how: str, program: str) -> None:
+    assert program_of(command.split()) == (how, program)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "serves"),
+    [
+        ("python /opt/bin/uvicorn shop:app", "uvicorn", True),
+        ("python -m uvicorn shop:app", "uvicorn", True),
+        ("python /opt/bin/celery -A shop worker", "celery", True),
+        ("python /opt/bin/celery -A shop call add", "celery", False),
+        ("python manage.py runserver", "manage", True),
+        ("python manage.py migrate", "manage", False),
+        ("python -m celery.__main__ -A shop beat", "celery", True),
+        ("python -m http.server", "server", True),
+        ("python jobs/nightly.py", "nightly", False),
+    ],
+)
+def test_servers_are_known_by_their_command(command: str, name: str, serves: bool) -> None:
+    assert (name_of(command.split()), is_server(command.split())) == (name, serves)
+
+
+def test_a_command_line_is_kept_without_its_secrets() -> None:
+    words = "python job.py --api-key abc --password=def --db postgres://u:ghi@h/d --auth-token -v --day 1"
+    assert command_line(words.split()) == (
+        "python job.py --api-key *** --password=*** --db postgres://u:***@h/d --auth-token -v --day 1"
+    )
