@@ -537,6 +537,18 @@ class Part(TypedDict):
 
 
 @_documented
+class DeadLettersOfReason(TypedDict):
+    """Dead letters for one kind of reason."""
+
+    reason: str
+    """unreadable (ids or bytes of a span), body (a whole request), refused (by PostgreSQL)"""
+    letters: int
+    """different ones"""
+    count: int
+    """how often they came"""
+
+
+@_documented
 class HealthAnswer(TypedDict):
     """State of the whole."""
 
@@ -552,7 +564,8 @@ class HealthAnswer(TypedDict):
     """age of the oldest spans that are stored and not yet projected; 0 when there are none"""
     pending_traces: int | None
     dead_letters: int | None
-    """spans that were accepted and can never become a row"""
+    """what was accepted and can never become a row; equal ones once"""
+    dead_letters_by_reason: list[DeadLettersOfReason] | None
     executions_last_hour: int | None
     error_rate: float | None
     """share of the executions of the last hour that failed, are partial or timed out; null when there were none"""

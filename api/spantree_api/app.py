@@ -11,12 +11,14 @@ from fastapi import Depends, FastAPI
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
-from spantree_api.routes import diff, docs, executions, failures, health, nodes, otlp, runs, stats
+from spantree_api.metrics import ApiMetrics, RequestMetrics
+from spantree_api.routes import diff, docs, executions, failures, health, nodes, otlp, otlp_logs, runs, stats
+from spantree_api.routes import metrics as metrics_route
 from spantree_api.service import Service
 from spantree_api.unknown_parameters import refuse_unknown_parameters
 
 BASE = "/api/v1"
-ROUTERS = tuple(module.router for module in (executions, nodes, diff, otlp, failures, runs, stats, health))
+ROUTERS = tuple(module.router for module in (executions, nodes, diff, otlp, otlp_logs, failures, runs, stats, health))
 
 
 def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> FastAPI:
@@ -24,12 +26,14 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
 
     `clock` answers UTC nanoseconds since 1970; it decides what is `lost`, `stuck` and how long a run lasts so far.
     """
+    metrics = ApiMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Made here: a pool belongs to the event loop that it is made in.
         database = Database(config)
         app.state.service = Service(config, database, clock)
+        app.state.figures = metrics_route.DatabaseFigures(metrics)
         await database.open()
         try:
             yield
@@ -47,7 +51,9 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
         redoc_url=None,
     )
     install_error_answers(app)
+    app.add_middleware(RequestMetrics, metrics=metrics)
     app.include_router(health.probes)
+    app.include_router(metrics_route.router)
     for router in ROUTERS:
         app.include_router(router, prefix=BASE, dependencies=[Depends(refuse_unknown_parameters)])
     app.include_router(docs.router, prefix=BASE)

@@ -28,6 +28,7 @@ def health_answer(row: HealthRow | None, database_error: str | None, now_ns: int
             "projection_lag_ms": None,
             "pending_traces": None,
             "dead_letters": None,
+            "dead_letters_by_reason": None,
             "executions_last_hour": None,
             "error_rate": None,
         }
@@ -47,6 +48,10 @@ def health_answer(row: HealthRow | None, database_error: str | None, now_ns: int
         "projection_lag_ms": lag_ns / 1e6,
         "pending_traces": row.pending_traces,
         "dead_letters": row.dead_letters,
+        "dead_letters_by_reason": [
+            {"reason": of["reason"], "letters": of["letters"], "count": of["count"]}
+            for of in row.dead_letters_by_reason
+        ],
         "executions_last_hour": row.executions,
         "error_rate": row.failed_executions / row.executions if row.executions else None,
     }

@@ -56,7 +56,7 @@ def sent_alone(raw: bytes) -> list[dict[str, Any]] | None:
         told = MessageToDict(TracesData.FromString(raw), use_integers_for_enums=True)
     except DecodeError:
         return None
-    return [_with_hex_ids(entry) for entry in told.get("resourceSpans", [])]
+    return [with_hex_ids(entry) for entry in told.get("resourceSpans", [])]
 
 
 def span_json(span: SpanRow) -> dict[str, Any]:
@@ -120,13 +120,14 @@ def _put(told: dict[str, Any], key: str, value: object) -> None:
         told[key] = value
 
 
-def _with_hex_ids(value: Any) -> Any:
+def with_hex_ids(value: Any) -> Any:
+    """What protobuf's own JSON form of a message is in OTLP's."""
     # protobuf's own JSON form writes bytes as base64; OTLP wants hex for ids and leaves bytesValue as it is.
     if isinstance(value, list):
-        return [_with_hex_ids(item) for item in value]
+        return [with_hex_ids(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {
-        key: base64.b64decode(item).hex() if key in _ID_FIELDS and isinstance(item, str) else _with_hex_ids(item)
+        key: base64.b64decode(item).hex() if key in _ID_FIELDS and isinstance(item, str) else with_hex_ids(item)
         for key, item in value.items()
     }

@@ -51,7 +51,7 @@ def sent_alone(raw: bytes) -> bytes | None:
     if not raw.startswith(b"{"):
         return raw
     try:
-        message = ParseDict(_with_base64_ids(orjson.loads(raw)), TracesData(), ignore_unknown_fields=True)
+        message = ParseDict(with_base64_ids(orjson.loads(raw)), TracesData(), ignore_unknown_fields=True)
     except (ParseError, ValueError):
         return None
     return message.SerializeToString()
@@ -78,18 +78,19 @@ def any_value(value: JsonValue) -> AnyValue:
             told.double_value = float(tagged)
         else:
             told.kvlist_value.SetInParent()
-            told.kvlist_value.values.extend(_attributes(value))
+            told.kvlist_value.values.extend(key_values(value))
     return told
 
 
-def _attributes(attributes: Attributes) -> Iterable[KeyValue]:
+def key_values(attributes: Attributes) -> Iterable[KeyValue]:
+    """The KeyValues of a stored set of attributes, in its order."""
     for key, value in attributes.items():
         yield KeyValue(key=key[1:] if key.startswith("$") else key, value=any_value(value))
 
 
 def _resource(span: SpanRow) -> Resource:
     return Resource(
-        attributes=_attributes(span.resource_attributes),
+        attributes=key_values(span.resource_attributes),
         dropped_attributes_count=span.resource_dropped_attributes_count,
     )
 
@@ -99,7 +100,7 @@ def _fill_scope_spans(entry: ScopeSpans, spans: Sequence[SpanRow]) -> None:
     # No scope and an empty one are the same to OTLP; most senders write it.
     entry.scope.name = stored.get("name", "")
     entry.scope.version = stored.get("version", "")
-    entry.scope.attributes.extend(_attributes(stored.get("attributes") or {}))
+    entry.scope.attributes.extend(key_values(stored.get("attributes") or {}))
     entry.scope.dropped_attributes_count = stored.get("dropped_attributes_count", 0)
     entry.schema_url = stored.get("schema_url", "")
     entry.spans.extend(span_message(span) for span in spans)
@@ -117,7 +118,7 @@ def span_message(span: SpanRow) -> Span:
         kind=span.kind,  # type: ignore[arg-type]  # a number that this version of OTLP has no name for stays itself
         start_time_unix_nano=span.start_ns,
         end_time_unix_nano=span.end_ns,
-        attributes=_attributes(span.attributes),
+        attributes=key_values(span.attributes),
         dropped_attributes_count=span.dropped_attributes_count or 0,
         dropped_events_count=span.dropped_events_count or 0,
         dropped_links_count=span.dropped_links_count or 0,
@@ -126,7 +127,7 @@ def span_message(span: SpanRow) -> Span:
         told.events.add(
             time_unix_nano=event["time_ns"],
             name=event["name"],
-            attributes=_attributes(event.get("attributes") or {}),
+            attributes=key_values(event.get("attributes") or {}),
             dropped_attributes_count=event.get("dropped_attributes_count", 0),
         )
     for link in span.links or ():
@@ -134,7 +135,7 @@ def span_message(span: SpanRow) -> Span:
             trace_id=bytes.fromhex(link["trace_id"]),
             span_id=bytes.fromhex(link["span_id"]),
             trace_state=link.get("trace_state", ""),
-            attributes=_attributes(link.get("attributes") or {}),
+            attributes=key_values(link.get("attributes") or {}),
             dropped_attributes_count=link.get("dropped_attributes_count", 0),
             flags=link.get("flags", 0),
         )
@@ -143,15 +144,16 @@ def span_message(span: SpanRow) -> Span:
     return told
 
 
-def _with_base64_ids(value: Any) -> Any:
+def with_base64_ids(value: Any) -> Any:
+    """What OTLP's JSON form of a message is in protobuf's own."""
     # The reverse of OTLP's exception for ids: protobuf's own JSON form wants base64 for all bytes.
     if isinstance(value, list):
-        return [_with_base64_ids(item) for item in value]
+        return [with_base64_ids(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {
         key: base64.b64encode(bytes.fromhex(item)).decode()
         if key in _ID_FIELDS and isinstance(item, str)
-        else _with_base64_ids(item)
+        else with_base64_ids(item)
         for key, item in value.items()
     }

@@ -22,6 +22,7 @@ from spantree_api.filters import ExecutionFilter, moment_of
 from spantree_api.intervals import interval_parameters, intervals
 from spantree_api.listing import Listing, Range, listing_of, range_of, windows_of
 from spantree_api.never_run import FollowRow, never_run
+from spantree_api.stored_logs import LogDay, LogRow, with_log_events
 from spantree_api.stored_rows import (
     CountRow,
     DayRow,
@@ -385,14 +386,22 @@ class Reader:
         )
 
     async def spans_of(self, key: TraceKey, row: NodeRow) -> list[SpanRow]:
-        """The span that a node stands for first, if it has come, then those folded into it, by start."""
+        """The span that a node stands for first, if it has come, then those folded into it, by start.
+
+        Log records that belong to them are among their events.
+        """
         parameters = {
             **key.parameters(),
             "span_id": row.node.span_id,
             "fingerprint": row.node.fingerprint,
             "folded_span_ids": row.node.folded_span_ids,
         }
-        return await self.snapshot.all("spans_of_node", parameters, records(SpanRow))
+        spans = await self.snapshot.all("spans_of_node", parameters, records(SpanRow))
+        if not spans:
+            return spans
+        days = [one.day for one in await self.snapshot.all("days_with_logs", key.parameters(), records(LogDay))]
+        wanted = {**key.parameters(), "days": days, "span_ids": [span.span_id for span in spans]}
+        return with_log_events(spans, await self.snapshot.all("logs_of_spans", wanted, records(LogRow)))
 
 
 def _no_execution(trace_id: UUID) -> NotFound:

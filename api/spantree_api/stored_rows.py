@@ -210,6 +210,7 @@ class HealthRow:
     oldest_pending_ns: int | None
     failing_projections: int
     dead_letters: int
+    dead_letters_by_reason: list[dict[str, Any]]
     executions: int
     failed_executions: int
 
@@ -219,9 +220,10 @@ def records(record: Callable[..., Record]) -> Callable[[Sequence[str]], Callable
     names = [one.name for one in fields(record)]  # type: ignore[arg-type]
 
     def make(columns: Sequence[str]) -> Callable[[Sequence[Any]], Record]:
-        pick = itemgetter(*(columns.index(name) for name in names))
-        if len(names) == 1:
-            return lambda values: record(pick(values))
+        places = [columns.index(name) for name in names]
+        if len(places) == 1:  # of one place itemgetter makes no tuple
+            return lambda values: record(values[places[0]])
+        pick = itemgetter(*places)
         return lambda values: record(*pick(values))
 
     return make

@@ -328,6 +328,12 @@ def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, writers
     metrics.gauge("spantree_collector_spool_oldest_age_seconds", "How long the oldest request has waited.", age_s)
     metrics.gauge("spantree_collector_in_flight_bytes", "Bytes being received.", lambda: float(intake.in_flight.bytes))
     metrics.gauge("spantree_collector_store_ok", "1 while PostgreSQL takes spans.", is_well(_store))
+    metrics.gauge("spantree_collector_writers", "Writers that there are to be.", lambda: float(len(writers)))
+    metrics.gauge(
+        "spantree_collector_writers_ok",
+        "Writers whose last attempt PostgreSQL took.",
+        lambda: float(sum(writer.store.state is StoreState.OK for writer in writers)),
+    )
     metrics.gauge("spantree_collector_projector_ok", "1 while PostgreSQL projects traces.", is_well(_projector))
 
 

@@ -21,9 +21,9 @@ from itertools import chain, pairwise
 from spantree_collector.session import Stopped, StoreLike, StoreSession
 from spantree_collector.spool import SpooledBody
 from spantree_collector.tally import Counts
-from spantree_exporter.decode import DeadLetter, raw_spans
+from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchFailed, BatchRejected
-from spantree_exporter.span import Span
+from spantree_exporter.signals import Item, raw_items
 from spantree_exporter.store import Written
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,10 @@ class DecodedBody:
 
 @dataclass(slots=True)
 class Batch:
-    """Whole bodies, or parts of them, decoded. The spans are in the order of the bodies."""
+    """Whole bodies, or parts of them, decoded. The spans, log records among them, are in the order of the bodies."""
 
     bodies: list[DecodedBody] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
+    spans: list[Item] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     plain_bytes: int = 0
     tables_checked: bool = False
@@ -156,6 +156,9 @@ class BatchWriter:
         self._counts.count("stored_spans", written.spans)
         self._counts.count("duplicate_spans", written.duplicates)
         self._counts.count("projected_traces", written.projected_traces)
+        if written.log_records or written.duplicate_log_records:
+            self._counts.count("stored_log_records", written.log_records)
+            self._counts.count("duplicate_log_records", written.duplicate_log_records)
 
     def _write_letters(self, letters: Sequence[DeadLetter]) -> bool:
         """Whether all of them are stored."""
@@ -188,7 +191,7 @@ def _letters(batch: Batch, refused: dict[int, str]) -> Iterator[DeadLetter]:
         places = [place for place in range(offset, offset + decoded.count) if place in refused] if refused else []
         if places:
             shift = decoded.first - offset
-            raws = raw_spans(decoded.plain, body.encoding, [place + shift for place in places])
+            raws = raw_items(decoded.plain, body.encoding, [place + shift for place in places])
             for place, raw in zip(places, raws, strict=True):
-                yield DeadLetter(refused[place], raw, body.encoding, body.received_ns)
+                yield DeadLetter(refused[place], raw, body.encoding, body.received_ns, "refused")
         offset += decoded.count

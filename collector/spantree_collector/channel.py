@@ -14,6 +14,7 @@ from pathlib import Path
 
 from spantree_collector.session import SessionReport
 from spantree_collector.tally import Tallied
+from spantree_exporter.dead_letters import DeadLetterLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Setup:
     batch_bytes: int
     partition_days_back: int
     log_level: int
+    dead_letters: DeadLetterLimits
     max_bytes: int
 
 

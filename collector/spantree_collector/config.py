@@ -65,6 +65,10 @@ class CollectorConfig:
     """About how many bytes of bodies, inflated, are decoded at a time; a single body may be larger."""
     partition_days_back: int = DEFAULT_DAYS_BACK
     """How many days spans may be late: older ones make no partition but are stored under 1970-01-01, times kept."""
+    dead_letters_max: int = 100_000
+    """Most dead letters that are kept; beyond it the oldest are deleted."""
+    dead_letters_max_bytes: int = 2**30
+    """Most bytes of dead letters that are kept; beyond it the oldest are deleted."""
     drain_s: float = 5.0
     """How long stopping goes on writing what the spool holds; the rest is written after the next start."""
 
@@ -141,9 +145,14 @@ _LOWEST = {
     "writer_stall_s": 1,
     "batch_spans": 1,
     "batch_bytes": 1,
+    "dead_letters_max": 0,
+    "dead_letters_max_bytes": 0,
     "drain_s": 0,
     "partition_days_back": 1,
 }
+
+
+_COUNTS = ("max_connections", "writers", "batch_spans", "dead_letters_max")
 
 
 def variable(field_name: str) -> str:

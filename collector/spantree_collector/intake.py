@@ -14,9 +14,12 @@ from spantree_collector.decompress import Decompression, decompress, decompressi
 from spantree_collector.inflate import too_large
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.object_budget import SPAN_UNITS, check_objects, too_many_objects
+from spantree_collector.refusal_log import RefusalLog
 from spantree_collector.spool import Body, Spool, SpooledBody
-from spantree_collector.status import Overloaded
-from spantree_exporter.decode import Examined, examine
+from spantree_collector.status import Overloaded, Refusal
+from spantree_exporter.decode import Examined
+from spantree_exporter.errors import SpantreeError
+from spantree_exporter.signals import examine, is_logs
 
 # Inflating or examining this much takes about a millisecond; what is larger goes to a thread, so that it does not hold
 # up every other request (inflation lets the loop run meanwhile, examining shares the interpreter with it).
@@ -122,11 +125,14 @@ class Intake:
         self._max_body_objects = max_body_objects
         self.in_flight = InFlight(max_in_flight_bytes)
         self.metrics = metrics
+        self.refusals = RefusalLog()
         self._spool = spool
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="spantree-intake")
 
     async def accept(self, payload: bytes, encoding: str, compression: str, lease: Lease, transport: str) -> Examined:
         """Return once `payload` is on disk; what was examined tells whether some of its spans are rejected.
+
+        `encoding` is one of spantree_exporter.signals.
 
         Raises MalformedRequest, BodyTooLarge, Overloaded, SpoolFull or SpoolFailed: nothing of it was kept.
         A request without spans is a success and is not kept either.
@@ -137,15 +143,25 @@ class Intake:
             raise too_large(self.max_body_bytes)
         plain = await self._decompressed(payload, compression, lease) if compression else payload
         examined = await self._examined(plain, encoding)
-        if examined.spans:
+        # A log record that belongs to no span is refused for good, a span that cannot be stored becomes a dead letter.
+        if examined.spans > (examined.rejected_spans if is_logs(encoding) else 0):
             await self._spool.append(Body(payload, encoding, compression, received_ns))
         self.metrics.ack_s.labels(transport).observe(time.perf_counter() - started_s)
         self.metrics.accepted.labels(transport).inc()
+        self.refusals.accepted()
         self.metrics.received_bytes.labels(transport).inc(len(payload))
-        self.metrics.received_spans.labels(transport).inc(examined.spans)
+        received, rejected = self.metrics.received_spans, self.metrics.rejected_spans
+        if is_logs(encoding):
+            received, rejected = self.metrics.received_log_records, self.metrics.rejected_log_records
+        received.labels(transport).inc(examined.spans)
         if examined.rejected_spans:
-            self.metrics.rejected_spans.labels(transport).inc(examined.rejected_spans)
+            rejected.labels(transport).inc(examined.rejected_spans)
         return examined
+
+    def refused(self, transport: str, refusal: Refusal, error: Exception | None = None) -> None:
+        """Count and log an answer other than success; `error` is behind it, with its traceback if it is our fault."""
+        self.metrics.refused.labels(transport, refusal.reason).inc()
+        self.refusals.refused(transport, refusal, None if isinstance(error, SpantreeError) else error)
 
     def close(self) -> None:
         """Stop the threads."""

@@ -53,6 +53,18 @@ class CollectorMetrics:
             ["transport"],
             registry=registry,
         )
+        self.received_log_records = Counter(
+            "spantree_collector_received_log_records",
+            "Log records in accepted requests.",
+            ["transport"],
+            registry=registry,
+        )
+        self.rejected_log_records = Counter(
+            "spantree_collector_rejected_log_records",
+            "Log records in accepted requests that belong to no span; they are not kept.",
+            ["transport"],
+            registry=registry,
+        )
         self.received_bytes = Counter(
             "spantree_collector_received_bytes", "Bytes of accepted bodies as sent.", ["transport"], registry=registry
         )
@@ -85,6 +97,12 @@ class CollectorMetrics:
         self.duplicate_spans = Counter(
             "spantree_collector_duplicate_spans", "Spans that were stored already.", registry=registry
         )
+        self.stored_log_records = Counter(
+            "spantree_collector_stored_log_records", "Log records stored, new ones.", registry=registry
+        )
+        self.duplicate_log_records = Counter(
+            "spantree_collector_duplicate_log_records", "Log records that were stored already.", registry=registry
+        )
         self.dead_letters = Counter(
             "spantree_collector_dead_letters",
             "What cannot be stored as a span and is kept with its bytes: one span, or a body.",
@@ -116,6 +134,8 @@ class CollectorMetrics:
         self._counters: dict[CounterName, Counter] = {
             "stored_spans": self.stored_spans,
             "duplicate_spans": self.duplicate_spans,
+            "stored_log_records": self.stored_log_records,
+            "duplicate_log_records": self.duplicate_log_records,
             "projected_traces": self.projected_traces,
             "dead_letters": self.dead_letters,
             "left_bodies": self.left_bodies,

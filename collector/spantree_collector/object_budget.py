@@ -18,6 +18,8 @@ from typing import Final
 
 from spantree_collector.inflate import BodyTooLarge
 from spantree_exporter.decode import JSON
+from spantree_exporter.decode_logs import LOGS_JSON
+from spantree_exporter.signals import is_logs
 
 SPAN_UNITS: Final = 5
 """What a span costs, and a resource, and a scope."""
@@ -27,6 +29,8 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _REQUEST, _RESOURCE_SPANS, _RESOURCE, _SCOPE_SPANS, _SCOPE, _SPAN, _EVENT, _LINK, _KEY_VALUE, _VALUE, _ARRAY, _MAP = (
     range(12)
 )
+# The same for logs/v1/logs.proto; what is not named is shared.
+_LOGS_REQUEST, _RESOURCE_LOGS, _SCOPE_LOGS, _LOG_RECORD = range(12, 16)
 # message -> its fields that hold messages: the number -> which message, and its units. opentelemetry-proto
 # trace/v1/trace.proto, common/v1/common.proto, resource/v1/resource.proto.
 _FIELDS: Final[dict[int, dict[int, tuple[int, int]]]] = {
@@ -42,8 +46,12 @@ _FIELDS: Final[dict[int, dict[int, tuple[int, int]]]] = {
     _VALUE: {5: (_ARRAY, 0), 6: (_MAP, 0)},
     _ARRAY: {1: (_VALUE, 1)},
     _MAP: {1: (_KEY_VALUE, 1)},
+    _LOGS_REQUEST: {1: (_RESOURCE_LOGS, SPAN_UNITS)},
+    _RESOURCE_LOGS: {1: (_RESOURCE, 0), 2: (_SCOPE_LOGS, SPAN_UNITS)},
+    _SCOPE_LOGS: {1: (_SCOPE, 0), 2: (_LOG_RECORD, SPAN_UNITS)},
+    _LOG_RECORD: {5: (_VALUE, 0), 6: (_KEY_VALUE, 1)},
 }
-_FRAMES: Final = frozenset({_REQUEST, _RESOURCE_SPANS, _SCOPE_SPANS})
+_FRAMES: Final = frozenset({_REQUEST, _RESOURCE_SPANS, _SCOPE_SPANS, _LOGS_REQUEST, _RESOURCE_LOGS, _SCOPE_LOGS})
 _JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # Fields that hold no message cost nothing to decode and time to step over: an attribute has three for its one unit.
 _STEPS_PER_UNIT: Final = 4
@@ -51,7 +59,10 @@ _STEPS_PER_UNIT: Final = 4
 
 def check_objects(body: bytes, encoding: str, max_units: int) -> None:
     """Raise BodyTooLarge where `body`, inflated, holds more than `max_units`. Costs no more than the budget allows."""
-    within = _json_within(body, max_units) if encoding == JSON else _protobuf_within(body, max_units)
+    if encoding in (JSON, LOGS_JSON):
+        within = _json_within(body, max_units)
+    else:
+        within = _protobuf_within(body, max_units, _LOGS_REQUEST if is_logs(encoding) else _REQUEST)
     if not within:
         raise too_many_objects(max_units)
 
@@ -60,22 +71,22 @@ def too_many_objects(max_units: int) -> BodyTooLarge:
     """The error for a body of more than `max_units`."""
     return BodyTooLarge(
         f"the request holds more than {max_units} objects (an attribute or a value counts as 1, an event or a link as "
-        f"{_EVENT_UNITS}, a span, a scope or a resource as {SPAN_UNITS}); send smaller batches, or raise "
+        f"{_EVENT_UNITS}, a span, a log record, a scope or a resource as {SPAN_UNITS}); send smaller batches, or raise "
         "SPANTREE_MAX_BODY_OBJECTS"
     )
 
 
-def _protobuf_within(body: bytes, max_units: int) -> bool:
+def _protobuf_within(body: bytes, max_units: int, request: int) -> bool:
     # The cheapest way to a unit is a span of two bytes.
     if len(body) // 2 * SPAN_UNITS <= max_units:
         return True
-    frame_units = _spent_units(body, max_units, frames_only=True)
+    frame_units = _spent_units(body, max_units, request, frames_only=True)
     if frame_units > max_units:
         return False
     most_units = frame_units + sum(
         units * (len(body) - len(body.translate(None, tags))) for units, tags in _INNER_TAGS.items()
     )
-    return most_units <= max_units or _spent_units(body, max_units, frames_only=False) <= max_units
+    return most_units <= max_units or _spent_units(body, max_units, request, frames_only=False) <= max_units
 
 
 def _inner_tags() -> dict[int, bytes]:
@@ -94,11 +105,11 @@ def _inner_tags() -> dict[int, bytes]:
 _INNER_TAGS: Final = _inner_tags()
 
 
-def _spent_units(body: bytes, max_units: int, *, frames_only: bool) -> int:
+def _spent_units(body: bytes, max_units: int, request: int, *, frames_only: bool) -> int:
     """The units of a request; more than `max_units` as soon as that is sure. What is malformed is another's to say."""
     units = 0
     steps_left = max_units * _STEPS_PER_UNIT
-    waiting = [(_REQUEST, 0, len(body))]
+    waiting = [(request, 0, len(body))]
     while waiting:
         message, at, end = waiting.pop()
         children = _FIELDS[message]

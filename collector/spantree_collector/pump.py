@@ -21,8 +21,9 @@ from spantree_collector.shares import BodyQueue
 from spantree_collector.spool import SpooledBody, SpoolFailed
 from spantree_collector.tally import Counts
 from spantree_collector.watchdog import WorkClock
-from spantree_exporter.decode import DeadLetter, Decoded, decode_request, raw_spans
+from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.signals import DecodedItems, decode_body, raw_items
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class Pump:
         plain = b""
         try:
             plain = decompress(body.payload, body.compression)
-            decoded = decode_request(plain, body.encoding, body.received_ns)
+            decoded = decode_body(plain, body.encoding, body.received_ns)
         except MemoryError:
             raise
         except Exception as error:
@@ -184,11 +185,11 @@ class Pump:
                 log.exception("a body of the spool cannot be decoded; it becomes a dead letter")
             self._bury(spooled, batch, f"the body cannot be decoded: {error}", plain)
             return
-        first, end = (0, len(decoded.spans)) if part is None else (part.first, part.end)
-        spans = decoded.spans[first:end] if part is not None else decoded.spans
+        first, end = (0, len(decoded.items)) if part is None else (part.first, part.end)
+        spans = decoded.items[first:end] if part is not None else decoded.items
         if part is not None and part.verdict:
-            raws = raw_spans(plain, body.encoding, range(first, first + len(spans)))
-            batch.dead += [DeadLetter(part.verdict, raw, body.encoding, body.received_ns) for raw in raws]
+            raws = raw_items(plain, body.encoding, range(first, first + len(spans)))
+            batch.dead += [DeadLetter(part.verdict, raw, body.encoding, body.received_ns, "refused") for raw in raws]
             self._counts.count("dead_letters", len(spans), ["refused"])
             spans = []
         if part is None or first == 0 < end:
@@ -197,7 +198,7 @@ class Pump:
         batch.spans += spans
         batch.plain_bytes += len(plain)
 
-    def _note_unusable(self, decoded: Decoded, batch: Batch) -> None:
+    def _note_unusable(self, decoded: DecodedItems, batch: Batch) -> None:
         batch.dead += decoded.dead
         if decoded.dead:
             self._counts.count("dead_letters", len(decoded.dead), ["unreadable"])
@@ -215,7 +216,7 @@ class Pump:
         if not plain:
             with contextlib.suppress(MalformedRequest):
                 plain = decompress(body.payload, body.compression)
-        letter = DeadLetter(reason, plain or body.payload, body.encoding, body.received_ns)
+        letter = DeadLetter(reason, plain or body.payload, body.encoding, body.received_ns, "body")
         batch.dead.append(letter)
         self._counts.count("dead_letters", 1, ["body"])
         batch.bodies.append(DecodedBody(spooled, letter.raw, 0, 0))

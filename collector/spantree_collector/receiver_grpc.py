@@ -1,4 +1,4 @@
-"""OTLP/gRPC: TraceService/Export over raw bytes, and the standard health service.
+"""OTLP/gRPC: TraceService/Export and LogsService/Export over raw bytes, and the standard health service.
 
 The handlers take bytes, not messages: grpc would answer a body that it cannot parse with INTERNAL, where OTLP wants
 INVALID_ARGUMENT, and the spool wants the bytes anyway (opentelemetry-proto docs/specification.md, "OTLP/gRPC").
@@ -6,7 +6,7 @@ INVALID_ARGUMENT, and the spool wants the bytes anyway (opentelemetry-proto docs
 
 from __future__ import annotations
 
-import logging
+import functools
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
@@ -22,15 +22,13 @@ from spantree_collector.intake import Intake
 from spantree_collector.responses import success
 from spantree_collector.status import NoSuchPath, Refusal, refusal_of
 from spantree_exporter.decode import PROTOBUF
-from spantree_exporter.errors import SpantreeError
-
-log = logging.getLogger(__name__)
+from spantree_exporter.signals import LOGS, TRACES, encoding_of
 
 TRANSPORT = "grpc"
 TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+LOGS_SERVICE = "opentelemetry.proto.collector.logs.v1.LogsService"
 _OTHER_SERVICES = {
     "metrics": "opentelemetry.proto.collector.metrics.v1.MetricsService",
-    "logs": "opentelemetry.proto.collector.logs.v1.LogsService",
 }
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 # The bytes around a body in a gRPC message are few; the limit of the body itself is checked by the intake.
@@ -60,7 +58,10 @@ class GrpcReceiver:
                 ("grpc.keepalive_permit_without_calls", 1),
             ]
         )
-        handlers = [_service(TRACE_SERVICE, self._export)]
+        handlers = [
+            _service(TRACE_SERVICE, functools.partial(self._export, TRACES)),
+            _service(LOGS_SERVICE, functools.partial(self._export, LOGS)),
+        ]
         handlers += [_service(name, _refuse_signal(self, signal)) for signal, name in _OTHER_SERVICES.items()]
         self._server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -70,7 +71,8 @@ class GrpcReceiver:
         """Take requests."""
         await self._server.start()
         await self._front.start(self._listener)
-        await self._health.set(TRACE_SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        for service in (TRACE_SERVICE, LOGS_SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more requests; those that have come are answered within `grace_s`."""
@@ -79,20 +81,21 @@ class GrpcReceiver:
         await self._server.stop(grace_s)
         await self._front.close()
 
-    async def _export(self, payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    async def _export(self, signal: str, payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
             # The front has the bytes as sent; what becomes of them here is held besides.
             with self._intake.in_flight.lease() as lease:
-                examined = await self._intake.accept(payload, PROTOBUF, _compression(payload), lease, TRANSPORT)
+                body = encoding_of(signal, PROTOBUF)
+                examined = await self._intake.accept(payload, body, _compression(payload), lease, TRANSPORT)
         except Exception as error:
-            if not isinstance(error, SpantreeError):
-                log.exception("a request failed in the gRPC receiver")
-            await self.refuse(context, refusal_of(error))
-        return success(examined, PROTOBUF)
+            await self.refuse(context, refusal_of(error), error)
+        return success(examined, PROTOBUF, signal)
 
-    async def refuse(self, context: grpc.aio.ServicerContext[bytes, bytes], refusal: Refusal) -> NoReturn:
-        """End the call with `refusal`."""
-        self._intake.metrics.refused.labels(TRANSPORT, refusal.reason).inc()
+    async def refuse(
+        self, context: grpc.aio.ServicerContext[bytes, bytes], refusal: Refusal, error: Exception | None = None
+    ) -> NoReturn:
+        """End the call with `refusal`; `error` is behind it."""
+        self._intake.refused(TRANSPORT, refusal, error)
         trailers: list[tuple[str, bytes]] = [("grpc-status-details-bin", refusal.as_status().SerializeToString())]
         if refusal.retry_after_s is not None:
             # The Python SDK reads this trailer only, the Collector the other one only (both measured).
@@ -120,7 +123,10 @@ def _service(name: str, export: Callable[[bytes, Any], Awaitable[bytes]]) -> grp
 
 def _refuse_signal(receiver: GrpcReceiver, signal: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
     refusal = Refusal(
-        refusal_of(NoSuchPath()).reason, 404, code_pb2.UNIMPLEMENTED, f"this collector takes traces only, no {signal}"
+        refusal_of(NoSuchPath()).reason,
+        404,
+        code_pb2.UNIMPLEMENTED,
+        f"this collector takes traces and logs, no {signal}",
     )
 
     async def export(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""OTLP/HTTP: POST /v1/traces, and what a machine asks a service: /healthz, /readyz, /metrics.
+"""OTLP/HTTP: POST /v1/traces and /v1/logs, and what a machine asks a service: /healthz, /readyz, /metrics.
 
 A raw ASGI application: no framework stands between a body and the disk. The duties are those of OTLP 1.11.0
 (opentelemetry-proto docs/specification.md, section "OTLP/HTTP").
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
@@ -28,9 +27,7 @@ from spantree_collector.status import (
     refusal_of,
 )
 from spantree_exporter.decode import JSON, PROTOBUF
-from spantree_exporter.errors import SpantreeError
-
-log = logging.getLogger(__name__)
+from spantree_exporter.signals import LOGS, TRACES, encoding_of
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -39,7 +36,8 @@ Readiness: TypeAlias = Callable[[], tuple[bool, dict[str, Any]]]
 
 TRANSPORT = "http"
 TRACES_PATH = "/v1/traces"
-_OTHER_SIGNALS = {"/v1/metrics": "metrics", "/v1/logs": "logs", "/v1development/profiles": "profiles"}
+_SIGNALS = {TRACES_PATH: TRACES, "/v1/logs": LOGS}
+_OTHER_SIGNALS = {"/v1/metrics": "metrics", "/v1development/profiles": "profiles"}
 _ENCODINGS = {b"application/x-protobuf": PROTOBUF, b"application/json": JSON}
 _CONTENT_TYPES = {PROTOBUF: b"application/x-protobuf", JSON: b"application/json"}
 
@@ -68,10 +66,8 @@ class HttpReceiver:
             self._intake.metrics.disconnected.labels(TRANSPORT).inc()
             return
         except Exception as error:
-            if not isinstance(error, SpantreeError):
-                log.exception("a request failed in the HTTP receiver")
             refusal = refusal_of(error)
-            self._intake.metrics.refused.labels(TRANSPORT, refusal.reason).inc()
+            self._intake.refused(TRANSPORT, refusal, error)
             status, content_type, body = refusal.http_status, _CONTENT_TYPES[encoding], refusal.body(encoding)
             extra = _refusal_headers(refusal, scope["path"])
         head = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *extra]
@@ -82,13 +78,15 @@ class HttpReceiver:
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive
     ) -> tuple[int, bytes, bytes, list[tuple[bytes, bytes]]]:
         path, method = scope["path"], scope["method"]
-        if path == TRACES_PATH:
+        if (signal := _SIGNALS.get(path)) is not None:
             if method != "POST":
                 raise MethodNotAllowed(f"{path} takes POST, not {method}")
-            encoding, body = await self._export(headers, receive)
+            encoding, body = await self._export(signal, headers, receive)
             return 200, _CONTENT_TYPES[encoding], body, []
         if path in _OTHER_SIGNALS:
-            raise NoSuchPath(f"this collector takes traces only ({TRACES_PATH}), no {_OTHER_SIGNALS[path]}")
+            raise NoSuchPath(
+                f"this collector takes traces ({TRACES_PATH}) and logs (/v1/logs), no {_OTHER_SIGNALS[path]}"
+            )
         if path not in ("/healthz", "/readyz", "/metrics"):
             raise NoSuchPath(f"there is nothing at this path; traces go to {TRACES_PATH}")
         if method not in ("GET", "HEAD"):
@@ -102,7 +100,7 @@ class HttpReceiver:
         ready, details = await asyncio.to_thread(self._readiness)
         return 200 if ready else 503, _CONTENT_TYPES[JSON], json.dumps(details).encode(), []
 
-    async def _export(self, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, bytes]:
+    async def _export(self, signal: str, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, bytes]:
         media_type = _media_type(headers)
         encoding = _ENCODINGS.get(media_type)
         if encoding is None:
@@ -117,8 +115,9 @@ class HttpReceiver:
             )
         with self._intake.in_flight.lease() as lease:
             payload = await self._read(headers, receive, lease)
-            examined = await self._intake.accept(payload, encoding, compression, lease, TRANSPORT)
-        return encoding, success(examined, encoding)
+            body = encoding_of(signal, encoding)
+            examined = await self._intake.accept(payload, body, compression, lease, TRANSPORT)
+        return encoding, success(examined, encoding, signal)
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive, lease: Lease) -> bytes:
         max_bytes = self._intake.max_body_bytes
@@ -178,7 +177,7 @@ def _refusal_headers(refusal: Refusal, path: str) -> list[tuple[bytes, bytes]]:
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if refusal.http_status == 405:
-        headers.append((b"allow", b"POST" if path == TRACES_PATH else b"GET, HEAD"))
+        headers.append((b"allow", b"POST" if path in _SIGNALS else b"GET, HEAD"))
     if refusal.http_status == 415:
         headers.append((b"accept", b"application/x-protobuf, application/json"))
         headers.append((b"accept-encoding", ACCEPTED.encode()))

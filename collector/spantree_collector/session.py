@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from spantree_collector.backoff import Backoff
 from spantree_collector.tally import Counts
@@ -18,7 +18,6 @@ from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from spantree_exporter.span import Span
     from spantree_exporter.store import Projected, Written
 
 log = logging.getLogger(__name__)
@@ -36,8 +35,8 @@ _T = TypeVar("_T")
 class StoreLike(Protocol):
     """What the collector needs of spantree_exporter.store.Store."""
 
-    def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter] = ()) -> Written:
-        """Store spans and dead letters in one transaction."""
+    def write(self, items: Sequence[Any], dead: Sequence[DeadLetter] = (), /) -> Written:
+        """Store items of requests (spantree_exporter.signals.Item) and dead letters."""
         ...
 
     def project_due(self) -> Projected:

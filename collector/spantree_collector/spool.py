@@ -72,7 +72,11 @@ _LOG_INTERVAL_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One request body as it came in. `compression` is a value of decompress.ENCODINGS, "" for none."""
+    """One request body as it came in.
+
+    `encoding` tells its signal, too (spantree_exporter.signals); `compression` is a value of decompress.ENCODINGS, ""
+    for none.
+    """
 
     payload: bytes
     encoding: str

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 CounterName = Literal[
-    "stored_spans", "duplicate_spans", "projected_traces", "dead_letters", "left_bodies", "store_errors"
+    "stored_spans",
+    "duplicate_spans",
+    "stored_log_records",
+    "duplicate_log_records",
+    "projected_traces",
+    "dead_letters",
+    "left_bodies",
+    "store_errors",
 ]
 Counted = tuple[CounterName, tuple[str, ...]]
 

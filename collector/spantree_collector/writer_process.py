@@ -76,6 +76,7 @@ class _Writer:
                 application_name=f"spantree-{thread}",
                 window=PartitionWindow(setup.partition_days_back),
                 read_facts=reader,
+                dead_letters=setup.dead_letters,
             )
 
         self._projector = Projector(functools.partial(open_store, "projector"), self._tally)

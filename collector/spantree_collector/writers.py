@@ -32,6 +32,7 @@ from spantree_collector.session import SessionReport, StoreLike, StoreState, now
 from spantree_collector.shares import Share, SpoolShares
 from spantree_collector.spool import SpoolFailed
 from spantree_collector.watchdog import resident_bytes
+from spantree_exporter.dead_letters import DeadLetterLimits
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.partitions import PartitionWindow
 from spantree_exporter.store import Store
@@ -293,6 +294,7 @@ def new_writers(
     config: CollectorConfig, reader: FactsReader, shares: SpoolShares, metrics: CollectorMetrics
 ) -> list[Writer]:
     """The writers that the settings ask for, not started. `reader` is what a process makes of `config.rules`."""
+    limits = DeadLetterLimits(config.dead_letters_max, config.dead_letters_max_bytes)
 
     def open_store(thread: str) -> Store:
         return Store(
@@ -300,6 +302,7 @@ def new_writers(
             application_name=f"spantree-{thread}",
             window=PartitionWindow(config.partition_days_back),
             read_facts=reader,
+            dead_letters=limits,
         )
 
     if config.writers == 0:
@@ -319,6 +322,7 @@ def new_writers(
         batch_bytes=config.batch_bytes,
         partition_days_back=config.partition_days_back,
         log_level=logging.getLogger("spantree_collector").getEffectiveLevel(),
+        dead_letters=limits,
         max_bytes=config.writer_max_bytes,
     )
     return [

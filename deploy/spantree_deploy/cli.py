@@ -50,8 +50,12 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "collector": _Command("serve", "collector", "Run the collector alone: OTLP in, rows out."),
     "api": _Command("serve", "api", "Run the API alone."),
     "rebuild": _Command("store", "rebuild", "Compute executions, nodes and edges anew from the stored spans."),
+    "conform": _Command("conform", "conform", "Check a receiver of OTLP, any, against the specification."),
 }
 """By name, in the order of --help; the functions' docstrings say more."""
+
+# Modules whose `app` has commands of its own, by the name of the group.
+GROUPS: Final = {"dead-letter": ("dead_letter", "What was accepted and can be no row: list, show, retry, drop.")}
 
 _OWN_INTERRUPT: Final = 130
 
@@ -113,8 +117,16 @@ def _application(words: Sequence[str]) -> typer.Typer:
     for name, command in COMMANDS.items():
         if name == called:
             app.command(name, context_settings=dict(command.context))(_function(command))
-        elif called not in COMMANDS:
+        elif called not in COMMANDS and called not in GROUPS:
             app.command(name, help=command.help)(_placeholder)
+    for name, (module, text) in GROUPS.items():
+        if name == called:
+            app.add_typer(import_module(f"spantree_deploy.commands.{module}").app, name=name)
+        elif called not in COMMANDS and called not in GROUPS:
+            app.command(name, help=text)(_placeholder)
+    if called in GROUPS:
+        # With one command alone Typer would leave its name out.
+        app.command("help", hidden=True)(_placeholder)
     return app
 
 

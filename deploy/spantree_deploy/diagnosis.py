@@ -162,7 +162,7 @@ def _rows(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
         yield Finding("projection", f"{traces} traces wait, the oldest for {oldest_s or 0:.1f} s")
     yield _figures(connection)
     dead, newest = _row(connection, "dead_letters")
-    remedy = "look at spantree.dead_letter; what was looked at may be deleted" if dead else None
+    remedy = "see `spantree dead-letter list`; `dead-letter retry` and `drop` take them away" if dead else None
     yield Finding("dead letters", f"{dead}; the newest: {newest}" if dead else "none", remedy)
 
 

@@ -65,6 +65,7 @@ BytesOrNone = Annotated[int, values.size(0)]
 Seconds = Annotated[float, values.seconds(more_than_none=True)]
 SecondsOrNone = Annotated[float, values.seconds(more_than_none=False)]
 Count = Annotated[int, values.whole(1, 10**9)]
+CountOrNone = Annotated[int, values.whole(0, 10**9)]
 Writers = Annotated[int, values.whole(0, 64)]
 Connections = Annotated[int, values.whole(1, 500)]
 Milliseconds = Annotated[int, values.whole(1, 3_600_000)]
@@ -115,6 +116,8 @@ class Settings:
     batch_spans: Count = 4096
     batch_bytes: Bytes = 16 * 2**20
     partition_days_back: Count = 90
+    dead_letters_max: CountOrNone = 100_000
+    dead_letters_max_bytes: BytesOrNone = 2**30
     drain_s: SecondsOrNone = 5.0
     # the API; the same with ApiConfig
     api_pool_max: Connections = 8

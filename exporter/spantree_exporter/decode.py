@@ -38,12 +38,14 @@ class DeadLetter:
     """What can never become rows, and why, as a sentence.
 
     `raw` is a request in `encoding`: a whole body, or one that holds the single span with its resource and scope.
+    `cause` is the kind of reason: "unreadable", "body" or "refused".
     """
 
     reason: str
     raw: bytes
     encoding: str
     received_ns: int
+    cause: str = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def decode_request(body: bytes, encoding: str, received_ns: int) -> Decoded:
     reader = _ENCODINGS[encoding]
     read_span = reader.read_span
     spans: list[Span] = []
-    dead = _DeadLetters(encoding, received_ns)
+    dead = DeadLettersOfBody(encoding, received_ns)
     for envelope in _envelopes(reader, body):
         together = reader.read_together(envelope, received_ns)
         if together and all(together):
@@ -127,11 +129,11 @@ def decode_request(body: bytes, encoding: str, received_ns: int) -> Decoded:
             try:
                 spans.append(read or read_span(sent, envelope, received_ns))
             except (WireError, SpanUnusable) as error:
-                dead.add(error, envelope, sent)
+                dead.add(_reason(error), envelope, sent)
     return Decoded(spans, dead.letters, dead.unkept)
 
 
-class _DeadLetters:
+class DeadLettersOfBody:
     """The unusable spans of one body, as many as are kept."""
 
     def __init__(self, encoding: str, received_ns: int) -> None:
@@ -141,13 +143,14 @@ class _DeadLetters:
         self.letters: list[DeadLetter] = []
         self.unkept = 0
 
-    def add(self, error: Exception, envelope: Envelope, sent: Any) -> None:
+    def add(self, reason: str, envelope: Envelope, sent: Any) -> None:
+        """Keep `sent`, or count it where there are too many."""
         if len(self.letters) >= MAX_DEAD_LETTERS or self._bytes >= MAX_DEAD_LETTER_BYTES:
             self.unkept += 1
             return
         raw = envelope.alone(sent)
         self._bytes += len(raw)
-        self.letters.append(DeadLetter(_reason(error), raw, self._encoding, self._received_ns))
+        self.letters.append(DeadLetter(reason, raw, self._encoding, self._received_ns))
 
 
 def raw_span(body: bytes, encoding: str, index: int) -> bytes:

@@ -54,10 +54,15 @@ _VALUE_FIELDS = frozenset(
 
 def envelopes(body: bytes) -> Iterator[Envelope]:
     """An envelope for each ScopeSpans; its spans are as read from JSON. Raises MalformedRequest before the first."""
-    request = _document(body)
+    return envelopes_of(body, "resourceSpans", "scopeSpans", "spans")
+
+
+def envelopes_of(body: bytes, of_resource: str, of_scope: str, of_items: str) -> Iterator[Envelope]:
+    """As `envelopes`, for a signal whose fields have these names."""
+    request = _document(body, of_resource)
     # Read whole before the first yield: a request whose frame is wrong is refused, not half taken.
     read: list[Envelope] = []
-    for resource_spans in _objects(request, "resourceSpans", "the request"):
+    for resource_spans in _objects(request, of_resource, "the request"):
         resource_losses: list[str] = []
         sent = resource_spans.get("resource") or {}
         resource = build_resource(
@@ -66,7 +71,7 @@ def envelopes(body: bytes) -> Iterator[Envelope]:
             _uint32(sent.get("droppedAttributesCount"), resource_losses),
             resource_losses,
         )
-        for scope_spans in _objects(resource_spans, "scopeSpans", "a resourceSpans"):
+        for scope_spans in _objects(resource_spans, of_scope, f"a {of_resource}"):
             scope_losses: list[str] = []
             sent_scope = scope_spans.get("scope") or {}
             scope = build_scope(
@@ -77,11 +82,19 @@ def envelopes(body: bytes) -> Iterator[Envelope]:
                 _uint32(sent_scope.get("droppedAttributesCount"), scope_losses),
                 scope_losses,
             )
-            spans = scope_spans.get("spans") or []
+            spans = scope_spans.get(of_items) or []
             if not isinstance(spans, list):
-                raise MalformedRequest(f"spans is {_kind_of(spans)}: wanted an array")
+                raise MalformedRequest(f"{of_items} is {_kind_of(spans)}: wanted an array")
             losses = [f"resource_{loss}" for loss in resource_losses] + [f"scope_{loss}" for loss in scope_losses]
-            read.append(Envelope(resource, scope, spans, losses, partial(_alone, resource_spans, scope_spans)))
+            read.append(
+                Envelope(
+                    resource,
+                    scope,
+                    spans,
+                    losses,
+                    partial(_alone, {of_resource: resource_spans}, {of_scope: scope_spans}, of_items),
+                )
+            )
     return iter(read)
 
 
@@ -135,23 +148,24 @@ def span_ids(sent: object) -> tuple[bytes, bytes]:
     return _id(sent.get("traceId"), "trace id"), _id(sent.get("spanId"), "span id")
 
 
-def _alone(resource_spans: dict[str, Any], scope_spans: dict[str, Any], sent: object) -> bytes:
+def _alone(of_resource: dict[str, Any], of_scope: dict[str, Any], of_items: str, sent: object) -> bytes:
     """The text is written anew; what UTF-8 cannot hold is escaped, bytes that were no UTF-8 as PEP 383 has them."""
-    own_scope = {**scope_spans, "spans": [sent]}
-    request = {"resourceSpans": [{**resource_spans, "scopeSpans": [own_scope]}]}
+    [(resource_name, resource_spans)], [(scope_name, scope_spans)] = of_resource.items(), of_scope.items()
+    own_scope = {**scope_spans, of_items: [sent]}
+    request = {resource_name: [{**resource_spans, scope_name: [own_scope]}]}
     try:
         return json.dumps(request, separators=(",", ":")).encode("ascii")
     except RecursionError:
         return deep_json.dumps(request).encode("ascii")
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def _document(body: bytes, of_resource: str) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         document = _read_again(body, error)
     if not isinstance(document, dict):
-        raise MalformedRequest(f"the body is {_kind_of(document)}: wanted an object with resourceSpans")
+        raise MalformedRequest(f"the body is {_kind_of(document)}: wanted an object with {of_resource}")
     return document
 
 
@@ -387,3 +401,35 @@ def _read_value(which: str, value: Any, losses: list[str], depth: int) -> JsonVa
     if not isinstance(items, list):
         raise TypeError("no array")
     return [_value(item, losses, depth + 1) for item in items]
+
+
+class FieldReader:
+    """The fields of one JSON object by name, for decode_logs; TypeError or ValueError where one has a wrong type."""
+
+    def __init__(self, sent: dict[str, Any], losses: list[str]) -> None:
+        self._sent = sent
+        self._losses = losses
+
+    def text(self, name: str) -> str:
+        """A string."""
+        return _text(self._sent.get(name), self._losses)
+
+    def uint32(self, name: str) -> int:
+        """A whole number of 32 bits."""
+        return _uint32(self._sent.get(name), self._losses)
+
+    def uint64(self, name: str) -> int:
+        """A whole number of 64 bits, as a number or a string."""
+        return _uint64(self._sent.get(name), self._losses)
+
+    def enum(self, name: str) -> int:
+        """The number of an enum's value."""
+        return _enum(self._sent.get(name), self._losses)
+
+    def attributes(self, name: str) -> Attributes:
+        """KeyValues as they are stored."""
+        return _attributes(self._sent.get(name), self._losses)
+
+    def value(self, name: str) -> JsonValue:
+        """An AnyValue as it is stored; None where it is not set."""
+        return _value(self._sent.get(name), self._losses, 1)

@@ -295,3 +295,21 @@ _SCALARS: dict[str | None, Callable[[Any, list[str]], JsonValue]] = {
     "bool_value": lambda value, losses: bool(value.bool_value),
     "bytes_value": lambda value, losses: stored_bytes(value.bytes_value),
 }
+
+
+# ---- for decode_logs ------------------------------------------------------------------------------------------------
+
+
+def attributes_of(repeated: Any, losses: list[str]) -> Attributes:
+    """KeyValues as they are stored; `losses` gains what that loses."""
+    return _attributes(repeated, losses)
+
+
+def value_of(raw: bytes, losses: list[str]) -> JsonValue:
+    """An AnyValue as it is stored; None where it is not set."""
+    return _value(raw, losses, 1)
+
+
+def text_of(raw: bytes, losses: list[str]) -> str:
+    """A string field."""
+    return _text(raw, losses)

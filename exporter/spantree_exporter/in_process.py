@@ -132,7 +132,8 @@ class InProcessWriter:
                         middle = (first + end) // 2
                         pieces += [(middle, end, ()), (first, middle, ())]
                     elif first < end:
-                        letter = DeadLetter(str(error), read.raw(first), PROTOBUF, read.spans[first].received_ns)
+                        raw = read.raw(first)
+                        letter = DeadLetter(str(error), raw, PROTOBUF, read.spans[first].received_ns, "refused")
                         pieces.append((first, first, [letter]))
                     else:
                         lost = error

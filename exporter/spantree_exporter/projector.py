@@ -19,6 +19,7 @@ import psycopg
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.errors import BatchRejected, classify
 from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.log_projection import facts_with_logs
 from spantree_exporter.partitions import SENTINEL_DAY, date_arrays, date_of, day_number, day_of
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, first_line
 from spantree_exporter.rollup import HOUR_NS, Rollup, steps_of
@@ -159,6 +160,19 @@ class Projector:
                             facts or Facts(), anomalies or [], attributes or {},
                         )
                     )  # fmt: skip
+        self._add_logs(cursor, by_id)
+
+    def _add_logs(self, cursor: psycopg.Cursor[Any], by_id: dict[bytes, _Claimed]) -> None:
+        """Let log records have their say about their spans."""
+        days = [date_of(day) for day in sorted({day for one in by_id.values() for day in one.days})]
+        with_logs = facts_with_logs(cursor, self._tenant_id, list(by_id), days, self._reader)
+        if not with_logs:
+            return
+        for trace_id, one in by_id.items():
+            for span in one.spans:
+                facts = with_logs.get((trace_id, span.span_id, span.fingerprint))
+                if facts is not None:
+                    span.facts = facts
 
     def _place_executions(self, traces: Sequence[ProjectedTrace]) -> None:
         """Put executions that start on none of their spans' days on their own, where it has or may get a partition."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
 
 from spantree_exporter.assemble import assemble as default_assemble
 from spantree_exporter.connection import StoreConnection
+from spantree_exporter.dead_letters import DeadLetterLimits
 from spantree_exporter.decode import JSON, decode_request
 from spantree_exporter.errors import BatchRejected, OperatorError, SpantreeError
 from spantree_exporter.facts import read_facts as default_read_facts
+from spantree_exporter.log_record import LogRecord
+from spantree_exporter.log_writer import LogWriter
 from spantree_exporter.migrate import check_version
 from spantree_exporter.partitions import PartitionWindow, day_of
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
@@ -43,24 +47,33 @@ class Store:
         window: PartitionWindow | None = None,
         read_facts: ReadFacts = default_read_facts,
         assemble: Assemble = default_assemble,
+        dead_letters: DeadLetterLimits | None = None,
     ) -> None:
         reader = TolerantReader(read_facts, assemble)
         self._connection = StoreConnection(database_url, application_name, window)
-        self._writer = Writer(self._connection, tenant_id, reader)
+        self._writer = Writer(self._connection, tenant_id, reader, dead_letters or DeadLetterLimits())
+        self._log_writer = LogWriter(self._connection, tenant_id, self._writer.insert_resources)
         self._projector = Projector(self._connection, tenant_id, reader)
         self._folder = RollupFolder(self._connection)
 
-    def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter] = ()) -> Written:
-        """Store all of `spans` and `dead` in one transaction; returns after the commit.
+    def write(self, items: Sequence[Span | LogRecord], dead: Sequence[DeadLetter] = ()) -> Written:
+        """Store all of `items` and `dead`; returns after the commits: of log records first, then of the rest.
 
-        Idempotent, whatever order, split or repetition the spans come in. Raises BatchRejected, and has stored
-        nothing, where PostgreSQL refuses something in the batch for its content: a part of it may pass.
+        Idempotent, whatever order, split or repetition they come in. Raises BatchRejected where PostgreSQL refuses
+        something in the batch for its content: a part of it may pass, and the log records may be stored.
         """
-        if not spans and not dead:
+        if not items and not dead:
             return Written(0, 0, 0)
+        records = [item for item in items if isinstance(item, LogRecord)]
+        spans = [item for item in items if not isinstance(item, LogRecord)] if records else items
         try:
             with self._connection.errors():
-                return self._writer.write(spans, dead)
+                # Before the spans: a trace that is whole in a batch is then projected once, with its records.
+                stored = self._log_writer.write(records) if records else 0
+                if not spans and not dead:
+                    return Written(0, 0, 0, stored, len(records) - stored)
+                written = self._writer.write(spans, dead)  # type: ignore[arg-type]  # no log record is left in it
+                return replace(written, log_records=stored, duplicate_log_records=len(records) - stored)
         except SpantreeError:
             # What it believes to be stored may have been rolled back, or another server may answer next.
             self._writer.forget()

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError as WireError
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.common.v1 import common_pb2
+from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
@@ -25,13 +27,15 @@ _LAZY: Final = {
     ("KeyValue", ".opentelemetry.proto.common.v1.AnyValue"),
     ("ArrayValue", ".opentelemetry.proto.common.v1.AnyValue"),
     ("ScopeSpans", ".opentelemetry.proto.trace.v1.Span"),
+    ("ScopeLogs", ".opentelemetry.proto.logs.v1.LogRecord"),
+    ("LogRecord", ".opentelemetry.proto.common.v1.AnyValue"),
 }
 _KEY_VALUE: Final = ".opentelemetry.proto.common.v1.KeyValue"
 
 
 def _derive() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
-    for module in (common_pb2, resource_pb2, trace_pb2, trace_service_pb2):
+    for module in (common_pb2, resource_pb2, trace_pb2, trace_service_pb2, logs_pb2, logs_service_pb2):
         file = descriptor_pb2.FileDescriptorProto()
         module.DESCRIPTOR.CopyToProto(file)
         pending = list(file.message_type)
@@ -57,7 +61,9 @@ def _message(name: str) -> Any:
 # upb makes these classes while running: no checker knows their fields, hence Any, at this edge only.
 Request: Final = _message("opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest")
 WireSpan: Final = _message("opentelemetry.proto.trace.v1.Span")
+LogsRequest: Final = _message("opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest")
+WireLogRecord: Final = _message("opentelemetry.proto.logs.v1.LogRecord")
 KeyValue: Final = _message("opentelemetry.proto.common.v1.KeyValue")
 AnyValue: Final = _message("opentelemetry.proto.common.v1.AnyValue")
 
-__all__ = ["AnyValue", "KeyValue", "Request", "WireError", "WireSpan"]
+__all__ = ["AnyValue", "KeyValue", "LogsRequest", "Request", "WireError", "WireLogRecord", "WireSpan"]

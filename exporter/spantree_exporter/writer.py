@@ -17,23 +17,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.copy_binary import HEADER, TRAILER, RowUnencodable, span_rows
+from spantree_exporter.dead_letters import DeadLetterLimits, DeadLetters
 from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify, staged_may_pass
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
+from spantree_exporter.log_record import LogRecord
 from spantree_exporter.partitions import OUTSIDE_WINDOW, SENTINEL_DAY, date_arrays, date_of, day_number, day_of
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, facts_of_span
 from spantree_exporter.rollup import Rollup
 from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.span import Resource, Span
 from spantree_exporter.sql import statements
-from spantree_exporter.stored import NUL_SIGN
 
 if TYPE_CHECKING:
     from spantree_exporter.decode import DeadLetter
@@ -57,6 +57,8 @@ class Written:
     spans: int  # stored new
     duplicates: int  # were stored already, or twice in the batch
     projected_traces: int  # whole in the batch: their rows are there
+    log_records: int = 0  # stored new
+    duplicate_log_records: int = 0
 
 
 # Days that one transaction may write to. Each day is some twenty tables and indexes to lock, and all transactions share
@@ -75,10 +77,13 @@ class _Trace:
 class Writer:
     """Writes batches over one connection."""
 
-    def __init__(self, connection: StoreConnection, tenant_id: int, reader: TolerantReader) -> None:
+    def __init__(
+        self, connection: StoreConnection, tenant_id: int, reader: TolerantReader, dead_letters: DeadLetterLimits
+    ) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
         self._reader = reader
+        self._dead_letters = DeadLetters(tenant_id, dead_letters)
         self._known_resources: set[int] = set()
         self._staged_batches_left = 0
 
@@ -159,9 +164,11 @@ class Writer:
                 stored = self._insert_spans(cursor, batch, staged=staged)
                 projected = self._project_and_mark(cursor, batch)
             if dead:
-                self._insert_dead_letters(cursor, dead)
+                self._dead_letters.insert(cursor, dead)
         if staged and batch:
             self._connection.temporary_tables_kept(["span_staging"])
+        if dead:
+            self._dead_letters.trim(connection)
         return stored, projected
 
     def _insert_spans(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace], *, staged: bool) -> int:
@@ -300,7 +307,14 @@ class Writer:
     def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
         return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
 
-    def _insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[Span]) -> None:
+    def insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[LogRecord]) -> None:
+        """Store the resources of log records that are not known to be stored."""
+        new = [record for record in senders if record.resource.id not in self._known_resources]
+        if new:
+            self._insert_resources(cursor, new)
+            self._known_resources.update(record.resource.id for record in new)
+
+    def _insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[Span | LogRecord]) -> None:
         resources: list[Resource] = [span.resource for span in senders]
         cursor.execute(
             _SQL["insert_resources"],
@@ -312,20 +326,6 @@ class Writer:
                 "schema_urls": [resource.schema_url for resource in resources],
                 "dropped": [resource.dropped_attributes_count for resource in resources],
                 "first_seen_ns": [span.received_ns for span in senders],
-            },
-        )
-
-    def _insert_dead_letters(self, cursor: psycopg.Cursor[Any], dead: Sequence[DeadLetter]) -> None:
-        cursor.execute(
-            _SQL["insert_dead_letters"],
-            {
-                "tenant_id": self._tenant_id,
-                "digests": [sha256(letter.encoding.encode() + b"\x00" + letter.raw).digest() for letter in dead],
-                "received_ns": [letter.received_ns for letter in dead],
-                # A reason may quote what was sent.
-                "reasons": [letter.reason.replace("\x00", NUL_SIGN) for letter in dead],
-                "encodings": [letter.encoding for letter in dead],
-                "raws": [letter.raw for letter in dead],
             },
         )
 

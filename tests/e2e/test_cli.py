@@ -49,7 +49,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     done = spantree("--help", directory=tmp_path)
     assert done.returncode == 0
     told = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
-    assert told == COMMANDS
+    assert told == [*COMMANDS, *cli.GROUPS]
     assert {"up", "demo", "run", "env", "list", "tree", "failures", "stuck", "diff", "stats", "doctor"} <= set(told)
 
 

@@ -60,7 +60,9 @@ def test_every_route_has_a_model_a_text_and_the_one_error_shape(document: dict[s
         assert operation["description"], path
         content = operation["responses"]["200"]["content"]["application/json"]["schema"]
         # OTLP's own messages are described by their .proto.
-        assert path.endswith("/otlp") or content.get("$ref", "").startswith("#/components/schemas/"), path
+        assert path.endswith(("/otlp", "/otlp/logs")) or content.get("$ref", "").startswith("#/components/schemas/"), (
+            path
+        )
         for status, response in operation["responses"].items():
             if status.startswith(("4", "5")):
                 assert response["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer"), (
@@ -72,7 +74,10 @@ def test_every_route_has_a_model_a_text_and_the_one_error_shape(document: dict[s
 
 def test_every_route_of_the_application_is_in_the_document(document: dict[str, Any]) -> None:
     assert {f"/api/v1{path}" for path in ROUTES} | {"/healthz", "/readyz"} == set(document["paths"])
-    assert set(ROUTES) == {path for path, _ in ANSWERED} | {"/executions/{trace_id}/otlp"}
+    assert set(ROUTES) == {path for path, _ in ANSWERED} | {
+        "/executions/{trace_id}/otlp",
+        "/executions/{trace_id}/otlp/logs",
+    }
 
 
 def test_fields_are_described(document: dict[str, Any]) -> None:

@@ -152,6 +152,7 @@ def test_health_of_an_empty_database(migrated_url: str) -> None:
             "projection_lag_ms": 0.0,
             "pending_traces": 0,
             "dead_letters": 0,
+            "dead_letters_by_reason": [],
             "executions_last_hour": 0,
             "error_rate": None,
         }
@@ -174,8 +175,8 @@ def test_health_tells_lag_dead_letters_and_error_rate(migrated_url: str) -> None
             " root_ended) VALUES (0, gen_random_uuid(), '2026-11-20 10:58:30+00', now(), 1, 5, false)"
         )
         connection.execute(
-            "INSERT INTO spantree.dead_letter (tenant_id, digest, received_ns, reason, encoding, raw)"
-            " VALUES (0, 'x', 0, 'bad', 'json', '{}')"
+            "INSERT INTO spantree.dead_letter (tenant_id, digest, received_ns, cause, count, reason, encoding, raw)"
+            " VALUES (0, 'x', 0, 'refused', 7, 'bad', 'json', '{}')"
         )
     with api_over(migrated_url) as api:
         health = ok(api.get("/api/v1/health"))
@@ -184,4 +185,5 @@ def test_health_tells_lag_dead_letters_and_error_rate(migrated_url: str) -> None
         assert health["collector"] == {"status": "ok", "message": "took in a span 4 s ago"}
         assert health["collector_last_seen_at"] == "2026-11-20T10:59:56.000000000Z"
         assert (health["projection_lag_ms"], health["pending_traces"], health["dead_letters"]) == (90_000.0, 1, 1)
+        assert health["dead_letters_by_reason"] == [{"reason": "refused", "letters": 1, "count": 7}]
         assert (health["executions_last_hour"], health["error_rate"]) == (4, 0.5)

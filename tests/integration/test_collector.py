@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -340,3 +341,22 @@ def test_no_thread_stays_behind_after_a_stop(tmp_path: Path, migrated_url: str) 
         drained(addresses)
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith("spantree")]
     assert [name for name in left if "postgres" not in name] == []
+
+
+def test_metrics_tell_writers_and_have_every_name_that_the_docs_have(tmp_path: Path, migrated_url: str) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "collector.md").read_text(encoding="utf-8")
+    table = document.partition("## Metrics and log of spantree's collector")[2].partition("## Check a receiver")[0]
+    names = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([a-z_]+)`", line.split("|")[1])
+    }
+    with running(settings(tmp_path, migrated_url, writers=0)) as addresses:
+        assert post(addresses, trace_request(1, 2).SerializeToString()).status == 200
+        drained(addresses)
+        wait_until(lambda: metric(addresses, "spantree_collector_writers_ok") == 1, 20, "the writer has written")
+        assert metric(addresses, "spantree_collector_writers") == 1
+        text = send(addresses, "GET", "/metrics").body.decode()
+        shown = set(re.findall(r"^# HELP spantree_collector_([a-z_]+)", text, re.MULTILINE))
+        assert names == {name for name in shown if not name.endswith("_created")}

@@ -169,7 +169,7 @@ def test_nothing_in_the_schema_stands_in_the_way_of_distribution(migrated_url: s
         ORDER BY 1
         """,
     )
-    assert keys == [("edge",), ("execution",), ("node",), ("span",)]
+    assert keys == [("edge",), ("execution",), ("log_record",), ("node",), ("span",)]
 
 
 def test_a_database_that_cannot_hold_every_character_is_refused(database_url: str) -> None:

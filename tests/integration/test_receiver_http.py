@@ -223,7 +223,7 @@ def test_another_method_is_405(collector: Addresses, method: str) -> None:
     assert answer.json()["message"] == f"/v1/traces takes POST, not {method}"
 
 
-@pytest.mark.parametrize("path", ["/v1/metrics", "/v1/logs", "/v1/trace", "/"])
+@pytest.mark.parametrize("path", ["/v1/metrics", "/v1development/profiles", "/v1/trace", "/"])
 def test_another_signal_or_path_is_404_in_the_encoding_of_the_request(collector: Addresses, path: str) -> None:
     answer = send(collector, "POST", path, b"", {"content-type": PROTOBUF_TYPE})
     assert (answer.status, answer.headers["content-type"]) == (404, PROTOBUF_TYPE)
@@ -292,7 +292,7 @@ def test_every_refusal_is_counted_by_its_reason(collector: Addresses) -> None:
     post(collector, b"no protobuf")
     post(collector, b"", "text/plain")
     send(collector, "GET", "/v1/traces")
-    send(collector, "POST", "/v1/logs")
+    send(collector, "POST", "/v1/metrics")
     post(collector, bytes(3 * MIB))
     assert {reason: refused(reason) - before[reason] for reason in reasons} == dict.fromkeys(reasons, 1.0)
 

@@ -11,6 +11,7 @@ from psycopg.sql import SQL, Identifier
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, trace_id, workflow
 from tests.tables import empty, project_all, query, tables, versions
 
+from spantree_exporter.dead_letters import DeadLetterLimits
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
 from spantree_exporter.facts import Facts, read_facts
@@ -258,15 +259,38 @@ def test_the_schema_of_this_build_passes_the_check(migrated_url: str, open_store
     open_store(migrated_url).check()
 
 
-def test_dead_letters_are_kept_once(migrated_url: str, open_store: OpenStore) -> None:
+def test_equal_dead_letters_are_kept_once_and_counted(migrated_url: str, open_store: OpenStore) -> None:
     store = open_store(migrated_url)
     letter = DeadLetter("trace id \x00: wanted 16 bytes", b"\x00\xff", "protobuf", NOON_NS)
-    assert store.write([], [letter]) == Written(0, 0, 0)
-    store.write([span(1)], [letter, DeadLetter("other", b"\x00\xff", "json", NOON_NS)])
-    assert query(migrated_url, "SELECT reason, raw, encoding, received_ns FROM spantree.dead_letter ORDER BY 1") == [
-        ("other", b"\x00\xff", "json", NOON_NS),
-        ("trace id \u2400: wanted 16 bytes", b"\x00\xff", "protobuf", NOON_NS),
+    assert store.write([], [letter, letter, letter]) == Written(0, 0, 0)
+    # The same body written again after a crash, and one that came later.
+    store.write([], [letter, letter, letter])
+    store.write([], [DeadLetter("PostgreSQL refused it", b"\x00\xff", "protobuf", NOON_NS + 5, "refused")])
+    store.write([span(1)], [DeadLetter("other", b"\x00\xff", "json", NOON_NS, "body")])
+    assert query(
+        migrated_url,
+        "SELECT reason, cause, raw, encoding, received_ns, last_received_ns, count"
+        " FROM spantree.dead_letter ORDER BY 1",
+    ) == [
+        ("PostgreSQL refused it", "refused", b"\x00\xff", "protobuf", NOON_NS, NOON_NS + 5, 4),
+        ("other", "body", b"\x00\xff", "json", NOON_NS, NOON_NS, 1),
     ]
+    store.write([], [letter])
+    assert query(migrated_url, "SELECT count FROM spantree.dead_letter ORDER BY 1") == [(1,), (4,)]
+
+
+@pytest.mark.parametrize("limits", [DeadLetterLimits(letters=10), DeadLetterLimits(bytes=10_000)])
+def test_dead_letters_are_bounded_and_the_oldest_go(
+    migrated_url: str, open_store: OpenStore, limits: DeadLetterLimits, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(migrated_url, dead_letters=limits)
+    for first in range(0, 60, 5):
+        numbers = range(first, first + 5)
+        store.write([], [DeadLetter("x", b"%1000d" % number, "protobuf", NOON_NS + number) for number in numbers])
+    assert query(migrated_url, "SELECT received_ns FROM spantree.dead_letter ORDER BY 1") == [
+        (NOON_NS + number,) for number in range(50, 60)
+    ]
+    assert "the oldest dead letters were deleted (5 unreadable)" in caplog.text
 
 
 def test_nothing_to_write_needs_no_database(open_store: OpenStore) -> None:

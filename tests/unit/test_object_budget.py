@@ -15,6 +15,7 @@ from tests.otlp_requests import request, span, trace_request
 from spantree_collector.inflate import BodyTooLarge
 from spantree_collector.object_budget import check_objects
 from spantree_exporter.decode import JSON, PROTOBUF
+from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF
 
 BUDGET = 20_000
 
@@ -127,3 +128,29 @@ def _lines_run(call: Callable[[], object]) -> int:
     finally:
         sys.settrace(before)
     return lines
+
+
+def in_record(payload: bytes) -> bytes:
+    return field(1, field(2, field(2, payload)))
+
+
+LOG_BOMBS = {
+    "empty records": field(1, field(2, field(2, b"") * MANY)),
+    "empty ResourceLogs": field(1, b"") * MANY,
+    "empty attributes": in_record(field(6, b"") * MANY),
+    "values of a body that is an array": in_record(field(5, field(5, field(1, b"") * MANY))),
+    "members of a body that is a map": in_record(field(5, field(6, field(1, b"") * MANY))),
+}
+
+
+@pytest.mark.parametrize("bomb", LOG_BOMBS.values(), ids=LOG_BOMBS)
+def test_a_request_of_log_records_is_bounded_too(bomb: bytes) -> None:
+    with pytest.raises(BodyTooLarge, match="more than 20000 objects"):
+        check_objects(bomb, LOGS_PROTOBUF, BUDGET)
+    within = in_record(field(6, b"") * (BUDGET - 3 * 5)) + field(2, b"x" * 500_000)
+    check_objects(within, LOGS_PROTOBUF, BUDGET)
+
+
+def test_a_request_of_log_records_in_json_is_bounded_too() -> None:
+    with pytest.raises(BodyTooLarge):
+        check_objects(b'{"resourceLogs":[' + b",".join([b"{}"] * MANY) + b"]}", LOGS_JSON, BUDGET)

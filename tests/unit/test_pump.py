@@ -18,8 +18,9 @@ from spantree_collector.pump import Projector, Pump
 from spantree_collector.session import StoreState
 from spantree_collector.shares import SpoolShares
 from spantree_collector.spool import Body, Spool, SpooledBody
-from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, Decoded, decode_request, raw_spans
+from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, raw_spans
 from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
+from spantree_exporter.signals import DecodedItems, decode_body
 from spantree_exporter.span import Span
 from spantree_exporter.store import Projected, Written
 
@@ -217,7 +218,7 @@ def test_a_body_of_refused_spans_costs_little_more_than_a_transaction_each(
         read += 1
         return raw_spans(body, encoding, indexes)
 
-    monkeypatch.setattr("spantree_collector.batch_writer.raw_spans", counted)
+    monkeypatch.setattr("spantree_collector.batch_writer.raw_items", counted)
     put(spool, named(*(f"poison {number}" for number in range(1000)), "good"))
     store = FakeStore(refuses=lambda spans, dead: any(sent.name.startswith("poison") for sent in spans))
     run(store, batch_spans=5000)
@@ -351,14 +352,14 @@ def test_a_body_that_memory_does_not_do_for_is_decoded_alone_and_else_a_dead_let
 ) -> None:
     left = failures
 
-    def decode(body: bytes, encoding: str, received_ns: int) -> Decoded:
+    def decode(body: bytes, encoding: str, received_ns: int) -> DecodedItems:
         nonlocal left
         if b"large" in body and left:
             left -= 1
             raise MemoryError
-        return decode_request(body, encoding, received_ns)
+        return decode_body(body, encoding, received_ns)
 
-    monkeypatch.setattr("spantree_collector.pump.decode_request", decode)
+    monkeypatch.setattr("spantree_collector.pump.decode_body", decode)
     for name in ("before", "large", "after"):
         put(spool, named(name))
     store = FakeStore()

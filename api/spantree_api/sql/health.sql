@@ -22,6 +22,12 @@ pending AS (
         count(*) FILTER (WHERE failures > 0) AS failing
     FROM spantree.pending_projection
     WHERE tenant_id = %(tenant_id)s
+),
+dead AS (
+    SELECT cause, count(*) AS letters, sum(count)::bigint AS count
+    FROM spantree.dead_letter
+    WHERE tenant_id = %(tenant_id)s
+    GROUP BY cause
 )
 SELECT
     (
@@ -32,7 +38,11 @@ SELECT
     pending.traces AS pending_traces,
     pending.oldest_ns AS oldest_pending_ns,
     pending.failing AS failing_projections,
-    (SELECT count(*) FROM spantree.dead_letter WHERE tenant_id = %(tenant_id)s) AS dead_letters,
+    (SELECT coalesce(sum(letters), 0)::bigint FROM dead) AS dead_letters,
+    (
+        SELECT coalesce(jsonb_agg(jsonb_build_object('reason', cause, 'letters', letters, 'count', count) ORDER BY cause), '[]')
+        FROM dead
+    ) AS dead_letters_by_reason,
     (SELECT count(*) FROM recent) AS executions,
     (SELECT count(*) FROM recent WHERE status IN ('failed', 'partial', 'timed_out')) AS failed_executions
 FROM pending

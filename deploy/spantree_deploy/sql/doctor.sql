@@ -16,7 +16,7 @@ SELECT set_config('statement_timeout', '5s', true)
 
 -- name: dead_letters
 -- How many spans were kept out of the tables, and why the newest was.
-SELECT count(*), (SELECT reason FROM spantree.dead_letter ORDER BY received_ns DESC LIMIT 1)
+SELECT count(*), (SELECT reason FROM spantree.dead_letter ORDER BY last_received_ns DESC LIMIT 1)
 FROM spantree.dead_letter
 
 -- name: pending

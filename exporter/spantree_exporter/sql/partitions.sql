@@ -12,7 +12,7 @@ SELECT asked.day
 FROM unnest(%(days)s::date[]) AS asked (day)
 WHERE NOT EXISTS (
     SELECT
-    FROM unnest(ARRAY['span', 'execution', 'node', 'edge']) AS parent (name)
+    FROM unnest(ARRAY['span', 'execution', 'node', 'edge', 'log_record']) AS parent (name)
     WHERE NOT EXISTS (
         SELECT
         FROM pg_inherits

@@ -37,14 +37,52 @@ FROM unnest(
 ORDER BY id
 ON CONFLICT ON CONSTRAINT resource_pkey DO NOTHING
 
--- name: insert_dead_letters
-INSERT INTO spantree.dead_letter (tenant_id, digest, received_ns, reason, encoding, raw)
-SELECT %(tenant_id)s, digest, received_ns, reason, encoding, raw
+-- name: upsert_dead_letters
+-- Equal ones are one row, counted. In order of the key, so that two writers of the same cannot deadlock. A body that is
+-- written again after a crash came at the time that is noted already, and is not counted again.
+INSERT INTO spantree.dead_letter AS letter
+    (tenant_id, digest, received_ns, last_received_ns, cause, reason, encoding, raw, count)
+SELECT %(tenant_id)s, digest, received_ns, last_received_ns, cause, reason, encoding, raw, count
 FROM unnest(
-    %(digests)s::bytea[], %(received_ns)s::bigint[], %(reasons)s::text[], %(encodings)s::text[], %(raws)s::bytea[]
-) AS sent (digest, received_ns, reason, encoding, raw)
+    %(digests)s::bytea[], %(received_ns)s::bigint[], %(last_received_ns)s::bigint[], %(causes)s::text[],
+    %(reasons)s::text[], %(encodings)s::text[], %(raws)s::bytea[], %(counts)s::bigint[]
+) AS sent (digest, received_ns, last_received_ns, cause, reason, encoding, raw, count)
 ORDER BY digest
-ON CONFLICT ON CONSTRAINT dead_letter_pkey DO NOTHING
+ON CONFLICT ON CONSTRAINT dead_letter_pkey
+DO UPDATE SET
+    count = letter.count + EXCLUDED.count,
+    received_ns = least(letter.received_ns, EXCLUDED.received_ns),
+    last_received_ns = greatest(letter.last_received_ns, EXCLUDED.last_received_ns),
+    cause = EXCLUDED.cause,
+    reason = EXCLUDED.reason
+WHERE EXCLUDED.last_received_ns NOT IN (letter.received_ns, letter.last_received_ns)
+
+-- name: trim_dead_letters
+-- Those that are too many or hold too many bytes, counted from the newest: they go. Rows that somebody is at are left
+-- for the next time. Reads the table, which is bounded thereby; octet_length looks at no TOASTed value.
+DELETE FROM spantree.dead_letter AS letter
+USING (
+    SELECT oldest.digest
+    FROM (
+        SELECT
+            digest,
+            row_number() OVER newest_first AS position,
+            sum(octet_length(raw)) OVER newest_first AS bytes
+        FROM spantree.dead_letter
+        WHERE tenant_id = %(tenant_id)s
+        WINDOW newest_first AS (ORDER BY last_received_ns DESC, digest ROWS UNBOUNDED PRECEDING)
+    ) AS ranked
+    JOIN spantree.dead_letter AS oldest
+        ON oldest.tenant_id = %(tenant_id)s
+        AND oldest.digest = ranked.digest
+    WHERE ranked.position > %(letters)s
+        OR ranked.bytes > %(bytes)s
+    ORDER BY oldest.digest
+    FOR UPDATE OF oldest SKIP LOCKED
+) AS surplus
+WHERE letter.tenant_id = %(tenant_id)s
+    AND letter.digest = surplus.digest
+RETURNING letter.cause
 
 -- name: upsert_pending
 -- One row a trace, in order of the key; it makes writers of the same trace wait for each other. A trace is due when it

@@ -15,7 +15,7 @@ BEGIN
     -- One maker at a time: two that attach the same day in different order would deadlock. 'span' in hex.
     PERFORM pg_advisory_xact_lock(1936744814, 1);
     FOR one_day IN SELECT DISTINCT unnest(days) ORDER BY 1 LOOP
-        FOREACH parent IN ARRAY ARRAY['span', 'execution', 'node', 'edge'] LOOP
+        FOREACH parent IN ARRAY ARRAY['span', 'execution', 'node', 'edge', 'log_record'] LOOP
             partition := parent || '_' || to_char(one_day, 'YYYYMMDD');
             CONTINUE WHEN EXISTS (
                 SELECT
@@ -43,4 +43,4 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION spantree.ensure_partitions(date[]) IS 'make the partitions of span, execution, node and edge for the given days where they are missing; answers how many it made';
+COMMENT ON FUNCTION spantree.ensure_partitions(date[]) IS 'make the partitions of span, execution, node, edge and log_record for the given days where they are missing; answers how many it made';

@@ -1,0 +1,27 @@
+-- Figures for /metrics, of now and of the last hour; read at most every few seconds.
+
+-- name: backlog
+-- what waits for projection, for how long, and what cannot be projected
+SELECT
+    count(*) AS traces,
+    coalesce(extract(epoch FROM clock_timestamp() - min(first_pending_at)), 0)::double precision AS lag_s,
+    count(*) FILTER (WHERE failures > 0) AS failing
+FROM spantree.pending_projection
+WHERE tenant_id = %(tenant_id)s
+
+-- name: dead_letters_by_cause
+-- how many different ones are kept, and how often they came
+SELECT cause, count(*) AS letters, sum(count)::bigint AS count
+FROM spantree.dead_letter
+WHERE tenant_id = %(tenant_id)s
+GROUP BY cause
+
+-- name: recent_executions
+-- how the executions that started lately went, by workflow; served by execution_started_idx on the days around now
+SELECT coalesce(workflow_name, '') AS workflow, status, count(*) AS count
+FROM spantree.execution
+WHERE tenant_id = %(tenant_id)s
+    AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+    AND started_ns >= %(since_ns)s::bigint
+    AND NOT hidden
+GROUP BY 1, 2

@@ -1,0 +1,57 @@
+-- name: create_log_staging
+CREATE TEMPORARY TABLE log_record_staging (LIKE spantree.log_record) ON COMMIT DELETE ROWS
+
+-- name: copy_log_staging
+COPY pg_temp.log_record_staging (
+    tenant_id, day, trace_id, span_id, fingerprint, time_ns, observed_ns, received_ns, severity_number, severity_text,
+    event_name, flags, resource_id, scope, body, attributes, dropped_attributes_count, anomalies, raw, tells
+) FROM STDIN
+
+-- name: insert_staged_logs
+-- The records that are not there yet. In order of the key, so that two writers of the same cannot deadlock.
+INSERT INTO spantree.log_record
+SELECT *
+FROM pg_temp.log_record_staging
+ORDER BY trace_id, span_id, fingerprint
+ON CONFLICT DO NOTHING
+
+-- name: telling_logs
+-- The records of some traces that may say something about their spans; what a service logs besides is not looked at.
+-- Served by log_record_telling_idx on the days given, trace by trace.
+SELECT
+    uuid_send(wanted.trace_id) AS trace_id, log.span_id, log.fingerprint, log.time_ns, log.observed_ns,
+    log.severity_number, log.event_name, log.body, log.attributes, log.dropped_attributes_count
+FROM unnest(%(trace_ids)s::text[]::uuid[]) AS wanted (trace_id)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.log_record AS of_trace
+    WHERE of_trace.tenant_id = %(tenant_id)s
+        AND of_trace.day = ANY (%(days)s::date[])
+        AND of_trace.trace_id = wanted.trace_id
+        AND of_trace.tells
+    ORDER BY of_trace.span_id, of_trace.fingerprint
+    LIMIT %(records)s
+) AS log
+
+-- name: spans_with_logs
+-- Whole spans by id, to be read again with their log records. Served by span_pkey on the days given.
+SELECT
+    uuid_send(span.trace_id) AS trace_id, span.span_id, span.fingerprint, span.parent_span_id, span.name, span.kind,
+    span.status_code, span.status_message, span.start_ns, span.end_ns, span.flags, span.received_ns, span.trace_state,
+    span.scope, span.attributes, span.events, span.links, span.dropped_attributes_count, span.dropped_events_count,
+    span.dropped_links_count, span.facts, span.anomalies, span.raw, span.resource_id,
+    resource.attributes AS resource_attributes, resource.service_name, resource.schema_url,
+    resource.dropped_attributes_count AS resource_dropped
+FROM unnest(%(trace_ids)s::text[]::uuid[], %(span_ids)s::bigint[]) AS wanted (trace_id, span_id)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.span AS of_trace
+    WHERE of_trace.tenant_id = %(tenant_id)s
+        AND of_trace.day = ANY (%(days)s::date[])
+        AND of_trace.trace_id = wanted.trace_id
+        AND of_trace.span_id = wanted.span_id
+    OFFSET 0
+) AS span
+LEFT JOIN spantree.resource
+    ON resource.tenant_id = %(tenant_id)s
+    AND resource.id = span.resource_id

@@ -1,0 +1,201 @@
+"""Log records: from official clients to the nodes of their spans, whatever comes first, and out again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpLogExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from tests.collectors import JSON_TYPE, PROTOBUF_TYPE, metric, readiness, running, send, settings
+from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, trace_id, workflow
+from tests.otlp_json import otlp_json_body
+from tests.tables import project_all, query, tables
+from tests.waiting import wait_until
+
+from spantree_collector.app import Addresses
+from spantree_exporter.decode_logs import LOGS_PROTOBUF, decode_logs
+from spantree_exporter.log_record import LogRecord
+from spantree_exporter.signals import Item
+from spantree_exporter.store import Store, Written
+
+
+@pytest.fixture
+def store(migrated_url: str) -> Iterator[Store]:
+    opened = Store(migrated_url)
+    yield opened
+    opened.close()
+
+
+def request(number: int = 4, *, trace: int = 1, at_ns: int = NOON_NS, **attributes: str) -> ExportLogsServiceRequest:
+    """A record that belongs to span `number` of a trace."""
+    built = ExportLogsServiceRequest()
+    of_resource = built.resource_logs.add()
+    of_resource.resource.attributes.add(key="service.name").value.string_value = "shop"
+    record = of_resource.scope_logs.add().log_records.add(
+        trace_id=trace_id(trace), span_id=number.to_bytes(8, "big"), time_unix_nano=at_ns, severity_number=17
+    )
+    record.body.string_value = "the card was declined"
+    for key, value in attributes.items():
+        record.attributes.add(key=key.replace("_", ".")).value.string_value = value
+    return built
+
+
+def records(sent: ExportLogsServiceRequest) -> list[LogRecord]:
+    return decode_logs(sent.SerializeToString(), LOGS_PROTOBUF, NOON_NS).records
+
+
+def declined(**where: int) -> list[LogRecord]:
+    exception = {"exception_type": "CardDeclined", "exception_message": "card declined by log"}
+    return records(request(**where, **exception))  # type: ignore[arg-type]
+
+
+def failing() -> list[Item]:
+    """A run whose span 4 failed and tells no more than that."""
+    steps: list[Item] = [span(number, parent=1, name=f"step {number}") for number in (2, 3)]
+    steps.append(span(4, parent=1, name="charge", error="", start_ns=NOON_NS + SECOND_NS))
+    steps.append(span(1, name="order", attributes={"spantree.execution.name": "order-flow"}, duration_ns=9 * SECOND_NS))
+    return steps
+
+
+def error_of_charge(url: str) -> list[tuple[object, ...]]:
+    return query(url, "SELECT error_type, error_message FROM spantree.node WHERE name = 'charge'")
+
+
+def test_an_exception_in_a_record_is_the_error_of_its_node_whatever_comes_first(
+    migrated_url: str, store: Store
+) -> None:
+    parts: list[Sequence[Item]] = [failing()[:2], failing()[2:], declined()]
+    found = []
+    for order in itertools.permutations(parts):
+        for part in order:
+            store.write(part)
+        project_all(migrated_url, store)
+        assert error_of_charge(migrated_url) == [("CardDeclined", "card declined by log")]
+        found.append(tables(migrated_url, "execution", "node", "edge"))
+        query(
+            migrated_url,
+            "TRUNCATE spantree.span, spantree.log_record, spantree.execution, spantree.node, spantree.edge,"
+            " spantree.trace, spantree.pending_projection",
+        )
+    assert all(one == found[0] for one in found)
+
+
+def test_a_record_that_comes_when_all_is_projected_changes_its_node(migrated_url: str, store: Store) -> None:
+    assert store.write(failing()).projected_traces == 1
+    assert error_of_charge(migrated_url) == [(None, None)]
+    assert store.write(declined()) == Written(0, 0, 0, 1, 0)
+    assert project_all(migrated_url, store) == 1
+    assert error_of_charge(migrated_url) == [("CardDeclined", "card declined by log")]
+    # Sent again it is nothing new, and nothing is projected for it.
+    assert store.write([*declined(), *declined()]) == Written(0, 0, 0, 0, 2)
+    assert query(migrated_url, "SELECT count(*) FROM spantree.pending_projection") == [(0,)]
+
+
+def test_records_and_spans_in_one_batch_are_projected_together(migrated_url: str, store: Store) -> None:
+    assert store.write([*declined(), *failing(), *workflow(2)]) == Written(9, 0, 1, 1, 0)
+    assert query(migrated_url, "SELECT count(*) FROM spantree.pending_projection") == [(1,)]
+    project_all(migrated_url, store)
+    assert sorted(error_of_charge(migrated_url), key=str) == [("CardDeclined", "card declined by log"), (None, None)]
+
+
+def test_a_trace_of_records_only_waits_for_its_spans_without_a_row(migrated_url: str, store: Store) -> None:
+    store.write(declined())
+    project_all(migrated_url, store)
+    assert query(migrated_url, "SELECT count(*) FROM spantree.execution") == [(0,)]
+    assert store.write(failing()).projected_traces == 0
+    project_all(migrated_url, store)
+    assert error_of_charge(migrated_url) == [("CardDeclined", "card declined by log")]
+
+
+def test_a_record_of_another_day_than_its_span_is_found(migrated_url: str, store: Store) -> None:
+    store.write(failing())
+    store.write(declined(at_ns=NOON_NS + DAY_NS))
+    project_all(migrated_url, store)
+    assert error_of_charge(migrated_url) == [("CardDeclined", "card declined by log")]
+    assert query(migrated_url, "SELECT cardinality(days) FROM spantree.trace") == [(2,)]
+    # One whose time nobody told is on the day of those.
+    store.write(declined(at_ns=0))
+    assert query(migrated_url, "SELECT day::text, anomalies IS NULL FROM spantree.log_record ORDER BY 1") == [
+        ("1970-01-01", False),
+        ("2026-11-21", True),
+    ]
+
+
+def test_ordinary_records_are_stored_and_say_nothing(migrated_url: str, store: Store) -> None:
+    store.write(failing())
+    before = tables(migrated_url, "execution", "node", "edge")
+    store.write(records(request()))
+    assert query(migrated_url, "SELECT count(*) FROM spantree.pending_projection") == [(0,)]
+    assert tables(migrated_url, "execution", "node", "edge") == before
+    assert query(migrated_url, "SELECT body, severity_number, attributes FROM spantree.log_record") == [
+        ("the card was declined", 17, {})
+    ]
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_records_of_the_official_sdk_become_the_error_of_their_node(
+    tmp_path: Path, migrated_url: str, transport: str
+) -> None:
+    with running(settings(tmp_path, migrated_url)) as addresses:
+        at = f"{addresses.host}:{addresses.otlp_grpc_port}"
+        resource = Resource.create({"service.name": "billing"})
+        tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
+        if transport == "grpc":
+            tracers.add_span_processor(BatchSpanProcessor(GrpcSpanExporter(endpoint=at, insecure=True)))
+            loggers.add_log_record_processor(BatchLogRecordProcessor(GrpcLogExporter(endpoint=at, insecure=True)))
+        else:
+            tracers.add_span_processor(BatchSpanProcessor(HttpSpanExporter(f"{addresses.http_url}/v1/traces")))
+            loggers.add_log_record_processor(BatchLogRecordProcessor(HttpLogExporter(f"{addresses.http_url}/v1/logs")))
+        tracer, logger = tracers.get_tracer("t"), loggers.get_logger("l")
+        with tracer.start_as_current_span("order"), tracer.start_as_current_span("charge") as failed:
+            logger.emit(body="charge failed", event_name="exception", exception=ValueError("no such card"))
+            failed.set_status(trace.StatusCode.ERROR)
+        logger.emit(body="belongs to nobody")
+        loggers.shutdown()
+        tracers.shutdown()
+        wait_until(
+            lambda: error_of_charge(migrated_url) == [("ValueError", "no such card")], 20, "the node has its error"
+        )
+        name = f'spantree_collector_rejected_log_records_total{{transport="{transport}"}}'
+        assert metric(addresses, name) == 1
+        assert metric(addresses, "spantree_collector_stored_log_records_total") == 1
+
+
+def test_a_record_without_a_span_is_refused_with_a_sentence_and_not_kept(tmp_path: Path) -> None:
+    def post(addresses: Addresses, sent: ExportLogsServiceRequest, content_type: str) -> tuple[int, int, str]:
+        body = sent.SerializeToString() if content_type == PROTOBUF_TYPE else otlp_json_body(sent)
+        answer = send(addresses, "POST", "/v1/logs", body, {"content-type": content_type})
+        if content_type == JSON_TYPE:
+            partial = answer.json().get("partialSuccess", {})
+            return answer.status, int(partial.get("rejectedLogRecords", 0)), partial.get("errorMessage", "")
+        told = ExportLogsServiceResponse.FromString(answer.body).partial_success
+        return answer.status, told.rejected_log_records, told.error_message
+
+    alone = request()
+    alone.resource_logs[0].scope_logs[0].log_records[0].ClearField("trace_id")
+    both = request()
+    both.MergeFrom(alone)
+    reason = (
+        "a log record has no trace id: only records that belong to a span are taken; log within a span, or send these "
+        "to a store of logs"
+    )
+    with running(settings(tmp_path)) as addresses:
+        for content_type in (PROTOBUF_TYPE, JSON_TYPE):
+            assert post(addresses, alone, content_type) == (200, 1, reason)
+        assert readiness(addresses)["spool"]["bodies"] == 0
+        for content_type in (PROTOBUF_TYPE, JSON_TYPE):
+            assert post(addresses, both, content_type) == (200, 1, reason)
+        assert readiness(addresses)["spool"]["bodies"] == 2
