@@ -1,0 +1,15 @@
+"""What `spantree doctor` says of one thing that it looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, what was found, and what to do where that is not as it should be."""
+
+    subject: str
+    found: str
+    remedy: str | None = None
+    """None: all is well."""
