@@ -10,7 +10,6 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import Any, Final
@@ -22,6 +21,7 @@ import psycopg
 
 from spantree_deploy.database import refused
 from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_deploy.finding import Finding
 from spantree_deploy.postmaster import running_postmaster
 from spantree_deploy.settings import Settings, url_of
 from spantree_deploy.sql import statements
@@ -61,16 +61,6 @@ _LIKELY_CAUSES: Final = {
     "overloaded": ("more comes than can be taken in; senders try again", "run a second collector"),
     "spool_full": ("PostgreSQL was away or behind for too long; senders try again", "raise SPANTREE_SPOOL_MAX_BYTES"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was looked at, what was found, and what to do where that is not as it should be."""
-
-    subject: str
-    found: str
-    remedy: str | None = None
-    """None: all is well."""
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:

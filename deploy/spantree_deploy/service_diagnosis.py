@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from spantree_deploy.diagnosis import Finding
+from spantree_deploy.finding import Finding
 from spantree_deploy.injection import INSTRUMENTATION, NEEDED, Injection, injection_for, normalised
 from spantree_deploy.interpreter import Interpreter, interpreter_of
 from spantree_exporter.errors import SpantreeError

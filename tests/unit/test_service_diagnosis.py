@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spantree_deploy.diagnosis import Finding
+from spantree_deploy.finding import Finding
 from spantree_deploy.injection import NEEDED, Injection
 from spantree_deploy.interpreter import Interpreter
 from spantree_deploy.service_diagnosis import diagnose_service, libraries, variables

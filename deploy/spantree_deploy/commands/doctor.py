@@ -9,7 +9,8 @@ import typer
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
-from spantree_deploy.diagnosis import Finding, diagnose
+from spantree_deploy.diagnosis import diagnose
+from spantree_deploy.finding import Finding
 from spantree_deploy.service_diagnosis import diagnose_service
 
 
