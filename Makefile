@@ -61,7 +61,7 @@ bench: install
 
 # Without the compiled hot path, which would tie it to one Python and one machine; `pip install .` builds that.
 wheel: install
-	@CC=none "$(BIN)/python" -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@SPANTREE_PURE_WHEEL=1 "$(BIN)/python" -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@ls dist/spantree-*.whl
 
 install: $(INSTALLED) $(COMPILED)

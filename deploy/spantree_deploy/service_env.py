@@ -9,9 +9,10 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from spantree_deploy.injection import Injection
+if TYPE_CHECKING:
+    from spantree_deploy.injection import Injection
 
 RUN: Final = "SPANTREE_RUN"
 """What run_site/sitecustomize.py is to do, as JSON."""

@@ -12,9 +12,6 @@ import typer
 
 from spantree_deploy import console, service_env
 from spantree_deploy import options as opt
-from spantree_deploy.injection import injection_for
-from spantree_deploy.interpreter import found_program, interpreter_of
-from spantree_deploy.service_diagnosis import libraries
 
 Endpoint = Annotated[
     str | None,
@@ -70,6 +67,11 @@ def prepared(
     settings: service_env.NamesEndpoint, command: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[Path, dict[str, str], list[str]]:
     """(the program, the environment to run it in, what to tell a person). Raises SpantreeError."""
+    # `spantree env` needs none of them.
+    from spantree_deploy.injection import injection_for
+    from spantree_deploy.interpreter import found_program, interpreter_of
+    from spantree_deploy.service_diagnosis import libraries
+
     given = {name: value for name, value in environ.items() if name != service_env.RUN}
     # What is first on PATH wins; what only this environment has is found all the same.
     given["PATH"] = os.pathsep.join([given.get("PATH", os.defpath), str(Path(sys.executable).parent)])
