@@ -11,5 +11,6 @@ FROM (
         AND (day BETWEEN %(first_day)s::date AND %(last_day)s::date OR day = DATE '1970-01-01')
         AND started_ns >= %(from_ns)s::bigint
         AND started_ns <= %(to_ns)s::bigint
+    ORDER BY started_ns DESC, trace_id DESC
     LIMIT %(limit)s
 ) AS hidden
