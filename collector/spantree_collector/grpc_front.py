@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from spantree_collector.intake import InFlight, Lease
+from spantree_collector.memory import Burst, trim
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.status import Overloaded
 
@@ -102,8 +103,11 @@ class GrpcFront:
             self._metrics.connections_refused.labels(reason).inc()
 
     async def _look_for_ever(self) -> None:
+        burst = Burst()
         while True:
             await asyncio.sleep(_LOOK_S)
+            if burst.is_over(self.in_flight.bytes):
+                await asyncio.to_thread(trim)
             now_s = time.monotonic()
             for client in list(self._connections):
                 if client.is_late(now_s, self._header_deadline_s, self._body_deadline_s):
