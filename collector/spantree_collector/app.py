@@ -114,6 +114,7 @@ class Collector:
             front = GrpcFront(
                 intake.in_flight,
                 metrics,
+                config.data_dir,
                 max_connections=connections_within(config.max_connections, _GRPC_FILES_PART, _FILES_OF_A_CONNECTION),
                 header_deadline_s=config.header_deadline_s,
                 body_deadline_s=config.body_deadline_s,

@@ -44,7 +44,7 @@ class CollectorConfig:
     max_in_flight_bytes: int = 256 * 2**20
     """Most bytes of bodies in memory before they are on disk, over all requests; beyond it 503."""
     max_connections: int = 1000
-    """Most HTTP connections at a time; further ones are closed at once."""
+    """Most connections at a time, of HTTP and of gRPC each; beyond it the one that has been idle longest makes room."""
     header_deadline_s: float = 10.0
     """Longest time from the first byte of a request, or from connecting, to the end of its headers."""
     body_deadline_s: float = 30.0

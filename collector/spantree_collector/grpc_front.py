@@ -14,15 +14,19 @@ and no content: the bytes of a request are in flight from the first one until it
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import tempfile
 import time
 from pathlib import Path
 
 from spantree_collector.intake import InFlight, Lease
+from spantree_collector.memory import Burst, trim
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.status import Overloaded
 
+# The address of a socket file has room for 108, grpc's prefix and the end included.
+_MAX_PATH_BYTES = 100
 _PREFACE_BYTES = 24
 _HEAD_BYTES = 9
 _DATA, _HEADERS, _RST_STREAM = 0x0, 0x1, 0x3
@@ -38,14 +42,18 @@ class GrpcFront:
         self,
         in_flight: InFlight,
         metrics: CollectorMetrics,
+        directory: Path,
         *,
         max_connections: int,
         header_deadline_s: float,
         body_deadline_s: float,
     ) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="spantree-grpc-")
-        # Only this account may enter the directory.
-        self.upstream = Path(self._directory.name) / "grpc.sock"
+        # Beside the spool, which this process owns: grpc takes over the file that a killed one has left there.
+        self.upstream = directory.absolute() / "grpc.sock"
+        self._short: tempfile.TemporaryDirectory[str] | None = None
+        if len(os.fsencode(self.upstream)) > _MAX_PATH_BYTES:
+            self._short = tempfile.TemporaryDirectory(prefix="spantree-grpc-")
+            self.upstream = Path(self._short.name) / "grpc.sock"
         self.in_flight = in_flight
         self._metrics = metrics
         self._max_connections = max_connections
@@ -73,7 +81,9 @@ class GrpcFront:
             self._looking.cancel()
         for client in list(self._connections):
             client.cut("")
-        self._directory.cleanup()
+        self.upstream.unlink(missing_ok=True)
+        if self._short is not None:
+            self._short.cleanup()
 
     def entered(self, client: _Client) -> bool:
         """Note a new connection; False where there is no room for it."""
@@ -102,8 +112,11 @@ class GrpcFront:
             self._metrics.connections_refused.labels(reason).inc()
 
     async def _look_for_ever(self) -> None:
+        burst = Burst()
         while True:
             await asyncio.sleep(_LOOK_S)
+            if burst.is_over(self.in_flight.bytes):
+                await asyncio.to_thread(trim)
             now_s = time.monotonic()
             for client in list(self._connections):
                 if client.is_late(now_s, self._header_deadline_s, self._body_deadline_s):

@@ -13,7 +13,7 @@ from types import TracebackType
 from spantree_collector.decompress import Decompression, decompress, decompression
 from spantree_collector.inflate import too_large
 from spantree_collector.metrics import CollectorMetrics
-from spantree_collector.object_budget import SPAN_UNITS, check_objects, too_many_objects
+from spantree_collector.object_budget import SPAN_UNITS, check_objects, frames_at_most, too_many_objects
 from spantree_collector.refusal_log import RefusalLog
 from spantree_collector.spool import Body, Spool, SpooledBody
 from spantree_collector.status import Overloaded, Refusal
@@ -25,6 +25,8 @@ from spantree_exporter.signals import examine, is_logs
 # up every other request (inflation lets the loop run meanwhile, examining shares the interpreter with it).
 _INLINE_BYTES = 512 * 2**10
 _INFLATE_STEP_BYTES = 2**20
+# Examining takes up to four microseconds a frame, and half a megabyte can be 200,000 of them.
+_INLINE_FRAMES = 8_000
 
 
 # Whoever has sent a part of a body and not the rest for so long may be cut for the sake of others.
@@ -176,7 +178,7 @@ class Intake:
         return work.result()
 
     async def _examined(self, plain: bytes, encoding: str) -> Examined:
-        if len(plain) <= _INLINE_BYTES:
+        if len(plain) <= _INLINE_BYTES and frames_at_most(plain, encoding) <= _INLINE_FRAMES:
             return self._examine(plain, encoding)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._examine, plain, encoding)
 

@@ -52,6 +52,8 @@ _FIELDS: Final[dict[int, dict[int, tuple[int, int]]]] = {
     _LOG_RECORD: {5: (_VALUE, 0), 6: (_KEY_VALUE, 1)},
 }
 _FRAMES: Final = frozenset({_REQUEST, _RESOURCE_SPANS, _SCOPE_SPANS, _LOGS_REQUEST, _RESOURCE_LOGS, _SCOPE_LOGS})
+# Fields 1 and 2 of the messages that frame spans, in however many bytes the tag is written.
+_FRAME_TAGS: Final = bytes([0x0A, 0x12, 0x8A, 0x92])
 _JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # Fields that hold no message cost nothing to decode and time to step over: an attribute has three for its one unit.
 _STEPS_PER_UNIT: Final = 4
@@ -74,6 +76,12 @@ def too_many_objects(max_units: int) -> BodyTooLarge:
         f"{_EVENT_UNITS}, a span, a log record, a scope or a resource as {SPAN_UNITS}); send smaller batches, or raise "
         "SPANTREE_MAX_BODY_OBJECTS"
     )
+
+
+def frames_at_most(body: bytes, encoding: str) -> int:
+    """No fewer than the resources, scopes and spans in `body`: the bytes that can begin one, counted."""
+    marks = b"{" if encoding == JSON else _FRAME_TAGS
+    return len(body) - len(body.translate(None, marks))
 
 
 def _protobuf_within(body: bytes, max_units: int, request: int) -> bool:

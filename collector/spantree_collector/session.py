@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 # Short, because a drain is to begin within seconds of the database's return; the jitter keeps the load of it small.
 _UNAVAILABLE_FIRST_S = 0.1
 _UNAVAILABLE_CAP_S = 2.0
-# Somebody has to act first.
+# Slower: needs an operator.
 _OPERATOR_FIRST_S = 1.0
 _OPERATOR_CAP_S = 10.0
 _LOG_INTERVAL_S = 60.0

@@ -157,7 +157,7 @@ class SpoolShares:
 
 
 class Share:
-    """What one pump has of the spool."""
+    """The bodies that one pump has been handed and has not finished."""
 
     def __init__(self, shares: SpoolShares) -> None:
         self._shares = shares

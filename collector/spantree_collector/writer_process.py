@@ -7,11 +7,13 @@ a signal to the whole group is the collector's to answer, by Stop.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import os
 import queue
 import resource
+import signal
 import sys
 import threading
 import time
@@ -35,6 +37,7 @@ from spantree_exporter.store import Store
 # How late the collector may learn what PostgreSQL says, where no commit tells it earlier.
 _TELL_S = 0.1
 _ALIVE_S = 1.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Beyond the limit on memory, which the collector sees to, allocation fails: what one decoding grabs at once is faster
 # than anybody can look. Half as much again, because address space is reserved that is never used.
 _ADDRESS_SPACE_FACTOR = 1.5
@@ -147,6 +150,7 @@ class _ToCollector(logging.Handler):
 
 def main() -> None:
     """Serve one collector until its pipe ends."""
+    _end_with_the_collector()
     connection = Connection(int(sys.argv[1]))
     try:
         setup: Setup = connection.recv()
@@ -180,6 +184,12 @@ def main() -> None:
             channel.answers.put(message)
         else:
             writer.tell()
+
+
+def _end_with_the_collector() -> None:
+    """Have the kernel kill this process with the thread that serves it: one that is stopped reads no end of a pipe."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_address_space(max_bytes: int) -> None:

@@ -355,7 +355,7 @@ def _spawn(theirs: Connection) -> subprocess.Popen[bytes]:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """A process keeps the signal mask of the thread that starts it: it is deaf to them from its first moment."""
+    """Children inherit the mask of blocked signals, so these are blocked in a writer from its first moment."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

@@ -54,6 +54,9 @@ def test_kill_9_leaves_no_writer_behind(tmp_path: Path, migrated_url: str) -> No
     with collector_process(tmp_path / "data", migrated_url) as collector, Load(collector.addresses) as load:
         pids = wait_for_writers(collector.pid, 2)
         wait_until(lambda: len(load.acknowledged) >= 60, 30, "60 requests were acknowledged")
+        wait_until(lambda: readiness(collector.addresses)["store"]["state"] == "ok", 30, "all writers are up")
+        # One that is stopped cannot notice it by itself.
+        os.kill(min(pids), signal.SIGSTOP)
         collector.kill()
         wait_until(lambda: not any(map(is_running, pids)), 5, "the writers ended too")
 

@@ -27,6 +27,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from tests.collectors import AWAY_URL, metric, post, readiness, running, send, settings
 from tests.otlp_requests import request, span, trace_request
 from tests.waiting import free_port, wait_until
+from tests.writer_processes import wait_for_writers, writer_pids
 
 from spantree_collector.app import Addresses, Collector
 from spantree_collector.spool import SpoolFailed
@@ -260,7 +261,7 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
             process.stderr.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_the_process_in_order(
     environment: dict[str, str], processes: list[subprocess.Popen[str]], number: signal.Signals
 ) -> None:
@@ -281,6 +282,36 @@ def test_a_signal_stops_the_process_in_order(
     process.send_signal(number)
     assert process.wait(20) == 0
     assert "Traceback" not in process.stderr.read()
+
+
+def test_a_hangup_that_nohup_ignores_ends_neither_the_collector_nor_its_writers(
+    environment: dict[str, str], processes: list[subprocess.Popen[str]], migrated_url: str
+) -> None:
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "spantree_collector"],
+        env=environment | {"SPANTREE_DATABASE_URL": migrated_url},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    processes.append(process)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "takes OTLP/HTTP on" in line:
+            break
+    writers = wait_for_writers(process.pid, 2)
+    where = Addresses(
+        "127.0.0.1", int(environment["SPANTREE_OTLP_HTTP_PORT"]), int(environment["SPANTREE_OTLP_GRPC_PORT"])
+    )
+    # To all of them, as a terminal that goes away sends it.
+    os.killpg(process.pid, signal.SIGHUP)
+    assert post(where, trace_request(1, 5).SerializeToString()).status == 200
+    wait_until(lambda: stored_names(migrated_url) != [], 30, "the spans are written")
+    assert (writer_pids(process.pid), process.poll()) == (writers, None)
+    process.terminate()
+    assert process.wait(20) == 0
 
 
 def test_wrong_settings_end_the_process_with_all_of_them_named(environment: dict[str, str]) -> None:

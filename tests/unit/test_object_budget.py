@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.otlp_requests import request, span, trace_request
 
 from spantree_collector.inflate import BodyTooLarge
-from spantree_collector.object_budget import check_objects
+from spantree_collector.object_budget import check_objects, frames_at_most
 from spantree_exporter.decode import JSON, PROTOBUF
 from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF
 
@@ -103,6 +103,14 @@ def test_the_units_are_those_that_the_refusal_names() -> None:
     check_objects(sent.SerializeToString(), PROTOBUF, units)
     with pytest.raises(BodyTooLarge):
         check_objects(sent.SerializeToString(), PROTOBUF, units - 1)
+
+
+def test_what_frames_spans_is_never_told_to_be_less_than_it_is() -> None:
+    sent = trace_request(1, 500)
+    for body, encoding in ((sent.SerializeToString(), PROTOBUF), (b'{"resourceSpans":[' + b"{}," * 600, JSON)):
+        assert 502 <= frames_at_most(body, encoding) < 5_000
+    assert frames_at_most(BOMBS["empty spans"], PROTOBUF) >= MANY
+    assert frames_at_most(BOMBS["empty ResourceSpans"], PROTOBUF) >= MANY
 
 
 @pytest.mark.parametrize("one", [b"{}", b"[]", b"1", b'""'])
