@@ -114,7 +114,10 @@ COMMENT ON COLUMN spantree.rollup_delta.id IS 'tells two changes apart';
 COMMENT ON COLUMN spantree.rollup_delta.tenant_id IS 'whose figures they are';
 COMMENT ON COLUMN spantree.rollup_delta.changes IS 'JSON of spantree_exporter.rollup.Rollup: all that one transaction changed';
 
--- What is stored already.
+-- What is stored already. Large joins and groups, perhaps over partitions without statistics.
+SET LOCAL jit = off;
+SET LOCAL work_mem = '256MB';
+
 INSERT INTO spantree.rollup
 SELECT
     tenant_id, subject, 1, started_at, workflow_name, service, name, kind, target, role, hidden,
@@ -186,6 +189,8 @@ FROM (
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 ) AS by_bucket
 GROUP BY 1, 2, 4, 5, 6, 7, 8, 9, 10, 11;
+
+SET LOCAL enable_nestloop = off;
 
 INSERT INTO spantree.rollup
 SELECT
