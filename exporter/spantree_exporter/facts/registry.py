@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from spantree_exporter.facts import (
+from spantree_exporter.facts.conventions import (
     agent_framework,
     airflow,
     asgi,

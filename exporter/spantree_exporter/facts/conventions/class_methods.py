@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import orjson
 
-from spantree_exporter.facts.llama_index import token
+from spantree_exporter.facts.conventions.llama_index import token
 from spantree_exporter.facts.reading import Convention, json_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import JsonValue, Span

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.errors import control_status
+from spantree_exporter.facts.conventions.errors import control_status
 from spantree_exporter.facts.reading import Convention, text_of
 from spantree_exporter.facts.vocabulary import Facts, Status
 from spantree_exporter.span import Span
