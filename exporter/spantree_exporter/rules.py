@@ -29,4 +29,4 @@ def facts_reader(rules_path: Path | None) -> FactsReader:
     known = CONVENTIONS
     if rules.hidden_paths is not None:
         known = tuple(probes.probes(rules.hidden_paths) if one is probes.CONVENTION else one for one in CONVENTIONS)
-    return FactsReader((rules.convention(), *known))
+    return FactsReader((rules.convention(), *known), prices=rules.prices)

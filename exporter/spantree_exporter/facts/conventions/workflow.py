@@ -10,7 +10,7 @@ from typing import Final
 
 from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, texts_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import KIND_CLIENT, Span
+from spantree_exporter.span import KIND_CLIENT, JsonValue, Span
 
 _RUN_IDS: Final = (
     "execution.id",
@@ -53,20 +53,51 @@ _RETRIES: Final = (
     "retry_count",
     "retry.count",
 )
-_MAX_ATTEMPTS: Final = ("dag.task.max_attempts", "step.max_attempts", "max_attempts")
+_MAX_ATTEMPTS: Final = ("dag.task.max_attempts", "step.max_attempts", "max_attempts", "retry.max_attempts")
+_MAX_RETRIES: Final = ("dag.task.max_retries", "step.max_retries", "task.max_retries", "max_retries", "retry.max_retries")
+_POLICIES: Final = ("retry.policy", "retry_policy", "step.retry_policy", "task.retry_policy")
+# The engine's own id of one run of a step, which its attempts share.
+_TASK_RUN_IDS: Final = (
+    "step.run_id",
+    "step.run.id",
+    "step.execution_id",
+    "step.execution.id",
+    "task.run_id",
+    "task.run.id",
+    "task.execution_id",
+    "task.execution.id",
+    "dag.task.run_id",
+)
+# Names of attempts that are nothing else on a span of any sort.
+_PLAIN_ATTEMPTS: Final = ("attempt", "retry.attempt", "attempt.number", "attempt_number", "retry_attempt")
+_PLAIN_RETRIES: Final = ("retry_count", "retry.count")
 _INPUTS: Final = ("step.input", "node.input", "dag.task.input")
 _OUTPUTS: Final = ("step.output", "node.output", "dag.task.output")
 
+# What has to be there for a group of names to be looked through.
+_ALL_RUN_IDS: Final = frozenset({*_RUN_IDS, *_PLAIN_RUN_IDS})
+_OF_RUNS: Final = frozenset({*_ALL_RUN_IDS, *_WORKFLOW_NAMES, *_RUN_STATUSES})
+_OF_RESULTS: Final = frozenset({*_STEP_STATUSES, *_DEPENDS_ON})
+_OF_ATTEMPTS: Final = frozenset(
+    {*_ATTEMPTS, *_PLAIN_ATTEMPTS, *_RETRIES, *_PLAIN_RETRIES, *_MAX_ATTEMPTS, *_MAX_RETRIES, *_POLICIES, *_TASK_RUN_IDS}
+)
+_NO_POLICY: Final[tuple[JsonValue, ...]] = (None, "", False, "none", 0)
+
 
 def _read(span: Span, facts: Facts) -> None:
-    run_id = first_text(span, _RUN_IDS)
-    if run_id or (run_id := first_text(span, _PLAIN_RUN_IDS)):
-        facts.setdefault("run_id", run_id)
+    named = span.attributes.keys()
+    declared = None
+    if not _ALL_RUN_IDS.isdisjoint(named):
+        declared = first_text(span, _RUN_IDS)
+        if run_id := declared or first_text(span, _PLAIN_RUN_IDS):
+            facts.setdefault("run_id", run_id)
     step_id = first_text(span, _STEP_IDS)
     if step_id or first_text(span, _STEP_TITLES):
         _put_step(span, facts, step_id)
-    else:
-        _put_run(span, facts)
+    elif not _OF_RUNS.isdisjoint(named):
+        _put_run(span, facts, declared is not None)
+    if not _OF_ATTEMPTS.isdisjoint(named):
+        _put_attempts(span, facts)
 
 
 def _put_step(span: Span, facts: Facts, step_id: str | None) -> None:
@@ -78,39 +109,49 @@ def _put_step(span: Span, facts: Facts, step_id: str | None) -> None:
     if step_id:
         facts.setdefault("task_key", step_id)
         facts.setdefault("task_scope", "parent")
-    for key in _STEP_STATUSES:
-        if key in a and (status := status_of(a[key])):
-            facts.setdefault("status", status)
-    for key in _DEPENDS_ON:
-        if key in a and (needs := texts_of(a[key])):
-            facts.setdefault("depends_on", needs)
-    _put_attempts(span, facts)
+    named = a.keys()
+    if not _OF_RESULTS.isdisjoint(named):
+        for key in _STEP_STATUSES:
+            if key in a and (status := status_of(a[key])):
+                facts.setdefault("status", status)
+        for key in _DEPENDS_ON:
+            if key in a and (needs := texts_of(a[key])):
+                facts.setdefault("depends_on", needs)
     for key in _INPUTS:
-        put_preview(facts, "input", a.get(key))
+        if key in a:
+            put_preview(facts, "input", a[key])
     for key in _OUTPUTS:
-        put_preview(facts, "output", a.get(key))
+        if key in a:
+            put_preview(facts, "output", a[key])
 
 
 def _put_attempts(span: Span, facts: Facts) -> None:
+    """Put what the span declares of attempts: its number, of how many, of which run of a task, by what policy."""
     a = span.attributes
-    for key in _ATTEMPTS:
-        if key in a and (attempt := whole_number(a[key])) is not None and attempt > 0:
+    for key in (*_ATTEMPTS, *_PLAIN_ATTEMPTS):
+        if key in a and (attempt := whole_number(a[key])) is not None and attempt >= 0:
             facts.setdefault("attempt", attempt)
-    for key in _RETRIES:
+    for key in (*_RETRIES, *_PLAIN_RETRIES):
         if key in a and (retries := whole_number(a[key])) is not None and retries >= 0:
             facts.setdefault("attempt", retries + 1)
     for key in _MAX_ATTEMPTS:
         if key in a and (most := whole_number(a[key])) is not None and most > 0:
             facts.setdefault("max_attempts", most)
+    for key in _MAX_RETRIES:
+        if key in a and (most := whole_number(a[key])) is not None and most >= 0:
+            facts.setdefault("max_attempts", most + 1)
+    if task_id := first_text(span, _TASK_RUN_IDS):
+        facts.setdefault("task_id", task_id)
+    if any(a.get(key) not in _NO_POLICY for key in _POLICIES):
+        facts.setdefault("retry_policy", True)
 
 
-def _put_run(span: Span, facts: Facts) -> None:
+def _put_run(span: Span, facts: Facts, declared: bool) -> None:
     a = span.attributes
     statuses = [status for key in _RUN_STATUSES if key in a and (status := status_of(a[key]))]
     name = first_text(span, _WORKFLOW_NAMES)
     if name:
         facts.setdefault("workflow_name", name)
-    declared = first_text(span, _RUN_IDS) is not None
     if declared and span.kind == KIND_CLIENT and span.parent_span_id is not None:
         # A poll among others tells how a run elsewhere stands, and is not that run.
         facts.setdefault("kind", "rpc")
@@ -128,5 +169,5 @@ def _put_run(span: Span, facts: Facts) -> None:
 CONVENTION = Convention(
     "workflow",
     _read,
-    keys=(*_RUN_IDS, *_PLAIN_RUN_IDS, *_WORKFLOW_NAMES, *_RUN_STATUSES, *_STEP_IDS, "step.name", "node.name"),
+    keys=(*_ALL_RUN_IDS, *_WORKFLOW_NAMES, *_RUN_STATUSES, *_STEP_IDS, "step.name", "node.name", *_OF_ATTEMPTS),
 )
