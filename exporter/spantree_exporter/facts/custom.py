@@ -26,7 +26,15 @@ from typing import Final, Literal, get_args
 
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.facts.prices import OURS, Price, Prices
-from spantree_exporter.facts.reading import Convention, amount_of, first_text, put_preview, status_of, texts_of, whole_number
+from spantree_exporter.facts.reading import (
+    Convention,
+    amount_of,
+    first_text,
+    put_preview,
+    status_of,
+    texts_of,
+    whole_number,
+)
 from spantree_exporter.facts.vocabulary import Facts, Status
 from spantree_exporter.span import Span
 
@@ -158,8 +166,8 @@ def _prices(section: Mapping[str, object], faults: list[str]) -> Prices:
         sums = {name: amount_of(told[name]) for name in told} if isinstance(told, dict) else {}
         if "input" not in sums or not set(sums) <= _PRICE_FIELDS or None in sums.values():
             faults.append(
-                f"{model} in [prices] is {told!r}; wanted US dollars for a million tokens, {{ input = 0.5, output = 1.5 }}"
-                " and, if they differ from input, cached_input and cache_write"
+                f"{model} in [prices] is {told!r}; wanted US dollars for a million tokens,"
+                " { input = 0.5, output = 1.5 }, and, if they differ from input, cached_input and cache_write"
             )
             continue
         of_models[model] = Price(

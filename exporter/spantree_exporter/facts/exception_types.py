@@ -52,7 +52,7 @@ CANCELLATIONS: Final = frozenset(
         "CancellationException", "JobCancellationException", "InterruptedException", "ClosedByInterruptException",
         "CanceledFailure", "CancelledException", "CanceledException",
         # Go: context.Canceled is a value, see _GO_CANCELLED
-        "CanceledError", "canceledError",
+        "canceledError",
         # .NET
         "OperationCanceledException", "TaskCanceledException",
         # gRPC and Connect
@@ -75,6 +75,10 @@ _STEERING: Final[dict[str, Status]] = {
 # Go names errors made by errors.New by this type; context.Canceled is one, and always has this text.
 _GO_VALUE: Final = "errorString"
 _GO_CANCELLED: Final = "context canceled"
+# Libraries name theirs so; the table holds those of the languages.
+_NAMED_TIMEOUT: Final = re.compile(
+    r"Timeout(?:Error|Exception|Expired)?\Z|TimedOut(?:Error|Exception)?\Z|TimeLimitExceeded\Z"
+)
 # What says, beside a type of cancellation, that a time limit did it.
 _TIMEOUT_SIGN: Final = re.compile(r"time[- ]?out|timed[- ]out|deadline|time limit", re.IGNORECASE)
 _SIGN_CHARS: Final = 2000
@@ -98,7 +102,8 @@ def short_name(error_type: str) -> str:
 
 def is_timeout(error_type: str) -> bool:
     """Whether the type is that of work that ran out of time."""
-    return short_name(error_type) in TIMEOUTS
+    name = short_name(error_type)
+    return name in TIMEOUTS or _NAMED_TIMEOUT.search(name) is not None
 
 
 def is_cancellation(error_type: str, message: str | None = None) -> bool:

@@ -1,11 +1,11 @@
 """Prompts and answers of models, where they are sent in parts: as indexed attributes or as events.
 
-    gen_ai.prompt.N.role|content, gen_ai.completion.N.content|tool_calls.M.name|arguments      Traceloop
-    llm.input_messages.N.message.role|content|contents.M.message_content.text, llm.output_messages.N...   OpenInference
-    llm.prompts.N.prompt.text, llm.choices.N.completion.text                                    OpenInference
-    events gen_ai.{system,user,assistant,tool}.message and gen_ai.choice                        semantic conventions
-    events gen_ai.content.prompt and gen_ai.content.completion                                  up to 1.26
-    event gen_ai.client.inference.operation.details                                             from 1.37
+gen_ai.prompt.N.role|content, gen_ai.completion.N.content|tool_calls.M.name|arguments      Traceloop
+llm.input_messages.N.message.role|content|contents.M.message_content.text, llm.output_messages.N...   OpenInference
+llm.prompts.N.prompt.text, llm.choices.N.completion.text                                    OpenInference
+events gen_ai.{system,user,assistant,tool}.message and gen_ai.choice                        semantic conventions
+events gen_ai.content.prompt and gen_ai.content.completion                                  up to 1.26
+event gen_ai.client.inference.operation.details                                             from 1.37
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ FIRST_KEYS: Final = tuple(
     for start, middle in (*_PROMPTS, *_ANSWERS)
     for field in ("role", "content", "text", "finish_reason")
 )
+_FIRST: Final = frozenset(
+    {*FIRST_KEYS, *(f"{start}0.{middle}{rest}" for start, middle in (*_PROMPTS, *_ANSWERS) for rest in (
+        "contents.0.message_content.text", "tool_calls.0.name", "tool_calls.0.tool_call.function.name"))}
+)  # fmt: skip
 _ROLES: Final = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -48,6 +52,8 @@ def put_messages(span: Span, facts: Facts) -> None:
     if span.events:
         _put_events(span, facts)
     a = span.attributes
+    if _FIRST.isdisjoint(a):
+        return
     if "input" not in facts:
         _put(facts, "input", _indexed(a, _PROMPTS))
     if "output" not in facts:

@@ -51,8 +51,8 @@ from spantree_exporter.facts.conventions import (
     vercel_workflow,
     workflow,
 )
-from spantree_exporter.facts.reading import Convention
 from spantree_exporter.facts.prices import Prices
+from spantree_exporter.facts.reading import Convention
 from spantree_exporter.facts.storable import NAME_CHARS, cut_name, make_storable
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import KIND_CONSUMER, KIND_SERVER, STATUS_ERROR, Span

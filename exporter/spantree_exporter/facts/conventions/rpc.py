@@ -31,9 +31,7 @@ CODES: Final = (
 _NUMBERS: Final = {name: number for number, name in enumerate(CODES)}
 _STATUSES: Final[dict[str, Status]] = {"CANCELLED": "cancelled", "DEADLINE_EXCEEDED": "timed_out"}
 # The codes that are a server's own failure; the others are an answer to a wrong request (semantic conventions, gRPC).
-_OF_SERVER: Final = frozenset(
-    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
-)
+_OF_SERVER: Final = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 _CODE_KEYS: Final = (
     "rpc.response.status_code",
     "rpc.grpc.status_code",

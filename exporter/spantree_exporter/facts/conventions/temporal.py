@@ -26,7 +26,12 @@ _HANDLED: Final = frozenset({"HandleSignal", "HandleQuery", "HandleUpdate"})
 # What the SDK raises around the cancellation of what the workflow waited for, and the text that it gives it then.
 _WRAPPERS: Final = frozenset({"ActivityError", "ChildWorkflowError", "NexusOperationError"})
 _CANCELLED_BELOW: Final = frozenset(
-    {"Activity cancelled", "Child Workflow execution cancelled", "Child workflow cancelled", "Nexus operation cancelled"}
+    {
+        "Activity cancelled",
+        "Child Workflow execution cancelled",
+        "Child workflow cancelled",
+        "Nexus operation cancelled",
+    }
 )
 _NEXUS: Final = frozenset({"RunStartNexusOperationHandler", "RunCancelNexusOperationHandler"})
 

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, texts_of, whole_number
+from spantree_exporter.facts.reading import (
+    Convention,
+    first_text,
+    put_preview,
+    status_of,
+    text_of,
+    texts_of,
+    whole_number,
+)
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import KIND_CLIENT, JsonValue, Span
 
@@ -54,7 +62,13 @@ _RETRIES: Final = (
     "retry.count",
 )
 _MAX_ATTEMPTS: Final = ("dag.task.max_attempts", "step.max_attempts", "max_attempts", "retry.max_attempts")
-_MAX_RETRIES: Final = ("dag.task.max_retries", "step.max_retries", "task.max_retries", "max_retries", "retry.max_retries")
+_MAX_RETRIES: Final = (
+    "dag.task.max_retries",
+    "step.max_retries",
+    "task.max_retries",
+    "max_retries",
+    "retry.max_retries",
+)
 _POLICIES: Final = ("retry.policy", "retry_policy", "step.retry_policy", "task.retry_policy")
 # The engine's own id of one run of a step, which its attempts share.
 _TASK_RUN_IDS: Final = (
@@ -78,9 +92,15 @@ _OUTPUTS: Final = ("step.output", "node.output", "dag.task.output")
 _ALL_RUN_IDS: Final = frozenset({*_RUN_IDS, *_PLAIN_RUN_IDS})
 _OF_RUNS: Final = frozenset({*_ALL_RUN_IDS, *_WORKFLOW_NAMES, *_RUN_STATUSES})
 _OF_RESULTS: Final = frozenset({*_STEP_STATUSES, *_DEPENDS_ON})
-_OF_ATTEMPTS: Final = frozenset(
-    {*_ATTEMPTS, *_PLAIN_ATTEMPTS, *_RETRIES, *_PLAIN_RETRIES, *_MAX_ATTEMPTS, *_MAX_RETRIES, *_POLICIES, *_TASK_RUN_IDS}
-)
+_MEANINGS: Final[dict[str, str]] = {
+    **dict.fromkeys((*_ATTEMPTS, *_PLAIN_ATTEMPTS), "attempt"),
+    **dict.fromkeys((*_RETRIES, *_PLAIN_RETRIES), "retries"),
+    **dict.fromkeys(_MAX_ATTEMPTS, "max_attempts"),
+    **dict.fromkeys(_MAX_RETRIES, "max_retries"),
+    **dict.fromkeys(_TASK_RUN_IDS, "task_id"),
+    **dict.fromkeys(_POLICIES, "retry_policy"),
+}
+_OF_ATTEMPTS: Final = frozenset(_MEANINGS)
 _NO_POLICY: Final[tuple[JsonValue, ...]] = (None, "", False, "none", 0)
 
 
@@ -128,22 +148,24 @@ def _put_step(span: Span, facts: Facts, step_id: str | None) -> None:
 def _put_attempts(span: Span, facts: Facts) -> None:
     """Put what the span declares of attempts: its number, of how many, of which run of a task, by what policy."""
     a = span.attributes
-    for key in (*_ATTEMPTS, *_PLAIN_ATTEMPTS):
-        if key in a and (attempt := whole_number(a[key])) is not None and attempt >= 0:
-            facts.setdefault("attempt", attempt)
-    for key in (*_RETRIES, *_PLAIN_RETRIES):
-        if key in a and (retries := whole_number(a[key])) is not None and retries >= 0:
-            facts.setdefault("attempt", retries + 1)
-    for key in _MAX_ATTEMPTS:
-        if key in a and (most := whole_number(a[key])) is not None and most > 0:
-            facts.setdefault("max_attempts", most)
-    for key in _MAX_RETRIES:
-        if key in a and (most := whole_number(a[key])) is not None and most >= 0:
-            facts.setdefault("max_attempts", most + 1)
-    if task_id := first_text(span, _TASK_RUN_IDS):
-        facts.setdefault("task_id", task_id)
-    if any(a.get(key) not in _NO_POLICY for key in _POLICIES):
-        facts.setdefault("retry_policy", True)
+    for key in sorted(_OF_ATTEMPTS.intersection(a)):
+        what = _MEANINGS[key]
+        value = a[key]
+        if what == "task_id":
+            if task_id := text_of(value):
+                facts.setdefault("task_id", task_id)
+        elif what == "retry_policy":
+            if value not in _NO_POLICY:
+                facts.setdefault("retry_policy", True)
+        elif (number := whole_number(value)) is not None and number >= 0:
+            if what == "attempt":
+                facts.setdefault("attempt", number)
+            elif what == "retries":
+                facts.setdefault("attempt", number + 1)
+            elif what == "max_retries":
+                facts.setdefault("max_attempts", number + 1)
+            elif number > 0:
+                facts.setdefault("max_attempts", number)
 
 
 def _put_run(span: Span, facts: Facts, declared: bool) -> None:
