@@ -6,7 +6,8 @@ import tomllib
 from pathlib import Path
 
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.facts import CONVENTIONS, FactsReader, probes, read_facts
+from spantree_exporter.facts import CONVENTIONS, FactsReader, read_facts
+from spantree_exporter.facts.conventions import probes
 from spantree_exporter.facts.custom import Rules
 
 

@@ -57,28 +57,20 @@ _FLOAT_RANGES: Final = {"cost_usd": (0.0, 1e9), "lost_after_s": (0.0, 1e9)}
 # What assemble knows to do with a link: our own types, and the parent that OpenTracing tells by one.
 _LINK_TYPES: Final = LINK_TYPES | {"child_of"}
 
-# Below these nothing has to be looked at twice.
-_PLAIN_CHARS: Final = 500
-_PLAIN_NUMBER: Final = 10**9
+# Facts that each need a look of their own, however short.
+_LOOKED_AT: Final = frozenset({*_RANGES, *_FLOAT_RANGES, "link_types", "began_ns", "attempts"} - {"attempt"})
 
 
 def make_storable(facts: Facts) -> None:
     """Cut or drop, in place, what cannot be stored; `anomalies` of the facts then say what. Idempotent."""
-    try:
-        for value in facts.values():
-            if isinstance(value, str):
-                if len(value) > _PLAIN_CHARS or "\x00" in value:
-                    break
-                if not value.isascii():
-                    value.encode()
-            elif isinstance(value, bool):
-                pass
-            elif not isinstance(value, int) or not 0 <= value <= _PLAIN_NUMBER:
-                break
-        else:
+    if _LOOKED_AT.isdisjoint(facts):
+        # Most facts are short: one look at all of them, by what writes them in the end.
+        try:
+            written = orjson.dumps(facts)
+        except orjson.JSONEncodeError:
+            written = b""
+        if 0 < len(written) <= NAME_BYTES and b"\\u0000" not in written and facts.get("attempt", 0) <= _COUNT[1]:
             return
-    except UnicodeEncodeError:
-        pass
     _mend(facts)  # type: ignore[arg-type]
 
 

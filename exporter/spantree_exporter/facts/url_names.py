@@ -63,4 +63,12 @@ def _part(part: str) -> str:
     if len(part) <= _WORD_CHARS and _WORD.match(part):
         # Words, and names of files without digits; more than one word in a row is most often a title.
         return part if part.count("-") <= 3 and part.count(".") <= 1 else _ID
-    return _FILE if _EXTENSION.search(part) and part.count(".") == 1 and len(part) <= 2 * _WORD_CHARS else _ID
+    return (
+        _FILE
+        if "@" not in part
+        and "%" not in part
+        and _EXTENSION.search(part)
+        and part.count(".") == 1
+        and len(part) <= 2 * _WORD_CHARS
+        else _ID
+    )
