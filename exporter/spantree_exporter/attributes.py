@@ -73,10 +73,11 @@ OUTPUT_CUT_FROM_CHARS: Final = "spantree.output.cut_from_chars"
 # -- links ------------------------------------------------------------------------------------------------------------
 LINK_TYPE: Final = "spantree.link.type"
 """string on a span link, one of LINK_TYPES; dependency: the linked node's result is needed here; resume: the linked
-waiting span is taken up here."""
+waiting span is taken up here; retry: the linked span is the attempt before this one."""
 LINK_DEPENDENCY: Final = "dependency"
 LINK_RESUME: Final = "resume"
-LINK_TYPES: Final = frozenset({LINK_DEPENDENCY, LINK_RESUME})
+LINK_RETRY: Final = "retry"
+LINK_TYPES: Final = frozenset({LINK_DEPENDENCY, LINK_RESUME, LINK_RETRY})
 
 # -- live marks (LiveSpanProcessor) -----------------------------------------------------------------------------------
 SPAN_TYPE: Final = "spantree.span_type"

@@ -36,6 +36,37 @@ from spantree_exporter.span import Attributes, Event, JsonValue, Link, Span
 from spantree_exporter.stored import stored_bytes, stored_double, stored_key
 
 _SPECIAL_DOUBLES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+# OTLP/JSON forbids names of enum values, and senders write them: which one is meant cannot be mistaken.
+_KINDS = {
+    name: number for number, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"))
+}
+_CODES = {"UNSET": 0, "OK": 1, "ERROR": 2}
+# Names as protobuf's text has them, each with the one that OTLP/JSON wants. A document's keys are names of fields only:
+# those of attributes are values of `key`.
+_SNAKE_CASE = {
+    snake: "".join((head, *(word.capitalize() for word in rest)))
+    for snake in (
+        "resource_spans", "scope_spans", "schema_url", "dropped_attributes_count", "trace_id", "span_id",
+        "parent_span_id", "trace_state", "start_time_unix_nano", "end_time_unix_nano", "time_unix_nano",
+        "dropped_events_count", "dropped_links_count", "string_value", "int_value", "bool_value", "double_value",
+        "bytes_value", "array_value", "kvlist_value",
+    )
+    for head, *rest in [snake.split("_")]
+}  # fmt: skip
+# What releases of OTLP before 0.20 called the scope.
+_SNAKE_CASE |= {
+    "instrumentationLibrarySpans": "scopeSpans",
+    "instrumentation_library_spans": "scopeSpans",
+    "instrumentationLibrary": "scope",
+    "instrumentation_library": "scope",
+}
+_FOREIGN = tuple(f'"{name}"'.encode() for name in _SNAKE_CASE)
+# SeverityNumber of opentelemetry/proto/logs/v1/logs.proto: four of each.
+_SEVERITIES = {
+    f"{name}{step or ''}": 4 * place + max(step, 1)
+    for place, name in enumerate(("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"))
+    for step in (0, 2, 3, 4)
+}
 _MAX_UINT32, _MAX_UINT64 = 2**32 - 1, 2**64 - 1
 # The members of AnyValue's oneof in common.proto, of which only one may be there.
 _VALUE_FIELDS = frozenset(
@@ -60,9 +91,13 @@ def envelopes(body: bytes) -> Iterator[Envelope]:
 def envelopes_of(body: bytes, of_resource: str, of_scope: str, of_items: str) -> Iterator[Envelope]:
     """As `envelopes`, for a signal whose fields have these names."""
     request = _document(body, of_resource)
+    if any(name in body for name in _FOREIGN):
+        _rename_fields(request)
+    _refuse_other("the request", request, of_resource)
     # Read whole before the first yield: a request whose frame is wrong is refused, not half taken.
     read: list[Envelope] = []
     for resource_spans in _objects(request, of_resource, "the request"):
+        _refuse_other(f"a {of_resource}", resource_spans, of_scope)
         resource_losses: list[str] = []
         sent = resource_spans.get("resource") or {}
         resource = build_resource(
@@ -72,6 +107,7 @@ def envelopes_of(body: bytes, of_resource: str, of_scope: str, of_items: str) ->
             resource_losses,
         )
         for scope_spans in _objects(resource_spans, of_scope, f"a {of_resource}"):
+            _refuse_other(f"a {of_scope}", scope_spans, of_items)
             scope_losses: list[str] = []
             sent_scope = scope_spans.get("scope") or {}
             scope = build_scope(
@@ -113,10 +149,10 @@ def read_span(sent: object, envelope: Envelope, received_ns: int) -> Span:
             int.from_bytes(span_id, "big", signed=True),
             _parent_id(get("parentSpanId"), losses),
             _text(get("name"), losses),
-            _enum(get("kind"), losses),
+            _enum(get("kind"), losses, "SPAN_KIND_", _KINDS),
             _uint64(get("startTimeUnixNano"), losses),
             _uint64(get("endTimeUnixNano"), losses),
-            _enum(status.get("code"), losses),
+            _enum(status.get("code"), losses, "STATUS_CODE_", _CODES),
             _text(status.get("message"), losses),
             _uint32(get("flags"), losses),
             _text(get("traceState"), losses),
@@ -142,9 +178,17 @@ def read_span(sent: object, envelope: Envelope, received_ns: int) -> Span:
 
 
 def span_ids(sent: object) -> tuple[bytes, bytes]:
-    """(trace id, span id) of one span. Raises SpanUnusable where they are no hex."""
+    """(trace id, span id) of one span. Raises SpanUnusable where they are no hex.
+
+    And where its kind or its status is a word that means none: a status must not be told wrong.
+    """
     if not isinstance(sent, dict):
         raise SpanUnusable(f"a span is {_kind_of(sent)}: wanted an object")
+    if isinstance(kind := sent.get("kind"), str):
+        _check_enum("kind", kind, "SPAN_KIND_", _KINDS)
+    status = sent.get("status")
+    if isinstance(status, dict) and isinstance(code := status.get("code"), str):
+        _check_enum("status code", code, "STATUS_CODE_", _CODES)
     return _id(sent.get("traceId"), "trace id"), _id(sent.get("spanId"), "span id")
 
 
@@ -303,21 +347,49 @@ def _uint32(value: object, losses: list[str]) -> int:
     return 0 if number < 0 else _MAX_UINT32
 
 
-def _enum(value: object, losses: list[str]) -> int:
-    if value is None:
+def _enum(value: object, losses: list[str], prefix: str, names: dict[str, int]) -> int:
+    if value is None or value == "":
         return 0
-    try:
-        number = _whole(value)
-    except (TypeError, ValueError):
-        if not isinstance(value, str):
-            raise
-        # OTLP/JSON: enum names are forbidden. The span is kept, its bytes tell the name.
-        note(losses, "enum_name")
-        return 0
+    if isinstance(value, str) and (number := names.get(value.upper().removeprefix(prefix))) is not None:
+        return number
+    number = _whole(value)
     if -(2**31) <= number < 2**31:
         return number
     note(losses, "enum_out_of_range")
     return 0
+
+
+def _check_enum(field: str, value: str, prefix: str, names: dict[str, int]) -> None:
+    if not value or value.upper().removeprefix(prefix) in names:
+        return
+    try:
+        _whole(value)
+    except (TypeError, ValueError):
+        wanted = ", ".join(f"{number} ({prefix}{name})" for name, number in names.items())
+        raise SpanUnusable(f"{field} {value[:40]!a}: wanted one of {wanted}") from None
+
+
+def _rename_fields(document: object) -> None:
+    """Give fields in snake_case, and those of old releases, the names of OTLP/JSON, unless these are there too."""
+    open_: list[object] = [document]
+    while open_:
+        here = open_.pop()
+        if isinstance(here, dict):
+            for name in [name for name in here if name in _SNAKE_CASE]:
+                if _SNAKE_CASE[name] not in here:
+                    here[_SNAKE_CASE[name]] = here.pop(name)
+            open_.extend(value for value in here.values() if isinstance(value, dict | list))
+        elif isinstance(here, list):
+            open_.extend(value for value in here if isinstance(value, dict | list))
+
+
+def _refuse_other(where: str, found: dict[str, Any], wanted: str) -> None:
+    """Refuse what holds a list under another name than the one wanted: else its spans would be lost unsaid."""
+    if wanted in found:
+        return
+    for name, value in found.items():
+        if isinstance(value, list) and value:
+            raise MalformedRequest(f"{where} has {name[:40]!a} and no {wanted}: wanted {wanted}")
 
 
 def _attributes(pairs: object, losses: list[str], depth: int = 1) -> Attributes:
@@ -422,9 +494,9 @@ class FieldReader:
         """A whole number of 64 bits, as a number or a string."""
         return _uint64(self._sent.get(name), self._losses)
 
-    def enum(self, name: str) -> int:
-        """The number of an enum's value."""
-        return _enum(self._sent.get(name), self._losses)
+    def severity(self, name: str) -> int:
+        """The number of a SeverityNumber, given as a number or by its name."""
+        return _enum(self._sent.get(name), self._losses, "SEVERITY_NUMBER_", _SEVERITIES)
 
     def attributes(self, name: str) -> Attributes:
         """KeyValues as they are stored."""

@@ -223,7 +223,7 @@ def _read_json(sent: Any, envelope: Envelope, received_ns: int) -> LogRecord:
             int.from_bytes(span_id, "big", signed=True),
             read.uint64("timeUnixNano"),
             read.uint64("observedTimeUnixNano"),
-            read.enum("severityNumber"),
+            read.severity("severityNumber"),
             read.text("severityText"),
             read.text("eventName"),
             read.uint32("flags"),

@@ -6,7 +6,8 @@ import tomllib
 from pathlib import Path
 
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.facts import CONVENTIONS, FactsReader, probes, read_facts
+from spantree_exporter.facts import CONVENTIONS, FactsReader, read_facts
+from spantree_exporter.facts.conventions import probes
 from spantree_exporter.facts.custom import Rules
 
 
@@ -29,4 +30,4 @@ def facts_reader(rules_path: Path | None) -> FactsReader:
     known = CONVENTIONS
     if rules.hidden_paths is not None:
         known = tuple(probes.probes(rules.hidden_paths) if one is probes.CONVENTION else one for one in CONVENTIONS)
-    return FactsReader((rules.convention(), *known))
+    return FactsReader((rules.convention(), *known), prices=rules.prices)

@@ -10,6 +10,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
+from spantree_exporter.facts.exception_types import TIMEOUTS, is_cancellation, short_name, tells_timeout
+
 # (category, pattern on the class name, pattern on the message). Either may be None; a rule needs one match.
 _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], ...]] = tuple(
     (
@@ -18,17 +20,21 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
         re.compile(text, re.IGNORECASE) if text else None,
     )
     for category, on_type, text in (
+        (
+            "timeout",
+            r"time_?(d_)?out|TimeLimit|Deadline_?Exceeded|^(408|504)$",
+            r"timed?[- ]?out|deadline[ _]exceeded|time limit|HTTP (408|504)",
+        ),
         ("cancelled", r"cancell?ed|KeyboardInterrupt|Revoked|Terminated", r"\b(was|is|been) cancell?ed\b"),
-        ("timeout", r"time_?(d_)?out|TimeLimit|DeadlineExceeded", r"timed? ?out|deadline exceeded|time limit"),
         (
             "resource",
-            r"RateLimit|TooManyRequests|Quota|MemoryError|OutOfMemory|ResourceExhausted|Throttl|^429$",
+            r"RateLimit|TooManyRequests|Quota|MemoryError|OutOfMemory|Resource_?Exhausted|Throttl|^429$",
             r"rate.?limit|too many requests|quota|out of memory|no space left|\b429\b|resource.exhausted|throttl"
             r"|tokens per|context.length",
         ),
         (
             "authentication",
-            r"Auth(entication|n)?(Error|Failed|Exception)|Unauthorized|InvalidCredential|InvalidPassword|^401$",
+            r"Auth(entication|n)?(Error|Failed|Exception)|Unauthorized|InvalidCredential|InvalidPassword|Unauthenticated|^401$",
             r"\b401\b|unauthori[sz]ed|invalid (api.?key|credential|token|password)|authentication failed|login failed",
         ),
         (
@@ -46,7 +52,7 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
         (
             "network",
             r"Connect(ion)?(Error|Refused|Reset|Aborted)?|Network|DNS|gaierror|BrokenPipe|ReadError|RemoteProtocol"
-            r"|OperationalError|SSLError|HTTPStatusError|HTTPError|^5\d\d$|APIConnection|ServiceUnavailable|BadGateway",
+            r"|OperationalError|SSLError|HTTPStatusError|HTTPError|^5\d\d$|APIConnection|ServiceUnavailable|BadGateway|^UNAVAILABLE$|^E(CONN|NOTFOUND|PIPE|AI_AGAIN|HOST)|UnknownHost|SocketException|OpError",
             r"connection (refused|reset|aborted|closed|error)|network|name or service not known|unreachable|broken pipe"
             r"|\b50[234]\b|bad gateway|service unavailable|upstream|HTTP 5\d\d",
         ),
@@ -59,14 +65,14 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
         ),
         (
             "validation",
-            r"Validation|ValueError|InvalidArgument|InvalidInput|Schema|JSONDecode|ParseError|Unprocessable|BadRequest"
+            r"Validation|ValueError|Invalid_?Argument|Out_?Of_?Range$|Failed_?Precondition|^NOT_FOUND$|^ALREADY_EXISTS$|InvalidInput|Schema|JSONDecode|ParseError|Unprocessable|BadRequest"
             r"|^4(00|09|22)$",
             r"validation|invalid (value|input|argument|format)|is required|must be|HTTP 4\d\d",
         ),
         (
             "code",
             r"(Type|Attribute|Key|Index|Name|Import|ModuleNotFound|ZeroDivision|Assertion|NotImplemented|Recursion|Unbound"
-            r"Local|Lookup|Syntax)Error|NullPointer|NoMethodError|ReferenceError|panic",
+            r"Local|Lookup|Syntax)Error|NullPointer|NullReference|^UNIMPLEMENTED$|NoMethodError|ReferenceError|panic",
             r"NoneType|unexpected keyword argument|is not defined|has no attribute|object is not|null reference",
         ),
     )
@@ -93,15 +99,25 @@ _CACHED: Final = 4096
 def category_of(error_type: str | None, message: str | None) -> str:
     """The category of an error, `unknown` where no rule knows it. The class speaks before the message."""
     text = (message or "")[:_MESSAGE_CHARS]
-    for category in _categories_of_class((error_type or "").rpartition(".")[2]):
+    name = short_name(error_type) if error_type else ""
+    if error_type is not None and is_cancellation(error_type, message):
+        # A time limit that is told as a cancelled task is a timeout: nobody cancelled it.
+        return "timeout" if tells_timeout(text) else "cancelled"
+    if name in TIMEOUTS:
+        return "timeout"
+    for category in _categories_of_class(name):
         if category not in _WIDE or not _matches_narrower(text):
             return category
     for category, _, on_text in _RULES:
+        # Where a class is told, "was cancelled" is most likely said of the business that it is about.
+        if category == "cancelled" and name and name not in _NO_CLASS:
+            continue
         if on_text is not None and on_text.search(text):
             return category
     return "unknown"
 
 
+_NO_CLASS: Final = frozenset({"Exception", "BaseException", "Error", "RuntimeError", "_OTHER"})
 # Classes that are used for anything: the message may know better.
 _WIDE: Final = frozenset({"network", "llm", "validation", "query"})
 _NARROW: Final = frozenset({"timeout", "resource", "authentication", "permission"})

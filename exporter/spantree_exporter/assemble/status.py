@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from spantree_exporter.assemble.step import Step
+from spantree_exporter.facts.exception_types import is_timeout
+from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import STATUS_ERROR
-
-# conventions.md 4.3, second rule: by the class, without its module.
-_TIMEOUT = re.compile(r"Timeout[A-Za-z]*\Z|TimedOut\Z|TimeLimitExceeded\Z|^timeout\Z")
 
 
 def own_status(step: Step) -> str:
@@ -37,7 +34,12 @@ def settle_statuses(steps: list[Step]) -> None:
         if not step.failed:
             continue
         # Only the step that a timeout hit timed out: those around it failed by its exception.
-        if step not in passed_on and "status" not in step.facts and _TIMEOUT.search(step.facts.get("error_type", "")):
+        if step not in passed_on and "status" not in step.facts and _ran_out_of_time(step.facts):
             step.status = "timed_out"
         if step.parent is not None:
             passed_on.add(step.parent)
+
+
+def _ran_out_of_time(facts: Facts) -> bool:
+    error_type = facts.get("error_type")
+    return facts.get("exception_type_class") == "timeout" or (error_type is not None and is_timeout(error_type))

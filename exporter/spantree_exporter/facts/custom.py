@@ -11,6 +11,10 @@
     [hidden]                            # requests that lists leave out, instead of those of facts/probes.py
     paths = ["/healthz", "/internal/*"]
 
+    [prices]                            # US dollars for a million tokens, of calls whose cost is not sent
+    ours = true                         # the table of prices.py, too
+    "my-model" = { input = 0.5, output = 1.5, cached_input = 0.1, cache_write = 0.6 }
+
 They speak before every convention that spantree knows, so they also correct one. docs/conventions.md lists the fields.
 """
 
@@ -18,10 +22,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, texts_of, whole_number
+from spantree_exporter.facts.prices import OURS, Price, Prices
+from spantree_exporter.facts.reading import (
+    Convention,
+    amount_of,
+    first_text,
+    put_preview,
+    status_of,
+    texts_of,
+    whole_number,
+)
 from spantree_exporter.facts.vocabulary import Facts, Status
 from spantree_exporter.span import Span
 
@@ -50,7 +63,8 @@ _NUMBERS: Final = {
     "output_tokens": "output_tokens",
 }
 _LISTS: Final = {"depends_on": "depends_on", "skipped_nodes": "skipped_nodes"}
-_PREVIEWS: Final = {"input": "input", "output": "output"}
+_PREVIEWS: Final[dict[str, Literal["input", "output"]]] = {"input": "input", "output": "output"}
+_PRICE_FIELDS: Final = frozenset({"input", "output", "cached_input", "cache_write"})
 FIELDS: Final = (*_TEXTS, *_STATUSES, *_NUMBERS, *_LISTS, *_PREVIEWS)
 
 
@@ -64,14 +78,15 @@ class Rules:
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     status_words: Mapping[str, Status] = field(default_factory=dict)
     hidden_paths: tuple[str, ...] | None = None
+    prices: Prices | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, object]) -> Rules:
         """The rules that a parsed TOML document holds. Raises ConfigError with every fault at once."""
         faults = [
-            f"{name} is no section of the rules; wanted [attributes], [status_words] or [hidden]"
+            f"{name} is no section of the rules; wanted [attributes], [status_words], [hidden] or [prices]"
             for name in document
-            if name not in {"attributes", "status_words", "hidden"}
+            if name not in {"attributes", "status_words", "hidden", "prices"}
         ]
         attributes: dict[str, tuple[str, ...]] = {}
         for name, keys in _section(document, "attributes", faults).items():
@@ -89,9 +104,10 @@ class Rules:
             else:
                 words[word.lower()] = status  # type: ignore[assignment]
         hidden = _hidden_paths(_section(document, "hidden", faults), faults)
+        prices = _prices(_section(document, "prices", faults), faults) if "prices" in document else None
         if faults:
             raise ConfigError(faults)
-        return cls(attributes, words, hidden)
+        return cls(attributes, words, hidden, prices)
 
     def convention(self) -> Convention:
         """The convention that speaks by these rules."""
@@ -138,6 +154,26 @@ def _hidden_paths(section: Mapping[str, object], faults: list[str]) -> tuple[str
         faults.append(f'paths in [hidden] is {paths!r}; wanted a list of paths, ["/healthz", "/internal/*"]')
         return None
     return tuple(paths)
+def _prices(section: Mapping[str, object], faults: list[str]) -> Prices:
+    of_models: dict[str, Price] = {}
+    if (ours := section.get("ours", False)) is True:
+        of_models.update(OURS)
+    elif ours is not False:
+        faults.append(f"ours in [prices] is {ours!r}; wanted true or false")
+    for model, told in section.items():
+        if model == "ours":
+            continue
+        sums = {name: amount_of(told[name]) for name in told} if isinstance(told, dict) else {}
+        if "input" not in sums or not set(sums) <= _PRICE_FIELDS or None in sums.values():
+            faults.append(
+                f"{model} in [prices] is {told!r}; wanted US dollars for a million tokens,"
+                " { input = 0.5, output = 1.5 }, and, if they differ from input, cached_input and cache_write"
+            )
+            continue
+        of_models[model] = Price(
+            sums["input"] or 0.0, sums.get("output") or 0.0, sums.get("cached_input"), sums.get("cache_write")
+        )
+    return Prices(of_models)
 
 
 def _section(document: Mapping[str, object], name: str, faults: list[str]) -> Mapping[str, object]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import orjson
 
@@ -13,6 +15,13 @@ from spantree_exporter.span import JsonValue, Span
 
 # features.md S0: what people see of a value in lists and trees; the whole value stays in the span's attributes.
 PREVIEW_CHARS: Final = 500
+# What is longer is not parsed: a span is read in time that grows with its length, and what it costs is bounded.
+JSON_CHARS: Final = 262_144
+_LITERAL_CHARS: Final = 16_384
+_LIST_ITEMS: Final = 1000
+_AMOUNT: Final = 1e9
+# A bigint has 19 digits; Python refuses to read thousands.
+_NUMBER_DIGITS: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +40,24 @@ class Convention:
 
 def preview(value: JsonValue) -> str | None:
     """A short text of `value`, None where there is nothing to show."""
-    if value is None or value == "":
+    text = json_text(value)
+    return text[:PREVIEW_CHARS] if text else None
+
+
+def json_text(value: JsonValue) -> str | None:
+    """`value` as text: itself, or JSON of it; None where it is nothing or nested too deep to be written."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
         return None
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return text[:PREVIEW_CHARS]
+
+
+def digest_of(text: str) -> str:
+    """A sign that is equal for equal texts and most likely another for others. No proof against forgery."""
+    content = text.encode(errors="replace")
+    return f"{zlib.crc32(content):08x}-{len(content):x}"
 
 
 def text_of(value: JsonValue) -> str | None:
@@ -63,8 +86,22 @@ def whole_number(value: JsonValue) -> int | None:
         return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _NUMBER_DIGITS:
         return int(value)
+    return None
+
+
+def amount_of(value: JsonValue) -> float | None:
+    """`value` as a sum of money, from a number or text of one; None for anything else and for what no sum is."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        try:
+            value = float(value) if len(value) < 40 else None
+        except ValueError:
+            return None
+    if isinstance(value, int | float) and 0 <= value <= _AMOUNT:
+        return float(value)
     return None
 
 
@@ -74,15 +111,18 @@ def texts_of(value: JsonValue) -> list[str]:
         parsed = json_of(value) if value.startswith("[") else None
         value = parsed if isinstance(parsed, list) else [value] if value else []
     if isinstance(value, list):
-        return [item for item in value if isinstance(item, str) and item]
+        return [item for item in value if isinstance(item, str) and item][: _LIST_ITEMS + 1]
     return []
 
 
 def json_of(value: JsonValue) -> JsonValue:
-    """What `value` says if it is JSON text of an object or a list, None if it is not; a parsed value is itself."""
+    """What `value` says if it is JSON text of an object or a list, None if it is not; a parsed value is itself.
+
+    None, too, for a text of more than JSON_CHARS.
+    """
     if not isinstance(value, str):
         return value
-    if value[:1] not in {"{", "["}:
+    if value[:1] not in {"{", "["} or len(value) > JSON_CHARS:
         return None
     try:
         parsed: JsonValue = orjson.loads(value)
@@ -91,13 +131,31 @@ def json_of(value: JsonValue) -> JsonValue:
     return parsed
 
 
-def put_preview(facts: Facts, field: str, value: JsonValue) -> None:
-    """Put `input` or `output`, unless an earlier convention has."""
-    if field not in facts and (text := preview(value)) is not None:
-        if field == "input":
-            facts["input"] = text
-        else:
-            facts["output"] = text
+def literal_of(shown: str) -> object:
+    """The Python value that `shown` is the repr of; None where it is none, or too long to be read for it."""
+    if len(shown) > _LITERAL_CHARS:
+        return None
+    try:
+        value: object = ast.literal_eval(shown)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        # The last two are what Python says of brackets that are nested too deep.
+        return None
+    return value
+
+
+def put_preview(facts: Facts, field: Literal["input", "output"], value: JsonValue) -> None:
+    """Put `input` or `output`, unless an earlier convention has; of an input that is cut, a digest of the whole."""
+    if value is None or field in facts:
+        return
+    text = value if isinstance(value, str) else json_text(value)
+    if not text:
+        return
+    if field == "output":
+        facts["output"] = text[:PREVIEW_CHARS]
+        return
+    facts["input"] = text[:PREVIEW_CHARS]
+    if len(text) > PREVIEW_CHARS:
+        facts.setdefault("input_digest", digest_of(text))
 
 
 # conventions.md 4.3, first rule: the words in which engines say a state, in any case.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from spantree_exporter.facts import (
+from spantree_exporter.facts.conventions import (
     agent_framework,
     airflow,
     asgi,
@@ -29,6 +29,7 @@ from spantree_exporter.facts import (
     langfuse,
     langgraph,
     langsmith,
+    links,
     llama_index,
     logfire,
     messaging,
@@ -45,13 +46,16 @@ from spantree_exporter.facts import (
     strands,
     temporal,
     traceloop,
+    usage,
     vercel_ai,
     vercel_workflow,
     workflow,
 )
+from spantree_exporter.facts.prices import Prices
 from spantree_exporter.facts.reading import Convention
+from spantree_exporter.facts.storable import NAME_CHARS, cut_name, make_storable
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import STATUS_ERROR, Span
+from spantree_exporter.span import KIND_CONSUMER, KIND_SERVER, STATUS_ERROR, Span
 
 CONVENTIONS: Final[tuple[Convention, ...]] = (
     own.CONVENTION,
@@ -82,6 +86,7 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     workflow.CONVENTION,
     openinference.CONVENTION,
     genai.CONVENTION,
+    usage.CONVENTION,
     asgi.CONVENTION,
     middleware.CONVENTION,
     messaging.CONVENTION,
@@ -94,17 +99,31 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
 )
 # Speaks last, of every span that failed or recorded something: it needs to know what the others said.
 LAST: Final = errors.CONVENTION
+# Speaks of every span with links, whatever its attributes are.
+LINKS: Final = links.CONVENTION
 
-# Scope names come from the network: the cache of what they lead to is bounded.
+# SpanFlags of trace.proto: whether the span knows if its parent is in another process, and that it is.
+_KNOWS_REMOTE: Final = 0x100
+_IS_REMOTE: Final = 0x200
+
+# Scope names and combinations of attributes come from the network: the caches of what they lead to are bounded.
 _CACHED_SCOPES = 10_000
+_CACHED_MASKS = 4_096
+_CACHED_SCOPE_CHARS = 256
 
 
 class FactsReader:
     """Reads spans by a list of conventions. Makes no two passes over a span's attributes; safe to share by threads."""
 
-    def __init__(self, conventions: Sequence[Convention] = CONVENTIONS, last: Convention = LAST) -> None:
+    def __init__(
+        self,
+        conventions: Sequence[Convention] = CONVENTIONS,
+        last: Convention = LAST,
+        prices: Prices | None = None,
+    ) -> None:
         self._conventions = tuple(conventions)
         self._last = last.read
+        self._prices = prices
         self._by_key: dict[str, int] = {}
         for number, convention in enumerate(self._conventions):
             for key in convention.keys:
@@ -117,7 +136,7 @@ class FactsReader:
         for number, convention in enumerate(self._conventions):
             if convention.scopes and scope.startswith(convention.scopes):
                 mask |= 1 << number
-        if len(self._by_scope) < _CACHED_SCOPES:
+        if len(self._by_scope) < _CACHED_SCOPES and len(scope) <= _CACHED_SCOPE_CHARS:
             self._by_scope[scope] = mask
         return mask
 
@@ -139,27 +158,50 @@ class FactsReader:
         readers = self._by_mask.get(mask)
         if readers is None:
             readers = tuple(c.read for number, c in enumerate(self._conventions) if mask >> number & 1)
-            self._by_mask[mask] = readers
+            if len(self._by_mask) < _CACHED_MASKS:
+                self._by_mask[mask] = readers
         facts: Facts = {}
         for read in readers:
             read(span, facts)
+        if span.links:
+            LINKS.read(span, facts)
         if span.status_code == STATUS_ERROR or span.events or "error_type" in facts:
             self._last(span, facts)
+        self._finish(span, facts)
         return facts
 
+    def _finish(self, span: Span, facts: Facts) -> None:
+        """Put what the span's own fields say, and make it all storable."""
+        flags = span.flags
+        if flags & _KNOWS_REMOTE and span.parent_span_id is not None:
+            if flags & _IS_REMOTE:
+                facts["parent_remote"] = True
+            elif span.kind in {KIND_SERVER, KIND_CONSUMER}:
+                # Their parents are elsewhere unless they say otherwise.
+                facts["parent_remote"] = False
+        if len(span.name) > NAME_CHARS:
+            facts.setdefault("name", cut_name(span.name))
+        if facts:
+            make_storable(facts)
+            if self._prices is not None and "model" in facts:
+                self._prices.put_cost(facts)
+
     def explain(self, span: Span) -> list[tuple[str, Facts]]:
-        """(convention, the facts that it put) for each convention that put any, in the order they spoke."""
+        """(convention, the facts that it put) for each convention that put any, in the order they spoke.
+
+        What belongs to no convention (the span's own fields, an estimated cost, what was cut) is said by `span`.
+        """
         mask = self.mask(span)
-        told: list[tuple[str, Facts]] = []
+        explained: list[tuple[str, Facts]] = []
         facts: Facts = {}
-        spoken = [c for number, c in enumerate(self._conventions) if mask >> number & 1] + [LAST]
-        for convention in spoken:
+        spoken = [c for number, c in enumerate(self._conventions) if mask >> number & 1]
+        for convention in (*spoken, LINKS, LAST, Convention("span", self._finish)):
             before = dict(facts)
             convention.read(span, facts)
             new = {key: value for key, value in facts.items() if key not in before or before[key] != value}
             if new:
-                told.append((convention.name, new))  # type: ignore[arg-type]
-        return told
+                explained.append((convention.name, new))  # type: ignore[arg-type]
+        return explained
 
 
 read_facts: Final = FactsReader()

@@ -92,6 +92,7 @@ class Facts(TypedDict, total=False):
     # -- errors
     error_type: str
     error_message: str
+    exception_type_class: Literal["timeout"]  # a cancellation by its type that a time limit made
     error_handled: bool  # an exception was recorded although the span did not fail
 
     # -- attempts and iterations
@@ -123,11 +124,26 @@ class Facts(TypedDict, total=False):
     emits: list[str]  # tokens a step gives out and
     consumes: list[str]  # takes in: equal tokens make an edge
     flow_links: bool  # the span's links say what led to it, not just what it needs
-    link_types: dict[str, str]  # by linked span id in hex: dependency, resume
+    link_types: dict[str, str]  # by linked span id in hex: dependency, resume, retry, child_of (its parent)
     detached: bool  # what runs inside the steps of this run is sent as if it ran beside the run
 
     # -- usage
     model: str
     input_tokens: int
     output_tokens: int
-    cost_usd: float
+    cost_usd: float  # what this span says of itself or of itself and all below it, as sent
+    cost_estimated: bool  # cost_usd comes of a table of prices, nobody sent it
+    cached_input_tokens: int  # of input_tokens
+    cache_write_tokens: int
+    reasoning_tokens: int  # of output_tokens
+    embedding_tokens: int  # of input_tokens: those that were made vectors of
+
+    # -- what tells a parent that is elsewhere, a failure that was handled, an attempt
+    parent_remote: bool  # whether the parent is in another process; absent where the span does not say
+    declared_handled: bool  # the failure was declared to be handled
+    task_id: str  # the engine's own id of this run of the task: equal for its attempts
+    retry_policy: bool  # it is tried again when it fails
+    input_digest: str  # equal for equal inputs
+
+    # -- what could not be stored as it was told (storable.py)
+    anomalies: list[str]

@@ -7,7 +7,7 @@ import json
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import Facts, read_facts
-from spantree_exporter.facts.llama_index import token
+from spantree_exporter.facts.conventions.llama_index import token
 from spantree_exporter.span import STATUS_ERROR, Attributes
 
 CREWAI = "openinference.instrumentation.crewai"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import read_facts
-from spantree_exporter.facts.llama_index import token
+from spantree_exporter.facts.conventions.llama_index import token
 from spantree_exporter.span import Attributes
 
 HAYSTACK = "openinference.instrumentation.haystack"

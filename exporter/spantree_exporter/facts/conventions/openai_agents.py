@@ -7,9 +7,7 @@ workflow's name nor guardrails, and of a handoff only the giver; OpenTelemetry's
 
 from __future__ import annotations
 
-import ast
-
-from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of, whole_number
+from spantree_exporter.facts.reading import Convention, json_of, literal_of, put_preview, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import STATUS_ERROR, JsonValue, Span
 
@@ -131,10 +129,7 @@ def _inner_message(shown: str) -> str | None:
     """The error in the SDK's `{'message': ..., 'data': {'error': ...}}`, written as Python shows it."""
     if not shown.startswith("{"):
         return None
-    try:
-        error = ast.literal_eval(shown)
-    except (SyntaxError, ValueError):
-        return None
+    error = literal_of(shown)
     if not isinstance(error, dict):
         return None
     detail = error.get("data")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.reading import Convention, put_preview, text_of, whole_number
+from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
@@ -33,16 +33,8 @@ def _read(span: Span, facts: Facts) -> None:
             facts.setdefault("name", tool)
     put_preview(facts, "input", a.get("input.value"))
     put_preview(facts, "output", a.get("output.value"))
-    if "llm.token_count.prompt" in a or "llm.token_count.completion" in a:
-        if (tokens := whole_number(a.get("llm.token_count.prompt"))) is not None:
-            facts.setdefault("input_tokens", tokens)
-        if (tokens := whole_number(a.get("llm.token_count.completion"))) is not None:
-            facts.setdefault("output_tokens", tokens)
     if model := text_of(a.get("llm.model_name")) or text_of(a.get("embedding.model_name")):
         facts.setdefault("model", model)
-    cost = a.get("llm.cost.total")
-    if isinstance(cost, int | float) and not isinstance(cost, bool):
-        facts.setdefault("cost_usd", float(cost))
 
 
 CONVENTION = Convention(

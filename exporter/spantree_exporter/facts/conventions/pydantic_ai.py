@@ -38,10 +38,6 @@ def _read(span: Span, facts: Facts) -> None:
             facts["status_reason"] = "tools wait for approval or for results from outside"
         put_preview(facts, "input", a.get("pydantic_ai.all_messages", a.get("all_messages_events")))
         put_preview(facts, "output", result)
-        if (tokens := whole_number(a.get("gen_ai.aggregated_usage.input_tokens"))) is not None:
-            facts.setdefault("input_tokens", tokens)
-        if (tokens := whole_number(a.get("gen_ai.aggregated_usage.output_tokens"))) is not None:
-            facts.setdefault("output_tokens", tokens)
     elif name.startswith(("execute_tool ", "running tool")):
         if name.startswith(("running tools", "running output")):
             facts["fold"] = "parent"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from spantree_exporter.facts.reading import Convention, json_of, text_of, texts_of, whole_number
+from spantree_exporter.facts.reading import Convention, json_of, json_text, text_of, texts_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import STATUS_ERROR, JsonValue, Span
 
@@ -33,8 +33,13 @@ _KEYS = (
 )
 # A router answers with names of nodes or with labels that its path map translates: short words, not prose.
 _LABEL = re.compile(r"[\w.:\- ]{1,64}\Z")
-# errors.py of langgraph: ParentCommand's text is that of the Command.
-_RAISED_GOTO = re.compile(r"Command\(.*\bgoto='([^']+)'\)\s*\Z", re.DOTALL)
+# errors.py of langgraph: ParentCommand's text is that of the Command, whose last argument says where to go.
+_RAISED_GOTO = "goto='"
+_RAISED_END = "')"
+# A router's answer is short; a text of more than this is a state that mentions a node.
+_ROUTES_CHARS = 65_536
+# A Command's goto is a name, a Send or a list of these.
+_GOTO_DEPTH = 4
 _SEND = re.compile(r"Send\(node='([^']+)'|\"node\": ?\"([^\"]+)\"")
 _GRAPHS = frozenset({"langgraph", "langchain_create_agent"})
 # What a graph is called that nobody gave a name.
@@ -164,6 +169,8 @@ def routes_of(span: Span) -> list[str] | None:
     if isinstance(output, bool):
         return [str(output)]
     if isinstance(output, str):
+        if len(output) > _ROUTES_CHARS:
+            return None
         if "Send(" in output or '"node"' in output:
             sends = [one or other for one, other in _SEND.findall(output)]
             return sends or None
@@ -176,7 +183,11 @@ def routes_of(span: Span) -> list[str] | None:
         names = [item for item in output if isinstance(item, str) and _LABEL.match(item)]
         if len(names) == len(output) and names:
             return names
-        return [one or other for one, other in _SEND.findall(str(output).replace("'", '"'))] or None
+        shown = json_text(output)
+        if shown is None or len(shown) > _ROUTES_CHARS:
+            return None
+        # A Send is an object, or text that shows one.
+        return [one or other for one, other in _SEND.findall(shown)] or None
     return None
 
 
@@ -199,16 +210,28 @@ def put_goto(span: Span, facts: Facts) -> None:
             return
     for event in span.events:
         message = event.attributes.get("exception.message")
-        if isinstance(message, str) and (found := _RAISED_GOTO.search(message)):
-            facts["routes"] = [found.group(1)]
+        if isinstance(message, str) and (target := _raised_goto(message)):
+            facts["routes"] = [target]
 
 
-def _targets_of(goto: JsonValue) -> list[str]:
+def _raised_goto(message: str) -> str | None:
+    """Where the Command sends that `message` shows: `Command(graph=..., goto='there')`."""
+    shown = message.rstrip()
+    if not shown.endswith(_RAISED_END):
+        return None
+    start = shown.rfind(_RAISED_GOTO)
+    if start < 1 or shown[start - 1] not in " (," or shown.find("Command(", 0, start) < 0:
+        return None
+    target = shown[start + len(_RAISED_GOTO) : -len(_RAISED_END)]
+    return target if target and "'" not in target else None
+
+
+def _targets_of(goto: JsonValue, depth: int = 0) -> list[str]:
     """The names in a Command's `goto`: a name, a Send, or a list of both."""
     if isinstance(goto, dict):
         return [node] if (node := text_of(goto.get("node"))) else []
     if isinstance(goto, list):
-        return [name for item in goto for name in _targets_of(item)]
+        return [name for item in goto for name in _targets_of(item, depth + 1)] if depth < _GOTO_DEPTH else []
     if isinstance(goto, str):
         return [one or other for one, other in _SEND.findall(goto)] or [goto]
     return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of, whole_number
+from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import STATUS_ERROR, Span
 
@@ -37,17 +37,6 @@ def _read(span: Span, facts: Facts) -> None:
     put_preview(facts, "output", a.get(_O + "output"))
     if model := text_of(a.get(_O + "model.name")):
         facts["model"] = model
-    usage = json_of(a.get(_O + "usage_details"))
-    if isinstance(usage, dict):
-        if (tokens := whole_number(usage.get("input", usage.get("prompt_tokens")))) is not None:
-            facts["input_tokens"] = tokens
-        if (tokens := whole_number(usage.get("output", usage.get("completion_tokens")))) is not None:
-            facts["output_tokens"] = tokens
-    cost = json_of(a.get(_O + "cost_details"))
-    if isinstance(cost, dict):
-        total = cost.get("total")
-        if isinstance(total, int | float) and not isinstance(total, bool):
-            facts["cost_usd"] = float(total)
     level = a.get(_O + "level")
     if level in {"WARNING", "ERROR"}:
         facts["level"] = "error" if level == "ERROR" else "warning"

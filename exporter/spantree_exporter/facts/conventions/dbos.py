@@ -7,6 +7,7 @@ event `Step attempt N failed`, N from 0. Spans record no exceptions, only a stat
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -19,9 +20,9 @@ _TYPE = ("operationType", "dbos.operation.type")
 _QUEUE = ("queueName", "dbos.queue.name")
 _USER = ("authenticatedUser", "dbos.user.name")
 
-_ATTEMPT_FAILED = re.compile(r"Step attempt (\d+) failed\Z")
-_CODE = re.compile(r"DBOS Error (\d+): ")
-_MAX_RETRIES = re.compile(r"exceeded its maximum of (\d+) retries")
+_ATTEMPT_FAILED = re.compile(r"Step attempt ([0-9]{1,9}) failed\Z")
+_CODE = re.compile(r"DBOS Error ([0-9]{1,9}): ")
+_MAX_RETRIES = re.compile(r"exceeded its maximum of ([0-9]{1,9}) retries")
 # dbos/_error.py, DBOSErrorCode: the class that stands behind the number in a status message.
 _CLASSES: Final = {
     "4": "DBOSWorkflowFunctionNotFoundError",
@@ -40,6 +41,8 @@ _CLASSES: Final = {
     "26": "DBOSQueryTimeoutError",
 }
 _AWAITED_CANCELLED: Final = "13"
+# What is longer is no interval between attempts.
+_LONGEST_S: Final = 1e9
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -99,9 +102,10 @@ def _put_error(span: Span, facts: Facts, workflow_id: str) -> None:
 
 def _seconds(value: JsonValue) -> float | None:
     try:
-        return float(value) if isinstance(value, str | int | float) else None
-    except ValueError:
+        seconds = float(value) if isinstance(value, str | int | float) else math.nan
+    except (ValueError, OverflowError):
         return None
+    return seconds if 0 <= seconds < _LONGEST_S else None
 
 
 CONVENTION = Convention("dbos", _read, scopes=("dbos-tracer",), keys=_WORKFLOW_ID)

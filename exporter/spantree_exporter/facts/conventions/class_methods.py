@@ -6,10 +6,8 @@ components get the name that its documentation gives the role of such a class: `
 
 from __future__ import annotations
 
-import orjson
-
-from spantree_exporter.facts.llama_index import token
-from spantree_exporter.facts.reading import Convention, json_of
+from spantree_exporter.facts.conventions.llama_index import token
+from spantree_exporter.facts.reading import Convention, json_of, json_text
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import JsonValue, Span
 
@@ -83,8 +81,8 @@ def _put_values(span: Span, facts: Facts) -> None:
 
 def _tokens(named: dict[str, JsonValue]) -> list[str]:
     """What stands for those of the values that are not likely to be equal by chance."""
-    texts = [value if isinstance(value, str) else orjson.dumps(value).decode() for value in named.values()]
-    return [token(text) for text in texts if len(text) >= _TELLING_CHARS]
+    texts = [json_text(value) for value in named.values()]
+    return [token(text) for text in texts if text is not None and len(text) >= _TELLING_CHARS]
 
 
 CONVENTION = Convention(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, text_of, whole_number
+from spantree_exporter.facts.messages import FIRST_KEYS, put_messages
+from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, text_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import Span
+from spantree_exporter.span import KIND_CLIENT, JsonValue, Span
 
 _KINDS: Final = {
     "chat": "llm",
@@ -27,9 +28,14 @@ _KINDS: Final = {
     "execute_task": "step",
     "plan": "step",
 }
+# Traceloop's word for it, where no operation is told.
+_REQUESTS: Final[dict[JsonValue, str]] = {
+    "chat": "llm",
+    "completion": "llm",
+    "embedding": "embedding",
+    "rerank": "reranker",
+}
 _MODELS = ("gen_ai.response.model", "gen_ai.request.model")
-_INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
-_OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 _INPUTS = ("gen_ai.tool.call.arguments", "gen_ai.task.input", "gen_ai.input.messages", "gen_ai.prompt")
 _OUTPUTS = ("gen_ai.tool.call.result", "gen_ai.task.output", "gen_ai.output.messages", "gen_ai.completion")
 
@@ -51,7 +57,9 @@ def _read(span: Span, facts: Facts) -> None:
                 facts.setdefault("boundary", "candidate")
         elif operation == "execute_task":
             facts.setdefault("step", True)
-    elif model and "gen_ai.tool.name" not in a and span.kind == 3:
+    elif (request := a.get("llm.request.type")) in _REQUESTS:
+        facts.setdefault("kind", _REQUESTS[request])
+    elif model and "gen_ai.tool.name" not in a and span.kind == KIND_CLIENT:
         facts.setdefault("kind", "llm")
     kind = facts.get("kind")
     if kind == "tool" and (tool := text_of(a.get("gen_ai.tool.name"))):
@@ -70,18 +78,16 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("conversation_id", conversation)
     if model and model != "unknown":
         facts.setdefault("model", model)
-    for key in _INPUT_TOKENS:
-        if (tokens := whole_number(a.get(key))) is not None:
-            facts.setdefault("input_tokens", tokens)
-    for key in _OUTPUT_TOKENS:
-        if (tokens := whole_number(a.get(key))) is not None:
-            facts.setdefault("output_tokens", tokens)
     if status := status_of(a.get("gen_ai.tool.status")):
         facts.setdefault("status", status)
     for key in _INPUTS:
-        put_preview(facts, "input", a.get(key))
+        if key in a:
+            put_preview(facts, "input", a[key])
     for key in _OUTPUTS:
-        put_preview(facts, "output", a.get(key))
+        if key in a:
+            put_preview(facts, "output", a[key])
+    if "input" not in facts or "output" not in facts:
+        put_messages(span, facts)
 
 
 CONVENTION = Convention(
@@ -100,5 +106,9 @@ CONVENTION = Convention(
         "gen_ai.task.name",
         "gen_ai.prompt",
         "gen_ai.completion",
+        "gen_ai.system",
+        "gen_ai.provider.name",
+        "llm.request.type",
+        *FIRST_KEYS,
     ),
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.errors import control_status
+from spantree_exporter.facts.exception_types import short_name, status_of_type
 from spantree_exporter.facts.reading import Convention, text_of
 from spantree_exporter.facts.vocabulary import Facts, Status
 from spantree_exporter.span import Span
@@ -23,6 +23,16 @@ _SENT: Final = frozenset(
     {"SignalWorkflow", "QueryWorkflow", "StartWorkflowUpdate", "SignalChildWorkflow", "SignalExternalWorkflow"}
 )
 _HANDLED: Final = frozenset({"HandleSignal", "HandleQuery", "HandleUpdate"})
+# What the SDK raises around the cancellation of what the workflow waited for, and the text that it gives it then.
+_WRAPPERS: Final = frozenset({"ActivityError", "ChildWorkflowError", "NexusOperationError"})
+_CANCELLED_BELOW: Final = frozenset(
+    {
+        "Activity cancelled",
+        "Child Workflow execution cancelled",
+        "Child workflow cancelled",
+        "Nexus operation cancelled",
+    }
+)
 _NEXUS: Final = frozenset({"RunStartNexusOperationHandler", "RunCancelNexusOperationHandler"})
 
 
@@ -93,10 +103,10 @@ def _outcome(span: Span) -> Status:
     for event in reversed(span.events):
         if event.name == "exception":
             message = text_of(event.attributes.get("exception.message"))
-            if message and message.lower().endswith(" cancelled"):
-                # An ActivityError around the cancellation of what the workflow waited for.
+            error_type = text_of(event.attributes.get("exception.type"))
+            if error_type and message in _CANCELLED_BELOW and short_name(error_type) in _WRAPPERS:
                 return "cancelled"
-            return control_status(text_of(event.attributes.get("exception.type")), message) or "failed"
+            return status_of_type(error_type, message) or "failed"
     return "completed"
 
 

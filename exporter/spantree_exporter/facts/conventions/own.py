@@ -8,6 +8,8 @@ from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
 _ZEROS = "0" * 16
+# Thirty years: nobody waits longer, and a whole number may be beyond any float.
+_LONGEST_S = 1e9
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -33,7 +35,7 @@ def _read(span: Span, facts: Facts) -> None:
         facts["resumes"] = resumes
     lost_after = a.get(names.LOST_AFTER_S)
     if isinstance(lost_after, int | float) and not isinstance(lost_after, bool) and lost_after > 0:
-        facts["lost_after_s"] = float(lost_after)
+        facts["lost_after_s"] = min(float(lost_after), _LONGEST_S)
     if skipped := texts_of(a.get(names.SKIPPED_NODES)):
         facts["skipped_nodes"] = skipped
     if name := text_of(a.get(names.NODE_NAME)):
@@ -63,11 +65,6 @@ def _read(span: Span, facts: Facts) -> None:
         facts["condition"] = condition
     if decision := text_of(a.get(names.DECISION)):
         facts["decision"] = decision
-    types = {
-        link.span_id: kind for link in span.links if (kind := text_of(link.attributes.get(names.LINK_TYPE))) is not None
-    }
-    if types:
-        facts["link_types"] = types
     put_preview(facts, "input", a.get(names.INPUT))
     put_preview(facts, "output", a.get(names.OUTPUT))
 

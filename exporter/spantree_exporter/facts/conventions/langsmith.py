@@ -6,11 +6,10 @@ the status of a run whose end came in a second batch stays OK even then.
 
 from __future__ import annotations
 
-import ast
 import re
 from typing import Final
 
-from spantree_exporter.facts.reading import Convention, put_preview, text_of
+from spantree_exporter.facts.reading import Convention, literal_of, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
@@ -25,6 +24,9 @@ _KINDS: Final = {
 }
 
 _TRACEBACK: Final = "Traceback (most recent call last)"
+# What is longer is told as it is shown.
+_SHOWN_CHARS: Final = 16_384
+_CLASS = re.compile(r"([A-Za-z_][\w.]{0,200})\(")
 _WITH_TEXT = re.compile(r"[A-Za-z_][\w.]*\(((['\"]).*\2)\)\Z", re.DOTALL)
 
 
@@ -54,18 +56,18 @@ def _put_error(span: Span, facts: Facts) -> None:
         recorded = event.attributes.get("exception.message")
         if isinstance(recorded, str):
             facts["weak_status"] = "failed"
-            facts["error_message"] = _plain(recorded.partition(_TRACEBACK)[0].strip())
+            shown = recorded.partition(_TRACEBACK)[0].strip()
+            facts["error_message"] = _plain(shown)
+            if (raised := _CLASS.match(shown)) is not None and raised[1] != "Exception":
+                facts["error_type"] = raised[1]
 
 
 def _plain(shown: str) -> str:
     """The message of an exception shown as `Class('message')`; `shown` where it is anything else."""
-    found = _WITH_TEXT.match(shown)
+    found = _WITH_TEXT.match(shown) if len(shown) <= _SHOWN_CHARS else None
     if found is None:
         return shown
-    try:
-        text = ast.literal_eval(found.group(1))
-    except (SyntaxError, ValueError):
-        return shown
+    text = literal_of(found.group(1))
     return text if isinstance(text, str) and text else shown
 
 

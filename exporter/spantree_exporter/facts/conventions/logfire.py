@@ -6,7 +6,7 @@ spans in order first, which then look completed (conventions.md 2.11).
 
 from __future__ import annotations
 
-from spantree_exporter.facts.own import put_pending
+from spantree_exporter.facts.conventions.own import put_pending
 from spantree_exporter.facts.reading import Convention, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span

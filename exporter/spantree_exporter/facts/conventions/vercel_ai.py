@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spantree_exporter.facts.reading import Convention, put_preview, text_of, whole_number
+from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
@@ -39,12 +39,6 @@ def _read(span: Span, facts: Facts) -> None:
     put_preview(facts, "output", a.get("ai.response.text", a.get("ai.response.toolCalls", a.get("ai.response.object"))))
     if model := text_of(a.get("ai.response.model")) or text_of(a.get("ai.model.id")):
         facts["model"] = model
-    for told in ("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"):
-        if (tokens := whole_number(a.get(told))) is not None:
-            facts.setdefault("input_tokens", tokens)
-    for told in ("ai.usage.outputTokens", "ai.usage.completionTokens"):
-        if (tokens := whole_number(a.get(told))) is not None:
-            facts.setdefault("output_tokens", tokens)
 
 
 CONVENTION = Convention("vercel_ai", _read, keys=("ai.operationId",))

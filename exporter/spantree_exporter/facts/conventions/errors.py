@@ -1,0 +1,78 @@
+"""What went wrong: exception events, `error.type`, status messages, and exceptions that are no errors at all.
+
+Several frameworks steer by raising: LangGraph interrupts, pydantic-ai asks for approval, asyncio cancels, Airflow
+skips. Such an exception gives the step its status, whatever the span status says; what its message says never does.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spantree_exporter.facts.exception_types import is_cancellation, leading_class, status_of_type
+from spantree_exporter.facts.reading import Convention, text_of
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import STATUS_ERROR, Event, Span
+
+_MESSAGE_CHARS: Final = 1000
+# Instrumentations put this where they know no class.
+_NO_CLASS: Final = frozenset({"Exception", "BaseException", "_OTHER", "Error"})
+_HANDLED: Final = ("error.handled", "exception.handled")
+
+
+def _read(span: Span, facts: Facts) -> None:
+    failed = span.status_code == STATUS_ERROR
+    error_type: str | None = None
+    message: str | None = None
+    last: Event | None = None
+    if span.events:
+        attempts = facts.get("attempts")
+        # What an earlier attempt in the same span raised is that attempt's error, not the span's.
+        since_ns = attempts[-1].get("at_ns", 0) if attempts else 0
+        for event in span.events:
+            # Of several the last is what left the span.
+            if (event.name == "exception" or "exception.type" in event.attributes) and event.time_ns > since_ns:
+                last = event
+                error_type = text_of(event.attributes.get("exception.type")) or error_type
+                message = text_of(event.attributes.get("exception.message")) or message
+    recorded = error_type is not None or message is not None
+    if not (failed or recorded):
+        return
+    if message is None and failed:
+        message = span.status_message or None
+    if error_type is None or error_type in _NO_CLASS:
+        error_type = facts.get("error_type") or _type_beside(span, message) or error_type
+    stacktrace = text_of(last.attributes.get("exception.stacktrace")) if last is not None else None
+    status = status_of_type(error_type, message or span.status_message, stacktrace)
+    if status is not None:
+        facts.setdefault("status", status)
+    elif error_type is not None and is_cancellation(error_type, message):
+        facts["exception_type_class"] = "timeout"
+    if message is not None:
+        facts.setdefault("error_message", message[:_MESSAGE_CHARS])
+    if error_type is not None:
+        facts.setdefault("error_type", error_type)
+    if recorded and not failed:
+        facts["error_handled"] = True
+    if failed and _declared_handled(span, last):
+        facts["declared_handled"] = True
+
+
+def _type_beside(span: Span, message: str | None) -> str | None:
+    """The type that is told elsewhere than in an exception event."""
+    told = text_of(span.attributes.get("error.type"))
+    if told is not None and told not in _NO_CLASS:
+        return told
+    return leading_class(span.status_message, message) if span.status_message else None
+
+
+def _declared_handled(span: Span, exception: Event | None) -> bool:
+    """Whether somebody said that the failure was dealt with.
+
+    `exception.escaped` counts only as a boolean: Python's SDK writes the text "False" of every exception it records.
+    """
+    if exception is not None and exception.attributes.get("exception.escaped") is False:
+        return True
+    return any(span.attributes.get(key) is True for key in _HANDLED)
+
+
+CONVENTION = Convention("errors", _read)

@@ -1,0 +1,87 @@
+"""HTTP semantic conventions, old names and new (conventions.md 2.8 and 3).
+
+Old names are still what instrumentations send unless OTEL_SEMCONV_STABILITY_OPT_IN says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spantree_exporter.facts.reading import Convention, digest_of, first_text, put_preview, text_of, whole_number
+from spantree_exporter.facts.url_names import path_of, shown_url, template_of
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Span
+
+_METHODS: Final = ("http.request.method", "http.method")
+_PATHS: Final = ("url.path", "http.target")
+_URLS: Final = ("url.full", "http.url")
+_TEMPLATES: Final = ("url.template", "http.route")
+_RESENT: Final = ("http.request.resend_count", "http.resend_count")
+# Requests whose body is part of what they ask for, and is not sent: two of them are never known to be equal.
+_WITH_BODY: Final = frozenset({"POST", "PATCH"})
+_CODES: Final = ("http.response.status_code", "http.status_code")
+
+
+def _read(span: Span, facts: Facts) -> None:
+    method = first_text(span, _METHODS)
+    if span.kind == KIND_SERVER:
+        _put_server(span, facts, method)
+    elif span.kind == KIND_CLIENT and method:
+        _put_client(span, facts, method)
+    if span.kind == KIND_SERVER and span.status_code != STATUS_ERROR:
+        # A server's 4xx is no error of the span's: without a word it would look like a 200.
+        code = first_text(span, _CODES)
+        if code is not None and code[:1] in "45" and len(code) == 3:
+            facts.setdefault("status_reason", f"HTTP {code}")
+    # Where an exception was recorded, that says more than the code it was answered with.
+    if span.status_code == STATUS_ERROR and not any(event.name == "exception" for event in span.events):
+        code = first_text(span, _CODES)
+        if code:
+            facts.setdefault("error_message", f"HTTP {code}")
+
+
+def _put_server(span: Span, facts: Facts, method: str | None) -> None:
+    facts.setdefault("kind", "http_server")
+    if not method:
+        facts.setdefault("entry", span.name)
+        return
+    if route := text_of(span.attributes.get("http.route")):
+        facts.setdefault("entry", f"{method} {route.split('?')[0]}")
+    elif (told := first_text(span, _PATHS)) and (path := path_of(told)):
+        named = f"{method} {template_of(path)}"
+        facts.setdefault("entry", named)
+        if span.name == f"{method} {path}" and named != span.name:
+            facts.setdefault("name", named)
+    else:
+        facts.setdefault("entry", span.name)
+
+
+def _put_client(span: Span, facts: Facts, method: str) -> None:
+    facts.setdefault("kind", "http_client")
+    if (resent := first_text(span, _RESENT)) and (count := whole_number(resent)) is not None:
+        facts.setdefault("attempt", count + 1)
+    url = first_text(span, _URLS)
+    told = url or first_text(span, _PATHS)
+    path = path_of(told) if told else None
+    if told is None or path is None:
+        return
+    # A bare `POST` tells nobody which call it was: the path does, and carries no secrets of the query.
+    template = first_text(span, _TEMPLATES) or template_of(path)
+    if span.name in {method, "HTTP", f"HTTP {method}"}:
+        facts.setdefault("name", f"{method} {template}")
+    elif template != path and path in span.name:
+        facts.setdefault("name", span.name.partition("?")[0].replace(path, template))
+    if template != path and url is not None:
+        # What the name leaves out.
+        put_preview(facts, "input", shown_url(url))
+    facts.setdefault(
+        "input_digest",
+        f"{span.span_id & 0xFFFFFFFFFFFFFFFF:016x}" if method in _WITH_BODY else digest_of(f"{method} {told}"),
+    )
+
+
+CONVENTION = Convention(
+    "http",
+    _read,
+    keys=("http.request.method", "http.method", "http.route", "http.response.status_code", "http.status_code"),
+)

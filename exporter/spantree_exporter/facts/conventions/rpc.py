@@ -1,0 +1,96 @@
+"""RPC semantic conventions, old names and new: gRPC and what speaks its status codes (Connect, Twirp's names)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spantree_exporter.facts.reading import Convention, text_of
+from spantree_exporter.facts.vocabulary import Facts, Status
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, STATUS_UNSET, Span
+
+# grpc/statuscodes.md, by number.
+CODES: Final = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+_NUMBERS: Final = {name: number for number, name in enumerate(CODES)}
+_STATUSES: Final[dict[str, Status]] = {"CANCELLED": "cancelled", "DEADLINE_EXCEEDED": "timed_out"}
+# The codes that are a server's own failure; the others are an answer to a wrong request (semantic conventions, gRPC).
+_OF_SERVER: Final = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+_CODE_KEYS: Final = (
+    "rpc.response.status_code",
+    "rpc.grpc.status_code",
+    "rpc.connect_rpc.error_code",
+    "rpc.connect_rpc.status_code",
+    "grpc.status_code",
+    "grpc.code",
+)
+
+
+def _read(span: Span, facts: Facts) -> None:
+    facts.setdefault("kind", "rpc")
+    if span.kind == KIND_SERVER:
+        facts.setdefault("entry", span.name)
+    code = _code_of(span)
+    if code is None or code == "OK":
+        return
+    # Many instrumentations leave the status as it was.
+    failed = span.status_code == STATUS_ERROR
+    if not failed and not (span.status_code == STATUS_UNSET and _is_failure(span, code)):
+        return
+    if (status := _STATUSES.get(code)) is not None:
+        facts.setdefault("status", status)
+    elif not failed:
+        facts.setdefault("weak_status", "failed")
+    # Where an exception was recorded, that says more than the code it was answered with.
+    if not any(event.name == "exception" for event in span.events):
+        facts.setdefault("error_type", code)
+        words = f"{code} ({_NUMBERS[code]}): {code.lower().replace('_', ' ')}"
+        facts.setdefault("error_message", span.status_message or words)
+
+
+def _is_failure(span: Span, code: str) -> bool:
+    return span.kind == KIND_CLIENT or (span.kind == KIND_SERVER and code in _OF_SERVER)
+
+
+def _code_of(span: Span) -> str | None:
+    """The name of the status code, by whichever name or number it was told; None if it is none of gRPC's."""
+    a = span.attributes
+    for key in (*_CODE_KEYS, "error.type"):
+        told = text_of(a.get(key))
+        if told is None:
+            continue
+        if told.isdigit():
+            # `error.type` may be an HTTP status: no code of gRPC has more than two digits.
+            number = int(told) if told.isascii() and len(told) <= 2 else len(CODES)
+            if number < len(CODES):
+                return CODES[number]
+            continue
+        name = told.rpartition(".")[2].upper()
+        if name == "CANCELED":
+            name = "CANCELLED"
+        if name in _NUMBERS:
+            return name
+        # Java and .NET write `DeadlineExceeded`.
+        for known in CODES:
+            if known.replace("_", "") == name:
+                return known
+    return None
+
+
+CONVENTION = Convention("rpc", _read, keys=("rpc.system", "rpc.system.name", *_CODE_KEYS))

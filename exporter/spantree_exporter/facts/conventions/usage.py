@@ -1,0 +1,167 @@
+"""Tokens and cost, by all the names under which they are sent: what a span says of itself, as it says it.
+
+A figure of an agent may be the sum of those below it: `assemble` counts of each span what its descendants have not
+said. Sources: semantic-conventions-genai; OpenInference's and Traceloop's semantic conventions; LiteLLM, pydantic-ai,
+Langfuse, MLflow and Vercel's AI SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from spantree_exporter.facts.reading import Convention, amount_of, json_of, whole_number
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import JsonValue, Span
+
+# For each fact the attributes that tell it, the most exact first.
+_TOKENS: Final[dict[str, tuple[str, ...]]] = {
+    "input_tokens": (
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.prompt_tokens",
+        "llm.token_count.prompt",
+        "llm.usage.prompt_tokens",
+        "llm.usage.input_tokens",
+        "ai.usage.inputTokens",
+        "ai.usage.promptTokens",
+        "ai.usage.tokens",
+        "gen_ai.aggregated_usage.input_tokens",
+    ),
+    "output_tokens": (
+        "gen_ai.usage.output_tokens",
+        "gen_ai.usage.completion_tokens",
+        "llm.token_count.completion",
+        "llm.usage.completion_tokens",
+        "llm.usage.output_tokens",
+        "ai.usage.outputTokens",
+        "ai.usage.completionTokens",
+        "gen_ai.aggregated_usage.output_tokens",
+    ),
+    "cached_input_tokens": (
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_read_input_tokens",
+        "gen_ai.usage.cached_input_tokens",
+        "gen_ai.usage.cached_tokens",
+        "gen_ai.usage.input_tokens.cached",
+        "gen_ai.usage.prompt_tokens_details.cached_tokens",
+        "gen_ai.usage.details.cache_read_tokens",
+        "gen_ai.usage.details.cached_tokens",
+        "llm.token_count.prompt_details.cache_read",
+        "llm.usage.cache_read_input_tokens",
+        "ai.usage.cachedInputTokens",
+    ),
+    "cache_write_tokens": (
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.cache_write_tokens",
+        "gen_ai.usage.details.cache_write_tokens",
+        "gen_ai.usage.details.cache_creation_input_tokens",
+        "llm.token_count.prompt_details.cache_write",
+        "llm.usage.cache_creation_input_tokens",
+    ),
+    "reasoning_tokens": (
+        "gen_ai.usage.reasoning.output_tokens",
+        "gen_ai.usage.reasoning_tokens",
+        "gen_ai.usage.output_tokens.reasoning",
+        "gen_ai.usage.completion_tokens_details.reasoning_tokens",
+        "gen_ai.usage.details.reasoning_tokens",
+        "llm.token_count.completion_details.reasoning",
+        "llm.usage.reasoning_tokens",
+        "ai.usage.reasoningTokens",
+    ),
+    "embedding_tokens": ("llm.token_count.embedding", "gen_ai.usage.embedding_tokens"),
+}
+_COSTS: Final = (
+    "gen_ai.usage.cost",
+    "gen_ai.usage.total_cost",
+    "gen_ai.usage.cost_usd",
+    "gen_ai.usage.cost.total",
+    "gen_ai.cost.total_cost",
+    "gen_ai.cost.total",
+    "gen_ai.cost",
+    "operation.cost",
+    "llm.cost.total",
+    "llm.usage.total_cost",
+    "llm.usage.cost",
+    "llm.cost",
+    "litellm.response_cost",
+    "response_cost",
+    "total_cost_usd",
+    "cost_usd",
+)
+# Where only the parts are sent, their sum is the cost.
+_COST_PARTS: Final = (
+    ("llm.cost.prompt", "llm.cost.completion"),
+    ("gen_ai.usage.input_cost", "gen_ai.usage.output_cost"),
+    ("gen_ai.cost.input", "gen_ai.cost.output"),
+)
+# Objects, most often as JSON, that hold several figures.
+_USAGE_OBJECTS: Final = ("langfuse.observation.usage_details", "mlflow.chat.tokenUsage", "mlflow.trace.tokenUsage")
+_COST_OBJECTS: Final = ("langfuse.observation.cost_details", "mlflow.llm.cost", "mlflow.trace.cost")
+_MEMBERS: Final[dict[str, tuple[str, ...]]] = {
+    "input_tokens": ("input", "input_tokens", "prompt_tokens"),
+    "output_tokens": ("output", "output_tokens", "completion_tokens"),
+    "cached_input_tokens": ("input_cached_tokens", "cache_read_input_tokens", "cached_tokens", "input_cache_read"),
+    "cache_write_tokens": ("cache_creation_input_tokens", "input_cache_creation"),
+    "reasoning_tokens": ("output_reasoning_tokens", "reasoning_tokens", "output_reasoning"),
+}
+_COST_MEMBERS: Final = ("total", "total_cost", "cost")
+
+_FACT_OF: Final = {
+    key: (place, fact) for fact, keys in _TOKENS.items() for place, key in enumerate(keys)
+}  # attribute -> (how exact, fact)
+_COST_KEYS: Final = frozenset({*_COSTS, *(key for pair in _COST_PARTS for key in pair), *_COST_OBJECTS})
+
+
+def _read(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    put: dict[str, object] = facts  # type: ignore[assignment]
+    best: dict[str, int] = {}
+    costs = False
+    for key in a:
+        if (told := _FACT_OF.get(key)) is not None:
+            place, fact = told
+            if (fact not in facts or place < best.get(fact, 0)) and (number := whole_number(a[key])) is not None:
+                put[fact] = number
+                best[fact] = place
+        elif key in _COST_KEYS:
+            costs = True
+    for key in _USAGE_OBJECTS:
+        if key in a and isinstance(usage := json_of(a[key]), dict):
+            _put_members(usage, put)
+    if costs and "cost_usd" not in facts and (cost := _cost(a)) is not None:
+        facts["cost_usd"] = cost
+    if facts.get("kind") == "embedding" and "input_tokens" in facts:
+        facts.setdefault("embedding_tokens", facts["input_tokens"])
+
+
+def _put_members(usage: Mapping[str, JsonValue], put: dict[str, object]) -> None:
+    for fact, members in _MEMBERS.items():
+        for member in members:
+            if fact not in put and (number := whole_number(usage.get(member))) is not None:
+                put[fact] = number
+
+
+def _cost(a: Mapping[str, JsonValue]) -> float | None:
+    for key in _COSTS:
+        if key in a and (amount := amount_of(a[key])) is not None:
+            return amount
+    for key in _COST_OBJECTS:
+        if key in a and isinstance(costs := json_of(a[key]), dict):
+            for member in _COST_MEMBERS:
+                if (amount := amount_of(costs.get(member))) is not None:
+                    return amount
+            if (total := _sum(costs.values())) is not None:
+                return total
+    for keys in _COST_PARTS:
+        if (total := _sum(a.get(key) for key in keys)) is not None:
+            return total
+    return None
+
+
+def _sum(values: Iterable[JsonValue]) -> float | None:
+    amounts = [amount for value in values if (amount := amount_of(value)) is not None]
+    return sum(amounts) if amounts else None
+
+
+CONVENTION = Convention("usage", _read, keys=(*_FACT_OF, *_COST_KEYS, *_USAGE_OBJECTS))

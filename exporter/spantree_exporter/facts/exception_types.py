@@ -1,0 +1,154 @@
+"""What an exception's type says of how the work ended, in the languages that send spans: a table, no reading of prose.
+
+A type is compared by its last part, without module, package, pointer or type parameters:
+`asyncio.exceptions.CancelledError`, `java.util.concurrent.TimeoutException`, `*context.deadlineExceededError`,
+`System.Threading.Tasks.TaskCanceledException`, `tokio::time::error::Elapsed`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from spantree_exporter.facts.vocabulary import Status
+
+TIMEOUTS: Final = frozenset(
+    {
+        # Python
+        "TimeoutError", "timeout", "Timeout", "ReadTimeout", "WriteTimeout", "ConnectTimeout", "PoolTimeout",
+        "TimeoutException", "TimeoutExpired", "ConnectTimeoutError", "ReadTimeoutError", "NewConnectionTimeout",
+        "ServerTimeoutError", "ConnectionTimeoutError", "SocketTimeoutError", "APITimeoutError",
+        "SoftTimeLimitExceeded", "TimeLimitExceeded", "PoolTimeoutError", "LockTimeout", "QueryTimeout",
+        "DeadlineExceeded", "TooSlowError", "WorkflowTaskTimedOut", "AirflowTaskTimeout", "TaskTimeout",
+        "DBOSStepTimeoutError", "DBOSStreamTimeoutError", "DBOSQueryTimeoutError",
+        # JavaScript: names, and the codes that stand for them
+        "ETIMEDOUT", "ESOCKETTIMEDOUT", "ERR_TIMEOUT", "UND_ERR_CONNECT_TIMEOUT", "UND_ERR_HEADERS_TIMEOUT",
+        "UND_ERR_BODY_TIMEOUT", "HeadersTimeoutError", "BodyTimeoutError", "APIConnectionTimeoutError",
+        "ResponseTimeoutError", "RequestTimeoutError",
+        # Java, Kotlin
+        "SocketTimeoutException", "HttpTimeoutException", "HttpConnectTimeoutException", "SQLTimeoutException",
+        "QueryTimeoutException", "ReadTimeoutException", "WriteTimeoutException", "ConnectTimeoutException",
+        "AsyncRequestTimeoutException", "TimeoutCancellationException", "InterruptedByTimeoutException",
+        "LockTimeoutException", "TransactionTimedOutException", "ConnectionPoolTimeoutException",
+        # Go
+        "deadlineExceededError", "DeadlineExceededError", "timeoutError",
+        # .NET
+        "TimeoutRejectedException", "WebSocketTimeoutException", "RegexMatchTimeoutException",
+        "ServiceRequestTimeoutException",
+        # Rust
+        "Elapsed", "TimedOut", "RecvTimeoutError",
+        # gRPC and Connect
+        "DEADLINE_EXCEEDED", "deadline_exceeded",
+    }
+)  # fmt: skip
+CANCELLATIONS: Final = frozenset(
+    {
+        # Python
+        "CancelledError", "Cancelled", "KeyboardInterrupt", "GeneratorExit", "TaskRevokedError", "CancelledByUser",
+        "ScopeCancelled", "FlowRunCancelled", "DBOSWorkflowCancelledError", "DBOSAwaitedWorkflowCancelledError",
+        # JavaScript
+        "AbortError", "CanceledError", "CancelError", "ERR_CANCELED", "ABORT_ERR", "APIUserAbortError",
+        # Java, Kotlin
+        "CancellationException", "JobCancellationException", "InterruptedException", "ClosedByInterruptException",
+        "CanceledFailure", "CancelledException", "CanceledException",
+        # Go: context.Canceled is a value, see _GO_CANCELLED
+        "canceledError",
+        # .NET
+        "OperationCanceledException", "TaskCanceledException",
+        # gRPC and Connect
+        "CANCELLED", "canceled",
+    }
+)  # fmt: skip
+# Exceptions by which frameworks steer, and which are no failures at all.
+_STEERING: Final[dict[str, Status]] = {
+    "GraphInterrupt": "waiting",
+    "NodeInterrupt": "waiting",
+    "CallDeferred": "waiting",
+    "ApprovalRequired": "waiting",
+    "GraphBubbleUp": "completed",
+    "ParentCommand": "completed",
+    "Command": "completed",
+    "AirflowSkipException": "skipped",
+    "StopIteration": "completed",
+    "StopAsyncIteration": "completed",
+}
+# Go names errors made by errors.New by this type; context.Canceled is one, and always has this text.
+_GO_VALUE: Final = "errorString"
+_GO_CANCELLED: Final = "context canceled"
+# Libraries name theirs so; the table holds those of the languages.
+_NAMED_TIMEOUT: Final = re.compile(
+    r"Timeout(?:Error|Exception|Expired)?\Z|TimedOut(?:Error|Exception)?\Z|TimeLimitExceeded\Z"
+)
+# What says, beside a type of cancellation, that a time limit did it.
+_TIMEOUT_SIGN: Final = re.compile(r"time[- ]?out|timed[- ]out|deadline|time limit", re.IGNORECASE)
+_SIGN_CHARS: Final = 2000
+# A class that is told in front of a message is one of the tables, or is named as classes of errors are.
+_NAMED_AS_CLASS: Final = re.compile(r"[A-Z][A-Za-z0-9_]{1,200}(?:Error|Exception)\Z")
+_DOTTED: Final = re.compile(r"[A-Za-z_][\w.]*\Z")
+_TYPE_CHARS: Final = 512
+
+
+def short_name(error_type: str) -> str:
+    """The last part of a type's name, without what languages put around it."""
+    name = error_type[-_TYPE_CHARS:]
+    if name.isalnum():
+        return name
+    # Type parameters: `Failure<T>` and .NET's `Failure`1`.
+    name = name.partition("<")[0].partition("`")[0].rstrip("()[] ")
+    for mark in (".", ":", "/", "$", "+"):
+        name = name.rpartition(mark)[2]
+    return name.strip("*& '>")
+
+
+def is_timeout(error_type: str) -> bool:
+    """Whether the type is that of work that ran out of time."""
+    name = short_name(error_type)
+    return name in TIMEOUTS or _NAMED_TIMEOUT.search(name) is not None
+
+
+def is_cancellation(error_type: str, message: str | None = None) -> bool:
+    """Whether the type is that of work that somebody, or a time limit, cancelled."""
+    name = short_name(error_type)
+    return name in CANCELLATIONS or (name == _GO_VALUE and message == _GO_CANCELLED)
+
+
+def tells_timeout(*texts: str | None) -> bool:
+    """Whether one of the texts beside a cancellation names a time limit."""
+    return any(text is not None and _TIMEOUT_SIGN.search(text[:_SIGN_CHARS]) is not None for text in texts)
+
+
+def status_of_type(error_type: str | None, message: str | None = None, stacktrace: str | None = None) -> Status | None:
+    """The status that an exception means where it means another than failed.
+
+    A cancellation that a time limit made is none: the work failed.
+    """
+    if error_type is None:
+        return None
+    if (steering := _STEERING.get(short_name(error_type))) is not None:
+        return steering
+    if is_cancellation(error_type, message):
+        return None if tells_timeout(message, stacktrace) else "cancelled"
+    return None
+
+
+def leading_class(text: str, message: str | None) -> str | None:
+    """The class in `Class: message`, as SDKs describe a status; None where the first word is just a word.
+
+    It is a class where what follows is all of the exception's own `message`, or where it is called as classes are.
+    """
+    word, colon, rest = text[:_TYPE_CHARS].partition(": ")
+    if not colon or _DOTTED.match(word) is None:
+        return None
+    if message and text[len(word) + 2 :] == message and rest:
+        return word
+    return word if is_class_name(word) else None
+
+
+def is_class_name(word: str) -> bool:
+    """Whether `word` is the name of a class of errors and no word of a sentence."""
+    name = word.rpartition(".")[2]
+    return (
+        _NAMED_AS_CLASS.match(name) is not None
+        or name in _STEERING
+        or (name[:1].isupper() and len(name) > len("Cancelled") and (name in TIMEOUTS or name in CANCELLATIONS))
+    )

@@ -1,0 +1,106 @@
+"""Tokens and cost by all their names; codes of gRPC; prompts in parts; names of requests without ids."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.facts.spans import span
+
+from spantree_exporter.assemble.category import category_of
+from spantree_exporter.facts import CONVENTIONS, Facts, FactsReader, read_facts
+from spantree_exporter.facts.custom import Rules
+from spantree_exporter.facts.url_names import template_of
+from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR, Attributes, Event
+
+CALL: Attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-2024-08-06"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "fact", "value"),
+    [
+        ({"gen_ai.usage.cost": 0.36}, "cost_usd", 0.36),
+        ({"operation.cost": 0.36}, "cost_usd", 0.36),
+        ({"llm.cost.total": "0.5"}, "cost_usd", 0.5),
+        ({"llm.cost.prompt": 0.25, "llm.cost.completion": 0.5}, "cost_usd", 0.75),
+        ({"mlflow.llm.cost": '{"input_cost": 1, "total_cost": 1.5}'}, "cost_usd", 1.5),
+        ({"langfuse.observation.cost_details": '{"input": 0.25, "output": 0.5}'}, "cost_usd", 0.75),
+        ({"gen_ai.usage.cost": -1}, "cost_usd", None),
+        ({"gen_ai.usage.cache_read.input_tokens": 7}, "cached_input_tokens", 7),
+        ({"llm.token_count.completion_details.reasoning": 5}, "reasoning_tokens", 5),
+        ({"gen_ai.usage.prompt_tokens": 3, "gen_ai.usage.input_tokens": 4}, "input_tokens", 4),
+    ],
+)
+def test_usage_is_read_by_each_of_its_names(sent: Attributes, fact: str, value: object) -> None:
+    assert read_facts(span("chat", sent)).get(fact) == value
+
+
+def test_a_cost_is_estimated_only_where_prices_are_given_and_none_was_sent() -> None:
+    sent: Attributes = {**CALL, "gen_ai.usage.input_tokens": 1_000_000, "gen_ai.usage.output_tokens": 100_000}
+    reader = FactsReader(CONVENTIONS, prices=Rules.from_document({"prices": {"ours": True}}).prices)
+    told = reader(span("chat", sent, kind=KIND_CLIENT))
+    assert (told["cost_usd"], told["cost_estimated"]) == (3.5, True)
+    assert "cost_usd" not in read_facts(span("chat", sent, kind=KIND_CLIENT))
+    declared = reader(span("chat", {**sent, "gen_ai.usage.cost": 1.0}, kind=KIND_CLIENT))
+    assert (declared["cost_usd"], "cost_estimated" in declared) == (1.0, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "category", "status"),
+    [
+        (4, "DEADLINE_EXCEEDED", "timeout", "timed_out"),
+        ("DeadlineExceeded", "DEADLINE_EXCEEDED", "timeout", "timed_out"),
+        ("UNAVAILABLE", "UNAVAILABLE", "network", None),
+        (8, "RESOURCE_EXHAUSTED", "resource", None),
+        ("UNAUTHENTICATED", "UNAUTHENTICATED", "authentication", None),
+        (7, "PERMISSION_DENIED", "permission", None),
+        ("invalid_argument", "INVALID_ARGUMENT", "validation", None),
+        ("CANCELED", "CANCELLED", "cancelled", "cancelled"),
+    ],
+)
+def test_a_code_of_grpc_is_told_in_words(code: int | str, name: str, category: str, status: str | None) -> None:
+    sent: Attributes = {"rpc.system": "grpc", "rpc.grpc.status_code": code}
+    facts = read_facts(span("Cart/Add", sent, kind=KIND_CLIENT, status=STATUS_ERROR))
+    assert (facts["error_type"], facts.get("status")) == (name, status)
+    assert name.lower().replace("_", " ") in facts["error_message"]
+    assert category_of(facts["error_type"], facts["error_message"]) == category
+
+
+@pytest.mark.parametrize(
+    ("sent", "events"),
+    [
+        ({"gen_ai.prompt.0.content": "why?", "gen_ai.completion.0.content": "so"}, []),
+        ({"llm.input_messages.0.message.content": "why?", "llm.output_messages.0.message.content": "so"}, []),
+        (CALL, [Event(1, "gen_ai.user.message", {"content": "why?"}),
+                Event(2, "gen_ai.choice", {"message": '{"role":"assistant","content":"so"}'})]),
+        (CALL, [Event(1, "gen_ai.content.prompt", {"gen_ai.prompt": "why?"}),
+                Event(2, "gen_ai.content.completion", {"gen_ai.completion": "so"})]),
+    ],
+)  # fmt: skip
+def test_prompt_and_answer_are_read_from_all_forms(sent: Attributes, events: list[Event]) -> None:
+    facts: Facts = read_facts(span("chat", sent, kind=KIND_CLIENT, events=events))
+    assert (facts["input"], facts["output"]) == ("why?", "so")
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("/users/1000", "/users/{id}"),
+        ("/v1/users/7f9c2b1e-0d7a-4b7e-9a55-0c6d1f2e3a4b/orders", "/v1/users/{id}/orders"),
+        ("/chat/completions", "/chat/completions"),
+        ("/oauth2/token", "/oauth2/token"),
+        ("/users/bob@example.com", "/users/{id}"),
+        ("/files/report-2024.pdf", "/files/{file}"),
+        ("/a/b/c/d/e/f/g/h/i/j", "/a/b/c/d/e/f/g/h/..."),
+        ("/users/{id}", "/users/{id}"),
+    ],
+)
+def test_a_path_is_named_without_its_ids(path: str, template: str) -> None:
+    assert template_of(path) == template
+
+
+def test_client_calls_share_a_name_and_keep_what_tells_them_apart() -> None:
+    def facts(number: int) -> Facts:
+        sent: Attributes = {"http.request.method": "GET", "url.full": f"http://u:p@h/users/{number}?key=s"}
+        return read_facts(span("GET", sent, kind=KIND_CLIENT))
+
+    assert (facts(1000)["name"], facts(1000)["input"]) == ("GET /users/{id}", "http://h/users/1000")
+    assert facts(1000)["input_digest"] != facts(1001)["input_digest"]
