@@ -123,7 +123,7 @@ class Facts(TypedDict, total=False):
     emits: list[str]  # tokens a step gives out and
     consumes: list[str]  # takes in: equal tokens make an edge
     flow_links: bool  # the span's links say what led to it, not just what it needs
-    link_types: dict[str, str]  # by linked span id in hex: dependency, resume
+    link_types: dict[str, str]  # by linked span id in hex: dependency, resume, retry, child_of (its parent)
     detached: bool  # what runs inside the steps of this run is sent as if it ran beside the run
 
     # -- usage
@@ -131,3 +131,15 @@ class Facts(TypedDict, total=False):
     input_tokens: int
     output_tokens: int
     cost_usd: float
+    cost_estimated: bool  # cost_usd comes of a table of prices, nobody sent it
+    cached_input_tokens: int  # of input_tokens
+    cache_write_tokens: int
+    reasoning_tokens: int  # of output_tokens
+    embedding_tokens: int
+
+    # -- what tells a parent that is elsewhere, a failure that was handled, an attempt
+    parent_remote: bool  # whether the parent is in another process; absent where the span does not say
+    declared_handled: bool  # the failure was declared to be handled
+    task_id: str  # the engine's own id of this run of the task: equal for its attempts
+    retry_policy: bool  # it is tried again when it fails
+    input_digest: str  # equal for equal inputs

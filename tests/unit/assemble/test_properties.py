@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.assemble.traces import TRACE, span
 
 from spantree_exporter.assemble import assemble
+from spantree_exporter.assemble.versions import one_of_each
 from spantree_exporter.facts import Facts
 from spantree_exporter.rows import Assembled, SpanFacts
 
@@ -115,8 +116,11 @@ def test_every_span_belongs_to_exactly_one_node(spans: list[SpanFacts]) -> None:
     told = {node.fingerprint for node in assembled.nodes if node.fingerprint is not None}
     folded = [span_id for node in assembled.nodes for span_id in node.folded_span_ids]
     by_fingerprint = {s.fingerprint: s for s in spans}
-    # A node's own span is not among the folded ones of any node, and the others are there once each.
-    others = sorted(s.span_id for s in spans if s.fingerprint not in told)
+    # A node's own span is not among the folded ones of any node, and the others are there once each; versions of one
+    # span are there together as one.
+    distinct, stored = one_of_each(spans)
+    assert stored == len(spans)
+    others = sorted(s.span_id for s in distinct if s.fingerprint not in told)
     assert sorted(folded) == others
     assert all(by_fingerprint[f].span_id in {n.span_id for n in assembled.nodes} for f in told)
 
