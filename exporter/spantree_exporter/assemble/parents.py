@@ -119,6 +119,8 @@ def find(steps: list[Step], parent_ids: list[int | None], index: SpanIndex) -> l
         span, above = step.span, step.parent.span
         if span is not None and span.kind in _ENTRIES and above is not None and above.kind in _SENDERS:
             entries.append(step)
+            if above.kind == KIND_PRODUCER:
+                step.message = above.span_id
     if orphans:
         left = _stand_in_for_runs(steps, orphans, outermost)
         if left:
@@ -173,12 +175,9 @@ def _adopt(orphans: list[Step], outermost: list[Step]) -> None:
     for step in orphans:
         if step in among_roots:
             continue
-        # A longer root that started before a shorter one holds what started after that one's end.
         place = bisect_right(roots, step.start_ns, key=lambda s: s.start_ns)
-        around = _open_at_start(roots[:1], step) if place == 1 else None
-        if place > 1:
-            around = _open_at_start(roots[max(0, place - _LOOKED_AT) : place], step)
-        if around is not None and around is not step:
+        around = _open_at_start(roots[max(0, place - _LOOKED_AT) : place], step) if place else None
+        if around is not None:
             step.parent = around
             step.anomalies.append(PARENT_MISSING)
         elif not _parent_is_elsewhere(step):

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from spantree_exporter.assemble import category, execution, failure, run_status, usage
 from spantree_exporter.assemble.step import Step
-from spantree_exporter.rows import Execution, Node, SpanFacts
+from spantree_exporter.rows import ROOT_MISSING, Execution, Node, SpanFacts
 
-ROOT_MISSING = "root_missing"
 _TROUBLED = frozenset({"failed", "timed_out", "retried", "cancelled"})
 
 
@@ -40,13 +39,14 @@ def execution_row(
         counts[step.status] = counts.get(step.status, 0) + 1
     entry = execution.entry_of(run)
     spent = usage.totals(ordered, keys_said)
-    open_end = state in {"running", "pending"} or run.end_ns is None
+    awaits_root = state == "running" and run_status.is_rootless(run) and all(s.end_ns is not None for s in ordered)
+    open_end = (state in {"running", "pending"} and not awaits_root) or run.end_ns is None
     ended = None if open_end else max(step.last_ns for step in ordered)
     cause_type = cause.facts.get("error_type") if cause is not None else None
     cause_message = cause.facts.get("error_message") if cause is not None else None
     if spent.clamped:
         anomalies.append(usage.CLAMPED)
-    if state == "running" and run_status.is_rootless(run) and not any(step.end_ns is None for step in ordered):
+    if awaits_root:
         anomalies.append(ROOT_MISSING)
     services = {span.service for span in spans if span.service}
     # A run that does not say what it is a run of may hold a step that does.

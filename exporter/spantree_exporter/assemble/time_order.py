@@ -54,13 +54,11 @@ def connect_by_time(edges: EdgeSet, siblings: list[Step]) -> None:
         last_group = groups[ends[count - 1][1]]
         if low >= count:
             low = count - 1
-        if (
-            count - low > _MAX_PREDECESSORS
-            or sum(len(groups[other]) for _, other in ends[low:count]) > _MAX_PREDECESSORS
-        ):
+        found = [groups[other] for _, other in ends[low:count]] if count - low <= _MAX_PREDECESSORS else []
+        if not found or sum(map(len, found)) > _MAX_PREDECESSORS:
             before = last_group[-1:]
         else:
-            before = [step for _, other in ends[low:count] for step in groups[other]]
+            before = [step for other in found for step in other]
             if len(before) > 1:
                 # What is known to lead to another of them comes before that one.
                 before = [a for a in before if not any(edges.leads(a, b) for b in before)]
