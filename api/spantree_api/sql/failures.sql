@@ -72,3 +72,28 @@ CROSS JOIN LATERAL (
     ORDER BY node.ended_ns NULLS LAST, node.sequence DESC
     LIMIT %(limit)s
 ) AS failed
+
+-- name: failed_before_node
+-- failed nodes below a node that had ended by some moment, in the order they failed
+SELECT node.*
+FROM spantree.node
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = %(trace_id)s::uuid
+    AND (%(first_day)s::date IS NULL OR day BETWEEN %(first_day)s AND %(last_day)s)
+    AND status IN ('failed', 'timed_out')
+    AND ended_ns <= %(ended_ns)s::bigint
+    AND sequence > %(from_sequence)s::integer
+    AND sequence < COALESCE(
+        (
+            SELECT min(following.sequence)
+            FROM spantree.node AS following
+            WHERE following.tenant_id = %(tenant_id)s
+                AND following.trace_id = %(trace_id)s::uuid
+                AND (%(first_day)s::date IS NULL OR following.day BETWEEN %(first_day)s AND %(last_day)s)
+                AND following.sequence > %(from_sequence)s::integer
+                AND following.depth <= %(depth)s::integer
+        ),
+        2147483647
+    )
+ORDER BY ended_ns, sequence DESC
+LIMIT %(limit)s
