@@ -39,7 +39,7 @@ def status_of_run(run: Step, main: Step, ordered: list[Step], unhandled: list[St
     if run.status == "failed" or main.failed:
         return "failed"
     if unhandled:
-        return "failed" if any(_fails_the_run(step, run) for step in unhandled) else "partial"
+        return "failed" if any(_fails_the_run(step, run, main) for step in unhandled) else "partial"
     if any(s.status == "running" and _is_own_step(s, run) for s in ordered) or is_rootless(run):
         return "running"
     return "completed"
@@ -101,7 +101,7 @@ def _is_expected_miss(step: Step) -> bool:
     return step.kind == "db" and _ALREADY_THERE.search(f"{facts.get('error_type')} {message[:1000]}") is not None
 
 
-def _fails_the_run(step: Step, run: Step) -> bool:
+def _fails_the_run(step: Step, run: Step, main: Step) -> bool:
     """Whether the run did not survive the failure, or nobody waited for the step and so nobody can have handled it."""
     if step.facts.get("breaks_run") and is_above(run, step):
         return True
@@ -109,7 +109,7 @@ def _fails_the_run(step: Step, run: Step) -> bool:
         return False
     if step.span is not None and step.span.kind == KIND_CONSUMER:
         return True
-    return step.start_ns >= run.last_ns and _is_own_step(step, run)
+    return step.start_ns >= main.last_ns and is_above(main, step) and _is_own_step(step, run)
 
 
 def _is_own_step(step: Step, run: Step) -> bool:

@@ -59,6 +59,17 @@ def facts(draw: st.DrawFn, ids: int) -> Facts:
         told["kind"] = draw(st.sampled_from(["agent", "handoff", "llm", "tool", "chain"]))
         told["handoff_from"] = "n1"
         told["breaks_run"] = True
+    for count in ("input_tokens", "output_tokens", "reasoning_tokens"):
+        if draw(chance) < 2:
+            told[count] = draw(st.integers(0, 9))
+    for key in ("parent_remote", "declared_handled", "retry_policy"):
+        if draw(chance) < 2:
+            told[key] = draw(st.booleans())
+    for key in ("input", "input_digest", "task_id", "error_message"):
+        if draw(chance) < 2:
+            told[key] = draw(st.sampled_from(["a", "b"]))  # type: ignore[literal-required]
+    if draw(chance) < 2:
+        told["link_types"] = {f"{draw(st.integers(1, ids)):016x}": draw(st.sampled_from(["child_of", "retry", "x"]))}
     if draw(chance) < 1:
         told["detached"] = True
     if draw(chance) < 1:
@@ -66,9 +77,9 @@ def facts(draw: st.DrawFn, ids: int) -> Facts:
     if draw(chance) < 3:
         told["planned_by"] = draw(st.sampled_from(["p", "q"]))
         told["sent_by"] = draw(st.sampled_from(["x", "y"]))
-    for key in ("open_ended", "closes", "unanswered", "covers_queue", "mapped"):
+    for flag in ("open_ended", "closes", "unanswered", "covers_queue", "mapped"):
         if draw(chance) < 2:
-            told[key] = True
+            told[flag] = True
     if draw(chance) < 2:
         told["began_ns"] = draw(st.integers(0, 60))
     if draw(chance) < 2:
