@@ -57,7 +57,7 @@ check: install
 	@echo "lint-imports"; "$(BIN)/lint-imports"
 
 bench: install
-	@"$(BIN)/python" benchmarks/bench.py $(ARGS)
+	@"$(BIN)/python" -m benchmarks.bench $(ARGS)
 
 # Without the compiled hot path, which would tie it to one Python and one machine; `pip install .` builds that.
 wheel: install

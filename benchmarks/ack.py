@@ -1,7 +1,7 @@
 """How fast requests are acknowledged, fsync included: acks/s, p50 and p99 by the number of clients.
 
-    python benchmarks/ack.py                      PostgreSQL away: receiver and spool alone
-    python benchmarks/ack.py --database-url URL   with the pump at work beside it
+    python -m benchmarks.ack                      PostgreSQL away: receiver and spool alone
+    python -m benchmarks.ack --database-url URL   with the pump at work beside it
 
 Each client waits for its answer before it sends again, over one kept connection. Clients and collector share the
 machine, so the figures are a lower bound. Bounded: --seconds for each number of clients.

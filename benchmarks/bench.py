@@ -1,9 +1,9 @@
 """All that README quotes, in one run: tables as they come, at last one line of JSON.
 
-    python benchmarks/bench.py                             some ten minutes
-    python benchmarks/bench.py --rounds 31                 growth up to 3.1 million spans
-    python benchmarks/bench.py --executions 1000000        reads on a million executions of 25 nodes
-    python benchmarks/bench.py --only growth hot_path      some of them: hot_path ingest growth reads service
+    python -m benchmarks.bench                             some ten minutes
+    python -m benchmarks.bench --rounds 31                 growth up to 3.1 million spans
+    python -m benchmarks.bench --executions 1000000        reads on a million executions of 25 nodes
+    python -m benchmarks.bench --only growth hot_path      some of them: hot_path ingest growth reads service
 
 Leave the machine alone meanwhile: rates are of this run, and only ratios and CPU can be compared with another's.
 """
@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent
+_ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
@@ -48,9 +48,9 @@ def main() -> None:
 
 def _run(name: str, options: list[str]) -> object:
     """What the benchmark says in its last line; all others are shown as they come."""
-    command = [sys.executable, str(_FOLDER / f"{name}.py"), *options]
+    command = [sys.executable, "-m", f"benchmarks.{name}", *options]
     last = ""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if last:

@@ -1,8 +1,8 @@
 """Whether a span costs the same whatever is stored: rounds of the reference load on top of each other.
 
-    python benchmarks/growth.py                        5 rounds of 100,000 spans, then one with 400 daily partitions
-    python benchmarks/growth.py --rounds 31            3.1 million spans
-    python benchmarks/growth.py --big 100000           and one trace of that many spans
+    python -m benchmarks.growth                        5 rounds of 100,000 spans, then one with 400 daily partitions
+    python -m benchmarks.growth --rounds 31            3.1 million spans
+    python -m benchmarks.growth --big 100000           and one trace of that many spans
 
 For each round: CPU microseconds a span of the collector (all its processes) and of PostgreSQL (all its processes), from
 the first byte over OTLP/HTTP until every span is stored and every trace projected. They hold while others use the
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from benchmarks.measuring import GIVE_UP_S, bodies, collector, family_cpu_s, load, send
 
-from measuring import GIVE_UP_S, bodies, collector, family_cpu_s, load, send
 from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_exporter.migrate import migrate
 from spantree_exporter.partitions import day_number, ensure_partitions

@@ -1,8 +1,8 @@
 """What the way from bytes to rows costs by stage, compiled and in Python: CPU microseconds a span, no database.
 
-    python benchmarks/hot_path.py                         the reference load, both paths
-    python benchmarks/hot_path.py --workload FILE         length-prefixed (uint32 LE) ExportTraceServiceRequests
-    python benchmarks/hot_path.py --path compiled         one path, one line of JSON
+    python -m benchmarks.hot_path                         the reference load, both paths
+    python -m benchmarks.hot_path --workload FILE         length-prefixed (uint32 LE) ExportTraceServiceRequests
+    python -m benchmarks.hot_path --path compiled         one path, one line of JSON
 
 A process of its own for each path, batches as large as those of a collector, its settings of the garbage collector. CPU
 time of the process, the best of three passes: it stays comparable while others use the machine.
@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from measuring import bodies, load
+from benchmarks.measuring import bodies, load
+
 from spantree_collector.tuning import settle_for_batches
 from spantree_exporter.assemble import assemble
 from spantree_exporter.copy_binary import span_rows
@@ -62,7 +63,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _in_process(arguments: argparse.Namespace, path: str) -> dict[str, float]:
-    command = [sys.executable, __file__, "--path", path, "--traces", str(arguments.traces)]
+    command = [sys.executable, "-m", "benchmarks.hot_path", "--path", path, "--traces", str(arguments.traces)]
     if arguments.workload:
         command += ["--workload", str(arguments.workload)]
     environment = os.environ | {"SPANTREE_PURE_PYTHON": "1" if path == PYTHON else "0"}

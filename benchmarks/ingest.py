@@ -1,9 +1,9 @@
 """How fast spans become durable, projected rows, beside a plain COPY of the same rows: spans/s and their ratio.
 
-    python benchmarks/ingest.py                           the reference load, an embedded PostgreSQL, a real collector
-    python benchmarks/ingest.py --database-url URL        that PostgreSQL; it needs an empty database, whose rows go
-    python benchmarks/ingest.py --workload FILE           length-prefixed (uint32 LE) ExportTraceServiceRequests
-    python benchmarks/ingest.py --profile                 where Python's time goes on the way from bytes to rows
+    python -m benchmarks.ingest                           the reference load, an embedded PostgreSQL, a real collector
+    python -m benchmarks.ingest --database-url URL        that PostgreSQL; it needs an empty database, whose rows go
+    python -m benchmarks.ingest --workload FILE           length-prefixed (uint32 LE) ExportTraceServiceRequests
+    python -m benchmarks.ingest --profile                 where Python's time goes on the way from bytes to rows
 
 In one run on one PostgreSQL: the very rows of the load by COPY BINARY, its bytes over OTLP/HTTP until every span is
 stored and every trace projected, and the COPY again, because a machine that others share changes under way. Clients,
@@ -25,9 +25,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from benchmarks.measuring import GIVE_UP_S, bodies, collector, cpu_s, family, load, peak_mb, send
 from psycopg.sql import SQL, Identifier
 
-from measuring import GIVE_UP_S, bodies, collector, cpu_s, family, load, peak_mb, send
 from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_exporter.copy_binary import HEADER, TRAILER, span_rows
 from spantree_exporter.decode import PROTOBUF, decode_request

@@ -1,8 +1,8 @@
 """How long the API and the views take to answer beside what is stored: p50 and CPU of every read, through HTTP.
 
-    python benchmarks/reads.py --database-url URL                     of a database that benchmarks/seed.py has filled
-    python benchmarks/reads.py --executions 1000000                   seeds an embedded PostgreSQL first
-    python benchmarks/reads.py --database-url URL --only q, tree      only reads whose names begin so
+    python -m benchmarks.reads --database-url URL                     of a database that benchmarks/seed.py has filled
+    python -m benchmarks.reads --executions 1000000                   seeds an embedded PostgreSQL first
+    python -m benchmarks.reads --database-url URL --only q, tree      only reads whose names begin so
 
 Each read is asked once to warm up and then `--repeat` times over one connection; the API runs in a process of its own.
 CPU is that of the API and of the PostgreSQL process that serves it, per request, by /proc (Linux). Prints a table, at
@@ -28,13 +28,11 @@ from urllib.parse import quote
 import httpx
 import psycopg
 import uvicorn
+from benchmarks.seed import BIG_TRACES, seed
 
 from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
 from spantree_deploy.embedded import EmbeddedPostgres
-
-# `python benchmarks/reads.py` has this folder on its path.
-from seed import BIG_TRACES, seed  # isort: skip
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 

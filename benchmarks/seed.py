@@ -1,7 +1,7 @@
 """A database as it is after months: executions of 25 nodes over many days, made by PostgreSQL itself in minutes.
 
-    python benchmarks/seed.py --database-url URL --executions 1000000 --days 60
-    python benchmarks/seed.py --database-url URL --spans          with a span for each node
+    python -m benchmarks.seed --database-url URL --executions 1000000 --days 60
+    python -m benchmarks.seed --database-url URL --spans          with a span for each node
 
 The rows are plausible (workflows, agents and hidden requests; failed, partial, timed out, cancelled, waiting and lost
 ones; users, conversations, runs, services, errors) and follow from their numbers: the same call makes the same rows.

@@ -1,6 +1,6 @@
 """What spans cost a service: CPU a span of live marks and of the in-process exporter, beside batch and OTLP/HTTP.
 
-    python benchmarks/service.py [--spans 20000] [--rounds 3] [--database-url URL]
+    python -m benchmarks.service [--spans 20000] [--rounds 3] [--database-url URL]
 
 The last line is JSON. Without a URL a PostgreSQL of its own is started.
 

@@ -383,6 +383,16 @@ class SameCause(TypedDict):
     started_at: str
 
 
+class FailedNode(TypedDict):
+    """A node that failed."""
+
+    id: str
+    name: str
+    status: str
+    error_type: str | None
+    error_message: str | None
+
+
 @_documented
 class FailureAnswer(TypedDict):
     """Why an execution failed."""
@@ -396,6 +406,10 @@ class FailureAnswer(TypedDict):
     cascade_nodes: list[CascadeStep]
     """the same with names and errors"""
     error: FailureError | None
+    failed_by: str | None
+    """`itself`: the outermost step that failed raised the error; `a step below`: it failed of the first failed node"""
+    handled: list[FailedNode]
+    """what failed below it before the first failed node did and was not what it failed of, 20 at most"""
     same_cause_count: int
     """other executions of the same fingerprint, from 30 days before this one on"""
     same_cause: list[SameCause]
@@ -403,16 +417,6 @@ class FailureAnswer(TypedDict):
     retries: list[RetriedTask]
     skipped_nodes: list[str]
     suggestion: str | None
-
-
-class FailedNode(TypedDict):
-    """A node that failed."""
-
-    id: str
-    name: str
-    status: str
-    error_type: str | None
-    error_message: str | None
 
 
 @_documented

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from spantree_api.answers import Attempt, CascadeStep, FailureAnswer, FailureError, RetriedTask
+from spantree_api.answers import Attempt, CascadeStep, FailedNode, FailureAnswer, FailureError, RetriedTask
 from spantree_api.stored_rows import ExecutionRow, SameCauseRow
 from spantree_api.told import duration_ms, first_failed_node, rfc3339
 from spantree_exporter.ids import node_id
 from spantree_exporter.rows import Execution, Node
 
+_FAILED = frozenset({"failed", "timed_out"})
 # What to do about each category that spantree_exporter.assemble.category knows.
 SUGGESTIONS = {
     "timeout": "It took longer than it was given: look at what the step waited for, then raise its time limit, give it "
@@ -45,8 +46,11 @@ def failure_answer(
     same_cause: Sequence[SameCauseRow],
     skipped_nodes: list[str],
     clock_ns: int,
+    handled: Sequence[Node] = (),
 ) -> FailureAnswer:
     """The report. `cascade`: from the node that failed first up to the root; `attempts`: of retried tasks, in sequence.
+
+    `handled`: what failed before that node did, below the outermost failed one, and was not what it failed of.
 
     An execution in which nothing failed has a report, too: it names no node and no error.
     """
@@ -59,6 +63,8 @@ def failure_answer(
         "cascade": [node_id(node.span_id, node.ordinal) for node in cascade],
         "cascade_nodes": [_cascade_step(node) for node in cascade],
         "error": _error_of(row.execution, cascade[0] if cascade else None, traceback),
+        "failed_by": None if not cascade else "itself" if outermost_failed(cascade) is cascade[0] else "a step below",
+        "handled": [_failed_node(node) for node in handled],
         "same_cause_count": same_cause[0].total if same_cause else 0,
         "same_cause": [
             {
@@ -73,6 +79,11 @@ def failure_answer(
         "skipped_nodes": skipped_nodes,
         "suggestion": suggestion_for(row.execution.error_category) if first is not None else None,
     }
+
+
+def outermost_failed(cascade: Sequence[Node]) -> Node:
+    """The outermost node of `cascade` that failed; the first is one that did."""
+    return next((node for node in reversed(cascade) if node.status in _FAILED), cascade[0])
 
 
 def suggestion_for(category: str | None) -> str:
@@ -117,6 +128,16 @@ def _attempt(node: Node, clock_ns: int) -> Attempt:
         "status": node.status,
         "started_ns": node.started_ns,
         "duration_ms": duration_ms(node.started_ns, node.ended_ns, clock_ns),
+        "error_type": node.error_type,
+        "error_message": node.error_message,
+    }
+
+
+def _failed_node(node: Node) -> FailedNode:
+    return {
+        "id": node_id(node.span_id, node.ordinal),
+        "name": node.name,
+        "status": node.status,
         "error_type": node.error_type,
         "error_message": node.error_message,
     }

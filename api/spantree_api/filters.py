@@ -43,7 +43,7 @@ class ExecutionFilter:
         """For the parts that listing.py composes a list of; those of filters that are not wanted are null."""
         statuses = self.statuses or ()
         stored = {status for status in statuses if status != "lost"}
-        if "lost" in statuses:
+        if "lost" in statuses or "completed" in statuses:  # told by the clock, of those that are stored as open
             stored |= {"pending", "running"}
         return {
             "status": statuses[0] if statuses else None,

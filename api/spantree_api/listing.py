@@ -86,7 +86,7 @@ def listing_of(wanted: ExecutionFilter, after: ExecutionCursor | None) -> Listin
     conditions = [part for field, part in _ORDERED.items() if getattr(wanted, field) is not None]
     ordered = True
     if wanted.statuses is not None:
-        single = len(wanted.statuses) == 1 and wanted.statuses[0] not in {"lost", "running", "pending"}
+        single = len(wanted.statuses) == 1 and wanted.statuses[0] not in {"lost", "running", "pending", "completed"}
         conditions.append("where_status" if single else "where_statuses")
         ordered = ordered and single
     for is_wanted, part in (

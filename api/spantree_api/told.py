@@ -9,7 +9,7 @@ from typing import TypeVar
 from spantree_api.answers import Counts, ExecutionAnswer, FirstFailedNode
 from spantree_api.stored_rows import ExecutionRow
 from spantree_exporter.ids import node_id
-from spantree_exporter.rows import Execution
+from spantree_exporter.rows import ROOT_MISSING, Execution
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_PER_S = 1_000_000_000
@@ -38,11 +38,14 @@ def duration_ms(started_ns: int, ended_ns: int | None, now_ns: int) -> float:
 
 
 def told_status(execution: Execution, now_ns: int, default_lost_after_s: float) -> str:
-    """The status, or `lost` where it has not ended and gave no sign of life for longer than its threshold."""
+    """The status, or `lost` where it has not ended and gave no sign of life for longer than its threshold.
+
+    One that only waits for its root, with nothing in it that still runs, has then ended instead.
+    """
     lost_after_s = default_lost_after_s if execution.lost_after_s is None else execution.lost_after_s
     silent_ns = now_ns - execution.last_seen_ns
     if execution.status in _LIVELY and silent_ns > lost_after_s * _NS_PER_S:
-        return "lost"
+        return "completed" if ROOT_MISSING in execution.anomalies else "lost"
     return execution.status
 
 
@@ -60,7 +63,8 @@ def execution_answer(row: ExecutionRow, now_ns: int, default_lost_after_s: float
     """The row of an execution as every answer tells it."""
     execution = row.execution
     status = told_status(execution, now_ns, default_lost_after_s)
-    ended_ns = execution.ended_ns
+    # While a root is awaited the row has the end of what came.
+    ended_ns = None if status in _LIVELY else execution.ended_ns
     trace_id = row.trace_id.hex
     return {
         "execution_id": trace_id,

@@ -11,6 +11,10 @@ from typing import Any
 
 from spantree_exporter.facts.vocabulary import Facts
 
+# Anomaly of an execution that is `running` only because its root has not come: nothing in it runs. Silent for longer
+# than its threshold it counts as completed, where others count as lost.
+ROOT_MISSING = "root_missing"
+
 
 @dataclass(slots=True)
 class SpanFacts:

@@ -74,6 +74,12 @@ def test_lost_is_silence_beyond_the_threshold(status: str, silent_s: float, own_
     assert told_status(row, T0_NS + int(silent_s * S), 10.0) == told
 
 
+@pytest.mark.parametrize(("silent_s", "told"), [(10, "running"), (10.1, "completed")])
+def test_one_that_only_waits_for_its_root_has_ended_when_it_is_silent(silent_s: float, told: str) -> None:
+    row = execution(status="running", last_seen_ns=T0_NS, anomalies=["parent_missing", "root_missing"])
+    assert told_status(row, T0_NS + int(silent_s * S), 10.0) == told
+
+
 @pytest.mark.parametrize(
     ("q", "forms"),
     [

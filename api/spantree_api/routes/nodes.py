@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from spantree_api.answers import FailureAnswer, NodeDetail, NodePage
 from spantree_api.cursor import SequenceCursor
-from spantree_api.failure import failure_answer
+from spantree_api.failure import failure_answer, outermost_failed
 from spantree_api.node_detail import node_detail, traceback_of
 from spantree_api.params import CursorQuery, LimitQuery, NodeIdPath, TraceIdPath, node_key_of, trace_id_of
 from spantree_api.reader import WHOLE, Reader, TraceKey
@@ -19,6 +19,7 @@ from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow, NodeRow, SameCauseRow, node_rows, records
 from spantree_api.told import clock_of, told_status
 from spantree_api.tree import node_answer, outline_of
+from spantree_exporter.rows import Node
 
 router = APIRouter(tags=["executions"])
 # How far back executions of the same cause are counted, and how many of them are named.
@@ -28,6 +29,7 @@ _SAME_CAUSE_NAMED = 10
 _ATTEMPTS_MAX = 1_000
 # Roots, failed and skipped nodes among which skipped ones are named.
 _SKIPPED_MAX = 5_000
+_HANDLED_MAX = 20
 
 
 @router.get("/executions/{trace_id}/nodes", response_model=NodePage, responses=error_answers(404, 422, 503))
@@ -71,6 +73,7 @@ async def get_failure(
         key = reader.key(wanted)
         row = await reader.execution(key)
         cascade = await _cascade(reader, key, row)
+        handled = await _handled(reader, key, [one.node for one in cascade])
         cause_spans = await reader.spans_of(key, cascade[0]) if cascade else []
         traceback = traceback_of(cascade[0].node, cause_spans) if cascade else None
         attempts = await reader.snapshot.all(
@@ -87,9 +90,27 @@ async def get_failure(
         alike,
         outline.skipped_nodes,
         _clock_of(row, reader),
+        handled,
     )
     answer["same_cause"] = answer["same_cause"][:same_cause]
     return json_answer(answer)
+
+
+async def _handled(reader: Reader, key: TraceKey, cascade: list[Node]) -> list[Node]:
+    """What failed before the first of `cascade` did, below the outermost of it that failed."""
+    if not cascade:
+        return []
+    outermost, first = outermost_failed(cascade), cascade[0]
+    parameters = {
+        **key.parameters(),
+        "from_sequence": outermost.sequence,
+        "depth": outermost.depth,
+        "ended_ns": first.started_ns if first.ended_ns is None else first.ended_ns,
+        "limit": _HANDLED_MAX + len(cascade),
+    }
+    found = await reader.snapshot.all("failed_before_node", parameters, node_rows)
+    passed_on = {(node.span_id, node.ordinal) for node in cascade}
+    return [one.node for one in found if (one.node.span_id, one.node.ordinal) not in passed_on][:_HANDLED_MAX]
 
 
 async def _cascade(reader: Reader, key: TraceKey, row: ExecutionRow) -> list[NodeRow]:

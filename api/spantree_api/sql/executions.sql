@@ -106,7 +106,7 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
         WHEN status IN ('pending', 'running')
             AND %(now_ns)s::bigint - last_seen_ns
                 > COALESCE(lost_after_s, %(lost_after_s)s::double precision) * 1000000000.0
-            THEN 'lost'
+            THEN CASE WHEN 'root_missing' = ANY (anomalies) THEN 'completed' ELSE 'lost' END
         ELSE status
     END = ANY (%(statuses)s::text[])
 
@@ -192,6 +192,7 @@ FROM spantree.execution
 WHERE tenant_id = %(tenant_id)s
     AND day = ANY (%(days)s::date[])
     AND status IN ('pending', 'running', 'waiting')
+    AND NOT 'root_missing' = ANY (anomalies)
     AND (%(hidden)s OR NOT hidden)
     AND (
         (

@@ -72,3 +72,28 @@ CROSS JOIN LATERAL (
     ORDER BY node.ended_ns NULLS LAST, node.sequence DESC
     LIMIT %(limit)s
 ) AS failed
+
+-- name: failed_before_node
+-- failed nodes below a node that had ended by some moment, in the order they failed; served by node_pkey on the days given
+SELECT node.*
+FROM spantree.node
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = %(trace_id)s::uuid
+    AND day = ANY (%(days)s::date[])
+    AND status IN ('failed', 'timed_out')
+    AND ended_ns <= %(ended_ns)s::bigint
+    AND sequence > %(from_sequence)s::integer
+    AND sequence < COALESCE(
+        (
+            SELECT min(following.sequence)
+            FROM spantree.node AS following
+            WHERE following.tenant_id = %(tenant_id)s
+                AND following.trace_id = %(trace_id)s::uuid
+                AND following.day = ANY (%(days)s::date[])
+                AND following.sequence > %(from_sequence)s::integer
+                AND following.depth <= %(depth)s::integer
+        ),
+        2147483647
+    )
+ORDER BY ended_ns, sequence DESC
+LIMIT %(limit)s

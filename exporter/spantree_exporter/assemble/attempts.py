@@ -1,212 +1,227 @@
-"""Which steps are attempts of one task, and which are iterations of a loop (conventions.md 4.4)."""
+"""Which steps are attempts of one task (docs/conventions.md, "Attempts").
+
+`_follows` decides. A step is a further attempt of one before it only by a sign: the engine's own id of the task, a
+number that it declares, a link, a policy, or input equal to that of one that failed. Items of a loop, calls of a tool
+with other arguments, messages of a batch share a name and no more: each is a task of its own. What was declared is told
+as declared.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable
 from itertools import pairwise
 
-from spantree_exporter.assemble.step import Step
-from spantree_exporter.facts.vocabulary import AttemptFact
+from spantree_exporter.assemble.attempt_events import attempts_in_events
+from spantree_exporter.assemble.step import Step, is_above, number_places
 
-# Kinds of steps that are retried without an identity being sent: equal names in a row, all but the last failed.
-_RETRIED_BY_NAME = frozenset({"step", "task", "function", "tool", "agent", "workflow", "http_client", "llm", "chain"})
-_UNSUCCESSFUL = frozenset({"failed", "timed_out", "retried", "cancelled"})
+UNSUCCESSFUL = frozenset({"failed", "timed_out", "retried", "cancelled"})
+# Kinds that are asked for by somebody else: equal requests are no attempts of whoever answers them.
+_NEVER_BY_INPUT = frozenset({"http_server", "turn", "handoff", "signal"})
+# Of several tasks of one name that failed only these many latest are looked at.
+_LOOKED_AT = 16
 
 
-def number_attempts(steps: list[Step]) -> list[Step]:
-    """Number the attempts of each task and link them; returns `steps` and those that only events told of.
+class _Task:
+    """The attempts of one task as far as they are found."""
+
+    __slots__ = ("last", "members", "sure")
+
+    def __init__(self, first: Step, sure: bool) -> None:
+        self.members = [first]
+        self.last = first
+        self.sure = sure  # whether they share an id of the engine's, which no other task has
+
+
+def number_attempts(roots_first: list[Step]) -> list[Step]:
+    """Number the attempts of each task and link them; returns `roots_first` and those that only events told of.
 
     A failed attempt that has a later one becomes `retried`. Attempts nested in each other become siblings.
     """
-    told = [extra for step in steps if step.facts.get("attempts") for extra in _from_events(step)]
-    by_key: dict[tuple[object, ...], list[Step]] = {}
+    in_events = attempts_in_events([step for step in roots_first if "attempts" in step.facts])
+    by_id: dict[tuple[object, ...], list[Step]] = {}
     by_place: dict[tuple[object, ...], list[Step]] = {}
-    for step in steps:
-        key = step.facts.get("task_key")
+    for step in roots_first:
+        facts = step.facts
+        key = facts.get("task_id") or facts.get("task_key") if facts else None
         if key is None:
-            if step.kind in _RETRIED_BY_NAME and step.previous_attempt is None:
+            if step.previous_attempt is None:
                 by_place.setdefault((step.parent, step.name, step.kind), []).append(step)
+            continue
+        step.task_key = facts.get("task_key") or key
+        # An id that is the step's in its workflow, and not this run's of it, is shared by the passes of a loop.
+        shared = facts.get("task_scope") == "parent" and "task_id" not in facts
+        if shared:
+            by_place.setdefault((step.parent, step.name, step.kind, key), []).append(step)
         else:
-            step.task_key = key
-            place = step.parent if step.facts.get("task_scope") == "parent" else None
-            by_key.setdefault((key, place, step.name), []).append(step)
-    for group in by_key.values():
+            by_id.setdefault((key, step.name), []).append(step)
+    tasks: list[_Task] = []
+    if any(len(group) > 1 for group in by_id.values()):
+        number_places(roots_first)
+    for group in by_id.values():
         if len(group) > 1:
-            _link(_in_order(group))
+            tasks += _tasks_of(_in_order(group), sure=True)
         elif "attempt" in group[0].facts:
-            group[0].attempt = max(group[0].facts["attempt"], 1)
+            _number(group[0], None)
     for group in by_place.values():
         if len(group) > 1:
-            for run in _runs_of_failures(sorted(group, key=_started)):
-                _link(run)
+            if any(step.status in UNSUCCESSFUL or "attempt" in step.facts for step in group):
+                tasks += _tasks_of(sorted(group, key=_started), sure=False)
         elif "attempt" in group[0].facts:
-            group[0].attempt = max(group[0].facts["attempt"], 1)
-    return steps + told
-
-
-def number_iterations(steps: list[Step]) -> None:
-    """Number the passes of loops: steps of one name and parent that ran one after another as tasks of their own."""
-    groups: dict[tuple[object, ...], list[Step]] = {}
-    for step in steps:
-        if step.facts.get("iteration") is not None:
-            step.iteration = step.facts["iteration"]
-        elif step.is_step and step.previous_attempt is None:
-            groups.setdefault((step.parent, step.name, step.facts.get("group")), []).append(step)
-    for group in groups.values():
-        if len(group) < 2:
-            continue
-        group.sort(key=_started)
-        rounds = [step.facts["order"] for step in group if "order" in step.facts]
-        # What an engine ran in one round are instances side by side, even if one took less time than the next to start.
-        if len(set(rounds)) < len(rounds):
-            continue
-        if all(_last_attempt(a).last_ns <= b.start_ns for a, b in pairwise(group)):
-            for number, first in enumerate(group, 1):
-                attempt: Step | None = first
-                while attempt is not None:
-                    attempt.iteration = number
-                    attempt = attempt.next_attempt
+            _number(group[0], None)
+    _link(tasks, roots_first)
+    return roots_first + in_events if in_events else roots_first
 
 
 def _started(step: Step) -> tuple[int, int]:
     return step.start_ns, step.order
 
 
-def _last_attempt(step: Step) -> Step:
-    while step.next_attempt is not None:
-        step = step.next_attempt
-    return step
-
-
 def _in_order(group: list[Step]) -> list[Step]:
-    """Attempts by the number they declare, else by start."""
-    if all("attempt" in step.facts for step in group):
+    """By the number they declare, if each declares its own; else by start."""
+    numbers = {step.facts.get("attempt") for step in group}
+    if None not in numbers and len(numbers) == len(group):
         return sorted(group, key=lambda s: (s.facts["attempt"], *_started(s)))
     return sorted(group, key=_started)
 
 
-def _runs_of_failures(group: list[Step]) -> Iterable[list[Step]]:
-    """Of equal names in a row, each stretch of failures with what followed it, if they did not overlap."""
-    run: list[Step] = []
+def _tasks_of(group: list[Step], sure: bool) -> list[_Task]:
+    """The tasks that the steps of one id, or of one name and place, are attempts of; numbers the attempts."""
+    tasks: list[_Task] = []
+    by_input: dict[str, _Task] = {}
     for step in group:
-        if run and run[-1].last_ns <= step.start_ns and run[-1].status in _UNSUCCESSFUL:
-            run.append(step)
+        before = _task_before(step, tasks, by_input)
+        if before is None:
+            before = _Task(step, sure)
+            tasks.append(before)
+            _number(step, None)
         else:
-            if len(run) > 1:
-                yield run
-            run = [step]
-    if len(run) > 1:
-        yield run
+            _number(step, before.last)
+            before.members.append(step)
+            before.last = step
+        given = _input_of(step)
+        if given is not None:
+            by_input[given] = before
+    return [task for task in tasks if len(task.members) > 1]
 
 
-def _link(attempts: list[Step]) -> None:
-    first = attempts[0]
-    taken = 0
-    previous: Step | None = None
-    earlier: set[Step] = set()
-    for step in attempts:
-        nested = _is_nested(earlier, step)
-        # Overlapping twins are not attempts of one another.
-        if previous is not None and previous.last_ns > step.start_ns and not nested:
-            step.attempt = max(step.facts.get("attempt", 1), 1)
-            continue
-        # What waited and was taken up again is no further attempt.
-        more = 0 if previous is not None and previous.status == "waiting" else 1
-        taken = max(taken + more, step.facts.get("attempt", 0))
-        step.attempt = taken
-        if previous is not None:
-            if previous.next_attempt is None and step.previous_attempt is None:
-                _chain(previous, step)
-            if nested:
-                _move_beside(step, first)
-        earlier.add(step)
-        previous = _last_attempt(step)
+def _task_before(step: Step, tasks: list[_Task], by_input: dict[str, _Task]) -> _Task | None:
+    """The task that `step` is a further attempt of: one with equal input first, else the latest."""
+    given = _input_of(step)
+    if given is not None and given in by_input and _follows(by_input[given], step):
+        return by_input[given]
+    for task in reversed(tasks[-_LOOKED_AT:]):
+        if _follows(task, step):
+            return task
+    return None
 
 
-def _chain(before: Step, after: Step) -> None:
-    # Attempts told by events come before the span that tells of them.
-    head = after
-    while head.previous_attempt is not None:
-        head = head.previous_attempt
-    before.next_attempt = head
-    head.previous_attempt = before
-    if before.status in _UNSUCCESSFUL:
-        before.status = "retried"
+def _follows(task: _Task, step: Step) -> bool:
+    """Whether `step` is a further attempt of `task`. This is the rule; all else here is bookkeeping."""
+    last = task.last
+    if last.last_ns > step.start_ns and not _is_nested(task, step):
+        # Twins that overlap are no attempts of one another, whatever number the clocks or they themselves tell.
+        return False
+    if last.status == "waiting":
+        # Taken up again.
+        return task.sure
+    declared = step.facts.get("attempt")
+    if declared is not None and declared <= last.attempt:
+        return False
+    if task.sure:
+        # One that never ended is over when the next begins.
+        return last.status in UNSUCCESSFUL or last.end_ns is None or _declares_next(last, step)
+    if last.status not in UNSUCCESSFUL:
+        return False
+    if declared is not None:
+        return declared == last.attempt + 1 or _input_of(last) == _input_of(step)
+    if "attempt" in last.facts and last.facts["attempt"] == last.facts.get("max_attempts"):
+        return False
+    before, after = _input_of(last), _input_of(step)
+    if last.facts.get("status") == "retried" or last.facts.get("retry_expected") or _links_back(last, step):
+        return True
+    if before != after and before is not None and after is not None:
+        return False
+    around = step.parent
+    if _has_policy(last) or _has_policy(step) or (around is not None and bool(around.facts.get("retry_policy"))):
+        return True
+    return before is not None and before == after and step.kind not in _NEVER_BY_INPUT
 
 
-def _is_nested(upper: set[Step], lower: Step) -> bool:
-    step = lower.parent if upper else None
-    while step is not None:
-        if step in upper:
-            return True
-        step = step.parent
-    return False
+def _declares_next(last: Step, step: Step) -> bool:
+    declared = step.facts.get("attempt")
+    return declared is not None and declared > last.attempt and "attempt" in last.facts
 
 
-def _move_beside(step: Step, first: Step) -> None:
-    if step.parent is not None:
-        step.parent.children.remove(step)
-    step.parent = first.parent
-    if first.parent is not None:
-        # Out of order for now: `timing.number` sorts, once.
-        first.parent.children.append(step)
+def _has_policy(step: Step) -> bool:
+    facts = step.facts
+    return bool(facts.get("retry_policy")) or facts.get("max_attempts", 1) > 1
 
 
-def _from_events(step: Step) -> list[Step]:
-    """The attempts before the last that the span tells of in events, as steps of the same span id.
+def _links_back(last: Step, step: Step) -> bool:
+    types = step.facts.get("link_types")
+    if not types:
+        return False
+    return any(
+        kind == "retry" and int.from_bytes(bytes.fromhex(span_id), "big", signed=True) == last.span_id
+        for span_id, kind in types.items()
+        if len(span_id) == 16
+    )
 
-    Each has what started while it ran.
-    """
-    facts: list[AttemptFact] = step.facts.get("attempts", [])
-    made: list[Step] = []
-    began = step.start_ns
-    previous: Step | None = None
-    for number, fact in enumerate(facts, 1):
-        ended = fact.get("at_ns", began)
-        attempt = Step(
-            step.span_id,
-            step.span,
-            {**step.facts},
-            step.name,
-            step.kind,
-            began,
-            ended,
-            step.service,
-            step.order,
-            step.fingerprint,
-            step.parent,
-        )
-        for key in ("attempts", "output", "input_tokens", "output_tokens", "error_type", "error_message"):
-            attempt.facts.pop(key, None)  # type: ignore[misc]
-        if "error_type" in fact:
-            attempt.facts["error_type"] = fact["error_type"]
-        if "error_message" in fact:
-            attempt.facts["error_message"] = fact["error_message"]
-        attempt.status = fact.get("status", "retried")
-        attempt.attempt = fact.get("attempt", number)
-        attempt.task_key = step.facts.get("task_key")
-        if previous is not None:
-            previous.next_attempt, attempt.previous_attempt = attempt, previous
-        made.append(attempt)
-        previous, began = attempt, max(fact.get("next_ns", ended), ended)
-    if previous is not None:
-        previous.next_attempt, step.previous_attempt = step, previous
-        step.attempt = previous.attempt + 1
-        step.start_ns = min(began, step.last_ns)
+
+def _input_of(step: Step) -> str | None:
+    """What was worked on, where that is known: a digest, a preview, else the very message that was taken up."""
+    facts = step.facts
+    given = (facts.get("input_digest") or facts.get("input")) if facts else None
+    return given if given is not None or step.message is None else f"message {step.message}"
+
+
+def _number(step: Step, last: Step | None) -> None:
+    """Give `step` the number that it declares, else the next; what waited and was taken up is no further attempt."""
+    declared = step.facts.get("attempt")
+    if declared is not None:
+        step.attempt = max(declared, 1)
+    elif last is not None:
+        step.attempt = last.attempt + (0 if last.status == "waiting" else 1)
+    # else: the first, or what its own events made it
+
+
+def _is_nested(task: _Task, step: Step) -> bool:
+    """Whether `step` ran within an attempt before it. Steps of one place never do, and have no places numbered."""
+    return is_above(task.members[0], step) or is_above(task.last, step)
+
+
+def _link(tasks: list[_Task], steps: list[Step]) -> None:
+    """Chain the attempts of each task, and put those that ran in each other side by side."""
+    moved: list[tuple[Step, Step]] = []
+    for task in tasks:
+        members = task.members
+        for before, after in pairwise(members):
+            # Attempts that events told of come before the span that told of them.
+            head = after.first_of_task or after
+            before.next_attempt = head
+            head.previous_attempt = before
+            if before.status in UNSUCCESSFUL:
+                before.status = "retried"
+            if after.parent is not members[0].parent and _is_nested(task, after):
+                moved.append((after, members[0]))
+    for task in tasks:
+        step: Step | None = task.members[0].first_of_task or task.members[0]
+        first, last = step, task.members[-1]
+        while step is not None:
+            step.first_of_task, step.last_of_task = first, last
+            step = step.next_attempt
+    if moved:
+        _move_beside(moved)
+
+
+def _move_beside(moved: list[tuple[Step, Step]]) -> None:
+    leaving: dict[Step, set[Step]] = {}
+    for step, _ in moved:
         if step.parent is not None:
-            place = step.parent.children.index(step)
-            step.parent.children[place:place] = made
-        _share_children(made, step)
-    return made
-
-
-def _share_children(before: list[Step], last: Step) -> None:
-    """Give each attempt the children that started before the next attempt did."""
-    begins = [attempt.start_ns for attempt in (*before[1:], last)]
-    children, last.children = last.children, []
-    for child in children:
-        place = bisect_right(begins, child.start_ns)
-        owner = before[place] if place < len(before) else last
-        child.parent = owner
-        owner.children.append(child)
+            leaving.setdefault(step.parent, set()).add(step)
+    for parent, gone in leaving.items():
+        parent.children = [child for child in parent.children if child not in gone]
+    for step, first in moved:
+        step.parent = first.parent
+        if first.parent is not None:
+            # Out of order for now: `timing.number` sorts, once.
+            first.parent.children.append(step)

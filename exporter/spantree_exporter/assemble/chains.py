@@ -29,9 +29,15 @@ def unnest_planned(steps: list[Step]) -> None:
         if "planned_by" in step.facts and step not in follow:
             places[step] = (step.parent, step.name, step.facts["planned_by"])
             mates.setdefault(places[step], []).append(step)
+    # Of each place the task that alone is followed; where others are followed too, each has a chain of its own.
+    only_followed: dict[object, str | None] = {}
+    for above in followers:
+        task = above.facts.get("task_key")
+        place = places[above]
+        only_followed[place] = task if only_followed.get(place, task) == task else None
     for above, planned in followers.items():
         _move_beside(above, planned)
-        sources = [above, *_parallel_to(above, mates[places[above]], followers)]
+        sources = [above, *_parallel_to(above, places[above], mates, followers, only_followed)]
         first_end_ns = min(step.last_ns for step in planned)
         for step in planned:
             # One that started after another of them had ended may follow that one instead: the clock decides.
@@ -69,12 +75,15 @@ def _move_beside(above: Step, planned: list[Step]) -> None:
             above.parent.children.append(step)
 
 
-def _parallel_to(above: Step, mates: list[Step], followers: dict[Step, list[Step]]) -> list[Step]:
-    """The steps that the plan runs beside `above`, if it alone is followed: it was the last of them to end.
-
-    Where others of them are followed too, each has a chain of its own.
-    """
-    others = [step for step in mates if step.facts.get("task_key") != above.facts.get("task_key")]
-    if any(step in followers for step in others):
+def _parallel_to(
+    above: Step,
+    place: object,
+    mates: dict[object, list[Step]],
+    followers: dict[Step, list[Step]],
+    only_followed: dict[object, str | None],
+) -> list[Step]:
+    """The steps that the plan runs beside `above`, if it alone is followed: it was the last of them to end."""
+    if len(followers) > 1 and only_followed[place] is None:
         return []
-    return [step for step in others if step.next_attempt is None]
+    others = mates[place]
+    return [s for s in others if s.facts.get("task_key") != above.facts.get("task_key") and s.next_attempt is None]

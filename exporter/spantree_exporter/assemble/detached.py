@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 from spantree_exporter.assemble.step import WIRE_KINDS, Step, preorder
 
 # More steps than this at one moment and a call cannot be told to be of one of them anyway.
 _MAX_OPEN = 64
+# Runs within runs are looked into by each run around them, no deeper than this.
+_MAX_NESTED = 16
 
 
 def adopt_detached(roots: list[Step]) -> None:
@@ -14,11 +18,23 @@ def adopt_detached(roots: list[Step]) -> None:
     OpenInference does not attach its spans to the context, so that queries and requests made inside a LangGraph
     node come as siblings of the graph (conventions.md 1.7). Where several steps cover a call, or none, it stays.
     """
-    for run in [step for step in preorder(roots) if step.facts.get("detached")]:
-        if run.parent is None or run.end_ns is None:
+    ordered = preorder(roots)
+    runs = [step for step in ordered if step.facts.get("detached")]
+    beside: dict[Step, list[Step]] = {}
+    for run in runs:
+        if run.parent is not None and run.end_ns is not None:
+            beside.setdefault(run.parent, []).append(run)
+    if not beside:
+        return
+    depths: dict[Step, int] = {}  # how many runs are around each step
+    for step in ordered:
+        above = step.parent
+        depths[step] = 0 if above is None else depths[above] + bool(above.facts.get("detached"))
+    for parent, runs_beside in beside.items():
+        calls = [c for c in parent.children if c.kind in WIRE_KINDS and not c.facts.get("detached")]
+        if not calls or depths[runs_beside[0]] >= _MAX_NESTED:
             continue
-        calls = [c for c in run.parent.children if c is not run and c.kind in WIRE_KINDS]
-        inner = [step for step in preorder([run]) if step is not run and step.facts.get("step")]
+        inner = [step for step in preorder(runs_beside) if step.facts.get("step") and not step.facts.get("detached")]
         adopted: set[Step] = set()
         for call, step in _covering(calls, inner):
             call.parent = step
@@ -26,21 +42,23 @@ def adopt_detached(roots: list[Step]) -> None:
             call.anomalies.append("parent_inferred")
             adopted.add(call)
         if adopted:
-            run.parent.children = [c for c in run.parent.children if c not in adopted]
+            parent.children = [c for c in parent.children if c not in adopted]
 
 
 def _covering(calls: list[Step], inner: list[Step]) -> list[tuple[Step, Step]]:
     """(call, the only innermost step open during all of it) for each call that has one. One sweep over time."""
     found: list[tuple[Step, Step]] = []
     coming = sorted(inner, key=lambda s: (s.start_ns, s.order), reverse=True)
-    open_steps: list[Step] = []
+    still_open: list[tuple[int, int, int, Step]] = []  # a heap by end
     for call in sorted(calls, key=lambda s: (s.start_ns, s.order)):
         while coming and coming[-1].start_ns <= call.start_ns:
-            open_steps.append(coming.pop())
-        open_steps = [s for s in open_steps if s.last_ns >= call.start_ns]
-        if len(open_steps) > _MAX_OPEN:
+            step = coming.pop()
+            heappush(still_open, (step.last_ns, step.order, len(coming), step))
+        while still_open and still_open[0][0] < call.start_ns:
+            heappop(still_open)
+        if len(still_open) > _MAX_OPEN:
             continue
-        covering = [s for s in open_steps if call.last_ns <= s.last_ns]
+        covering = [step for last_ns, _, _, step in still_open if call.last_ns <= last_ns]
         innermost = [s for s in covering if not any(other.parent is s for other in covering)]
         if len(innermost) == 1:
             found.append((call, innermost[0]))

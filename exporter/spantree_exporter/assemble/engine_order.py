@@ -71,7 +71,8 @@ def _connect_rounds(edges: Edges, rounds: Rounds, successors: Mapping[str, set[s
         looked_at = _few(before, choices, len(open_ones))
         for step in open_ones:
             sources, sure = _sources(step, looked_at, choices, successors, joined)
-            sources += [giver for giver in owed.get(step.name, ()) if giver not in sources]
+            if step.name in owed:
+                sources += [giver for giver in owed[step.name][-_MAX_PREDECESSORS:] if giver not in sources]
             if sure or len(before) == 1:
                 kind, provenance = "flow", _DECLARED
             else:
@@ -112,24 +113,36 @@ def _follow_choices(
     by_name: dict[str, list[Step]] = {}
     for step in current:
         by_name.setdefault(step.name, []).append(step)
+    chosen: dict[str, list[Step]] = {}
     labelled: list[tuple[Step, str]] = []
     for source, routes in choices.items():
         for route in dict.fromkeys(routes):
-            if route not in by_name:
-                if route != _END:
-                    labelled.append((source, route))
-                continue
-            for target in by_name[route]:
+            if route in by_name:
+                chosen.setdefault(route, []).append(source)
+            elif route != _END:
+                labelled.append((source, route))
+    for route, sources in chosen.items():
+        targets = by_name[route]
+        if len(sources) * len(targets) > _MAX_PAIRS:
+            # Of two wide rounds the last to choose stands for all.
+            sources = [max(sources, key=lambda s: (last_attempt(s).last_ns, s.order))]
+        for source in sources:
+            for target in targets:
                 if target.facts.get("fan_out"):
                     edges.add(last_attempt(source), target, "flow", _DECLARED)
                 else:
                     edges.add(last_attempt(source), target, "conditional", _DECLARED, route)
     # A choice that names no step is a label; it leads to what nothing else led to.
+    if not labelled:
+        return
+    open_ones = [t for t in current if not edges.has_into(t) and not t.facts.get("sources")]
+    if len(labelled) * len(open_ones) > _MAX_PAIRS:
+        labelled = labelled[-1:]
     for source, label in labelled:
-        open_ones = [t for t in current if not edges.has_into(t) and not t.facts.get("sources")]
+        targets = [t for t in open_ones if not edges.has_into(t)]
         if successors is not None:
-            open_ones = [t for t in open_ones if t.name in successors.get(source.name, ())]
-        for target in open_ones[:1] if len(labelled) >= len(open_ones) else open_ones:
+            targets = [t for t in targets if t.name in successors.get(source.name, ())]
+        for target in targets[:1] if len(labelled) >= len(targets) else targets:
             edges.add(last_attempt(source), target, "conditional", _DECLARED, label)
 
 

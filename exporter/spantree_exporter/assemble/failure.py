@@ -1,54 +1,146 @@
-"""Which step failed first and is the cause, and what it says."""
+"""Which step failed first and is the cause, and what it says (docs/conventions.md, "The cause of a failure").
+
+`_passed_on_by` decides: a failed step below a failed one is its cause where both tell the same exception, or where the
+one around tells none of its own, or fails right after it. One that went on and raised something else later failed by
+itself: what failed below it was handled on the way.
+"""
 
 from __future__ import annotations
 
-from spantree_exporter.assemble.step import Step
+import re
+from typing import Final
+
+from spantree_exporter.assemble.step import DETAIL_KINDS, Step
+
+# Exceptions that only say that something below them failed; by the class, without its module.
+_WRAPPERS: Final = frozenset(
+    {
+        "ExceptionGroup", "BaseExceptionGroup", "MultiError", "AggregateError", "AggregateException",
+        "CompletionException", "ExecutionException", "InvocationTargetException", "UndeclaredThrowableException",
+        "RetryError", "MaxRetryError", "MaxRetriesExceeded", "RetriesExceeded", "ActivityError", "ActivityFailure",
+        "ChildWorkflowError", "ChildWorkflowFailure", "WorkflowFailureError", "WorkflowFailedError", "UnfinishedRun",
+        "FailedRun", "PipelineRuntimeError", "TaskFailed", "TaskError", "StepError", "JobError", "ToolError",
+        "ToolExecutionError", "DBOSMaxStepRetriesExceeded", "UnexpectedModelBehavior",
+    }
+)  # fmt: skip
+# What fails of a failure below it does so at once: rolling back and reporting take no longer.
+_RIGHT_AFTER_NS: Final = 100_000_000
+_ALWAYS_RIGHT_AFTER_NS: Final = 10_000_000
+_SHARE_OF_DURATION: Final = 5
+_ANSWERED: Final = re.compile(r"HTTP \d{3}|\d{3}")
+_TOLD_CHARS: Final = 8  # a shorter message is found in others by chance
 
 
-def first_failed(ordered: list[Step], run: Step | None) -> Step | None:
-    """The step whose failure is the cause, not one that only passed it on; None if none failed for good.
+def first_failed(ordered: list[Step], starts: list[Step]) -> Step | None:
+    """The step whose failure is the cause of that of `starts`, which failed; None for no starts.
 
-    Among failed steps below which none failed, those whose every ancestor up to the failed run failed too, or with the
-    same error, come first: a failure that somebody caught did not bring the run down. Of these the earliest to end.
-    `ordered` is in sequence order.
+    Of several starts the one whose cause ended first. `ordered` is in sequence order.
     """
+    if not starts:
+        return None
+    below = _failed_below(ordered)
+    causes = [_cause_of(start, below) for start in starts]
+    return min(causes, key=lambda s: (s.last_ns, -s.depth, s.start_ns, s.order))
+
+
+def any_failed(ordered: list[Step]) -> list[Step]:
+    """The outermost steps that failed for good, whoever dealt with it."""
+    found: list[Step] = []
     made_good: set[Step] = set()
     for step in ordered:
-        # What failed in an attempt that was tried again is not what the run failed of.
-        if step.parent is not None and (step.parent.status == "retried" or step.parent in made_good):
+        above = step.parent
+        if above is not None and (above.status == "retried" or above in made_good):
             made_good.add(step)
-    # Of each failed step the nearest around it that failed too, whatever ended well in between.
+        elif step.failed and not (above is not None and above.failed):
+            found.append(step)
+    return found
+
+
+def _failed_below(ordered: list[Step]) -> dict[Step, list[Step]]:
+    """Of each failed step those that failed for good below it, with none that failed in between."""
+    below: dict[Step, list[Step]] = {}
     around: dict[Step, Step | None] = {}
+    made_good: set[Step] = set()
     for step in ordered:
         above = step.parent
-        around[step] = above if above is None or above.failed else around[above]
-    passed_on_to = {
-        step: above
-        for step, above in around.items()
-        if step.failed and above is not None and (above is step.parent or _is_same_error(step, above))
-    }
-    messengers = set(passed_on_to.values())
-    leaves = [step for step in ordered if step.failed and step not in made_good and step not in messengers]
-    if not leaves:
+        if above is None:
+            continue
+        if above.status == "retried" or above in made_good:
+            made_good.add(step)
+            continue
+        nearest = above if above.failed else around.get(above)
+        around[step] = nearest
+        if step.failed and nearest is not None:
+            below.setdefault(nearest, []).append(step)
+    return below
+
+
+def _cause_of(start: Step, below: dict[Step, list[Step]]) -> Step:
+    step = start
+    error = step
+    while step in below:
+        found = _passed_on_by(step, error, below[step])
+        if found is None:
+            break
+        step = found
+        if has_own_error(step):
+            error = step
+    return step
+
+
+def _passed_on_by(step: Step, error: Step, failed: list[Step]) -> Step | None:
+    """Which of the steps that `failed` below `step` is what `step` failed of; None where it failed by itself.
+
+    `error` is the step whose exception `step` is known to have passed on: itself, or one around it that told it.
+    """
+    same = [s for s in failed if has_own_error(s) and is_same_error(s, error)]
+    if same:
+        return min(same, key=_ended)
+    beneath = [s for s in failed if s.parent is step]
+    if not beneath:
         return None
-    chained: list[Step] = []
-    if run is not None and run.failed:
-        reaching: set[Step] = set()
-        for step in ordered:
-            if step is run or passed_on_to.get(step) in reaching:
-                reaching.add(step)
-        chained = [step for step in leaves if step in reaching]
-    return min(chained or leaves, key=lambda s: (s.last_ns, -s.depth, s.start_ns, s.order))
+    if not has_own_error(step) or _is_wrapper(step):
+        steps = [s for s in beneath if s.kind not in DETAIL_KINDS or s.facts.get("step")]
+        # Of steps the first to fail; of calls the last, after which nothing more was tried.
+        return min(steps, key=_ended) if steps else max(beneath, key=_ended)
+    last = max(beneath, key=_ended)
+    return last if _comes_right_after(step, last) else None
 
 
-def _is_same_error(step: Step, other: Step) -> bool:
-    """Whether both tell the same exception: one of them passed it on, past steps that did not notice."""
-    message = step.facts.get("error_message")
-    return (
-        message is not None
-        and message == other.facts.get("error_message")
-        and step.facts.get("error_type") == other.facts.get("error_type")
-    )
+def _ended(step: Step) -> tuple[int, int, int]:
+    return step.last_ns, step.start_ns, step.order
+
+
+def _comes_right_after(step: Step, failed: Step) -> bool:
+    """Whether `step` ended at once when `failed`, below it, had, and did nothing else in between."""
+    gap_ns = step.last_ns - failed.last_ns
+    allowed_ns = max((step.last_ns - step.start_ns) // _SHARE_OF_DURATION, _ALWAYS_RIGHT_AFTER_NS)
+    if gap_ns > min(allowed_ns, _RIGHT_AFTER_NS):
+        return False
+    return not any(child.start_ns >= failed.last_ns and child is not failed for child in step.children)
+
+
+def has_own_error(step: Step) -> bool:
+    """Whether the step tells an exception or a message of its own: the code that it was answered with is neither."""
+    facts = step.facts
+    kind, message = facts.get("error_type"), facts.get("error_message")
+    if kind is None or kind.isdigit():
+        return message is not None and _ANSWERED.fullmatch(message) is None
+    return True
+
+
+def _is_wrapper(step: Step) -> bool:
+    return (step.facts.get("error_type") or "").rpartition(".")[2] in _WRAPPERS
+
+
+def is_same_error(step: Step, around: Step) -> bool:
+    """Whether `around` tells the exception of `step`: the same, or one that quotes it."""
+    message, outer = step.facts.get("error_message"), around.facts.get("error_message")
+    if message is not None and message == outer:
+        return step.facts.get("error_type") == around.facts.get("error_type") or len(message) >= _TOLD_CHARS
+    if message is not None and outer is not None:
+        return len(message) >= _TOLD_CHARS and message in outer
+    return message is outer is None and step.facts.get("error_type") == around.facts.get("error_type")
 
 
 def error_text(step: Step) -> str:

@@ -38,12 +38,19 @@ def open_or_close(host: Step, step: Step) -> None:
 
 def settle_ends(parents_first: list[Step]) -> None:
     """Take the end from steps that go on: open runs, and requests not taken up while the run around them goes on."""
+    unanswered: list[Step] = []
     for step in parents_first:
         if step.facts.get("open_ended"):
             step.end_ns = None
         elif step.facts.get("unanswered"):
-            around = step.parent
-            while around is not None and around.facts.get("boundary") != "run":
-                around = around.parent
-            if around is None or around.end_ns is None:
-                step.end_ns = None
+            unanswered.append(step)
+    if not unanswered:
+        return
+    runs: dict[Step, Step | None] = {}
+    for step in parents_first:
+        above = step.parent
+        runs[step] = above if above is None or above.facts.get("boundary") == "run" else runs[above]
+    for step in unanswered:
+        run = runs[step]
+        if run is None or run.end_ns is None:
+            step.end_ns = None

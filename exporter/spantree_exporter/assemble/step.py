@@ -61,12 +61,16 @@ class Step:
     attempt: int = 1
     previous_attempt: Step | None = None
     next_attempt: Step | None = None
+    first_of_task: Step | None = None  # where the task has several attempts, see `attempts.number_attempts`
+    last_of_task: Step | None = None
+    message: int | None = None  # id of the span that sent the message which it takes up
     iteration: int | None = None
     task_key: str | None = None
     depth: int = 0
     sequence: int = 0
     last_below: int = 0  # the sequence number of the last step below it, its own if there is none
     self_ns: int | None = None
+    skew_ns: int = 0  # what was added to the times that its span was sent with, see `skew`
     on_critical_path: bool = False
     anomalies: list[str] = field(default_factory=list)
 
@@ -100,21 +104,30 @@ class Step:
 
 def first_attempt(step: Step) -> Step:
     """The first attempt of the step's task: what leads to a task leads to its first attempt."""
-    while step.previous_attempt is not None:
-        step = step.previous_attempt
-    return step
+    return step.first_of_task or step
 
 
 def last_attempt(step: Step) -> Step:
     """The last attempt of the step's task: what a task leads to follows its last attempt."""
-    while step.next_attempt is not None:
-        step = step.next_attempt
-    return step
+    return step.last_of_task or step
 
 
 def is_above(upper: Step, lower: Step) -> bool:
     """Whether `upper` is an ancestor of `lower`; both must have been numbered."""
     return upper.sequence < lower.sequence <= upper.last_below
+
+
+def number_places(ordered: list[Step]) -> None:
+    """Give steps their place in `ordered`, from 1, and that of the last step below them.
+
+    Parents come first, and what is below a step follows it without a gap (`preorder`).
+    """
+    for place, step in enumerate(ordered, 1):
+        step.sequence = step.last_below = place
+    for step in reversed(ordered):
+        above = step.parent
+        if above is not None and step.last_below > above.last_below:
+            above.last_below = step.last_below
 
 
 def preorder(roots: list[Step]) -> list[Step]:

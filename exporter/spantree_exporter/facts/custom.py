@@ -154,6 +154,8 @@ def _hidden_paths(section: Mapping[str, object], faults: list[str]) -> tuple[str
         faults.append(f'paths in [hidden] is {paths!r}; wanted a list of paths, ["/healthz", "/internal/*"]')
         return None
     return tuple(paths)
+
+
 def _prices(section: Mapping[str, object], faults: list[str]) -> Prices:
     of_models: dict[str, Price] = {}
     if (ours := section.get("ours", False)) is True:

@@ -21,9 +21,9 @@ def test_a_tool_tried_again_follows_the_answer_that_asked_for_it() -> None:
         [
             span(1, None, (0, 100), "clerk", facts=AGENT),
             model(2, 1, (10, 20)),
-            span(3, 1, (25, 30), "find", failed=True, facts={"kind": "tool"}),
+            span(3, 1, (25, 30), "find", failed=True, facts={"kind": "tool", "input": "order 7"}),
             model(4, 1, (40, 50)),
-            span(5, 1, (55, 60), "find", facts={"kind": "tool"}),
+            span(5, 1, (55, 60), "find", facts={"kind": "tool", "input": "order 7"}),
             model(6, 1, (70, 80)),
         ],
         TRACE,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.assemble.traces import TRACE, span
 
 from spantree_exporter.assemble import assemble
+from spantree_exporter.assemble.versions import one_of_each
 from spantree_exporter.facts import Facts
 from spantree_exporter.rows import Assembled, SpanFacts
 
@@ -58,6 +59,17 @@ def facts(draw: st.DrawFn, ids: int) -> Facts:
         told["kind"] = draw(st.sampled_from(["agent", "handoff", "llm", "tool", "chain"]))
         told["handoff_from"] = "n1"
         told["breaks_run"] = True
+    for count in ("input_tokens", "output_tokens", "reasoning_tokens"):
+        if draw(chance) < 2:
+            told[count] = draw(st.integers(0, 9))
+    for key in ("parent_remote", "declared_handled", "retry_policy"):
+        if draw(chance) < 2:
+            told[key] = draw(st.booleans())
+    for key in ("input", "input_digest", "task_id", "error_message"):
+        if draw(chance) < 2:
+            told[key] = draw(st.sampled_from(["a", "b"]))  # type: ignore[literal-required]
+    if draw(chance) < 2:
+        told["link_types"] = {f"{draw(st.integers(1, ids)):016x}": draw(st.sampled_from(["child_of", "retry", "x"]))}
     if draw(chance) < 1:
         told["detached"] = True
     if draw(chance) < 1:
@@ -65,9 +77,9 @@ def facts(draw: st.DrawFn, ids: int) -> Facts:
     if draw(chance) < 3:
         told["planned_by"] = draw(st.sampled_from(["p", "q"]))
         told["sent_by"] = draw(st.sampled_from(["x", "y"]))
-    for key in ("open_ended", "closes", "unanswered", "covers_queue", "mapped"):
+    for flag in ("open_ended", "closes", "unanswered", "covers_queue", "mapped"):
         if draw(chance) < 2:
-            told[key] = True
+            told[flag] = True
     if draw(chance) < 2:
         told["began_ns"] = draw(st.integers(0, 60))
     if draw(chance) < 2:
@@ -115,8 +127,11 @@ def test_every_span_belongs_to_exactly_one_node(spans: list[SpanFacts]) -> None:
     told = {node.fingerprint for node in assembled.nodes if node.fingerprint is not None}
     folded = [span_id for node in assembled.nodes for span_id in node.folded_span_ids]
     by_fingerprint = {s.fingerprint: s for s in spans}
-    # A node's own span is not among the folded ones of any node, and the others are there once each.
-    others = sorted(s.span_id for s in spans if s.fingerprint not in told)
+    # A node's own span is not among the folded ones of any node, and the others are there once each; versions of one
+    # span are there together as one.
+    distinct, stored = one_of_each(spans)
+    assert stored == len(spans)
+    others = sorted(s.span_id for s in distinct if s.fingerprint not in told)
     assert sorted(folded) == others
     assert all(by_fingerprint[f].span_id in {n.span_id for n in assembled.nodes} for f in told)
 

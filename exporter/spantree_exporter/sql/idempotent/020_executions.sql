@@ -37,7 +37,7 @@ SELECT
     CASE
         WHEN e.status IN ('running', 'pending')
             AND e.last_seen_ns < extract(epoch FROM now()) * 1e9 - coalesce(e.lost_after_s, 3600) * 1e9
-        THEN 'lost'
+        THEN CASE WHEN 'root_missing' = ANY (e.anomalies) THEN 'completed' ELSE 'lost' END
         ELSE e.status
     END AS status,
     to_timestamp((e.started_ns / 1000) / 1e6::double precision) AS started_at,
@@ -87,11 +87,11 @@ FROM spantree.execution AS e;
 
 COMMENT ON VIEW spantree.executions IS 'every execution: one run of a workflow, agent or request';
 COMMENT ON COLUMN spantree.executions.execution_id IS 'the trace id; compares with its 32 hex digits, as Jaeger and the API show it, and meets the index';
-COMMENT ON COLUMN spantree.executions.status IS 'as stored_status, but lost where it runs without a sign of life for longer than lost_after_s (an hour if null)';
+COMMENT ON COLUMN spantree.executions.status IS 'as stored_status, but lost where it runs without a sign of life for longer than lost_after_s (an hour if null); completed where it only waits for its root';
 COMMENT ON COLUMN spantree.executions.stored_status IS 'status as the spans tell it; filter by this one to use an index';
 COMMENT ON COLUMN spantree.executions.started_at IS 'start';
-COMMENT ON COLUMN spantree.executions.ended_at IS 'end; null while it runs';
-COMMENT ON COLUMN spantree.executions.duration_ms IS 'milliseconds from start to end; null while it runs';
+COMMENT ON COLUMN spantree.executions.ended_at IS 'end; null while anything in it runs';
+COMMENT ON COLUMN spantree.executions.duration_ms IS 'milliseconds from start to end; null while anything in it runs';
 COMMENT ON COLUMN spantree.executions.last_seen_at IS 'when the collector took in its newest span, by the collector''s clock';
 
 CREATE OR REPLACE VIEW spantree.failures WITH (security_invoker = true) AS
@@ -184,6 +184,7 @@ SELECT
     e.user_id
 FROM spantree.execution AS e
 WHERE e.status IN ('pending', 'running', 'waiting')
+    AND NOT 'root_missing' = ANY (e.anomalies)
     AND e.last_seen_ns < extract(epoch FROM now()) * 1e9 - coalesce(e.lost_after_s, 3600) * 1e9;
 
 COMMENT ON VIEW spantree.stuck_executions IS 'executions that run or wait and gave no sign of life for longer than their threshold';

@@ -1,68 +1,36 @@
-"""`assemble`, step by step: forest, statuses, attempts, order, edges, then the rows."""
+"""Steps -> the rows of the execution and its nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spantree_exporter.assemble import attempts, category, edges, execution, failure, hierarchy, status, timing
-from spantree_exporter.assemble.chains import unnest_planned
-from spantree_exporter.assemble.detached import adopt_detached
-from spantree_exporter.assemble.step import Step, preorder
-from spantree_exporter.rows import Assembled, Execution, Node, SpanFacts
+from spantree_exporter.assemble import category, execution, failure, run_status, usage
+from spantree_exporter.assemble.step import Step
+from spantree_exporter.rows import ROOT_MISSING, Execution, Node, SpanFacts
+
+_TROUBLED = frozenset({"failed", "timed_out", "retried", "cancelled"})
 
 
-def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
-    """The projection of one trace: a pure function of the set of its spans.
-
-    Order, repetition and batches of `spans` do not matter. `trace_id` (32 hex digits) tells links within the trace
-    from those that lead out of it. Cost grows linearly with the spans, however deep or wide the tree.
-    Raises ValueError for no spans.
-    """
-    if not spans:
-        raise ValueError("assemble needs at least one span")
-    sorted_spans = hierarchy.canonical(spans)
-    forest = hierarchy.build(sorted_spans)
-    adopt_detached(forest.roots)
-    steps = preorder(forest.roots)
-    status.settle_statuses(steps)
-    steps = attempts.number_attempts(steps)
-    unnest_planned(steps)
-    forest.roots = sorted((s for s in steps if s.parent is None), key=lambda s: (s.start_ns, s.order, s.attempt))
-    attempts.number_iterations(steps)
-    ordered = timing.number(forest.roots)
-    _number_twins(ordered)
-    timing.measure_self_time(ordered)
-    run = execution.find_run(ordered, forest.roots)
-    if run is None:
-        raise AssertionError("a forest of at least one span has a root")
-    timing.mark_critical_path(forest.roots[0])
-    rows = edges.connect(ordered, forest.hosts, trace_id)
-    summary = _execution(sorted_spans, forest, ordered, run)
-    workflow = summary.workflow_name
-    return Assembled(summary, [_node(step, workflow) for step in ordered], rows)
-
-
-def _number_twins(ordered: list[Step]) -> None:
-    """Give steps that share a span id ordinals, in order of start; the first has 0."""
-    seen: dict[int, list[Step]] = {}
-    for step in ordered:
-        seen.setdefault(step.span_id, []).append(step)
-    for twins in seen.values():
-        if len(twins) > 1:
-            # The last attempt is what links and children mean by the id.
-            twins.sort(key=lambda s: (s.start_ns, s.order, s.attempt), reverse=True)
-            for ordinal, twin in enumerate(twins):
-                twin.ordinal = ordinal
-
-
-def _execution(spans: list[SpanFacts], forest: hierarchy.Forest, ordered: list[Step], run: Step) -> Execution:
+def execution_row(
+    spans: Sequence[SpanFacts],
+    stored: int,
+    roots: list[Step],
+    ordered: list[Step],
+    keys_said: set[str],
+    anomalies: list[str],
+) -> Execution:
+    """The row of the execution, of which `stored` spans are stored; `keys_said` are the facts that any step has."""
+    main = execution.main_root(roots, ordered)
+    run = execution.find_run(ordered, roots, main)
     outer = run
     while outer.parent is not None:
         outer = outer.parent
-    state = execution.status_of_run(run, forest.roots, ordered, forest.orphaned)
-    cause = failure.first_failed(ordered, outer if outer.failed else run)
-    if state == "completed":
-        cause = None
+    unhandled = run_status.unhandled_failures(run, ordered)
+    state = run_status.status_of_run(run, outer, ordered, unhandled)
+    cause: Step | None = None
+    if state != "completed":
+        starts = [outer] if outer.failed else [run] if run.failed else unhandled or failure.any_failed(ordered)
+        cause = failure.first_failed(ordered, starts)
     text = failure.summary(cause, run if run.failed else outer) if state != "completed" else None
     counts = dict.fromkeys(
         ("completed", "failed", "retried", "skipped", "waiting", "running", "cancelled", "timed_out"), 0
@@ -70,21 +38,26 @@ def _execution(spans: list[SpanFacts], forest: hierarchy.Forest, ordered: list[S
     for step in ordered:
         counts[step.status] = counts.get(step.status, 0) + 1
     entry = execution.entry_of(run)
-    input_tokens, output_tokens, cost = execution.tokens_and_cost(ordered)
-    open_end = state in {"running", "pending"} or run.end_ns is None
+    spent = usage.totals(ordered, keys_said)
+    awaits_root = state == "running" and run_status.is_rootless(run) and all(s.end_ns is not None for s in ordered)
+    open_end = (state in {"running", "pending"} and not awaits_root) or run.end_ns is None
     ended = None if open_end else max(step.last_ns for step in ordered)
     cause_type = cause.facts.get("error_type") if cause is not None else None
     cause_message = cause.facts.get("error_message") if cause is not None else None
-    services = {span.service: None for span in spans if span.service}
+    if spent.clamped:
+        anomalies.append(usage.CLAMPED)
+    if awaits_root:
+        anomalies.append(ROOT_MISSING)
+    services = {span.service for span in spans if span.service}
     # A run that does not say what it is a run of may hold a step that does.
-    told = _first(run, ordered, "workflow_name")
-    name = run.facts.get("workflow_name") or (told if run.facts.get("boundary") == "run" else None)
+    declared = _first(run, ordered, "workflow_name", keys_said)
+    name = run.facts.get("workflow_name") or (declared if run.facts.get("boundary") == "run" else None)
     if name is None:
         asked_by_itself = entry is run and "boundary" not in run.facts and run.kind != "task"
         name = (run.facts.get("entry") if asked_by_itself else None) or run.name
     return Execution(
         name=name,
-        workflow_name=told or run.facts.get("grouped_as") or name,
+        workflow_name=declared or run.facts.get("grouped_as") or name,
         entry=entry.facts.get("entry") if entry is not None else None,
         kind=execution.kind_of(run, ordered),
         status=state,
@@ -92,12 +65,12 @@ def _execution(spans: list[SpanFacts], forest: hierarchy.Forest, ordered: list[S
         ended_ns=ended,
         last_seen_ns=max(span.received_ns for span in spans),
         root_span_id=run.span_id,
-        service=run.service or next(iter(services), ""),
+        service=run.service or next((step.service for step in ordered if step.service), ""),
         services=sorted(services),
-        run_id=_run_id(run, ordered),
-        conversation_id=_first(run, ordered, "conversation_id"),
-        user_id=_first(run, ordered, "user_id"),
-        project=_first(run, ordered, "project"),
+        run_id=_run_id(run, ordered, keys_said),
+        conversation_id=_first(run, ordered, "conversation_id", keys_said),
+        user_id=_first(run, ordered, "user_id", keys_said),
+        project=_first(run, ordered, "project", keys_said),
         input=_first_of((run, outer), "input"),
         output=_first_of((run, outer), "output"),
         error_summary=text,
@@ -117,31 +90,35 @@ def _execution(spans: list[SpanFacts], forest: hierarchy.Forest, ordered: list[S
         running_count=counts["running"],
         cancelled_count=counts["cancelled"],
         timed_out_count=counts["timed_out"],
-        span_count=len(spans),
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cost_usd=cost,
+        span_count=stored,
+        input_tokens=spent.whole("input_tokens"),
+        output_tokens=spent.whole("output_tokens"),
+        cost_usd=spent.figures.get("cost_usd"),
         skipped_nodes=execution.skipped_names(run, ordered, state),
-        resumes=_first(run, ordered, "resumes"),
+        resumes=_first(run, ordered, "resumes", keys_said),
         lost_after_s=run.facts.get("lost_after_s"),
-        hidden=execution.is_hidden(forest.roots, run),
-        anomalies=sorted({anomaly for step in ordered for anomaly in step.anomalies}),
+        hidden=execution.is_hidden(roots, run),
+        anomalies=sorted({*anomalies, *(anomaly for step in ordered for anomaly in step.anomalies)}),
     )
 
 
-def _run_id(run: Step, ordered: list[Step]) -> str | None:
+def _run_id(run: Step, ordered: list[Step], keys_said: set[str]) -> str | None:
     """The run's id, from itself or around it; else the only one in the trace: of several none is the trace's."""
+    if "run_id" not in keys_said:
+        return None
     step: Step | None = run
     while step is not None:
         if "run_id" in step.facts:
             return step.facts["run_id"]
         step = step.parent
-    told = {s.facts["run_id"] for s in ordered if "run_id" in s.facts}
-    return told.pop() if len(told) == 1 else None
+    run_ids = {s.facts["run_id"] for s in ordered if "run_id" in s.facts}
+    return run_ids.pop() if len(run_ids) == 1 else None
 
 
-def _first(run: Step, ordered: list[Step], key: str) -> str | None:
+def _first(run: Step, ordered: list[Step], key: str, keys_said: set[str]) -> str | None:
     """What the run says, else the nearest around it, else the earliest span that says it."""
+    if key not in keys_said:
+        return None
     step: Step | None = run
     while step is not None:
         if key in step.facts:
@@ -163,12 +140,13 @@ def _first_of(steps: tuple[Step, ...], key: str) -> str | None:
     return None
 
 
-def _node(step: Step, workflow: str | None) -> Node:
+def node_row(step: Step, workflow: str | None) -> Node:
+    """The row of a node, in an execution of `workflow`."""
     facts = step.facts
-    troubled = step.status in {"failed", "timed_out", "retried", "cancelled", "waiting"} or facts.get("error_handled")
-    error_type = facts.get("error_type") if troubled else None
-    message = facts.get("error_message") if troubled else None
-    wrong = step.status in {"failed", "timed_out", "retried", "cancelled"}
+    error_type = message = None
+    wrong = step.status in _TROUBLED
+    if wrong or step.status == "waiting" or "error_handled" in facts:
+        error_type, message = facts.get("error_type"), facts.get("error_message")
     parent = step.parent
     return Node(
         step.span_id,

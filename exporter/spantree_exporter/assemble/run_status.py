@@ -1,0 +1,140 @@
+"""The status of an execution (docs/conventions.md, "Status of an execution").
+
+`status_of_run` decides it. Which failures count is `unhandled_failures`'s to say: every step that failed for good and
+whose failure was neither passed on to a failed step around it nor handled by somebody who could.
+"""
+
+from __future__ import annotations
+
+import re
+
+from spantree_exporter.assemble.parents import PARENT_MISSING
+from spantree_exporter.assemble.step import DETAIL_KINDS, WIRE_KINDS, Step, is_above
+from spantree_exporter.span import KIND_CONSUMER
+
+_ENDED = frozenset({"completed", "failed", "skipped", "cancelled", "timed_out", "retried"})
+# A client's failed request that says: there is no such thing, or there is one already. Callers ask to find out.
+_EXPECTED_MISSES = frozenset({"404", "409", "410", "412", "NOT_FOUND", "ALREADY_EXISTS"})
+_ALREADY_THERE = re.compile(r"unique constraint|duplicate (key|entry)|uniqueviolation|already exists", re.IGNORECASE)
+
+
+def status_of_run(run: Step, main: Step, ordered: list[Step], unhandled: list[Step]) -> str:
+    """The execution's status, by the first rule that speaks.
+
+    1. the run's own word; 2. a step waits for somebody; 3. still open; 4. it, or the request that called it, failed;
+    5. a failure that nobody handled: failed if nobody waited for that step, partial if the run lived with it;
+    6. a step goes on after the run's end, or all that came has ended but its parent has not come: running.
+    `main` is the outermost step around the run, `unhandled` what `unhandled_failures` found.
+    """
+    said = run.facts.get("run_status")
+    if said is not None and not (said in {"running", "pending"} and run.end_ns is not None):
+        return said
+    if run.status in {"cancelled", "timed_out", "skipped"}:
+        return run.status
+    waiting = [step for step in ordered if step.status == "waiting"]
+    if run.status == "waiting" or (waiting and run.status != "failed" and _waits(run, waiting, ordered)):
+        return "waiting"
+    if run.end_ns is None:
+        return "running"
+    if run.status == "failed" or main.failed:
+        return "failed"
+    if unhandled:
+        return "failed" if any(_fails_the_run(step, run, main) for step in unhandled) else "partial"
+    if any(s.status == "running" and _is_own_step(s, run) for s in ordered) or is_rootless(run):
+        return "running"
+    return "completed"
+
+
+def is_rootless(run: Step) -> bool:
+    """Whether the run's own parent never came: it goes on, unless nothing of it has been heard for long.
+
+    That is decided when the execution is read, as `lost` is: no step shows a sign of running.
+    """
+    return run.parent is None and PARENT_MISSING in run.anomalies
+
+
+def unhandled_failures(run: Step, ordered: list[Step]) -> list[Step]:
+    """The steps whose failure was neither passed on to a failed step around them nor handled, in sequence order."""
+    if not any(step.failed for step in ordered):
+        return []
+    found: list[Step] = []
+    made_good: set[Step] = set()  # in an attempt that was tried again, or told to a tool's caller
+    for step in ordered:
+        above = step.parent
+        if above is not None and (above in made_good or above.status == "retried" or _answers_for_all(above)):
+            made_good.add(step)
+        elif step.failed and not (above is not None and above.failed) and step is not run and not _is_handled(step):
+            found.append(step)
+    return found
+
+
+def _answers_for_all(step: Step) -> bool:
+    """Whether who called the step heard of every failure in it: a tool that ended well, and what says so itself."""
+    return (step.kind == "tool" and not step.failed) or bool(step.facts.get("declared_handled"))
+
+
+def _is_handled(step: Step) -> bool:
+    """Whether the failure of `step`, below a step that did not fail, was dealt with there.
+
+    A step of a workflow, an agent, a function: only where that is declared. A call (a model, a tool, a request) is its
+    caller's business where the caller is a step or an agent, and so is a miss that a client asks for to find out.
+    """
+    if step.facts.get("declared_handled"):
+        return True
+    if step.facts.get("breaks_run"):
+        return False
+    if step.kind not in DETAIL_KINDS or step.facts.get("step"):
+        return False
+    if step.kind in WIRE_KINDS and _is_expected_miss(step):
+        return True
+    above = step.parent
+    while above is not None and above.kind in DETAIL_KINDS and not above.facts.get("step"):
+        above = above.parent
+    return above is not None and above.is_step
+
+
+def _is_expected_miss(step: Step) -> bool:
+    facts = step.facts
+    message = facts.get("error_message") or ""
+    if facts.get("error_type") in _EXPECTED_MISSES or message.rpartition(" ")[2] in _EXPECTED_MISSES:
+        return True
+    return step.kind == "db" and _ALREADY_THERE.search(f"{facts.get('error_type')} {message[:1000]}") is not None
+
+
+def _fails_the_run(step: Step, run: Step, main: Step) -> bool:
+    """Whether the run did not survive the failure, or nobody waited for the step and so nobody can have handled it."""
+    if step.facts.get("breaks_run") and is_above(run, step):
+        return True
+    if step.kind in DETAIL_KINDS and not step.facts.get("step"):
+        return False
+    if step.span is not None and step.span.kind == KIND_CONSUMER:
+        return True
+    return step.start_ns >= main.last_ns and is_above(main, step) and _is_own_step(step, run)
+
+
+def _is_own_step(step: Step, run: Step) -> bool:
+    """Whether the step is one of the run's own, and no detail of one."""
+    if step.kind in DETAIL_KINDS and not step.facts.get("step"):
+        return False
+    return step.is_step or step.parent is run or step.parent is None
+
+
+def _waits(run: Step, waiting: list[Step], ordered: list[Step]) -> bool:
+    """Whether the last word of some step is that it waits."""
+    last_start: dict[tuple[str, str], int] = {}
+    for other in ordered:
+        if other.task_key is not None and other.status in _ENDED:
+            key = (other.task_key, other.name)
+            last_start[key] = max(other.start_ns, last_start.get(key, other.start_ns))
+    for step in waiting:
+        if step is run:
+            continue
+        later = step.next_attempt
+        while later is not None and later.status == "waiting":
+            later = later.next_attempt
+        if later is not None:
+            continue
+        taken_up = last_start.get((step.task_key, step.name)) if step.task_key is not None else None
+        if taken_up is None or taken_up < step.last_ns:
+            return True
+    return False

@@ -1,0 +1,69 @@
+"""Clocks of several machines: what a server did lies within the call that asked for it, so a skew can be measured.
+
+    client   |------------------|          on one machine
+    server         |------|                on another: began after the call did, answered before it was answered
+
+A server's span outside its client's tells that the two clocks differ. As in Jaeger's adjuster, the server's span is put
+in the middle of the client's, and what ran below it on its machine moves with it. What lasted longer than the call (the
+client gave up, the answer is streamed) tells no more than that it cannot have begun before it.
+"""
+
+from __future__ import annotations
+
+from spantree_exporter.assemble.step import Step
+from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR
+
+CLOCK_SKEW = "clock_skew"
+
+
+def correct(parents_first: list[Step], entries: list[Step]) -> None:
+    """Move the steps of machines whose clock is off; the first of each says so by an anomaly.
+
+    `entries`: the servers and consumers among `parents_first` below the call or message that asked for them.
+    """
+    if not any(_measure(entry, 0) for entry in entries):
+        return
+    is_entry = set(entries)
+    for step in parents_first:
+        above = step.parent
+        if above is None:
+            continue
+        if step in is_entry:
+            step.skew_ns = _measure(step, above.skew_ns)
+            if step.skew_ns:
+                step.anomalies.append(CLOCK_SKEW)
+        elif above.skew_ns and step.service == above.service:
+            step.skew_ns = above.skew_ns
+        if step.skew_ns:
+            step.start_ns += step.skew_ns
+            if step.end_ns is not None:
+                step.end_ns += step.skew_ns
+
+
+def _is_waited_for(entry: Step, call: Step) -> bool:
+    """Whether `call` ends when `entry` has ended: not where it only starts a run, or where markers tell of the work."""
+    lasted_ns, called_ns = (entry.end_ns or 0) - entry.start_ns, (call.end_ns or 0) - call.start_ns
+    if not 0 < lasted_ns <= called_ns:
+        return False
+    return "fold" not in entry.facts and call.facts.get("boundary") != "run"
+
+
+def _measure(entry: Step, inherited_ns: int) -> int:
+    """What to add to the times of `entry`, whose parent has its own already; 0 where both fit."""
+    call = entry.parent
+    if call is None or call.span is None:
+        return 0
+    if entry.service == call.service and inherited_ns:
+        return inherited_ns
+    if call.span.kind != KIND_CLIENT:
+        # Nothing bounds when a message is taken up, but that it was sent before.
+        return max(call.start_ns - entry.start_ns, 0)
+    if call.end_ns is None or entry.end_ns is None or not _is_waited_for(entry, call):
+        return max(call.start_ns - entry.start_ns, 0)
+    if call.start_ns <= entry.start_ns and entry.end_ns <= call.end_ns:
+        return 0
+    if call.span.status_code == STATUS_ERROR and entry.start_ns >= call.start_ns:
+        # A client that gave up bounds no end.
+        return 0
+    margin_ns = ((call.end_ns - call.start_ns) - (entry.end_ns - entry.start_ns)) // 2
+    return call.start_ns + margin_ns - entry.start_ns

@@ -1,0 +1,69 @@
+"""Tokens and cost of a trace: each figure for itself, nothing lost and nothing counted twice.
+
+A span's figure may be the total of what the spans below it say, a part of it, or a call of its own. What a span says of
+itself therefore counts less what is said below it: a total on an agent and partial figures in it give the total, a
+total that leaves out a call below it is made up by that call.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from spantree_exporter.assemble.step import Step
+
+# The figures that are added up, each apart from the others.
+USAGE: Final = (
+    "input_tokens", "output_tokens", "cost_usd", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens",
+    "embedding_tokens",
+)  # fmt: skip
+_BIGINT_MAX: Final = 2**63 - 1
+CLAMPED: Final = "usage_clamped"
+
+
+class Totals:
+    """The figures of a trace; a figure that no span says is absent. `clamped`: a sum was beyond what can be stored."""
+
+    __slots__ = ("clamped", "cost_estimated", "figures")
+
+    def __init__(self) -> None:
+        self.figures: dict[str, float] = {}
+        self.cost_estimated = False
+        self.clamped = False
+
+    def whole(self, key: str) -> int | None:
+        """A figure of tokens."""
+        return int(self.figures[key]) if key in self.figures else None
+
+
+def totals(parents_first: list[Step], keys_said: set[str]) -> Totals:
+    """The figures of all steps; `keys_said` are the facts that any of them has."""
+    result = Totals()
+    for key in USAGE:
+        if key in keys_said:
+            total = _total(parents_first, key)
+            limit = math.inf if key == "cost_usd" else _BIGINT_MAX
+            if total > limit or not math.isfinite(total):
+                result.clamped = True
+                if key == "cost_usd":
+                    continue
+                total = _BIGINT_MAX
+            result.figures[key] = total
+    result.cost_estimated = "cost_estimated" in keys_said and any(s.facts.get("cost_estimated") for s in parents_first)
+    return result
+
+
+def _total(parents_first: list[Step], key: str) -> float:
+    below: dict[Step, float] = {}
+    total: float = 0
+    for step in reversed(parents_first):
+        said: float = step.facts.get(key, 0)  # type: ignore[assignment]
+        under = below.pop(step, 0)
+        counted = said if said > under else under
+        if not counted:
+            continue
+        if step.parent is None:
+            total += counted
+        else:
+            below[step.parent] = below.get(step.parent, 0) + counted
+    return total

@@ -1,0 +1,135 @@
+"""What is an attempt of what: a declared sign or equal input makes one, a name never does."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.assemble.traces import TRACE, span
+
+from spantree_exporter.assemble import assemble
+from spantree_exporter.facts import Facts
+from spantree_exporter.span import KIND_CONSUMER, KIND_PRODUCER
+
+
+def in_a_row(*steps: tuple[bool, Facts], parent: Facts | None = None) -> list[tuple[str, int]]:
+    """(status, attempt) of steps of one name that ran one after another; True is one that failed."""
+    spans = [span(1, None, (0, 10_000), "run", facts={"boundary": "run", "kind": "workflow", **(parent or {})})]
+    for number, (failed, facts) in enumerate(steps):
+        at = (100 * number + 10, 100 * number + 90)
+        spans.append(span(number + 2, 1, at, "work", failed=failed, facts=facts))
+    return [(node.status, node.attempt) for node in assemble(spans, TRACE).nodes[1:]]
+
+
+FAILED_THEN_DONE = [("failed", 1), ("completed", 1)]
+RETRIED = [("retried", 1), ("completed", 2)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        pytest.param({}, {}, FAILED_THEN_DONE, id="a name alone"),
+        pytest.param({"kind": "tool"}, {"kind": "tool"}, FAILED_THEN_DONE, id="a tool, nothing known of its arguments"),
+        pytest.param({"input": "a"}, {"input": "b"}, FAILED_THEN_DONE, id="other input"),
+        pytest.param({"input": "a"}, {"input": "a"}, RETRIED, id="equal input"),
+        pytest.param({"input": "a"}, {}, FAILED_THEN_DONE, id="input known of one"),
+        pytest.param({"input_digest": "x", "input": "a"}, {"input_digest": "x", "input": "b"}, RETRIED, id="digest"),
+        pytest.param(
+            {"input_digest": "x", "input": "a"}, {"input_digest": "y", "input": "a"}, FAILED_THEN_DONE, id="y"
+        ),
+        pytest.param({"attempt": 1}, {"attempt": 2}, RETRIED, id="numbers"),
+        pytest.param({}, {"attempt": 2}, RETRIED, id="a retry count on the second"),
+        pytest.param({"attempt": 1}, {"attempt": 1}, FAILED_THEN_DONE, id="attempt 1 each"),
+        pytest.param({"attempt": 1, "input": "a"}, {"attempt": 1, "input": "a"}, FAILED_THEN_DONE, id="declared beats"),
+        pytest.param({"attempt": 1, "input": "a"}, {"attempt": 2, "input": "b"}, RETRIED, id="declared beats input"),
+        pytest.param({"task_id": "t"}, {"task_id": "t"}, RETRIED, id="the engine's id"),
+        pytest.param({"task_id": "t"}, {"task_id": "u"}, FAILED_THEN_DONE, id="other ids of the engine"),
+        pytest.param({"task_key": "t"}, {"task_key": "t"}, RETRIED, id="a task key"),
+        pytest.param(
+            {"task_key": "s", "task_scope": "parent"},
+            {"task_key": "s", "task_scope": "parent"},
+            FAILED_THEN_DONE,
+            id="the id of a step in its workflow, which a loop shares",
+        ),
+        pytest.param(
+            {"task_key": "s", "task_scope": "parent", "input": "a"},
+            {"task_key": "s", "task_scope": "parent", "input": "a"},
+            RETRIED,
+            id="the same with equal input",
+        ),
+        pytest.param({"status": "retried"}, {}, RETRIED, id="the engine's state"),
+        pytest.param({"retry_expected": True, "input": "a"}, {"input": "b"}, RETRIED, id="it asked to be tried again"),
+        pytest.param({"max_attempts": 3}, {}, RETRIED, id="a policy"),
+        pytest.param({"retry_policy": True}, {}, RETRIED, id="a policy, without a number"),
+        pytest.param({"max_attempts": 3, "input": "a"}, {"input": "b"}, FAILED_THEN_DONE, id="a policy, other input"),
+        pytest.param(
+            {"max_attempts": 3, "attempt": 3}, {"max_attempts": 3}, [("failed", 3), ("completed", 1)], id="exhausted"
+        ),
+        pytest.param({}, {"link_types": {f"{2:016x}": "retry"}}, RETRIED, id="a link"),
+        pytest.param(
+            {"kind": "http_server", "input": "a"}, {"kind": "http_server", "input": "a"}, FAILED_THEN_DONE, id="r"
+        ),
+    ],
+)
+def test_a_sign_makes_an_attempt(first: Facts, second: Facts, expected: list[tuple[str, int]]) -> None:
+    assert in_a_row((True, first), (False, second)) == expected
+
+
+def test_a_policy_around_steps_makes_them_attempts() -> None:
+    assert in_a_row((True, {}), (False, {}), parent={"retry_policy": True}) == RETRIED
+
+
+def test_what_did_not_fail_is_not_tried_again() -> None:
+    assert in_a_row((False, {"input": "a"}), (False, {"input": "a"})) == [("completed", 1), ("completed", 1)]
+
+
+def test_each_item_of_a_loop_has_attempts_of_its_own() -> None:
+    items: list[tuple[bool, Facts]] = [
+        (False, {"task_key": "s", "task_scope": "parent", "attempt": 1}),
+        (True, {"task_key": "s", "task_scope": "parent", "attempt": 1}),
+        (False, {"task_key": "s", "task_scope": "parent", "attempt": 2}),
+        (True, {"task_key": "s", "task_scope": "parent", "attempt": 1}),
+        (False, {"task_key": "s", "task_scope": "parent", "attempt": 1}),
+    ]
+    assert in_a_row(*items) == [("completed", 1), ("retried", 1), ("completed", 2), ("failed", 1), ("completed", 1)]
+
+
+def test_a_message_delivered_again_is_tried_again_and_one_of_a_batch_is_not() -> None:
+    def deliveries(*ids: str | None) -> list[tuple[str, int]]:
+        spans = [span(1, None, (0, 5), "send", kind=KIND_PRODUCER, facts={"fold": "producer", "kind": "message"})]
+        for number, message in enumerate(ids):
+            facts: Facts = {"kind": "task", "step": True}
+            if message is not None:
+                facts["task_key"] = message
+            at = (100 * number + 10, 100 * number + 90)
+            spans.append(span(number + 2, 1, at, "process", failed=number == 0, kind=KIND_CONSUMER, facts=facts))
+        return [(node.status, node.attempt) for node in assemble(spans, TRACE).nodes]
+
+    assert deliveries(None, None) == RETRIED
+    assert deliveries("m", "m") == RETRIED
+    assert deliveries("m", "n") == FAILED_THEN_DONE
+
+
+def test_attempts_that_overlap_or_ran_in_each_other() -> None:
+    def two(second_parent: int, at: tuple[int, int]) -> list[tuple[str, int, int | None]]:
+        spans = [
+            span(1, None, (0, 100), "run"),
+            span(2, 1, (10, 50), "work", failed=True, facts={"task_id": "t"}),
+            span(3, second_parent, at, "work", facts={"task_id": "t"}),
+        ]
+        return [(n.status, n.attempt, n.parent_span_id) for n in assemble(spans, TRACE).nodes[1:]]
+
+    assert two(1, (20, 60)) == [("failed", 1, 1), ("completed", 1, 1)]
+    assert two(2, (20, 40)) == [("retried", 1, 1), ("completed", 2, 1)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(["a", "b", "c"])), min_size=2, max_size=12))
+def test_a_later_attempt_follows_a_failed_one_of_equal_input(items: list[tuple[bool, str]]) -> None:
+    found = in_a_row(*[(failed, Facts(input=text)) for failed, text in items])
+    last: dict[str, tuple[bool, int]] = {}
+    for (failed, text), (status, attempt) in zip(items, found, strict=True):
+        before = last.get(text)
+        assert attempt == (before[1] + 1 if before is not None and before[0] else 1)
+        assert (status == "completed") is not failed
+        last[text] = (failed, attempt)

@@ -1,0 +1,153 @@
+"""Which failures make an execution partial or failed, and which step is the cause."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.assemble.traces import TRACE, span, step
+
+from spantree_exporter.assemble import assemble
+from spantree_exporter.facts import Facts
+from spantree_exporter.rows import SpanFacts
+from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_SERVER
+
+MS = 1_000_000
+REQUEST: Facts = {"kind": "http_server", "entry": "POST /ask"}
+AGENT: Facts = {"kind": "agent", "boundary": "candidate"}
+BAD: Facts = {"error_type": "OSError", "error_message": "disk full"}
+
+
+def outcome(*spans: SpanFacts) -> tuple[str, str | None]:
+    """(status, first failed) of the execution."""
+    execution = assemble(spans, TRACE).execution
+    return execution.status, execution.first_failed_name
+
+
+def request(*below: SpanFacts, around: Facts = REQUEST) -> tuple[str, str | None]:
+    """The outcome of a request that was answered 200, with `below` in it."""
+    return outcome(span(1, None, (0, 1000), "POST /ask", kind=KIND_SERVER, facts=around), *below)
+
+
+@pytest.mark.parametrize(
+    ("around", "failed", "expected"),
+    [
+        pytest.param(REQUEST, {}, "partial", id="a function in a request"),
+        pytest.param(REQUEST, {"kind": "step", "step": True}, "partial", id="a step in a request"),
+        pytest.param(REQUEST, AGENT, "failed", id="the run itself"),
+        pytest.param(REQUEST, {"kind": "db"}, "partial", id="a query in a request"),
+        pytest.param(
+            REQUEST, {"kind": "http_client", "error_message": "HTTP 503"}, "partial", id="a call in a request"
+        ),
+        pytest.param(REQUEST, {"kind": "http_client", "error_message": "HTTP 404"}, "completed", id="a miss"),
+        pytest.param(REQUEST, {"kind": "rpc", "error_type": "NOT_FOUND"}, "completed", id="a miss by gRPC"),
+        pytest.param(
+            REQUEST, {"kind": "db", "error_message": "UNIQUE constraint failed: t.id"}, "completed", id="already there"
+        ),
+        pytest.param(REQUEST, {"declared_handled": True}, "completed", id="declared to be handled"),
+        pytest.param(AGENT, {"kind": "tool"}, "completed", id="a tool, told to the agent"),
+        pytest.param(AGENT, {"kind": "llm"}, "completed", id="a model, in an agent"),
+        pytest.param(AGENT, {"kind": "step", "step": True}, "partial", id="a step in an agent"),
+        pytest.param(AGENT, {"kind": "turn", "breaks_run": True}, "failed", id="what breaks the run"),
+        pytest.param({"kind": "tool"}, {"kind": "agent"}, "completed", id="an agent in a tool that ended well"),
+    ],
+)
+def test_a_failure_counts_unless_somebody_who_could_handle_it_did(around: Facts, failed: Facts, expected: str) -> None:
+    assert request(span(2, 1, (10, 20), "bad", failed=True, facts={**BAD, **failed}), around=around)[0] == expected
+
+
+def test_a_failure_beside_the_step_that_is_taken_for_the_run_is_told() -> None:
+    first = span(2, 1, (10, 400), "planner", facts=AGENT)
+    assert request(first, span(3, 1, (410, 900), "writer", failed=True, facts={**AGENT, **BAD})) == (
+        "partial",
+        "writer",
+    )
+    assert request(first, step(3, 1, (410, 900), "save", failed=True, facts=BAD)) == ("partial", "save")
+
+
+def test_a_failure_deep_below_steps_that_ended_well_is_told() -> None:
+    below = [step(2, 1, (10, 900), "outer"), span(3, 2, (20, 800), "middle")]
+    assert request(*below, span(4, 3, (30, 40), "bad", failed=True, facts=BAD)) == ("partial", "bad")
+
+
+def test_a_task_that_outlives_its_caller_is_told() -> None:
+    assert request(span(2, 1, (900, 5000), "later", failed=True, facts=BAD)) == ("partial", "later")
+    assert request(span(2, 1, (1000, 5000), "later", failed=True, facts=BAD)) == ("failed", "later")
+    consumer = step(2, 1, (500, 600), "job", failed=True, kind=KIND_CONSUMER, facts=BAD)
+    assert request(consumer) == ("failed", "job")
+
+
+def test_a_failure_that_was_tried_again_does_not_count() -> None:
+    again = [span(n, 1, (100 * n, 100 * n + 50), "pay", failed=n == 2, facts={"attempt": n - 1}) for n in (2, 3)]
+    assert request(*again, step(4, 2, (210, 220), "inside", failed=True)) == ("completed", None)
+
+
+def test_of_several_roots_the_one_that_holds_most_names_the_trace_and_every_failure_counts() -> None:
+    short, long = span(1, None, (0, 2), "start"), span(2, None, (3, 600), "turn")
+    execution = assemble([short, long, span(3, 2, (10, 20), "read")], TRACE).execution
+    assert (execution.name, execution.status) == ("turn", "completed")
+    assert outcome(short, long, span(3, None, (700, 705), "other", failed=True)) == ("partial", "other")
+    assert outcome(short, long, span(3, 1, (1, 2), "inner", failed=True)) == ("partial", "inner")
+    assert outcome(short, span(2, None, (3, 600), "turn", failed=True)) == ("failed", "turn")
+
+
+def cause(parent: Facts, child: Facts, ended_ms: int, *more: SpanFacts) -> str | None:
+    """The cause of a step that failed at 470 ms, with a call in it that failed at `ended_ms`."""
+    return outcome(
+        span(1, None, (0, 500 * MS), "run", failed=True, facts={"boundary": "run", "kind": "workflow", **parent}),
+        span(2, 1, (10 * MS, 470 * MS), "step", failed=True, facts={"kind": "step", "step": True, **parent}),
+        span(3, 2, (20 * MS, ended_ms * MS), "call", failed=True, kind=KIND_CLIENT, facts={"kind": "rpc", **child}),
+        *more,
+    )[1]
+
+
+MISS: Facts = {"error_message": "HTTP 404"}
+DIVISION: Facts = {"error_type": "ZeroDivisionError", "error_message": "division by zero"}
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "ended_ms", "expected"),
+    [
+        pytest.param(DIVISION, MISS, 60, "step", id="another exception, later"),
+        pytest.param(DIVISION, BAD, 460, "call", id="another exception, right after"),
+        pytest.param(BAD, BAD, 60, "call", id="the same exception, later"),
+        pytest.param(
+            {"error_type": "Wrapped", "error_message": "cannot save: disk full"},
+            BAD,
+            60,
+            "call",
+            id="one that quotes it",
+        ),
+        pytest.param({}, BAD, 60, "call", id="none of its own"),
+        pytest.param({"error_message": "HTTP 500"}, BAD, 60, "call", id="only the code it was answered with"),
+        pytest.param(
+            {"error_type": "ExceptionGroup", "error_message": "1 sub-exception"}, BAD, 60, "call", id="a group"
+        ),
+    ],
+)
+def test_a_step_failed_of_what_failed_in_it_or_by_itself(
+    parent: Facts, child: Facts, ended_ms: int, expected: str
+) -> None:
+    assert cause(parent, child, ended_ms) == expected
+
+
+def test_a_step_that_went_on_after_the_failure_failed_by_itself() -> None:
+    went_on = span(4, 2, (461 * MS, 465 * MS), "next")
+    assert cause(DIVISION, BAD, 460) == "call"
+    assert cause(DIVISION, BAD, 460, went_on) == "step"
+
+
+def test_the_first_of_several_failed_steps_and_the_last_of_several_calls_is_the_cause() -> None:
+    run = span(1, None, (0, 100), "run", failed=True, facts={"kind": "workflow"})
+    steps = [step(n, 1, (10 * n, 10 * n + 5), f"s{n}", failed=True) for n in (2, 3)]
+    calls = [span(n, 1, (10 * n, 10 * n + 5), f"c{n}", failed=True, facts={"kind": "db"}) for n in (2, 3)]
+    assert outcome(run, *steps) == ("failed", "s2")
+    assert outcome(run, *calls) == ("failed", "c3")
+
+
+def test_the_one_that_raised_is_the_cause_and_not_those_that_were_cancelled_for_it() -> None:
+    group: Facts = {"error_type": "ExceptionGroup", "error_message": "unhandled errors in a TaskGroup"}
+    spans = [
+        span(1, None, (0, 520 * MS), "enrich", failed=True, facts={"boundary": "run", "kind": "workflow", **group}),
+        step(2, 1, (5 * MS, 300 * MS), "profile", failed=True, facts=BAD),
+        step(3, 1, (5 * MS, 290 * MS), "orders", failed=True, facts={"status": "cancelled"}),
+    ]
+    assert outcome(*spans) == ("failed", "profile")

@@ -1,0 +1,107 @@
+"""Clocks of several machines, and the path that the end of an execution waited for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.assemble.traces import TRACE, span, step
+
+from spantree_exporter.assemble import assemble
+from spantree_exporter.rows import Assembled, SpanFacts
+from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_PRODUCER, KIND_SERVER
+
+MS = 1_000_000
+
+
+def checkout(skew_ms: int, failed: bool = False) -> Assembled:
+    """A request that calls a service on another machine, whose clock is `skew_ms` ahead."""
+
+    def at(start_ms: int, end_ms: int) -> tuple[int, int]:
+        return (start_ms + skew_ms) * MS, (end_ms + skew_ms) * MS
+
+    return assemble(
+        [
+            span(1, None, (0, 2000 * MS), "checkout"),
+            span(2, 1, (200 * MS, 1500 * MS), "POST", kind=KIND_CLIENT, facts={"kind": "http_client"}),
+            span(3, 2, at(300, 1400), "POST /quote", kind=KIND_SERVER, service="pricing", failed=failed),
+            step(4, 3, at(400, 900), "price", service="pricing"),
+            span(5, 1, (1600 * MS, 1700 * MS), "save"),
+        ],
+        TRACE,
+    )
+
+
+@pytest.mark.parametrize("skew_ms", [-3_600_000, -30_000, -201, 201, 1_300, 30_000])
+def test_a_skew_changes_no_duration_status_or_order(skew_ms: int) -> None:
+    for failed in (False, True):
+        right, skewed = checkout(0, failed), checkout(skew_ms, failed)
+        for node in skewed.nodes:
+            assert node.anomalies == (["clock_skew"] if node.name == "POST /quote" else [])
+            node.anomalies = []
+        assert skewed.execution.anomalies == ["clock_skew"]
+        assert skewed.nodes == right.nodes
+        assert skewed.edges == right.edges
+        assert (skewed.execution.status, skewed.execution.ended_ns) == (right.execution.status, 2000 * MS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(-10_000, 10_000))
+def test_a_server_never_runs_outside_the_call_that_it_answers(skew_ms: int) -> None:
+    call, server = checkout(skew_ms).nodes[1:3]
+    assert call.started_ns <= server.started_ns <= (server.ended_ns or 0) <= (call.ended_ns or 0)
+
+
+def test_what_is_no_skew_is_left_as_sent() -> None:
+    def server(call: tuple[int, int], served: tuple[int, int], failed: bool = False) -> tuple[int, int | None]:
+        spans = [
+            span(1, None, (0, 9000), "root"),
+            span(2, 1, call, "call", kind=KIND_CLIENT, failed=failed),
+            span(3, 2, served, "serve", kind=KIND_SERVER, service="other"),
+        ]
+        node = assemble(spans, TRACE).nodes[2]
+        return node.started_ns, node.ended_ns
+
+    assert server((10, 40), (15, 8000)) == (15, 8000), "an answer that is streamed on"
+    assert server((10, 100), (50, 120), failed=True) == (50, 120), "a client that gave up"
+    assert server((10, 40), (45, 45)) == (45, 45), "a marker"
+    assert server((10, 40), (5, 8000)) == (10, 8005), "nothing is served before it is asked for"
+
+
+def test_a_message_is_not_taken_up_before_it_is_sent() -> None:
+    spans = [
+        span(1, None, (100, 110), "send", kind=KIND_PRODUCER),
+        step(2, 1, (40, 60), "work", kind=KIND_CONSUMER, service="worker"),
+    ]
+    assert [(n.name, n.started_ns, n.anomalies) for n in assemble(spans, TRACE).nodes] == [
+        ("send", 100, []),
+        ("work", 100, ["clock_skew"]),
+    ]
+
+
+def path(*spans: SpanFacts) -> list[str]:
+    """Names of the nodes on the critical path."""
+    return [node.name for node in assemble(spans, TRACE).nodes if node.on_critical_path]
+
+
+def test_work_that_outlives_the_root_is_what_the_end_waited_for() -> None:
+    spans = [
+        span(1, None, (0, 40), "POST /chat", kind=KIND_SERVER),
+        span(2, 1, (10, 30), "generate"),
+        span(3, 2, (35, 8000), "chat m"),
+        span(4, 1, (31, 39), "headers"),
+    ]
+    execution = assemble(spans, TRACE).execution
+    assert (execution.status, execution.ended_ns) == ("completed", 8000)
+    assert path(*spans) == ["POST /chat", "generate", "chat m"]
+
+
+def test_work_that_outlives_its_step_but_not_the_root_held_up_nobody_that_came_after() -> None:
+    spans = [span(1, None, (0, 100), "root"), span(2, 1, (10, 30), "a"), span(3, 2, (20, 60), "log")]
+    assert path(*spans, span(4, 1, (30, 95), "b")) == ["root", "a", "b"]
+    assert path(*spans, span(4, 1, (60, 95), "b")) == ["root", "a", "log", "b"]
+
+
+def test_of_several_roots_the_path_is_in_the_one_that_ended_last() -> None:
+    spans = [span(1, None, (0, 2), "start"), span(2, None, (3, 600), "turn"), span(3, 2, (10, 599), "read")]
+    assert path(*spans) == ["turn", "read"]

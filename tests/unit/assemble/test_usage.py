@@ -1,0 +1,69 @@
+"""Tokens and cost: what is said above and below each other counts once, each figure for itself."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.assemble.traces import TRACE, span
+
+from spantree_exporter.assemble import assemble
+from spantree_exporter.facts import Facts
+from spantree_exporter.rows import SpanFacts
+
+Figures = tuple[int | None, int | None, float | None]
+
+
+def total(*facts: tuple[int, int | None, Facts]) -> Figures:
+    """(input, output, cost) of spans given as (id, parent, facts)."""
+    spans = [span(number, parent, (number, 100 - number), facts=told) for number, parent, told in facts]
+    execution = assemble(spans, TRACE).execution
+    return execution.input_tokens, execution.output_tokens, execution.cost_usd
+
+
+@pytest.mark.parametrize(
+    ("agent", "calls", "expected"),
+    [
+        pytest.param({}, [{}, {}], (None, None, None), id="nobody says anything"),
+        pytest.param({}, [{"input_tokens": 100}, {"input_tokens": 50}], (150, None, None), id="calls"),
+        pytest.param(
+            {"input_tokens": 150}, [{"input_tokens": 100}, {"input_tokens": 50}], (150, None, None), id="both"
+        ),
+        pytest.param({"input_tokens": 150}, [{"input_tokens": 100}, {}], (150, None, None), id="a part below"),
+        pytest.param({"input_tokens": 20}, [{"input_tokens": 100}, {}], (100, None, None), id="less above than below"),
+        pytest.param(
+            {"cost_usd": 0.42}, [{"input_tokens": 100}, {"input_tokens": 100}], (200, None, 0.42), id="cost above alone"
+        ),
+        pytest.param(
+            {"cost_usd": 0.42, "output_tokens": 9},
+            [{"cost_usd": 0.25, "output_tokens": 4}, {"output_tokens": 5}],
+            (None, 9, 0.42),
+            id="each figure for itself",
+        ),
+        pytest.param({"input_tokens": 0}, [{}, {}], (0, None, None), id="nothing is a figure too"),
+    ],
+)
+def test_a_total_above_and_parts_below_give_the_total(agent: Facts, calls: list[Facts], expected: Figures) -> None:
+    assert total((1, None, {}), (2, 1, agent), (3, 2, calls[0]), (4, 2, calls[1])) == expected
+
+
+def test_attempts_that_events_tell_of_have_no_usage() -> None:
+    facts: Facts = {"cost_usd": 0.5, "input_tokens": 3, "attempts": [{"attempt": 1, "at_ns": 10, "status": "retried"}]}
+    assert total((1, None, facts)) == (3, None, 0.5)
+
+
+def test_a_sum_that_cannot_be_stored_is_cut_and_told() -> None:
+    spans = [span(1, None, (0, 9)), *(span(n, 1, (1, 2), facts={"input_tokens": 2**62}) for n in (2, 3, 4))]
+    execution = assemble(spans, TRACE).execution
+    assert (execution.input_tokens, execution.anomalies) == (2**63 - 1, ["usage_clamped"])
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 100)), max_size=10))
+def test_a_total_is_between_the_largest_figure_and_the_sum(said: list[tuple[int, int]]) -> None:
+    spans: list[SpanFacts] = [span(1, None, (0, 100))]
+    for number, (parent, tokens) in enumerate(said, 2):
+        spans.append(span(number, min(parent, number - 1), (1, 2), facts={"input_tokens": tokens}))
+    found = assemble(spans, TRACE).execution.input_tokens
+    figures = [tokens for _, tokens in said]
+    assert found is None if not figures else max(figures) <= (found or 0) <= sum(figures)
