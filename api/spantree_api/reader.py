@@ -151,7 +151,7 @@ class Reader:
             Query("outline_of_trace", parameters, records(OutlineRow)),
             Query("nodes_of_trace", parameters, node_rows),
             Query("edges_of_trace", parameters, edge_rows),
-            Query("steps_that_follow", self._now(key), records(FollowRow)),
+            Query("steps_that_follow", key.parameters(), records(FollowRow)),
         )
         if not executions:
             raise _no_execution(key.trace_id)
@@ -326,7 +326,7 @@ class Reader:
         if execution.workflow_name is None or execution.hidden:
             return declared
         if follows is None:
-            follows = await self.snapshot.all("steps_that_follow", self._now(key), records(FollowRow))
+            follows = await self.snapshot.all("steps_that_follow", key.parameters(), records(FollowRow))
         if any(one.following is None for one in follows):
             parameters = {
                 "tenant_id": row.tenant_id,
@@ -352,9 +352,6 @@ class Reader:
         )
         parts = intervals(since_ns, self.now_ns, {(row.grain_h, row.hour) for row in outdated})
         return {**tenant, **interval_parameters(parts)}
-
-    def _now(self, key: TraceKey) -> dict[str, object]:
-        return key.parameters() | {"now_ns": self.now_ns}
 
     async def days_of(self, trace_ids: Sequence[UUID]) -> list[date]:
         """Every day that any of the traces has rows on."""

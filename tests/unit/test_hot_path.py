@@ -326,8 +326,14 @@ COLUMNS: dict[Column, st.SearchStrategy[Any]] = {
     Column.INT8S: st.lists(int8s, max_size=3),
     Column.TRACE_ID: st.sampled_from(["0af7651916cd43dd8448eb211c80319c", "AF" * 16, "0a f" * 8, "short", "x" * 32]),
 }
+
+
+def _execution_rows(tenant_id: int, keys: Any, rows: Sequence[Execution]) -> bytes:
+    return execution_rows(tenant_id, keys, rows, [["word", "=key:value"]] * len(rows))
+
+
 TABLES: dict[str, tuple[dict[str, Column], type, Callable[..., bytes]]] = {
-    "execution": (EXECUTION_COLUMNS, Execution, execution_rows),
+    "execution": (EXECUTION_COLUMNS, Execution, _execution_rows),
     "node": (NODE_COLUMNS, Node, node_rows),
     "edge": (EDGE_COLUMNS, Edge, edge_rows),
 }

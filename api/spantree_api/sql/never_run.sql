@@ -2,7 +2,7 @@
 
 -- name: steps_that_follow
 -- which name followed which in executions of the same workflow and service in the days around one, out of the figures
--- that projections keep: by day, and by hour where days may not be over yet; a row without names tells that a definition
+-- that projections keep: by day, and by hour where the day's figures are outdated; a row without names tells that a definition
 -- of the workflow is stored; served by rollup_workflow_idx. Nothing for a workflow of no name and a hidden execution.
 WITH this AS MATERIALIZED (
     SELECT left(workflow_name, 100) AS workflow_name, left(service, 100) AS service, started_ns
@@ -15,7 +15,7 @@ WITH this AS MATERIALIZED (
     LIMIT 1
 ),
 around AS MATERIALIZED (
-    SELECT this.*, intervals.*
+    SELECT this.*, intervals.grain_h, intervals.first_at, intervals.last_at
     FROM this
     CROSS JOIN LATERAL (
         SELECT
@@ -23,10 +23,14 @@ around AS MATERIALIZED (
             to_timestamp(this.started_ns / 1000000000) + interval '7 days' AS last_at
     ) AS near
     CROSS JOIN LATERAL (
-        VALUES
-            (24, near.first_at, near.last_at),
-            (1, greatest(near.first_at, to_timestamp(%(now_ns)s / 1000000000) - interval '2 days'), near.last_at)
-    ) AS intervals (grain_h, first_at, last_at)
+        SELECT 24 AS grain_h, near.first_at, near.last_at
+        UNION ALL
+        SELECT 1, outdated.started_at, outdated.started_at + interval '23 hours'
+        FROM spantree.rollup_outdated AS outdated
+        WHERE outdated.tenant_id = %(tenant_id)s
+            AND outdated.grain_h = 24
+            AND outdated.started_at BETWEEN near.first_at AND near.last_at
+    ) AS intervals
 )
 SELECT DISTINCT edge.name, edge.target AS following
 FROM around
