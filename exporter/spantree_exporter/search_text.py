@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 from spantree_exporter.rows import Execution, Node, SpanFacts
@@ -58,17 +59,17 @@ def text_of_value(value: object) -> str | None:
 def search_terms(execution: Execution, nodes: Iterable[Node] = (), spans: Iterable[SpanFacts] = ()) -> list[str]:
     """The lexemes of an execution's row, sorted by their bytes as a tsvector is; equal rows give equal ones."""
     terms: dict[str, None] = {}
-    for term in _terms(execution, nodes, spans):
-        terms[term] = None
+    for some in _terms(execution, nodes, spans):
+        terms.update(dict.fromkeys(some))
         if len(terms) >= TERMS_MAX:
-            break
+            return sorted(islice(terms, TERMS_MAX), key=str.encode)
     return sorted(terms, key=str.encode)
 
 
-def _terms(execution: Execution, nodes: Iterable[Node], spans: Iterable[SpanFacts]) -> Iterator[str]:
+def _terms(execution: Execution, nodes: Iterable[Node], spans: Iterable[SpanFacts]) -> Iterator[Iterable[str]]:
     for text in (execution.name, execution.workflow_name, execution.entry, execution.service, *execution.services):
         if text:
-            yield from words_of(text)
+            yield words_of(text)
     for key, value in (
         ("run_id", execution.run_id),
         ("conversation_id", execution.conversation_id),
@@ -79,7 +80,7 @@ def _terms(execution: Execution, nodes: Iterable[Node], spans: Iterable[SpanFact
             yield from _of_attribute(key, value)
     for text in (execution.error_category, execution.first_failed_error_type, execution.error_summary):
         if text:
-            yield from words_of(text[:_MESSAGE_CHARS])
+            yield words_of(text[:_MESSAGE_CHARS])
     told = [span for span in spans if span.attributes]
     for span in sorted(told, key=lambda span: (span.start_ns, span.span_id, span.fingerprint)):
         yield from _of_attributes(span.attributes)
@@ -87,14 +88,14 @@ def _terms(execution: Execution, nodes: Iterable[Node], spans: Iterable[SpanFact
     for node in nodes:
         names[node.name] = None
         if node.error_type:
-            yield from words_of(node.error_type)
+            yield words_of(node.error_type)
         if node.error_message:
-            yield from words_of(node.error_message[:_MESSAGE_CHARS])
+            yield words_of(node.error_message[:_MESSAGE_CHARS])
     for name in names:
-        yield from words_of(name)
+        yield words_of(name)
 
 
-def _of_attributes(attributes: Mapping[str, object]) -> Iterator[str]:
+def _of_attributes(attributes: Mapping[str, object]) -> Iterator[Iterable[str]]:
     # In order of the keys: jsonb keeps another order than the one in which they were sent.
     for key in sorted(attributes)[:_ATTRIBUTES_MAX]:
         value = text_of_value(attributes[key])
@@ -102,11 +103,11 @@ def _of_attributes(attributes: Mapping[str, object]) -> Iterator[str]:
             yield from _of_attribute(key, value)
 
 
-def _of_attribute(key: str, value: str) -> Iterator[str]:
+def _of_attribute(key: str, value: str) -> Iterator[Iterable[str]]:
     term = attribute_term(key, value)
     if "\x00" not in term and _storable(term):
-        yield term
-    yield from words_of(value[:_VALUE_CHARS])
+        yield (term,)
+    yield words_of(value[:_VALUE_CHARS])
 
 
 def _storable(term: str) -> bool:

@@ -128,6 +128,7 @@ class FactsReader:
         for number, convention in enumerate(self._conventions):
             for key in convention.keys:
                 self._by_key[key] = self._by_key.get(key, 0) | 1 << number
+        self._keys = frozenset(self._by_key)
         self._by_scope: dict[str, int] = {}
         self._by_mask: dict[int, tuple[Callable[[Span, Facts], None], ...]] = {0: ()}
 
@@ -147,9 +148,8 @@ class FactsReader:
         if mask is None:
             mask = self._mask_of_scope(scope)
         by_key = self._by_key
-        for key in span.attributes:
-            if key in by_key:
-                mask |= by_key[key]
+        for key in self._keys.intersection(span.attributes):
+            mask |= by_key[key]
         return mask
 
     def __call__(self, span: Span) -> Facts:
