@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date, timedelta
+from hashlib import md5
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from spantree_api.listing import listing_of
 from spantree_api.statements import Name, Statements, load_statements
 from spantree_exporter.rows import Edge
 from spantree_exporter.search_text import tsquery_of, words_of
+from spantree_exporter.sql import statements
 
 STATEMENTS = Statements(load_statements())
 TODAY = date(2026, 11, 20)
@@ -208,3 +210,58 @@ def test_terms_are_stored_and_asked_for_alike(connection: psycopg.Connection[Any
             [list(words_of(text)), query, query],
         ).fetchone()
         assert found == (True, True), text
+
+
+WRITING = {**statements("write"), **statements("project")}
+# Statements of the write path that read rows, and the index that their comments name or that their key is.
+READ_BY_WRITING = {
+    "days_of_traces": "trace_pkey",
+    "extend_traces": "trace_pkey",
+    "projected_spans": "execution_pkey",
+    "span_facts": "span_pkey",
+    "stored_steps": "edge_pkey",
+    "delete_stale_executions": "execution_pkey",
+    "delete_stale_nodes": "node_pkey",
+    "delete_stale_edges": "edge_pkey",
+    "claim_due": "pending_projection_due_idx",
+    "claimed_pending": "pending_projection_pkey",
+    "lock_pending": "pending_projection_pkey",
+    "delete_pending": "pending_projection_pkey",
+}
+
+
+@pytest.fixture(scope="module")
+def writing(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    """The same database as writers and projectors see it: a batch of as many traces as they ask for at once."""
+    with psycopg.connect(connection.info.dsn, autocommit=True) as connected:
+        connected.execute(statements("connect")["settings"], {"statement_timeout": "60s", "lock_timeout": "10s"})
+        for table in ("execution", "node", "edge"):
+            connected.execute(WRITING[f"create_{table}_staging"])
+        yield connected
+
+
+def _keys(traces: int) -> dict[str, object]:
+    ids = [TRACE.hex, *(md5(f"{TODAY}{number}".encode()).hexdigest() for number in range(1, traces))]
+    return {**PARAMETERS, "trace_ids": ids, "days": DAYS, "traces": 400, "candidates": 1_600}
+
+
+@pytest.mark.parametrize("name", READ_BY_WRITING)
+def test_a_statement_of_the_write_path_reads_and_locks_its_days_only(
+    writing: psycopg.Connection[Any], parents: dict[str, str], name: str
+) -> None:
+    keys = _keys(50 if name.startswith("delete_stale") else 400)
+    if name == "extend_traces":
+        keys["days"] = ["{2026-11-20}"] * 400
+    plan = plan_of(writing, WRITING[name], keys)
+    days, indexes = days_and_indexes(plan, parents)
+    assert days <= NAMED, f"{name} reads {len(days)} days:\n{plan.text}"
+    assert READ_BY_WRITING[name] in indexes, f"{name} uses {sorted(indexes)}:\n{plan.text}"
+    on_rows = [scan for scan in plan.whole if scan.day is not None]
+    assert not on_rows, f"{name} reads whole tables:\n{plan.text}"
+    with writing.transaction(force_rollback=True):
+        writing.execute(WRITING[name], keys)
+        locked = writing.execute(
+            "SELECT relation::regclass::text FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'"
+        ).fetchall()
+    found = {day for (relation,) in locked for day in re.findall(r"_(\d{8})", relation)}
+    assert found <= NAMED, f"{name} locks partitions of {len(found)} days"
