@@ -33,7 +33,8 @@ SAMPLE_ID = re.compile(r"953c2661aeeed9403a5b85c5f6a79948|4bf92f3577b34da6a3ce92
 
 ELSEWHERE = {
     r"make demo": "tests/e2e/test_cli_demo.py",
-    r"make (install|test|test-live|check|bench|wheel)\b": "installs, or is what runs this test",
+    r"make (install|test|test-live|check|bench|chaos|wheel)\b": "installs, or is what runs this test",
+    r"spantree dead-letter (show|drop) 9f86d081": "one of its owner: integration/test_dead_letter.py",
     r"\. \.venv/bin/activate": "PATH has it here",
     r"docker |kubectl ": "no container engine and no cluster: tests/unit/test_deploy_files.py reads the files",
     r"(otelcol-contrib|jaeger|deploy/try-collector\.sh) ": "programs of others: try-collector.sh runs them",
