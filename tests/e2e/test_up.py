@@ -194,7 +194,7 @@ def test_stops_in_order_although_a_request_takes_long_and_at_once_at_the_second_
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(server.database_url) as blocker:
             blocker.execute("LOCK TABLE spantree.execution IN ACCESS EXCLUSIVE MODE")
             waiting = stack.enter_context(socket.create_connection(address_of(server.api_url)))
-            waiting.sendall(b"GET /api/v1/executions HTTP/1.1\r\nHost: api\r\n\r\n")
+            waiting.sendall(b"GET /api/v1/executions HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             wait_until(lambda: waits_for_lock(server.database_url), 10, "the request waits for the lock")
             server.signal(signal.SIGTERM)
             server.line("stopping: collector, API, PostgreSQL")

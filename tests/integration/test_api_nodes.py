@@ -194,6 +194,8 @@ def test_the_failure_report_names_the_cause_and_the_way_up(api: httpx.Client) ->
     assert report.pop("suggestion")
     assert isinstance(category, str)
     assert report == {
+        "failed_by": "a step below",
+        "handled": [],
         "execution_id": trace_id(0xAB),
         "name": report["name"],
         "status": "failed",
@@ -238,6 +240,8 @@ def test_an_execution_that_did_not_fail_has_an_empty_report(api: httpx.Client) -
         "retries": [],
         "skipped_nodes": [],
         "suggestion": None,
+        "failed_by": None,
+        "handled": [],
     }
 
 
