@@ -95,6 +95,8 @@ PARAMETERS: dict[str, object] = {
     "service": "agent",
     "error_fingerprint": "f",
     "since_day": DAYS[0],
+    "since_ns": T0_NS - 3600 * S,
+    "ended_ns": T0_NS + S,
 }
 
 # Statements whose comment names the index of a partitioned table, or that read one.
@@ -104,8 +106,8 @@ ON_ROWS = sorted(
     if re.search(r"FROM spantree\.(span|execution|node|edge)\b", text)
     and re.match(r"(--[^\n]*\n)+(SELECT|WITH)\b", text)
     and not re.match(r"-- part", text)
-    # Figures over days are read from rollups; last_good_before walks executions, count_hidden the range of a page,
-    # which here is all that a day holds.
+    # Figures over days are read from rollups; last_good_before walks executions, count_hidden the range of a page and
+    # recent_executions that of an hour, which here is all that a day holds.
     and name
     not in {
         "node_stats",
@@ -115,6 +117,7 @@ ON_ROWS = sorted(
         "health",
         "last_good_before",
         "count_hidden",
+        "recent_executions",
     }
 )
 

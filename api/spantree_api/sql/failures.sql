@@ -74,7 +74,7 @@ CROSS JOIN LATERAL (
 ) AS failed
 
 -- name: failed_before_node
--- failed nodes below a node that had ended by some moment, in the order they failed; served by node_pkey on the days given
+-- failed nodes below a node that had ended by some moment, in the order they failed; served by node_outline_idx on the days given
 SELECT node.*
 FROM spantree.node
 WHERE tenant_id = %(tenant_id)s

@@ -17,7 +17,7 @@ WHERE tenant_id = %(tenant_id)s
 GROUP BY cause
 
 -- name: recent_executions
--- how the executions that started lately went, by workflow; served by execution_started_idx on the days around now
+-- how the executions that started lately went, by workflow; served by execution_visible_idx on the days around now
 SELECT coalesce(workflow_name, '') AS workflow, status, count(*) AS count
 FROM spantree.execution
 WHERE tenant_id = %(tenant_id)s
