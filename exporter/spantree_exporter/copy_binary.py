@@ -350,7 +350,7 @@ def _tsvector(terms: Sequence[str]) -> bytes:
 
     They come sorted by their bytes; PostgreSQL would sort them otherwise.
     """
-    content = b"".join([term.encode() + b"\x00\x00\x00" for term in terms])
+    content = "".join([term + "\x00\x00\x00" for term in terms]).encode()
     return _LENGTH(4 + len(content)) + _LENGTH(len(terms)) + content
 
 

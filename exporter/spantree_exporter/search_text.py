@@ -62,8 +62,9 @@ def search_terms(execution: Execution, nodes: Iterable[Node] = (), spans: Iterab
     for some in _terms(execution, nodes, spans):
         terms.update(dict.fromkeys(some))
         if len(terms) >= TERMS_MAX:
-            return sorted(islice(terms, TERMS_MAX), key=str.encode)
-    return sorted(terms, key=str.encode)
+            return sorted(islice(terms, TERMS_MAX))
+    # By code points, which is the order of the bytes of UTF-8.
+    return sorted(terms)
 
 
 def _terms(execution: Execution, nodes: Iterable[Node], spans: Iterable[SpanFacts]) -> Iterator[Iterable[str]]:

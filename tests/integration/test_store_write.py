@@ -116,7 +116,8 @@ def test_repeats_within_a_batch_are_stored_once(migrated_url: str, open_store: O
 
 def test_different_spans_that_share_an_id_are_both_kept(migrated_url: str, open_store: OpenStore) -> None:
     store = open_store(migrated_url)
-    store.write([span(1), span(2, parent=1, name="first try"), span(2, parent=1, name="second try")])
+    second = span(2, parent=1, name="second try", start_ns=NOON_NS + SECOND_NS)
+    store.write([span(1), span(2, parent=1, name="first try"), second])
     assert query(migrated_url, "SELECT name FROM spantree.span WHERE span_id = 2 ORDER BY 1") == [
         ("first try",),
         ("second try",),
