@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import psycopg
 import pytest
 from tests.waiting import free_port, wait_until
 
@@ -33,12 +35,17 @@ class Spantree:
 
     api: httpx.Client
     otlp_url: str
+    database_url: str
 
     def quiet(self) -> bool:
         """Whether everything that was acknowledged is in the rows."""
         metrics = httpx.get(self.otlp_url + "/metrics").text.splitlines()
         waiting = [line for line in metrics if line.startswith("spantree_collector_spool_bodies ")]
-        return bool(waiting and float(waiting[0].split()[1]) == 0 and self.get("/health")["pending_traces"] == 0)
+        if not (waiting and float(waiting[0].split()[1]) == 0 and self.get("/health")["pending_traces"] == 0):
+            return False
+        # Steps that never ran are learned from figures.
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute("SELECT FROM spantree.rollup_delta LIMIT 1").fetchone() is None
 
     def get(self, path: str) -> Any:
         """What the API answers; None for 404."""
@@ -70,7 +77,9 @@ def spantree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spantree]:
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{ports['--api-port']}", timeout=30) as api:
                 wait_until(lambda: is_ready(process, api, folder / "log"), 60, "`spantree up` is ready")
-                yield Spantree(api, f"http://127.0.0.1:{ports['--otlp-http-port']}")
+                printed = re.search(r"psql '([^']+)'", (folder / "log").read_text())
+                assert printed, "`spantree up` prints the psql command"
+                yield Spantree(api, f"http://127.0.0.1:{ports['--otlp-http-port']}", printed[1])
         finally:
             process.send_signal(signal.SIGINT)
             try:

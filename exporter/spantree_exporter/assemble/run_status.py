@@ -69,15 +69,16 @@ def unhandled_failures(run: Step, ordered: list[Step]) -> list[Step]:
 
 
 def _answers_for_all(step: Step) -> bool:
-    """Whether who called the step heard of every failure in it: a tool that ended well, and what says so itself."""
-    return (step.kind == "tool" and not step.failed) or bool(step.facts.get("declared_handled"))
+    """Whether who called the step heard of every failure in it: a tool or model that ended well, what says so."""
+    return (step.kind in {"tool", "llm"} and not step.failed) or bool(step.facts.get("declared_handled"))
 
 
 def _is_handled(step: Step) -> bool:
     """Whether the failure of `step`, below a step that did not fail, was dealt with there.
 
     A step of a workflow, an agent, a function: only where that is declared. A call (a model, a tool, a request) is its
-    caller's business where the caller is a step or an agent, and so is a miss that a client asks for to find out.
+    caller's business where the caller is a step or an agent, and so is a miss that a client asks for to find out. A
+    model that failed was handled where its caller asked a model again and was answered.
     """
     if step.facts.get("declared_handled"):
         return True
@@ -87,10 +88,22 @@ def _is_handled(step: Step) -> bool:
         return False
     if step.kind in WIRE_KINDS and _is_expected_miss(step):
         return True
+    if step.kind == "llm" and _is_answered_elsewhere(step):
+        return True
     above = step.parent
     while above is not None and above.kind in DETAIL_KINDS and not above.facts.get("step"):
         above = above.parent
     return above is not None and above.is_step
+
+
+def _is_answered_elsewhere(step: Step) -> bool:
+    """Whether its caller asked another model, or the same once more, and was answered: a fallback."""
+    if step.parent is None:
+        return False
+    return any(
+        other.kind == "llm" and other.status == "completed" and other.start_ns >= step.last_ns
+        for other in step.parent.children
+    )
 
 
 def _is_expected_miss(step: Step) -> bool:

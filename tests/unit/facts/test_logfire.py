@@ -17,6 +17,19 @@ def test_a_span_is_named_for_its_message_and_grouped_by_its_template() -> None:
     assert read_facts(span("import {run}", attributes)) == {"name": "import r-1", "grouped_as": "import {run}"}
 
 
+def test_calls_without_arguments_are_equal() -> None:
+    attributes: Attributes = {
+        "logfire.span_type": "span",
+        "logfire.msg": "fetch",
+        "logfire.msg_template": "fetch",
+    }
+    returned = attributes | {"logfire.json_schema": '{"type":"object","properties":{"return":{}}}'}
+    given = attributes | {"logfire.json_schema": '{"type":"object","properties":{"row":{}}}'}
+    assert read_facts(span("fetch", attributes)) == read_facts(span("fetch", returned))
+    assert read_facts(span("fetch", attributes)) == {"input_digest": "no arguments"}
+    assert read_facts(span("fetch", given)) == {}
+
+
 def test_a_log_is_an_event_of_the_span_around_it() -> None:
     attributes: Attributes = {"logfire.span_type": "log", "logfire.msg": "bad row", "logfire.level_num": 13}
     assert read_facts(span("bad row", attributes, at=(5, 5))) == {"fold": "event", "level": "warning"}

@@ -13,6 +13,9 @@ from spantree_exporter.span import Span
 
 # logfire/_internal/constants.py: level numbers as OpenTelemetry's severity numbers.
 _WARN, _ERROR = 13, 17
+# The schema of attributes where nothing was given, and where only what was returned is recorded (record_return).
+_NO_ARGUMENTS = '{"type":"object","properties":{}}'
+_ONLY_RETURN = '{"type":"object","properties":{"return":{}}}'
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -29,6 +32,10 @@ def _read(span: Span, facts: Facts) -> None:
         # The span's name is the message's template, the same for all runs.
         facts.setdefault("name", message)
         facts.setdefault("grouped_as", span.name)
+    template, schema = text_of(a.get("logfire.msg_template")), a.get("logfire.json_schema", _NO_ARGUMENTS)
+    if span_type == "span" and template and "{" not in template and schema in (_NO_ARGUMENTS, _ONLY_RETURN):
+        # Logfire sends the arguments of what it instruments: where there are none, calls of one name are equal.
+        facts.setdefault("input_digest", "no arguments")
     level = whole_number(a.get("logfire.level_num"))
     if level is not None and level >= _WARN:
         facts.setdefault("level", "error" if level >= _ERROR else "warning")
