@@ -12,10 +12,10 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 # The texts below fields become their descriptions in OpenAPI.
-_documented = with_config(ConfigDict(use_attribute_docstrings=True))
+documented = with_config(ConfigDict(use_attribute_docstrings=True))
 
 
-@_documented
+@documented
 class ErrorBody(TypedDict):
     """What was found, what was wanted, what to do."""
 
@@ -33,7 +33,7 @@ class ErrorAnswer(TypedDict):
     error: ErrorBody
 
 
-@_documented
+@documented
 class Counts(TypedDict):
     """Nodes by status."""
 
@@ -65,7 +65,7 @@ class FirstFailedNode(TypedDict):
     error_message: str | None
 
 
-@_documented
+@documented
 class ExecutionAnswer(TypedDict):
     """One run of something."""
 
@@ -116,7 +116,7 @@ class ExecutionAnswer(TypedDict):
     analysis: dict[str, Any] | None
 
 
-@_documented
+@documented
 class SearchedAnswer(TypedDict):
     """How far a list has looked."""
 
@@ -128,7 +128,7 @@ class SearchedAnswer(TypedDict):
     none were"""
 
 
-@_documented
+@documented
 class ExecutionPage(TypedDict):
     """Executions, newest first."""
 
@@ -142,7 +142,7 @@ class ExecutionPage(TypedDict):
     """null unless `q` was given or the list stopped before it had looked at everything"""
 
 
-@_documented
+@documented
 class Retry(TypedDict):
     """What the declared retry policy says; nulls where none is known."""
 
@@ -150,7 +150,7 @@ class Retry(TypedDict):
     max_attempts: int | None
 
 
-@_documented
+@documented
 class NodeAnswer(TypedDict):
     """One step of an execution."""
 
@@ -220,7 +220,7 @@ EdgeAnswer = TypedDict(
 )
 
 
-@_documented
+@documented
 class Tree(TypedDict):
     """Nodes and what led to what."""
 
@@ -244,7 +244,7 @@ class TreeAnswer(ExecutionAnswer):
     tree: Tree
 
 
-@_documented
+@documented
 class NodePage(TypedDict):
     """Nodes of one execution in sequence order."""
 
@@ -252,7 +252,7 @@ class NodePage(TypedDict):
     next_cursor: str | None
 
 
-@_documented
+@documented
 class EventAnswer(TypedDict):
     """A span event."""
 
@@ -263,7 +263,7 @@ class EventAnswer(TypedDict):
     dropped_attributes_count: int
 
 
-@_documented
+@documented
 class LinkAnswer(TypedDict):
     """A span link."""
 
@@ -275,7 +275,7 @@ class LinkAnswer(TypedDict):
     dropped_attributes_count: int
 
 
-@_documented
+@documented
 class ResourceAnswer(TypedDict):
     """What sent the span."""
 
@@ -283,7 +283,7 @@ class ResourceAnswer(TypedDict):
     schema_url: str
 
 
-@_documented
+@documented
 class SpanAnswer(TypedDict):
     """What of the span itself a node does not say."""
 
@@ -301,7 +301,7 @@ class SpanAnswer(TypedDict):
     parent_span_id: str | None
 
 
-@_documented
+@documented
 class NodeDetail(NodeAnswer):
     """A node with all that its span holds."""
 
@@ -323,271 +323,7 @@ class NodeDetail(NodeAnswer):
     """whether the span's exact bytes are kept because the stored form lost something"""
 
 
-@_documented
-class FailureError(TypedDict):
-    """The error of the node that failed first."""
-
-    type: str | None
-    message: str | None
-    category: str | None
-    fingerprint: str | None
-    traceback: str | None
-
-
-@_documented
-class CascadeStep(TypedDict):
-    """A node on the way from the cause up to the root."""
-
-    id: str
-    name: str
-    kind: str
-    status: str
-    error_type: str | None
-    error_message: str | None
-
-
-@_documented
-class Attempt(TypedDict):
-    """One attempt of a task."""
-
-    id: str
-    name: str
-    attempt: int
-    status: str
-    started_ns: int
-    duration_ms: float
-    error_type: str | None
-    error_message: str | None
-
-
-@_documented
-class RetriedTask(TypedDict):
-    """The attempts of one task."""
-
-    task_key: str | None
-    attempts: list[Attempt]
-    expected: bool
-    """whether a declared retry policy foresaw all of them"""
-    max_attempts: int | None
-    outcome: str
-    """status of the last attempt"""
-
-
-@_documented
-class SameCause(TypedDict):
-    """Another execution that failed for the same cause."""
-
-    execution_id: str
-    name: str
-    status: str
-    started_at: str
-
-
-class FailedNode(TypedDict):
-    """A node that failed."""
-
-    id: str
-    name: str
-    status: str
-    error_type: str | None
-    error_message: str | None
-
-
-@_documented
-class FailureAnswer(TypedDict):
-    """Why an execution failed."""
-
-    execution_id: str
-    name: str
-    status: str
-    first_failed_node: FirstFailedNode | None
-    cascade: list[str]
-    """ids from the cause up to the root"""
-    cascade_nodes: list[CascadeStep]
-    """the same with names and errors"""
-    error: FailureError | None
-    failed_by: str | None
-    """`itself`: the outermost step that failed raised the error; `a step below`: it failed of the first failed node"""
-    handled: list[FailedNode]
-    """what failed below it before the first failed node did and was not what it failed of, 20 at most"""
-    same_cause_count: int
-    """other executions of the same fingerprint, from 30 days before this one on"""
-    same_cause: list[SameCause]
-    """the newest of them"""
-    retries: list[RetriedTask]
-    skipped_nodes: list[str]
-    suggestion: str | None
-
-
-@_documented
-class FailedExecution(ExecutionAnswer):
-    """An execution that failed; `input` is cut at 100 characters."""
-
-    failed_nodes: list[FailedNode]
-    """in the order they failed, 20 at most"""
-
-
-@_documented
-class FailurePage(TypedDict):
-    """Failed, partial and timed out executions, newest first."""
-
-    failures: list[FailedExecution]
-    hours: int
-    next_cursor: str | None
-
-
-@_documented
-class NodeStat(TypedDict):
-    """How often one node of one workflow ran, and how it went."""
-
-    workflow: str | None
-    name: str
-    kind: str
-    total: int
-    completed: int
-    failed: int
-    """failed for good or timed out"""
-    retried: int
-    """failed attempts that a later attempt of the same task followed; they do not count for the rate"""
-    skipped: int
-    cancelled: int
-    timed_out: int
-    """how many of `failed` timed out"""
-    success_rate: float | None
-    """completed / (completed + failed), from 0 to 1; null where there are none of them"""
-    avg_ms: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    last_failed_at: str | None
-
-
-class NodeStats(TypedDict):
-    """Figures of nodes, worst success rate first."""
-
-    days: int
-    nodes: list[NodeStat]
-
-
-@_documented
-class WorkflowStat(TypedDict):
-    """How often one workflow ran, and how it went."""
-
-    name: str
-    runs: int
-    completed: int
-    failed: int
-    """failed or timed out"""
-    partial: int
-    timed_out: int
-    """how many of `failed` timed out"""
-    cancelled: int
-    open: int
-    """pending, running or waiting"""
-    success_rate: float | None
-    """completed / (completed + failed + partial), from 0 to 1; null where there are none of them"""
-    avg_ms: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    last_started_at: str
-
-
-class WorkflowStats(TypedDict):
-    """Figures of workflows, most runs first."""
-
-    days: int
-    workflows: list[WorkflowStat]
-
-
-class ErrorCount(TypedDict):
-    """How many executions failed for one category."""
-
-    category: str
-    count: int
-
-
-@_documented
-class WorkflowDetail(WorkflowStat):
-    """Figures of one workflow, with what it does most and what came of it lately."""
-
-    days: int
-    errors: list[ErrorCount]
-    most_used_node: str | None
-    recent: list[ExecutionAnswer]
-    """the ten newest"""
-
-
-@_documented
-class StuckExecution(ExecutionAnswer):
-    """An execution that is open for longer than its threshold."""
-
-    threshold_s: float
-    stuck_for_s: float
-    """how long it is open, in seconds"""
-
-
-class StuckAnswer(TypedDict):
-    """Executions that are open for longer than their threshold, and lost ones; the longest first."""
-
-    executions: list[StuckExecution]
-
-
-class Part(TypedDict):
-    """State of one part of the product."""
-
-    status: Literal["ok", "degraded", "down", "unknown"]
-    message: str
-
-
-@_documented
-class DeadLettersOfReason(TypedDict):
-    """Dead letters for one kind of reason."""
-
-    reason: str
-    """unreadable (ids or bytes of a span), body (a whole request), refused (by PostgreSQL)"""
-    letters: int
-    """different ones"""
-    count: int
-    """how often they came"""
-
-
-@_documented
-class HealthAnswer(TypedDict):
-    """State of the whole."""
-
-    status: Literal["ok", "degraded", "down"]
-    checked_at: str
-    api: Part
-    database: Part
-    collector: Part
-    projection: Part
-    collector_last_seen_at: str | None
-    """when a span was last taken in"""
-    projection_lag_ms: float | None
-    """age of the oldest spans that are stored and not yet projected; 0 when there are none"""
-    pending_traces: int | None
-    dead_letters: int | None
-    """what was accepted and can never become a row; equal ones once"""
-    dead_letters_by_reason: list[DeadLettersOfReason] | None
-    executions_last_hour: int | None
-    error_rate: float | None
-    """share of the executions of the last hour that failed, are partial or timed out; null when there were none"""
-
-
-class Liveness(TypedDict):
-    """The process answers."""
-
-    status: Literal["ok"]
-
-
-class Readiness(TypedDict):
-    """The database answers and holds a schema that can be read."""
-
-    status: Literal["ready"]
-
-
-@_documented
+@documented
 class RunHead(ExecutionAnswer):
     """One run over all its traces, told like one execution. `execution_id` is that of the first."""
 
@@ -601,54 +337,3 @@ class RunAnswer(RunHead):
     """A run with the tree over all its traces."""
 
     tree: Tree
-
-
-@_documented
-class DiffNode(TypedDict):
-    """One step in two executions; pairs are (of a, of b), null where that one has no such step."""
-
-    path: str
-    """names from the root down, joined by ` > `; ` #2` tells siblings of one name apart"""
-    a_id: str | None
-    """`id` of the node in `a`: of the last attempt of its task"""
-    b_id: str | None
-    change: Literal["added", "removed", "changed", "same"]
-    """`changed`: another status, error, number of attempts, or a duration half as long again and 50 ms apart"""
-    status: list[str | None]
-    duration_ms: list[float | None]
-    attempts: list[int | None]
-    error_type: list[str | None]
-    slower_or_faster: bool
-    """whether the duration counts as another one"""
-    inputs_differ: bool
-    """of the previews; never a change by itself"""
-
-
-class DiffSummary(TypedDict):
-    """Steps by what became of them."""
-
-    added: int
-    removed: int
-    changed: int
-    same: int
-
-
-class FirstDifference(TypedDict):
-    """The innermost step that went differently first."""
-
-    path: str
-    a_id: str | None
-    b_id: str | None
-
-
-@_documented
-class DiffAnswer(TypedDict):
-    """What went differently in two executions."""
-
-    a: str
-    b: str
-    """its trace id, also where `last-good` was asked for"""
-    summary: DiffSummary
-    nodes: list[DiffNode]
-    """in sequence order"""
-    first_difference: FirstDifference | None

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from spantree_api.answers import DiffAnswer, DiffNode
+from spantree_api.answers_diff import DiffAnswer, DiffNode
 from spantree_api.told import duration_ms
 from spantree_exporter.ids import node_id
 from spantree_exporter.rows import Node

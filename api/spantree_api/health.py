@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spantree_api.answers import HealthAnswer, Part
+from spantree_api.answers_health import HealthAnswer, Part
 from spantree_api.stored_rows import HealthRow
 from spantree_api.told import rfc3339
 

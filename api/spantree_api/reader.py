@@ -1,26 +1,19 @@
-"""All reads of executions, nodes and edges: typed rows out of one snapshot.
+"""A snapshot for one tenant, and what is read of one trace: typed rows. All other reads are in `reads/`.
 
 Partitions: the days of a trace come with the transaction (service.py), from the table that has one row a trace; every
-statement about it names them, and no other partition is planned for, locked or looked at. Lists look at the last days
-first (listing.py).
+statement about it names them, and no other partition is planned for, locked or looked at.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 from uuid import UUID
 
 from spantree_api.config import ApiConfig
-from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import Query, Snapshot
 from spantree_api.errors import NotFound
-from spantree_api.filters import ExecutionFilter, moment_of
-from spantree_api.intervals import interval_parameters, intervals
-from spantree_api.listing import Listing, Range, listing_of, range_of, windows_of
 from spantree_api.never_run import FollowRow, never_run
 from spantree_api.stored_logs import LogDay, LogRow, with_log_events
 from spantree_api.stored_rows import (
@@ -29,7 +22,6 @@ from spantree_api.stored_rows import (
     DaysRow,
     EdgeRow,
     ExecutionRow,
-    IntervalRow,
     NodeRow,
     OutlineRow,
     SpanRow,
@@ -40,14 +32,6 @@ from spantree_api.stored_rows import (
 )
 from spantree_exporter.ids import node_id
 
-_DAY_NS = 86_400_000_000_000
-# Executions that are walked before those that match are looked up: what one in twenty matches fills a page.
-_WALKED = 1_000
-# Executions in which text is looked for that no index holds, and those whose spans' attributes are.
-_WALKED_TEXTS = 1_000
-_WALKED_SPANS = 200
-# A list that has found too little after this time is answered as it is, with a cursor to go on from.
-_LOOK_S = 0.25
 # Days that one statement names where all are asked: some 800 locks.
 _DAYS_AT_ONCE = 48
 # How far around an execution definitions of its workflow are asked for.
@@ -158,60 +142,6 @@ class Reader:
         complete = len(nodes) <= limit and len(edges) <= limit and len(outline) < _OUTLINE_ROWS
         return TreeRows(executions[0], outline, nodes, edges, follows, complete)
 
-    async def executions(self, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None) -> ExecutionList:
-        """A page, newest first, where the next one starts, and how far back was looked."""
-        began_s = time.monotonic()
-        listing = listing_of(wanted, after)
-        starts = range_of(wanted, after)
-        newest = starts.newest(self.now_ns)
-        parameters = {
-            **wanted.parameters(),
-            "before_ns": None if after is None else after.started_ns,
-            "before_trace_id": None if after is None else after.trace_id,
-            "now_ns": self.now_ns,
-            "lost_after_s": self.config.lost_after_s,
-            "tenant_id": self.config.tenant_id,
-            "limit": limit + 1,
-        }
-        rows, text_back_to_ns = await self._newest(listing, wanted, {**parameters, **newest.parameters()}, limit)
-        if len(rows) > limit or newest.from_ns <= starts.from_ns:
-            return list_of(rows, limit, text_back_to_ns)
-        if wanted.q is not None and "where_search" not in listing.conditions:
-            # Not one word: no index could find it, and what was walked is all that is looked at.
-            return list_of(rows, limit, text_back_to_ns)
-        rest = Range(starts.from_ns, newest.from_ns - 1)
-        partitions = await self.snapshot.all(
-            "partition_days", {"first_day": rest.first_day, "last_day": rest.last_day}, records(DayRow)
-        )
-        parts = listing.ordered_parts("of_days") if listing.ordered else listing.found_parts("of_days")
-        for turn, window in enumerate(windows_of(rest, [row.day for row in partitions])):
-            if turn:
-                if time.monotonic() - began_s > _LOOK_S:
-                    return list_of(rows, limit, text_back_to_ns, Unfinished(window.starts.to_ns))
-                await self.snapshot.renew()
-            rows += await self.snapshot.all(
-                parts, {**parameters, **window.parameters(), "limit": limit + 1 - len(rows)}, execution_rows
-            )
-            if len(rows) > limit:
-                break
-        return list_of(rows, limit, text_back_to_ns)
-
-    async def failures(
-        self, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
-    ) -> tuple[list[ExecutionRow], ExecutionCursor | None]:
-        """A page of executions that failed since `wanted.since_ns`, newest first: of the few days asked for."""
-        listing = listing_of(wanted, after)
-        parameters = {
-            **wanted.parameters(),
-            **range_of(wanted, after).parameters(),
-            "before_ns": None if after is None else after.started_ns,
-            "before_trace_id": None if after is None else after.trace_id,
-            "tenant_id": self.config.tenant_id,
-            "limit": limit + 1,
-        }
-        parts = ("select_executions", "of_newest_days", "in_order", "where_failed", *listing.conditions, "newest_first")
-        return page_of(await self.snapshot.all(parts, parameters, execution_rows), limit)
-
     async def all_days(self) -> AsyncIterator[list[date]]:
         """The days of all partitions, oldest first and some at a time; the snapshot is renewed in between.
 
@@ -233,36 +163,6 @@ class Reader:
         # All days are asked, for the sentinel's, which comes first, holds starts of any time.
         rows.sort(key=lambda row: (row.execution.started_ns, row.trace_id.bytes))
         return rows[:limit]
-
-    async def _newest(
-        self, listing: Listing, wanted: ExecutionFilter, parameters: dict[str, object], limit: int
-    ) -> tuple[list[ExecutionRow], int | None]:
-        """Matches of the newest days, and how far back text was looked for that no index holds."""
-        days = "of_newest_days"
-        if listing.ordered:
-            return await self.snapshot.all(listing.ordered_parts(days), parameters, execution_rows), None
-        if wanted.q is None:
-            walked = {**parameters, "walked": _WALKED}
-            rows = await self.snapshot.all(listing.walked_parts(days), walked, execution_rows)
-            if len(rows) <= limit:
-                rows = await self.snapshot.all(listing.found_parts(days), parameters, execution_rows)
-            return rows, None
-        texts = {**parameters, "walked": _WALKED_TEXTS}
-        spans = {**parameters, "walked": _WALKED_SPANS}
-        plain = listing.without("where_search")
-        queries: list[Query[Any]] = [
-            Query(plain.walked_to_parts(days), texts, records(CountRow)),
-            Query(plain.walked_parts(days, "where_text"), texts, execution_rows),
-        ]
-        if parameters["attributes"] is not None:
-            queries.append(Query(plain.walked_parts(days, "where_span_attribute"), spans, execution_rows))
-        if plain != listing:
-            queries.append(Query(listing.walked_parts(days), texts, execution_rows))
-        walked_to, *found = await self.snapshot.together(*queries)
-        rows = merged(*found)
-        if len(rows) <= limit and plain != listing:
-            rows = merged(rows, await self.snapshot.all(listing.found_parts(days), parameters, execution_rows))
-        return rows, walked_to[0].count
 
     async def nodes(self, key: TraceKey, part: NodeRange = WHOLE, limit: int | None = None) -> list[NodeRow]:
         """Nodes in sequence order; for parts of a known, small size."""
@@ -343,16 +243,6 @@ class Reader:
             ran = [one.name for one in names if one.name is not None]
         return never_run(declared, ran, follows)
 
-    async def interval_parameters(self, days: int) -> dict[str, object]:
-        """For the statements of stats.sql: the rollups from the hour `days` ago on."""
-        since_ns = self.now_ns - days * _DAY_NS
-        tenant = {"tenant_id": self.config.tenant_id}
-        outdated = await self.snapshot.all(
-            "outdated_intervals", {**tenant, "since": moment_of(since_ns)}, records(IntervalRow)
-        )
-        parts = intervals(since_ns, self.now_ns, {(row.grain_h, row.hour) for row in outdated})
-        return {**tenant, **interval_parameters(parts)}
-
     async def days_of(self, trace_ids: Sequence[UUID]) -> list[date]:
         """Every day that any of the traces has rows on."""
         parameters = {"tenant_id": self.config.tenant_id, "trace_ids": list(trace_ids)}
@@ -407,46 +297,3 @@ def _no_execution(trace_id: UUID) -> NotFound:
         "or retention has dropped it",
         {"execution_id": trace_id.hex},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """A list that stopped before all was looked at; `next_ns` is the newest start that was not."""
-
-    next_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionList:
-    """A page of executions. `text_back_to_ns`: how far back text was looked for that the index does not hold."""
-
-    rows: list[ExecutionRow]
-    following: ExecutionCursor | None
-    text_back_to_ns: int | None
-    looked_back_to_ns: int | None
-
-
-def merged(*lists: Sequence[ExecutionRow]) -> list[ExecutionRow]:
-    """The executions of all lists, newest first, each once."""
-    by_id = {row.trace_id: row for rows in lists for row in rows}
-    return sorted(by_id.values(), key=lambda row: (row.execution.started_ns, row.trace_id.bytes), reverse=True)
-
-
-def list_of(
-    rows: list[ExecutionRow], limit: int, text_back_to_ns: int | None, unfinished: Unfinished | None = None
-) -> ExecutionList:
-    """At most `limit` of `rows`, and the cursor after the last of them, or after all that was looked at."""
-    page, following = page_of(rows, limit)
-    if following is None and unfinished is not None:
-        # Above every trace id of that start, so that the next page begins with it.
-        following = ExecutionCursor(unfinished.next_ns, UUID(int=(1 << 128) - 1))
-        return ExecutionList(page, following, text_back_to_ns, unfinished.next_ns + 1)
-    return ExecutionList(page, following, text_back_to_ns, None)
-
-
-def page_of(rows: list[ExecutionRow], limit: int) -> tuple[list[ExecutionRow], ExecutionCursor | None]:
-    """At most `limit` of `rows`, and the cursor after the last of them where there are more."""
-    if len(rows) <= limit:
-        return rows, None
-    last = rows[limit - 1]
-    return rows[:limit], ExecutionCursor(last.execution.started_ns, last.trace_id)

@@ -328,7 +328,7 @@ def test_a_list_that_finds_too_little_in_time_goes_on_from_where_it_stopped(
     starts = [T0_NS - back * day for back in (0, 30, 60, 90, 120)]
     insert(migrated_url, *(trace(n, started_ns=start, ended_ns=start + S) for n, start in enumerate(starts, start=1)))
     insert(migrated_url, *(trace(n, hidden=True, started_ns=T0_NS - n * day) for n in range(6, 130)))
-    monkeypatch.setattr("spantree_api.reader._LOOK_S", 0.0)
+    monkeypatch.setattr("spantree_api.reads.lists._LOOK_S", 0.0)
     pages = walk(api, "/api/v1/executions?workflow=report&limit=200", "executions")
     assert len(pages) > 1
     assert [one["trace_id"] for page in pages for one in page] == [trace_id(n) for n in range(1, 6)]

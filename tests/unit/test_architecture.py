@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from spantree_api.statements import load_statements
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,3 +68,16 @@ def test_collector_and_api_know_nothing_of_each_other() -> None:
 
 def test_asking_for_help_loads_no_server() -> None:
     assert loaded_by("spantree_deploy.cli") & {"fastapi", "uvicorn"} == set()
+
+
+def test_routes_name_no_statement() -> None:
+    # Reads have one home, spantree_api/reads and reader.py, so that a second caller finds them.
+    named = load_statements()
+    routes = ROOT / "api" / "spantree_api" / "routes"
+    found = {
+        (file.name, name)
+        for file in routes.glob("*.py")
+        for name in re.findall(r"""snapshot\.\w+\(\s*["'(]+(\w+)""", file.read_text(encoding="utf-8"))
+        if name in named
+    }
+    assert found == set(), "move these reads into a module of spantree_api/reads"

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from fastapi import APIRouter, Response
 
-from spantree_api.answers import DiffAnswer
+from spantree_api.answers_diff import DiffAnswer
 from spantree_api.diff import diff_answer
 from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.params import TraceIdOrLastGood, TraceIdPath, trace_id_of
 from spantree_api.reader import Reader
+from spantree_api.reads.diff import LAST_GOOD_DAYS, last_good
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.service import ServiceOf
-from spantree_api.stored_rows import ExecutionRow, execution_rows
+from spantree_api.stored_rows import ExecutionRow
 from spantree_api.told import clock_of, told_status
 from spantree_exporter.rows import Node
 
 router = APIRouter(tags=["executions"])
 LAST_GOOD = "last-good"
-_LAST_GOOD_DAYS = 30
 # Both are held whole: some 100 MB at this size.
 _NODES_MAX = 20_000
 
@@ -46,23 +44,10 @@ async def get_diff(
 
 async def _last_good(reader: Reader, row: ExecutionRow) -> ExecutionRow:
     execution = row.execution
-    found = await reader.snapshot.first(
-        "last_good_before",
-        {
-            "tenant_id": row.tenant_id,
-            "trace_id": row.trace_id,
-            "started_ns": execution.started_ns,
-            "service": execution.service,
-            "workflow": execution.workflow_name,
-            "name": execution.name,
-            "first_day": row.day - timedelta(days=_LAST_GOOD_DAYS),
-            "last_day": row.day,
-        },
-        execution_rows,
-    )
+    found = await last_good(reader, row)
     if found is None:
         raise NotFound(
-            f"no execution of {execution.workflow_name or execution.name} completed in the {_LAST_GOOD_DAYS} days "
+            f"no execution of {execution.workflow_name or execution.name} completed in the {LAST_GOOD_DAYS} days "
             f"before {row.trace_id.hex}: give the id of another one to compare with",
             {"execution_id": row.trace_id.hex},
         )

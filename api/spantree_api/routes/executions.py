@@ -12,7 +12,6 @@ from spantree_api.answers import ExecutionAnswer, ExecutionPage, SearchedAnswer,
 from spantree_api.cursor import ExecutionCursor, SequenceCursor
 from spantree_api.errors import InvalidParameter
 from spantree_api.filters import ExecutionFilter
-from spantree_api.hidden import count_hidden
 from spantree_api.params import (
     CursorQuery,
     HiddenQuery,
@@ -25,7 +24,9 @@ from spantree_api.params import (
     node_key_of,
     trace_id_of,
 )
-from spantree_api.reader import WHOLE, ExecutionList, NodeRange, Reader, TraceKey, TreeRows
+from spantree_api.reader import WHOLE, NodeRange, Reader, TraceKey, TreeRows
+from spantree_api.reads import lists
+from spantree_api.reads.lists import ExecutionList
 from spantree_api.responses import error_answers, json_answer, json_parts
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow, NodeRow
@@ -98,8 +99,8 @@ async def execution_page(service: ServiceOf, wanted: ExecutionFilter, limit: int
         raise InvalidParameter("until", "until is not after since: wanted a later time, since is inside the range")
     after = None if cursor is None else ExecutionCursor.decode(cursor)
     async with service.reader() as reader:
-        found = await reader.executions(wanted, limit, after)
-        hidden_count = await count_hidden(reader, wanted, after, found.following)
+        found = await lists.executions(reader, wanted, limit, after)
+        hidden_count = await lists.count_hidden(reader, wanted, after, found.following)
     page: ExecutionPage = {
         "executions": tell(found.rows, reader),
         "hidden_count": hidden_count,

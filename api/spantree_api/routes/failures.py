@@ -6,23 +6,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from spantree_api.answers import (
-    ExecutionPage,
-    FailedExecution,
-    FailedNode,
-    FailurePage,
-    StuckAnswer,
-    StuckExecution,
-)
+from spantree_api.answers import ExecutionPage
+from spantree_api.answers_failures import FailedExecution, FailedNode, FailurePage, StuckAnswer, StuckExecution
 from spantree_api.config import ApiConfig
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, Text
-from spantree_api.reader import Reader
+from spantree_api.reads import lists
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.executions import execution_page, tell
 from spantree_api.service import ServiceOf
-from spantree_api.stored_rows import ExecutionRow, FailedNodeRow, records
+from spantree_api.stored_rows import ExecutionRow, FailedNodeRow
 from spantree_exporter.ids import node_id
 
 router = APIRouter(tags=["failures"])
@@ -54,8 +48,8 @@ async def list_failures(
             hidden=hidden,
             since_ns=reader.now_ns - hours * _HOUR_NS,
         )
-        rows, following = await reader.failures(wanted, limit, after)
-        failed_nodes = await _failed_nodes(reader, rows)
+        rows, following = await lists.failures(reader, wanted, limit, after)
+        failed_nodes = _by_execution(await lists.failed_nodes(reader, rows, _FAILED_NODES_MAX))
     failures: list[FailedExecution] = []
     for told in tell(rows, reader):
         nodes = failed_nodes.get(told["trace_id"], [])
@@ -89,22 +83,11 @@ async def list_turns(
 async def list_stuck(service: ServiceOf, hidden: HiddenQuery = False, limit: LimitQuery = 50) -> Response:
     """Executions that are pending, running or waiting for longer than their threshold, and lost ones; oldest first."""
     async with service.reader() as reader:
-        config = reader.config
-        parameters = {
-            "tenant_id": config.tenant_id,
-            "now_ns": reader.now_ns,
-            "lost_after_s": config.lost_after_s,
-            "stuck_pending_s": config.stuck_pending_s,
-            "stuck_running_s": config.stuck_running_s,
-            "stuck_waiting_s": config.stuck_waiting_s,
-            "hidden": hidden,
-            "limit": limit,
-        }
-        rows = await reader.oldest_first("list_stuck", parameters, limit)
+        rows = await lists.stuck(reader, limit, hidden=hidden)
     stuck: list[StuckExecution] = [
         {
             **told,
-            "threshold_s": _threshold_s(row, told["status"], config),
+            "threshold_s": _threshold_s(row, told["status"], reader.config),
             "stuck_for_s": max(0, reader.now_ns - row.execution.started_ns) / 1e9,
         }
         for row, told in zip(rows, tell(rows, reader), strict=True)
@@ -113,18 +96,9 @@ async def list_stuck(service: ServiceOf, hidden: HiddenQuery = False, limit: Lim
     return json_answer(answer)
 
 
-async def _failed_nodes(reader: Reader, rows: list[ExecutionRow]) -> dict[str, list[FailedNode]]:
-    if not rows:
-        return {}
-    trace_ids = [row.trace_id for row in rows]
-    parameters = {
-        "tenant_id": reader.config.tenant_id,
-        "trace_ids": trace_ids,
-        "days": await reader.days_of(trace_ids),
-        "limit": _FAILED_NODES_MAX,
-    }
+def _by_execution(rows: list[FailedNodeRow]) -> dict[str, list[FailedNode]]:
     found: dict[str, list[FailedNode]] = {}
-    for one in await reader.snapshot.all("failed_nodes_of_traces", parameters, records(FailedNodeRow)):
+    for one in rows:
         found.setdefault(one.trace_id.hex, []).append(
             {
                 "id": node_id(one.span_id, one.ordinal),

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
 from spantree_api.errors import Unavailable
-from spantree_api.filters import moment_of
-from spantree_api.metrics import CONTENT_TYPE, ApiMetrics, BacklogRow, CauseRow, RunsRow
+from spantree_api.metrics import CONTENT_TYPE, ApiMetrics
+from spantree_api.reads.health import figures
 from spantree_api.service import Service, ServiceOf
-from spantree_api.stored_rows import records
 
 router = APIRouter(tags=["health"])
-_HOUR_NS: Final = 3_600_000_000_000
 # Several Prometheus servers, or an impatient one, cost the database no more than one.
 _FRESH_NS: Final = 5_000_000_000
 _WAIT_S: Final = 2.0
@@ -35,23 +32,14 @@ class DatabaseFigures:
             now_ns = service.clock()
             if 0 <= now_ns - self._read_ns < _FRESH_NS:
                 return
-            today = moment_of(now_ns).date()
-            parameters = {
-                "tenant_id": service.config.tenant_id,
-                "first_day": today - timedelta(days=1),
-                "last_day": today + timedelta(days=1),
-                "since_ns": now_ns - _HOUR_NS,
-            }
             try:
                 async with service.database.snapshot(wait_s=_WAIT_S) as snapshot:
-                    backlog = await snapshot.first("backlog", parameters, records(BacklogRow))
-                    causes = await snapshot.all("dead_letters_by_cause", parameters, records(CauseRow))
-                    runs = await snapshot.all("recent_executions", parameters, records(RunsRow))
+                    read = await figures(snapshot, service.config.tenant_id, now_ns)
             except Unavailable:
                 self.metrics.away()
                 return
-            if backlog is not None:
-                self.metrics.show(backlog, causes, runs)
+            if read.backlog is not None:
+                self.metrics.show(read.backlog, read.causes, read.runs)
             self._read_ns = now_ns
 
 

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from spantree_api.answers import FailureAnswer, NodeDetail, NodePage
+from spantree_api.answers import NodeDetail, NodePage
+from spantree_api.answers_failures import FailureAnswer
 from spantree_api.cursor import SequenceCursor
-from spantree_api.failure import failure_answer, outermost_failed
+from spantree_api.failure import failure_answer
 from spantree_api.node_detail import node_detail, traceback_of
 from spantree_api.params import CursorQuery, LimitQuery, NodeIdPath, TraceIdPath, node_key_of, trace_id_of
-from spantree_api.reader import WHOLE, Reader, TraceKey
+from spantree_api.reader import WHOLE, Reader
+from spantree_api.reads import failure
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.executions import page_of_nodes, page_range
 from spantree_api.service import ServiceOf
-from spantree_api.stored_rows import ExecutionRow, NodeRow, SameCauseRow, node_rows, records
+from spantree_api.stored_rows import ExecutionRow
 from spantree_api.told import clock_of, told_status
 from spantree_api.tree import node_answer, outline_of
-from spantree_exporter.rows import Node
 
 router = APIRouter(tags=["executions"])
-# How far back executions of the same cause are counted, and how many of them are named.
-_SAME_CAUSE_DAYS = 30
+# Executions of the same cause that are named.
 _SAME_CAUSE_NAMED = 10
-# Attempts told in a report; a poller may make thousands.
-_ATTEMPTS_MAX = 1_000
 # Roots, failed and skipped nodes among which skipped ones are named.
 _SKIPPED_MAX = 5_000
-_HANDLED_MAX = 20
 
 
 @router.get("/executions/{trace_id}/nodes", response_model=NodePage, responses=error_answers(404, 422, 503))
@@ -72,14 +68,12 @@ async def get_failure(
     async with service.reader(wanted) as reader:
         key = reader.key(wanted)
         row = await reader.execution(key)
-        cascade = await _cascade(reader, key, row)
-        handled = await _handled(reader, key, [one.node for one in cascade])
+        cascade = await failure.cascade(reader, key, row)
+        handled = await failure.handled(reader, key, [one.node for one in cascade])
         cause_spans = await reader.spans_of(key, cascade[0]) if cascade else []
         traceback = traceback_of(cascade[0].node, cause_spans) if cascade else None
-        attempts = await reader.snapshot.all(
-            "retried_nodes_of_trace", {**key.parameters(), "limit": _ATTEMPTS_MAX}, node_rows
-        )
-        alike = await _same_cause(reader, row, max(1, same_cause))
+        attempts = await failure.attempts(reader, key)
+        alike = await failure.same_cause(reader, row, max(1, same_cause))
         outline = outline_of(await reader.outline(key, limit=_SKIPPED_MAX), await reader.never_run(key, row))
     answer = failure_answer(
         row,
@@ -94,48 +88,6 @@ async def get_failure(
     )
     answer["same_cause"] = answer["same_cause"][:same_cause]
     return json_answer(answer)
-
-
-async def _handled(reader: Reader, key: TraceKey, cascade: list[Node]) -> list[Node]:
-    """What failed before the first of `cascade` did, below the outermost of it that failed."""
-    if not cascade:
-        return []
-    outermost, first = outermost_failed(cascade), cascade[0]
-    parameters = {
-        **key.parameters(),
-        "from_sequence": outermost.sequence,
-        "depth": outermost.depth,
-        "ended_ns": first.started_ns if first.ended_ns is None else first.ended_ns,
-        "limit": _HANDLED_MAX + len(cascade),
-    }
-    found = await reader.snapshot.all("failed_before_node", parameters, node_rows)
-    passed_on = {(node.span_id, node.ordinal) for node in cascade}
-    return [one.node for one in found if (one.node.span_id, one.node.ordinal) not in passed_on][:_HANDLED_MAX]
-
-
-async def _cascade(reader: Reader, key: TraceKey, row: ExecutionRow) -> list[NodeRow]:
-    if row.execution.first_failed_span_id is None:
-        return []
-    parameters = {
-        **key.parameters(),
-        "span_id": row.execution.first_failed_span_id,
-        "ordinal": row.execution.first_failed_ordinal or 0,
-        "total_count": row.execution.total_count,
-    }
-    return await reader.snapshot.all("cascade_of_node", parameters, node_rows)
-
-
-async def _same_cause(reader: Reader, row: ExecutionRow, limit: int) -> list[SameCauseRow]:
-    if row.execution.error_fingerprint is None:
-        return []
-    parameters = {
-        "tenant_id": row.tenant_id,
-        "trace_id": row.trace_id,
-        "error_fingerprint": row.execution.error_fingerprint,
-        "since_day": row.day - timedelta(days=_SAME_CAUSE_DAYS),
-        "limit": limit,
-    }
-    return await reader.snapshot.all("same_cause", parameters, records(SameCauseRow))
 
 
 def _clock_of(row: ExecutionRow, reader: Reader) -> int:

@@ -11,9 +11,9 @@ from spantree_api.errors import NotFound
 from spantree_api.otlp_json import resource_spans
 from spantree_api.otlp_protobuf import traces_data
 from spantree_api.params import TraceIdPath, trace_id_of
+from spantree_api.reads.otlp import span_chunks
 from spantree_api.responses import error_answers, sent_parts
 from spantree_api.service import ServiceOf
-from spantree_api.stored_rows import otlp_spans
 
 router = APIRouter(tags=["executions"])
 _JSON = "application/json"
@@ -40,8 +40,7 @@ async def get_otlp(
     protobuf = _PROTOBUF in accept or "application/protobuf" in accept
     parts: list[bytes] = []
     async with service.reader(wanted) as reader:
-        parameters = reader.key(wanted).parameters()
-        async for spans in reader.snapshot.chunks("spans_of_trace", parameters, otlp_spans):
+        async for spans in span_chunks(reader, reader.key(wanted)):
             if protobuf:
                 parts.append(traces_data(spans))
             else:

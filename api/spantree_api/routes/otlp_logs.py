@@ -10,10 +10,9 @@ from fastapi import APIRouter, Header, Response
 from spantree_api.errors import NotFound
 from spantree_api.otlp_logs import logs_data, resource_logs
 from spantree_api.params import TraceIdPath, trace_id_of
+from spantree_api.reads.otlp import log_chunks
 from spantree_api.responses import error_answers, sent_parts
 from spantree_api.service import ServiceOf
-from spantree_api.stored_logs import LogDay, OtlpLog
-from spantree_api.stored_rows import records
 
 router = APIRouter(tags=["executions"])
 _JSON = "application/json"
@@ -40,10 +39,7 @@ async def get_otlp_logs(
     protobuf = _PROTOBUF in accept or "application/protobuf" in accept
     parts: list[bytes] = []
     async with service.reader() as reader:
-        trace = {"tenant_id": reader.config.tenant_id, "trace_id": wanted}
-        days = await reader.snapshot.all("days_with_logs", trace, records(LogDay))
-        parameters = {**trace, "days": [one.day for one in days]}
-        async for logs in reader.snapshot.chunks("logs_of_trace", parameters, records(OtlpLog)):
+        async for logs in log_chunks(reader, wanted):
             if protobuf:
                 parts.append(logs_data(logs))
             else:

@@ -8,18 +8,17 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from spantree_api.answers import RunAnswer, RunHead
-from spantree_api.database import Query
 from spantree_api.errors import NotFound
 from spantree_api.params import Text
 from spantree_api.reader import Reader
+from spantree_api.reads.runs import run_executions, run_rows
 from spantree_api.responses import error_answers, json_parts
 from spantree_api.run import Part, merged_execution, merged_status, merged_tree, part_of_run
 from spantree_api.service import ServiceOf
-from spantree_api.stored_rows import CountRow, ExecutionRow, TraceRow, edge_rows, execution_rows, node_rows, records
+from spantree_api.stored_rows import ExecutionRow
 from spantree_api.told import clock_of, execution_answer
 from spantree_api.tree import outline_of
 from spantree_api.tree_json import TreeWriter
-from spantree_exporter.rows import Edge, Node
 
 router = APIRouter(tags=["runs"])
 # A poller may make a trace every few seconds: the oldest of a run are told, and that there are more.
@@ -35,7 +34,7 @@ async def get_run(
     A run is its executions, and of other executions the nodes that declare the run id with what is below them.
     """
     async with service.reader() as reader:
-        own, foreign = await _executions(reader, run_id)
+        own, foreign = await run_executions(reader, run_id, _TRACES_MAX + 1)
         traces_left_out = len(own) > _TRACES_MAX or len(foreign) > _TRACES_MAX
         own, foreign = own[:_TRACES_MAX], foreign[:_TRACES_MAX]
         if not own and not foreign:
@@ -58,48 +57,12 @@ async def get_run(
     return json_parts(writer.finish(head, tree.counts, outline, None))
 
 
-async def _executions(reader: Reader, run_id: str) -> tuple[list[ExecutionRow], list[ExecutionRow]]:
-    """The executions of the run, and those of other runs with nodes of it; oldest first, some more than are told."""
-    parameters: dict[str, object] = {
-        "tenant_id": reader.config.tenant_id,
-        "run_id": run_id,
-        "limit": _TRACES_MAX + 1,
-    }
-    own = await reader.oldest_first("executions_of_run", parameters, _TRACES_MAX + 1)
-    named: list[TraceRow] = []
-    async for days in reader.all_days():
-        named += await reader.snapshot.all("traces_with_nodes_of_run", {**parameters, "days": days}, records(TraceRow))
-    own_ids = {row.trace_id for row in own}
-    others = [row.trace_id for row in named if row.trace_id not in own_ids]
-    if not others:
-        return own, []
-    of_others = {**parameters, "trace_ids": others, "days": await reader.days_of(others)}
-    return own, await reader.snapshot.all("executions_of_other_runs", of_others, execution_rows)
-
-
 async def _parts(
     reader: Reader, run_id: str, own: list[ExecutionRow], foreign: list[ExecutionRow]
 ) -> tuple[list[Part], list[str]]:
     """The parts in order of their start, and what engines said of the run's state, oldest first."""
     rows = sorted((*own, *foreign), key=lambda row: (row.execution.started_ns, row.trace_id))
-    trace_ids = [row.trace_id for row in rows]
-    parameters: dict[str, object] = {
-        "tenant_id": reader.config.tenant_id,
-        "run_id": run_id,
-        "trace_ids": trace_ids,
-        "days": await reader.days_of(trace_ids),
-    }
-    nodes, edges, statuses = await reader.snapshot.together(
-        Query("nodes_of_traces", parameters, node_rows),
-        Query("edges_of_traces", parameters, edge_rows),
-        Query("run_statuses", parameters, records(CountRow)),
-    )
-    nodes_of: dict[object, list[Node]] = {}
-    for one in nodes:
-        nodes_of.setdefault(one.trace_id, []).append(one.node)
-    edges_of: dict[object, list[Edge]] = {}
-    for edge in edges:
-        edges_of.setdefault(edge.trace_id, []).append(edge.edge)
+    found = await run_rows(reader, run_id, [row.trace_id for row in rows])
     own_ids = {row.trace_id for row in own}
     parts: list[Part] = []
     for row in rows:
@@ -108,9 +71,9 @@ async def _parts(
             row=row,
             told=told,
             own=row.trace_id in own_ids,
-            nodes=nodes_of.get(row.trace_id, []),
-            edges=edges_of.get(row.trace_id, []),
+            nodes=found.nodes.get(row.trace_id, []),
+            edges=found.edges.get(row.trace_id, []),
             clock_ns=clock_of(row.execution, told["status"], reader.now_ns),
         )
         parts.append(part_of_run(part, run_id))
-    return parts, [one.name for one in statuses if one.name]
+    return parts, found.statuses

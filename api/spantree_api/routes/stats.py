@@ -6,16 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from spantree_api.answers import NodeStats, WorkflowDetail, WorkflowStats
+from spantree_api.answers_stats import NodeStats, WorkflowDetail, WorkflowStats
 from spantree_api.errors import NotFound
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, Text
+from spantree_api.reads import lists, stats
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.executions import tell
 from spantree_api.service import ServiceOf
 from spantree_api.stats import Durations, node_stat, workflow_stat
-from spantree_api.stored_rows import BucketRow, CountRow, NodeStatRow, WorkflowStatRow, records
-from spantree_exporter.rollup import KEY_LENGTH
 
 router = APIRouter(tags=["stats"])
 _DAY_NS = 86_400_000_000_000
@@ -35,11 +34,8 @@ async def get_node_stats(
 ) -> Response:
     """Each node of each workflow, worst success rate first."""
     async with service.reader() as reader:
-        wanted = {**await reader.interval_parameters(days), "kind": kind}
-        named = {"workflow": None if workflow is None else workflow[:KEY_LENGTH], "limit": limit}
-        rows = await reader.snapshot.all("node_totals", wanted | named, records(NodeStatRow))
-        shown = {"workflows": [row.workflow_name or "" for row in rows], "names": [row.name for row in rows]}
-        durations = Durations(await reader.snapshot.all("node_durations", wanted | shown, records(BucketRow)))
+        rows, buckets = await stats.node_totals(reader, days, workflow, kind, limit)
+    durations = Durations(buckets)
     answer: NodeStats = {"days": days, "nodes": [node_stat(row, durations) for row in rows]}
     return json_answer(answer)
 
@@ -53,12 +49,8 @@ async def get_workflow_stats(
 ) -> Response:
     """Each workflow, most runs first."""
     async with service.reader() as reader:
-        wanted = {**await reader.interval_parameters(days), "hidden": hidden}
-        rows = await reader.snapshot.all(
-            "workflow_totals", wanted | {"workflow": None, "limit": limit}, records(WorkflowStatRow)
-        )
-        shown = {"names": [row.name for row in rows]}
-        durations = Durations(await reader.snapshot.all("workflow_durations", wanted | shown, records(BucketRow)))
+        rows, buckets = await stats.workflow_totals(reader, days, limit, hidden=hidden)
+    durations = Durations(buckets)
     answer: WorkflowStats = {"days": days, "workflows": [workflow_stat(row, durations) for row in rows]}
     return json_answer(answer)
 
@@ -69,24 +61,17 @@ async def get_workflow(
 ) -> Response:
     """One workflow: figures, errors by category, the node it runs most, its newest executions."""
     async with service.reader() as reader:
-        key = name[:KEY_LENGTH]
-        wanted = {**await reader.interval_parameters(days), "workflow": key, "hidden": True}
-        row = await reader.snapshot.first("workflow_totals", wanted | {"limit": 1}, records(WorkflowStatRow))
-        if row is None:
+        figures = await stats.workflow_figures(reader, days, name)
+        if figures is None:
             raise NotFound(f"no execution of a workflow {name!r} in the last {days} days", {"workflow": name})
-        durations = Durations(
-            await reader.snapshot.all("workflow_durations", wanted | {"names": [key]}, records(BucketRow))
-        )
-        errors = await reader.snapshot.all("workflow_errors", wanted, records(CountRow))
-        most_used = await reader.snapshot.first("most_used_node", wanted, records(CountRow))
-        recent = await reader.executions(
-            ExecutionFilter(workflow=name, hidden=True, since_ns=reader.now_ns - days * _DAY_NS), _RECENT, None
+        recent = await lists.executions(
+            reader, ExecutionFilter(workflow=name, hidden=True, since_ns=reader.now_ns - days * _DAY_NS), _RECENT, None
         )
     answer: WorkflowDetail = {
-        **workflow_stat(row, durations),
+        **workflow_stat(figures.row, Durations(figures.durations)),
         "days": days,
-        "errors": [{"category": one.name or "unknown", "count": one.count} for one in errors],
-        "most_used_node": None if most_used is None else most_used.name,
+        "errors": [{"category": one.name or "unknown", "count": one.count} for one in figures.errors],
+        "most_used_node": figures.most_used_node,
         "recent": tell(recent.rows, reader),
     }
     return json_answer(answer)

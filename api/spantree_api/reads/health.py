@@ -1,0 +1,50 @@
+"""What PostgreSQL knows about the state of the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from spantree_api.database import Snapshot
+from spantree_api.filters import moment_of
+from spantree_api.metrics import BacklogRow, CauseRow, RunsRow
+from spantree_api.stored_rows import CountRow, HealthRow, records
+
+_HOUR_NS = 3_600_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What /metrics tells of the database."""
+
+    backlog: BacklogRow | None
+    causes: list[CauseRow]
+    runs: list[RunsRow]
+
+
+async def ping(snapshot: Snapshot) -> None:
+    """Nothing, of a database that holds the schema. Raises Unavailable through the snapshot for any other."""
+    await snapshot.first("ping", {}, records(CountRow))
+
+
+async def health(snapshot: Snapshot, tenant_id: int, now_ns: int) -> HealthRow | None:
+    """State of collector and projection, and how the executions of the last hour went."""
+    return await snapshot.first("health", _last_hour(tenant_id, now_ns), records(HealthRow))
+
+
+async def figures(snapshot: Snapshot, tenant_id: int, now_ns: int) -> Figures:
+    """What waits for projection, dead letters, executions of the last hour."""
+    parameters = _last_hour(tenant_id, now_ns)
+    backlog = await snapshot.first("backlog", parameters, records(BacklogRow))
+    causes = await snapshot.all("dead_letters_by_cause", parameters, records(CauseRow))
+    return Figures(backlog, causes, await snapshot.all("recent_executions", parameters, records(RunsRow)))
+
+
+def _last_hour(tenant_id: int, now_ns: int) -> dict[str, object]:
+    today = moment_of(now_ns).date()
+    return {
+        "tenant_id": tenant_id,
+        "first_day": today - timedelta(days=1),
+        "last_day": today + timedelta(days=1),
+        "since_ns": now_ns - _HOUR_NS,
+    }

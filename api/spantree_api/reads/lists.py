@@ -1,0 +1,207 @@
+"""Lists of executions: a page of what filters leave, of what failed, of what is stuck; how many are hidden.
+
+Lists look at the last days first (listing.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from spantree_api.cursor import ExecutionCursor
+from spantree_api.database import Query
+from spantree_api.filters import ExecutionFilter
+from spantree_api.listing import NS_MAX, NS_MIN, Listing, Range, listing_of, range_of, windows_of
+from spantree_api.reader import Reader
+from spantree_api.stored_rows import CountRow, DayRow, ExecutionRow, FailedNodeRow, execution_rows, records
+
+# Executions that are walked before those that match are looked up: what one in twenty matches fills a page.
+_WALKED = 1_000
+# Executions in which text is looked for that no index holds, and those whose spans' attributes are.
+_WALKED_TEXTS = 1_000
+_WALKED_SPANS = 200
+# A list that has found too little after this time is answered as it is, with a cursor to go on from.
+_LOOK_S = 0.25
+_COUNTED_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A list that stopped before all was looked at; `next_ns` is the newest start that was not."""
+
+    next_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionList:
+    """A page of executions. `text_back_to_ns`: how far back text was looked for that the index does not hold."""
+
+    rows: list[ExecutionRow]
+    following: ExecutionCursor | None
+    text_back_to_ns: int | None
+    looked_back_to_ns: int | None
+
+
+async def executions(
+    reader: Reader, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
+) -> ExecutionList:
+    """A page, newest first, where the next one starts, and how far back was looked."""
+    began_s = time.monotonic()
+    listing = listing_of(wanted, after)
+    starts = range_of(wanted, after)
+    newest = starts.newest(reader.now_ns)
+    parameters = {
+        **wanted.parameters(),
+        "before_ns": None if after is None else after.started_ns,
+        "before_trace_id": None if after is None else after.trace_id,
+        "now_ns": reader.now_ns,
+        "lost_after_s": reader.config.lost_after_s,
+        "tenant_id": reader.config.tenant_id,
+        "limit": limit + 1,
+    }
+    rows, text_back_to_ns = await _newest(reader, listing, wanted, {**parameters, **newest.parameters()}, limit)
+    if len(rows) > limit or newest.from_ns <= starts.from_ns:
+        return list_of(rows, limit, text_back_to_ns)
+    if wanted.q is not None and "where_search" not in listing.conditions:
+        # Not one word: no index could find it, and what was walked is all that is looked at.
+        return list_of(rows, limit, text_back_to_ns)
+    rest = Range(starts.from_ns, newest.from_ns - 1)
+    partitions = await reader.snapshot.all(
+        "partition_days", {"first_day": rest.first_day, "last_day": rest.last_day}, records(DayRow)
+    )
+    parts = listing.ordered_parts("of_days") if listing.ordered else listing.found_parts("of_days")
+    for turn, window in enumerate(windows_of(rest, [row.day for row in partitions])):
+        if turn:
+            if time.monotonic() - began_s > _LOOK_S:
+                return list_of(rows, limit, text_back_to_ns, Unfinished(window.starts.to_ns))
+            await reader.snapshot.renew()
+        rows += await reader.snapshot.all(
+            parts, {**parameters, **window.parameters(), "limit": limit + 1 - len(rows)}, execution_rows
+        )
+        if len(rows) > limit:
+            break
+    return list_of(rows, limit, text_back_to_ns)
+
+
+async def failures(
+    reader: Reader, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
+) -> tuple[list[ExecutionRow], ExecutionCursor | None]:
+    """A page of executions that failed since `wanted.since_ns`, newest first: of the few days asked for."""
+    listing = listing_of(wanted, after)
+    parameters = {
+        **wanted.parameters(),
+        **range_of(wanted, after).parameters(),
+        "before_ns": None if after is None else after.started_ns,
+        "before_trace_id": None if after is None else after.trace_id,
+        "tenant_id": reader.config.tenant_id,
+        "limit": limit + 1,
+    }
+    parts = ("select_executions", "of_newest_days", "in_order", "where_failed", *listing.conditions, "newest_first")
+    return page_of(await reader.snapshot.all(parts, parameters, execution_rows), limit)
+
+
+async def failed_nodes(reader: Reader, rows: Sequence[ExecutionRow], limit: int) -> list[FailedNodeRow]:
+    """The first nodes of each of some executions that failed, in the order they failed, `limit` of each at most."""
+    if not rows:
+        return []
+    trace_ids = [row.trace_id for row in rows]
+    parameters = {
+        "tenant_id": reader.config.tenant_id,
+        "trace_ids": trace_ids,
+        "days": await reader.days_of(trace_ids),
+        "limit": limit,
+    }
+    return await reader.snapshot.all("failed_nodes_of_traces", parameters, records(FailedNodeRow))
+
+
+async def stuck(reader: Reader, limit: int, *, hidden: bool) -> list[ExecutionRow]:
+    """Executions that are open for longer than their threshold, and lost ones, oldest first."""
+    config = reader.config
+    parameters = {
+        "tenant_id": config.tenant_id,
+        "now_ns": reader.now_ns,
+        "lost_after_s": config.lost_after_s,
+        "stuck_pending_s": config.stuck_pending_s,
+        "stuck_running_s": config.stuck_running_s,
+        "stuck_waiting_s": config.stuck_waiting_s,
+        "hidden": hidden,
+        "limit": limit,
+    }
+    return await reader.oldest_first("list_stuck", parameters, limit)
+
+
+async def count_hidden(
+    reader: Reader, wanted: ExecutionFilter, after: ExecutionCursor | None, following: ExecutionCursor | None
+) -> int | None:
+    """Hidden executions between a page's bounds; None where the list is narrowed by more than its time.
+
+    Then the page's bounds may be far apart, and counting would cost more than the list itself.
+    """
+    if replace(wanted, since_ns=None, until_ns=None) != ExecutionFilter():
+        return None
+    until_ns = wanted.until_ns if after is None else min(after.started_ns, wanted.until_ns or after.started_ns)
+    since_ns = wanted.since_ns if following is None else following.started_ns
+    starts = Range(NS_MIN if since_ns is None else since_ns, NS_MAX if until_ns is None else until_ns - 1)
+    parameters = {"tenant_id": reader.config.tenant_id, "limit": _COUNTED_MAX, **starts.parameters()}
+    found = await reader.snapshot.first("count_hidden", parameters, records(CountRow))
+    return 0 if found is None else found.count
+
+
+async def _newest(
+    reader: Reader, listing: Listing, wanted: ExecutionFilter, parameters: dict[str, object], limit: int
+) -> tuple[list[ExecutionRow], int | None]:
+    """Matches of the newest days, and how far back text was looked for that no index holds."""
+    days = "of_newest_days"
+    if listing.ordered:
+        return await reader.snapshot.all(listing.ordered_parts(days), parameters, execution_rows), None
+    if wanted.q is None:
+        walked = {**parameters, "walked": _WALKED}
+        rows = await reader.snapshot.all(listing.walked_parts(days), walked, execution_rows)
+        if len(rows) <= limit:
+            rows = await reader.snapshot.all(listing.found_parts(days), parameters, execution_rows)
+        return rows, None
+    texts = {**parameters, "walked": _WALKED_TEXTS}
+    spans = {**parameters, "walked": _WALKED_SPANS}
+    plain = listing.without("where_search")
+    queries: list[Query[Any]] = [
+        Query(plain.walked_to_parts(days), texts, records(CountRow)),
+        Query(plain.walked_parts(days, "where_text"), texts, execution_rows),
+    ]
+    if parameters["attributes"] is not None:
+        queries.append(Query(plain.walked_parts(days, "where_span_attribute"), spans, execution_rows))
+    if plain != listing:
+        queries.append(Query(listing.walked_parts(days), texts, execution_rows))
+    walked_to, *found = await reader.snapshot.together(*queries)
+    rows = merged(*found)
+    if len(rows) <= limit and plain != listing:
+        rows = merged(rows, await reader.snapshot.all(listing.found_parts(days), parameters, execution_rows))
+    return rows, walked_to[0].count
+
+
+def merged(*lists: Sequence[ExecutionRow]) -> list[ExecutionRow]:
+    """The executions of all lists, newest first, each once."""
+    by_id = {row.trace_id: row for rows in lists for row in rows}
+    return sorted(by_id.values(), key=lambda row: (row.execution.started_ns, row.trace_id.bytes), reverse=True)
+
+
+def list_of(
+    rows: list[ExecutionRow], limit: int, text_back_to_ns: int | None, unfinished: Unfinished | None = None
+) -> ExecutionList:
+    """At most `limit` of `rows`, and the cursor after the last of them, or after all that was looked at."""
+    page, following = page_of(rows, limit)
+    if following is None and unfinished is not None:
+        # Above every trace id of that start, so that the next page begins with it.
+        following = ExecutionCursor(unfinished.next_ns, UUID(int=(1 << 128) - 1))
+        return ExecutionList(page, following, text_back_to_ns, unfinished.next_ns + 1)
+    return ExecutionList(page, following, text_back_to_ns, None)
+
+
+def page_of(rows: list[ExecutionRow], limit: int) -> tuple[list[ExecutionRow], ExecutionCursor | None]:
+    """At most `limit` of `rows`, and the cursor after the last of them where there are more."""
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    return rows[:limit], ExecutionCursor(last.execution.started_ns, last.trace_id)

@@ -1,0 +1,81 @@
+"""Figures over days, from rollups: of nodes, of workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spantree_api.filters import moment_of
+from spantree_api.intervals import interval_parameters, intervals
+from spantree_api.reader import Reader
+from spantree_api.stored_rows import (
+    BucketRow,
+    CountRow,
+    IntervalRow,
+    NodeStatRow,
+    WorkflowStatRow,
+    records,
+)
+from spantree_exporter.rollup import KEY_LENGTH
+
+_DAY_NS = 86_400_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFigures:
+    """Figures of one workflow: its durations, how often it failed for each category, the step that it runs most."""
+
+    row: WorkflowStatRow
+    durations: list[BucketRow]
+    errors: list[CountRow]
+    most_used_node: str | None
+
+
+async def node_totals(
+    reader: Reader, days: int, workflow: str | None, kind: str | None, limit: int
+) -> tuple[list[NodeStatRow], list[BucketRow]]:
+    """Nodes by workflow and name, worst success rate first, and their durations."""
+    wanted = {**await range_parameters(reader, days), "kind": kind}
+    named = {"workflow": None if workflow is None else workflow[:KEY_LENGTH], "limit": limit}
+    rows = await reader.snapshot.all("node_totals", wanted | named, records(NodeStatRow))
+    shown = {"workflows": [row.workflow_name or "" for row in rows], "names": [row.name for row in rows]}
+    return rows, await reader.snapshot.all("node_durations", wanted | shown, records(BucketRow))
+
+
+async def workflow_totals(
+    reader: Reader, days: int, limit: int, *, hidden: bool
+) -> tuple[list[WorkflowStatRow], list[BucketRow]]:
+    """Executions by workflow, most runs first, and their durations."""
+    wanted = {**await range_parameters(reader, days), "hidden": hidden}
+    rows = await reader.snapshot.all(
+        "workflow_totals", wanted | {"workflow": None, "limit": limit}, records(WorkflowStatRow)
+    )
+    return rows, await _durations(reader, wanted, [row.name for row in rows])
+
+
+async def workflow_figures(reader: Reader, days: int, workflow: str) -> WorkflowFigures | None:
+    """Figures of one workflow, hidden runs as well; None where it has no run."""
+    key = workflow[:KEY_LENGTH]
+    wanted = {**await range_parameters(reader, days), "workflow": key, "hidden": True}
+    row = await reader.snapshot.first("workflow_totals", wanted | {"limit": 1}, records(WorkflowStatRow))
+    if row is None:
+        return None
+    durations = await _durations(reader, wanted, [key])
+    errors = await reader.snapshot.all("workflow_errors", wanted, records(CountRow))
+    most_used = await reader.snapshot.first("most_used_node", wanted, records(CountRow))
+    return WorkflowFigures(row, durations, errors, None if most_used is None else most_used.name)
+
+
+async def range_parameters(reader: Reader, days: int) -> dict[str, object]:
+    """For the statements of stats.sql: the rollups from the hour `days` ago on."""
+    since_ns = reader.now_ns - days * _DAY_NS
+    tenant = {"tenant_id": reader.config.tenant_id}
+    outdated = await reader.snapshot.all(
+        "outdated_intervals", {**tenant, "since": moment_of(since_ns)}, records(IntervalRow)
+    )
+    parts = intervals(since_ns, reader.now_ns, {(row.grain_h, row.hour) for row in outdated})
+    return {**tenant, **interval_parameters(parts)}
+
+
+async def _durations(reader: Reader, wanted: dict[str, object], names: Sequence[str]) -> list[BucketRow]:
+    return await reader.snapshot.all("workflow_durations", wanted | {"names": list(names)}, records(BucketRow))
