@@ -74,7 +74,7 @@ def node(span_id: int, name: str, parent: int | None = None, **changes: Any) -> 
         "error_message": None, "error_category": None, "error_fingerprint": None, "model": None,
         "input_tokens": None, "output_tokens": None, "cost_usd": None, "input": None, "output": None,
         "service": "agent", "workflow_name": "report", "run_id": None, "on_critical_path": False,
-        "folded_span_ids": [], "anomalies": [],
+        "folded_span_ids": [], "anomalies": [], "declared": None,
     }  # fmt: skip
     return Node(**(values | changes))
 

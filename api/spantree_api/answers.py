@@ -170,7 +170,7 @@ class NodeAnswer(TypedDict):
     started_ns: int
     ended_ns: int | None
     duration_ms: float
-    """until now while it has not ended"""
+    """until now while it has not ended; 0 of one that is pending"""
     self_ms: float | None
     """what no child accounts for"""
     attempt: int
@@ -199,6 +199,8 @@ class NodeAnswer(TypedDict):
     folded_span_ids: list[str]
     """spans that belong to it and are no nodes of their own"""
     anomalies: list[str]
+    declared: dict[str, Any] | None
+    """what its execution declared of it before it ran: name, key, kind, depends_on, description, thought, action"""
     children: NotRequired[list[dict[str, Any]]]
     """its child nodes, with `shape=nested` only"""
     trace_id: NotRequired[str]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from spantree_api.answers import EdgeAnswer, NodeAnswer
 from spantree_api.stored_rows import OutlineRow
 from spantree_api.told import duration_ms, unique
@@ -62,7 +64,7 @@ def node_answer(node: Node, clock_ns: int) -> NodeAnswer:
         "depth": node.depth,
         "started_ns": node.started_ns,
         "ended_ns": node.ended_ns,
-        "duration_ms": duration_ms(node.started_ns, node.ended_ns, clock_ns),
+        "duration_ms": 0.0 if node.status == "pending" else duration_ms(node.started_ns, node.ended_ns, clock_ns),
         "self_ms": None if node.self_ns is None else node.self_ns / 1e6,
         "attempt": node.attempt,
         "task_key": node.task_key,
@@ -84,6 +86,7 @@ def node_answer(node: Node, clock_ns: int) -> NodeAnswer:
         "on_critical_path": node.on_critical_path,
         "folded_span_ids": [span_id_to_hex(span_id) for span_id in node.folded_span_ids],
         "anomalies": node.anomalies,
+        "declared": None if node.declared is None else orjson.loads(node.declared),
     }
 
 

@@ -28,6 +28,10 @@ SKIPPED_NODES: Final = "spantree.skipped_nodes"
 """string[]. Names of nodes that did not run and have no span. On an execution: its own; on a node: those that its
 decision ruled out, siblings of the node itself."""
 
+DECLARED_STEPS: Final = "spantree.steps"
+"""string[]. The steps that are to run below this span, each a name or a JSON object: name (required), key, kind,
+depends_on (names or keys), description, thought, action. One without a span is a node: pending, then skipped."""
+
 # Standard names, on the execution (or any span of it).
 CONVERSATION_ID: Final = "session.id"
 USER_ID: Final = "user.id"
@@ -83,6 +87,8 @@ LINK_TYPES: Final = frozenset({LINK_DEPENDENCY, LINK_RESUME, LINK_RETRY})
 SPAN_TYPE: Final = "spantree.span_type"
 """string. PENDING_SPAN on a mark that a span has started; such a mark is never a node."""
 PENDING_SPAN: Final = "pending_span"
+STEPS_SPAN: Final = "declared_steps"
+"""Value of SPAN_TYPE on a zero-length span that only carries DECLARED_STEPS for its parent; it is never a node."""
 PENDING_PARENT_ID: Final = "spantree.pending_parent_id"
 """string, 16 hex digits. The parent of the real span, whose own id is the mark's parent id; 16 zeros: it is a root."""
 

@@ -204,7 +204,7 @@ NODE_COLUMNS: Final[dict[str, Column]] = {
     "error_fingerprint": _C.TEXT, "model": _C.TEXT, "input_tokens": _C.INT8, "output_tokens": _C.INT8,
     "cost_usd": _C.FLOAT8, "input": _C.LONG_TEXT, "output": _C.LONG_TEXT, "service": _C.TEXT,
     "workflow_name": _C.TEXT, "run_id": _C.TEXT, "on_critical_path": _C.BOOLEAN, "folded_span_ids": _C.INT8S,
-    "anomalies": _C.TEXTS,
+    "anomalies": _C.TEXTS, "declared": _C.LONG_TEXT,
 }  # fmt: skip
 EDGE_COLUMNS: Final[dict[str, Column]] = {
     "from_span_id": _C.INT8, "from_ordinal": _C.INT4, "to_span_id": _C.INT8, "to_ordinal": _C.INT4,

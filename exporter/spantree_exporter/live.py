@@ -7,6 +7,8 @@ Readers that know marks show the real span as running until it arrives; for all 
     on_start --> fresh --> middle --> old --> still open? --> mark --> exporter, in batches, on a thread of its own
     on_end   --> forgotten: a short span costs nothing on the wire, and its caller two entries of a dict
 
+A span that declares steps (``spantree.steps``) is announced at once: what is to run is to be seen before it does.
+
 What is watched moves on by a generation every half delay, all of it by exchanging three dicts.
 """
 
@@ -121,6 +123,8 @@ class LiveSpanProcessor(SpanProcessor):
         self._fresh: dict[int, Span] = {}
         self._middle: dict[int, Span] = {}
         self._old: dict[int, Span] = {}
+        # Never exchanged for another: what is put in here is found by whoever sends next.
+        self._urgent: dict[int, Span] = {}
         self._marked: dict[int, Span] = {}
         self._is_asleep = True
         self._wake = threading.Event()
@@ -134,6 +138,10 @@ class LiveSpanProcessor(SpanProcessor):
         if len(fresh) >= self._max_waiting:
             self._complain("%d spans begun within %g s are more than can be watched; some get no live mark")
             return
+        if names.DECLARED_STEPS in (span.attributes or ()):
+            self._urgent[span.get_span_context().span_id] = span
+            self._rouse()
+            return
         fresh[span.get_span_context().span_id] = span
         if self._is_asleep:
             self._rouse()
@@ -146,7 +154,7 @@ class LiveSpanProcessor(SpanProcessor):
         span_id = context.span_id
         # In the order in which a dict changes its name, so that none is missed while they are exchanged.
         if self._fresh.pop(span_id, None) is None:
-            for watched in (self._middle, self._old, self._marked):
+            for watched in (self._urgent, self._middle, self._old, self._marked):
                 if watched.pop(span_id, None) is not None:
                     return
 
@@ -154,7 +162,7 @@ class LiveSpanProcessor(SpanProcessor):
         """The spans that have begun and not ended, the oldest first; of very many that were marked not all."""
         return [
             span
-            for watched in (self._marked, self._old, self._middle, self._fresh)
+            for watched in (self._marked, self._old, self._middle, self._urgent, self._fresh)
             for span in list(watched.values())
             if span.end_time is None
         ]
@@ -162,7 +170,7 @@ class LiveSpanProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Mark what is open now without waiting for the delay; False when that took longer than allowed or failed."""
         deadline_s = time.monotonic() + timeout_millis / 1000
-        if not self._send((self._old, self._middle, self._fresh), deadline_s):
+        if not self._send((self._urgent, self._old, self._middle, self._fresh), deadline_s):
             return False
         left_ms = max(0, int((deadline_s - time.monotonic()) * 1000))
         # the type says bool, exporters that have nothing to flush return None
@@ -204,24 +212,30 @@ class LiveSpanProcessor(SpanProcessor):
         wake = self._wake
         tick_s = max(self._delay_s / 2, _TICK_S)
         while not self._closed:
-            if not (self._fresh or self._middle or self._old):
+            if not (self._fresh or self._middle or self._old or self._urgent):
                 wake.clear()
                 self._is_asleep = True
                 # a span begun before the line above is seen here; one begun after it sets the event
-                if not self._fresh and not self._closed:
+                if not self._fresh and not self._urgent and not self._closed:
                     wake.wait()
                 self._is_asleep = False
                 continue
-            wake.clear()
-            if not self._closed:
-                wake.wait(tick_s)
+            tick_ends_s = time.monotonic() + tick_s
+            while not self._closed:
+                wake.clear()
+                if self._urgent:
+                    self._send((self._urgent,), float("inf"))
+                left_s = tick_ends_s - time.monotonic()
+                if left_s <= 0 or self._closed:
+                    break
+                wake.wait(left_s)
             if not self._closed:
                 due, self._old = self._old, self._middle
                 self._middle = self._fresh
                 self._fresh = {}
                 if due:
                     self._send((due,), float("inf"))
-        self._send((self._old, self._middle, self._fresh), time.monotonic() + SHUTDOWN_S)
+        self._send((self._urgent, self._old, self._middle, self._fresh), time.monotonic() + SHUTDOWN_S)
 
     def _send(self, watched: tuple[dict[int, Span], ...], deadline_s: float) -> bool:
         """Export a mark of every span of `watched` that is still open. False: no time, or it failed."""

@@ -126,6 +126,7 @@ class Node:
     on_critical_path: bool
     folded_span_ids: list[int]  # spans that belong to this node and are no nodes of their own
     anomalies: list[str]
+    declared: str | None = None  # JSON text of what its execution declared of it before it ran
 
 
 @dataclass(slots=True)

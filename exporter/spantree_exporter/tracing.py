@@ -14,13 +14,14 @@ host passes through unchanged and is recorded once, on the innermost span; a mis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast, overload
 
 from opentelemetry import trace
 
 from spantree_exporter import attributes as names
+from spantree_exporter.tracing_id import tell_response
 from spantree_exporter.tracing_retry import Attempts, RetryPolicy
 from spantree_exporter.tracing_span import (
     Execution,
@@ -30,11 +31,14 @@ from spantree_exporter.tracing_span import (
     context_of_ticket,
     current_execution,
     current_step,
+    new_trace_id,
 )
+from spantree_exporter.tracing_steps import DeclaredStep, step_texts
 from spantree_exporter.tracing_wrap import wrapped
 
 __all__ = [
     "Attempts",
+    "DeclaredStep",
     "Execution",
     "Step",
     "attempts",
@@ -70,13 +74,36 @@ class Marking(Generic[H]):
         self._policy = policy
         self._capture = capture
         self._open: list[H] = []
+        self._trace_id: int | None = None
+        self._has_begun = False
+
+    @property
+    def id(self) -> str:
+        """The id of the execution that this object begins next, or has begun: 32 hex digits, known before it starts.
+
+        Give it to a caller and start later, in another thread or task if need be. Inside a traced request it is the
+        request's trace. 32 zeros where nothing is recorded. A decorated function's runs have ids of their own.
+        """
+        if self._trace_id is None:
+            around = trace.get_current_span().get_span_context()
+            self._trace_id = around.trace_id if around.is_valid else new_trace_id()
+        told = trace.format_trace_id(self._trace_id)
+        if self._trace_id:
+            tell_response(told)
+        return told
 
     def __call__(self, function: F, /) -> F:
         plan = self._plan if self._plan.name else self._plan.named(getattr(function, "__name__", "function"))
         return cast(F, wrapped(function, self._make, plan, self._policy, capture=self._capture))
 
     def __enter__(self) -> H:
-        handle = self._make.begin(self._plan if self._plan.name else self._plan.named("unnamed"))
+        plan = self._plan if self._plan.name else self._plan.named("unnamed")
+        if self._trace_id and not self._has_begun:
+            handle = self._make.begin(plan, self._trace_id)
+        else:
+            handle = self._make.begin(plan)
+        self._has_begun = True
+        self._trace_id = handle.span.get_span_context().trace_id
         handle.attach()
         self._open.append(handle)
         return handle
@@ -110,6 +137,7 @@ def execution(
     user_id: str | None = None,
     project: str | None = None,
     input: object = None,
+    steps: Sequence[str | Mapping[str, Any] | DeclaredStep] = (),
     resumes: str | None = None,
     resumed_step: str | None = None,
     lost_after_s: float | None = None,
@@ -126,6 +154,7 @@ def execution(
     user_id: str | None = None,
     project: str | None = None,
     input: object = None,  # noqa: A002 - the word people look for
+    steps: Sequence[str | Mapping[str, Any] | DeclaredStep] = (),
     resumes: str | None = None,
     resumed_step: str | None = None,
     lost_after_s: float | None = None,
@@ -142,6 +171,8 @@ def execution(
         user_id: Becomes ``user.id``.
         project: A free grouping of workflows.
         input: Any value; stored as JSON text, cut at 32,768 characters.
+        steps: What is to run: names, `DeclaredStep`s or dicts of their fields. Each is a node from the start, `pending`
+            until it runs and `skipped` where the execution ended without it. 500 at most.
         resumes: The run id of a waiting execution that this one takes up; it becomes the run id unless one is given.
         resumed_step: What `Step.waiting` returned: makes a span link to the very step that waited.
         lost_after_s: Without a sign of life for so long, a run that has not ended counts as lost.
@@ -161,6 +192,7 @@ def execution(
             names.PROJECT: project,
             names.RESUMES: resumes,
             names.LOST_AFTER_S: None if lost_after_s is None else float(lost_after_s),
+            names.DECLARED_STEPS: step_texts(steps) or None,
         }
     )
     links = []

@@ -11,7 +11,7 @@ import contextvars
 import itertools
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any, Final, Self, TypeVar
@@ -21,6 +21,8 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanContext, Status, StatusCode
 
 from spantree_exporter import attributes as names
+from spantree_exporter.tracing_id import as_planned, tell_response, with_planned_ids
+from spantree_exporter.tracing_steps import DeclaredStep, step_texts
 from spantree_exporter.tracing_value import json_text, plain_text
 
 logger = logging.getLogger(__name__)
@@ -66,12 +68,21 @@ class Marked:
         self._token: contextvars.Token[otel_context.Context] | None = None
 
     @classmethod
-    def begin(cls, plan: Plan) -> Self:
-        """Start the span below the current one; it becomes current by `attach`."""
+    def begin(cls, plan: Plan, trace_id: int | None = None) -> Self:
+        """Start the span below the current one; it becomes current by `attach`.
+
+        With a `trace_id` that is not the current span's it is the root of that trace.
+        """
         parent = _current()
         attributes = dict(plan.attributes)
         _name_for_gen_ai(plan.name, attributes)
-        span = _tracer().start_span(plan.name, attributes=attributes, links=plan.links)
+        if trace_id is None or trace_id == trace.get_current_span().get_span_context().trace_id:
+            span = _tracer().start_span(plan.name, attributes=attributes, links=plan.links)
+        else:
+            parent = None
+            alone = trace.set_span_in_context(trace.INVALID_SPAN)
+            with as_planned(trace_id):
+                span = _tracer().start_span(plan.name, context=alone, attributes=attributes, links=plan.links)
         handle = cls(span, plan.name, parent, _path(parent, plan.name))
         if plan.input is not None:
             handle.set_input(plan.input)
@@ -171,6 +182,25 @@ class Execution(Marked):
     """One run of something, while it runs."""
 
     _declared: bool = False
+
+    @classmethod
+    def begin(cls, plan: Plan, trace_id: int | None = None) -> Self:
+        """As of any span of ours; whoever answers the request that is being served learns the execution's id."""
+        handle = super().begin(plan, trace_id)
+        if handle.span.is_recording():
+            tell_response(handle.trace_id)
+        return handle
+
+    def declare(self, steps: Sequence[str | Mapping[str, Any] | DeclaredStep]) -> None:
+        """Say which steps are to run, where a plan is made only inside: they show as pending until they do.
+
+        May be called again with further steps. What `execution(steps=...)` declared stays.
+        """
+        if not self.span.is_recording():
+            return
+        # A span of its own, which ends here: the execution's is sent only when all is over.
+        attributes = {names.SPAN_TYPE: names.STEPS_SPAN, names.DECLARED_STEPS: step_texts(steps)}
+        _tracer().start_span("declare steps", context=self._context, attributes=attributes).end()
 
     def identify(
         self, *, run_id: str | None = None, conversation_id: str | None = None, user_id: str | None = None
@@ -308,12 +338,18 @@ def current_marked() -> Marked | None:
 _tracer_of: tuple[trace.TracerProvider, trace.Tracer] | None = None
 
 
+def new_trace_id() -> int:
+    """A trace id for an execution that begins later; 0 where no SDK makes any."""
+    make = getattr(getattr(_tracer(), "id_generator", None), "generate_trace_id", None)
+    return make() if make is not None else 0
+
+
 def _tracer() -> trace.Tracer:
     # the SDK's get_tracer takes a lock and edits the warning filters: once for each provider is enough
     global _tracer_of
     provider = trace.get_tracer_provider()
     if _tracer_of is None or _tracer_of[0] is not provider:
-        _tracer_of = (provider, provider.get_tracer(SCOPE_NAME, _version()))
+        _tracer_of = (provider, with_planned_ids(provider.get_tracer(SCOPE_NAME, _version())))
     return _tracer_of[1]
 
 

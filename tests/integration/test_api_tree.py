@@ -132,6 +132,7 @@ def test_a_node_is_told_whole(api: httpx.Client) -> None:
         "on_critical_path": True,
         "folded_span_ids": ["ffffffffffffffff"],
         "anomalies": [],
+        "declared": None,
     }
 
 

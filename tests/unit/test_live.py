@@ -410,3 +410,17 @@ def test_another_tracer_provider_is_left_alone(
     monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
     autolive.add_live_marks({"SPANTREE_LIVE": "1"})
     assert "NoOpTracerProvider, not the OpenTelemetry SDK's" in caplog.text
+
+
+def test_a_span_that_declares_steps_is_announced_at_once_and_again_never(make_live: Live) -> None:
+    exporter = Exporter()
+    tracer, processor = make_live(exporter, delay_s=NEVER_S)
+    with tracer.start_as_current_span("other"):
+        span = tracer.start_span("run", attributes={"spantree.steps": ("a", "b")})
+        assert exporter.arrived.wait(10)
+        assert exporter.names() == ["run"]
+        assert {one.name for one in processor.open_spans()} == {"other", "run"}
+        span.end()
+        assert [one.name for one in processor.open_spans()] == ["other"]
+        assert processor.force_flush()
+    assert exporter.names() == ["run", "other"]

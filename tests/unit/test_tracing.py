@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from spantree_exporter.tracing import attempts, current_execution, current_step, execution, node
+from spantree_exporter.tracing import DeclaredStep, attempts, current_execution, current_step, execution, node
 from spantree_exporter.tracing_value import MAX_VALUE_CHARS, json_text
 
 Spans = Callable[[], dict[str, ReadableSpan]]
@@ -585,3 +585,57 @@ def test_a_long_value_is_cut_and_says_from_what(spans: Spans) -> None:
     attributes = attributes_of(spans()["long"])
     assert len(attributes["spantree.output"]) == MAX_VALUE_CHARS
     assert attributes["spantree.output.cut_from_chars"] == MAX_VALUE_CHARS + 2
+
+
+def test_declared_steps_are_texts_of_the_execution_and_what_is_none_is_left_out(
+    spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps: list[Any] = [
+        "look",
+        DeclaredStep("check", key="t2", depends_on=["look"], thought="30 days\ud800", action="inference"),
+        {"name": "pay", "kind": "tool"},
+        {"kind": "nameless"},
+    ]
+    with execution("refund", steps=steps) as run:
+        run.declare(["thank"])
+    seen = spans()
+    assert attributes_of(seen["refund"])["spantree.steps"] == (
+        "look",
+        '{"name": "check", "key": "t2", "depends_on": ["look"], "thought": "30 days?", "action": "inference"}',
+        '{"name": "pay", "kind": "tool"}',
+    )
+    assert attributes_of(seen["declare steps"]) == {
+        "spantree.span_type": "declared_steps",
+        "spantree.steps": ("thank",),
+    }
+    assert parent_name(seen["declare steps"], seen) == "refund"
+    assert caplog.messages == ["a declared step of type dict cannot be read; it is left out"]
+
+
+def test_an_executions_id_is_known_before_it_starts_and_is_its_trace_wherever_it_runs(spans: Spans) -> None:
+    first, later = execution("first"), execution("later")
+    known = (first.id, later.id)
+    with first as run:
+        assert (run.trace_id, first.id) == (known[0], known[0])
+        with later as other:  # planned for a trace of its own: it is the root of that one
+            assert other.trace_id == known[1]
+            with node("step"):
+                pass
+    with execution("around") as around:
+        inside = execution("inside")
+        assert inside.id == around.trace_id
+    seen = spans()
+    assert len(set(known)) == 2
+    assert parent_name(seen["step"], seen) == "later"
+    assert seen["later"].parent is None
+    with execution("again") as again:
+        assert again.trace_id not in known
+
+
+def test_without_an_sdk_an_id_is_zeros_and_nothing_else_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
+    run = execution("run", steps=["a"])
+    assert run.id == "0" * 32
+    with run as handle:
+        handle.declare(["b"])
+        assert handle.trace_id == "0" * 32

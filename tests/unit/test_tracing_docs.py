@@ -29,11 +29,11 @@ def test_the_table_lists_every_kind_and_status() -> None:
     assert [word for word in sorted(attributes.KINDS | attributes.STATUSES) if f"`{word}`" not in TABLE] == []
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_the_examples_of_the_workflow_run(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     exec(compile(blocks[number], "docs/instrument.md", "exec"), {"__name__": "example"})
 
 

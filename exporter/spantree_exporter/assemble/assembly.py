@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spantree_exporter.assemble import attempts, budget, edges, forest, iterations, status, timing, versions
+from spantree_exporter.assemble import (
+    attempts,
+    budget,
+    declared_steps,
+    edges,
+    forest,
+    iterations,
+    status,
+    timing,
+    versions,
+)
 from spantree_exporter.assemble.chains import unnest_planned
 from spantree_exporter.assemble.critical_path import mark_critical_path
 from spantree_exporter.assemble.detached import adopt_detached
@@ -32,6 +42,7 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     unnest_planned(steps)
     roots = sorted((s for s in steps if s.parent is None), key=lambda s: (s.start_ns, s.order, s.attempt))
     iterations.number_iterations(steps)
+    declared_steps.add_those_to_come(roots, steps)
     ordered = timing.number(roots)
     _number_twins(ordered)
     timing.measure_self_time(ordered)

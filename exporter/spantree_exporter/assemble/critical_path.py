@@ -32,6 +32,8 @@ def mark_critical_path(roots: list[Step], ordered: list[Step]) -> None:
         if not step.children:
             continue
         for child in sorted(step.children, key=lambda s: (over[s], s.start_ns, s.order), reverse=True):
+            if child.never_began:
+                continue
             if child.end_ns is None:
                 end_ns = until_ns
             elif over[child] <= until_ns:

@@ -58,10 +58,11 @@ def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str, keys_sai
 
 
 def _sibling_groups(ordered: list[Step]) -> list[list[Step]]:
-    """Steps that share a parent (or have none), in sequence order, groups of one left out."""
+    """Steps that share a parent (or have none) and began, in sequence order, groups of one left out."""
     groups: dict[Step | None, list[Step]] = {}
     for step in ordered:
-        groups.setdefault(step.parent, []).append(step)
+        if not step.never_began:
+            groups.setdefault(step.parent, []).append(step)
     return [group for group in groups.values() if len(group) > 1]
 
 

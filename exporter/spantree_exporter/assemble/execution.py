@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from spantree_exporter.assemble.declared_steps import leading_to
 from spantree_exporter.assemble.step import Step
-from spantree_exporter.facts.vocabulary import GraphFact
 from spantree_exporter.span import KIND_CLIENT
 
 _UNFINISHED = frozenset({"waiting", "running", "pending"})
@@ -106,26 +106,13 @@ def skipped_names(run: Step, ordered: list[Step], status: str) -> list[str]:
     for step in ordered:
         for name in step.facts.get("skipped_nodes", ()):
             names[name] = None
+        if step.never_began and step.status == "skipped":
+            names[step.name] = None
         graph = step.facts.get("graph")
         if graph is None or status in _UNFINISHED or not (step is run or step.kind == "workflow"):
             continue
-        before = _above(ran, graph) if "resumes" in run.facts else set()
+        before = leading_to(ran, graph.get("edges", ())) if "resumes" in run.facts else set()
         for name in graph.get("nodes", ()):
             if name not in before:
                 names[name] = None
     return [name for name in names if name not in ran]
-
-
-def _above(names: set[str], graph: GraphFact) -> set[str]:
-    """The names from which a static graph leads to one of `names`."""
-    sources: dict[str, list[str]] = {}
-    for start, end in graph.get("edges", ()):
-        sources.setdefault(end, []).append(start)
-    found: set[str] = set()
-    frontier = list(names)
-    while frontier:
-        for start in sources.get(frontier.pop(), ()):
-            if start not in found:
-                found.add(start)
-                frontier.append(start)
-    return found

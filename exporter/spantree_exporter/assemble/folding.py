@@ -11,7 +11,8 @@ from spantree_exporter.span import KIND_CONSUMER, KIND_SERVER, STATUS_ERROR, STA
 
 # What a step's inside says of the whole step where the step itself is silent.
 _COMPLETED_BY_INNER = (
-    "input", "output", "model", "conversation_id", "user_id", "error_type", "error_message", "graph", *USAGE,
+    "input", "output", "model", "conversation_id", "user_id", "error_type", "error_message", "graph",
+    *USAGE,
     "cost_estimated", "status", "run_status", "weak_status", "run_id", "workflow_name", "attempt", "resumes",
     "task_key",
 )  # fmt: skip
@@ -202,6 +203,8 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
         for key in _COMPLETED_BY_INNER:
             if key in step.facts and key not in merged:
                 merged[key] = step.facts[key]  # type: ignore[literal-required]
+        if declared := step.facts.get("declared_steps"):
+            merged["declared_steps"] = [*merged.get("declared_steps", ()), *declared]
         if (
             step.span is not None
             and step.span.status_code == STATUS_ERROR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from spantree_exporter.assemble import category, execution, failure, run_status, usage
@@ -184,4 +185,5 @@ def node_row(step: Step, workflow: str | None) -> Node:
         step.on_critical_path,
         [span.span_id for span in step.folded],
         step.anomalies,
+        json.dumps(step.declared, ensure_ascii=False) if step.declared is not None else None,
     )

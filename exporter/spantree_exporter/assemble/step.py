@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.facts.vocabulary import DeclaredStep, Facts
 from spantree_exporter.rows import SpanFacts
 
 # Kinds whose failure is a detail of the step around them, unless that step fails too (conventions.md 4.3).
@@ -70,6 +70,8 @@ class Step:
     sequence: int = 0
     last_below: int = 0  # the sequence number of the last step below it, its own if there is none
     self_ns: int | None = None
+    declared: DeclaredStep | None = None  # what its execution said of it before it ran
+    never_began: bool = False  # known by its declaration alone
     skew_ns: int = 0  # what was added to the times that its span was sent with, see `skew`
     on_critical_path: bool = False
     anomalies: list[str] = field(default_factory=list)

@@ -29,6 +29,8 @@ def measure_self_time(steps: list[Step]) -> None:
         covered = 0
         reached = step.start_ns
         for child in step.children:  # by start, see `number`
+            if child.never_began:
+                continue
             start = max(child.start_ns, reached)
             end = min(child.end_ns if child.end_ns is not None else step.end_ns, step.end_ns)
             if end > start:

@@ -20,7 +20,8 @@ _LASTING: Final = (
     "boundary", "workflow_name", "grouped_as", "entry", "run_id", "conversation_id", "user_id", "project", "resumes",
     "lost_after_s", "name", "kind", "step", "input", "output", "task_key", "task_scope", "task_id", "attempt",
     "max_attempts", "retry_expected", "retry_policy", "input_digest", "iteration", "group", "order", "condition",
-    "condition_from", "decision", "routes", "depends_on", "sources", "graph", "emits", "consumes", "model",
+    "condition_from", "decision", "routes", "depends_on", "sources", "graph", "declared_steps", "emits", "consumes",
+    "model",
     "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens",
     "embedding_tokens", "cost_usd", "parent_remote", "declared_handled",
 )  # fmt: skip

@@ -51,6 +51,18 @@ class GraphFact(TypedDict, total=False):
     edges: list[list[str]]
 
 
+class DeclaredStep(TypedDict, total=False):
+    """A step that an execution declares before it runs; only `name` is always there."""
+
+    name: str
+    key: str  # the author's id of the task; what `depends_on` and task keys may name
+    kind: str
+    depends_on: list[str]  # names or keys
+    description: str
+    thought: str  # why it was planned
+    action: str  # the type of action: tool, inference ...
+
+
 class Facts(TypedDict, total=False):
     """What one span says. Grouped as `assemble` uses it."""
 
@@ -118,6 +130,7 @@ class Facts(TypedDict, total=False):
     handoff_to: str
     graph: GraphFact
     skipped_nodes: list[str]
+    declared_steps: list[DeclaredStep]  # what is to run below this span: pending until it does
     transparent: bool  # only the place where its children run: what led to it led to them
     planned_by: str  # who laid out this step: below one laid out by the same, it follows it and is no part of it
     sent_by: str  # who set it going

@@ -96,7 +96,7 @@ COPY pg_temp.node_staging (
     status, status_reason, started_ns, ended_ns, self_ns, sequence, depth, attempt, max_attempts,
     retry_expected, task_key, iteration, error_type, error_message, error_category, error_fingerprint, model,
     input_tokens, output_tokens, cost_usd, input, output, service, workflow_name, run_id, on_critical_path,
-    folded_span_ids, anomalies
+    folded_span_ids, anomalies, declared
 ) FROM STDIN (FORMAT binary)
 
 -- name: copy_edge_staging

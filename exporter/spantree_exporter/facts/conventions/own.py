@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from spantree_exporter import attributes as names
-from spantree_exporter.facts.reading import Convention, put_preview, status_of, text_of, texts_of, whole_number
-from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import Span
+from spantree_exporter.facts.reading import (
+    Convention,
+    json_of,
+    put_preview,
+    status_of,
+    text_of,
+    texts_of,
+    whole_number,
+)
+from spantree_exporter.facts.vocabulary import DeclaredStep, Facts
+from spantree_exporter.span import JsonValue, Span
 
 _ZEROS = "0" * 16
 # Thirty years: nobody waits longer, and a whole number may be beyond any float.
 _LONGEST_S = 1e9
+MAX_DECLARED_STEPS: Final = 500
+"""A plan that people or models make has tens; the rest of a longer one is left out, and runs as any step does."""
+_DECLARED_CHARS: Final = 500
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -38,6 +51,10 @@ def _read(span: Span, facts: Facts) -> None:
         facts["lost_after_s"] = min(float(lost_after), _LONGEST_S)
     if skipped := texts_of(a.get(names.SKIPPED_NODES)):
         facts["skipped_nodes"] = skipped
+    if names.DECLARED_STEPS in a and (declared := declared_steps_of(a[names.DECLARED_STEPS])):
+        facts["declared_steps"] = declared
+        if a.get(names.SPAN_TYPE) == names.STEPS_SPAN and span.parent_span_id is not None:
+            facts["fold"] = "inner"
     if name := text_of(a.get(names.NODE_NAME)):
         facts["name"] = name
         facts["kind"] = text_of(a.get(names.NODE_KIND)) or "step"
@@ -69,6 +86,35 @@ def _read(span: Span, facts: Facts) -> None:
     put_preview(facts, "output", a.get(names.OUTPUT))
 
 
+def declared_steps_of(value: JsonValue) -> list[DeclaredStep]:
+    """The steps that `value`, a list of names and JSON objects, declares; what has no name and no key is left out."""
+    if isinstance(value, str):
+        parsed = json_of(value) if value.startswith("[") else None
+        value = parsed if isinstance(parsed, list) else [value]
+    steps: list[DeclaredStep] = []
+    for item in value[:MAX_DECLARED_STEPS] if isinstance(value, list) else ():
+        said = json_of(item) if isinstance(item, str) and item.startswith("{") else item
+        if isinstance(said, dict):
+            if step := _declared_step(said):
+                steps.append(step)
+        elif isinstance(said, str) and said:
+            steps.append({"name": said})
+    return steps
+
+
+def _declared_step(said: dict[str, JsonValue]) -> DeclaredStep | None:
+    name = text_of(said.get("name")) or text_of(said.get("key"))
+    if not name:
+        return None
+    step: DeclaredStep = {"name": name}
+    for key in ("key", "kind", "description", "thought", "action"):
+        if text := text_of(said.get(key)):
+            step[key] = text[:_DECLARED_CHARS]
+    if needs := texts_of(said.get("depends_on")):
+        step["depends_on"] = needs[:MAX_DECLARED_STEPS]
+    return step
+
+
 def put_pending(span: Span, facts: Facts, real_parent: object) -> None:
     """Put what a live mark says: the span that started is this mark's parent, `real_parent` (hex) is that one's."""
     if span.parent_span_id is None:
@@ -92,6 +138,7 @@ CONVENTION = Convention(
         names.RESUMES,
         names.LOST_AFTER_S,
         names.SKIPPED_NODES,
+        names.DECLARED_STEPS,
         names.NODE_NAME,
         names.NODE_STATUS,
         names.TASK_KEY,

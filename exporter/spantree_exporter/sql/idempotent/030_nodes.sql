@@ -45,7 +45,8 @@ SELECT
     s.attributes,
     s.events,
     s.links,
-    r.attributes AS resource
+    r.attributes AS resource,
+    n.declared::jsonb AS declared
 FROM spantree.node AS n
 LEFT JOIN spantree.span AS s
     ON s.tenant_id = n.tenant_id
@@ -67,6 +68,8 @@ COMMENT ON COLUMN spantree.nodes.duration_ms IS 'milliseconds from start to end;
 COMMENT ON COLUMN spantree.nodes.self_ms IS 'milliseconds that no child accounts for';
 COMMENT ON COLUMN spantree.nodes.attributes IS 'attributes of its span; null while the span has not come';
 COMMENT ON COLUMN spantree.nodes.resource IS 'attributes of the resource that sent it';
+COMMENT ON COLUMN spantree.nodes.declared IS
+    'what its execution declared of the step before it ran: name, key, kind, depends_on, description, thought, action; null where it declared nothing';
 
 CREATE OR REPLACE VIEW spantree.edges WITH (security_invoker = true) AS
 SELECT
