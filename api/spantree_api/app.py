@@ -12,13 +12,15 @@ from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
 from spantree_api.metrics import ApiMetrics, RequestMetrics
-from spantree_api.routes import diff, docs, executions, failures, health, nodes, otlp, otlp_logs, runs, stats
+from spantree_api.routes import diff, docs, executions, export, failures, health, nodes, otlp, otlp_logs, runs, stats
 from spantree_api.routes import metrics as metrics_route
 from spantree_api.service import Service
 from spantree_api.unknown_parameters import refuse_unknown_parameters
 
 BASE = "/api/v1"
-ROUTERS = tuple(module.router for module in (executions, nodes, diff, otlp, otlp_logs, failures, runs, stats, health))
+ROUTERS = tuple(
+    module.router for module in (executions, nodes, diff, export, otlp, otlp_logs, failures, runs, stats, health)
+)
 
 
 def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> FastAPI:

@@ -12,7 +12,7 @@ while it plans, the partitions that a statement does not name; and never compile
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -81,12 +81,12 @@ class Snapshot:
         return [await cursor.fetchall() for cursor in cursors]
 
     async def chunks(
-        self, statement: Name, parameters: Mapping[str, object], make: RowMaker[Row]
-    ) -> AsyncIterator[list[Row]]:
+        self, statement: Name, parameters: Mapping[str, object], make: RowMaker[Row], rows_at_once: int = _STREAM_ROWS
+    ) -> AsyncGenerator[list[Row], None]:
         """The rows of the named statement in lists of bounded length, never all of them at once."""
         async with self._connection.cursor("chunks", row_factory=_factory(make)) as cursor:
             await cursor.execute(self._statements[statement], parameters)
-            while rows := await cursor.fetchmany(_STREAM_ROWS):
+            while rows := await cursor.fetchmany(rows_at_once):
                 yield rows
 
     async def renew(self) -> None:

@@ -14,10 +14,10 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
 
-from spantree_api.otlp_json import with_hex_ids
 from spantree_api.otlp_protobuf import any_value, key_values, with_base64_ids
 from spantree_api.stored_logs import OtlpLog
 from spantree_exporter.ids import span_id_to_bytes, span_id_to_hex
+from spantree_exporter.otlp_json import with_hex_ids
 from spantree_exporter.stored import otlp_attributes, otlp_value
 
 

@@ -44,6 +44,9 @@ _node_id_check, _node_id_schema = _like(_NODE_ID, _NODE_ID_SAID)
 _trace_or_good_check, _trace_or_good_schema = _like(f"{_TRACE_ID}|^last-good$", f"last-good, or {_TRACE_ID_SAID}")
 
 TraceIdPath = Annotated[str, Path(description=_TRACE_ID_SAID, json_schema_extra=_trace_id_schema), _trace_id_check]
+TraceIdQuery = Annotated[
+    Annotated[str, _trace_id_check] | None, Query(description=_TRACE_ID_SAID, json_schema_extra=_trace_id_schema)
+]
 TraceIdOrLastGood = Annotated[
     str,
     Path(

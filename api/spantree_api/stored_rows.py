@@ -12,8 +12,9 @@ from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
+from spantree_exporter.otlp_rows import OtlpSpan as OtlpSpan
+from spantree_exporter.otlp_rows import SpanRow as SpanRow
 from spantree_exporter.rows import Edge, Execution, Node
-from spantree_exporter.span import Attributes
 
 Record = TypeVar("Record")
 
@@ -54,46 +55,6 @@ class OutlineRow:
     parent_span_id: int | None
     name: str
     status: str
-
-
-@dataclass(frozen=True, slots=True)
-class SpanRow:
-    """A span as it is stored, with its resource's attributes."""
-
-    trace_id: UUID
-    span_id: int
-    fingerprint: int
-    parent_span_id: int | None
-    kind: int
-    status_code: int
-    start_ns: int
-    end_ns: int
-    flags: int
-    received_ns: int
-    name: str
-    status_message: str | None
-    trace_state: str | None
-    resource_id: int
-    scope: dict[str, Any] | None
-    attributes: Attributes
-    events: list[dict[str, Any]] | None
-    links: list[dict[str, Any]] | None
-    dropped_attributes_count: int | None
-    dropped_events_count: int | None
-    dropped_links_count: int | None
-    anomalies: list[str] | None
-    raw_available: bool
-    resource_attributes: Attributes
-    resource_schema_url: str
-    resource_dropped_attributes_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class OtlpSpan:
-    """A span, and the request with it alone where the stored form lost something."""
-
-    span: SpanRow
-    raw: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import base64
 import http.client
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -22,6 +22,8 @@ from spantree_exporter.errors import SpantreeError, without_passwords
 
 _TIMEOUT_S: Final = 30.0
 _OK: Final = 200
+_PART_BYTES: Final = 256 * 1024
+_REFUSAL_BYTES: Final = 64 * 1024
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -34,10 +36,17 @@ class NotAnswered(SpantreeError):
 
 
 class Transport(Protocol):
-    """Carries one GET."""
+    """Carries GETs."""
 
     def get(self, target: str) -> tuple[int, bytes]:
         """(status, body) of the path with its query. Raises OSError or http.client.HTTPException."""
+        ...
+
+    def copy(self, target: str, write: Callable[[bytes], object]) -> tuple[int, Mapping[str, str], bytes]:
+        """(status, headers by their names in lower case, the body of a refusal). Raises as `get`.
+
+        The body of a 200 is written as it comes.
+        """
         ...
 
 
@@ -50,23 +59,39 @@ class ApiClient:
 
     def get(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """The JSON of `GET /api/v1/{path}`; None leaves a parameter out, a list repeats it. Raises NotAnswered."""
-        query = urlencode({name: _text(value) for name, value in (parameters or {}).items() if value is not None}, True)
-        target = f"/api/v1/{quote(path)}" + (f"?{query}" if query else "")
         try:
-            status, body = self._transport.get(target)
+            status, body = self._transport.get(_target(path, parameters))
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise NotAnswered(
-                f"no API answers at {self._where} ({reason}); `spantree up` says on which address its API is: "
-                "name it with --api-url or SPANTREE_API_URL",
-                None,
-            ) from error
+            raise self._absent(error) from error
         if status == _OK:
             try:
                 return json.loads(body)
             except ValueError:
                 pass
         raise NotAnswered(_message(status, body, self._where), status)
+
+    def copy(self, path: str, parameters: Mapping[str, Any], write: Callable[[bytes], object]) -> Mapping[str, str]:
+        """Write the body of `GET /api/v1/{path}` as it comes; its headers. Raises NotAnswered, what `write` raises.
+
+        Where the answer breaks off a part of it has been written.
+        """
+        try:
+            status, headers, refusal = self._transport.copy(_target(path, parameters), write)
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.filename is not None:  # of the file that is written to
+                raise
+            raise self._absent(error) from error
+        if status != _OK:
+            raise NotAnswered(_message(status, refusal, self._where), status)
+        return headers
+
+    def _absent(self, error: Exception) -> NotAnswered:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return NotAnswered(
+            f"no API answers at {self._where} ({reason}); `spantree up` says on which address its API is: "
+            "name it with --api-url or SPANTREE_API_URL",
+            None,
+        )
 
 
 class HttpTransport:
@@ -95,6 +120,21 @@ class HttpTransport:
             connection.request("GET", target, headers=self._headers)
             response = connection.getresponse()
             return response.status, response.read()
+        finally:
+            connection.close()
+
+    def copy(self, target: str, write: Callable[[bytes], object]) -> tuple[int, Mapping[str, str], bytes]:
+        """One request on a connection of its own."""
+        connection, target = self._connection(self._prefix + target)
+        try:
+            connection.request("GET", target, headers=self._headers)
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            if response.status != _OK:
+                return response.status, headers, response.read(_REFUSAL_BYTES)
+            while part := response.read1(_PART_BYTES):
+                write(part)
+            return response.status, headers, b""
         finally:
             connection.close()
 
@@ -166,6 +206,11 @@ def _is_spantree(url: str) -> bool:
         return status == _OK and json.loads(body) == {"status": "ready"}
     except (OSError, http.client.HTTPException, ValueError):
         return False
+
+
+def _target(path: str, parameters: Mapping[str, Any] | None) -> str:
+    query = urlencode({name: _text(value) for name, value in (parameters or {}).items() if value is not None}, True)
+    return f"/api/v1/{quote(path)}" + (f"?{query}" if query else "")
 
 
 def _text(value: Any) -> Any:

@@ -85,6 +85,7 @@ PARAMETERS: dict[str, object] = {
     "folded_span_ids": [3],
     "fingerprint": 7,
     "sequence": 1,
+    "position": 1,
     "depth": 1,
     "from_sequence": 0,
     "to_sequence": 1_000,

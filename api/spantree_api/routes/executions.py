@@ -11,15 +11,12 @@ from fastapi import APIRouter, Query, Response
 from spantree_api.answers import ExecutionAnswer, ExecutionPage, SearchedAnswer, TreeAnswer
 from spantree_api.cursor import ExecutionCursor, SequenceCursor
 from spantree_api.errors import InvalidParameter
+from spantree_api.filter_params import FilterOf
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import (
     CursorQuery,
-    HiddenQuery,
     LimitQuery,
-    MomentQuery,
     RootQuery,
-    StatusFilter,
-    Text,
     TraceIdPath,
     node_key_of,
     trace_id_of,
@@ -30,73 +27,26 @@ from spantree_api.reads.lists import ExecutionList
 from spantree_api.responses import error_answers, json_answer, json_parts
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow, NodeRow
-from spantree_api.told import clock_of, counts_of, execution_answer, ns_of, rfc3339
+from spantree_api.told import clock_of, counts_of, execution_answer, rfc3339
 from spantree_api.tree import edge_answer, node_answer, outline_of
 from spantree_api.tree_json import TreeWriter
 from spantree_exporter.ids import node_id
 
 router = APIRouter(tags=["executions"])
-_NS_PER_MS = 1_000_000
 # Nodes read at once of a subtree or of upper levels that are told whole.
 _AT_ONCE = 2_000
 
 
 @router.get("/executions", response_model=ExecutionPage, responses=error_answers(422, 503))
 async def list_executions(
-    service: ServiceOf,
-    status: Annotated[list[StatusFilter] | None, Query(description="may be given more than once")] = None,
-    workflow: Annotated[Text | None, Query()] = None,
-    service_name: Annotated[Text | None, Query(alias="service", description="a service that took part")] = None,
-    conversation_id: Annotated[Text | None, Query()] = None,
-    user_id: Annotated[Text | None, Query()] = None,
-    run_id: Annotated[Text | None, Query()] = None,
-    kind: Annotated[
-        Text | None, Query(description="workflow, agent, request ...; `request` lists hidden ones too")
-    ] = None,
-    since: MomentQuery = None,
-    until: MomentQuery = None,
-    min_duration_ms: Annotated[float | None, Query(ge=0, le=1e12, allow_inf_nan=False)] = None,
-    max_duration_ms: Annotated[float | None, Query(ge=0, le=1e12, allow_inf_nan=False)] = None,
-    error_category: Annotated[Text | None, Query()] = None,
-    project: Annotated[Text | None, Query()] = None,
-    q: Annotated[
-        Text | None,
-        Query(
-            min_length=1,
-            max_length=500,
-            description="words, or beginnings of words, of names, errors and ids of executions and their nodes, "
-            "or `key:value` of an attribute",
-        ),
-    ] = None,
-    hidden: HiddenQuery = False,
-    limit: LimitQuery = 50,
-    cursor: CursorQuery = None,
+    service: ServiceOf, wanted: FilterOf, limit: LimitQuery = 50, cursor: CursorQuery = None
 ) -> Response:
     """Executions, newest first."""
-    wanted = ExecutionFilter(
-        statuses=None if status is None else tuple(status),
-        workflow=workflow,
-        service=service_name,
-        conversation_id=conversation_id,
-        user_id=user_id,
-        run_id=run_id,
-        kind=kind,
-        since_ns=None if since is None else ns_of(since),
-        until_ns=None if until is None else ns_of(until),
-        min_duration_ns=None if min_duration_ms is None else round(min_duration_ms * _NS_PER_MS),
-        max_duration_ns=None if max_duration_ms is None else round(max_duration_ms * _NS_PER_MS),
-        error_category=error_category,
-        project=project,
-        q=q,
-        hidden=hidden or kind == "request",
-    )
     return await execution_page(service, wanted, limit, cursor)
 
 
 async def execution_page(service: ServiceOf, wanted: ExecutionFilter, limit: int, cursor: str | None) -> Response:
     """One page of a list of executions."""
-    if wanted.since_ns is not None and wanted.until_ns is not None and wanted.since_ns >= wanted.until_ns:
-        raise InvalidParameter("until", "until is not after since: wanted a later time, since is inside the range")
     after = None if cursor is None else ExecutionCursor.decode(cursor)
     async with service.reader() as reader:
         found = await lists.executions(reader, wanted, limit, after)

@@ -8,12 +8,12 @@ import orjson
 from fastapi import APIRouter, Header, Response
 
 from spantree_api.errors import NotFound
-from spantree_api.otlp_json import resource_spans
 from spantree_api.otlp_protobuf import traces_data
 from spantree_api.params import TraceIdPath, trace_id_of
 from spantree_api.reads.otlp import span_chunks
 from spantree_api.responses import error_answers, sent_parts
 from spantree_api.service import ServiceOf
+from spantree_exporter.otlp_json import resource_spans
 
 router = APIRouter(tags=["executions"])
 _JSON = "application/json"

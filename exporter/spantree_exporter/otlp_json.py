@@ -12,30 +12,56 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from spantree_api.stored_rows import OtlpSpan, SpanRow
 from spantree_exporter.ids import span_id_to_hex
+from spantree_exporter.otlp_rows import OtlpSpan, SpanRow
 from spantree_exporter.stored import otlp_attributes
 
 _ID_FIELDS = frozenset({"traceId", "spanId", "parentSpanId"})
 
 
-def resource_spans(spans: Sequence[OtlpSpan]) -> list[dict[str, Any]]:
-    """The ResourceSpans of `spans`; neighbours of one resource, and in it of one scope, share one."""
-    told: list[dict[str, Any]] = []
+# Beside `resourceSpans` on a line of ours, which other readers of OTLP pass over: of each span, in the order of the
+# line, what the collector made of it. jsonb does not keep the order of attributes, on which the fingerprint depends.
+OURS: Final = "spantree"
+FINGERPRINTS: Final = "fingerprints"
+RECEIVED_NS: Final = "received_ns"
+
+
+def traces_line(spans: Sequence[OtlpSpan]) -> dict[str, Any]:
+    """A TracesData in OTLP/JSON that `spantree import` reads back as exactly the spans that are stored."""
+    sent, plain = divided(spans)
+    # In this order `resource_spans` tells them.
+    told = [one.span for one, _ in sent] + plain
+    ours = {
+        FINGERPRINTS: [span_id_to_hex(span.fingerprint) for span in told],
+        RECEIVED_NS: [str(span.received_ns) for span in told],
+    }
+    return {"resourceSpans": resource_spans(spans), OURS: ours}
+
+
+def divided(spans: Sequence[OtlpSpan]) -> tuple[list[tuple[OtlpSpan, list[dict[str, Any]]]], list[SpanRow]]:
+    """(spans that are told by their own bytes, with what those say; all others)."""
+    sent: list[tuple[OtlpSpan, list[dict[str, Any]]]] = []
     plain: list[SpanRow] = []
     for one in spans:
-        sent = None if one.raw is None else sent_alone(one.raw)
-        if sent is None:
+        alone = None if one.raw is None else sent_alone(one.raw)
+        if alone is None:
             plain.append(one.span)
         else:
-            told.extend(sent)
+            sent.append((one, alone))
+    return sent, plain
+
+
+def resource_spans(spans: Sequence[OtlpSpan]) -> list[dict[str, Any]]:
+    """The ResourceSpans of `spans`; neighbours of one resource, and in it of one scope, share one."""
+    sent, plain = divided(spans)
+    told = [entry for _, alone in sent for entry in alone]
     for _, of_resource in groupby(plain, key=lambda span: span.resource_id):
         rows = list(of_resource)
         resource: dict[str, Any] = {"attributes": list(otlp_attributes(rows[0].resource_attributes))}
