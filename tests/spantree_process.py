@@ -24,7 +24,8 @@ def environment(**more: str) -> dict[str, str]:
     """This process's environment without what would change how `spantree` or an SDK behaves, its `.venv` active."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPANTREE_", "OTEL_", "PG"))}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    return kept | more
+    # Several servers may run at once; any free port will do for what no test asks for.
+    return kept | {"SPANTREE_API_JAEGER_PORT": "0"} | more
 
 
 def spantree(

@@ -5,6 +5,7 @@
 | `SPANTREE_DATABASE_URL` | PostgreSQL that holds the schema `spantree`; libpq's `PG*` complete it | (libpq's own) |
 | `SPANTREE_API_HOST` | address to listen on | `127.0.0.1` |
 | `SPANTREE_API_PORT` | port to listen on, 0 takes a free one | `8000` |
+| `SPANTREE_API_JAEGER_PORT` | port of Jaeger's storage API (gRPC), 0 takes a free one, -1 for none | `17271` |
 | `SPANTREE_API_POOL_MAX` | connections to PostgreSQL at most | `8` |
 | `SPANTREE_API_POOL_WAIT_S` | how long a request waits for a connection before it is answered 503 | `3` |
 | `SPANTREE_API_STATEMENT_TIMEOUT_MS` | a query that takes longer is given up and answered 503 | `15000` |
@@ -31,6 +32,8 @@ class ApiConfig:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    # What Jaeger's own example of a remote storage listens on (cmd/remote-storage).
+    jaeger_port: int = 17_271
     database_url: str = field(default="", repr=False)
     pool_max: int = 8
     pool_wait_s: float = 3.0
@@ -72,7 +75,7 @@ def _text(text: str) -> str:
 
 def _whole(low: int, high: int, unit: str) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if text.strip().isdecimal() and low <= int(text) <= high:
+        if text.strip().removeprefix("-").isdecimal() and low <= int(text) <= high:
             return int(text)
         raise ValueError(f"wanted a whole number of {unit} from {low} to {high}")
 
@@ -92,6 +95,7 @@ def _seconds(text: str) -> float:
 _READERS: dict[str, Callable[[str], object]] = {
     "SPANTREE_API_HOST": _text,
     "SPANTREE_API_PORT": _whole(0, 65_535, "the port"),
+    "SPANTREE_API_JAEGER_PORT": _whole(-1, 65_535, "the port"),
     "SPANTREE_API_POOL_MAX": _whole(1, 500, "connections"),
     "SPANTREE_API_POOL_WAIT_S": _seconds,
     "SPANTREE_API_STATEMENT_TIMEOUT_MS": _whole(1, 3_600_000, "milliseconds"),

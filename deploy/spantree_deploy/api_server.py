@@ -6,13 +6,16 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
+from spantree_api.jaeger_grpc import JaegerStorage
+from spantree_api.service import Service
 from spantree_collector.bounded_http import HttpLimits
 from spantree_collector.file_limit import connections_within
 from spantree_deploy.settings import url_of
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 
 # How long open requests may take when stopping; streams would otherwise hold it up for ever.
 _GRACE_S = 5
+_JAEGER_PORT = ApiConfig().jaeger_port
 _MAX_CONNECTIONS = 500
 # Of the process's files: the collector may run in the same process, and neither is to starve the other.
 _FILES_PART = 0.2
@@ -54,7 +58,8 @@ async def serve_api(
     On a loopback address only requests to this machine's own names, and to `allowed_hosts`, are answered.
     """
     url = url_of(config.host, listener.getsockname()[1])
-    application: ASGIApp = create_app(config)
+    app = create_app(config)
+    application: ASGIApp = app
     if config.host in _LOOPBACK:
         application = OwnNamesOnly(application, allowed_hosts)
     else:
@@ -70,6 +75,7 @@ async def serve_api(
         body_deadline_s=_BODY_DEADLINE_S,
         max_body_bytes=_MAX_BODY_BYTES,
     )
+    own_started = asyncio.Event()
     server = _Server(
         uvicorn.Config(
             application,
@@ -83,16 +89,50 @@ async def serve_api(
             lifespan="on",
             timeout_graceful_shutdown=_GRACE_S,
         ),
-        lambda: started(url),
+        own_started.set,
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopped = asyncio.create_task(stop.wait())
+    storage: JaegerStorage | None = None
     try:
+        await _first_of(serving, own_started.wait())
+        if own_started.is_set():
+            storage = await _jaeger_storage(config, app.state.service)
+            started(url)
         await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if storage is not None:
+            await storage.stop(_GRACE_S)
         server.should_exit = True
         await serving
     finally:
         stopped.cancel()
+
+
+async def _first_of(task: asyncio.Task[None], event: Coroutine[Any, Any, Any]) -> None:
+    """Wait until `task` has ended or `event` has come."""
+    other = asyncio.create_task(event)
+    await asyncio.wait((task, other), return_when=asyncio.FIRST_COMPLETED)
+    other.cancel()
+
+
+async def _jaeger_storage(config: ApiConfig, service: Service) -> JaegerStorage | None:
+    """What Jaeger reads from, if it is wanted and its port is free; the API does without it otherwise, and says so."""
+    port = config.jaeger_port
+    if port < 0:
+        return None
+    if config.port == 0 and port == _JAEGER_PORT:
+        port = 0  # wherever any port will do for the API
+    storage = JaegerStorage(service)
+    try:
+        taken = await storage.start(config.host, port)
+    except OSError as error:
+        await storage.stop(0)
+        log.warning(
+            "Jaeger cannot read from here: %s; choose another with SPANTREE_API_JAEGER_PORT, -1 for none", error
+        )
+        return None
+    log.info("Jaeger's storage API answers on %s:%d (gRPC)", config.host, taken)
+    return storage
 
 
 class OwnNamesOnly:

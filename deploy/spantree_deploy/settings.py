@@ -60,6 +60,7 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
 
 
 Port = Annotated[int, values.whole(0, 65_535)]
+PortOrOff = Annotated[int, values.whole(-1, 65_535)]
 Bytes = Annotated[int, values.size(1)]
 BytesOrNone = Annotated[int, values.size(0)]
 Seconds = Annotated[float, values.seconds(more_than_none=True)]
@@ -120,6 +121,7 @@ class Settings:
     dead_letters_max_bytes: BytesOrNone = 2**30
     drain_s: SecondsOrNone = 5.0
     # the API; the same with ApiConfig
+    api_jaeger_port: PortOrOff = 17_271
     api_pool_max: Connections = 8
     api_pool_wait_s: Seconds = 3.0
     api_statement_timeout_ms: Milliseconds = 15_000

@@ -5,6 +5,8 @@ language and by whatever locale the server has:
 
     "charge_card: CardError 402"  ->  charge card carderror error 402
     http.route = "/chat"          ->  =http.route:/chat  chat
+    a span "GET /chat" of "api"   ->  @api:GET /chat
+    a longest span of 90 ms       ->  ~7, as 90 has seven binary digits
 
 An attribute's lexeme begins with a sign that no word does: a search for what begins with "http" is then not led
 through every value of http.route. The root's attributes are told
@@ -27,6 +29,10 @@ WORD_CHARS: Final = 64
 _BEGINNING_CHARS: Final = 3
 _VALUE_CHARS: Final = 200
 _ATTRIBUTES_MAX: Final = 64
+# A trace of more names of spans says so instead, and whoever looks for one looks at its spans.
+_OPERATIONS_MAX: Final = 200
+MANY_OPERATIONS: Final = "@"
+_LONGEST_BITS: Final = 45
 # Of a message, more is seldom what somebody looks for.
 _MESSAGE_CHARS: Final = 1_000
 _CACHED_TEXTS: Final = 20_000
@@ -45,6 +51,21 @@ def words_of(text: str) -> tuple[str, ...]:
 def attribute_term(key: str, value: str) -> str:
     """The lexeme of an attribute with this value, written as text."""
     return f"={key}:{value[:_VALUE_CHARS]}"
+
+
+def operation_term(service: str, name: str) -> str:
+    """The lexeme of a trace with a span of this service and name."""
+    return f"@{service[:_VALUE_CHARS]}:{name[:_VALUE_CHARS]}"
+
+
+def longest_term(duration_ns: int) -> str:
+    """The lexeme of a trace whose longest span took so long, to a factor of two."""
+    return f"~{min(max(0, duration_ns // 1_000_000).bit_length(), _LONGEST_BITS)}"
+
+
+def at_least_terms(duration_ns: int) -> list[str]:
+    """The lexemes of all traces that may have a span that took so long or longer."""
+    return [f"~{bits}" for bits in range(int(longest_term(duration_ns)[1:]), _LONGEST_BITS + 1)]
 
 
 def text_of_value(value: object) -> str | None:
@@ -82,6 +103,8 @@ def _terms(execution: Execution, nodes: Iterable[Node], spans: Iterable[SpanFact
     for text in (execution.error_category, execution.first_failed_error_type, execution.error_summary):
         if text:
             yield words_of(text[:_MESSAGE_CHARS])
+    spans = list(spans)
+    yield _of_spans(spans)
     told = [span for span in spans if span.attributes]
     for span in sorted(told, key=lambda span: (span.start_ns, span.span_id, span.fingerprint)):
         yield from _of_attributes(span.attributes)
@@ -94,6 +117,20 @@ def _terms(execution: Execution, nodes: Iterable[Node], spans: Iterable[SpanFact
             yield words_of(node.error_message[:_MESSAGE_CHARS])
     for name in names:
         yield words_of(name)
+
+
+def _of_spans(spans: Sequence[SpanFacts]) -> Iterator[str]:
+    if not spans:
+        return
+    yield longest_term(max([span.end_ns - span.start_ns for span in spans]))
+    operations = {(span.service, span.name) for span in spans}
+    if len(operations) > _OPERATIONS_MAX:
+        yield MANY_OPERATIONS
+        return
+    for service, name in sorted(operations):
+        term = operation_term(service, name)
+        if _storable(term):
+            yield term
 
 
 def _of_attributes(attributes: Mapping[str, object]) -> Iterator[Iterable[str]]:
@@ -144,6 +181,12 @@ def tsquery_of(q: str, attributes: Sequence[str] = ()) -> str | None:
     if words:
         found.append("(" + " & ".join(_word_query(word) for word in words) + ")")
     return " | ".join(found) or None
+
+
+def all_of(*groups: Sequence[str]) -> str | None:
+    """The tsquery that finds what has one term at least of each group; None where there is no group."""
+    found = ["(" + " | ".join(_quoted(term) for term in group if _storable(term)) + ")" for group in groups]
+    return " & ".join(found) or None
 
 
 def _word_query(word: str) -> str:

@@ -28,6 +28,7 @@ from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify, 
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
 from spantree_exporter.log_record import LogRecord
+from spantree_exporter.operations import Operations
 from spantree_exporter.partitions import OUTSIDE_WINDOW, SENTINEL_DAY, date_arrays, date_of, day_number, day_of
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, facts_of_span
 from spantree_exporter.rollup import Rollup
@@ -85,6 +86,7 @@ class Writer:
         self._reader = reader
         self._dead_letters = DeadLetters(tenant_id, dead_letters)
         self._known_resources: set[int] = set()
+        self._operations = Operations(tenant_id)
         self._staged_batches_left = 0
 
     def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter]) -> Written:
@@ -143,6 +145,7 @@ class Writer:
     def forget(self) -> None:
         """Know nothing of what is stored: another server may answer now."""
         self._known_resources.clear()
+        self._operations.forget()
 
     def _transaction(self, batch: dict[bytes, _Trace], dead: Sequence[DeadLetter], *, staged: bool) -> tuple[int, int]:
         connection = self._connection.open()
@@ -155,6 +158,7 @@ class Writer:
         with connection.cursor() as cursor:
             if new_resources:
                 self._insert_resources(cursor, new_resources.values())
+            self._operations.note(cursor, (span for trace in batch.values() for span in trace.spans))
         if len(self._known_resources) + len(new_resources) > _KNOWN_RESOURCES:
             self._known_resources.clear()
         self._known_resources.update(new_resources)

@@ -22,6 +22,8 @@ from tests.postgres import new_database
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import listing_of
+from spantree_api.reads.spans import candidate_walk, candidates_found
+from spantree_api.span_query import SpanQuery, Tag
 from spantree_api.statements import Name, Statements, load_statements
 from spantree_exporter.rows import Edge
 from spantree_exporter.search_text import tsquery_of, words_of
@@ -98,6 +100,9 @@ PARAMETERS: dict[str, object] = {
     "since_day": DAYS[0],
     "since_ns": T0_NS - 3600 * S,
     "ended_ns": T0_NS + S,
+    **SpanQuery("agent", "x", tags=(Tag("k", 1), Tag("k", text="1"))).parameters(),
+    "ended_after_ns": T0_NS - 3600 * S,
+    "search": SpanQuery("agent", "x", min_duration_ns=S).search(),
 }
 
 # Statements whose comment names the index of a partitioned table, or that read one.
@@ -189,6 +194,31 @@ def test_a_filter_meets_its_index(
     assert not plan.whole, f"reads whole tables:\n{plan.text}"
 
 
+CONDITIONS = ("where_overlaps", "where_service", "where_search")
+
+
+@pytest.mark.parametrize(
+    ("parts", "index"),
+    [
+        (("select_candidates", *candidate_walk(further=False), *CONDITIONS, "newest_first"), "execution_started_idx"),
+        (("select_candidates", *candidate_walk(further=True), *CONDITIONS, "newest_first"), "execution_started_idx"),
+        (candidates_found(CONDITIONS), "execution_search_idx"),
+        (candidates_found(CONDITIONS[:2]), "execution_search_idx"),
+        (candidates_found(CONDITIONS[::2]), "execution_search_idx"),
+    ],
+)
+def test_a_search_of_spans_meets_its_index(
+    connection: psycopg.Connection[Any], parents: dict[str, str], parts: Name, index: str
+) -> None:
+    bounds = {"service": "nobody", "from_ns": T0_NS - 86_400 * S, "to_ns": T0_NS + 86_400 * S}
+    plan = plan_of(connection, STATEMENTS[parts], PARAMETERS | bounds)
+    read, indexes = days_and_indexes(plan, parents)
+    assert read == NAMED, f"reads {sorted(read)}:\n{plan.text}"
+    by_day = {scan.day: parents.get(scan.index or "", scan.index) for scan in plan.scans}
+    assert by_day["20261119"] == index, f"uses {sorted(indexes)}, wanted {index}:\n{plan.text}"
+    assert not plan.whole, f"reads whole tables:\n{plan.text}"
+
+
 @pytest.mark.parametrize("view", ["executions", "nodes", "edges"])
 def test_an_id_meets_the_index_of_a_view(connection: psycopg.Connection[Any], view: str) -> None:
     plan = plan_of(
@@ -231,6 +261,7 @@ READ_BY_WRITING = {
     "claimed_pending": "pending_projection_pkey",
     "lock_pending": "pending_projection_pkey",
     "delete_pending": "pending_projection_pkey",
+    "upsert_operations": "operation_pkey",
 }
 
 
@@ -246,7 +277,9 @@ def writing(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[
 
 def _keys(traces: int) -> dict[str, object]:
     ids = [TRACE.hex, *(md5(f"{TODAY}{number}".encode()).hexdigest() for number in range(1, traces))]
-    return {**PARAMETERS, "trace_ids": ids, "days": DAYS, "traces": 400, "candidates": 1_600}
+    operations = {"services": ["a"] * 400, "names": [f"n{n}" for n in range(400)], "kinds": [1] * 400, "most": 5_000}
+    batch = {"trace_ids": ids, "days": DAYS, "traces": 400, "candidates": 1_600, "day": TODAY}
+    return {**PARAMETERS, **batch, **operations}
 
 
 @pytest.mark.parametrize("name", READ_BY_WRITING)

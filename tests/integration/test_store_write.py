@@ -318,3 +318,26 @@ def test_tenants_do_not_see_each_other(migrated_url: str, open_store: OpenStore)
         (1, 5),
         (2, 5),
     ]
+
+
+def test_names_of_spans_are_noted_once_for_search_forms(migrated_url: str, open_store: OpenStore) -> None:
+    mark = span(9, parent=1, name="running", attributes={"spantree.span_type": "pending_span"})
+    sent = [span(1), span(2, name="step"), span(3, name="x" * 300), span(4, service=""), span(5, kind=2), mark]
+    for store in (open_store(migrated_url), open_store(migrated_url)):
+        store.write(sent)
+    noted = "SELECT service, name, kind FROM spantree.operation ORDER BY 1, 2, 3"
+    assert query(migrated_url, noted) == [("shop", "step", 1), ("shop", "step", 2)]
+
+
+def test_no_service_has_more_names_than_a_form_can_offer(
+    migrated_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spantree_exporter.operations.OPERATIONS_MAX", 3)
+    store = open_store(migrated_url)
+    for number in range(1, 6):
+        store.write([span(number, trace=number, name=f"user {number}")])
+    store.write([span(7, trace=7, name="another", service="bank")])
+    noted = "SELECT service, name FROM spantree.operation ORDER BY 1, 2"
+    assert query(migrated_url, noted) == [
+        ("bank", "another"), ("shop", "user 1"), ("shop", "user 2"), ("shop", "user 3"),
+    ]  # fmt: skip

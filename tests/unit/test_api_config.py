@@ -20,6 +20,7 @@ def test_every_setting_is_read() -> None:
         "SPANTREE_DATABASE_URL": "postgresql://u:secret@h/db",
         "SPANTREE_API_HOST": "0.0.0.0",
         "SPANTREE_API_PORT": "0",
+        "SPANTREE_API_JAEGER_PORT": "-1",
         "SPANTREE_API_POOL_MAX": "3",
         "SPANTREE_API_POOL_WAIT_S": "1.5",
         "SPANTREE_API_STATEMENT_TIMEOUT_MS": "250",
@@ -32,6 +33,7 @@ def test_every_setting_is_read() -> None:
     assert config == ApiConfig(
         host="0.0.0.0",
         port=0,
+        jaeger_port=-1,
         database_url="postgresql://u:secret@h/db",
         pool_max=3,
         pool_wait_s=1.5,

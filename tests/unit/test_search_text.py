@@ -41,7 +41,7 @@ def test_an_execution_is_found_by_what_it_says() -> None:
     nodes = [node(1, "charge"), node(2, "charge", error_type="E7", error_message="broken pipe")]
     assert search_terms(row, nodes, [told]) == sorted(
         {
-            "=user_id:Ada", "=order.id:77", "=vip:true", "=http.route:/Orders",
+            "@agent:root", "~0", "=user_id:Ada", "=order.id:77", "=vip:true", "=http.route:/Orders",
             "order", "flow", "post", "orders", "agent", "bank", "ada", "timeout", "timeouterror", "error", "charge",
             "no", "answer", "77", "true", "e7", "broken", "pipe",
         }

@@ -197,3 +197,37 @@ COPY spantree.edge (
     tenant_id, day, trace_id, from_span_id, from_ordinal, to_span_id, to_ordinal, type, condition, provenance,
     from_trace_id
 ) FROM STDIN (FORMAT binary)
+
+-- name: upsert_operations
+-- Names that search forms offer; beyond `most` of one service new ones are left out. In order of the key, so that two
+-- writers of the same cannot deadlock; commits on its own, as resources do. Served by operation_pkey.
+INSERT INTO spantree.operation AS known (tenant_id, service, name, kind, last_day)
+SELECT %(tenant_id)s, sent.service, sent.name, sent.kind, %(day)s::date
+FROM unnest(%(services)s::text[], %(names)s::text[], %(kinds)s::integer[]) AS sent (service, name, kind)
+JOIN (
+    SELECT wanted.service, held.count
+    FROM (SELECT DISTINCT unnest(%(services)s::text[])) AS wanted (service)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS count
+        FROM (
+            SELECT
+            FROM spantree.operation
+            WHERE operation.tenant_id = %(tenant_id)s
+                AND operation.service = wanted.service
+            LIMIT %(most)s
+        ) AS counted
+    ) AS held
+) AS size ON size.service = sent.service
+WHERE size.count < %(most)s
+    OR EXISTS (
+        SELECT
+        FROM spantree.operation
+        WHERE operation.tenant_id = %(tenant_id)s
+            AND operation.service = sent.service
+            AND operation.name = sent.name
+            AND operation.kind = sent.kind
+    )
+ORDER BY sent.service, sent.name, sent.kind
+ON CONFLICT ON CONSTRAINT operation_pkey
+DO UPDATE SET last_day = EXCLUDED.last_day
+WHERE known.last_day < EXCLUDED.last_day

@@ -1,0 +1,229 @@
+"""Jaeger's remote storage over gRPC: TraceReader, DependencyReader, Capabilities and health, from the API's database.
+
+https://github.com/jaegertracing/jaeger-idl proto/storage/v2. Jaeger itself writes by OTLP, to the collector. Reads
+only; like the API it has no authentication yet. Calls share the API's pool but never take more than half of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from spantree_api import jaeger_messages as messages
+from spantree_api.errors import ApiError, InvalidParameter, Unavailable
+from spantree_api.jaeger_chunks import chunks_of
+from spantree_api.jaeger_query import query_of, summary_message
+from spantree_api.reads.spans import SpanReads
+from spantree_api.service import Service
+from spantree_api.span_query import kind_name, kind_number
+
+log = logging.getLogger(__name__)
+
+TRACE_READER: Final = f"{messages.PACKAGE}.TraceReader"
+DEPENDENCY_READER: Final = f"{messages.PACKAGE}.DependencyReader"
+CAPABILITIES: Final = f"{messages.PACKAGE}.Capabilities"
+
+# Longer than Jaeger's own time-outs; a reader that takes nothing must not hold a connection to PostgreSQL for ever.
+_CALL_S: Final = 60.0
+_CALLS_MAX: Final = 200
+# A query is a few hundred bytes; one for many traces has some thirty each.
+_REQUEST_BYTES: Final = 2**20
+_TRACES_MAX: Final = 10_000
+_SUMMARIES_A_MESSAGE: Final = 100
+_LOG_INTERVAL_S: Final = 60.0
+_MIN_PING_INTERVAL_MS: Final = 10_000
+
+_Context: TypeAlias = grpc.aio.ServicerContext
+_Unary = Callable[[SpanReads, Any], Awaitable[Any]]
+_Stream = Callable[[Any], AsyncIterator[bytes]]
+
+
+class JaegerStorage:
+    """The gRPC server. Made, started and stopped within the event loop that `service` belongs to."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._reading = asyncio.Semaphore(max(1, service.config.pool_max // 2))
+        self._logged_at_s = float("-inf")
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            maximum_concurrent_rpcs=_CALLS_MAX,
+            options=[
+                ("grpc.so_reuseport", 0),  # two servers on one port would each get some of the calls
+                ("grpc.max_receive_message_length", _REQUEST_BYTES),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ],
+        )
+        find = messages.FindTracesRequest
+        reader = {
+            "GetServices": self._unary(messages.GetServicesRequest, _services),
+            "GetOperations": self._unary(messages.GetOperationsRequest, _operations),
+            "FindTraceIDs": self._unary(find, _trace_ids),
+            "GetTraces": self._streamed(messages.GetTracesRequest, self._traces),
+            "FindTraces": self._streamed(find, self._found_traces),
+            "FindTraceSummaries": self._streamed(find, self._summaries),
+        }
+        services = {
+            TRACE_READER: reader,
+            DEPENDENCY_READER: {"GetDependencies": self._unary(messages.GetDependenciesRequest, _dependencies)},
+            CAPABILITIES: {"GetCapabilities": grpc.unary_unary_rpc_method_handler(_capabilities)},
+        }
+        self._names = tuple(services)
+        self._server.add_generic_rpc_handlers(
+            tuple(grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items())
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port that was taken, which is another only for 0. Raises OSError where it cannot be taken."""
+        try:
+            taken: int = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"port {port} of {host} cannot be taken") from error
+        await self._server.start()
+        for name in ("", *self._names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return taken
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls; those that have come are answered within `grace_s`."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    def _unary(self, request: Any, answer: _Unary) -> grpc.RpcMethodHandler:
+        async def handle(payload: bytes, context: _Context) -> bytes:
+            async with self._refusing(context):
+                wanted = _parsed(request, payload)
+                async with self._reads() as reads:
+                    return bytes((await answer(reads, wanted)).SerializeToString())
+            raise AssertionError  # _refusing ends the call
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def _streamed(self, request: Any, parts: _Stream) -> grpc.RpcMethodHandler:
+        async def handle(payload: bytes, context: _Context) -> None:
+            async with self._refusing(context):
+                async for part in parts(_parsed(request, payload)):
+                    await context.write(part)
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    @asynccontextmanager
+    async def _reads(self) -> AsyncIterator[SpanReads]:
+        """Reads of one moment, once there is room for them. Raises Unavailable."""
+        wait_s = self._service.config.pool_wait_s
+        try:
+            await asyncio.wait_for(self._reading.acquire(), wait_s)
+        except TimeoutError:
+            raise Unavailable("overloaded", f"other reads of Jaeger took all of {wait_s:g} s: try again") from None
+        try:
+            async with self._service.reader() as reader:
+                yield SpanReads(reader)
+        finally:
+            self._reading.release()
+
+    @asynccontextmanager
+    async def _refusing(self, context: _Context) -> AsyncIterator[None]:
+        """End the call by its error, as a status of gRPC; no call takes longer than it may."""
+        try:
+            async with asyncio.timeout(_CALL_S):
+                yield
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"the call took longer than {_CALL_S:g} s")
+        except InvalidParameter as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except ApiError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception:
+            if time.monotonic() - self._logged_at_s >= _LOG_INTERVAL_S:
+                self._logged_at_s = time.monotonic()
+                log.exception("a call of Jaeger's storage API failed")
+            await context.abort(grpc.StatusCode.INTERNAL, "spantree could not answer: its log tells why")
+
+    async def _traces(self, wanted: Any) -> AsyncIterator[bytes]:
+        if len(wanted.query) > _TRACES_MAX:
+            raise InvalidParameter("query", f"{len(wanted.query)} traces were asked for: {_TRACES_MAX} is the most")
+        ids = [UUID(bytes=one.trace_id) for one in wanted.query if len(one.trace_id) == 16]
+        async with self._reads() as reads:
+            async for part in _whole(reads, list(dict.fromkeys(ids))):
+                yield part
+
+    async def _found_traces(self, wanted: Any) -> AsyncIterator[bytes]:
+        async with self._reads() as reads:
+            found = await reads.find(query_of(wanted.query))
+            async for part in _whole(reads, [one.trace_id for one in found]):
+                yield part
+
+    async def _summaries(self, wanted: Any) -> AsyncIterator[bytes]:
+        async with self._reads() as reads:
+            found = await reads.find(query_of(wanted.query))
+            summaries = await reads.summaries([one.trace_id for one in found])
+        for first in range(0, len(summaries), _SUMMARIES_A_MESSAGE):
+            some = summaries[first : first + _SUMMARIES_A_MESSAGE]
+            answer = messages.FindTraceSummariesResponse(summaries=map(summary_message, some))
+            yield answer.SerializeToString()
+
+
+async def _whole(reads: SpanReads, trace_ids: list[UUID]) -> AsyncIterator[bytes]:
+    """Each trace in chunks of its own, one trace after the other; those that are not stored are left out."""
+    days = await reads.days_of(trace_ids)
+    for trace_id in trace_ids:
+        if trace_id in days:
+            async for spans in reads.chunks(trace_id, days[trace_id]):
+                for chunk in chunks_of(spans):
+                    yield chunk
+
+
+async def _services(reads: SpanReads, wanted: Any) -> Any:
+    return messages.GetServicesResponse(services=await reads.services())
+
+
+async def _operations(reads: SpanReads, wanted: Any) -> Any:
+    kind = None
+    if wanted.span_kind:
+        kind = kind_number(wanted.span_kind)
+        if kind is None:
+            return messages.GetOperationsResponse()
+    rows = await reads.operations(wanted.service, kind)
+    told = messages.GetOperationsResponse()
+    for row in rows:
+        told.operations.add(name=row.name, span_kind=kind_name(row.kind))
+    return told
+
+
+async def _trace_ids(reads: SpanReads, wanted: Any) -> Any:
+    told = messages.FindTraceIDsResponse()
+    for one in await reads.find(query_of(wanted.query)):
+        # No times: they would be taken for bounds of all of its spans.
+        told.trace_ids.add(trace_id=one.trace_id.bytes)
+    return told
+
+
+async def _dependencies(reads: SpanReads, wanted: Any) -> Any:
+    told = messages.GetDependenciesResponse()
+    for row in await reads.calls(wanted.start_time.ToNanoseconds(), wanted.end_time.ToNanoseconds()):
+        told.dependencies.add(parent=row.parent, child=row.child, call_count=row.calls, source="spantree")
+    return told
+
+
+async def _capabilities(payload: bytes, context: _Context) -> bytes:
+    search = {"without_service_name": True, "same_span_conjunction": True}
+    return bytes(messages.GetCapabilitiesResponse(search=search).SerializeToString())
+
+
+def _parsed(request: Any, payload: bytes) -> Any:
+    try:
+        return request.FromString(payload)
+    except messages.WireError as error:
+        raise InvalidParameter("request", f"the message cannot be read: {error}") from error

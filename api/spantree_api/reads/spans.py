@@ -1,0 +1,325 @@
+"""Traces by what one of their spans is: the reads behind Jaeger's and Tempo's APIs.
+
+Candidates come from executions, newest first, by whichever finds fewer: a walk over the newest, or the index of what is
+searched for. Each batch of them is then decided on its spans. A search that finds little where much has to be looked
+at stops after a time, with what it has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+from uuid import UUID
+
+from spantree_api.database import Query
+from spantree_api.listing import Range, windows_of
+from spantree_api.reader import Reader
+from spantree_api.span_query import SpanQuery
+from spantree_api.stored_rows import CountRow, DayRow, OtlpSpan, otlp_spans, records
+
+_NS_PER_S: Final = 1_000_000_000
+# An execution begins before its spans: how long before the range is looked for it. And by how much clocks may differ.
+_LONGEST_NS: Final = 86_400 * _NS_PER_S
+_SKEW_NS: Final = 60 * _NS_PER_S
+# Executions of one walk, and candidates whose spans are read at once.
+_WALKED: Final = 1_000
+_FOUND: Final = 2_000
+_BATCH: Final = 100
+# Where fewer of the walked than one in so many are candidates, the index finds them faster.
+_RARE: Final = 20
+_LOOK_S: Final = 1.0
+_SERVICES_MAX: Final = 10_000
+_OPERATIONS_MAX: Final = 5_000
+# Traces in which calls between services are counted, newest first.
+_CALLING_TRACES: Final = 2_000
+# Conditions that execution_search_idx serves.
+_BY_WORDS: Final = frozenset({"where_service", "where_search"})
+_LAST_ID: Final = UUID(int=(1 << 128) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRow:
+    """A name and kind of spans."""
+
+    name: str
+    kind: int
+
+
+@dataclass(frozen=True, slots=True)
+class NameRow:
+    """A name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRow:
+    """An execution that may be what is looked for."""
+
+    trace_id: UUID
+    started_ns: int
+    ended_ns: int | None
+    services: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceDays:
+    """The days that the rows of a trace are on."""
+
+    trace_id: UUID
+    days: list[date]
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePart:
+    """What one service has of a trace."""
+
+    trace_id: UUID
+    service: str
+    spans: int
+    errors: int
+    orphans: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RootRow:
+    """The root of a trace."""
+
+    trace_id: UUID
+    name: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A trace in short, its services in order of their names."""
+
+    root: RootRow
+    parts: list[ServicePart]
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """How often one service called another."""
+
+    parent: str
+    child: str
+    calls: int
+
+
+class SpanReads:
+    """Reads of one tenant in one snapshot."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._snapshot = reader.snapshot
+        self._tenant_id = reader.config.tenant_id
+        self._now_ns = reader.now_ns
+
+    async def services(self) -> list[str]:
+        """The services that have sent spans, in order of their names."""
+        wanted = {"tenant_id": self._tenant_id, "limit": _SERVICES_MAX}
+        return [row.name for row in await self._snapshot.all("services_of_spans", wanted, records(NameRow))]
+
+    async def operations(self, service: str, kind: int | None = None) -> list[OperationRow]:
+        """The names and kinds of a service's spans, in order of their names."""
+        wanted = {"tenant_id": self._tenant_id, "service": service, "kind": kind, "limit": _OPERATIONS_MAX}
+        return await self._snapshot.all("operations_of_service", wanted, records(OperationRow))
+
+    async def find(self, query: SpanQuery) -> list[CandidateRow]:
+        """Traces that match, newest first, at most `query.limit`."""
+        if query.limit <= 0 or query.impossible or query.from_ns > query.to_ns:
+            return []
+        search = _Search(query, self._now_ns)
+        async for candidates in self._candidates(search):
+            for first in range(0, len(candidates), _BATCH):
+                search.take(await self._matching(query, candidates[first : first + _BATCH]))
+                if search.is_over:
+                    return search.found()
+        return search.found()
+
+    async def days_of(self, trace_ids: Sequence[UUID]) -> dict[UUID, list[date]]:
+        """The days of those of the traces that are stored."""
+        wanted = {"tenant_id": self._tenant_id, "trace_ids": list(trace_ids)}
+        rows = await self._snapshot.all("days_by_trace", wanted, records(TraceDays))
+        return {row.trace_id: row.days for row in rows}
+
+    def chunks(self, trace_id: UUID, days: Sequence[date]) -> AsyncIterator[list[OtlpSpan]]:
+        """The spans of a trace but its live marks, those of one resource and scope together, some thousands at once."""
+        wanted = {"tenant_id": self._tenant_id, "trace_id": trace_id, "days": list(days)}
+        return self._snapshot.chunks("spans_of_trace_in_order", wanted, otlp_spans)
+
+    async def summaries(self, trace_ids: Sequence[UUID]) -> list[Summary]:
+        """The traces in short, in the order of `trace_ids`; those of which no span is stored are left out."""
+        found: list[Summary] = []
+        for first in range(0, len(trace_ids), _BATCH):
+            some = list(trace_ids[first : first + _BATCH])
+            wanted = await self._of_traces(some)
+            queries: list[Query[Any]] = [
+                Query("summaries_of_traces", wanted, records(ServicePart)),
+                Query("roots_of_traces", wanted, records(RootRow)),
+            ]
+            parts, roots = await self._snapshot.together(*queries)
+            by_trace: dict[UUID, list[ServicePart]] = {}
+            for part in sorted(parts, key=lambda part: part.service):
+                by_trace.setdefault(part.trace_id, []).append(part)
+            root_of = {root.trace_id: root for root in roots}
+            found += [Summary(root_of[one], by_trace[one]) for one in some if one in root_of]
+        return found
+
+    async def calls(self, from_ns: int, to_ns: int) -> list[CallRow]:
+        """Which service called which how often, most often first, in the newest traces of the range."""
+        query = SpanQuery(from_ns=from_ns, to_ns=to_ns)
+        search = _Search(query, self._now_ns, several_services=True)
+        counts: dict[tuple[str, str], int] = {}
+        looked = 0
+        async for candidates in self._candidates(search):
+            for first in range(0, len(candidates), _BATCH):
+                some = [one.trace_id for one in candidates[first : first + _BATCH]]
+                wanted = await self._of_traces(some)
+                for row in await self._snapshot.all("calls_of_traces", wanted, records(CallRow)):
+                    counts[row.parent, row.child] = counts.get((row.parent, row.child), 0) + row.calls
+                looked += len(some)
+                if looked >= _CALLING_TRACES or search.is_over:
+                    return _ranked(counts)
+        return _ranked(counts)
+
+    async def _of_traces(self, trace_ids: Sequence[UUID]) -> dict[str, object]:
+        wanted: dict[str, object] = {"tenant_id": self._tenant_id, "trace_ids": list(trace_ids)}
+        days = await self._snapshot.all("days_of_traces", wanted, records(DayRow))
+        return {**wanted, "days": [row.day for row in days]}
+
+    async def _matching(self, query: SpanQuery, candidates: Sequence[CandidateRow]) -> list[CandidateRow]:
+        parameters = {**query.parameters(), **await self._of_traces([one.trace_id for one in candidates])}
+        rows = await self._snapshot.all("matching_traces", parameters, records(_TraceId))
+        matching = {row.trace_id for row in rows}
+        return [one for one in candidates if one.trace_id in matching]
+
+    async def _candidates(self, search: _Search) -> AsyncIterator[list[CandidateRow]]:
+        """Executions that may match, newest first, those found by the root's tags before all others."""
+        bounds = {"first_day": search.starts.first_day, "last_day": search.starts.last_day}
+        partitions = [row.day for row in await self._snapshot.all("partition_days", bounds, records(DayRow))]
+        for turn, window in enumerate(windows_of(search.starts, partitions, (3, 14, 48))):
+            if turn:
+                await self._snapshot.renew()
+            parameters = {**search.parameters(self._tenant_id), **window.parameters()}
+            if search.root_search is not None:
+                by_root = {**parameters, "search": search.root_search}
+                yield await self._snapshot.all(search.found_parts("where_search"), by_root, records(CandidateRow))
+            async for candidates in self._walk(search, parameters):
+                yield candidates
+
+    async def _walk(self, search: _Search, parameters: dict[str, object]) -> AsyncIterator[list[CandidateRow]]:
+        before_ns: int | None = None
+        while True:
+            parts = {**parameters, "walked": _WALKED, "limit": _WALKED}
+            if before_ns is not None:
+                parts |= {"before_ns": before_ns, "before_trace_id": _LAST_ID, "to_ns": before_ns}
+            walk = candidate_walk(further=before_ns is not None)
+            walked_to, candidates = await self._snapshot.together(
+                Query(("select_walked_to", *walk), parts, records(CountRow)),
+                Query(("select_candidates", *walk, *search.conditions, "newest_first"), parts, records(CandidateRow)),
+            )
+            yield candidates
+            last_ns = walked_to[0].count
+            if last_ns is None:
+                return
+            if len(candidates) * _RARE < _WALKED and search.is_indexed:
+                # Rare: all of them, by the index. What the walk has shown is among them and known.
+                yield await self._snapshot.all(search.found_parts(), parameters, records(CandidateRow))
+                return
+            # Others that began in the same nanosecond may be left, unless the whole walk was of it.
+            before_ns = last_ns if last_ns != before_ns else last_ns - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _TraceId:
+    trace_id: UUID
+
+
+class _Search:
+    """What is looked for, what has been found, and for how long."""
+
+    def __init__(self, query: SpanQuery, now_ns: int, *, several_services: bool = False) -> None:
+        self._query = query
+        self._began_s = time.monotonic()
+        self._found: dict[UUID, CandidateRow] = {}
+        # Spans cannot have begun later than now, but for clocks that differ.
+        latest = min(query.to_ns, now_ns + _LONGEST_NS)
+        self.starts = Range(max(query.from_ns, 0) - _LONGEST_NS, latest + _SKEW_NS)
+        self._search = query.search()
+        self.root_search = query.root_search()
+        conditions = ["where_overlaps"]
+        if query.service is not None:
+            conditions.append("where_service")
+        if self._search is not None:
+            conditions.append("where_search")
+        if several_services:
+            conditions.append("where_several_services")
+        self.conditions = tuple(conditions)
+
+    def parameters(self, tenant_id: int) -> dict[str, object]:
+        """For every statement that looks for candidates."""
+        return {
+            "tenant_id": tenant_id,
+            "service": self._query.service,
+            "search": self._search,
+            "ended_after_ns": max(self._query.from_ns, 0) - _SKEW_NS,
+            "limit": _FOUND,
+        }
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether an index knows the candidates."""
+        return not _BY_WORDS.isdisjoint(self.conditions)
+
+    def found_parts(self, *more: str) -> tuple[str, ...]:
+        """All candidates by the index, newest first."""
+        conditions = more or self.conditions
+        return candidates_found(conditions)
+
+    def take(self, found: Iterable[CandidateRow]) -> None:
+        """Note matches."""
+        self._found.update((one.trace_id, one) for one in found)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is enough, or it has taken long enough."""
+        return len(self._found) >= self._query.limit or time.monotonic() - self._began_s > _LOOK_S
+
+    def found(self) -> list[CandidateRow]:
+        """What was found, newest first."""
+        newest = sorted(self._found.values(), key=lambda one: (one.started_ns, one.trace_id.bytes), reverse=True)
+        return newest[: self._query.limit]
+
+
+def candidates_found(conditions: Sequence[str]) -> tuple[str, ...]:
+    """The parts of a statement that finds candidates by their words and services."""
+    return ("begin_found", "select_candidates", "of_days", "by_words", *conditions, "end_found")
+
+
+def candidate_walk(*, further: bool) -> tuple[str, ...]:
+    """The parts of a walk over the newest executions, or `further` over those before."""
+    return ("begin_walk", "of_days", "in_order", *(("where_before",) if further else ()), "end_walk")
+
+
+def _ranked(counts: dict[tuple[str, str], int]) -> list[CallRow]:
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [CallRow(parent, child, calls) for (parent, child), calls in ranked]
+
+
+__all__ = [
+    "CallRow",
+    "CandidateRow",
+    "OperationRow",
+    "RootRow",
+    "ServicePart",
+    "SpanReads",
+    "Summary",
+    "candidate_walk",
+    "candidates_found",
+]

@@ -1,0 +1,161 @@
+"""What Jaeger, Tempo and Grafana search traces by, and how it is put to the database. Pure.
+
+A trace matches where one of its spans has all that is asked for: service, name, kind, status, start, duration and every
+tag. A tag is looked for in the attributes of the span, its resource, its scope, its events and its links.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+import orjson
+
+from spantree_exporter.search_text import (
+    MANY_OPERATIONS,
+    all_of,
+    at_least_terms,
+    attribute_term,
+    operation_term,
+    text_of_value,
+)
+from spantree_exporter.span import JsonValue
+from spantree_exporter.stored import stored_key
+
+# Where a tag is looked for: anywhere, or in one of the five.
+Place: TypeAlias = Literal["any", "span", "resource", "scope", "event", "link"]
+
+NS_MIN, NS_MAX = -(1 << 63), (1 << 63) - 1
+_KINDS: Final = {"unspecified": 0, "internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
+_STATUSES: Final = {"unset": 0, "ok": 1, "error": 2}
+_TRUE: Final = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """An attribute that a span has to have. `text` also finds a number or a bool that is written so."""
+
+    key: str
+    value: JsonValue = None
+    text: str | None = None
+    place: Place = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class SpanQuery:
+    """What one span of a trace has to be; None for anything. Times are UTC nanoseconds, both bounds inside.
+
+    `limit` is how many traces are wanted, newest first.
+    """
+
+    service: str | None = None
+    operation: str | None = None
+    kind: int | None = None
+    status: int | None = None
+    failed: bool | None = None
+    tags: tuple[Tag, ...] = ()
+    from_ns: int = NS_MIN
+    to_ns: int = NS_MAX
+    min_duration_ns: int | None = None
+    max_duration_ns: int | None = None
+    scope_name: str | None = None
+    scope_version: str | None = None
+    limit: int = 100
+    impossible: bool = field(default=False, compare=False)
+
+    def search(self) -> str | None:
+        """The tsquery over `execution.search` that every match satisfies; None where it cannot narrow anything down."""
+        groups: list[Sequence[str]] = []
+        if self.service is not None and self.operation is not None:
+            groups.append([operation_term(self.service, self.operation), MANY_OPERATIONS])
+        if self.min_duration_ns is not None and self.min_duration_ns > 0:
+            groups.append(at_least_terms(self.min_duration_ns))
+        return all_of(*groups)
+
+    def root_search(self) -> str | None:
+        """The tsquery that finds traces whose root has one of the tags; None where no tag can be found so.
+
+        It finds some of the matches, without a walk: those whose root span is meant.
+        """
+        terms = [
+            attribute_term(tag.key, text)
+            for tag in self.tags
+            if tag.place in ("any", "span")
+            and (text := tag.text if tag.text is not None else text_of_value(tag.value)) is not None
+        ]
+        return all_of(terms[:1]) if terms else None
+
+    def parameters(self) -> dict[str, object]:
+        """For the statement `matching_traces`."""
+        return {
+            "service": self.service,
+            "operation": self.operation,
+            "kind": self.kind,
+            "status": self.status,
+            "failed": self.failed,
+            "from_ns": self.from_ns,
+            "to_ns": self.to_ns,
+            "min_duration_ns": self.min_duration_ns,
+            "max_duration_ns": self.max_duration_ns,
+            "scope_name": self.scope_name,
+            "scope_version": self.scope_version,
+            "tag_keys": [stored_key(tag.key) for tag in self.tags],
+            "tag_places": [tag.place for tag in self.tags],
+            "tag_texts": [tag.text for tag in self.tags],
+            "tag_values": [None if tag.text is not None else orjson.dumps(tag.value).decode() for tag in self.tags],
+        }
+
+
+@dataclass(slots=True)
+class QueryParts:
+    """A SpanQuery in the making: what tags mean that stand for no attribute (`error`, `span.kind` ...).
+
+    https://www.jaegertracing.io/docs/2.13/: those that Jaeger's own stores know.
+    """
+
+    kind: int | None = None
+    status: int | None = None
+    failed: bool | None = None
+    scope_name: str | None = None
+    scope_version: str | None = None
+    impossible: bool = False
+    tags: list[Tag] = field(default_factory=list)
+
+    def add(self, key: str, value: JsonValue, *, is_text: bool) -> None:
+        """Add one tag; `is_text`: the sender knows no types, so that its text may be any scalar's."""
+        text = value if isinstance(value, str) else None
+        if key == "error" and (wanted := _truth(value)) is not None:
+            self.failed = wanted
+        elif key == "span.kind" and text is not None and text.lower() in _KINDS:
+            self.kind = _KINDS[text.lower()]
+        elif key in ("span.status", "otel.status_code") and text is not None:
+            self.status = _STATUSES.get(text.lower(), 0)
+        elif key in ("scope.name", "otel.scope.name", "otel.library.name") and text is not None:
+            self.scope_name = text
+        elif key in ("scope.version", "otel.scope.version", "otel.library.version") and text is not None:
+            self.scope_version = text
+        else:
+            place: Place = "any"
+            if key.startswith("resource."):
+                key, place = key.removeprefix("resource."), "resource"
+            if is_text and text is not None:
+                self.tags.append(Tag(key, text=text, place=place))
+            else:
+                self.tags.append(Tag(key, value=value, place=place))
+
+
+def kind_name(kind: int) -> str:
+    """A span kind as Jaeger writes it; empty where none is told."""
+    return next((name for name, number in _KINDS.items() if number == kind and kind), "")
+
+
+def kind_number(name: str) -> int | None:
+    """The span kind of a name; None for one that there is not."""
+    return _KINDS.get(name.lower())
+
+
+def _truth(value: JsonValue) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    return _TRUE.get(value.lower()) if isinstance(value, str) else None

@@ -1,0 +1,174 @@
+-- Traces by what one of their spans is, for Jaeger, Tempo and Grafana (reads/spans.py). Candidates are executions, found by
+-- the parts of executions.sql; whether one matches is decided on its spans.
+
+-- name: services_of_spans
+-- services that have sent spans; served by operation_pkey
+SELECT DISTINCT service AS name
+FROM spantree.operation
+WHERE tenant_id = %(tenant_id)s
+ORDER BY service
+LIMIT %(limit)s
+
+-- name: operations_of_service
+-- names and kinds of the spans of a service; served by operation_pkey
+SELECT name, kind
+FROM spantree.operation
+WHERE tenant_id = %(tenant_id)s
+    AND service = %(service)s
+    AND (%(kind)s::integer IS NULL OR kind = %(kind)s)
+ORDER BY name, kind
+LIMIT %(limit)s
+
+-- name: select_candidates
+-- part: the columns of CandidateRow
+SELECT execution.trace_id, execution.started_ns, execution.ended_ns, execution.services
+
+-- name: where_overlaps
+-- part: executions that had not ended before the range; clocks differ a little
+    AND (ended_ns IS NULL OR ended_ns + 0 >= %(ended_after_ns)s::bigint)
+
+-- name: where_several_services
+-- part: executions that services called each other in
+    AND cardinality(services) > 1
+
+-- name: matching_traces
+-- which of some traces have a span that is all that is asked for; served by span_pkey
+SELECT candidate.trace_id
+FROM unnest(%(trace_ids)s::uuid[]) AS candidate (trace_id)
+CROSS JOIN LATERAL (
+    SELECT
+    FROM spantree.span
+    JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = span.resource_id
+    WHERE span.tenant_id = %(tenant_id)s
+        AND span.day = ANY (%(days)s::date[])
+        AND span.trace_id = candidate.trace_id
+        AND span.start_ns BETWEEN %(from_ns)s::bigint AND %(to_ns)s::bigint
+        AND (%(operation)s::text IS NULL OR span.name = %(operation)s)
+        AND (%(kind)s::integer IS NULL OR span.kind = %(kind)s)
+        AND (%(status)s::integer IS NULL OR span.status_code = %(status)s)
+        AND (%(failed)s::boolean IS NULL OR (span.status_code = 2) = %(failed)s)
+        AND (%(min_duration_ns)s::bigint IS NULL OR span.end_ns - span.start_ns >= %(min_duration_ns)s)
+        AND (%(max_duration_ns)s::bigint IS NULL OR span.end_ns - span.start_ns <= %(max_duration_ns)s)
+        AND (%(service)s::text IS NULL OR resource.service_name = %(service)s)
+        AND (%(scope_name)s::text IS NULL OR span.scope ->> 'name' = %(scope_name)s)
+        AND (%(scope_version)s::text IS NULL OR span.scope ->> 'version' = %(scope_version)s)
+        AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
+        AND NOT EXISTS (
+            SELECT
+            FROM unnest(
+                %(tag_keys)s::text[], %(tag_places)s::text[], %(tag_texts)s::text[], %(tag_values)s::text[]::jsonb[]
+            ) AS tag (key, place, text, value)
+            WHERE NOT EXISTS (
+                SELECT
+                FROM (
+                    SELECT 'span', span.attributes
+                    UNION ALL
+                    SELECT 'resource', resource.attributes
+                    UNION ALL
+                    SELECT 'scope', span.scope -> 'attributes'
+                    UNION ALL
+                    SELECT 'event', event -> 'attributes'
+                    FROM jsonb_array_elements(span.events) AS event
+                    UNION ALL
+                    SELECT 'link', link -> 'attributes'
+                    FROM jsonb_array_elements(span.links) AS link
+                ) AS held (place, attributes)
+                WHERE (tag.place = 'any' OR tag.place = held.place)
+                    AND (held.attributes ->> tag.key = tag.text OR held.attributes -> tag.key = tag.value)
+            )
+        )
+    LIMIT 1
+) AS matching
+
+-- name: spans_of_trace_in_order
+-- every span but live marks, those of one resource and scope together; served by span_pkey
+SELECT
+    span.trace_id, span.span_id, span.fingerprint, span.parent_span_id, span.kind, span.status_code, span.start_ns,
+    span.end_ns, span.flags, span.received_ns, span.name, span.status_message, span.trace_state, span.resource_id,
+    span.scope, span.attributes, span.events, span.links, span.dropped_attributes_count, span.dropped_events_count,
+    span.dropped_links_count, span.anomalies, span.raw IS NOT NULL AS raw_available, span.raw,
+    resource.attributes AS resource_attributes, resource.schema_url AS resource_schema_url,
+    resource.dropped_attributes_count AS resource_dropped_attributes_count
+FROM spantree.span
+JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = span.resource_id
+WHERE span.tenant_id = %(tenant_id)s
+    AND span.trace_id = %(trace_id)s::uuid
+    AND span.day = ANY (%(days)s::date[])
+    AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
+ORDER BY span.resource_id, span.scope, span.start_ns, span.span_id, span.fingerprint
+
+-- name: days_by_trace
+-- the days of each of some traces; served by trace_pkey
+SELECT trace_id, days
+FROM spantree.trace
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::uuid[])
+
+-- name: summaries_of_traces
+-- spans, errors and times of each service of some traces, and how many spans have a parent that is not there; served by
+-- span_pkey
+SELECT
+    summary.trace_id, summary.service, summary.spans, summary.errors, summary.orphans, summary.start_ns, summary.end_ns
+FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
+CROSS JOIN LATERAL (
+    WITH sent AS MATERIALIZED (
+        SELECT
+            span.trace_id, span.span_id, span.parent_span_id, span.status_code, span.start_ns, span.end_ns,
+            resource.service_name AS service
+        FROM spantree.span
+        JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = span.resource_id
+        WHERE span.tenant_id = %(tenant_id)s
+            AND span.day = ANY (%(days)s::date[])
+            AND span.trace_id = wanted.trace_id
+            AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
+    )
+    SELECT
+        sent.trace_id, sent.service,
+        count(*) AS spans,
+        count(*) FILTER (WHERE sent.status_code = 2) AS errors,
+        count(*) FILTER (WHERE sent.parent_span_id IS NOT NULL AND parent.span_id IS NULL) AS orphans,
+        min(sent.start_ns) AS start_ns,
+        max(sent.end_ns) AS end_ns
+    FROM sent
+    LEFT JOIN (SELECT DISTINCT span_id FROM sent) AS parent ON parent.span_id = sent.parent_span_id
+    GROUP BY sent.trace_id, sent.service
+) AS summary
+
+-- name: roots_of_traces
+-- the first span without a parent of each of some traces, the first of all where every one has one; served by span_pkey
+SELECT root.trace_id, root.name, root.service
+FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
+CROSS JOIN LATERAL (
+    SELECT span.trace_id, span.name, resource.service_name AS service
+    FROM spantree.span
+    JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = span.resource_id
+    WHERE span.tenant_id = %(tenant_id)s
+        AND span.day = ANY (%(days)s::date[])
+        AND span.trace_id = wanted.trace_id
+        AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
+    ORDER BY span.parent_span_id IS NOT NULL, span.start_ns, span.span_id
+    LIMIT 1
+) AS root
+
+-- name: calls_of_traces
+-- which service called which in some traces, and how often; served by span_pkey
+SELECT call.parent, call.child, sum(call.calls)::bigint AS calls
+FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
+CROSS JOIN LATERAL (
+    WITH sent AS MATERIALIZED (
+        SELECT span.span_id, span.parent_span_id, resource.service_name AS service
+        FROM spantree.span
+        JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = span.resource_id
+        WHERE span.tenant_id = %(tenant_id)s
+            AND span.day = ANY (%(days)s::date[])
+            AND span.trace_id = wanted.trace_id
+            AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
+    )
+    SELECT caller.service AS parent, called.service AS child, count(*) AS calls
+    FROM sent AS called
+    JOIN sent AS caller ON caller.span_id = called.parent_span_id
+    WHERE caller.service <> called.service
+    GROUP BY caller.service, called.service
+) AS call
+GROUP BY call.parent, call.child
+ORDER BY calls DESC, call.parent, call.child
