@@ -36,6 +36,7 @@ def span(
     links: Sequence[Link] = (),
     kind: int = KIND_INTERNAL,
     service: str = "shop",
+    resource: Attributes | None = None,
     received_ns: int = NOON_NS + 60 * SECOND_NS,
 ) -> Span:
     """A span whose id is `number`; `error` fails it with a message. A NUL in a text makes it keep its raw bytes."""
@@ -64,7 +65,7 @@ def span(
     body = {
         "resourceSpans": [
             {
-                "resource": {"attributes": list(otlp_attributes({"service.name": service}))},
+                "resource": {"attributes": list(otlp_attributes({"service.name": service, **(resource or {})}))},
                 "scopeSpans": [{"scope": {"name": "tests", "version": "1"}, "spans": [sent]}],
             }
         ]

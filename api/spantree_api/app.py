@@ -8,18 +8,33 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
+from spantree_api.body_limit import BodyLimit
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
 from spantree_api.metrics import ApiMetrics, RequestMetrics
-from spantree_api.routes import diff, docs, executions, export, failures, health, nodes, otlp, otlp_logs, runs, stats
+from spantree_api.routes import (
+    diff,
+    docs,
+    executions,
+    export,
+    failure_groups,
+    failures,
+    health,
+    nodes,
+    otlp,
+    otlp_logs,
+    runs,
+    stats,
+)
 from spantree_api.routes import metrics as metrics_route
 from spantree_api.service import Service
 from spantree_api.unknown_parameters import refuse_unknown_parameters
 
 BASE = "/api/v1"
 ROUTERS = tuple(
-    module.router for module in (executions, nodes, diff, export, otlp, otlp_logs, failures, runs, stats, health)
+    module.router
+    for module in (executions, nodes, diff, export, otlp, otlp_logs, failures, failure_groups, runs, stats, health)
 )
 
 
@@ -53,6 +68,7 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
         redoc_url=None,
     )
     install_error_answers(app)
+    app.add_middleware(BodyLimit)
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.include_router(health.probes)
     app.include_router(metrics_route.router)

@@ -19,6 +19,7 @@ from spantree_api.errors import InvalidParameter
 _CHECK_BYTES = 4
 _EXECUTION = struct.Struct(">cq16s")
 _SEQUENCE = struct.Struct(">cq")
+_GROUP = struct.Struct(">cq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,29 @@ class SequenceCursor:
         if len(body) != _SEQUENCE.size or body[:1] != b"s":
             raise _refusal(text)
         return cls(_SEQUENCE.unpack(body)[1])
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCursor:
+    """After this group of failures, in the order of `last_seen_ns` and `fingerprint`, last seen first."""
+
+    last_seen_ns: int
+    fingerprint: str
+
+    def encode(self) -> str:
+        """The text for `next_cursor`."""
+        return _seal(_GROUP.pack(b"g", self.last_seen_ns) + self.fingerprint.encode())
+
+    @classmethod
+    def decode(cls, text: str) -> GroupCursor:
+        """The position that `encode` wrote. Raises InvalidParameter."""
+        body = _open(text)
+        if len(body) < _GROUP.size or body[:1] != b"g":
+            raise _refusal(text)
+        try:
+            return cls(_GROUP.unpack(body[: _GROUP.size])[1], body[_GROUP.size :].decode())
+        except UnicodeDecodeError as error:
+            raise _refusal(text) from error
 
 
 def _seal(body: bytes) -> str:

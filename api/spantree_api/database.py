@@ -13,7 +13,7 @@ while it plans, the partitions that a statement does not name; and never compile
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -134,15 +134,30 @@ class Database:
         """Close every connection."""
         await self._pool.close()
 
-    @asynccontextmanager
-    async def snapshot(self, wait_s: float | None = None, opening: Query[Any] | None = None) -> AsyncIterator[Snapshot]:
+    def snapshot(
+        self, wait_s: float | None = None, opening: Query[Any] | None = None
+    ) -> AbstractAsyncContextManager[Snapshot]:
         """A read-only transaction at REPEATABLE READ. `opening` is asked together with BEGIN.
+
+        Raises Unavailable, InvalidParameter (`_transaction` says when).
+        """
+        return self._transaction("begin", wait_s, opening)
+
+    def transaction(self) -> AbstractAsyncContextManager[Snapshot]:
+        """A transaction that may write, at READ COMMITTED, committed at the end of the block. Raises as `snapshot`."""
+        return self._transaction("begin_writing", None, None)
+
+    @asynccontextmanager
+    async def _transaction(
+        self, begin: str, wait_s: float | None, opening: Query[Any] | None
+    ) -> AsyncIterator[Snapshot]:
+        """A transaction that the statement `begin` begins.
 
         Raises Unavailable when no connection comes within `wait_s` (default: the setting), when a statement takes
         longer than its timeout or the database goes away; InvalidParameter when it refuses a parameter.
         """
         try:
-            connection, rows = await self._begin(wait_s, opening)
+            connection, rows = await self._begin(begin, wait_s, opening)
             try:
                 async with connection:
                     yield Snapshot(connection, self._statements, rows)
@@ -157,13 +172,15 @@ class Database:
         except psycopg.Error as error:
             raise self._told(error) from error
 
-    async def _begin(self, wait_s: float | None, opening: Query[Any] | None) -> tuple[AsyncConnection[Any], list[Any]]:
+    async def _begin(
+        self, begin: str, wait_s: float | None, opening: Query[Any] | None
+    ) -> tuple[AsyncConnection[Any], list[Any]]:
         # After a restart of the server every pooled connection is dead; each is given up as it is found to be.
         for left in reversed(range(self._connections_max + 1)):
             connection = await self._pool.getconn(wait_s)
             try:
                 async with connection.pipeline():
-                    await connection.execute(self._statements["begin"])
+                    await connection.execute(self._statements[begin])
                     cursor = None
                     if opening is not None:
                         cursor = connection.cursor(row_factory=_factory(opening.make))

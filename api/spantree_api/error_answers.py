@@ -84,4 +84,5 @@ async def _defect(request: Request, error: Exception) -> Response:
 
 
 def _shown(value: object) -> str | None:
-    return None if value is None else str(value)[:_SHOWN_CHARS]
+    # Half of a surrogate pair has no UTF-8.
+    return None if value is None else str(value)[:_SHOWN_CHARS].encode(errors="replace").decode()

@@ -27,10 +27,12 @@ class Interval:
     end_hour: int | None
 
 
-def intervals(since_ns: int, until_ns: int, outdated: Collection[tuple[int, int]]) -> list[Interval]:
+def intervals(
+    since_ns: int, until_ns: int, outdated: Collection[tuple[int, int]], longest_h: int = _GRAINS_H[0]
+) -> list[Interval]:
     """The intervals from the hour of `since_ns` on; all that starts after the hour of `until_ns` is in the last one.
 
-    `outdated`: (hours, first hour) of intervals whose own figures are not right.
+    `outdated`: (hours, first hour) of intervals whose own figures are not right. `longest_h`: none is of more hours.
     """
     hour, end = since_ns // _HOUR_NS, until_ns // _HOUR_NS
     found: list[Interval] = []
@@ -38,7 +40,8 @@ def intervals(since_ns: int, until_ns: int, outdated: Collection[tuple[int, int]
         grain_h = next(
             grain
             for grain in _GRAINS_H
-            if grain == 1 or (hour % grain == 0 and hour + grain <= end and (grain, hour) not in outdated)
+            if grain == 1
+            or (grain <= longest_h and hour % grain == 0 and hour + grain <= end and (grain, hour) not in outdated)
         )
         _append(found, grain_h, hour, hour + grain_h)
         hour += grain_h

@@ -20,6 +20,9 @@ LIMIT_MAX = 200
 def _without_nul(text: str) -> str:
     if "\x00" in text:
         raise ValueError("holds a NUL character, which no stored text does")
+    # JSON may name half of a surrogate pair, which no encoding has.
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("holds half of a surrogate pair, which is no character")
     return text
 
 

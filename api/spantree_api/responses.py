@@ -17,6 +17,7 @@ _PART_BYTES = 256 * 1024
 
 _CAUSES = {
     404: "unknown",
+    413: "the body is too large",
     422: "a parameter or id is not what it should be",
     503: "the database is away, not set up, or the query took too long; Retry-After says when to try again",
 }

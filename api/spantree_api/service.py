@@ -33,6 +33,12 @@ class Service:
         async with self.database.snapshot(opening=opening) as snapshot:
             yield Reader(snapshot, self.config, self.clock())
 
+    @asynccontextmanager
+    async def writer(self) -> AsyncIterator[Reader]:
+        """Reads and writes of one transaction, committed at the end of the block. Raises Unavailable."""
+        async with self.database.transaction() as transaction:
+            yield Reader(transaction, self.config, self.clock())
+
 
 def _service_of(request: Request) -> Service:
     service: Service = request.app.state.service

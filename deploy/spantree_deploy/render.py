@@ -171,18 +171,19 @@ def executions_table(executions: Iterable[Answer]) -> list[Printed]:
 
 
 def groups_table(groups: Iterable[Answer]) -> list[Printed]:
-    """One line for each cause of failures, the most frequent first."""
+    """One line for each cause of failures, last seen first."""
     return table(
-        ("count", "first seen (UTC)", "last seen (UTC)", "category", "workflows", "an example", "why"),
+        ("count", "state", "first seen (UTC)", "last seen (UTC)", "category", "workflows", "an example", "why"),
         [
             [
                 (str(group["count"]), "bold"),
+                ("reopened" if group["state"] == "open" and group["reopened_at"] else group["state"], ""),
                 (moment_text(group["first_seen_at"]), ""),
                 (moment_text(group["last_seen_at"]), ""),
                 (group["category"] or "-", "cyan"),
                 (one_line(", ".join(group["workflows"]) or "-", _NAME_CHARS), ""),
-                (group["example"]["execution_id"], ""),
-                (one_line(group["example"]["error_summary"] or "-"), "red"),
+                (group["example"]["execution_id"] if group["example"] else "-", ""),
+                (one_line((group["example"] and group["example"]["error_summary"]) or "-"), "red"),
             ]
             for group in groups
         ],

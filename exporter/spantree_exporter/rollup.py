@@ -18,6 +18,7 @@ import orjson
 from spantree_exporter.rows import Assembled
 
 HOUR_NS: Final = 3_600_000_000_000
+_DAY_H: Final = 24
 # Bucket b > 0 holds GAMMA^(b-1) < ns <= GAMMA^b, and is told as its middle, 2 GAMMA^b / (GAMMA + 1), which is at most
 # (GAMMA - 1) / (GAMMA + 1) = 1.96 % off (DDSketch, https://arxiv.org/abs/1908.10693).
 GAMMA: Final = 1.04
@@ -187,6 +188,10 @@ class Rollup:
                     "edge", hour * HOUR_NS, workflow, service, name, kind, target, edge_type, False, count,
                     *_NO_COUNTS, hour * HOUR_NS, None, 0, 0, 0, 0, [], [],
                 )  # fmt: skip
+
+    def days_of_errors(self) -> set[int]:
+        """UTC days since 1970 on which more executions failed of some error."""
+        return {key[1] // _DAY_H for key, row in self._sums.items() if key[0] == "error" and row[_TOTAL] > 0}
 
     def _row(self, key: _Key) -> list[Any]:
         if (row := self._sums.get(key)) is None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import psycopg
 
 from spantree_exporter.connection import StoreConnection
+from spantree_exporter.failure_groups import note_failure_groups
 from spantree_exporter.rollup import HOUR_NS, Rollup
 from spantree_exporter.sql import statements
 
@@ -156,6 +157,7 @@ def _fold_some(connection: StoreConnection, cursor: psycopg.Cursor[Any]) -> int:
                     copy.write("".join(lines))
         cursor.execute(_SQL["fold"])
         cursor.execute(_SQL["mark_outdated"])
+        note_failure_groups(cursor, {day for rollup in rollups.values() for day in rollup.days_of_errors()})
         cursor.execute(_SQL["empty_rollup_staging"])
     return count
 

@@ -116,6 +116,8 @@ ANSWERED = [
     ("/executions/{trace_id}/failure", f"/executions/{trace_id(1)}/failure"),
     ("/conversations/{conversation_id}/executions", "/conversations/c/executions"),
     ("/failures", "/failures?hours=168"),
+    ("/failures/groups", "/failures/groups?since=2026-11-01T00:00:00Z"),
+    ("/failures/groups/{fingerprint}", "/failures/groups/f"),
     ("/stuck", "/stuck"),
     ("/runs/{run_id}", "/runs/r"),
     ("/stats/nodes", "/stats/nodes"),

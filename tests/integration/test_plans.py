@@ -103,6 +103,8 @@ PARAMETERS: dict[str, object] = {
     **SpanQuery("agent", "x", tags=(Tag("k", 1), Tag("k", text="1"))).parameters(),
     "ended_after_ns": T0_NS - 3600 * S,
     "search": SpanQuery("agent", "x", min_duration_ns=S).search(),
+    "fingerprints": ["f", "g"],
+    "newest_days": DAYS,
 }
 
 # Statements whose comment names the index of a partitioned table, or that read one.
@@ -302,3 +304,76 @@ def test_a_statement_of_the_write_path_reads_and_locks_its_days_only(
         ).fetchall()
     found = {day for (relation,) in locked for day in re.findall(r"_(\d{8})", relation)}
     assert found <= NAMED, f"{name} locks partitions of {len(found)} days"
+
+
+# Statements about groups of failures, the indexes that serve each, and whether it looks at rows of some days.
+OF_GROUPS: dict[str, tuple[set[str], bool]] = {
+    "failure_groups_of_range": ({"failure_group_seen_idx"}, False),
+    "failure_group": ({"failure_group_pkey"}, False),
+    "failure_group_changes": ({"failure_group_change_pkey"}, False),
+    "failure_group_counts": ({"rollup_error_idx"}, False),
+    "change_failure_group": ({"failure_group_pkey"}, False),
+    "reopen_groups": ({"failure_group_pkey", "execution_error_idx", "span_pkey", "resource_pkey"}, True),
+    "note_groups": ({"execution_error_idx", "span_pkey", "resource_pkey"}, True),
+}
+
+
+@pytest.fixture(scope="module")
+def with_groups(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    """The same database with 20,000 groups of failures and their figures of 40 days, as a fold sees it."""
+    with psycopg.connect(connection.info.dsn, autocommit=True) as connected:
+        connected.execute("SET plan_cache_mode = force_custom_plan; SET jit = off")
+        connected.execute(
+            """
+            INSERT INTO spantree.failure_group (tenant_id, fingerprint, category, hidden, first_seen_ns, last_seen_ns)
+            SELECT 0, md5(n::text), 'code', false, 0, %(now_ns)s - n * 1000000000::bigint
+            FROM generate_series(1, 20000) AS n;
+            """,
+            PARAMETERS,
+        )
+        connected.execute(
+            """
+            INSERT INTO spantree.rollup
+            SELECT 0, 'error', 1, date_trunc('day', to_timestamp(%(now_ns)s / 1e9)) - n / 1000 * interval '1 day',
+                'w', '', md5(mod(n, 20000)::text), 'code', '', '', false,
+                1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+                ROW('{}', '{}')::spantree.histogram
+            FROM generate_series(1, 40000) AS n
+            """,
+            PARAMETERS,
+        )
+        connected.execute("ANALYZE spantree.failure_group, spantree.rollup")
+        connected.execute(statements("rollup")["create_rollup_staging"])
+        yield connected
+
+
+@pytest.mark.parametrize("name", OF_GROUPS)
+def test_a_statement_about_groups_of_failures_meets_its_index(
+    with_groups: psycopg.Connection[Any], parents: dict[str, str], name: str
+) -> None:
+    wanted, on_rows = OF_GROUPS[name]
+    parameters = {
+        **PARAMETERS,
+        "fingerprint": "f",
+        "grains": [1],
+        "since": ["2026-11-13T00:00:00Z"],
+        "until": ["9999-01-01T00:00:00Z"],
+        "state": None,
+        "category": None,
+        "workflow": None,
+        "before_fingerprint": "f",
+        "bucket_h": 24,
+        "note": None,
+        "changed_by": None,
+        "changed_at": "2026-11-20T00:00:00Z",
+        "looked_up": 100,
+    }
+    text = statements("failure_groups").get(name) or STATEMENTS[name]
+    plan = plan_of(with_groups, text, parameters)
+    days, indexes = days_and_indexes(plan, parents)
+    assert wanted <= indexes, f"{name} uses {sorted(indexes)}:\n{plan.text}"
+    assert days == (NAMED if on_rows else set()), f"{name} reads {sorted(days)}:\n{plan.text}"
+    # What is left are the staging table and the table that is written to.
+    assert not re.search(r"Seq Scan on (?!rollup_staging)", plan.text), f"{name} reads whole tables:\n{plan.text}"
+    spans = re.findall(r"using span_\w+ on.*\n\s*Index Cond: (.*)", plan.text)
+    assert all("trace_id" in condition for condition in spans), f"{name} reads spans of whole days:\n{plan.text}"

@@ -181,6 +181,8 @@ class TestTables:
     def test_a_group_tells_how_often_since_when_and_an_example(self) -> None:
         group = {
             "count": 3,
+            "state": "open",
+            "reopened_at": None,
             "first_seen_at": "2026-11-27T01:00:00.000000000Z",
             "last_seen_at": "2026-11-28T02:00:00.000000000Z",
             "category": None,
@@ -188,7 +190,11 @@ class TestTables:
             "example": {"execution_id": "e" * 32, "error_summary": "busy"},
         }
         assert text_of(groups_table([group]))[1] == (
-            f"3      2026-11-27 01:00:00  2026-11-28 02:00:00  -         order, refund  {'e' * 32}  busy"
+            f"3      open   2026-11-27 01:00:00  2026-11-28 02:00:00  -         order, refund  {'e' * 32}  busy"
+        )
+        back = {**group, "reopened_at": "2026-11-28T02:00:00.000000000Z", "example": None}
+        assert text_of(groups_table([back]))[1] == (
+            "3      reopened  2026-11-27 01:00:00  2026-11-28 02:00:00  -         order, refund  -           -"
         )
 
     def test_a_moment_that_is_none_is_a_dash(self) -> None:

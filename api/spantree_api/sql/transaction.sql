@@ -4,6 +4,10 @@
 -- before anything else, in one round trip with what is asked first
 BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
+-- name: begin_writing
+-- the same for the few requests that change something
+BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE
+
 -- name: commit
 -- gives up the locks that reading took
 COMMIT

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json as json_text
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -17,12 +16,10 @@ import typer
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
 from spantree_deploy.client import ApiClient, NotAnswered, api_of
-from spantree_deploy.grouping import groups_of
 from spantree_deploy.moments import moment
 from spantree_exporter.errors import SpantreeError
 
 _FOLLOW_S: Final = 1.0
-_PAGE: Final = 200
 # The newest execution of these statuses, instead of an id.
 _BY_WORD: Final = {"last": None, "last-failed": ["failed", "partial", "timed_out"]}
 _ENDED: Final = frozenset({"completed", "failed", "partial", "skipped", "cancelled", "timed_out", "lost"})
@@ -140,6 +137,7 @@ def tree(
 def failures(
     hours: Annotated[int, typer.Option(help="how far back", min=1, max=168)] = 24,
     group: Annotated[bool, typer.Option("--group", help="by cause: how often, since when, an example")] = False,
+    state: Annotated[str | None, typer.Option(help="of groups: open, resolved or ignored", show_default=False)] = None,
     user_id: Text = None,
     workflow: Text = None,
     category: Annotated[str | None, typer.Option(help="timeout, network, llm ...", show_default=False)] = None,
@@ -155,25 +153,28 @@ def failures(
 ) -> None:
     """List failed and partial executions, newest first, with the node that failed first and why."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    if group and user_id is not None:
+        raise SpantreeError("--user-id does not go with --group: groups are counted over all users")
     parameters = {
-        "hours": hours,
-        "user_id": user_id,
         "workflow": workflow,
         "category": category,
         "hidden": hidden or None,
+        "limit": limit,
+        "cursor": cursor,
     }
     with api_of(settings) as api:
         if group:
-            groups = groups_of(_all_failures(api, parameters))[:limit]
-            answer: Any = {"groups": groups, "hours": hours}
+            since = moment("--hours", f"{hours}h", datetime.now(UTC))
+            answer = api.get("failures/groups", {**parameters, "since": since, "state": state})
         else:
-            answer = api.get("failures", {**parameters, "limit": limit, "cursor": cursor})
+            answer = api.get("failures", {**parameters, "hours": hours, "user_id": user_id})
     if json:
         print_json(answer)
     elif not (answer["groups"] if group else answer["failures"]):
         console.out.print(f"no execution failed in the last {hours} h")
     elif group:
         console.out.lines(render.groups_table(answer["groups"]))
+        _say_more(answer, limit)
     else:
         console.out.lines(render.executions_table(answer["failures"]))
         _say_more(answer, limit)
@@ -326,16 +327,6 @@ def _without_clock(answer: Any) -> Any:
 def _mark(line: render.Printed) -> str:
     """A line without its guides and its durations: they change with every later line and every look."""
     return "".join(text for text, style in line[0][1:] if not text.strip().endswith((" ms", " s", " min")))
-
-
-def _all_failures(api: ApiClient, parameters: dict[str, Any]) -> Iterator[Any]:
-    cursor: str | None = None
-    while True:
-        answer = api.get("failures", {**parameters, "limit": _PAGE, "cursor": cursor})
-        yield from answer["failures"]
-        cursor = answer["next_cursor"]
-        if cursor is None:
-            return
 
 
 def _say_more(answer: Any, limit: int) -> None:
