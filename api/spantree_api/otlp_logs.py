@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-import orjson
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
 
 from spantree_api.otlp_protobuf import any_value, key_values, with_base64_ids
 from spantree_api.stored_logs import OtlpLog
+from spantree_exporter.deep_json import loads_any
 from spantree_exporter.ids import span_id_to_bytes, span_id_to_hex
 from spantree_exporter.otlp_json import with_hex_ids
 from spantree_exporter.stored import otlp_attributes, otlp_value
@@ -126,9 +126,8 @@ def _message(log: OtlpLog) -> LogRecord:
 
 def _alone_in_json(raw: bytes) -> list[dict[str, Any]] | None:
     if raw.startswith(b"{"):
-        request: dict[str, Any] = orjson.loads(raw)
-        sent: list[dict[str, Any]] = request["resourceLogs"]
-        return sent
+        [sent] = loads_any(raw).values()
+        return sent  # type: ignore[no-any-return]  # as decode_json wrote it
     try:
         told = MessageToDict(LogsData.FromString(raw), use_integers_for_enums=True)
     except DecodeError:
@@ -140,7 +139,7 @@ def _alone_in_protobuf(raw: bytes) -> bytes | None:
     if not raw.startswith(b"{"):
         return raw
     try:
-        message = ParseDict(with_base64_ids(orjson.loads(raw)), LogsData(), ignore_unknown_fields=True)
+        message = ParseDict(with_base64_ids(loads_any(raw)), LogsData(), ignore_unknown_fields=True)
     except (ParseError, ValueError):
         return None
     return message.SerializeToString()

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-import orjson
 from google.protobuf.json_format import ParseDict, ParseError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, TracesData
 
 from spantree_api.stored_rows import OtlpSpan, SpanRow
+from spantree_exporter.deep_json import loads_any
 from spantree_exporter.ids import span_id_to_bytes
 from spantree_exporter.span import Attributes, JsonValue
 
@@ -51,8 +51,8 @@ def sent_alone(raw: bytes) -> bytes | None:
     if not raw.startswith(b"{"):
         return raw
     try:
-        message = ParseDict(with_base64_ids(orjson.loads(raw)), TracesData(), ignore_unknown_fields=True)
-    except (ParseError, ValueError):
+        message = ParseDict(with_base64_ids(loads_any(raw)), TracesData(), ignore_unknown_fields=True)
+    except (ParseError, ValueError, RecursionError):
         return None
     return message.SerializeToString()
 

@@ -45,6 +45,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "diff": _Command("read", "diff", "Say what went differently in two executions.", _READ),
     "stats": _Command("read", "stats", "Counts, success rates and durations of workflows or nodes.", _READ),
     "export": _Command("export", "export", "Write executions, nodes or spans to a file: JSON lines, CSV, OTLP.", _READ),
+    "import": _Command("import_files", "import_files", "Read files of spans: OTLP, Jaeger's JSON, an archive."),
     "explain": _Command("explain", "explain", "Say which convention gave each fact of an execution's spans."),
     "doctor": _Command("doctor", "doctor", "Say what is wrong and what to do about it."),
     "migrate": _Command("store", "migrate", "Bring the database to this build's schema."),

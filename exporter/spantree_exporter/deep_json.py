@@ -10,11 +10,39 @@ import json
 import re
 from typing import Any
 
+import orjson
+
 # A hostile body must not hold a processor for seconds.
 MAX_DEEP_CHARS = 4 * 1024 * 1024
 MAX_LEVELS = 100_000
 
 _TOKEN = re.compile(r'[ \t\r\n]*([{}\[\],:]|"(?:[^"\\]|\\.)*"|[^ \t\r\n{}\[\],:"]+)', re.DOTALL)
+
+
+def loads_any(raw: bytes) -> Any:
+    """What `raw` says: also with bytes that are no UTF-8 (as PEP 383 has them), lone surrogates, NaN, of any depth.
+
+    Raises ValueError where it is no JSON.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        text = raw.decode("utf-8", "surrogateescape")
+        try:
+            return json.loads(text)
+        except RecursionError:
+            return loads(text)
+
+
+def dumps_any(value: object) -> bytes:
+    """`value` as JSON, of any depth and with text that UTF-8 cannot hold escaped."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        try:
+            return json.dumps(value, separators=(",", ":")).encode("ascii")
+        except RecursionError:
+            return dumps(value).encode("ascii")
 
 
 class _Written(str):

@@ -19,6 +19,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from spantree_exporter.deep_json import dumps_any, loads_any
 from spantree_exporter.ids import span_id_to_hex
 from spantree_exporter.otlp_rows import OtlpSpan, SpanRow
 from spantree_exporter.stored import otlp_attributes
@@ -31,21 +32,59 @@ _ID_FIELDS = frozenset({"traceId", "spanId", "parentSpanId"})
 OURS: Final = "spantree"
 FINGERPRINTS: Final = "fingerprints"
 RECEIVED_NS: Final = "received_ns"
+# A request with one span that no JSON can hold, as base64 of its protobuf; `resourceSpans` is empty then.
+BYTES: Final = "protobuf"
 
 
-def traces_line(spans: Sequence[OtlpSpan]) -> dict[str, Any]:
-    """A TracesData in OTLP/JSON that `spantree import` reads back as exactly the spans that are stored."""
-    sent, plain = divided(spans)
-    # In this order `resource_spans` tells them.
-    told = [one.span for one, _ in sent] + plain
-    ours = {
-        FINGERPRINTS: [span_id_to_hex(span.fingerprint) for span in told],
-        RECEIVED_NS: [str(span.received_ns) for span in told],
+def traces_lines(spans: Sequence[OtlpSpan]) -> bytes:
+    """Lines of OTLP/JSON, each a TracesData, that `spantree import` reads back as exactly the spans that are stored.
+
+    A span that is kept as the JSON that it came in is a line of its own, byte for byte; so is one that JSON cannot
+    tell, in a way that only `spantree import` reads.
+    """
+    lines: list[bytes] = []
+    others: list[OtlpSpan] = []
+    for one in spans:
+        if one.raw is not None and one.raw.startswith(b"{"):
+            lines.append(one.raw[:-1] + b"," + _ours([one.span]) + b"}\n")
+        elif one.raw is not None and sent_alone(one.raw) is None:
+            lines.append(b'{"resourceSpans":[],' + _ours([one.span], one.raw) + b"}\n")
+        else:
+            others.append(one)
+    if others:
+        sent, plain = _divided(others)
+        told = resource_spans(others)
+        # In this order `resource_spans` tells them.
+        ours = _ours([*(one.span for one, _ in sent), *plain])
+        lines.append(b'{"resourceSpans":' + dumps_any(told) + b"," + ours + b"}\n")
+    return b"".join(lines)
+
+
+def _ours(spans: Sequence[SpanRow], raw: bytes | None = None) -> bytes:
+    told: dict[str, Any] = {
+        FINGERPRINTS: [span_id_to_hex(span.fingerprint) for span in spans],
+        RECEIVED_NS: [str(span.received_ns) for span in spans],
     }
-    return {"resourceSpans": resource_spans(spans), OURS: ours}
+    if raw is not None:
+        told[BYTES] = base64.b64encode(raw).decode("ascii")
+    return b'"' + OURS.encode() + b'":' + orjson.dumps(told)
 
 
-def divided(spans: Sequence[OtlpSpan]) -> tuple[list[tuple[OtlpSpan, list[dict[str, Any]]]], list[SpanRow]]:
+def resource_spans(spans: Sequence[OtlpSpan]) -> list[dict[str, Any]]:
+    """The ResourceSpans of `spans`; neighbours of one resource, and in it of one scope, share one."""
+    sent, plain = _divided(spans)
+    told = [entry for _, alone in sent for entry in alone]
+    for _, of_resource in groupby(plain, key=lambda span: span.resource_id):
+        rows = list(of_resource)
+        resource: dict[str, Any] = {"attributes": list(otlp_attributes(rows[0].resource_attributes))}
+        _put(resource, "droppedAttributesCount", rows[0].resource_dropped_attributes_count)
+        entry: dict[str, Any] = {"resource": resource, "scopeSpans": list(_scope_spans(rows))}
+        _put(entry, "schemaUrl", rows[0].resource_schema_url)
+        told.append(entry)
+    return told
+
+
+def _divided(spans: Sequence[OtlpSpan]) -> tuple[list[tuple[OtlpSpan, list[dict[str, Any]]]], list[SpanRow]]:
     """(spans that are told by their own bytes, with what those say; all others)."""
     sent: list[tuple[OtlpSpan, list[dict[str, Any]]]] = []
     plain: list[SpanRow] = []
@@ -58,26 +97,11 @@ def divided(spans: Sequence[OtlpSpan]) -> tuple[list[tuple[OtlpSpan, list[dict[s
     return sent, plain
 
 
-def resource_spans(spans: Sequence[OtlpSpan]) -> list[dict[str, Any]]:
-    """The ResourceSpans of `spans`; neighbours of one resource, and in it of one scope, share one."""
-    sent, plain = divided(spans)
-    told = [entry for _, alone in sent for entry in alone]
-    for _, of_resource in groupby(plain, key=lambda span: span.resource_id):
-        rows = list(of_resource)
-        resource: dict[str, Any] = {"attributes": list(otlp_attributes(rows[0].resource_attributes))}
-        _put(resource, "droppedAttributesCount", rows[0].resource_dropped_attributes_count)
-        entry: dict[str, Any] = {"resource": resource, "scopeSpans": list(_scope_spans(rows))}
-        _put(entry, "schemaUrl", rows[0].resource_schema_url)
-        told.append(entry)
-    return told
-
-
 def sent_alone(raw: bytes) -> list[dict[str, Any]] | None:
     """The ResourceSpans of a request that is kept because storing lost something; None where JSON cannot tell it."""
     if raw.startswith(b"{"):
-        request: dict[str, Any] = orjson.loads(raw)
-        sent: list[dict[str, Any]] = request["resourceSpans"]
-        return sent
+        [sent] = loads_any(raw).values()
+        return sent  # type: ignore[no-any-return]  # as decode_json wrote it
     try:
         told = MessageToDict(TracesData.FromString(raw), use_integers_for_enums=True)
     except DecodeError:

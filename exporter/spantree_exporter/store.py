@@ -94,6 +94,11 @@ class Store:
         with self._connection.errors():
             return self._projector.still_pending(trace_ids)
 
+    def days_without_partition(self, days: Collection[int]) -> set[int]:
+        """Those of `days` whose spans would be stored under 1970-01-01; partitions that the window allows are made."""
+        with self._connection.errors():
+            return {day for day, placed in self._connection.place_days(days).items() if placed != day}
+
     def check(self) -> None:
         """Raise if the database is away or its schema is not at this build's version."""
         with self._connection.errors():

@@ -31,7 +31,7 @@ from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import OtlpSpan
 from spantree_api.told import clock_of, execution_answer, told_status
 from spantree_api.tree import node_answer
-from spantree_exporter.otlp_json import traces_line
+from spantree_exporter.otlp_json import traces_lines
 
 router = APIRouter(tags=["export"])
 
@@ -142,7 +142,7 @@ async def export_spans(
             else:
                 for _, of_trace in groupby(spans, key=lambda one: one.span.trace_id):
                     some = _in_order(list(of_trace))
-                    yield traces_data(some) if protobuf else json_lines([traces_line(some)])
+                    yield traces_data(some) if protobuf else traces_lines(some)
 
     media_type = _PROTOBUF if protobuf else None
     return await _answer(export, wanted, after, limit, form, SPAN_COLUMNS, rows, media_type)

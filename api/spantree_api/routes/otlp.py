@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Header, Response
 
 from spantree_api.errors import NotFound
@@ -13,6 +12,7 @@ from spantree_api.params import TraceIdPath, trace_id_of
 from spantree_api.reads.otlp import span_chunks
 from spantree_api.responses import error_answers, sent_parts
 from spantree_api.service import ServiceOf
+from spantree_exporter.deep_json import dumps_any
 from spantree_exporter.otlp_json import resource_spans
 
 router = APIRouter(tags=["executions"])
@@ -45,7 +45,7 @@ async def get_otlp(
                 parts.append(traces_data(spans))
             else:
                 # The brackets of the list of ResourceSpans are written once, around all chunks.
-                parts.append((b"," if parts else b"") + orjson.dumps(resource_spans(spans))[1:-1])
+                parts.append((b"," if parts else b"") + dumps_any(resource_spans(spans))[1:-1])
     if not parts:
         raise NotFound(f"no span of a trace {wanted.hex}", {"execution_id": wanted.hex})
     if protobuf:

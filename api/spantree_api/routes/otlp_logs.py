@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Header, Response
 
 from spantree_api.errors import NotFound
@@ -13,6 +12,7 @@ from spantree_api.params import TraceIdPath, trace_id_of
 from spantree_api.reads.otlp import log_chunks
 from spantree_api.responses import error_answers, sent_parts
 from spantree_api.service import ServiceOf
+from spantree_exporter.deep_json import dumps_any
 
 router = APIRouter(tags=["executions"])
 _JSON = "application/json"
@@ -44,7 +44,7 @@ async def get_otlp_logs(
                 parts.append(logs_data(logs))
             else:
                 # The brackets of the list of ResourceLogs are written once, around all chunks.
-                parts.append((b"," if parts else b"") + orjson.dumps(resource_logs(logs))[1:-1])
+                parts.append((b"," if parts else b"") + dumps_any(resource_logs(logs))[1:-1])
     if not parts:
         raise NotFound(f"no log record of a trace {wanted.hex}", {"execution_id": wanted.hex})
     if protobuf:

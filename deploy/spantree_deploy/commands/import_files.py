@@ -1,0 +1,86 @@
+"""`spantree import`: files of spans into the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spantree_deploy import console
+from spantree_deploy import options as opt
+from spantree_deploy.database import postgres_of
+from spantree_deploy.importing.files import bodies
+from spantree_deploy.importing.importer import Importer, Progress
+from spantree_exporter.partitions import PartitionWindow
+from spantree_exporter.rules import facts_reader
+from spantree_exporter.store import Store
+
+_SHOWN_DAYS = 5
+
+
+def import_files(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="OTLP as JSON lines, JSON or protobuf; Jaeger's JSON; plain, gzip or zstd"
+        ),
+    ],
+    days_back: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            min=1,
+            help="how old a day may be that gets a partition [default: the setting]",
+            show_default=False,
+        ),
+    ] = None,
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Read files of spans, in whatever form; what is stored already is recognised, so repeating it changes nothing.
+
+    Exit status 1 where something could not be read or stored; the rest is stored.
+    """
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
+    window = PartitionWindow(days_back or settings.partition_days_back)
+    with postgres_of(settings, console.step) as url:
+        store = Store(url, application_name="spantree import", window=window, read_facts=facts_reader(settings.rules))
+        importer = Importer(store, console.fault)
+        try:
+            store.check()
+            for file in files:
+                with console.err.status(f"reading {file}"):
+                    importer.add(str(file), bodies(file))
+                    importer.flush()
+            with console.err.status("projecting"):
+                waiting = importer.project()
+        finally:
+            store.close()
+    progress = importer.progress
+    console.out.print(_summary(progress))
+    if waiting:
+        console.step(f"{waiting} traces are stored and still to be projected: a running collector does it")
+    if progress.outside:
+        console.fault(_about_outside(progress, window.days_back))
+    if progress.bad or progress.outside:
+        raise typer.Exit(1)
+
+
+def _summary(progress: Progress) -> str:
+    parts = [f"{progress.spans} spans stored", f"{progress.duplicates} were there already"]
+    if progress.log_records or progress.duplicate_log_records:
+        parts += [f"{progress.log_records} log records stored", f"{progress.duplicate_log_records} were there already"]
+    parts.append(f"{progress.bad} parts could not be read")
+    return ", ".join(parts)
+
+
+def _about_outside(progress: Progress, days_back: int) -> str:
+    days = sorted(progress.outside)
+    shown = ", ".join(days[:_SHOWN_DAYS]) + (f" and {len(days) - _SHOWN_DAYS} more" if len(days) > _SHOWN_DAYS else "")
+    return (
+        f"{progress.outside.total()} spans of {len(days)} days ({shown}) are not stored: these days have no partition "
+        f"and are outside of the {days_back} days that may get one; give --days-back"
+    )

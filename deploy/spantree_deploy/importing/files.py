@@ -1,0 +1,303 @@
+"""A file -> bodies of OTLP, whatever its form and however large; what is no body is told instead.
+
+    JSON lines        a TracesData or LogsData on each line: the Collector's file exporter, our own archive and export
+    one JSON object   the same in one document, or Jaeger's download {"data": [...]}
+    protobuf          one TracesData; or several, each after its length: a varint (OTLP's file exporter) or four bytes,
+                      big-endian (the Collector's), each of these perhaps compressed by itself
+
+All of it plain, or as gzip or zstd. What is in memory is one line, one element of a list or one message.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import orjson
+
+from spantree_deploy.importing.json_elements import NotJson, elements
+from spantree_exporter.decode import JSON, PROTOBUF
+from spantree_exporter.decode_logs import LOGS_JSON
+from spantree_exporter.deep_json import loads_any
+from spantree_exporter.errors import SpantreeError
+from spantree_exporter.jaeger_json import traces_of
+from spantree_exporter.otlp_json import BYTES, OURS
+
+# A line, an element or a message: what the collector takes in one request.
+MOST_BYTES: Final = 64 * 2**20
+# A first line that is longer is not read whole to see what it is.
+_FIRST_LINE_BYTES: Final = 8 * 2**20
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_MESSAGE_TAG: Final = 0x0A  # resource_spans = 1, length-delimited
+_LENGTH_BYTES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request as a collector could have got it. `ours` is what our own lines tell beside OTLP."""
+
+    where: str
+    body: bytes
+    encoding: str
+    ours: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A part of a file that holds no spans that can be read, and why."""
+
+    where: str
+    reason: str
+
+
+def bodies(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[Body | Bad]:
+    """All of a file, in its order. Raises OSError; SpantreeError where it is compressed and cannot be read."""
+    try:
+        with path.open("rb") as raw, _plain(path, raw) as file:
+            start = file.peek(64)[:64]
+            if not start:
+                return
+            if start.lstrip()[:1] in (b"{", b"["):
+                yield from _json(file, most_bytes)
+            elif start[0] == _MESSAGE_TAG:
+                yield from _one_message(file, most_bytes)
+            else:
+                yield from _messages(file, start[0] == 0, most_bytes)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield Bad(str(path.name), f"the compressed file ends or breaks here: {error}")
+
+
+def _plain(path: Path, raw: BinaryIO) -> io.BufferedReader:
+    reader = cast("io.BufferedReader", raw)
+    start = reader.peek(4)[:4]
+    if start.startswith(_GZIP):
+        return io.BufferedReader(cast("Any", gzip.GzipFile(fileobj=reader)))
+    if start == _ZSTD:
+        return io.BufferedReader(_zstd().ZstdDecompressor().stream_reader(reader, read_across_frames=True))
+    return reader
+
+
+def _zstd() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise SpantreeError(
+            'the file is compressed by zstd, which needs a package: pip install "spantree[collector]", or decompress it'
+        ) from None
+    return zstandard
+
+
+# ---- JSON ----------------------------------------------------------------------------------------------------------
+
+
+def _json(file: io.BufferedReader, most_bytes: int) -> Iterator[Body | Bad]:
+    size = min(most_bytes, _FIRST_LINE_BYTES)
+    first = file.readline(size)
+    while first and not first.strip():
+        first = file.readline(size)
+    whole = _Rejoined(first, file)
+    if _is_object(first):
+        yield from _lines(whole, most_bytes)
+        return
+    if first.endswith(b"\n") and file.peek(64).startswith((b'{"resourceSpans"', b'{"resourceLogs"')):
+        # A line that was cut off, before others.
+        yield from _lines(whole, most_bytes)
+        return
+    try:
+        yield from _document(whole, most_bytes)
+    except NotJson as error:
+        yield Bad("the document", str(error))
+
+
+def _is_object(line: bytes) -> bool:
+    """Whether the line is whole: Jaeger's download, or a document in one line, is read as a line as well."""
+    if not line.rstrip().endswith(b"}"):
+        return False
+    try:
+        found = loads_any(line)
+    except ValueError:
+        return False
+    return isinstance(found, dict)
+
+
+def _lines(file: _Rejoined, most_bytes: int) -> Iterator[Body | Bad]:
+    number = 0
+    while line := file.readline(most_bytes + 1):
+        number += 1
+        if len(line) > most_bytes:
+            yield Bad(f"line {number}", f"it is longer than {most_bytes} bytes")
+            while line and not line.endswith(b"\n"):
+                line = file.readline(most_bytes)
+            continue
+        if line.strip():
+            yield from _object(f"line {number}", line)
+
+
+def _object(where: str, text: bytes) -> Iterator[Body | Bad]:
+    try:
+        found = loads_any(text)
+    except ValueError as error:
+        yield Bad(where, f"it is no JSON: {error}")
+        return
+    match found:
+        case {"resourceSpans": list()} | {"resource_spans": list()}:
+            yield from _ours(where, text, found.get(OURS))
+        case {"resourceLogs": list()} | {"resource_logs": list()}:
+            yield Body(where, text, LOGS_JSON)
+        case {"data": list(traces)}:
+            for number, trace in enumerate(traces, 1):
+                yield from _jaeger(f"{where}, trace {number}", trace)
+        case {"spans": list(), "processes": dict()}:
+            yield from _jaeger(where, found)
+        case {"resourceMetrics": _} | {"resource_metrics": _}:
+            yield Bad(where, "it holds metrics, which are not kept here")
+        case _:
+            keys = ", ".join(list(found)[:5]) if isinstance(found, dict) else type(found).__name__
+            yield Bad(where, f"it is neither OTLP nor Jaeger's JSON; it has {keys[:200]}")
+
+
+def _ours(where: str, text: bytes, ours: Any) -> Iterator[Body | Bad]:
+    """A line of OTLP; of ours, it may hold a request that JSON cannot."""
+    if not isinstance(ours, dict):
+        yield Body(where, text, JSON)
+    elif isinstance(encoded := ours.get(BYTES), str):
+        try:
+            yield Body(where, base64.b64decode(encoded, validate=True), PROTOBUF, ours)
+        except ValueError as error:
+            yield Bad(where, f"its {OURS}.{BYTES} is no base64: {error}")
+    else:
+        yield Body(where, text, JSON, ours)
+
+
+def _document(file: _Rejoined, most_bytes: int) -> Iterator[Body | Bad]:
+    for number, (key, element) in enumerate(elements(cast("BinaryIO", file), most_bytes), 1):
+        match key:
+            case "resourceSpans" | "resource_spans":
+                yield Body(f"{key} {number}", b'{"resourceSpans":[' + element + b"]}", JSON)
+            case "resourceLogs" | "resource_logs":
+                yield Body(f"{key} {number}", b'{"resourceLogs":[' + element + b"]}", LOGS_JSON)
+            case "data":
+                yield from _jaeger_text(f"trace {number}", element)
+
+
+def _jaeger_text(where: str, text: bytes) -> Iterator[Body | Bad]:
+    try:
+        trace = loads_any(text)
+    except ValueError as error:
+        yield Bad(where, f"it is no JSON: {error}")
+        return
+    yield from _jaeger(where, trace)
+
+
+def _jaeger(where: str, trace: Any) -> Iterator[Body | Bad]:
+    try:
+        if not isinstance(trace, dict):
+            raise ValueError("it is no object")
+        told, faults = traces_of(trace)
+        body = orjson.dumps(told)
+    except (ValueError, TypeError) as error:
+        yield Bad(where, f"it is no trace of Jaeger's: {error}")
+        return
+    for fault in faults:
+        yield Bad(where, fault)
+    yield Body(where, body, JSON)
+
+
+class _Rejoined:
+    """A file whose first line has been read already."""
+
+    def __init__(self, first: bytes, file: io.BufferedReader) -> None:
+        self._first = first
+        self._file = file
+
+    def readline(self, size: int) -> bytes:
+        if not self._first:
+            return self._file.readline(size)
+        first, self._first = self._first, b""
+        if not first.endswith(b"\n") and len(first) < size:
+            first += self._file.readline(size - len(first))
+        return first
+
+    def read(self, size: int) -> bytes:
+        if self._first:
+            first, self._first = self._first[:size], self._first[size:]
+            return first
+        return self._file.read(size)
+
+
+# ---- protobuf ------------------------------------------------------------------------------------------------------
+
+
+def _one_message(file: io.BufferedReader, most_bytes: int) -> Iterator[Body | Bad]:
+    """A TracesData, field by field: messages of one type laid end to end are one message with the fields of all."""
+    number = 0
+    while (tag := file.read(1)) != b"":
+        number += 1
+        where = f"resource_spans {number}"
+        length = _varint(file)
+        if tag[0] != _MESSAGE_TAG or length is None:
+            yield Bad(where, f"it is no TracesData in protobuf: field {tag[0] >> 3} of wire type {tag[0] & 7}")
+            return
+        if length > most_bytes:
+            yield Bad(where, f"it is longer than {most_bytes} bytes")
+            return
+        content = file.read(length)
+        if len(content) < length:
+            yield Bad(where, f"the file ends within it: {len(content)} of {length} bytes are there")
+            return
+        yield Body(where, tag + _varint_bytes(length) + content, PROTOBUF)
+
+
+def _messages(file: io.BufferedReader, fixed: bool, most_bytes: int) -> Iterator[Body | Bad]:
+    """Messages, each after its length."""
+    number = 0
+    while file.peek(1):
+        number += 1
+        where = f"message {number}"
+        length = _fixed(file) if fixed else _varint(file)
+        if length is None or length > most_bytes:
+            yield Bad(where, "its length is none" if length is None else f"it is longer than {most_bytes} bytes")
+            return
+        content = file.read(length)
+        if len(content) < length:
+            yield Bad(where, f"the file ends within it: {len(content)} of {length} bytes are there")
+            return
+        if content.startswith(_ZSTD):
+            content = _zstd().ZstdDecompressor().decompress(content, max_output_size=most_bytes)
+        if content.startswith(b"{"):
+            yield from _object(where, content)
+        elif content:
+            yield Body(where, content, PROTOBUF)
+
+
+def _fixed(file: io.BufferedReader) -> int | None:
+    read = file.read(_LENGTH_BYTES)
+    return int.from_bytes(read, "big") if len(read) == _LENGTH_BYTES else None
+
+
+def _varint(file: io.BufferedReader) -> int | None:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            return None
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    return None
+
+
+def _varint_bytes(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

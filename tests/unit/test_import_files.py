@@ -1,0 +1,219 @@
+"""Every form of file gives the spans that were written, in bounded pieces; what cannot be read is named."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+from spantree_deploy.importing.files import Bad, Body, bodies
+from spantree_deploy.importing.json_elements import NotJson, elements
+from spantree_exporter.decode import JSON, PROTOBUF
+from spantree_exporter.decode_logs import LOGS_JSON
+from spantree_exporter.signals import decode_body
+
+NOON_NS = 1_795_176_000_000_000_000
+
+
+def sent(number: int) -> TracesData:
+    """Two resources, one span each."""
+    data = TracesData()
+    for service in ("shop", "bank"):
+        entry = data.resource_spans.add()
+        entry.resource.attributes.add(key="service.name").value.string_value = service
+        span = entry.scope_spans.add().spans.add(
+            trace_id=number.to_bytes(16, "big"),
+            span_id=len(service + str(number)).to_bytes(4, "big") + number.to_bytes(4, "big"),
+            name=f'{service} "{number}" {{[\\',
+            start_time_unix_nano=NOON_NS + number,
+            end_time_unix_nano=NOON_NS + number + 1,
+        )
+        span.attributes.add(key="a").value.int_value = number
+    return data
+
+
+def as_json(data: TracesData) -> dict[str, Any]:
+    return {
+        "resourceSpans": [
+            {
+                "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]},
+                "scopeSpans": [
+                    {
+                        "spans": [
+                            {
+                                "traceId": span.trace_id.hex(),
+                                "spanId": span.span_id.hex(),
+                                "name": span.name,
+                                "startTimeUnixNano": str(span.start_time_unix_nano),
+                                "endTimeUnixNano": str(span.end_time_unix_nano),
+                                "attributes": [{"key": "a", "value": {"intValue": span.attributes[0].value.int_value}}],
+                            }
+                        ]
+                    }
+                ],
+            }
+            for entry in data.resource_spans
+            for service in [entry.resource.attributes[0].value.string_value]
+            for span in entry.scope_spans[0].spans
+        ]
+    }
+
+
+def varint(value: int) -> bytes:
+    return bytes([value & 0x7F | 0x80, value >> 7]) if value >= 0x80 else bytes([value])
+
+
+SENT = [sent(number) for number in range(1, 4)]
+MESSAGES = [data.SerializeToString() for data in SENT]
+LINES = [orjson.dumps(as_json(data)) for data in SENT]
+WHOLE = {
+    "resourceSpans": [entry for data in SENT for entry in as_json(data)["resourceSpans"]],
+    "spantree": {"x": [[1]]},
+}
+FORMS = {
+    "lines": b"\n".join(LINES),
+    "lines with empty ones": b"\n\n" + b"\r\n\r\n".join(LINES) + b"\n",
+    "document": json.dumps(WHOLE, indent=2).encode(),
+    "document in one line": orjson.dumps(WHOLE),
+    "message": b"".join(MESSAGES),
+    "varint lengths": b"".join(varint(len(message)) + message for message in MESSAGES),
+    "four bytes of length": b"".join(len(message).to_bytes(4, "big") + message for message in MESSAGES),
+    "compressed one by one": b"".join(
+        len(small).to_bytes(4, "big") + small for small in map(zstandard.ZstdCompressor().compress, MESSAGES)
+    ),
+    "JSON compressed one by one": b"".join(
+        len(small).to_bytes(4, "big") + small for small in map(zstandard.ZstdCompressor().compress, LINES)
+    ),
+}
+
+
+def read(path: Path, content: bytes, **options: Any) -> tuple[list[int], list[Bad]]:
+    """(fingerprints of the spans, what is wrong)."""
+    path.write_bytes(content)
+    found, bad = [], []
+    for part in bodies(path, **options):
+        if isinstance(part, Bad):
+            bad.append(part)
+            continue
+        decoded = decode_body(part.body, part.encoding, NOON_NS)
+        assert not decoded.dead
+        found += [item.fingerprint for item in decoded.items]
+    return found, bad
+
+
+WANTED = [span.fingerprint for message in MESSAGES for span in decode_body(message, PROTOBUF, NOON_NS).items]
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.ZstdCompressor().compress])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_spans(tmp_path: Path, form: str, compress: Any) -> None:
+    assert read(tmp_path / "f", compress(FORMS[form])) == (WANTED, [])
+
+
+def test_frames_that_follow_each_other_are_one_file(tmp_path: Path) -> None:
+    for compress in (gzip.compress, zstandard.ZstdCompressor().compress):
+        assert read(tmp_path / "f", b"".join(compress(line + b"\n") for line in LINES)) == (WANTED, [])
+
+
+def test_a_bad_line_is_named_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    content = b"\n".join([LINES[0][:-9], LINES[0], b'{"resourceMetrics":[]}', b"null", b"x" * 5000, *LINES[1:]])
+    found, bad = read(tmp_path / "f", content, most_bytes=4096)
+    assert found == WANTED
+    assert [(one.where, one.reason.split(":")[0]) for one in bad] == [
+        ("line 1", "it is no JSON"),
+        ("line 3", "it holds metrics, which are not kept here"),
+        ("line 4", "it is neither OTLP nor Jaeger's JSON; it has NoneType"),
+        ("line 5", "it is longer than 4096 bytes"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"resourceSpans": [\n{"a": 1}, {"b"', "the document ends before its outermost object does"),
+        (b'{\n"a": 1}}', "a bracket too many at byte 9"),
+        (b"[\n1]", "the document is no JSON object"),
+        (MESSAGES[0][:-3], "the file ends within it: "),
+        (b"\x0a\xff\xff\xff\xff\xff\x7f", "it is longer than 67108864 bytes"),
+        (MESSAGES[0] + b"\x12\x00", "it is no TracesData in protobuf: field 2 of wire type 2"),
+        (b"\x00\x00\x00", "its length is none"),
+        (b"\x00\x00\x10\x00abc", "the file ends within it: 3 of 4096 bytes are there"),
+        (gzip.compress(LINES[0] * 2)[:-20], "the compressed file ends or breaks here: "),
+    ],
+)
+def test_a_file_that_breaks_off_says_where(tmp_path: Path, content: bytes, reason: str) -> None:
+    _, bad = read(tmp_path / "f", content)
+    assert len(bad) == 1
+    assert bad[0].reason.startswith(reason)
+
+
+def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path / "f", b"") == ([], [])
+
+
+def test_logs_and_what_our_own_lines_tell_come_along(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b'{"resourceSpans":[],"spantree":{"fingerprints":[]}}\n{"resourceLogs":[]}\n')
+    assert list(bodies(path)) == [
+        Body("line 1", b'{"resourceSpans":[],"spantree":{"fingerprints":[]}}\n', JSON, {"fingerprints": []}),
+        Body("line 2", b'{"resourceLogs":[]}\n', LOGS_JSON),
+    ]
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+OBJECTS = st.dictionaries(st.text(max_size=4), JSON_VALUES, max_size=2)
+
+
+class Trickle(io.BytesIO):
+    """A file that gives little at a time."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(min(3, size or 3))
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.text(max_size=4),
+            st.lists(st.dictionaries(st.text(max_size=4), JSON_VALUES, max_size=2), max_size=3)
+            | st.integers()
+            | st.text(),
+            max_size=3,
+        ),
+        min_size=1,
+        max_size=2,
+    ),
+    st.sampled_from([None, 1]),
+)
+def test_elements_are_those_of_a_parser(documents: Sequence[dict[str, Any]], indent: int | None) -> None:
+    text = "\n".join(json.dumps(document, indent=indent) for document in documents).encode()
+    wanted = [
+        (key, element)
+        for document in documents
+        for key, value in document.items()
+        if isinstance(value, list) and key and "\\" not in json.dumps(key)
+        for element in value
+    ]
+    found = [(key, json.loads(element)) for key, element in elements(Trickle(text), 10_000) if "\\" not in key]
+    assert found == wanted
+
+
+def test_an_element_has_a_longest_length() -> None:
+    with pytest.raises(NotJson, match="longer than 100 bytes"):
+        list(elements(Trickle(b'{"data":[{"a":"' + b"x" * 1000 + b'"}]}'), 100))
