@@ -8,18 +8,24 @@ from typing_extensions import TypedDict
 
 from spantree_api.answers import documented
 
+Change = Literal["added", "removed", "changed", "same"]
+Difference = Literal["status", "error", "attempts", "duration", "input"]
+
 
 @documented
 class DiffNode(TypedDict):
     """One step in two executions; pairs are (of a, of b), null where that one has no such step."""
 
     path: str
-    """names from the root down, joined by ` > `; ` #2` tells siblings of one name apart"""
+    """names from the root down, joined by ` > `; ` #2` tells siblings of one name apart; cut in its middle beyond 600
+    characters"""
     a_id: str | None
     """`id` of the node in `a`: of the last attempt of its task"""
     b_id: str | None
-    change: Literal["added", "removed", "changed", "same"]
-    """`changed`: another status, error, number of attempts, or a duration half as long again and 50 ms apart"""
+    change: Change
+    """`changed`: `differs` names something"""
+    differs: list[Difference]
+    """what is another one in a step of both; `duration`: half as long again and 50 ms apart; `error`: its type"""
     status: list[str | None]
     duration_ms: list[float | None]
     attempts: list[int | None]
@@ -27,7 +33,7 @@ class DiffNode(TypedDict):
     slower_or_faster: bool
     """whether the duration counts as another one"""
     inputs_differ: bool
-    """of the previews; never a change by itself"""
+    """of the previews"""
 
 
 class DiffSummary(TypedDict):
@@ -40,7 +46,9 @@ class DiffSummary(TypedDict):
 
 
 class FirstDifference(TypedDict):
-    """The innermost step that went differently first."""
+    """The innermost step that went differently first: in status, error, attempts or by being there; else in duration;
+    else in its input.
+    """
 
     path: str
     a_id: str | None

@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-from spantree_api.answers_diff import DiffAnswer, DiffNode
+from spantree_api.answers_diff import Change, DiffAnswer, Difference, DiffNode
 from spantree_api.told import duration_ms
 from spantree_exporter.ids import node_id
 from spantree_exporter.rows import Node
 
 SEPARATOR = " > "
+# A longer way is told by its beginning and its end: of a chain of 10,000 steps all of them would be gigabytes.
+_PATH_CHARS = 600
+_PATH_HEAD_CHARS = 200
 # Below this, and below half as much again, a duration is noise.
 _SLOWER_MS = 50.0
 _SLOWER_FACTOR = 1.5
 
-Change = Literal["added", "removed", "changed", "same"]
+_WEIGHTY: frozenset[Difference] = frozenset({"status", "error", "attempts"})
 
 
 @dataclass(slots=True)
@@ -38,7 +40,7 @@ def diff_answer(
     a: str, a_nodes: Sequence[Node], a_clock_ns: int, b: str, b_nodes: Sequence[Node], b_clock_ns: int
 ) -> DiffAnswer:
     """The steps of `a` and `b` in sequence order, each once; those that only `b` has follow their siblings of `a`."""
-    told: list[tuple[DiffNode, bool, int]] = []  # (step, whether more than its duration differs, depth)
+    told: list[tuple[DiffNode, int]] = []  # (step, depth)
     a_roots, b_roots = _steps(a_nodes), _steps(b_nodes)
     if len(a_roots) == len(b_roots) == 1:
         b_roots[0].label = a_roots[0].label
@@ -48,11 +50,11 @@ def diff_answer(
         one, other, prefix, depth = open_.pop()
         step = one or other
         assert step is not None  # noqa: S101  _matched pairs nothing with nothing
-        path = prefix + step.label
-        told.append((*_told(one, other, path, a_clock_ns, b_clock_ns), depth))
+        path = _cut(prefix + step.label)
+        told.append((_told(one, other, path, a_clock_ns, b_clock_ns), depth))
         below = _matched(one.children if one else [], other.children if other else [])
         open_ += reversed([(x, y, path + SEPARATOR, depth + 1) for x, y in below])
-    nodes = [node for node, _, _ in told]
+    nodes = [node for node, _ in told]
     first = _first_difference(told)
     return {
         "a": a,
@@ -114,53 +116,62 @@ def _matched(ones: Sequence[_Compared], others: Sequence[_Compared]) -> list[tup
     return pairs + [(None, other) for other in others if other.label in by_label]
 
 
-def _told(
-    one: _Compared | None, other: _Compared | None, path: str, a_clock_ns: int, b_clock_ns: int
-) -> tuple[DiffNode, bool]:
+def _told(one: _Compared | None, other: _Compared | None, path: str, a_clock_ns: int, b_clock_ns: int) -> DiffNode:
     a_ms, b_ms = _duration(one, a_clock_ns), _duration(other, b_clock_ns)
     slower_or_faster = a_ms is not None and b_ms is not None and _is_other_duration(a_ms, b_ms)
-    change: Change
-    if one is None or other is None:
-        change, more = ("added" if one is None else "removed"), True
-    else:
-        more = (one.node.status, one.node.error_type, one.attempts) != (
-            other.node.status,
-            other.node.error_type,
-            other.attempts,
+    inputs_differ = one is not None and other is not None and one.node.input != other.node.input
+    differing: list[Difference] = []
+    if one is not None and other is not None:
+        compared: tuple[tuple[Difference, bool], ...] = (
+            ("status", one.node.status != other.node.status),
+            ("error", one.node.error_type != other.node.error_type),
+            ("attempts", one.attempts != other.attempts),
+            ("duration", slower_or_faster),
+            ("input", inputs_differ),
         )
-        change = "changed" if more or slower_or_faster else "same"
-    node: DiffNode = {
+        differing = [name for name, differs in compared if differs]
+    change: Change = "added" if one is None else "removed" if other is None else "changed" if differing else "same"
+    return {
         "path": path,
         "a_id": None if one is None else node_id(one.node.span_id, one.node.ordinal),
         "b_id": None if other is None else node_id(other.node.span_id, other.node.ordinal),
         "change": change,
+        "differs": differing,
         "status": [one.node.status if one else None, other.node.status if other else None],
         "duration_ms": [a_ms, b_ms],
         "attempts": [one.attempts if one else None, other.attempts if other else None],
         "error_type": [one.node.error_type if one else None, other.node.error_type if other else None],
         "slower_or_faster": slower_or_faster,
-        "inputs_differ": one is not None and other is not None and one.node.input != other.node.input,
+        "inputs_differ": inputs_differ,
     }
-    return node, more
 
 
-def _first_difference(told: Sequence[tuple[DiffNode, bool, int]]) -> DiffNode | None:
-    """The innermost step that differs, the first of them in sequence; a mere duration only where nothing else does.
+def _first_difference(told: Sequence[tuple[DiffNode, int]]) -> DiffNode | None:
+    """The innermost step that differs, the first of them in sequence.
 
-    Innermost, because a failure changes every step above it.
+    A mere duration counts only where nothing else differs, and a mere input only where no duration does: two runs
+    seldom have the same. Innermost, because a failure changes every step above it.
     """
-    for with_durations in (False, True):
+    for enough in (_WEIGHTY, _WEIGHTY | {"duration"}, _WEIGHTY | {"duration", "input"}):
         differing = [
-            at for at, (node, more, _) in enumerate(told) if (node["change"] != "same" if with_durations else more)
+            at
+            for at, (node, _) in enumerate(told)
+            if node["change"] in ("added", "removed") or not enough.isdisjoint(node["differs"])
         ]
         for nth, at in enumerate(differing):
             # What is below a step follows it at once, and is deeper.
             following = differing[nth + 1] if nth + 1 < len(differing) else None
-            depth = told[at][2]
-            is_below = following is not None and all(told[i][2] > depth for i in range(at + 1, following + 1))
-            if not is_below or told[at][0]["change"] in ("added", "removed"):
-                return told[at][0]
+            node, depth = told[at]
+            is_below = following is not None and all(told[i][1] > depth for i in range(at + 1, following + 1))
+            if not is_below or node["change"] in ("added", "removed"):
+                return node
     return None
+
+
+def _cut(path: str) -> str:
+    if len(path) <= _PATH_CHARS:
+        return path
+    return f"{path[:_PATH_HEAD_CHARS]} … {path[-(_PATH_CHARS - _PATH_HEAD_CHARS - 3) :]}"
 
 
 def _duration(step: _Compared | None, clock_ns: int) -> float | None:

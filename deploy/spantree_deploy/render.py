@@ -250,8 +250,12 @@ def diff_lines(answer: Answer) -> list[Printed]:
     counted = ", ".join(f"{summary[word]} {word}" for word in ("added", "removed", "changed", "same"))
     lines: list[Printed] = [([(f"a {answer['a']}  b {answer['b']}  ", _GREY), (counted, "bold")], "    ")]
     signs = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
+    other_inputs = 0
     for node in answer["nodes"]:
         if node["change"] not in signs:
+            continue
+        if node["differs"] == ["input"]:
+            other_inputs += 1
             continue
         sign, style = signs[node["change"]]
         line: list[Piece] = [(f"{sign} {one_line(node['path'])}", style)]
@@ -263,6 +267,8 @@ def diff_lines(answer: Answer) -> list[Printed]:
         if node["inputs_differ"]:
             line.append(("  inputs differ", _GREY))
         lines.append((line, "    "))
+    if other_inputs:
+        lines.append(([(f"~ {other_inputs} of the changed ones differ in their input alone", _GREY)], "    "))
     if answer["first_difference"] is not None:
         path = one_line(answer["first_difference"]["path"])
         lines.append(([("first difference: ", "bold"), (path, "bold red")], "    "))

@@ -45,6 +45,7 @@ def test_a_failure_is_found_where_it_began_and_what_it_left_out_is_told() -> Non
         "a_id": f"{3:016x}",
         "b_id": f"{3:016x}",
         "change": "changed",
+        "differs": ["status", "error", "input"],
         "status": ["failed", "completed"],
         "duration_ms": [1000.0, 1000.0],
         "attempts": [1, 1],
@@ -90,6 +91,40 @@ def test_a_duration_is_another_one_when_it_is_much_longer() -> None:
         "a_id": f"{1:016x}",
         "b_id": f"{1:016x}",
     }
+
+
+def test_an_input_is_a_difference_that_comes_first_only_where_nothing_else_differs() -> None:
+    a = nodes(node(1, "order", input="1"), node(2, "pay", 1, input="x"), node(3, "ship", 1))
+    b = nodes(node(1, "order", input="2"), node(2, "pay", 1, input="x"), node(3, "ship", 1, status="skipped"))
+    assert [(one["change"], one["differs"]) for one in diff(a, b)["nodes"]] == [
+        ("changed", ["input"]),
+        ("same", []),
+        ("changed", ["status"]),
+    ]
+    first = diff(a, b)["first_difference"]
+    assert first is not None
+    assert first["path"] == "order > ship"
+    only = diff(a[:2], b[:2])["first_difference"]
+    assert only is not None
+    assert only["path"] == "order"
+
+
+def test_a_chain_of_ten_thousand_steps_is_told_in_bounded_paths() -> None:
+    def chain(last: str) -> list[Node]:
+        return nodes(
+            *(
+                node(at, f"step {at}", at - 1 or None, status=last if at == 10_000 else "completed")
+                for at in range(1, 10_001)
+            )
+        )
+
+    answer = diff(chain("failed"), chain("completed"))
+    assert answer["summary"] == {"added": 0, "removed": 0, "changed": 1, "same": 9_999}
+    assert max(len(one["path"]) for one in answer["nodes"]) <= 600
+    first = answer["first_difference"]
+    assert first is not None
+    assert first["path"].startswith("step 1 > step 2 > ")
+    assert first["path"].endswith(" > step 9999 > step 10000")
 
 
 def test_what_is_the_same_has_no_first_difference() -> None:

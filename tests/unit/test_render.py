@@ -205,6 +205,7 @@ def test_a_diff_tells_what_changed_and_counts_the_rest() -> None:
     same = {
         "path": "order",
         "change": "same",
+        "differs": [],
         "status": ["completed", "completed"],
         "attempts": [1, 1],
         "duration_ms": [1.0, 2.0],
@@ -215,18 +216,27 @@ def test_a_diff_tells_what_changed_and_counts_the_rest() -> None:
     answer = {
         "a": "a" * 32,
         "b": "b" * 32,
-        "summary": {"added": 1, "removed": 0, "changed": 1, "same": 1},
+        "summary": {"added": 1, "removed": 0, "changed": 2, "same": 1},
         "nodes": [
             same,
-            {**same, "path": "order > pay", "change": "changed", "status": ["failed", "completed"], "attempts": [3, 1]},
+            {
+                **same,
+                "path": "order > pay",
+                "change": "changed",
+                "differs": ["status", "attempts", "input"],
+                "status": ["failed", "completed"],
+                "attempts": [3, 1],
+            },
+            {**same, "path": "order > mail", "change": "changed", "differs": ["input"]},
             {**same, "path": "order > ship", "change": "added", "status": [None, "completed"], "inputs_differ": False},
         ],
         "first_difference": {"path": "order > pay"},
     }
     assert text_of(diff_lines(answer)) == [
-        f"a {'a' * 32}  b {'b' * 32}  1 added, 0 removed, 1 changed, 1 same",
+        f"a {'a' * 32}  b {'b' * 32}  1 added, 0 removed, 2 changed, 1 same",
         "~ order > pay  status failed -> completed  attempts 3 -> 1  inputs differ",
         "+ order > ship",
+        "~ 1 of the changed ones differ in their input alone",
         "first difference: order > pay",
     ]
 
