@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.measuring import bodies, load
 
-from spantree_collector.tuning import settle_for_batches
+from spantree_collector.garbage_collection import tune_garbage_collector
 from spantree_exporter.assemble import assemble
 from spantree_exporter.copy_binary import span_rows
 from spantree_exporter.decode import PROTOBUF, decode_request, examine
@@ -74,7 +74,7 @@ def _in_process(arguments: argparse.Namespace, path: str) -> dict[str, float]:
 
 def measure(requests: Sequence[bytes]) -> dict[str, float]:
     """Microseconds a span of each stage, the best of some passes."""
-    settle_for_batches()
+    tune_garbage_collector()
     best = dict.fromkeys((*STAGES, "all"), float("inf"))
     for _ in range(_PASSES):
         seconds, spans = _pass(requests)

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from spantree_api.answers_diff import Change, DiffAnswer, Difference, DiffNode
-from spantree_api.told import duration_ms
+from spantree_api.rendering import duration_ms
 from spantree_exporter.ids import node_id
 from spantree_exporter.rows import Node
 
 SEPARATOR = " > "
-# A longer way is told by its beginning and its end: of a chain of 10,000 steps all of them would be gigabytes.
+# A longer way is found by its beginning and its end: of a chain of 10,000 steps all of them would be gigabytes.
 _PATH_CHARS = 600
 _PATH_HEAD_CHARS = 200
 # Below this, and below half as much again, a duration is noise.
@@ -40,7 +40,7 @@ def diff_answer(
     a: str, a_nodes: Sequence[Node], a_clock_ns: int, b: str, b_nodes: Sequence[Node], b_clock_ns: int
 ) -> DiffAnswer:
     """The steps of `a` and `b` in sequence order, each once; those that only `b` has follow their siblings of `a`."""
-    told: list[tuple[DiffNode, int]] = []  # (step, depth)
+    found: list[tuple[DiffNode, int]] = []  # (step, depth)
     a_roots, b_roots = _steps(a_nodes), _steps(b_nodes)
     if len(a_roots) == len(b_roots) == 1:
         b_roots[0].label = a_roots[0].label
@@ -51,11 +51,11 @@ def diff_answer(
         step = one or other
         assert step is not None  # noqa: S101  _matched pairs nothing with nothing
         path = _cut(prefix + step.label)
-        told.append((_told(one, other, path, a_clock_ns, b_clock_ns), depth))
+        found.append((_diff_node(one, other, path, a_clock_ns, b_clock_ns), depth))
         below = _matched(one.children if one else [], other.children if other else [])
         open_ += reversed([(x, y, path + SEPARATOR, depth + 1) for x, y in below])
-    nodes = [node for node, _ in told]
-    first = _first_difference(told)
+    nodes = [node for node, _ in found]
+    first = _first_difference(found)
     return {
         "a": a,
         "b": b,
@@ -116,7 +116,7 @@ def _matched(ones: Sequence[_Compared], others: Sequence[_Compared]) -> list[tup
     return pairs + [(None, other) for other in others if other.label in by_label]
 
 
-def _told(one: _Compared | None, other: _Compared | None, path: str, a_clock_ns: int, b_clock_ns: int) -> DiffNode:
+def _diff_node(one: _Compared | None, other: _Compared | None, path: str, a_clock_ns: int, b_clock_ns: int) -> DiffNode:
     a_ms, b_ms = _duration(one, a_clock_ns), _duration(other, b_clock_ns)
     slower_or_faster = a_ms is not None and b_ms is not None and _is_other_duration(a_ms, b_ms)
     inputs_differ = one is not None and other is not None and one.node.input != other.node.input
@@ -146,7 +146,7 @@ def _told(one: _Compared | None, other: _Compared | None, path: str, a_clock_ns:
     }
 
 
-def _first_difference(told: Sequence[tuple[DiffNode, int]]) -> DiffNode | None:
+def _first_difference(found: Sequence[tuple[DiffNode, int]]) -> DiffNode | None:
     """The innermost step that differs, the first of them in sequence.
 
     A mere duration counts only where nothing else differs, and a mere input only where no duration does: two runs
@@ -155,14 +155,14 @@ def _first_difference(told: Sequence[tuple[DiffNode, int]]) -> DiffNode | None:
     for enough in (_WEIGHTY, _WEIGHTY | {"duration"}, _WEIGHTY | {"duration", "input"}):
         differing = [
             at
-            for at, (node, _) in enumerate(told)
+            for at, (node, _) in enumerate(found)
             if node["change"] in ("added", "removed") or not enough.isdisjoint(node["differs"])
         ]
         for nth, at in enumerate(differing):
             # What is below a step follows it at once, and is deeper.
             following = differing[nth + 1] if nth + 1 < len(differing) else None
-            node, depth = told[at]
-            is_below = following is not None and all(told[i][1] > depth for i in range(at + 1, following + 1))
+            node, depth = found[at]
+            is_below = following is not None and all(found[i][1] > depth for i in range(at + 1, following + 1))
             if not is_below or node["change"] in ("added", "removed"):
                 return node
     return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from spantree_api.answers_failures import Attempt, CascadeStep, FailedNode, FailureAnswer, FailureError, RetriedTask
+from spantree_api.rendering import duration_ms, first_failed_node, rfc3339
 from spantree_api.stored_rows import ExecutionRow, SameCauseRow
-from spantree_api.told import duration_ms, first_failed_node, rfc3339
 from spantree_exporter.ids import node_id
 from spantree_exporter.rows import Execution, Node
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from spantree_api.answers_failure_groups import FailureGroup, GroupChange, TrendPoint
+from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.stored_groups import ChangeRow, CountsRow, ExampleRow, GroupRow
-from spantree_api.told import ns_of, rfc3339
 
 _HOUR_NS = 3_600_000_000_000
 _DAY_H = 24

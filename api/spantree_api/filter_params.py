@@ -9,7 +9,7 @@ from fastapi import Depends, Query
 from spantree_api.errors import InvalidParameter
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, MomentQuery, StatusFilter, Text
-from spantree_api.told import ns_of
+from spantree_api.rendering import ns_of
 
 _NS_PER_MS = 1_000_000
 

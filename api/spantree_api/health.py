@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from spantree_api.answers_health import HealthAnswer, Part
+from spantree_api.rendering import rfc3339
 from spantree_api.stored_rows import HealthRow
-from spantree_api.told import rfc3339
 
 # S3's health check (features.md) calls its poller healthy when it was seen within five minutes.
 _COLLECTOR_QUIET_NS = 300_000_000_000

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from spantree_api.answers import EventAnswer, LinkAnswer, NodeDetail, SpanAnswer
+from spantree_api.rendering import rfc3339
 from spantree_api.stored_rows import NodeRow, SpanRow
-from spantree_api.told import rfc3339
 from spantree_api.tree import node_answer
 from spantree_exporter.facts.reading import PREVIEW_CHARS
 from spantree_exporter.ids import span_id_to_hex

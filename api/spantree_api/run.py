@@ -1,4 +1,4 @@
-"""One run over several traces, told like one execution. Pure.
+"""One run over several traces, shown as one execution. Pure.
 
 A part is an execution that declares the run id, with all its nodes, or the nodes of another trace that declare it,
 each with what is below it. Parts stand one after the other in order of their start:
@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from spantree_api.answers import Counts, EdgeAnswer, ExecutionAnswer, NodeAnswer
+from spantree_api.rendering import duration_ms, rfc3339, unique
 from spantree_api.stored_rows import ExecutionRow, OutlineRow
-from spantree_api.told import duration_ms, rfc3339, unique
 from spantree_api.tree import edge_answer, node_answer, outline_row_of
 from spantree_exporter.ids import node_id
 from spantree_exporter.rows import Edge, Node
@@ -31,13 +31,13 @@ NodeKey = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one trace has of the run. `told`: its execution by the clock; `own`: the execution declares the run id.
+    """What one trace has of the run. `answer`: its execution by the clock; `own`: the execution declares the run id.
 
     `nodes` are in sequence order; `clock_ns` ends the duration of those that have not ended.
     """
 
     row: ExecutionRow
-    told: ExecutionAnswer
+    answer: ExecutionAnswer
     own: bool
     nodes: Sequence[Node]
     edges: Sequence[Edge]
@@ -58,7 +58,7 @@ class Run:
 def part_of_run(part: Part, run_id: str) -> Part:
     """`part` with only the nodes that declare the run id and those below them; an own part keeps all.
 
-    Depths are counted from the nodes that become roots, and `told` speaks of these nodes and no longer of the trace.
+    Depths are counted from the nodes that become roots, and `answer` speaks of these nodes and no longer of the trace.
     """
     if part.own:
         return part
@@ -82,7 +82,7 @@ def part_of_run(part: Part, run_id: str) -> Part:
         if (edge.to_span_id, edge.to_ordinal) in inside
         and (edge.from_trace_id is not None or (edge.from_span_id, edge.from_ordinal) in inside)
     ]
-    return replace(part, nodes=kept, edges=edges, told=_told_of_nodes(part, kept))
+    return replace(part, nodes=kept, edges=edges, answer=_answer_of_nodes(part, kept))
 
 
 def merged_tree(parts: Sequence[Part]) -> Run:
@@ -124,7 +124,7 @@ def merged_status(parts: Sequence[Part], run_statuses: Sequence[str]) -> str:
     if run_statuses and run_statuses[-1] not in _OPEN:
         return run_statuses[-1]
     own = [part for part in parts if part.own] or [part for part in parts if part.nodes]
-    statuses = [part.told["status"] for part in own]
+    statuses = [part.answer["status"] for part in own]
     for status in _OPEN:
         if status in statuses:
             return status
@@ -138,13 +138,13 @@ def merged_execution(parts: Sequence[Part], run_id: str, status: str, counts: Co
     own part that has one, and only where the run did not end well.
     """
     own = [part for part in parts if part.own] or [part for part in parts if part.nodes]
-    first, last = own[0].told, own[-1].told
+    first, last = own[0].answer, own[-1].answer
     error = next(
-        (part.told for part in reversed(own) if status in _FAILED and part.told["error_summary"] is not None), None
+        (part.answer for part in reversed(own) if status in _FAILED and part.answer["error_summary"] is not None), None
     )
-    started_ns = min(part.told["started_ns"] for part in own)
-    ends = [part.told["ended_ns"] for part in own]
-    latest = max(own, key=lambda part: part.told["ended_ns"] or 0).told
+    started_ns = min(part.answer["started_ns"] for part in own)
+    ends = [part.answer["ended_ns"] for part in own]
+    latest = max(own, key=lambda part: part.answer["ended_ns"] or 0).answer
     ended = status not in {*_OPEN, "waiting", "lost"} and latest["ended_ns"] is not None
     ended_ns = latest["ended_ns"] if ended else None
     clock_ns = now_ns if status != "lost" else max(part.row.execution.last_seen_ns for part in own)
@@ -154,8 +154,8 @@ def merged_execution(parts: Sequence[Part], run_id: str, status: str, counts: Co
         "ended_at": latest["ended_at"] if ended else None,
         "ended_ns": ended_ns,
         "duration_ms": max(0, (clock_ns if ended_ns is None else ended_ns) - started_ns) / 1e6,
-        "last_seen_at": max(part.told["last_seen_at"] for part in own),
-        "services": sorted({service for part in parts for service in part.told["services"]}),
+        "last_seen_at": max(part.answer["last_seen_at"] for part in own),
+        "services": sorted({service for part in parts for service in part.answer["services"]}),
         "run_id": run_id,
         "conversation_id": _first_said(own, "conversation_id"),
         "user_id": _first_said(own, "user_id"),
@@ -167,17 +167,17 @@ def merged_execution(parts: Sequence[Part], run_id: str, status: str, counts: Co
         "first_failed_node": None if error is None else error["first_failed_node"],
         "counts": counts,
         "tokens": {
-            "input": _total(part.told["tokens"]["input"] for part in own),
-            "output": _total(part.told["tokens"]["output"] for part in own),
+            "input": _total(part.answer["tokens"]["input"] for part in own),
+            "output": _total(part.answer["tokens"]["output"] for part in own),
         },
-        "cost_usd": _total(part.told["cost_usd"] for part in own),
-        "span_count": sum(part.told["span_count"] for part in own),
-        "anomalies": unique([anomaly for part in own for anomaly in part.told["anomalies"]]),
+        "cost_usd": _total(part.answer["cost_usd"] for part in own),
+        "span_count": sum(part.answer["span_count"] for part in own),
+        "anomalies": unique([anomaly for part in own for anomaly in part.answer["anomalies"]]),
     }
     return answer
 
 
-def _told_of_nodes(part: Part, nodes: Sequence[Node]) -> ExecutionAnswer:
+def _answer_of_nodes(part: Part, nodes: Sequence[Node]) -> ExecutionAnswer:
     top = nodes[0]
     roots = [node for node in nodes if node.parent_span_id is None]
     started_ns = min(node.started_ns for node in nodes)
@@ -188,7 +188,7 @@ def _told_of_nodes(part: Part, nodes: Sequence[Node]) -> ExecutionAnswer:
     # A retried attempt is a failed one; whose retry is elsewhere does not matter to these nodes.
     status = {"retried": "failed"}.get(roots[-1].status, roots[-1].status)
     return {
-        **part.told,
+        **part.answer,
         "name": top.name,
         "workflow_name": top.workflow_name,
         "kind": top.kind,
@@ -290,7 +290,7 @@ def _resumes(
                     }
                 )
             waiting = None
-        if part.own and part.told["status"] == "waiting":
+        if part.own and part.answer["status"] == "waiting":
             waiting = part
     return edges
 
@@ -325,5 +325,5 @@ def _total(numbers: Iterable[Number | None]) -> Number | None:
 
 
 def _first_said(parts: Iterable[Part], field: str) -> str | None:
-    said: Iterable[str | None] = (part.told[field] for part in parts)  # type: ignore[literal-required]
+    said: Iterable[str | None] = (part.answer[field] for part in parts)  # type: ignore[literal-required]
     return next((value for value in said if value is not None), None)

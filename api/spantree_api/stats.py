@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from spantree_api.answers_stats import NodeStat, WorkflowStat
+from spantree_api.rendering import rfc3339
 from spantree_api.stored_rows import BucketRow, NodeStatRow, WorkflowStatRow
-from spantree_api.told import rfc3339
 from spantree_exporter.rollup import quantile_ns
 
 

@@ -22,19 +22,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from spantree_collector.config import CollectorConfig, variable
+from spantree_collector.dispatcher import SpoolDispatcher
 from spantree_collector.file_limit import connections_within
+from spantree_collector.garbage_collection import tune_garbage_collector
 from spantree_collector.grpc_front import GrpcFront
 from spantree_collector.http_server import HttpServer
 from spantree_collector.intake import Intake, count_spans
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.receiver_grpc import GrpcReceiver
 from spantree_collector.receiver_http import HttpReceiver
-from spantree_collector.session import SessionReport, StoreState
-from spantree_collector.shares import SpoolShares
+from spantree_collector.retrying_store import StoreHealth, StoreState
 from spantree_collector.spool import Spool, SpoolFailed
-from spantree_collector.tuning import settle_for_batches
 from spantree_collector.watchdog import Watchdog
-from spantree_collector.writers import Writer, WriterProcess, new_writers, worst
+from spantree_collector.writers import SpoolWriter, WriterProcess, new_writers, worst
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.rules import facts_reader
 
@@ -84,7 +84,7 @@ class Collector:
         config = self.config
         loop = asyncio.get_running_loop()
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
-        settle_for_batches()
+        tune_garbage_collector()
         reader = facts_reader(config.rules)
         failed = asyncio.Event()
         metrics = CollectorMetrics()
@@ -109,7 +109,7 @@ class Collector:
                 max_in_flight_bytes=config.max_in_flight_bytes,
             )
             stack.callback(intake.close)
-            writers = new_writers(config, reader, SpoolShares(spool, count_spans), metrics)
+            writers = new_writers(config, reader, SpoolDispatcher(spool, count_spans), metrics)
             _add_gauges(metrics, spool, intake, writers)
             front = GrpcFront(
                 intake.in_flight,
@@ -267,14 +267,14 @@ async def _first_of(*waits: Any) -> None:
             task.cancel()
 
 
-def _stop_writers(writers: Sequence[Writer], drain_s: float) -> None:
+def _stop_writers(writers: Sequence[SpoolWriter], drain_s: float) -> None:
     for writer in writers:
         writer.ask_to_stop(drain_s)
     for writer in writers:
         writer.join()
 
 
-def _readiness(spool: Spool, writers: Sequence[Writer]) -> tuple[bool, dict[str, Any]]:
+def _readiness(spool: Spool, writers: Sequence[SpoolWriter]) -> tuple[bool, dict[str, Any]]:
     """Ready means that requests are taken. PostgreSQL is reported, not required: the spool is there for its absence."""
     try:
         stats = spool.stats()
@@ -290,28 +290,28 @@ def _readiness(spool: Spool, writers: Sequence[Writer]) -> tuple[bool, dict[str,
             "max_bytes": stats.max_bytes,
             "oldest_age_s": round(max(waited_s, 0.0), 3),
         },
-        "store": _told(_store(writers)),
-        "projector": _told(_projector(writers)),
-        "writers": [{"store": _told(one.store), "projector": _told(one.projector)} for one in writers],
+        "store": _health_json(_store(writers)),
+        "projector": _health_json(_projector(writers)),
+        "writers": [{"store": _health_json(one.store), "projector": _health_json(one.projector)} for one in writers],
     }
     if spool.failure is not None:
         details["status"] = "failed"
     return ready, details
 
 
-def _store(writers: Sequence[Writer]) -> SessionReport:
+def _store(writers: Sequence[SpoolWriter]) -> StoreHealth:
     return worst([writer.store for writer in writers])
 
 
-def _projector(writers: Sequence[Writer]) -> SessionReport:
+def _projector(writers: Sequence[SpoolWriter]) -> StoreHealth:
     return worst([writer.projector for writer in writers])
 
 
-def _told(report: SessionReport) -> dict[str, Any]:
-    return {"state": report.state.value, "message": report.message, "since_s": round(time.time() - report.since_s, 1)}
+def _health_json(health: StoreHealth) -> dict[str, Any]:
+    return {"state": health.state.value, "message": health.message, "since_s": round(time.time() - health.since_s, 1)}
 
 
-def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, writers: Sequence[Writer]) -> None:
+def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, writers: Sequence[SpoolWriter]) -> None:
     def stat(name: str) -> Callable[[], float]:
         return lambda: float(getattr(spool.stats(), name) or 0)
 
@@ -319,7 +319,7 @@ def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, writers
         oldest_ns = spool.stats().oldest_received_ns
         return max(time.time_ns() - oldest_ns, 0) / 1e9 if oldest_ns is not None else 0.0
 
-    def is_well(report: Callable[[Sequence[Writer]], SessionReport]) -> Callable[[], float]:
+    def is_well(report: Callable[[Sequence[SpoolWriter]], StoreHealth]) -> Callable[[], float]:
         return lambda: float(report(writers).state is StoreState.OK)
 
     metrics.gauge("spantree_collector_spool_bodies", "Requests that wait for PostgreSQL.", stat("bodies"))

@@ -5,7 +5,7 @@
     time, memory (BatchFailed)          the same again, then smaller pieces, down to the span; a span that fails alone
                                         time after time becomes a dead letter
     internal error (BatchFailed, XX)    the same, but nothing is blamed: its body stays in the spool
-    database away, schema, rights       StoreSession waits; nothing is divided and nothing becomes a dead letter
+    database away, schema, rights       RetryingStore waits; nothing is divided and nothing becomes a dead letter
 
 Before anything is blamed, a plain span is tried (Store.check_tables): where that is refused too, it is the tables.
 """
@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
-from spantree_collector.session import Stopped, StoreLike, StoreSession
+from spantree_collector.metrics_delta import Counts
+from spantree_collector.retrying_store import RetryingStore, Stopped, StoreLike
 from spantree_collector.spool import SpooledBody
-from spantree_collector.tally import Counts
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchFailed, BatchRejected
 from spantree_exporter.signals import Item, raw_items
@@ -68,10 +68,10 @@ class Batch:
 
 
 class BatchWriter:
-    """Writes batches by the session of one pump."""
+    """Writes batches by the store of one pump."""
 
-    def __init__(self, session: StoreSession, counts: Counts, batch_spans: int) -> None:
-        self._session = session
+    def __init__(self, store: RetryingStore, counts: Counts, batch_spans: int) -> None:
+        self._store = store
         self._counts = counts
         self._batch_spans = batch_spans
 
@@ -132,25 +132,25 @@ class BatchWriter:
                 return store.write(spans)
             except BatchRejected:
                 if not batch.tables_checked:
-                    # Raises OperatorError, upon which the session waits and calls this again.
+                    # Raises OperatorError, upon which the store waits and calls this again.
                     store.check_tables()
                     batch.tables_checked = True
                 raise
 
         started_s = time.perf_counter()
         try:
-            written = self._session.run(write, tries=_SPAN_TRIES if end - first == 1 else _PIECE_TRIES)
+            written = self._store.run(write, tries=_SPAN_TRIES if end - first == 1 else _PIECE_TRIES)
         except (Stopped, BatchRejected, BatchFailed, MemoryError):
             raise
         except Exception as error:
             # A fault of ours. With a new connection it may pass; if not, one of these spans is behind it.
-            self._session.fault(error)
+            self._store.fault(error)
             try:
-                written = self._session.run(write)
+                written = self._store.run(write)
             except (Stopped, BatchRejected, BatchFailed, MemoryError):
                 raise
             except Exception as again:
-                self._session.fault(again)
+                self._store.fault(again)
                 raise BatchRejected(f"writing it fails with {type(again).__name__}: {again}", None) from again
         self._counts.observe_write(time.perf_counter() - started_s)
         self._counts.count("stored_spans", written.spans)
@@ -163,7 +163,7 @@ class BatchWriter:
     def _write_letters(self, letters: Sequence[DeadLetter]) -> bool:
         """Whether all of them are stored."""
         try:
-            self._session.run(lambda store: store.write((), letters), tries=_PIECE_TRIES)
+            self._store.run(lambda store: store.write((), letters), tries=_PIECE_TRIES)
         except Stopped:
             raise
         except Exception as error:

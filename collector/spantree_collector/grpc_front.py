@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from spantree_collector.intake import InFlight, Lease
+from spantree_collector.intake import InFlight, Reservation
 from spantree_collector.memory import Burst, trim
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.status import Overloaded
@@ -124,13 +124,13 @@ class GrpcFront:
 
 
 class _Stream:
-    __slots__ = ("began_s", "bytes", "is_whole", "lease")
+    __slots__ = ("began_s", "bytes", "is_whole", "reservation")
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, reservation: Reservation) -> None:
         self.began_s = time.monotonic()
         self.bytes = 0
         self.is_whole = False
-        self.lease = lease
+        self.reservation = reservation
 
 
 class _Frames:
@@ -216,7 +216,7 @@ class _Client(asyncio.Protocol):
         self._has_spoken = True
         for kind, flags, number, size_bytes in self._frames.heads(data):
             if kind == _HEADERS and number not in self.streams and number:
-                self.streams[number] = _Stream(self._front.in_flight.lease())
+                self.streams[number] = _Stream(self._front.in_flight.reserve())
             stream = self.streams.get(number)
             if stream is None:
                 continue
@@ -235,7 +235,7 @@ class _Client(asyncio.Protocol):
     def _hold(self, stream: _Stream, size_bytes: int) -> bool:
         while True:
             try:
-                stream.lease.add(size_bytes)
+                stream.reservation.add(size_bytes)
             except Overloaded:
                 before = self._front.in_flight.bytes
                 self._front.make_room(self)
@@ -259,7 +259,7 @@ class _Client(asyncio.Protocol):
     def _release(self, number: int) -> None:
         stream = self.streams.pop(number, None)
         if stream is not None:
-            stream.lease.give_back()
+            stream.reservation.give_back()
             self.quiet_since_s = time.monotonic()
 
     def pause_writing(self) -> None:

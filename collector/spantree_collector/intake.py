@@ -39,23 +39,23 @@ class InFlight:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._receiving: dict[Lease, Callable[[], None]] = {}  # the one that has been coming longest first
+        self._receiving: dict[Reservation, Callable[[], None]] = {}  # the one that has been coming longest first
         self.bytes = 0
 
-    def lease(self) -> Lease:
+    def reserve(self) -> Reservation:
         """A share for one request, empty at first."""
-        return Lease(self)
+        return Reservation(self)
 
     @contextlib.contextmanager
-    def receiving(self, lease: Lease, cut: Callable[[], None]) -> Iterator[None]:
+    def receiving(self, reservation: Reservation, cut: Callable[[], None]) -> Iterator[None]:
         """While a body comes: `cut` is called, from any thread, where it has come for long and others need its room."""
         with self._lock:
-            self._receiving[lease] = cut
+            self._receiving[reservation] = cut
         try:
             yield
         finally:
             with self._lock:
-                self._receiving.pop(lease, None)
+                self._receiving.pop(reservation, None)
 
     def add(self, size_bytes: int) -> None:
         """Count `size_bytes` more. Raises Overloaded, and counts nothing, beyond the limit."""
@@ -78,7 +78,7 @@ class InFlight:
             self.bytes -= size_bytes
 
 
-class Lease:
+class Reservation:
     """What one request holds of the bytes in flight; leaving the block gives all of it back."""
 
     def __init__(self, in_flight: InFlight) -> None:
@@ -91,7 +91,7 @@ class Lease:
         self._in_flight.add(size_bytes)
         self.held_bytes += size_bytes
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> Reservation:
         return self
 
     def __exit__(
@@ -131,7 +131,9 @@ class Intake:
         self._spool = spool
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="spantree-intake")
 
-    async def accept(self, payload: bytes, encoding: str, compression: str, lease: Lease, transport: str) -> Examined:
+    async def accept(
+        self, payload: bytes, encoding: str, compression: str, reservation: Reservation, transport: str
+    ) -> Examined:
         """Return once `payload` is on disk; what was examined tells whether some of its spans are rejected.
 
         `encoding` is one of spantree_exporter.signals.
@@ -143,7 +145,7 @@ class Intake:
         received_ns = time.time_ns()
         if len(payload) > self.max_body_bytes:
             raise too_large(self.max_body_bytes)
-        plain = await self._decompressed(payload, compression, lease) if compression else payload
+        plain = await self._decompressed(payload, compression, reservation) if compression else payload
         examined = await self._examined(plain, encoding)
         # A log record that belongs to no span is refused for good, a span that cannot be stored becomes a dead letter.
         if examined.spans > (examined.rejected_spans if is_logs(encoding) else 0):
@@ -169,12 +171,12 @@ class Intake:
         """Stop the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _decompressed(self, payload: bytes, compression: str, lease: Lease) -> bytes:
+    async def _decompressed(self, payload: bytes, compression: str, reservation: Reservation) -> bytes:
         work = decompression(payload, compression, self.max_body_bytes)
         done = work.advance(_INLINE_BYTES)
-        lease.add(work.size_bytes)
+        reservation.add(work.size_bytes)
         if not done:
-            await asyncio.get_running_loop().run_in_executor(self._threads, _decompress_rest, work, lease)
+            await asyncio.get_running_loop().run_in_executor(self._threads, _decompress_rest, work, reservation)
         return work.result()
 
     async def _examined(self, plain: bytes, encoding: str) -> Examined:
@@ -191,9 +193,9 @@ class Intake:
         return examined
 
 
-def _decompress_rest(work: Decompression, lease: Lease) -> None:
+def _decompress_rest(work: Decompression, reservation: Reservation) -> None:
     done = False
     while not done:
         before_bytes = work.size_bytes
         done = work.advance(_INFLATE_STEP_BYTES)
-        lease.add(work.size_bytes - before_bytes)
+        reservation.add(work.size_bytes - before_bytes)

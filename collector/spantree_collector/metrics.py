@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from spantree_collector.tally import CounterName, Tallied
+from spantree_collector.metrics_delta import CounterName, MetricsDelta
 from spantree_exporter.hot_path import hot_path
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -151,11 +151,11 @@ class CollectorMetrics:
         """One committed batch."""
         self.write_s.observe(elapsed_s)
 
-    def add(self, tallied: Tallied) -> None:
+    def add(self, delta: MetricsDelta) -> None:
         """What a writer process has counted."""
-        for (counter, labels), amount in tallied.counts.items():
+        for (counter, labels), amount in delta.counts.items():
             self.count(counter, amount, labels)
-        for elapsed_s in tallied.writes_s:
+        for elapsed_s in delta.writes_s:
             self.observe_write(elapsed_s)
 
     def observe_commit(self, bodies: int, elapsed_s: float) -> None:

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from spantree_collector.batch_writer import Batch, BatchWriter, DecodedBody
 from spantree_collector.decompress import decompress
-from spantree_collector.session import SessionReport, Stopped, StoreLike, StoreSession
-from spantree_collector.shares import BodyQueue
+from spantree_collector.dispatcher import BodyQueue
+from spantree_collector.metrics_delta import Counts
+from spantree_collector.retrying_store import RetryingStore, Stopped, StoreHealth, StoreLike
 from spantree_collector.spool import SpooledBody, SpoolFailed
-from spantree_collector.tally import Counts
 from spantree_collector.watchdog import WorkClock
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import MalformedRequest
@@ -60,8 +60,8 @@ class Pump:
         self._batch_bytes = batch_bytes
         self._stop = threading.Event()
         self._drain_until_s = float("inf")
-        self._session = StoreSession("pump", open_store, self._stop, counts)
-        self._writer = BatchWriter(self._session, counts, batch_spans)
+        self._store = RetryingStore("pump", open_store, self._stop, counts)
+        self._writer = BatchWriter(self._store, counts, batch_spans)
         self._span_bytes = _FIRST_SPAN_BYTES
         self._waiting: deque[SpooledBody] = deque()
         self._decoding = WorkClock()
@@ -69,13 +69,13 @@ class Pump:
         self._thread = threading.Thread(target=self._run, name="spantree-pump", daemon=True)
 
     @property
-    def report(self) -> SessionReport:
+    def health(self) -> StoreHealth:
         """What PostgreSQL last said."""
-        return self._session.report
+        return self._store.health
 
     def spent_s(self) -> float:
         """Processor time of the piece of work in hand."""
-        return max(self._decoding.spent_s(), self._session.work.spent_s())
+        return max(self._decoding.spent_s(), self._store.work.spent_s())
 
     def start(self) -> None:
         """Begin with the oldest body."""
@@ -100,16 +100,16 @@ class Pump:
             except Exception as error:
                 # A pump that ended here would leave the spool to fill up. It begins again with the oldest body: what
                 # was written before is recognised.
-                self._session.fault(error)
+                self._store.fault(error)
                 self._waiting.clear()
                 self._bodies.rewind()
                 if self._stop.wait(_FAULT_PAUSE_S):
                     break
-        self._session.close()
+        self._store.close()
 
     def _move_bodies(self, decoder: ThreadPoolExecutor) -> None:
         # Before the first body, so that a wrong schema is told at once.
-        self._session.run(lambda store: None)
+        self._store.run(lambda store: None)
         ahead = decoder.submit(self._next_batch)
         while not self._stop.is_set() or time.monotonic() < self._drain_until_s:
             batch = ahead.result()
@@ -223,23 +223,23 @@ class Pump:
         batch.plain_bytes += len(letter.raw)
 
 
-class Projector:
+class ProjectorThread:
     """The thread that projects traces once they are due."""
 
     def __init__(self, open_store: Callable[[], StoreLike], counts: Counts) -> None:
         self._counts = counts
         self._stop = threading.Event()
-        self._session = StoreSession("projector", open_store, self._stop, counts)
+        self._store = RetryingStore("projector", open_store, self._stop, counts)
         self._thread = threading.Thread(target=self._run, name="spantree-projector", daemon=True)
 
     @property
-    def report(self) -> SessionReport:
+    def health(self) -> StoreHealth:
         """What PostgreSQL last said."""
-        return self._session.report
+        return self._store.health
 
     def spent_s(self) -> float:
         """Processor time of the projection in hand."""
-        return self._session.work.spent_s()
+        return self._store.work.spent_s()
 
     def start(self) -> None:
         """Begin to look for due traces."""
@@ -254,11 +254,11 @@ class Projector:
         while not self._stop.is_set():
             pause_s = _PROJECT_INTERVAL_S
             try:
-                projected = self._session.run(lambda store: store.project_due())
+                projected = self._store.run(lambda store: store.project_due())
             except Stopped:
                 break
             except Exception as error:
-                self._session.fault(error)
+                self._store.fault(error)
                 pause_s = _FAULT_PAUSE_S
             else:
                 if projected.traces:
@@ -266,4 +266,4 @@ class Projector:
                 if projected.more:
                     continue
             self._stop.wait(pause_s)
-        self._session.close()
+        self._store.close()

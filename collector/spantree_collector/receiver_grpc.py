@@ -84,9 +84,9 @@ class GrpcReceiver:
     async def _export(self, signal: str, payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
             # The front has the bytes as sent; what becomes of them here is held besides.
-            with self._intake.in_flight.lease() as lease:
+            with self._intake.in_flight.reserve() as reservation:
                 body = encoding_of(signal, PROTOBUF)
-                examined = await self._intake.accept(payload, body, _compression(payload), lease, TRANSPORT)
+                examined = await self._intake.accept(payload, body, _compression(payload), reservation, TRANSPORT)
         except Exception as error:
             await self.refuse(context, refusal_of(error), error)
         return success(examined, PROTOBUF, signal)

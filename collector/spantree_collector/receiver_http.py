@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from spantree_collector import metrics as exposition
 from spantree_collector.decompress import ACCEPTED, ENCODINGS
 from spantree_collector.inflate import too_large
-from spantree_collector.intake import Intake, Lease
+from spantree_collector.intake import Intake, Reservation
 from spantree_collector.responses import success
 from spantree_collector.status import (
     BodyTimeout,
@@ -113,13 +113,13 @@ class HttpReceiver:
             raise UnsupportedType(
                 f'the content-encoding is "{sent_compression[:40].decode("latin-1")}"; send one of {ACCEPTED}'
             )
-        with self._intake.in_flight.lease() as lease:
-            payload = await self._read(headers, receive, lease)
+        with self._intake.in_flight.reserve() as reservation:
+            payload = await self._read(headers, receive, reservation)
             body = encoding_of(signal, encoding)
-            examined = await self._intake.accept(payload, body, compression, lease, TRANSPORT)
+            examined = await self._intake.accept(payload, body, compression, reservation, TRANSPORT)
         return encoding, success(examined, encoding, signal)
 
-    async def _read(self, headers: dict[bytes, bytes], receive: Receive, lease: Lease) -> bytes:
+    async def _read(self, headers: dict[bytes, bytes], receive: Receive, reservation: Reservation) -> bytes:
         max_bytes = self._intake.max_body_bytes
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > max_bytes:
@@ -142,7 +142,7 @@ class HttpReceiver:
 
         try:
             async with asyncio.timeout(self._body_deadline_s) as deadline:
-                with self._intake.in_flight.receiving(lease, cut):
+                with self._intake.in_flight.receiving(reservation, cut):
                     while True:
                         message = await receive()
                         if message["type"] == "http.disconnect":
@@ -152,7 +152,7 @@ class HttpReceiver:
                             size_bytes += len(part)
                             if size_bytes > max_bytes:
                                 raise too_large(max_bytes)
-                            lease.add(len(part))
+                            reservation.add(len(part))
                             parts.append(part)
                         if not message.get("more_body", False):
                             return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,7 +1,7 @@
 """`python -m spantree_collector.writer_process FD`: decodes, writes and projects in a process of its own.
 
 The collector starts it (writers.py) and talks to it through the pipe FD. It ends when the pipe does, at once: what it
-has not told to be committed is still in the spool. It is started with SIGINT, SIGTERM and SIGHUP blocked, because
+has not reported as committed is still in the spool. It is started with SIGINT, SIGTERM and SIGHUP blocked, because
 a signal to the whole group is the collector's to answer, by Stop.
 """
 
@@ -21,12 +21,12 @@ from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from spantree_collector.channel import Alive, FromWriter, Leave, Logged, Rewind, Setup, Stop, Take, Told, Wait
-from spantree_collector.pump import GRACE_S, Projector, Pump
-from spantree_collector.session import SessionReport, StoreState, now_report
+from spantree_collector.garbage_collection import tune_garbage_collector
+from spantree_collector.messages import FromWriter, Heartbeat, Leave, LogLine, Progress, Rewind, Setup, Stop, Take, Wait
+from spantree_collector.metrics_delta import MetricsBuffer
+from spantree_collector.pump import GRACE_S, ProjectorThread, Pump
+from spantree_collector.retrying_store import StoreHealth, StoreState, health_now
 from spantree_collector.spool import SpooledBody
-from spantree_collector.tally import Tally
-from spantree_collector.tuning import settle_for_batches
 from spantree_collector.watchdog import address_space_bytes
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.facts import FactsReader
@@ -35,15 +35,15 @@ from spantree_exporter.rules import facts_reader
 from spantree_exporter.store import Store
 
 # How late the collector may learn what PostgreSQL says, where no commit tells it earlier.
-_TELL_S = 0.1
-_ALIVE_S = 1.0
+_PROGRESS_INTERVAL_S = 0.1
+_HEARTBEAT_INTERVAL_S = 1.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Beyond the limit on memory, which the collector sees to, allocation fails: what one decoding grabs at once is faster
 # than anybody can look. Half as much again, because address space is reserved that is never used.
 _ADDRESS_SPACE_FACTOR = 1.5
 
 
-class _Channel:
+class _CollectorPipe:
     """The writer's end of the pipe; any thread may send."""
 
     def __init__(self, connection: Connection) -> None:
@@ -64,14 +64,14 @@ class _Channel:
         return self.answers.get()
 
 
-class _Writer:
+class _PumpAndProjector:
     """The pump and the projector of this process. Is its own BodyQueue: the bodies are the collector's."""
 
-    def __init__(self, channel: _Channel, setup: Setup, reader: FactsReader) -> None:
-        self._channel = channel
-        self._tally = Tally()
-        self._told: tuple[SessionReport, SessionReport] | None = None
-        self._telling = threading.Lock()
+    def __init__(self, pipe: _CollectorPipe, setup: Setup, reader: FactsReader) -> None:
+        self._pipe = pipe
+        self._metrics = MetricsBuffer()
+        self._reported: tuple[StoreHealth, StoreHealth] | None = None
+        self._reporting = threading.Lock()
 
         def open_store(thread: str) -> Store:
             return Store(
@@ -82,11 +82,11 @@ class _Writer:
                 dead_letters=setup.dead_letters,
             )
 
-        self._projector = Projector(functools.partial(open_store, "projector"), self._tally)
+        self._projector = ProjectorThread(functools.partial(open_store, "projector"), self._metrics)
         self._pump = Pump(
             self,
             functools.partial(open_store, "pump"),
-            self._tally,
+            self._metrics,
             batch_spans=setup.batch_spans,
             batch_bytes=setup.batch_bytes,
         )
@@ -98,7 +98,7 @@ class _Writer:
     def stop(self, drain_s: float) -> NoReturn:
         self._pump.stop(drain_s)
         self._projector.stop(GRACE_S)
-        self.tell()
+        self.report()
         # A transaction that hangs is left behind.
         _end(0)
 
@@ -106,46 +106,46 @@ class _Writer:
         """Processor time of the longest piece of work in hand."""
         return max(self._pump.spent_s(), self._projector.spent_s())
 
-    def tell(self, removed: Iterable[int] = ()) -> None:
+    def report(self, removed: Iterable[int] = ()) -> None:
         """Send what the collector does not know yet."""
-        with self._telling:
+        with self._reporting:
             ids = list(removed)
-            tallied = self._tally.take()
-            reports = (self._pump.report, self._projector.report)
-            if ids or tallied or reports != self._told:
-                self._told = reports
-                self._channel.send(Told(ids, tallied, *reports))
+            delta = self._metrics.take()
+            healths = (self._pump.health, self._projector.health)
+            if ids or delta or healths != self._reported:
+                self._reported = healths
+                self._pipe.send(Progress(ids, delta, *healths))
 
     # ---- BodyQueue ---------------------------------------------------------------------------------------------
 
     def take(self, *, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
-        taken: list[SpooledBody] = self._channel.ask(Take(max_bodies, max_bytes))
+        taken: list[SpooledBody] = self._pipe.ask(Take(max_bodies, max_bytes))
         return taken
 
     def wait(self, timeout_s: float) -> bool:
-        return bool(self._channel.ask(Wait(timeout_s)))
+        return bool(self._pipe.ask(Wait(timeout_s)))
 
     def remove(self, ids: Iterable[int]) -> None:
-        self.tell(ids)
+        self.report(ids)
 
     def leave(self, ids: Iterable[int]) -> None:
-        self._channel.send(Leave(list(ids)))
+        self._pipe.send(Leave(list(ids)))
 
     def rewind(self) -> None:
-        self._channel.send(Rewind())
+        self._pipe.send(Rewind())
 
 
 class _ToCollector(logging.Handler):
     """Whoever runs the collector has decided where its log goes and how it looks."""
 
-    def __init__(self, channel: _Channel) -> None:
+    def __init__(self, pipe: _CollectorPipe) -> None:
         super().__init__()
-        self._channel = channel
+        self._pipe = pipe
         # The text alone: the collector's own handlers put level and time before it.
         self.setFormatter(logging.Formatter("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._channel.send(Logged(record.name, record.levelno, self.format(record)))
+        self._pipe.send(LogLine(record.name, record.levelno, self.format(record)))
 
 
 def main() -> None:
@@ -156,34 +156,34 @@ def main() -> None:
         setup: Setup = connection.recv()
     except (EOFError, OSError):
         return
-    channel = _Channel(connection)
-    logging.basicConfig(level=setup.log_level, handlers=[_ToCollector(channel)])
+    pipe = _CollectorPipe(connection)
+    logging.basicConfig(level=setup.log_level, handlers=[_ToCollector(pipe)])
     try:
         reader = facts_reader(setup.rules)
     except SpantreeError as error:
         # They were right when the collector started; it tries again, slowly.
-        report = now_report(StoreState.OPERATOR, str(error))
-        channel.send(Told((), Tally().take(), report, report))
+        report = health_now(StoreState.OPERATOR, str(error))
+        pipe.send(Progress((), MetricsBuffer().take(), report, report))
         return
-    settle_for_batches()
-    writer = _Writer(channel, setup, reader)
+    tune_garbage_collector()
+    writer = _PumpAndProjector(pipe, setup, reader)
     _limit_address_space(setup.max_bytes)
     writer.start()
-    alive_s = 0.0
+    heartbeat_s = 0.0
     while True:
-        if time.monotonic() - alive_s >= _ALIVE_S:
-            alive_s = time.monotonic()
-            channel.send(Alive(writer.spent_s()))
+        if time.monotonic() - heartbeat_s >= _HEARTBEAT_INTERVAL_S:
+            heartbeat_s = time.monotonic()
+            pipe.send(Heartbeat(writer.spent_s()))
         try:
-            message = connection.recv() if connection.poll(_TELL_S) else None
+            message = connection.recv() if connection.poll(_PROGRESS_INTERVAL_S) else None
         except (EOFError, OSError):
             _end(0)
         if isinstance(message, Stop):
             threading.Thread(target=writer.stop, args=(message.drain_s,), daemon=True).start()
         elif message is not None:
-            channel.answers.put(message)
+            pipe.answers.put(message)
         else:
-            writer.tell()
+            writer.report()
 
 
 def _end_with_the_collector() -> None:

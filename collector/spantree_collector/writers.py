@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 from spantree_collector.backoff import Backoff
-from spantree_collector.channel import Alive, FromWriter, Leave, Logged, Rewind, Setup, Stop, Take, Told, Wait
 from spantree_collector.config import CollectorConfig
+from spantree_collector.dispatcher import BodyLease, SpoolDispatcher
+from spantree_collector.messages import FromWriter, Heartbeat, Leave, LogLine, Progress, Rewind, Setup, Stop, Take, Wait
 from spantree_collector.metrics import CollectorMetrics
-from spantree_collector.pump import GRACE_S, Projector, Pump
-from spantree_collector.session import SessionReport, StoreLike, StoreState, now_report
-from spantree_collector.shares import Share, SpoolShares
+from spantree_collector.pump import GRACE_S, ProjectorThread, Pump
+from spantree_collector.retrying_store import StoreHealth, StoreLike, StoreState, health_now
 from spantree_collector.spool import SpoolFailed
 from spantree_collector.watchdog import resident_bytes
 from spantree_exporter.dead_letters import DeadLetterLimits
@@ -49,16 +49,16 @@ _START_FACTOR = 3.0
 _WORK_FACTOR = 3.0
 
 
-class Writer(Protocol):
+class SpoolWriter(Protocol):
     """One way from the spool to PostgreSQL."""
 
     @property
-    def store(self) -> SessionReport:
+    def store(self) -> StoreHealth:
         """What PostgreSQL last said to the pump."""
         ...
 
     @property
-    def projector(self) -> SessionReport:
+    def projector(self) -> StoreHealth:
         """What PostgreSQL last said to the projector."""
         ...
 
@@ -80,28 +80,28 @@ class WriterThreads:
 
     def __init__(
         self,
-        share: Share,
+        lease: BodyLease,
         open_store: Callable[[str], StoreLike],
         metrics: CollectorMetrics,
         *,
         batch_spans: int,
         batch_bytes: int,
     ) -> None:
-        self._projector = Projector(functools.partial(open_store, "projector"), metrics)
+        self._projector = ProjectorThread(functools.partial(open_store, "projector"), metrics)
         self._pump = Pump(
-            share, functools.partial(open_store, "pump"), metrics, batch_spans=batch_spans, batch_bytes=batch_bytes
+            lease, functools.partial(open_store, "pump"), metrics, batch_spans=batch_spans, batch_bytes=batch_bytes
         )
         self._drain_s = 0.0
 
     @property
-    def store(self) -> SessionReport:
+    def store(self) -> StoreHealth:
         """What PostgreSQL last said to the pump."""
-        return self._pump.report
+        return self._pump.health
 
     @property
-    def projector(self) -> SessionReport:
+    def projector(self) -> StoreHealth:
         """What PostgreSQL last said to the projector."""
-        return self._projector.report
+        return self._projector.health
 
     def start(self) -> None:
         """Begin with the oldest body."""
@@ -121,7 +121,7 @@ class WriterThreads:
 class WriterProcess:
     """A pump and a projector in a process of their own, and the thread that serves it."""
 
-    def __init__(self, number: int, setup: Setup, share: Share, metrics: CollectorMetrics, stall_s: float) -> None:
+    def __init__(self, number: int, setup: Setup, lease: BodyLease, metrics: CollectorMetrics, stall_s: float) -> None:
         self._name = f"writer process {number}"
         self._stall_s = stall_s
         self._silent_s = 0.0
@@ -129,7 +129,7 @@ class WriterProcess:
         self._spent_s = 0.0
         self._replaced_because = ""
         self._setup = setup
-        self._share = share
+        self._lease = lease
         self._metrics = metrics
         self._stopping = threading.Event()
         self._drain_s = 0.0
@@ -137,7 +137,7 @@ class WriterProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._backoff = Backoff(_RESTART_FIRST_S, _RESTART_CAP_S, random.Random())  # noqa: S311  jitter, no secret
-        self.store = self.projector = now_report(StoreState.STARTING, "")
+        self.store = self.projector = health_now(StoreState.STARTING, "")
         self._thread = threading.Thread(target=self._run, name=f"spantree-writer-{number}", daemon=True)
 
     @property
@@ -205,14 +205,14 @@ class WriterProcess:
             if self._stopping.is_set():
                 break
             if self._replaced_because or self.store.state not in (StoreState.UNAVAILABLE, StoreState.OPERATOR):
-                self._share.crashed(ended, suspect=bool(self._replaced_because))
+                self._lease.crashed(ended, suspect=bool(self._replaced_because))
             else:
                 # It only waited: whoever ended it, what it had in hand did not.
-                self._share.rewind()
+                self._lease.rewind()
             self._metrics.writer_restarts.inc()
             log.error("%s %s; it is started again, and what it had in hand is written again", self._name, ended)
             if self.store.state is not StoreState.OPERATOR:
-                report = now_report(StoreState.FAULT, f"{self._name} {ended}; it is started again")
+                report = health_now(StoreState.FAULT, f"{self._name} {ended}; it is started again")
                 if self.store.state is StoreState.FAULT:
                     # Since the first of a row of ends.
                     report = replace(report, since_s=self.store.since_s)
@@ -257,22 +257,22 @@ class WriterProcess:
     def _answer(self, connection: Connection, message: FromWriter) -> None:
         match message:
             case Take(max_bodies, max_bytes):
-                self._send(connection, self._share.take(max_bodies=max_bodies, max_bytes=max_bytes))
+                self._send(connection, self._lease.take(max_bodies=max_bodies, max_bytes=max_bytes))
             case Wait(timeout_s):
-                self._send(connection, self._share.wait(timeout_s))
-            case Told(removed, tallied, store, projector):
-                self._metrics.add(tallied)
+                self._send(connection, self._lease.wait(timeout_s))
+            case Progress(removed, delta, store, projector):
+                self._metrics.add(delta)
                 self.store, self.projector = store, projector
                 if removed:
                     self._backoff.reset()
-                    self._share.remove(removed)
-            case Alive(spent_s):
+                    self._lease.remove(removed)
+            case Heartbeat(spent_s):
                 self._spent_s = spent_s
             case Rewind():
-                self._share.rewind()
+                self._lease.rewind()
             case Leave(ids):
-                self._share.leave(ids)
-            case Logged(logger, level, text):
+                self._lease.leave(ids)
+            case LogLine(logger, level, text):
                 target = logging.getLogger(logger)
                 if target.isEnabledFor(level):
                     target.handle(target.makeRecord(logger, level, self._name, 0, text, (), None))
@@ -291,8 +291,8 @@ class WriterProcess:
 
 
 def new_writers(
-    config: CollectorConfig, reader: FactsReader, shares: SpoolShares, metrics: CollectorMetrics
-) -> list[Writer]:
+    config: CollectorConfig, reader: FactsReader, dispatcher: SpoolDispatcher, metrics: CollectorMetrics
+) -> list[SpoolWriter]:
     """The writers that the settings ask for, not started. `reader` is what a process makes of `config.rules`."""
     limits = DeadLetterLimits(config.dead_letters_max, config.dead_letters_max_bytes)
 
@@ -308,7 +308,7 @@ def new_writers(
     if config.writers == 0:
         return [
             WriterThreads(
-                shares.share(),
+                dispatcher.lease(),
                 open_store,
                 metrics,
                 batch_spans=config.batch_spans,
@@ -326,7 +326,7 @@ def new_writers(
         max_bytes=config.writer_max_bytes,
     )
     return [
-        WriterProcess(number, setup, shares.share(), metrics, config.writer_stall_s)
+        WriterProcess(number, setup, dispatcher.lease(), metrics, config.writer_stall_s)
         for number in range(1, config.writers + 1)
     ]
 
@@ -335,7 +335,7 @@ def new_writers(
 _SEVERITY = (StoreState.OK, StoreState.STARTING, StoreState.UNAVAILABLE, StoreState.OPERATOR, StoreState.FAULT)
 
 
-def worst(reports: Sequence[SessionReport]) -> SessionReport:
+def worst(reports: Sequence[StoreHealth]) -> StoreHealth:
     """The report of the writer that is worst off, the longest: another that comes and goes does not hide it."""
     return max(reports, key=lambda report: (_SEVERITY.index(report.state), -report.since_s))
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.api_rows import NOW_NS, execution, node, trace
 
+from spantree_api.rendering import counts_of, execution_answer
 from spantree_api.stored_rows import ExecutionRow
-from spantree_api.told import counts_of, execution_answer
 from spantree_api.tree import node_answer, outline_of, outline_row_of
 from spantree_api.tree_json import TreeWriter
 from spantree_exporter.ids import node_id

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from spantree_collector.channel import Logged
+from spantree_collector.messages import LogLine
 from spantree_collector.writer_process import _ToCollector
 from spantree_deploy.console import Line, OncePerOutage, Stream, cells
 
@@ -90,10 +90,10 @@ class TestOutages:
 
 
 def test_a_writers_line_comes_without_a_level_of_its_own() -> None:
-    sent: list[Logged] = []
+    sent: list[LogLine] = []
 
     class Channel:
-        def send(self, message: Logged) -> None:
+        def send(self, message: LogLine) -> None:
             sent.append(message)
 
     logger = logging.Logger("spantree.test")

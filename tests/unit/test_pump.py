@@ -12,11 +12,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.otlp_requests import request, span, trace_request
 from tests.waiting import wait_until
 
+from spantree_collector.dispatcher import SpoolDispatcher
 from spantree_collector.intake import count_spans
 from spantree_collector.metrics import CollectorMetrics
-from spantree_collector.pump import Projector, Pump
-from spantree_collector.session import StoreState
-from spantree_collector.shares import SpoolShares
+from spantree_collector.pump import ProjectorThread, Pump
+from spantree_collector.retrying_store import StoreState
 from spantree_collector.spool import Body, Spool, SpooledBody
 from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, raw_spans
 from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
@@ -109,7 +109,7 @@ def pumps() -> Iterator[list[Pump]]:
 def run(spool: Spool, pumps: list[Pump]) -> Callable[..., Pump]:
     def start(store: FakeStore, batch_spans: int = 100, batch_bytes: int = 10**6) -> Pump:
         pump = Pump(
-            SpoolShares(spool, count_spans).share(),
+            SpoolDispatcher(spool, count_spans).lease(),
             store.open,
             CollectorMetrics(),
             batch_spans=batch_spans,
@@ -175,15 +175,15 @@ def test_a_database_that_is_away_is_retried_with_new_connections_until_it_is_bac
     drained(spool)
     assert (store.names, store.dead) == (["a"], [])
     assert (store.opened, store.checked, store.closed) == (4, 4, 3)
-    assert (pump.report.state, pump.report.message) == (StoreState.OK, "")
+    assert (pump.health.state, pump.health.message) == (StoreState.OK, "")
 
 
 def test_what_only_a_person_can_mend_is_told_and_nothing_is_lost(spool: Spool, run: Callable[..., Pump]) -> None:
     put(spool, named("a"))
     store = FakeStore(failures=[SchemaVersionError("the schema is at version 3")])
     pump = run(store)
-    wait_until(lambda: pump.report.state is StoreState.OPERATOR, 20, "the state is told")
-    assert pump.report.message == "the schema is at version 3"
+    wait_until(lambda: pump.health.state is StoreState.OPERATOR, 20, "the state is told")
+    assert pump.health.message == "the schema is at version 3"
     assert spool.stats().bodies == 1
     drained(spool)
     assert (store.names, store.dead) == (["a"], [])
@@ -244,8 +244,8 @@ def test_beyond_a_number_of_refused_spans_a_refused_piece_is_kept_whole(
 def test_what_takes_too_long_together_is_written_in_smaller_batches(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spantree_collector.session._UNAVAILABLE_CAP_S", 0.01)
-    monkeypatch.setattr("spantree_collector.session._UNAVAILABLE_FIRST_S", 0.01)
+    monkeypatch.setattr("spantree_collector.retrying_store._UNAVAILABLE_CAP_S", 0.01)
+    monkeypatch.setattr("spantree_collector.retrying_store._UNAVAILABLE_FIRST_S", 0.01)
     names = [f"span {number}" for number in range(100)]
     put(spool, named(*names))
     store = FakeStore(refuses=lambda spans, dead: len(spans) > 30, refusal=lambda: BatchFailed("too slow", "57014"))
@@ -259,8 +259,8 @@ def test_what_takes_too_long_together_is_written_in_smaller_batches(
 def test_a_span_that_fails_alone_again_and_again_is_put_aside_and_blamed_unless_postgresql_is(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch, sqlstate: str, letters: int, left: int
 ) -> None:
-    monkeypatch.setattr("spantree_collector.session._UNAVAILABLE_CAP_S", 0.01)
-    monkeypatch.setattr("spantree_collector.session._UNAVAILABLE_FIRST_S", 0.01)
+    monkeypatch.setattr("spantree_collector.retrying_store._UNAVAILABLE_CAP_S", 0.01)
+    monkeypatch.setattr("spantree_collector.retrying_store._UNAVAILABLE_FIRST_S", 0.01)
     put(spool, named("good", "poison", "better"))
     store = FakeStore(
         refuses=lambda spans, dead: any(sent.name == "poison" for sent in spans),
@@ -291,7 +291,7 @@ def test_more_memory_than_there_is_divides_a_batch_too(spool: Spool, run: Callab
 def test_tables_that_refuse_even_a_plain_span_are_waited_for_and_no_span_is_blamed(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spantree_collector.session._OPERATOR_FIRST_S", 0.01)
+    monkeypatch.setattr("spantree_collector.retrying_store._OPERATOR_FIRST_S", 0.01)
     put(spool, named("a", "b"))
     changed = threading.Event()
     store = FakeStore(
@@ -299,8 +299,8 @@ def test_tables_that_refuse_even_a_plain_span_are_waited_for_and_no_span_is_blam
         tables_failures=[OperatorError("even a plain span is refused") for _ in range(1000)],
     )
     pump = run(store)
-    wait_until(lambda: pump.report.state is StoreState.OPERATOR, 20, "the state is told")
-    assert (pump.report.message, store.dead) == ("even a plain span is refused", [])
+    wait_until(lambda: pump.health.state is StoreState.OPERATOR, 20, "the state is told")
+    assert (pump.health.message, store.dead) == ("even a plain span is refused", [])
     changed.set()
     drained(spool)
     assert (store.names, store.dead) == (["a", "b"], [])
@@ -406,7 +406,7 @@ def test_an_error_of_the_pump_itself_makes_it_begin_again_with_the_oldest_body(
     put(spool, named("b"))
     drained(spool)
     assert set(store.names) == {"a", "b"}
-    wait_until(lambda: pump.report.state is StoreState.OK, 20, "all is well again")
+    wait_until(lambda: pump.health.state is StoreState.OK, 20, "all is well again")
 
 
 def test_stopping_writes_what_the_spool_holds(spool: Spool, run: Callable[..., Pump]) -> None:
@@ -437,11 +437,11 @@ def test_the_projector_goes_on_at_once_while_there_is_more_and_survives_every_er
         failures=[StoreUnavailable("away")],
         projections=[Projected(traces=1, spans=5, more=True) for _ in range(50)],
     )
-    projector = Projector(store.open, CollectorMetrics())
+    projector = ProjectorThread(store.open, CollectorMetrics())
     projector.start()
     try:
         wait_until(lambda: not store.projections, 5, "all that was due is projected")
-        assert projector.report.state is StoreState.OK
+        assert projector.health.state is StoreState.OK
         attempts = store.attempts
         wait_until(lambda: store.attempts > attempts + 1, 5, "it looks again later")
     finally:

@@ -10,10 +10,10 @@ from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.params import TraceIdOrLastGood, TraceIdPath, trace_id_of
 from spantree_api.reader import Reader
 from spantree_api.reads.diff import LAST_GOOD_DAYS, last_good
+from spantree_api.rendering import clock_of, effective_status
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow
-from spantree_api.told import clock_of, told_status
 from spantree_exporter.rows import Node
 
 router = APIRouter(tags=["executions"])
@@ -64,5 +64,5 @@ async def _nodes(reader: Reader, row: ExecutionRow, parameter: str) -> list[Node
 
 
 def _clock(row: ExecutionRow, reader: Reader) -> int:
-    status = told_status(row.execution, reader.now_ns, reader.config.lost_after_s)
+    status = effective_status(row.execution, reader.now_ns, reader.config.lost_after_s)
     return clock_of(row.execution, status, reader.now_ns)

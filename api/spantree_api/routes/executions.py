@@ -24,10 +24,10 @@ from spantree_api.params import (
 from spantree_api.reader import WHOLE, NodeRange, Reader, TraceKey, TreeRows
 from spantree_api.reads import lists
 from spantree_api.reads.lists import ExecutionList
+from spantree_api.rendering import clock_of, counts_of, execution_answer, rfc3339
 from spantree_api.responses import error_answers, json_answer, json_parts
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow, NodeRow
-from spantree_api.told import clock_of, counts_of, execution_answer, rfc3339
 from spantree_api.tree import edge_answer, node_answer, outline_of
 from spantree_api.tree_json import TreeWriter
 from spantree_exporter.ids import node_id
@@ -52,7 +52,7 @@ async def execution_page(service: ServiceOf, wanted: ExecutionFilter, limit: int
         found = await lists.executions(reader, wanted, limit, after)
         hidden_count = await lists.count_hidden(reader, wanted, after, found.following)
     page: ExecutionPage = {
-        "executions": tell(found.rows, reader),
+        "executions": execution_answers(found.rows, reader),
         "hidden_count": hidden_count,
         "next_cursor": None if found.following is None else found.following.encode(),
         "searched": searched_answer(wanted, found),
@@ -60,7 +60,7 @@ async def execution_page(service: ServiceOf, wanted: ExecutionFilter, limit: int
     return json_answer(page)
 
 
-def tell(rows: Iterable[ExecutionRow], reader: Reader) -> list[ExecutionAnswer]:
+def execution_answers(rows: Iterable[ExecutionRow], reader: Reader) -> list[ExecutionAnswer]:
     """Executions as answers, by the reader's clock."""
     return [execution_answer(row, reader.now_ns, reader.config.lost_after_s) for row in rows]
 

@@ -26,10 +26,10 @@ from spantree_api.filters import ExecutionFilter, search_query
 from spantree_api.otlp_protobuf import traces_data
 from spantree_api.params import TraceIdQuery, trace_id_of
 from spantree_api.reads.export import ExecutionsPiece, Export
+from spantree_api.rendering import clock_of, effective_status, execution_answer
 from spantree_api.responses import error_answers
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import OtlpSpan
-from spantree_api.told import clock_of, execution_answer, told_status
 from spantree_api.tree import node_answer
 from spantree_exporter.otlp_json import traces_lines
 
@@ -64,7 +64,7 @@ LimitQuery = Annotated[
 
 
 def _answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
-    told: dict[int | str, dict[str, Any]] = {
+    responses: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "the rows, one a line",
             "headers": {
@@ -74,7 +74,7 @@ def _answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
             "content": {media_type: {"schema": {"type": "string"}} for media_type in media_types},
         }
     }
-    return {**told, **error_answers(404, 422, 503)}
+    return {**responses, **error_answers(404, 422, 503)}
 
 
 @router.get("/export/executions", response_class=Response, responses=_answers("application/x-ndjson", "text/csv"))
@@ -90,8 +90,8 @@ async def export_executions(
     lost_after_s = service.config.lost_after_s
 
     async def rows(piece: ExecutionsPiece) -> AsyncIterator[bytes]:
-        told = [execution_answer(row, piece.now_ns, lost_after_s) for row in piece.rows]
-        yield json_lines(told) if form == "jsonl" else csv_lines(EXECUTION_COLUMNS, told)
+        answers = [execution_answer(row, piece.now_ns, lost_after_s) for row in piece.rows]
+        yield json_lines(answers) if form == "jsonl" else csv_lines(EXECUTION_COLUMNS, answers)
 
     return await _answer(export, wanted, after, limit, form, EXECUTION_COLUMNS, rows)
 
@@ -110,12 +110,14 @@ async def export_nodes(
 
     async def rows(piece: ExecutionsPiece) -> AsyncIterator[bytes]:
         clocks = {
-            row.trace_id: clock_of(row.execution, told_status(row.execution, piece.now_ns, lost_after_s), piece.now_ns)
+            row.trace_id: clock_of(
+                row.execution, effective_status(row.execution, piece.now_ns, lost_after_s), piece.now_ns
+            )
             for row in piece.rows
         }
         async for nodes in export.nodes(piece.rows):
-            told = [node_line(one.trace_id.hex, node_answer(one.node, clocks[one.trace_id])) for one in nodes]
-            yield json_lines(told) if form == "jsonl" else csv_lines(NODE_COLUMNS, told)
+            answers = [node_line(one.trace_id.hex, node_answer(one.node, clocks[one.trace_id])) for one in nodes]
+            yield json_lines(answers) if form == "jsonl" else csv_lines(NODE_COLUMNS, answers)
 
     return await _answer(export, wanted, after, limit, form, NODE_COLUMNS, rows)
 

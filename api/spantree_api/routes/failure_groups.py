@@ -21,9 +21,9 @@ from spantree_api.reads.failure_groups import (
     group,
     groups_of_range,
 )
+from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.service import ServiceOf
-from spantree_api.told import ns_of, rfc3339
 
 router = APIRouter(tags=["failures"])
 _DAY_NS = 86_400_000_000_000

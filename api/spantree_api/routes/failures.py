@@ -14,7 +14,7 @@ from spantree_api.filters import ExecutionFilter
 from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, Text
 from spantree_api.reads import lists
 from spantree_api.responses import error_answers, json_answer
-from spantree_api.routes.executions import execution_page, tell
+from spantree_api.routes.executions import execution_answers, execution_page
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow, FailedNodeRow
 from spantree_exporter.ids import node_id
@@ -51,10 +51,10 @@ async def list_failures(
         rows, following = await lists.failures(reader, wanted, limit, after)
         failed_nodes = _by_execution(await lists.failed_nodes(reader, rows, _FAILED_NODES_MAX))
     failures: list[FailedExecution] = []
-    for told in tell(rows, reader):
-        nodes = failed_nodes.get(told["trace_id"], [])
-        told["input"] = None if told["input"] is None else told["input"][:_INPUT_CHARS]
-        failures.append({**told, "failed_nodes": nodes})
+    for answer in execution_answers(rows, reader):
+        nodes = failed_nodes.get(answer["trace_id"], [])
+        answer["input"] = None if answer["input"] is None else answer["input"][:_INPUT_CHARS]
+        failures.append({**answer, "failed_nodes": nodes})
     page: FailurePage = {
         "failures": failures,
         "hours": hours,
@@ -86,11 +86,11 @@ async def list_stuck(service: ServiceOf, hidden: HiddenQuery = False, limit: Lim
         rows = await lists.stuck(reader, limit, hidden=hidden)
     stuck: list[StuckExecution] = [
         {
-            **told,
-            "threshold_s": _threshold_s(row, told["status"], reader.config),
+            **answer,
+            "threshold_s": _threshold_s(row, answer["status"], reader.config),
             "stuck_for_s": max(0, reader.now_ns - row.execution.started_ns) / 1e9,
         }
-        for row, told in zip(rows, tell(rows, reader), strict=True)
+        for row, answer in zip(rows, execution_answers(rows, reader), strict=True)
     ]
     answer: StuckAnswer = {"executions": stuck}
     return json_answer(answer)
@@ -111,8 +111,8 @@ def _by_execution(rows: list[FailedNodeRow]) -> dict[str, list[FailedNode]]:
     return found
 
 
-def _threshold_s(row: ExecutionRow, told_status: str, config: ApiConfig) -> float:
-    match told_status:
+def _threshold_s(row: ExecutionRow, effective_status: str, config: ApiConfig) -> float:
+    match effective_status:
         case "lost":
             own = row.execution.lost_after_s
             return config.lost_after_s if own is None else own

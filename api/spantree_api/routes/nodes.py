@@ -14,11 +14,11 @@ from spantree_api.node_detail import node_detail, traceback_of
 from spantree_api.params import CursorQuery, LimitQuery, NodeIdPath, TraceIdPath, node_key_of, trace_id_of
 from spantree_api.reader import WHOLE, Reader
 from spantree_api.reads import failure
+from spantree_api.rendering import clock_of, effective_status
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.executions import page_of_nodes, page_range
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow
-from spantree_api.told import clock_of, told_status
 from spantree_api.tree import node_answer, outline_of
 
 router = APIRouter(tags=["executions"])
@@ -77,7 +77,7 @@ async def get_failure(
         outline = outline_of(await reader.outline(key, limit=_SKIPPED_MAX), await reader.never_run(key, row))
     answer = failure_answer(
         row,
-        told_status(row.execution, reader.now_ns, reader.config.lost_after_s),
+        effective_status(row.execution, reader.now_ns, reader.config.lost_after_s),
         [one.node for one in cascade],
         traceback,
         [one.node for one in attempts],
@@ -91,5 +91,5 @@ async def get_failure(
 
 
 def _clock_of(row: ExecutionRow, reader: Reader) -> int:
-    status = told_status(row.execution, reader.now_ns, reader.config.lost_after_s)
+    status = effective_status(row.execution, reader.now_ns, reader.config.lost_after_s)
     return clock_of(row.execution, status, reader.now_ns)

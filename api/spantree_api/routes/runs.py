@@ -12,16 +12,16 @@ from spantree_api.errors import NotFound
 from spantree_api.params import Text
 from spantree_api.reader import Reader
 from spantree_api.reads.runs import run_executions, run_rows
+from spantree_api.rendering import clock_of, execution_answer
 from spantree_api.responses import error_answers, json_parts
 from spantree_api.run import Part, merged_execution, merged_status, merged_tree, part_of_run
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow
-from spantree_api.told import clock_of, execution_answer
 from spantree_api.tree import outline_of
 from spantree_api.tree_json import TreeWriter
 
 router = APIRouter(tags=["runs"])
-# A poller may make a trace every few seconds: the oldest of a run are told, and that there are more.
+# A poller may make a trace every few seconds: the oldest of a run are shown, and that there are more.
 _TRACES_MAX = 500
 
 
@@ -29,7 +29,7 @@ _TRACES_MAX = 500
 async def get_run(
     service: ServiceOf, run_id: Annotated[Text, Path(description="the declared id of the run")]
 ) -> Response:
-    """The tree over all traces that share a run id, told like one execution.
+    """The tree over all traces that share a run id, shown as one execution.
 
     A run is its executions, and of other executions the nodes that declare the run id with what is below them.
     """
@@ -51,7 +51,7 @@ async def get_run(
     writer.add_edges(tree.edges)
     head: RunHead = {
         **execution,
-        "executions": [part.told for part in parts if part.own],
+        "executions": [part.answer for part in parts if part.own],
         "trace_ids": [part.row.trace_id.hex for part in parts],
     }
     return json_parts(writer.finish(head, tree.counts, outline, None))
@@ -66,14 +66,14 @@ async def _parts(
     own_ids = {row.trace_id for row in own}
     parts: list[Part] = []
     for row in rows:
-        told = execution_answer(row, reader.now_ns, reader.config.lost_after_s)
+        answer = execution_answer(row, reader.now_ns, reader.config.lost_after_s)
         part = Part(
             row=row,
-            told=told,
+            answer=answer,
             own=row.trace_id in own_ids,
             nodes=found.nodes.get(row.trace_id, []),
             edges=found.edges.get(row.trace_id, []),
-            clock_ns=clock_of(row.execution, told["status"], reader.now_ns),
+            clock_ns=clock_of(row.execution, answer["status"], reader.now_ns),
         )
         parts.append(part_of_run(part, run_id))
     return parts, found.statuses

@@ -12,7 +12,7 @@ from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, Text
 from spantree_api.reads import lists, stats
 from spantree_api.responses import error_answers, json_answer
-from spantree_api.routes.executions import tell
+from spantree_api.routes.executions import execution_answers
 from spantree_api.service import ServiceOf
 from spantree_api.stats import Durations, node_stat, workflow_stat
 
@@ -72,6 +72,6 @@ async def get_workflow(
         "days": days,
         "errors": [{"category": one.name or "unknown", "count": one.count} for one in figures.errors],
         "most_used_node": figures.most_used_node,
-        "recent": tell(recent.rows, reader),
+        "recent": execution_answers(recent.rows, reader),
     }
     return json_answer(answer)

@@ -1,5 +1,5 @@
 -- Executions: one by its trace, and lists, which are composed of parts (listing.py says which). Columns are named, so
--- that `search` is not read. `lost` is decided by told.py in answers and by the same rule here in filters.
+-- that `search` is not read. `lost` is decided by rendering.py in answers and by the same rule here in filters.
 
 -- name: execution_of_trace
 -- one execution; at most one row, of the days of its trace; served by execution_pkey

@@ -1,4 +1,4 @@
-"""Which writer has which bodies of the spool, and what becomes of those that writers end over.
+"""The dispatcher: which writer has which bodies of the spool, and what becomes of those that writers end over.
 
     handed out   each body to one writer, in the order of acknowledgement; again when that writer ends
     suspect      after two crashes, or one that the watchdog had to make: alone, nothing else in the writer's hands
@@ -51,7 +51,7 @@ class BodyQueue(Protocol):
         ...
 
 
-class SpoolShares:
+class SpoolDispatcher:
     """Hands the bodies of one spool out to several pumps. `count_spans` tells how many spans a body has."""
 
     def __init__(self, spool: Spool, count_spans: Callable[[SpooledBody], int]) -> None:
@@ -64,9 +64,9 @@ class SpoolShares:
         self._parts: dict[int, list[Part]] = {}  # what is still to be handed out of a divided body, the next one first
         self._kept: set[int] = set()  # bodies of which a part has to stay in the spool
 
-    def share(self) -> Share:
+    def lease(self) -> BodyLease:
         """The way of one more pump to the bodies."""
-        return Share(self)
+        return BodyLease(self)
 
     def next_bodies(self, is_alone: bool, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
         """What to hand out next; with the lock held. `is_alone`: whoever asks has nothing else in hand."""
@@ -156,33 +156,33 @@ class SpoolShares:
         return _halves(part.first, part.end)
 
 
-class Share:
+class BodyLease:
     """The bodies that one pump has been handed and has not finished."""
 
-    def __init__(self, shares: SpoolShares) -> None:
-        self._shares = shares
+    def __init__(self, dispatcher: SpoolDispatcher) -> None:
+        self._dispatcher = dispatcher
         self._held: dict[int, SpooledBody] = {}  # taken and not removed
 
     def take(self, *, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
         """The next bodies; none while a suspect is in hand, for that one is tried alone."""
-        with self._shares.lock:
-            if any(map(self._shares.is_suspect, self._held)):
+        with self._dispatcher.lock:
+            if any(map(self._dispatcher.is_suspect, self._held)):
                 return []
-            taken = self._shares.next_bodies(not self._held, max_bodies, max_bytes)
+            taken = self._dispatcher.next_bodies(not self._held, max_bodies, max_bytes)
             self._held.update((spooled.id, spooled) for spooled in taken)
             return taken
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until there may be a body to take."""
-        with self._shares.lock:
-            if self._shares.may_have_some():
+        with self._dispatcher.lock:
+            if self._dispatcher.may_have_some():
                 return True
-            position = self._shares.position()
-        return self._shares.spool.wait(position, timeout_s)
+            position = self._dispatcher.position()
+        return self._dispatcher.spool.wait(position, timeout_s)
 
     def remove(self, ids: Iterable[int]) -> None:
         """Drop bodies, or parts of bodies, that PostgreSQL has committed."""
-        self._shares.spool.remove(self._release(ids, keep=False))
+        self._dispatcher.spool.remove(self._release(ids, keep=False))
 
     def leave(self, ids: Iterable[int]) -> None:
         """Neither remove nor take them again."""
@@ -190,8 +190,8 @@ class Share:
 
     def rewind(self) -> None:
         """Hand out once more what this pump has in hand."""
-        with self._shares.lock:
-            self._shares.give_back(self._held)
+        with self._dispatcher.lock:
+            self._dispatcher.give_back(self._held)
             self._held.clear()
 
     def crashed(self, why: str, *, suspect: bool = False) -> None:
@@ -199,17 +199,17 @@ class Share:
 
         `suspect`: it is likely that one of these did it, because the watchdog ended it.
         """
-        with self._shares.lock:
+        with self._dispatcher.lock:
             held = list(self._held.values())
             self._held.clear()
-        self._shares.record_crash(held, why, suspect=suspect)
+        self._dispatcher.record_crash(held, why, suspect=suspect)
 
     def _release(self, ids: Iterable[int], *, keep: bool) -> list[int]:
         released = list(ids)
-        with self._shares.lock:
+        with self._dispatcher.lock:
             for body_id in released:
                 self._held.pop(body_id, None)
-            return self._shares.done(released, keep=keep)
+            return self._dispatcher.done(released, keep=keep)
 
 
 def _halves(first: int, end: int) -> list[Part]:

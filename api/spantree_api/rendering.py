@@ -1,4 +1,4 @@
-"""How stored values are told in answers: ids in hex, times as RFC 3339, durations in ms, `lost` by the clock."""
+"""How stored values are rendered in answers: ids in hex, times as RFC 3339, durations in ms, `lost` by the clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def duration_ms(started_ns: int, ended_ns: int | None, now_ns: int) -> float:
     return max(0, (now_ns if ended_ns is None else ended_ns) - started_ns) / 1e6
 
 
-def told_status(execution: Execution, now_ns: int, default_lost_after_s: float) -> str:
+def effective_status(execution: Execution, now_ns: int, default_lost_after_s: float) -> str:
     """The status, or `lost` where it has not ended and gave no sign of life for longer than its threshold.
 
     One that only waits for its root, with nothing in it that still runs, has then ended instead.
@@ -50,7 +50,7 @@ def told_status(execution: Execution, now_ns: int, default_lost_after_s: float) 
 
 
 def clock_of(execution: Execution, status: str, now_ns: int) -> int:
-    """Until when a step without an end is told to have lasted: now, or the last sign of life of a lost execution."""
+    """Until when a step without an end is said to have lasted: now, or the last sign of life of a lost execution."""
     return execution.last_seen_ns if status == "lost" else now_ns
 
 
@@ -60,9 +60,9 @@ def unique(items: Sequence[Item]) -> list[Item]:
 
 
 def execution_answer(row: ExecutionRow, now_ns: int, default_lost_after_s: float) -> ExecutionAnswer:
-    """The row of an execution as every answer tells it."""
+    """The row of an execution as every answer shows it."""
     execution = row.execution
-    status = told_status(execution, now_ns, default_lost_after_s)
+    status = effective_status(execution, now_ns, default_lost_after_s)
     # While a root is awaited the row has the end of what came.
     ended_ns = None if status in _LIVELY else execution.ended_ns
     trace_id = row.trace_id.hex

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.waiting import wait_until
 
-from spantree_collector.shares import Share, SpoolShares
+from spantree_collector.dispatcher import BodyLease, SpoolDispatcher
 from spantree_collector.spool import Body, Part, Spool, SpooledBody
 from spantree_exporter.decode import PROTOBUF
 
@@ -21,8 +21,8 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 
 
 @pytest.fixture
-def shares(spool: Spool) -> SpoolShares:
-    return SpoolShares(spool, lambda spooled: 4)
+def dispatcher(spool: Spool) -> SpoolDispatcher:
+    return SpoolDispatcher(spool, lambda spooled: 4)
 
 
 WHY = "was killed by signal 9"
@@ -33,38 +33,38 @@ def put(spool: Spool, count: int) -> None:
         spool.submit(Body(b"12345678", PROTOBUF, "", 1)).result(10)
 
 
-def taken(share: Share, max_bodies: int = 100, max_bytes: int = 10**6) -> list[int]:
-    return [spooled.id for spooled in share.take(max_bodies=max_bodies, max_bytes=max_bytes)]
+def taken(lease: BodyLease, max_bodies: int = 100, max_bytes: int = 10**6) -> list[int]:
+    return [spooled.id for spooled in lease.take(max_bodies=max_bodies, max_bytes=max_bytes)]
 
 
-def test_each_body_is_handed_out_once_in_order(spool: Spool, shares: SpoolShares) -> None:
+def test_each_body_is_handed_out_once_in_order(spool: Spool, dispatcher: SpoolDispatcher) -> None:
     put(spool, 5)
-    one, two = shares.share(), shares.share()
+    one, two = dispatcher.lease(), dispatcher.lease()
     assert (taken(one, 2), taken(two, max_bytes=16), taken(one), taken(two)) == ([1, 2], [3, 4], [5], [])
     assert not two.wait(0.0)
 
 
-def test_what_is_removed_is_gone_and_the_rest_stays(spool: Spool, shares: SpoolShares) -> None:
+def test_what_is_removed_is_gone_and_the_rest_stays(spool: Spool, dispatcher: SpoolDispatcher) -> None:
     put(spool, 4)
-    one, two = shares.share(), shares.share()
+    one, two = dispatcher.lease(), dispatcher.lease()
     assert (taken(one, 2), taken(two, 2)) == ([1, 2], [3, 4])
     two.remove([3, 4])
     wait_until(lambda: spool.stats().bodies == 2, 10, "two bodies are gone")
     assert [spooled.id for spooled in spool.take(0, max_bodies=9, max_bytes=99)] == [1, 2]
 
 
-def test_a_rewound_pump_gets_its_own_again_and_before_anything_new(spool: Spool, shares: SpoolShares) -> None:
+def test_a_rewound_pump_gets_its_own_again_and_before_anything_new(spool: Spool, dispatcher: SpoolDispatcher) -> None:
     put(spool, 6)
-    one, two = shares.share(), shares.share()
+    one, two = dispatcher.lease(), dispatcher.lease()
     assert (taken(one, 1), taken(two, 1), taken(one, 2)) == ([1], [2], [3, 4])
     one.remove([1])
     one.rewind()
     assert (taken(one), taken(one)) == ([3, 4], [5, 6])
 
 
-def test_what_a_dead_writer_had_goes_to_whoever_asks_next(spool: Spool, shares: SpoolShares) -> None:
+def test_what_a_dead_writer_had_goes_to_whoever_asks_next(spool: Spool, dispatcher: SpoolDispatcher) -> None:
     put(spool, 6)
-    one, two = shares.share(), shares.share()
+    one, two = dispatcher.lease(), dispatcher.lease()
     assert (taken(one, 1), taken(two, 1), taken(one, 2)) == ([1], [2], [3, 4])
     one.crashed(WHY)
     assert two.wait(0.0)
@@ -72,20 +72,20 @@ def test_what_a_dead_writer_had_goes_to_whoever_asks_next(spool: Spool, shares: 
     assert (taken(two), taken(two), taken(one)) == ([1], [3, 4], [5, 6])
 
 
-def parts(share: Share) -> list[SpooledBody]:
-    return share.take(max_bodies=100, max_bytes=10**6)
+def parts(lease: BodyLease) -> list[SpooledBody]:
+    return lease.take(max_bodies=100, max_bytes=10**6)
 
 
-def only_part(share: Share) -> Part | None:
-    (spooled,) = parts(share)
+def only_part(lease: BodyLease) -> Part | None:
+    (spooled,) = parts(lease)
     return spooled.part
 
 
 def test_a_body_that_writers_end_over_travels_alone_and_is_divided_down_to_the_span(
-    spool: Spool, shares: SpoolShares
+    spool: Spool, dispatcher: SpoolDispatcher
 ) -> None:
     put(spool, 3)
-    one, two = shares.share(), shares.share()
+    one, two = dispatcher.lease(), dispatcher.lease()
     for _ in range(2):
         assert taken(one) == [1, 2, 3]
         one.crashed(WHY)
@@ -115,17 +115,17 @@ def test_a_body_that_writers_end_over_travels_alone_and_is_divided_down_to_the_s
     assert taken(one) == [4]
 
 
-def test_what_the_watchdog_ended_is_suspect_at_once(spool: Spool, shares: SpoolShares) -> None:
+def test_what_the_watchdog_ended_is_suspect_at_once(spool: Spool, dispatcher: SpoolDispatcher) -> None:
     put(spool, 2)
-    one = shares.share()
+    one = dispatcher.lease()
     assert taken(one) == [1, 2]
     one.crashed(WHY, suspect=True)
     assert (taken(one), taken(one)) == ([1], [])
 
 
-def test_a_body_that_cannot_even_be_read_becomes_one_dead_letter(spool: Spool, shares: SpoolShares) -> None:
+def test_a_body_that_cannot_even_be_read_becomes_one_dead_letter(spool: Spool, dispatcher: SpoolDispatcher) -> None:
     put(spool, 1)
-    one = shares.share()
+    one = dispatcher.lease()
     assert taken(one) == [1]
     one.crashed(WHY, suspect=True)
     assert only_part(one) is None
@@ -138,10 +138,10 @@ def test_a_body_that_cannot_even_be_read_becomes_one_dead_letter(spool: Spool, s
 
 
 def test_a_part_that_has_to_stay_keeps_its_body_and_the_other_parts_are_written(
-    spool: Spool, shares: SpoolShares
+    spool: Spool, dispatcher: SpoolDispatcher
 ) -> None:
     put(spool, 1)
-    one = shares.share()
+    one = dispatcher.lease()
     for _ in range(2):
         taken(one)
         one.crashed(WHY, suspect=True)
@@ -155,14 +155,14 @@ def test_a_part_that_has_to_stay_keeps_its_body_and_the_other_parts_are_written(
     assert spool.stats().bodies == 1
 
 
-def test_a_suspected_body_is_not_given_to_a_pump_with_others_in_hand(spool: Spool, shares: SpoolShares) -> None:
+def test_a_suspected_body_is_not_given_to_a_pump_with_others_in_hand(spool: Spool, dispatcher: SpoolDispatcher) -> None:
     put(spool, 2)
-    one, two = shares.share(), shares.share()
+    one, two = dispatcher.lease(), dispatcher.lease()
     for _ in range(2):
         assert taken(one, 1) == [1]
         one.crashed(WHY)
     put(spool, 1)
-    third = shares.share()
+    third = dispatcher.lease()
     assert taken(third) == [1]
     assert taken(two, 1) == [2]
     third.rewind()
@@ -173,9 +173,9 @@ def test_a_suspected_body_is_not_given_to_a_pump_with_others_in_hand(spool: Spoo
     assert taken(two) == [3]
 
 
-def test_a_closed_spool_has_nothing_to_hand_out(spool: Spool, shares: SpoolShares) -> None:
+def test_a_closed_spool_has_nothing_to_hand_out(spool: Spool, dispatcher: SpoolDispatcher) -> None:
     put(spool, 2)
-    one = shares.share()
+    one = dispatcher.lease()
     assert taken(one) == [1, 2]
     one.rewind()
     spool.close()

@@ -1,6 +1,6 @@
-"""What the collector and a writer process tell each other, over a pipe that both ends notice the other's death by.
+"""The messages between the collector and a writer process, over a pipe that both ends notice the other's death by.
 
-    writer -> collector   Take, Wait (each is answered), Rewind, Leave, Told, Alive, Logged
+    writer -> collector   Take, Wait (each is answered), Rewind, Leave, Progress, Heartbeat, LogLine
     collector -> writer   Setup (first of all), the answers, Stop
 
 The messages are pickles; each end is a process of the same account, started by the other, with the same code.
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spantree_collector.session import SessionReport
-from spantree_collector.tally import Tallied
+from spantree_collector.metrics_delta import MetricsDelta
+from spantree_collector.retrying_store import StoreHealth
 from spantree_exporter.dead_letters import DeadLetterLimits
 
 
@@ -59,24 +59,24 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Progress:
     """What is committed, was counted since the last time, and what PostgreSQL said."""
 
     removed: Sequence[int]
-    tallied: Tallied
-    store: SessionReport
-    projector: SessionReport
+    delta: MetricsDelta
+    store: StoreHealth
+    projector: StoreHealth
 
 
 @dataclass(frozen=True, slots=True)
-class Alive:
+class Heartbeat:
     """Sent every second by the main thread. `spent_s`: processor time of the longest piece of work in hand."""
 
     spent_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LogLine:
     """A line for the collector's log."""
 
     logger: str
@@ -91,4 +91,4 @@ class Stop:
     drain_s: float
 
 
-FromWriter = Take | Wait | Rewind | Leave | Told | Alive | Logged
+FromWriter = Take | Wait | Rewind | Leave | Progress | Heartbeat | LogLine

@@ -11,7 +11,7 @@ import gc
 _GC_THRESHOLDS = (2_000_000, 5, 5)
 
 
-def settle_for_batches() -> None:
+def tune_garbage_collector() -> None:
     """Once all is imported, let the garbage collector look at what was imported never again, and at batches rarely."""
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

@@ -1,4 +1,4 @@
-"""One thread's way to PostgreSQL: what to do when it does not answer, and what a person is told about it."""
+"""A store that retries: what one thread does when PostgreSQL does not answer, and the health that a person reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from spantree_collector.backoff import Backoff
-from spantree_collector.tally import Counts
+from spantree_collector.metrics_delta import Counts
 from spantree_collector.watchdog import WorkClock
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, StoreUnavailable
@@ -71,7 +71,7 @@ class StoreState(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class SessionReport:
+class StoreHealth:
     """For GET /readyz: `message` is the last error, "" when all is well; `since_s` is a time.time()."""
 
     state: StoreState
@@ -79,12 +79,12 @@ class SessionReport:
     since_s: float
 
 
-def now_report(state: StoreState, message: str) -> SessionReport:
+def health_now(state: StoreState, message: str) -> StoreHealth:
     """A report of what is so from this moment on."""
-    return SessionReport(state, message, time.time())
+    return StoreHealth(state, message, time.time())
 
 
-class StoreSession:
+class RetryingStore:
     """Runs actions on a Store of its own until PostgreSQL takes them.
 
     A connection that failed is never used again: the next attempt opens a new Store and checks the schema, because
@@ -109,7 +109,7 @@ class StoreSession:
         self._operator = Backoff(_OPERATOR_FIRST_S, _OPERATOR_CAP_S, source)
         self._store: StoreLike | None = None
         self._logged: tuple[StoreState, float] = (StoreState.STARTING, 0.0)
-        self.report = now_report(StoreState.STARTING, "")
+        self.health = health_now(StoreState.STARTING, "")
 
     def run(self, action: Callable[[StoreLike], _T], tries: int | None = None) -> _T:
         """The result of `action` once PostgreSQL has taken it, however long that takes.
@@ -143,7 +143,7 @@ class StoreSession:
         """Note an error that no rule foresees, and start again with a new connection."""
         self._counts.count("store_errors", 1, (self._thread, StoreState.FAULT.value))
         log.error("the %s thread met an error that it has no rule for", self._thread, exc_info=error)
-        self._report(StoreState.FAULT, f"{type(error).__name__}: {error}")
+        self._note(StoreState.FAULT, f"{type(error).__name__}: {error}")
         self.close()
 
     def close(self) -> None:
@@ -164,11 +164,11 @@ class StoreSession:
     def _well(self) -> None:
         self._unavailable.reset()
         self._operator.reset()
-        if self.report.state is not StoreState.OK:
-            if self.report.state is not StoreState.STARTING:
+        if self.health.state is not StoreState.OK:
+            if self.health.state is not StoreState.STARTING:
                 # As loud as the line that it takes back.
                 log.warning("PostgreSQL takes the work of the %s thread again", self._thread)
-            self._report(StoreState.OK, "")
+            self._note(StoreState.OK, "")
 
     def _wait(self, state: StoreState, error: Exception, backoff: Backoff) -> None:
         self._counts.count("store_errors", 1, (self._thread, state.value))
@@ -178,11 +178,11 @@ class StoreSession:
             self._logged = (state, now_s)
             level = logging.ERROR if state is StoreState.OPERATOR else logging.WARNING
             log.log(level, "the %s thread waits for PostgreSQL; what was acknowledged is safe: %s", self._thread, error)
-        self._report(state, str(error))
+        self._note(state, str(error))
         self.close()
         if self._stop.wait(backoff.next_s()):
             raise Stopped
 
-    def _report(self, state: StoreState, message: str) -> None:
-        since_s = self.report.since_s if state is self.report.state else time.time()
-        self.report = SessionReport(state, message, since_s)
+    def _note(self, state: StoreState, message: str) -> None:
+        since_s = self.health.since_s if state is self.health.state else time.time()
+        self.health = StoreHealth(state, message, since_s)

@@ -1,4 +1,4 @@
-"""What writing counts, apart from how it is shown: a writer process sends its sums with its messages."""
+"""Differences of metrics: a writer process sends what it has counted since its last message, the collector adds it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CounterName = Literal[
     "left_bodies",
     "store_errors",
 ]
-Counted = tuple[CounterName, tuple[str, ...]]
+CounterKey = tuple[CounterName, tuple[str, ...]]
 
 
 class Counts(Protocol):
-    """What the pump, the projector and their sessions need of CollectorMetrics. Any thread may call it."""
+    """What the pump, the projector and their stores need of CollectorMetrics. Any thread may call it."""
 
     def count(self, counter: CounterName, amount: int = 1, labels: Sequence[str] = ()) -> None:
         """Add `amount` to the counter with these label values."""
@@ -34,22 +34,22 @@ class Counts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Tallied:
+class MetricsDelta:
     """What was counted since the last time."""
 
-    counts: Mapping[Counted, int]
+    counts: Mapping[CounterKey, int]
     writes_s: Sequence[float]
 
     def __bool__(self) -> bool:
         return bool(self.counts or self.writes_s)
 
 
-class Tally:
-    """Counts that somebody else shows."""
+class MetricsBuffer:
+    """Counts that are sent to the process that shows them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: Counter[Counted] = Counter()
+        self._counts: Counter[CounterKey] = Counter()
         self._writes_s: list[float] = []
 
     def count(self, counter: CounterName, amount: int = 1, labels: Sequence[str] = ()) -> None:
@@ -62,10 +62,10 @@ class Tally:
         with self._lock:
             self._writes_s.append(elapsed_s)
 
-    def take(self) -> Tallied:
+    def take(self) -> MetricsDelta:
         """What was counted since the last call."""
         with self._lock:
-            tallied = Tallied(dict(self._counts), self._writes_s)
+            delta = MetricsDelta(dict(self._counts), self._writes_s)
             self._counts = Counter()
             self._writes_s = []
-        return tallied
+        return delta

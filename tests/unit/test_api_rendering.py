@@ -12,9 +12,9 @@ from tests.api_rows import T0_NS, S, execution, node
 from spantree_api.failure import SUGGESTIONS, retried_tasks
 from spantree_api.filters import attribute_forms
 from spantree_api.node_detail import traceback_of, whole_value
+from spantree_api.rendering import duration_ms, effective_status, ns_of, rfc3339
 from spantree_api.statements import load_statements
 from spantree_api.stored_rows import SpanRow
-from spantree_api.told import duration_ms, ns_of, rfc3339, told_status
 from spantree_exporter.assemble.category import _RULES
 
 
@@ -71,13 +71,13 @@ def test_a_duration_is_never_negative() -> None:
 )
 def test_lost_is_silence_beyond_the_threshold(status: str, silent_s: float, own_s: float | None, told: str) -> None:
     row = execution(status=status, last_seen_ns=T0_NS, lost_after_s=own_s)
-    assert told_status(row, T0_NS + int(silent_s * S), 10.0) == told
+    assert effective_status(row, T0_NS + int(silent_s * S), 10.0) == told
 
 
 @pytest.mark.parametrize(("silent_s", "told"), [(10, "running"), (10.1, "completed")])
 def test_one_that_only_waits_for_its_root_has_ended_when_it_is_silent(silent_s: float, told: str) -> None:
     row = execution(status="running", last_seen_ns=T0_NS, anomalies=["parent_missing", "root_missing"])
-    assert told_status(row, T0_NS + int(silent_s * S), 10.0) == told
+    assert effective_status(row, T0_NS + int(silent_s * S), 10.0) == told
 
 
 @pytest.mark.parametrize(
