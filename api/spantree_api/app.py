@@ -26,6 +26,8 @@ from spantree_api.routes import (
     otlp_logs,
     runs,
     stats,
+    trends,
+    workflows,
 )
 from spantree_api.routes import metrics as metrics_route
 from spantree_api.service import Service
@@ -34,7 +36,21 @@ from spantree_api.unknown_parameters import refuse_unknown_parameters
 BASE = "/api/v1"
 ROUTERS = tuple(
     module.router
-    for module in (executions, nodes, diff, export, otlp, otlp_logs, failures, failure_groups, runs, stats, health)
+    for module in (
+        executions,
+        nodes,
+        diff,
+        export,
+        otlp,
+        otlp_logs,
+        failures,
+        failure_groups,
+        runs,
+        stats,
+        trends,
+        workflows,
+        health,
+    )
 )
 
 

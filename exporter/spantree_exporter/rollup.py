@@ -29,7 +29,9 @@ KEY_LENGTH: Final = 100
 # subject, hour, workflow_name, name, kind, role, hidden
 _Key: TypeAlias = tuple[str, int, str, str, str, str, bool]
 # hour of the execution, workflow_name, service, name, kind and name of what follows, type of the edge
-Step: TypeAlias = tuple[int, str, str, str, str, str, str]
+_StepKey: TypeAlias = tuple[int, str, str, str, str, str, str]
+# the same, and whether what follows failed
+Step: TypeAlias = tuple[int, str, str, str, str, str, str, bool]
 
 _STATUSES: Final = (
     "pending", "running", "waiting", "completed", "failed", "retried", "skipped", "cancelled", "timed_out", "partial"
@@ -44,6 +46,9 @@ _LARGE: Final = b" "
 # What adds up; the other two are the latest of something.
 _ADDED: Final = (*range(_LAST_STARTED), *range(_DURATION, _HISTOGRAM))
 _NO_COUNTS: Final = (0,) * (_LAST_STARTED - 1)
+_NEVER: Final = (0, 0)
+# Fields of a step as older versions wrote it, which did not count failures: such changes may still wait.
+_OLD_STEP: Final = 8
 _FAILED: Final = frozenset({"failed", "timed_out"})
 _REPORTED: Final = frozenset({"failed", "partial", "timed_out"})
 
@@ -67,7 +72,7 @@ class Rollup:
 
     def __init__(self) -> None:
         self._sums: dict[_Key, list[Any]] = {}
-        self._steps: dict[Step, int] = {}
+        self._steps: dict[_StepKey, tuple[int, int]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._sums or self._steps)
@@ -110,7 +115,7 @@ class Rollup:
                 ("service", hour, "", _cut(service), "", "", hidden),
             ]
             if project is not None:
-                keys.append(("project", hour, "", _cut(project), "", "", hidden))
+                keys.append(("project", hour, workflow, _cut(project), "", "", hidden))
             if user is not None:
                 keys.append(("user", hour, "", _cut(user), "", "", hidden))
             if status in _REPORTED:
@@ -124,8 +129,10 @@ class Rollup:
     def add_steps(self, steps: Iterable[Step], sign: int) -> None:
         """Add (1) or subtract (-1) one execution to each of `steps`."""
         counts = self._steps
-        for step in steps:
-            counts[step] = counts.get(step, 0) + sign
+        for hour, workflow, service, name, kind, target, edge_type, failed in steps:
+            step = (hour, workflow, service, name, kind, target, edge_type)
+            count, failures = counts.get(step, _NEVER)
+            counts[step] = (count + sign, failures + sign * failed)
 
     def merge(self, other: Rollup) -> None:
         """Add all that `other` holds, which is not to be used any more."""
@@ -140,8 +147,9 @@ class Rollup:
             histogram = mine[_HISTOGRAM]
             for bucket, count in row[_HISTOGRAM].items():
                 histogram[bucket] = histogram.get(bucket, 0) + count
-        for step, count in other._steps.items():
-            self._steps[step] = self._steps.get(step, 0) + count
+        for step, (count, failures) in other._steps.items():
+            held = self._steps.get(step, _NEVER)
+            self._steps[step] = (held[0] + count, held[1] + failures)
 
     def encoded(self) -> bytes:
         """JSON that `decoded` reads. Whole numbers of any size, cost as text."""
@@ -149,7 +157,7 @@ class Rollup:
             [*key, *row[:_COST], str(row[_COST]), list(row[_HISTOGRAM]), list(row[_HISTOGRAM].values())]
             for key, row in self._sums.items()
         ]
-        content = [sums, [[*step, count] for step, count in self._steps.items() if count]]
+        content = [sums, [[*step, *counts] for step, counts in self._steps.items() if any(counts)]]
         try:
             return orjson.dumps(content)
         except TypeError:  # beyond 64 bits: a few senders that give the largest numbers there are
@@ -163,8 +171,8 @@ class Rollup:
         for subject, hour, workflow, name, kind, role, hidden, *row, cost, buckets, counts in sums:
             row += [Decimal(cost), dict(zip(buckets, counts, strict=True))]
             rollup._sums[subject, hour, workflow, name, kind, role, hidden] = row
-        for *step, count in steps:
-            rollup._steps[tuple(step)] = count
+        for *step, count, failures in (one if len(one) > _OLD_STEP else (*one, 0) for one in steps):
+            rollup._steps[tuple(step)] = (count, failures)
         return rollup
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
@@ -182,11 +190,13 @@ class Rollup:
                 [histogram[bucket] for bucket in buckets],
             )  # fmt: skip
         for step in sorted(self._steps):
-            if count := self._steps[step]:
+            count, failures = self._steps[step]
+            if count or failures:
                 hour, workflow, service, name, kind, target, edge_type = step
                 yield (
                     "edge", hour * HOUR_NS, workflow, service, name, kind, target, edge_type, False, count,
-                    *_NO_COUNTS, hour * HOUR_NS, None, 0, 0, 0, 0, [], [],
+                    *_NO_COUNTS[1 : _STATUS["failed"]], failures, *_NO_COUNTS[_STATUS["failed"] :],
+                    hour * HOUR_NS, None, 0, 0, 0, 0, [], [],
                 )  # fmt: skip
 
     def days_of_errors(self) -> set[int]:
@@ -200,20 +210,24 @@ class Rollup:
 
 
 def steps_of(assembled: Assembled) -> set[Step]:
-    """Which name followed which in an execution of a workflow; each pair once, however often it was gone."""
+    """Which name followed which in an execution of a workflow; each pair once, however often it was gone.
+
+    What follows failed where one of those times it did.
+    """
     execution = assembled.execution
     if execution.workflow_name is None or not assembled.edges:
         return set()
     nodes = {(node.span_id, node.ordinal): node for node in assembled.nodes}
     hour, workflow, service = execution.started_ns // HOUR_NS, _cut(execution.workflow_name), _cut(execution.service)
-    steps: set[Step] = set()
+    steps: dict[_StepKey, bool] = {}
     for edge in assembled.edges:
         if edge.from_trace_id is None:
             earlier = nodes.get((edge.from_span_id, edge.from_ordinal))
             later = nodes.get((edge.to_span_id, edge.to_ordinal))
             if earlier is not None and later is not None:
-                steps.add((hour, workflow, service, _cut(earlier.name), later.kind, _cut(later.name), edge.type))
-    return steps
+                step = (hour, workflow, service, _cut(earlier.name), later.kind, _cut(later.name), edge.type)
+                steps[step] = steps.get(step, False) or later.status in _FAILED
+    return {(*step, failed) for step, failed in steps.items()}
 
 
 def bucket_of(duration_ns: int) -> int:

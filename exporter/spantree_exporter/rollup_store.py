@@ -22,6 +22,8 @@ _SQL: Final = statements("rollup")
 _SHARE: Final = 0.02
 _INTERVAL_S: Final = 1.0
 _DAY_H: Final = 24
+# The place of the failed ones after the total of a row.
+_FAILED: Final = 4
 # Transactions whose changes one fold takes: some thousand spans each, or a single late one.
 _DELTAS: Final = 100
 # An interval is summed up anew at most so often: a day of a thousand names takes a second.
@@ -175,7 +177,7 @@ def _lines(rollups: dict[int, Rollup]) -> tuple[list[str], list[str]]:
             workflow, service, name, kind, target = [text.translate(_ESCAPES) for text in texts]
             if subject == "edge":
                 key = f"{tenant_id}\t{at}\t{workflow}\t{service}\t{name}\t{kind}\t{target}\t{role}"
-                steps.append(f"{key}\t{total}\t{hour_ns}\n")
+                steps.append(f"{key}\t{total}\t{counts[_FAILED]}\t{hour_ns}\n")
                 continue
             key = f"{tenant_id}\t{subject}\t{at}\t{workflow}\t{name}\t{kind}\t{role}\t{hidden}\t{total}"
             numbers = "\t".join(map(str, counts))

@@ -30,6 +30,8 @@ def api(postgres_url: str, _migrated_template: str) -> Iterator[httpx.Client]:
                 status="failed",
                 run_id="r",
                 conversation_id="c",
+                project="p",
+                user_id="u",
                 first_failed_span_id=1,
                 first_failed_ordinal=0,
                 error_fingerprint="f",
@@ -123,6 +125,14 @@ ANSWERED = [
     ("/stats/nodes", "/stats/nodes"),
     ("/stats/workflows", "/stats/workflows"),
     ("/stats/workflows/{name}", "/stats/workflows/report"),
+    ("/stats/trend", "/stats/trend?by=node&metric=p95_ms"),
+    ("/stats/projects", "/stats/projects"),
+    ("/stats/projects/{name}", "/stats/projects/p"),
+    ("/stats/users", "/stats/users"),
+    ("/stats/users/{user_id}", "/stats/users/u"),
+    ("/stats/models", "/stats/models"),
+    ("/workflows", "/workflows"),
+    ("/workflows/{name}/map", "/workflows/report/map"),
     ("/health", "/health"),
 ]
 

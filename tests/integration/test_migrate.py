@@ -220,8 +220,11 @@ def test_a_database_of_version_1_is_migrated_with_its_rows(migrated_url: str, da
                     copy.write(row)
     assert migrate(database_url) == _VERSIONS[1:]
     assert tables(database_url, "trace") == tables(migrated_url, "trace")
-    hours = "SELECT * FROM spantree.rollup WHERE grain_h = 1 AND total <> 0 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
-    assert query(database_url, hours) == query(migrated_url, hours)
+    # How often a way failed is counted since version 12 only.
+    key = "tenant_id, subject, grain_h, started_at, workflow_name, service, name, kind, target, role, hidden"
+    hours = "FROM spantree.rollup WHERE grain_h = 1 AND total <> 0 AND subject"
+    for asked in (f"SELECT * {hours} <> 'edge' ORDER BY {key}", f"SELECT {key}, total {hours} = 'edge' ORDER BY {key}"):
+        assert query(database_url, asked) == query(migrated_url, asked)
     outdated = "SELECT tenant_id, grain_h, started_at FROM spantree.rollup_outdated ORDER BY 1, 2, 3"
     assert query(database_url, outdated) == query(migrated_url, outdated)
 

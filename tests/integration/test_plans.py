@@ -105,6 +105,13 @@ PARAMETERS: dict[str, object] = {
     "search": SpanQuery("agent", "x", min_duration_ns=S).search(),
     "fingerprints": ["f", "g"],
     "newest_days": DAYS,
+    "end_ns": T0_NS + 86_400 * S,
+    "by": "workflow",
+    "name": None,
+    "step_s": 60,
+    "quantile": 0.5,
+    "project": "shop",
+    "min_duration_ns": 86_400 * S,
 }
 
 # Statements whose comment names the index of a partitioned table, or that read one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -13,15 +14,16 @@ from tests.tables import empty, project_all, query
 
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.rebuild import rebuild
-from spantree_exporter.rollup import GAMMA, bucket_of, quantile_ns
+from spantree_exporter.rollup import GAMMA, Rollup, bucket_of, quantile_ns
 from spantree_exporter.rollup_store import Difference, RollupFolder, differences
 from spantree_exporter.span import Attributes, Span
 from spantree_exporter.store import Store
 
 _DAYS = [date(2026, 11, day) for day in range(18, 24)]
 _EDGES_OF_ROWS = """
-    SELECT DISTINCT
-        execution.trace_id, execution.workflow_name, execution.service, earlier.name, later.kind, later.name, type
+    SELECT
+        execution.trace_id, execution.workflow_name, execution.service, earlier.name, later.kind, later.name, type,
+        bool_or(later.status IN ('failed', 'timed_out'))
     FROM spantree.edge
     JOIN spantree.execution USING (tenant_id, trace_id)
     JOIN spantree.node AS earlier ON earlier.trace_id = edge.trace_id
@@ -29,11 +31,12 @@ _EDGES_OF_ROWS = """
     JOIN spantree.node AS later ON later.trace_id = edge.trace_id
         AND (later.span_id, later.ordinal) = (to_span_id, to_ordinal)
     WHERE from_trace_id IS NULL AND execution.workflow_name IS NOT NULL
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 _EDGES_OF_ROLLUPS = """
-    SELECT workflow_name, service, name, kind, target, role, sum(total)::bigint
+    SELECT workflow_name, service, name, kind, target, role, sum(total)::bigint, sum(failed)::bigint
     FROM (
-        SELECT workflow_name, service, name, kind, target, role, total FROM spantree.rollup
+        SELECT workflow_name, service, name, kind, target, role, total, failed FROM spantree.rollup
         WHERE subject = 'edge' AND grain_h = %(grain)s
     ) AS held
     GROUP BY 1, 2, 3, 4, 5, 6
@@ -88,8 +91,9 @@ def _sum_up(url: str) -> None:
 def _check_edges(url: str, grain: int) -> None:
     expected = query(
         url,
-        f"SELECT workflow_name, service, name, kind, target, type, count(*) FROM ({_EDGES_OF_ROWS}) "
-        "AS taken (trace_id, workflow_name, service, name, kind, target, type) GROUP BY 1, 2, 3, 4, 5, 6 "
+        f"SELECT workflow_name, service, name, kind, target, type, count(*), count(*) FILTER (WHERE failed) "
+        f"FROM ({_EDGES_OF_ROWS}) AS taken (trace_id, workflow_name, service, name, kind, target, type, failed) "
+        "GROUP BY 1, 2, 3, 4, 5, 6 "
         "ORDER BY 1, 2, 3, 4, 5, 6",
     )
     assert query(url, _EDGES_OF_ROLLUPS, grain=grain) == expected
@@ -192,6 +196,15 @@ def test_a_duration_is_told_from_its_bucket_to_two_percent(duration_ns: int) -> 
     told = quantile_ns([bucket_of(duration_ns)], [1], 0.5)
     assert told is not None
     assert abs(told - duration_ns) <= max(1, 0.02 * duration_ns)
+
+
+def test_changes_that_an_older_version_left_are_still_folded() -> None:
+    step = [500_000, "report", "agent", "fetch", "step", "render", "sequential"]
+    changes = Rollup.decoded(json.dumps([[], [[*step, 2]]]).encode())
+    changes.merge(Rollup.decoded(json.dumps([[], [[*step, 1, 1]]]).encode()))
+    changes.merge(Rollup.decoded(changes.encoded()))
+    [row] = changes.rows()
+    assert (row[0], row[9], row[14]) == ("edge", 6, 2)
 
 
 def test_quantiles_of_a_histogram_are_those_of_the_durations() -> None:

@@ -16,6 +16,7 @@ from tests.api_rows import fold_all
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, trace_id, workflow
 from tests.postgres import name_of, new_database
 from tests.tables import project_all, query
+from tests.view_reference import documented, tables
 
 from spantree_exporter.span import Attributes
 from spantree_exporter.store import Store
@@ -273,6 +274,17 @@ def test_the_queries_in_the_docs_run(url: str) -> None:
     assert len(examples) >= 8
     for example in examples:
         query(url, example.replace("%", "%%") if "%(" in example else example)
+
+
+def test_the_docs_have_every_view_with_every_column(migrated_url: str) -> None:
+    with psycopg.connect(migrated_url) as connection:
+        made = tables(connection)
+    told = documented(_DOCS.read_text(encoding="utf-8"))
+    other = sorted(view for view in made.keys() | told.keys() if made.get(view) != told.get(view))
+    assert not other, (
+        f"docs/sql.md and the comments of {', '.join(other)} differ: give each view and column a COMMENT, then run "
+        "`.venv/bin/python -m tests.view_reference --write`"
+    )
 
 
 def test_the_docs_name_every_table_view_function_and_view_column(migrated_url: str) -> None:

@@ -68,7 +68,11 @@ async def workflow_figures(reader: Reader, days: int, workflow: str) -> Workflow
 
 async def range_parameters(reader: Reader, days: int) -> dict[str, object]:
     """For the statements of stats.sql: the rollups from the hour `days` ago on."""
-    since_ns = reader.now_ns - days * _DAY_NS
+    return await since_parameters(reader, reader.now_ns - days * _DAY_NS)
+
+
+async def since_parameters(reader: Reader, since_ns: int) -> dict[str, object]:
+    """For the statements of stats.sql: the rollups from the hour of `since_ns` on."""
     tenant = {"tenant_id": reader.config.tenant_id}
     outdated = await reader.snapshot.all(
         "outdated_intervals", {**tenant, "since": moment_of(since_ns)}, records(IntervalRow)

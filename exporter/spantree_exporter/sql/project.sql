@@ -111,9 +111,10 @@ COPY pg_temp.edge_staging (
 SELECT of_trace.*
 FROM unnest(%(trace_ids)s::text[]::uuid[]) AS wanted (trace_id)
 CROSS JOIN LATERAL (
-    SELECT DISTINCT
-        execution.started_ns, execution.workflow_name, execution.service, earlier.name AS name, later.kind,
-        later.name AS target, edge.type
+    SELECT
+        execution.started_ns, left(execution.workflow_name, 100) AS workflow_name,
+        left(execution.service, 100) AS service, left(earlier.name, 100) AS name, later.kind,
+        left(later.name, 100) AS target, edge.type, bool_or(later.status IN ('failed', 'timed_out')) AS failed
     FROM spantree.execution
     JOIN spantree.edge
         ON edge.tenant_id = %(tenant_id)s
@@ -136,6 +137,7 @@ CROSS JOIN LATERAL (
         AND execution.trace_id = wanted.trace_id
         AND execution.workflow_name IS NOT NULL
         AND edge.from_trace_id IS NULL
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
     OFFSET 0
 ) AS of_trace
 

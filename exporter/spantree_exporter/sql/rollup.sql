@@ -38,7 +38,7 @@ COPY pg_temp.rollup_staging (
 
 -- name: copy_steps
 COPY pg_temp.rollup_staging (
-    tenant_id, started_at, workflow_name, service, name, kind, target, role, total, last_started_ns
+    tenant_id, started_at, workflow_name, service, name, kind, target, role, total, failed, last_started_ns
 ) FROM STDIN
 
 -- name: fold
@@ -249,7 +249,7 @@ FROM (
             ('model', model IS NOT NULL, coalesce(workflow_name, ''), model, counted.kind, '', false),
             ('workflow', NOT is_node, coalesce(workflow_name, ''), coalesce(workflow_name, ''), counted.kind, '', counted.hidden),
             ('service', NOT is_node, '', counted.service, '', '', counted.hidden),
-            ('project', project IS NOT NULL, '', project, '', '', counted.hidden),
+            ('project', project IS NOT NULL, coalesce(counted.workflow_name, ''), project, '', '', counted.hidden),
             ('user', user_id IS NOT NULL, '', user_id, '', '', counted.hidden),
             ('error', NOT is_node AND status IN ('failed', 'partial', 'timed_out'), coalesce(workflow_name, ''),
                 coalesce(error_fingerprint, ''), coalesce(error_category, ''), '', counted.hidden)
@@ -269,7 +269,8 @@ INSERT INTO spantree.rollup
 SELECT
     edge.tenant_id, 'edge', 1, to_timestamp(execution.started_ns / 3600000000000 * 3600), left(execution.workflow_name, 100),
     left(execution.service, 100), left(earlier.name, 100), left(later.kind, 100), left(later.name, 100), edge.type, false,
-    count(DISTINCT edge.trace_id), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, max(execution.started_ns) / 3600000000000 * 3600000000000, NULL, 0, 0, 0, 0,
+    count(DISTINCT edge.trace_id), 0, 0, 0, 0,
+    count(DISTINCT edge.trace_id) FILTER (WHERE later.status IN ('failed', 'timed_out')), 0, 0, 0, 0, 0, 0, 0, max(execution.started_ns) / 3600000000000 * 3600000000000, NULL, 0, 0, 0, 0,
     ROW('{}', '{}')::spantree.histogram
 FROM spantree.edge
 JOIN spantree.execution USING (tenant_id, trace_id)
@@ -308,7 +309,7 @@ SELECT pg_advisory_unlock(1936744814, 2)
 
 -- name: differences
 -- Keys of one UTC day whose figures are not those of the rows: what is counted from the rows, what the hours say.
--- Right once rollup_delta is empty.
+-- Right once rollup_delta is empty. Projects without their workflows, which older versions did not count.
 -- Reads all rows of that day. Nodes are on the day they start, on their execution's, or on the sentinel day.
 WITH counted AS (
     SELECT
@@ -362,7 +363,7 @@ from_rows AS (
 ),
 from_rollups AS (
     SELECT
-        subject, workflow_name, name, kind, role, hidden,
+        subject, CASE WHEN subject = 'project' THEN '' ELSE workflow_name END AS workflow_name, name, kind, role, hidden,
         sum(total)::bigint AS total, sum(completed)::bigint AS completed,
         sum(failed + timed_out + partial)::bigint AS failed, sum(pending + running + waiting)::bigint AS open,
         sum(retried + skipped + cancelled)::bigint AS other, sum(ended) AS ended, sum(in_buckets) AS in_buckets,

@@ -46,7 +46,11 @@ SELECT
     s.events,
     s.links,
     r.attributes AS resource,
-    n.declared::jsonb AS declared
+    n.declared::jsonb AS declared,
+    (s.facts ->> 'cached_input_tokens')::numeric AS cached_input_tokens,
+    (s.facts ->> 'cache_write_tokens')::numeric AS cache_write_tokens,
+    (s.facts ->> 'reasoning_tokens')::numeric AS reasoning_tokens,
+    (s.facts ->> 'embedding_tokens')::numeric AS embedding_tokens
 FROM spantree.node AS n
 LEFT JOIN spantree.span AS s
     ON s.tenant_id = n.tenant_id
@@ -70,6 +74,10 @@ COMMENT ON COLUMN spantree.nodes.attributes IS 'attributes of its span; null whi
 COMMENT ON COLUMN spantree.nodes.resource IS 'attributes of the resource that sent it';
 COMMENT ON COLUMN spantree.nodes.declared IS
     'what its execution declared of the step before it ran: name, key, kind, depends_on, description, thought, action; null where it declared nothing';
+COMMENT ON COLUMN spantree.nodes.cached_input_tokens IS 'of its input tokens, those read from a cache, as its span tells; null where it does not';
+COMMENT ON COLUMN spantree.nodes.cache_write_tokens IS 'tokens written to a cache, as its span tells';
+COMMENT ON COLUMN spantree.nodes.reasoning_tokens IS 'of its output tokens, those of reasoning, as its span tells';
+COMMENT ON COLUMN spantree.nodes.embedding_tokens IS 'of its input tokens, those that vectors were made of, as its span tells';
 
 CREATE OR REPLACE VIEW spantree.edges WITH (security_invoker = true) AS
 SELECT

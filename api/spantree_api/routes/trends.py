@@ -1,0 +1,157 @@
+"""Figures over time, and of projects, users and models."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from spantree_api.answers_trends import (
+    ModelStats,
+    ProjectDetail,
+    ProjectStats,
+    TrendAnswer,
+    UserDetail,
+    UserStats,
+)
+from spantree_api.errors import NotFound
+from spantree_api.figures import figures
+from spantree_api.filters import ExecutionFilter
+from spantree_api.params import HiddenQuery, MomentQuery, Text
+from spantree_api.reads import lists, trends
+from spantree_api.rendering import ns_of, rfc3339
+from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.executions import execution_answers
+from spantree_api.routes.stats import DaysQuery
+from spantree_api.service import ServiceOf
+from spantree_api.stats import Durations
+from spantree_api.trend import BucketName, By, Metric, range_of_trend, trend_series
+
+router = APIRouter(tags=["stats"])
+_DAY_NS = 86_400_000_000_000
+_RECENT = 10
+NamesQuery = Annotated[int, Query(ge=1, le=1_000, description="how many at most")]
+
+
+@router.get("/stats/trend", response_model=TrendAnswer, responses=error_answers(422, 503))
+async def get_trend(
+    service: ServiceOf,
+    metric: Annotated[Metric, Query(description="what is told of each bucket")] = "runs",
+    by: Annotated[By, Query(description="what has a series of its own; `category`: of failures")] = "workflow",
+    name: Annotated[Text | None, Query(description="only the series of this name")] = None,
+    workflow: Annotated[Text | None, Query(description="with node, model, category: of this workflow only")] = None,
+    bucket: Annotated[BucketName, Query(description="how long a point is")] = "1h",
+    since: MomentQuery = None,
+    until: MomentQuery = None,
+    hidden: HiddenQuery = False,
+    limit: Annotated[int, Query(ge=1, le=50, description="how many series at most")] = 10,
+) -> Response:
+    """A metric over time, a series for each name. The range is widened to whole buckets, in UTC.
+
+    Longest ranges: 6 hours in points of 1m, a day of 5m, 14 days of 1h, 400 days of 1d. Points of 1m and 5m are counted
+    from the newest 100,000 executions of the range, those of nodes and models from the nodes of its newest 5,000
+    executions; `counted_back_to` tells when there are more.
+    """
+    async with service.reader() as reader:
+        since_ns, until_ns = (None if moment is None else ns_of(moment) for moment in (since, until))
+        wanted = range_of_trend(bucket, since_ns, until_ns, reader.now_ns)
+        found = await trends.trend(reader, metric, by, wanted, name, workflow, limit, hidden=hidden)
+    answer: TrendAnswer = {
+        "metric": metric,
+        "by": by,
+        "bucket": bucket,
+        "since": rfc3339(wanted.from_s * 1_000_000_000),
+        "until": rfc3339(wanted.end_s * 1_000_000_000),
+        "series": trend_series(metric, found.points, found.names, wanted),
+        "counted_back_to": None if found.counted_back_to_ns is None else rfc3339(found.counted_back_to_ns),
+    }
+    return json_answer(answer)
+
+
+@router.get("/stats/projects", response_model=ProjectStats, responses=error_answers(422, 503))
+async def get_project_stats(
+    service: ServiceOf, days: DaysQuery = 7, hidden: HiddenQuery = False, limit: NamesQuery = 200
+) -> Response:
+    """Each project, most runs first."""
+    async with service.reader() as reader:
+        rows, buckets = await trends.name_totals(reader, "project", days, limit, hidden=hidden)
+    durations = Durations(buckets)
+    answer: ProjectStats = {
+        "days": days,
+        "projects": [{"project": row.name, **figures(row, durations)} for row in rows],
+    }
+    return json_answer(answer)
+
+
+@router.get("/stats/projects/{name:path}", response_model=ProjectDetail, responses=error_answers(404, 422, 503))
+async def get_project(
+    service: ServiceOf, name: Annotated[Text, Path(description="project")], days: DaysQuery = 7
+) -> Response:
+    """One project: figures, its workflows, what it uses most, its longest run."""
+    async with service.reader() as reader:
+        found = await trends.project(reader, name, days)
+    if found is None:
+        raise NotFound(f"no execution of a project {name[:200]!r} in the last {days} days", {"project": name[:200]})
+    row = found.row
+    answer: ProjectDetail = {
+        "project": name,
+        **figures(row, Durations(found.durations)),
+        "days": days,
+        "workflows": found.workflow_count,
+        "executions": row.runs,
+        "errors": row.failed + row.partial,
+        "by_workflow": [{"name": one.name or "", "runs": one.count} for one in found.workflows],
+        "most_used": {
+            "queue": found.queue,
+            "workflow": found.workflows[0].name if found.workflows else None,
+            "node": found.node,
+        },
+        "longest_run": None
+        if found.longest is None
+        else {"execution_id": found.longest.trace_id.hex, "duration_ms": found.longest.duration_ms},
+    }
+    return json_answer(answer)
+
+
+@router.get("/stats/users", response_model=UserStats, responses=error_answers(422, 503))
+async def get_user_stats(
+    service: ServiceOf, days: DaysQuery = 7, hidden: HiddenQuery = False, limit: NamesQuery = 200
+) -> Response:
+    """Each user for whom something ran, most runs first."""
+    async with service.reader() as reader:
+        rows, buckets = await trends.name_totals(reader, "user", days, limit, hidden=hidden)
+    durations = Durations(buckets)
+    answer: UserStats = {"days": days, "users": [{"user_id": row.name, **figures(row, durations)} for row in rows]}
+    return json_answer(answer)
+
+
+@router.get("/stats/users/{user_id:path}", response_model=UserDetail, responses=error_answers(404, 422, 503))
+async def get_user(
+    service: ServiceOf, user_id: Annotated[Text, Path(description="for whom it ran")], days: DaysQuery = 7
+) -> Response:
+    """One user: figures and newest executions."""
+    async with service.reader() as reader:
+        rows, buckets = await trends.name_totals(reader, "user", days, 1, user_id, hidden=True)
+        if not rows:
+            raise NotFound(
+                f"no execution of a user {user_id[:200]!r} in the last {days} days", {"user_id": user_id[:200]}
+            )
+        wanted = ExecutionFilter(user_id=user_id, hidden=True, since_ns=reader.now_ns - days * _DAY_NS)
+        recent = await lists.executions(reader, wanted, _RECENT, None)
+    answer: UserDetail = {
+        "user_id": user_id,
+        **figures(rows[0], Durations(buckets)),
+        "days": days,
+        "recent": execution_answers(recent.rows, reader),
+    }
+    return json_answer(answer)
+
+
+@router.get("/stats/models", response_model=ModelStats, responses=error_answers(422, 503))
+async def get_model_stats(service: ServiceOf, days: DaysQuery = 7, limit: NamesQuery = 200) -> Response:
+    """Each model that was called, most calls first: how often, how well, how long, tokens and cost."""
+    async with service.reader() as reader:
+        rows, buckets = await trends.name_totals(reader, "model", days, limit, hidden=True)
+    durations = Durations(buckets)
+    answer: ModelStats = {"days": days, "models": [{"model": row.name, **figures(row, durations)} for row in rows]}
+    return json_answer(answer)
