@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import psycopg
 
+from spantree_exporter.changes import Changes, Touched, insert_changes
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.errors import BatchRejected, classify
 from spantree_exporter.facts.vocabulary import Facts
@@ -192,12 +193,13 @@ class Projector:
         failures: dict[bytes, str],
     ) -> None:
         """Write and settle all `claimed` in one transaction or, where that is too much for PostgreSQL, in halves."""
-        rollup = Rollup()
+        rollup, changes = Rollup(), Changes()
         try:
             with cursor.connection.transaction():
                 days = {one.trace_id: one.days for one in claimed}
-                used_staging = self._write(cursor, traces, days, failures, rollup)
+                used_staging = self._write(cursor, traces, days, failures, rollup, changes)
                 insert_delta(cursor, self._tenant_id, rollup)
+                insert_changes(cursor, self._tenant_id, changes)
                 self._settle(cursor, claimed, failures)
             if used_staging:
                 self._connection.temporary_tables_kept(_STAGING)
@@ -225,6 +227,7 @@ class Projector:
         known_days: dict[bytes, list[int]],
         failures: dict[bytes, str],
         rollup: Rollup,
+        changes: Changes,
     ) -> bool:
         """Write what changed; whether staging tables were used. Traces that are refused go to `failures`."""
         if not traces:
@@ -235,7 +238,7 @@ class Projector:
         projected_before = {trace_id for trace_id, _ in cursor}
         new = [trace for trace in traces if trace.trace_id not in projected_before]
         again = [trace for trace in traces if trace.trace_id in projected_before]
-        self._tolerantly(cursor, new, self._insert, failures, rollup)
+        self._tolerantly(cursor, new, self._insert, failures, rollup, changes)
         if again:
             for name in _STAGING:
                 self._connection.temporary_table(name, _SQL[f"create_{name}"])
@@ -243,7 +246,7 @@ class Projector:
                 if first:
                     cursor.execute(_SQL["empty_staging"])
                 some = again[first : first + _REPLACED_TRACES]
-                self._tolerantly(cursor, some, partial(self._replace, known_days), failures, rollup)
+                self._tolerantly(cursor, some, partial(self._replace, known_days), failures, rollup, changes)
         more_days = {
             trace.trace_id: trace.all_days for trace in traces if not trace.all_days <= set(known_days[trace.trace_id])
         }
@@ -257,20 +260,22 @@ class Projector:
         self,
         cursor: psycopg.Cursor[Any],
         traces: Sequence[ProjectedTrace],
-        write: Callable[[psycopg.Cursor[Any], Sequence[ProjectedTrace]], Rollup],
+        write: Callable[[psycopg.Cursor[Any], Sequence[ProjectedTrace]], tuple[Rollup, Changes]],
         failures: dict[bytes, str],
         rollup: Rollup,
+        changes: Changes,
     ) -> None:
         """`write` all `traces` at once or, where that is refused for what they hold, one at a time.
 
-        What that changes in the figures is added to `rollup`.
+        What that changes in the figures is added to `rollup`, which rows to `changes`.
         """
         if not traces:
             return
         try:
             with cursor.connection.transaction():
-                changed = write(cursor, traces)
-            rollup.merge(changed)
+                figures, rows = write(cursor, traces)
+            rollup.merge(figures)
+            changes.merge(rows)
         except Exception as error:
             if isinstance(error, psycopg.Error) and not isinstance(classify(error), BatchRejected):
                 raise
@@ -281,36 +286,37 @@ class Projector:
                 failures[trace_id] = first_line(error)
                 return
             for trace in traces:
-                self._tolerantly(cursor, [trace], write, failures, rollup)
+                self._tolerantly(cursor, [trace], write, failures, rollup, changes)
 
-    def _insert(self, cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]) -> Rollup:
+    def _insert(self, cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]) -> tuple[Rollup, Changes]:
         rows = copy_rows(self._tenant_id, traces)
         copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
-        added = Rollup()
+        added, new = Rollup(), Changes()
         for trace in traces:
             added.add(trace.assembled)
-        return added
+            new.add_new(trace.trace_id, len(trace.assembled.nodes))
+        return added, new
 
     def _replace(
         self, known_days: dict[bytes, list[int]], cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]
-    ) -> Rollup:
+    ) -> tuple[Rollup, Changes]:
         rows = copy_rows(self._tenant_id, traces)
         staging = (_SQL["copy_execution_staging"], _SQL["copy_node_staging"], _SQL["copy_edge_staging"])
         copy_files(cursor, *staging, rows)
         days = sorted({day for trace in traces for day in trace.all_days.union(known_days[trace.trace_id])})
         keys = self._keys([trace.trace_id for trace in traces]) | _dates(days)
-        changed = Rollup()
+        changed, touched = Rollup(), Touched()
         cursor.execute(_SQL["stored_steps"], keys)
         changed.add_steps(((start_ns // HOUR_NS, *step) for start_ns, *step in cursor), -1)
-        changed.add_executions(cursor.execute(_SQL["delete_stale_executions"], keys), -1)
-        changed.add_executions(cursor.execute(_SQL["insert_staged_executions"]), 1)
-        changed.add_nodes(cursor.execute(_SQL["delete_stale_nodes"], keys), -1)
-        changed.add_nodes(cursor.execute(_SQL["insert_staged_nodes"]), 1)
+        changed.add_executions(touched.executions(cursor.execute(_SQL["delete_stale_executions"], keys)), -1)
+        changed.add_executions(touched.executions(cursor.execute(_SQL["insert_staged_executions"])), 1)
+        changed.add_nodes(touched.nodes(cursor.execute(_SQL["delete_stale_nodes"], keys)), -1)
+        changed.add_nodes(touched.nodes(cursor.execute(_SQL["insert_staged_nodes"])), 1)
         cursor.execute(_SQL["delete_stale_edges"], keys)
         cursor.execute(_SQL["insert_staged_edges"])
         for trace in traces:
             changed.add_steps(steps_of(trace.assembled), 1)
-        return changed
+        return changed, touched.changes()
 
     def _settle(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed], failures: dict[bytes, str]) -> None:
         """Settle the pending rows: they go where nothing came meanwhile."""

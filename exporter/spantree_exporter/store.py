@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from spantree_exporter.assemble import assemble as default_assemble
+from spantree_exporter.changes import ChangePruner
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.dead_letters import DeadLetterLimits
 from spantree_exporter.decode import JSON, decode_request
@@ -55,6 +56,7 @@ class Store:
         self._log_writer = LogWriter(self._connection, tenant_id, self._writer.insert_resources)
         self._projector = Projector(self._connection, tenant_id, reader)
         self._folder = RollupFolder(self._connection)
+        self._pruner = ChangePruner(self._connection, tenant_id)
 
     def write(self, items: Sequence[Span | LogRecord], dead: Sequence[DeadLetter] = ()) -> Written:
         """Store all of `items` and `dead`; returns after the commits: of log records first, then of the rest.
@@ -80,13 +82,14 @@ class Store:
             raise
 
     def project_due(self, limit_spans: int = 20_000) -> Projected:
-        """Bring the rows of traces that are due up to date, some `limit_spans` spans' worth; fold rollups now and then.
+        """Bring the rows of traces that are due up to date, some `limit_spans` spans' worth; fold rollups, drop old changes.
 
         A trace that cannot be projected stays pending, with the reason in pending_projection.error.
         """
         with self._connection.errors():
             projected = self._projector.project_due(limit_spans)
             self._folder.fold_when_due()
+            self._pruner.prune_when_due()
             return projected
 
     def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
+from spantree_exporter.changes import Changes, insert_changes
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.copy_binary import HEADER, TRAILER, RowUnencodable, span_rows
 from spantree_exporter.dead_letters import DeadLetterLimits, DeadLetters
@@ -264,10 +265,12 @@ class Writer:
             rows = copy_rows(self._tenant_id, list(whole.values()))
             with cursor.connection.transaction():
                 copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
-                rollup = Rollup()
-                for projected in whole.values():
+                rollup, changes = Rollup(), Changes()
+                for trace_id, projected in whole.items():
                     rollup.add(projected.assembled)
+                    changes.add_new(trace_id, len(projected.assembled.nodes))
                 insert_delta(cursor, self._tenant_id, rollup)
+                insert_changes(cursor, self._tenant_id, changes)
                 mine = self._insert_traces(cursor, unknown)
                 if not whole.keys() <= mine:
                     raise psycopg.Rollback

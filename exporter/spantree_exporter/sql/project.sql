@@ -157,7 +157,7 @@ WHERE stored.tenant_id = %(tenant_id)s
 RETURNING
     stored.started_ns, stored.ended_ns, stored.kind, stored.status, stored.workflow_name, stored.service,
     stored.project, stored.user_id, stored.hidden, stored.error_fingerprint, stored.error_category,
-    stored.retried_count, stored.input_tokens, stored.output_tokens, stored.cost_usd
+    stored.retried_count, stored.input_tokens, stored.output_tokens, stored.cost_usd, uuid_send(stored.trace_id)
 
 -- name: delete_stale_nodes
 DELETE FROM spantree.node AS stored
@@ -174,7 +174,8 @@ WHERE stored.tenant_id = %(tenant_id)s
     )
 RETURNING
     stored.started_ns, stored.ended_ns, stored.name, stored.kind, stored.status, stored.workflow_name,
-    stored.model, stored.input_tokens, stored.output_tokens, stored.cost_usd, stored.parent_span_id
+    stored.model, stored.input_tokens, stored.output_tokens, stored.cost_usd, stored.parent_span_id,
+    uuid_send(stored.trace_id), stored.span_id, stored.ordinal
 
 -- name: delete_stale_edges
 DELETE FROM spantree.edge AS stored
@@ -197,7 +198,7 @@ FROM pg_temp.execution_staging
 ON CONFLICT DO NOTHING
 RETURNING
     started_ns, ended_ns, kind, status, workflow_name, service, project, user_id, hidden, error_fingerprint,
-    error_category, retried_count, input_tokens, output_tokens, cost_usd
+    error_category, retried_count, input_tokens, output_tokens, cost_usd, uuid_send(trace_id)
 
 -- name: insert_staged_nodes
 INSERT INTO spantree.node
@@ -206,7 +207,7 @@ FROM pg_temp.node_staging
 ON CONFLICT DO NOTHING
 RETURNING
     started_ns, ended_ns, name, kind, status, workflow_name, model, input_tokens, output_tokens, cost_usd,
-    parent_span_id
+    parent_span_id, uuid_send(trace_id), span_id, ordinal
 
 -- name: insert_staged_edges
 INSERT INTO spantree.edge
