@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,15 +13,21 @@ import uvicorn
 from tests.api_rows import NOW_NS
 from tests.waiting import wait_until
 
-from spantree_api.app import create_app
+from spantree_api.app import create_app, end_streams
 from spantree_api.config import ApiConfig
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await end_streams(self.config.app)  # type: ignore[arg-type]  # create_app's
+        await super().shutdown(sockets)
 
 
 @contextlib.contextmanager
 def api_over(database_url: str, now_ns: int = NOW_NS, **settings: Any) -> Iterator[httpx.Client]:
     """A client of the API over `database_url`, served by a thread of this process until the end of the block."""
     app = create_app(ApiConfig(database_url=database_url, **settings), clock=lambda: now_ns)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", lifespan="on"))
+    server = _Server(uvicorn.Config(app, port=0, log_config=None, ws="none", lifespan="on"))
     thread = threading.Thread(target=server.run, name="api under test")
     thread.start()
     try:

@@ -16,6 +16,7 @@ from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.jaeger_grpc import CAPABILITIES, DEPENDENCY_READER, TRACE_READER, JaegerStorage
 from spantree_api.service import Service
+from spantree_api.streams import Streams
 
 
 class JaegerClient:
@@ -92,7 +93,11 @@ def jaeger_over(database_url: str, now_ns: int, **settings: Any) -> Iterator[Jae
         config = ApiConfig(database_url=database_url, **settings)
         database = Database(config)
         await database.open()
-        storage = JaegerStorage(Service(config, database, lambda: now_ns))
+
+        def clock() -> int:
+            return now_ns
+
+        storage = JaegerStorage(Service(config, database, clock, Streams(database, config, clock)))
         port.append(await storage.start("127.0.0.1", 0))
         started.set()
         await asyncio.to_thread(stop.wait)

@@ -26,11 +26,13 @@ from spantree_api.routes import (
     otlp_logs,
     runs,
     stats,
+    streams,
     trends,
     workflows,
 )
 from spantree_api.routes import metrics as metrics_route
 from spantree_api.service import Service
+from spantree_api.streams import Streams
 from spantree_api.unknown_parameters import refuse_unknown_parameters
 
 BASE = "/api/v1"
@@ -43,6 +45,7 @@ ROUTERS = tuple(
         export,
         otlp,
         otlp_logs,
+        streams,
         failures,
         failure_groups,
         runs,
@@ -65,12 +68,14 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Made here: a pool belongs to the event loop that it is made in.
         database = Database(config)
-        app.state.service = Service(config, database, clock)
+        listeners = Streams(database, config, clock)
+        app.state.service = Service(config, database, clock, listeners)
         app.state.figures = metrics_route.DatabaseFigures(metrics)
         await database.open()
         try:
             yield
         finally:
+            await listeners.close()
             await database.close()
 
     app = FastAPI(
@@ -92,3 +97,10 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
         app.include_router(router, prefix=BASE, dependencies=[Depends(refuse_unknown_parameters)])
     app.include_router(docs.router, prefix=BASE)
     return app
+
+
+async def end_streams(app: FastAPI) -> None:
+    """End what would go on for ever, before the server waits for open requests to come to an end."""
+    service: Service | None = getattr(app.state, "service", None)
+    if service is not None:
+        await service.streams.close()

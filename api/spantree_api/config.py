@@ -13,6 +13,7 @@
 | `SPANTREE_API_STUCK_PENDING_S` | `/stuck` lists executions pending for longer | `3600` |
 | `SPANTREE_API_STUCK_RUNNING_S` | `/stuck` lists executions running for longer | `7200` |
 | `SPANTREE_API_STUCK_WAITING_S` | `/stuck` lists executions waiting for longer | `86400` |
+| `SPANTREE_API_STREAMS_MAX` | clients that may listen to changes at the same time | `2500` |
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class ApiConfig:
     stuck_pending_s: float = 3600.0
     stuck_running_s: float = 7200.0
     stuck_waiting_s: float = 86_400.0
+    streams_max: int = 2_500
     tenant_id: int = 0
 
     @classmethod
@@ -103,5 +105,6 @@ _READERS: dict[str, Callable[[str], object]] = {
     "SPANTREE_API_STUCK_PENDING_S": _seconds,
     "SPANTREE_API_STUCK_RUNNING_S": _seconds,
     "SPANTREE_API_STUCK_WAITING_S": _seconds,
+    "SPANTREE_API_STREAMS_MAX": _whole(0, 100_000, "clients"),
 }
 assert {name.removeprefix(_PREFIX).lower() for name in _READERS} <= {one.name for one in fields(ApiConfig)}  # noqa: S101

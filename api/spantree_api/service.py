@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.reader import Reader, days_query
+from spantree_api.streams import Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Service:
     config: ApiConfig
     database: Database
     clock: Callable[[], int]
+    streams: Streams
 
     @asynccontextmanager
     async def reader(self, trace_id: UUID | None = None) -> AsyncIterator[Reader]:

@@ -6,13 +6,13 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from spantree_api.app import create_app
+from spantree_api.app import create_app, end_streams
 from spantree_api.config import ApiConfig
 from spantree_api.jaeger_grpc import JaegerStorage
 from spantree_api.service import Service
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 # How long open requests may take when stopping; streams would otherwise hold it up for ever.
 _GRACE_S = 5
 _JAEGER_PORT = ApiConfig().jaeger_port
+# Beside the clients that listen to changes.
 _MAX_CONNECTIONS = 500
 # Of the process's files: the collector may run in the same process, and neither is to starve the other.
 _FILES_PART = 0.2
@@ -36,14 +37,21 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[], None], ending: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
         self._started = started
+        self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
             self._started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._ending()
+        await super().shutdown(sockets=sockets)
 
 
 async def serve_api(
@@ -68,7 +76,7 @@ async def serve_api(
             config.host,
         )
     limits = HttpLimits(
-        max_connections=connections_within(_MAX_CONNECTIONS, _FILES_PART),
+        max_connections=connections_within(_MAX_CONNECTIONS + config.streams_max, _FILES_PART),
         header_deadline_s=_HEADER_DEADLINE_S,
         rest_of_body_deadline_s=_BODY_DEADLINE_S,
         refuse=_refusal,
@@ -90,6 +98,7 @@ async def serve_api(
             timeout_graceful_shutdown=_GRACE_S,
         ),
         own_started.set,
+        lambda: end_streams(app),
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopped = asyncio.create_task(stop.wait())

@@ -129,6 +129,7 @@ class Settings:
     api_stuck_pending_s: Seconds = 3600.0
     api_stuck_running_s: Seconds = 7200.0
     api_stuck_waiting_s: Seconds = 86_400.0
+    api_streams_max: CountOrNone = 2_500
 
     @property
     def is_embedded(self) -> bool:

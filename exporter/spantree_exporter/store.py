@@ -82,9 +82,10 @@ class Store:
             raise
 
     def project_due(self, limit_spans: int = 20_000) -> Projected:
-        """Bring the rows of traces that are due up to date, some `limit_spans` spans' worth; fold rollups, drop old changes.
+        """Bring the rows of traces that are due up to date, some `limit_spans` spans' worth.
 
-        A trace that cannot be projected stays pending, with the reason in pending_projection.error.
+        Now and then it folds rollups and drops changes of more than a day ago. A trace that cannot be projected stays
+        pending, with the reason in pending_projection.error.
         """
         with self._connection.errors():
             projected = self._projector.project_due(limit_spans)

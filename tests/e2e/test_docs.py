@@ -36,6 +36,7 @@ ELSEWHERE = {
     r"make (install|test|test-live|check|bench|chaos|wheel)\b": "installs, or is what runs this test",
     r"spantree dead-letter (show|drop) 9f86d081": "one of its owner: integration/test_dead_letter.py",
     r"curl -X PATCH \S+/failures/groups/": "a group of its owner: integration/test_api_failure_groups.py",
+    r"curl -N ": "goes on for ever: integration/test_api_stream.py",
     r"\. \.venv/bin/activate": "PATH has it here",
     r"docker |kubectl ": "no container engine and no cluster: tests/unit/test_deploy_files.py reads the files",
     r"(otelcol-contrib|jaeger|deploy/try-collector\.sh) ": "programs of others: try-collector.sh runs them",

@@ -63,6 +63,9 @@ def test_every_route_has_a_model_a_text_and_the_one_error_shape(document: dict[s
         if "/export/" in path:  # files: lines of what lists answer
             assert operation["responses"]["200"]["content"].keys() >= {"application/x-ndjson", "text/csv"}, path
             continue
+        if path.endswith("/stream"):  # Server-Sent Events
+            assert list(operation["responses"]["200"]["content"]) == ["text/event-stream"], path
+            continue
         content = operation["responses"]["200"]["content"]["application/json"]["schema"]
         # OTLP's own messages are described by their .proto.
         assert path.endswith(("/otlp", "/otlp/logs")) or content.get("$ref", "").startswith("#/components/schemas/"), (
@@ -80,6 +83,8 @@ def test_every_route_has_a_model_a_text_and_the_one_error_shape(document: dict[s
 def test_every_route_of_the_application_is_in_the_document(document: dict[str, Any]) -> None:
     assert {f"/api/v1{path}" for path in ROUTES} | {"/healthz", "/readyz"} == set(document["paths"])
     assert set(ROUTES) == {path for path, _ in ANSWERED} | {
+        "/stream",
+        "/executions/{trace_id}/stream",
         "/export/executions",
         "/export/nodes",
         "/export/spans",

@@ -102,6 +102,8 @@ PARAMETERS: dict[str, object] = {
     "ended_ns": T0_NS + S,
     **SpanQuery("agent", "x", tags=(Tag("k", 1), Tag("k", text="1"))).parameters(),
     "ended_after_ns": T0_NS - 3600 * S,
+    "text": "nowhere",
+    "attributes": ['{"order.id": 77}'],
     "search": SpanQuery("agent", "x", min_duration_ns=S).search(),
     "fingerprints": ["f", "g"],
     "newest_days": DAYS,
