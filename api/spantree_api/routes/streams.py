@@ -58,7 +58,7 @@ class EventStream(StreamingResponse):
             self._streams.leave(self._listener)
 
 
-@router.get("/stream", response_class=EventStream, responses=_STREAM | error_answers(422, 503))
+@router.get("/stream", response_class=StreamingResponse, responses=_STREAM | error_answers(422, 503))
 async def stream_changes(
     service: ServiceOf,
     wanted: FilterOf,
@@ -72,7 +72,9 @@ async def stream_changes(
     return EventStream(service.streams, listener)
 
 
-@router.get("/executions/{trace_id}/stream", response_class=EventStream, responses=_STREAM | error_answers(422, 503))
+@router.get(
+    "/executions/{trace_id}/stream", response_class=StreamingResponse, responses=_STREAM | error_answers(422, 503)
+)
 async def stream_execution(
     service: ServiceOf,
     trace_id: TraceIdPath,
