@@ -119,6 +119,11 @@ class CollectorMetrics:
             "Traces projected onto executions, nodes and edges.",
             registry=registry,
         )
+        self.failed_projections = Counter(
+            "spantree_collector_failed_projections",
+            "Projections of a trace that failed; pending_projection.error says why, and it is tried later again.",
+            registry=registry,
+        )
         self.store_errors = Counter(
             "spantree_collector_store_errors",
             "Attempts that PostgreSQL did not take, by thread and kind.",
@@ -137,6 +142,7 @@ class CollectorMetrics:
             "stored_log_records": self.stored_log_records,
             "duplicate_log_records": self.duplicate_log_records,
             "projected_traces": self.projected_traces,
+            "failed_projections": self.failed_projections,
             "dead_letters": self.dead_letters,
             "left_bodies": self.left_bodies,
             "store_errors": self.store_errors,

@@ -14,6 +14,7 @@ CounterName = Literal[
     "stored_log_records",
     "duplicate_log_records",
     "projected_traces",
+    "failed_projections",
     "dead_letters",
     "left_bodies",
     "store_errors",

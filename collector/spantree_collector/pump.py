@@ -263,6 +263,8 @@ class ProjectorThread:
             else:
                 if projected.traces:
                     self._counts.count("projected_traces", projected.traces)
+                if projected.failed:
+                    self._counts.count("failed_projections", projected.failed)
                 if projected.more:
                     continue
             self._stop.wait(pause_s)

@@ -109,6 +109,7 @@ class RetryingStore:
         self._operator = Backoff(_OPERATOR_FIRST_S, _OPERATOR_CAP_S, source)
         self._store: StoreLike | None = None
         self._logged: tuple[StoreState, float] = (StoreState.STARTING, 0.0)
+        self._fault_logged_s: dict[str, float] = {}  # by the name of its class
         self.health = health_now(StoreState.STARTING, "")
 
     def run(self, action: Callable[[StoreLike], _T], tries: int | None = None) -> _T:
@@ -140,9 +141,13 @@ class RetryingStore:
                 return result
 
     def fault(self, error: Exception) -> None:
-        """Note an error that no rule foresees, and start again with a new connection."""
+        """Note an error that no rule foresees, log its kind once a minute, and start again with a new connection."""
         self._counts.count("store_errors", 1, (self._thread, StoreState.FAULT.value))
-        log.error("the %s thread met an error that it has no rule for", self._thread, exc_info=error)
+        now_s = time.monotonic()
+        kind = type(error).__name__
+        if now_s - self._fault_logged_s.get(kind, float("-inf")) >= _LOG_INTERVAL_S:
+            self._fault_logged_s[kind] = now_s
+            log.error("the %s thread met an error that it has no rule for", self._thread, exc_info=error)
         self._note(StoreState.FAULT, f"{type(error).__name__}: {error}")
         self.close()
 

@@ -5,10 +5,15 @@ load       the facts of all its spans, by the days it has rows on
 assemble   outside of any transaction: however long it takes, nothing waits for it
 write      one transaction for some traces; what is refused or too slow is tried in halves, until one trace is left,
            which waits longer and longer and holds up no other
+
+Each attempt is noted before it begins. Traces with one that has not come to an end, whether it failed or took the
+process along, are suspects: tried later and later, few together and then alone, after others, and for a tenth of the
+time at most.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +23,7 @@ import psycopg
 
 from spantree_exporter.changes import Changes, Touched, insert_changes
 from spantree_exporter.connection import StoreConnection
-from spantree_exporter.errors import BatchRejected, classify
+from spantree_exporter.errors import BatchFailed, BatchRejected, classify
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.log_projection import facts_with_logs
 from spantree_exporter.partitions import SENTINEL_DAY, date_arrays, date_of, day_number, day_of
@@ -41,19 +46,24 @@ _STAGING: Final = ("execution_staging", "node_staging", "edge_staging")
 _REPLACED_TRACES: Final = 50
 # Days that one statement names and one transaction writes to, as for writers; a trace that has more goes alone.
 _DAYS: Final = 8
-# Traces of this size are put off before they are tried: a projector that dies over one must not take it first again.
+# A trace of this size is tried again a minute after an attempt that has not come to an end, others after seconds.
 _RISKY_SPANS: Final = 20_000
+# Suspects of one unfinished attempt that are tried together; those of more are tried alone.
+_SUSPECTS: Final = 20
+# For each second that suspects took, so many are left to other traces that are due.
+_REST_FACTOR: Final = 9.0
 # Statement timeout, no memory or locks for it, a limit of PostgreSQL: of something smaller they may not come.
 _TOO_MUCH: Final = (psycopg.errors.QueryCanceled, psycopg.errors.OutOfMemory, psycopg.errors.ProgramLimitExceeded)
 
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """What one `Store.project_due` did. `more`: call again at once, there is work left."""
+    """What one `Store.project_due` did. `more`: call again at once, there is work left; `failed`: traces left as is."""
 
     traces: int
     spans: int
     more: bool
+    failed: int = 0
 
 
 @dataclass(slots=True)
@@ -65,6 +75,7 @@ class _Claimed:
     days: list[int]
     spans: list[SpanFacts] = field(default_factory=list)
     span_days: list[int] = field(default_factory=list)
+    took_s: float = 0.0  # to assemble
 
 
 class Projector:
@@ -74,6 +85,7 @@ class Projector:
         self._connection = connection
         self._tenant_id = tenant_id
         self._reader = reader
+        self._suspects_at_s = 0.0  # when suspects may be tried again
 
     def project_due(self, limit_spans: int) -> Projected:
         """As Store.project_due. Raises psycopg.Error."""
@@ -82,21 +94,51 @@ class Projector:
             try:
                 claimed, more = self._claim(cursor, limit_spans)
                 done = [self._project(cursor, some) for some in _by_days(claimed)]
+                if time.monotonic() >= self._suspects_at_s:
+                    suspects, _ = self._claim(cursor, limit_spans, suspects=True)
+                    if suspects:
+                        claimed += suspects
+                        done.append(self._project_suspects(cursor, suspects))
             finally:
                 if not connection.closed:
                     cursor.execute(_SQL["release_claims"])
-        return Projected(sum(traces for traces, _ in done), sum(spans for _, spans in done), more)
+        traces, spans = sum(traces for traces, _ in done), sum(spans for _, spans in done)
+        return Projected(traces, spans, more, len(claimed) - traces)
+
+    def _project_suspects(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> tuple[int, int]:
+        """As `_project`, for traces that were begun in vain: of one that fails alone the reason is noted."""
+        began_s = time.monotonic()
+        try:
+            done = [self._project(cursor, some) for some in _by_days(claimed)]
+        except Exception as error:
+            if len(claimed) > 1 or cursor.connection.closed or not _is_of_the_trace(error):
+                raise
+            self._reader.complain("trace %s cannot be projected; its spans are stored", claimed[0].trace_id.hex())
+            errors = {"errors": [first_line(error)]}
+            cursor.execute(_SQL["note_failures"], self._keys([claimed[0].trace_id]) | errors)
+            return 0, 0
+        finally:
+            ended_s = time.monotonic()
+            self._suspects_at_s = ended_s + _REST_FACTOR * (ended_s - began_s)
+        return sum(traces for traces, _ in done), sum(spans for _, spans in done)
 
     def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:
         """As Store.still_pending. Raises psycopg.Error."""
         cursor = self._connection.open().execute(_SQL["still_pending"], self._keys(list(trace_ids)), binary=True)
         return {trace_id for (trace_id,) in cursor}
 
-    def _claim(self, cursor: psycopg.Cursor[Any], limit_spans: int) -> tuple[list[_Claimed], bool]:
+    def _claim(
+        self, cursor: psycopg.Cursor[Any], limit_spans: int, *, suspects: bool = False
+    ) -> tuple[list[_Claimed], bool]:
         """(traces that no other projector works on, as many as `limit_spans` allows but at least one; any left)."""
         cursor.execute(
             _SQL["claim_due"],
-            {"tenant_id": self._tenant_id, "candidates": _CANDIDATES, "traces": _CLAIMED_TRACES},
+            {
+                "tenant_id": self._tenant_id,
+                "candidates": _CANDIDATES,
+                "traces": _SUSPECTS if suspects else _CLAIMED_TRACES,
+                "suspects": suspects,
+            },
             binary=True,
         )
         locked = [trace_id for (trace_id,) in cursor]
@@ -104,22 +146,21 @@ class Projector:
             return [], False
         cursor.execute(_SQL["claimed_pending"], self._keys(locked), binary=True)
         batches: dict[bytes, int] = {}
-        risky: list[bytes] = []
         total = 0
         more = len(locked) == _CLAIMED_TRACES
-        for trace_id, of_trace, spans in cursor.fetchall():
-            if batches and total + spans > limit_spans:
+        for trace_id, of_trace, spans, attempts in cursor.fetchall():
+            if batches and (total + spans > limit_spans or attempts > 1):
                 more = True
                 break
             total += spans
             batches[trace_id] = of_trace
-            if spans >= _RISKY_SPANS:
-                risky.append(trace_id)
-        if risky:
-            cursor.execute(_SQL["put_off"], self._keys(risky))
-        cursor.execute(_SQL["days_of_traces"], self._keys(batches), binary=True)
+            if attempts > 1:
+                break
+        cursor.execute(_SQL["note_begun"], self._keys(batches) | {"risky_spans": _RISKY_SPANS}, binary=True)
+        begun = [trace_id for (trace_id,) in cursor]
+        cursor.execute(_SQL["days_of_traces"], self._keys(begun), binary=True)
         days = {trace_id: list(map(day_number, of_trace)) for trace_id, of_trace in cursor}
-        return [_Claimed(trace_id, batches[trace_id], days.get(trace_id, [])) for trace_id in batches], more
+        return [_Claimed(trace_id, batches[trace_id], days.get(trace_id, [])) for trace_id in begun], more
 
     def _project(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> tuple[int, int]:
         """Project some traces that share their days; (traces, spans) that were."""
@@ -130,7 +171,9 @@ class Projector:
         for one in sorted(claimed, key=lambda one: one.trace_id):
             if not one.spans:  # retention took them
                 continue
+            began_s = time.monotonic()
             outcome = self._reader.assemble(one.trace_id, one.spans, one.span_days)
+            one.took_s = time.monotonic() - began_s
             if isinstance(outcome, ProjectedTrace):
                 traces.append(outcome)
             else:
@@ -335,12 +378,19 @@ class Projector:
         if done:
             cursor.execute(_SQL["delete_pending"], self._keys(done))
         if changed:
-            cursor.execute(_SQL["restart_pending"], self._keys(changed))
+            took_s = {one.trace_id: one.took_s for one in claimed}
+            restarted = {"took_s": [took_s[trace_id] for trace_id in changed]}
+            cursor.execute(_SQL["restart_pending"], self._keys(changed) | restarted)
         if failed:
             cursor.execute(_SQL["note_failures"], self._keys(list(failed)) | {"errors": list(failed.values())})
 
     def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
         return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
+
+
+def _is_of_the_trace(error: Exception) -> bool:
+    """Whether the trace may be why, and not the database or its schema."""
+    return not isinstance(error, psycopg.Error) or isinstance(classify(error), BatchFailed | BatchRejected)
 
 
 def _by_days(claimed: Sequence[_Claimed]) -> Iterator[list[_Claimed]]:

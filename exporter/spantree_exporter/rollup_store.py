@@ -21,6 +21,7 @@ _SQL: Final = statements("rollup")
 # Folding takes up to this share of the time, and at least so long passes between two folds.
 _SHARE: Final = 0.02
 _INTERVAL_S: Final = 1.0
+_RETRY_S: Final = 10.0
 _DAY_H: Final = 24
 # The place of the failed ones after the total of a row.
 _FAILED: Final = 4
@@ -100,6 +101,8 @@ class RollupFolder:
         begun_s = time.monotonic()
         if begun_s < self._fold_at_s:
             return 0
+        # Where it fails, traces are projected all the same before it is tried again.
+        self._fold_at_s = begun_s + _RETRY_S
         folded = self.fold()
         if not folded and begun_s >= self._close_at_s:
             self._close_at_s = begun_s + _CLOSE_INTERVAL_S

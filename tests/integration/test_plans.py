@@ -270,6 +270,7 @@ READ_BY_WRITING = {
     "delete_stale_edges": "edge_pkey",
     "claim_due": "pending_projection_due_idx",
     "claimed_pending": "pending_projection_pkey",
+    "note_begun": "pending_projection_pkey",
     "lock_pending": "pending_projection_pkey",
     "delete_pending": "pending_projection_pkey",
     "upsert_operations": "operation_pkey",
@@ -289,7 +290,15 @@ def writing(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[
 def _keys(traces: int) -> dict[str, object]:
     ids = [TRACE.hex, *(md5(f"{TODAY}{number}".encode()).hexdigest() for number in range(1, traces))]
     operations = {"services": ["a"] * 400, "names": [f"n{n}" for n in range(400)], "kinds": [1] * 400, "most": 5_000}
-    batch = {"trace_ids": ids, "days": DAYS, "traces": 400, "candidates": 1_600, "day": TODAY}
+    batch = {
+        "trace_ids": ids,
+        "days": DAYS,
+        "traces": 400,
+        "candidates": 1_600,
+        "suspects": False,
+        "risky_spans": 1,
+        "day": TODAY,
+    }
     return {**PARAMETERS, **batch, **operations}
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, trace_id, workflow
@@ -13,6 +16,7 @@ from tests.waiting import wait_until
 
 from spantree_exporter import projector, writer
 from spantree_exporter.assemble import assemble
+from spantree_exporter.errors import BatchFailed
 from spantree_exporter.projection import CopyRows, ProjectedTrace, copy_rows
 from spantree_exporter.rows import Assembled, SpanFacts
 from spantree_exporter.store import Projected, Store
@@ -289,7 +293,7 @@ def test_a_trace_that_cannot_be_assembled_stays_pending_with_the_reason(
     store = open_store(migrated_url, assemble=faulty)
     assert store.write([*workflow(1), *workflow(2), *workflow(3)]).projected_traces == 2
     query(migrated_url, _MAKE_DUE)
-    assert store.project_due() == Projected(0, 0, False)
+    assert store.project_due() == Projected(0, 0, False, failed=1)
     pending = "SELECT failures, error, due_at > now() FROM spantree.pending_projection"
     assert query(migrated_url, pending) == [(1, "RuntimeError: a rule is wrong", True)]
     assert "cannot be assembled" in caplog.text
@@ -309,7 +313,7 @@ def test_rows_that_postgres_refuses_cost_their_own_trace_only(migrated_url: str,
     store = open_store(migrated_url, assemble=faulty)
     assert store.write([*workflow(1), *workflow(2), *workflow(3)]).spans == 15
     query(migrated_url, _MAKE_DUE)
-    assert store.project_due() == Projected(2, 10, False)
+    assert store.project_due() == Projected(2, 10, False, failed=1)
     [(failures, error)] = query(migrated_url, "SELECT failures, error FROM spantree.pending_projection")
     assert failures == 1
     assert "node_status_check" in error
@@ -318,6 +322,75 @@ def test_rows_that_postgres_refuses_cost_their_own_trace_only(migrated_url: str,
     query(migrated_url, _MAKE_DUE)
     assert store.project_due().traces == 2
     assert query(migrated_url, "SELECT span_count FROM spantree.execution") == [(6,), (6,)]
+
+
+def test_a_trace_that_ends_its_projector_is_tried_later_and_later_and_holds_up_no_other(
+    migrated_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However small it is: what ended the first one, before it could note a thing, is tried alone by the third."""
+
+    class Killed(BaseException):
+        pass
+
+    bad = trace_id(2).hex()
+    tried: list[set[str]] = []
+
+    def load(self: projector.Projector, cursor: object, claimed: Sequence[projector._Claimed]) -> None:
+        ids = {one.trace_id.hex() for one in claimed}
+        tried.append(ids)
+        if bad in ids:
+            raise Killed
+        loaded(self, cursor, claimed)  # type: ignore[arg-type]
+
+    loaded = projector.Projector._load
+    monkeypatch.setattr(projector.Projector, "_load", load)
+    for trace in (1, 2, 3):
+        open_store(migrated_url).write([span(2, trace=trace, parent=1), span(3, trace=trace, parent=1)])
+    one, two, three = (trace_id(trace).hex() for trace in (1, 2, 3))
+    query(migrated_url, _MAKE_DUE)
+    with pytest.raises(Killed):
+        open_store(migrated_url).project_due()
+    open_store(migrated_url).write([span(2, trace=4, parent=1), span(3, trace=4, parent=1)])
+    for _ in range(2):
+        query(migrated_url, _MAKE_DUE)
+        with pytest.raises(Killed):
+            open_store(migrated_url).project_due()
+    four = trace_id(4).hex()
+    assert tried == [{one, two, three}, {four}, {one, two, three}, {two}]
+    query(migrated_url, "UPDATE spantree.pending_projection SET due_at = now() WHERE begun < 3")
+    assert open_store(migrated_url).project_due().traces == 1
+    pending = "SELECT trace_id::text, begun, due_at > now() + interval '3 s', error FROM spantree.pending_projection"
+    ended = "its last projection has not come to an end: it took too much time or memory, or was ended"
+    query(migrated_url, "UPDATE spantree.pending_projection SET due_at = now() WHERE begun < 3")
+    assert open_store(migrated_url).project_due().traces == 1
+    assert query(migrated_url, pending) == [(str(UUID(two)), 3, True, ended)]
+    # New spans of it do not bring it forward.
+    open_store(migrated_url).write([span(4, trace=2, parent=1)])
+    assert query(migrated_url, pending) == [(str(UUID(two)), 3, True, ended)]
+    monkeypatch.undo()
+    assert project_all(migrated_url, open_store(migrated_url)) == 1
+
+
+def test_a_trace_whose_spans_cannot_be_read_in_time_says_so(
+    migrated_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: projector.Projector, cursor: Any, claimed: Sequence[projector._Claimed]) -> None:
+        if any(one.trace_id == trace_id(2) for one in claimed):
+            cursor.execute("SET statement_timeout = 1")
+            cursor.execute("SELECT pg_sleep(5)")
+        loaded(self, cursor, claimed)
+
+    loaded = projector.Projector._load
+    monkeypatch.setattr(projector.Projector, "_load", load)
+    for trace in (1, 2, 3):
+        open_store(migrated_url).write([span(2, trace=trace, parent=1), span(3, trace=trace, parent=1)])
+    for _ in range(5):  # all, all again, then each alone
+        query(migrated_url, f"{_MAKE_DUE} WHERE failures = 0")
+        with contextlib.suppress(BatchFailed):
+            open_store(migrated_url).project_due()
+    assert query(migrated_url, "SELECT failures, error FROM spantree.pending_projection") == [
+        (1, "QueryCanceled: canceling statement due to statement timeout")
+    ]
 
 
 def test_a_trace_that_never_falls_quiet_is_due_all_the_same(migrated_url: str, open_store: OpenStore) -> None:

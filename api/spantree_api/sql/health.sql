@@ -19,7 +19,7 @@ pending AS (
     SELECT
         count(*) AS traces,
         (extract(epoch FROM min(first_pending_at)) * 1000000000)::bigint AS oldest_ns,
-        count(*) FILTER (WHERE failures > 0) AS failing
+        count(*) FILTER (WHERE failures > 0 OR begun > 1) AS failing
     FROM spantree.pending_projection
     WHERE tenant_id = %(tenant_id)s
 ),

@@ -5,7 +5,7 @@
 SELECT
     count(*) AS traces,
     coalesce(extract(epoch FROM clock_timestamp() - min(first_pending_at)), 0)::double precision AS lag_s,
-    count(*) FILTER (WHERE failures > 0) AS failing
+    count(*) FILTER (WHERE failures > 0 OR begun > 1) AS failing
 FROM spantree.pending_projection
 WHERE tenant_id = %(tenant_id)s
 

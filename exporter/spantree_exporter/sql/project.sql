@@ -2,12 +2,13 @@
 -- Traces that are due and that no other projector works on. Advisory locks instead of row locks, so that writers of
 -- these traces do not wait; of the session, for assembling happens outside of transactions, and gone when it ends.
 -- MATERIALIZED, and LIMIT outside of it: the lock function is called in order of due_at, and for no row more than is
--- answered. Served by pending_projection_due_idx.
+-- answered. Those whose last attempt has not come to an end are asked for apart. Served by pending_projection_due_idx.
 WITH due AS MATERIALIZED (
     SELECT trace_id
     FROM spantree.pending_projection
     WHERE tenant_id = %(tenant_id)s
         AND due_at <= clock_timestamp()
+        AND (begun > 0) = %(suspects)s
     ORDER BY due_at
     LIMIT %(candidates)s
 )
@@ -20,19 +21,39 @@ LIMIT %(traces)s
 -- All of them: a projector holds no other lock of its session.
 SELECT pg_advisory_unlock_all()
 
--- name: put_off
--- Before something large is tried: whoever comes after a projector that died over it takes others first. The row goes,
--- or is due anew, when the projection comes to an end.
-UPDATE spantree.pending_projection
+-- name: note_begun
+-- Before they are tried: whoever comes after a projector that failed or died over one of them takes others first, and
+-- these later and later, up to ten minutes. The row goes, or is due anew, when the projection comes to an end. One that a
+-- writer holds just now is left for the next time.
+WITH free AS MATERIALIZED (
+    SELECT trace_id
+    FROM spantree.pending_projection
+    WHERE tenant_id = %(tenant_id)s
+        AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+    ORDER BY trace_id
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE spantree.pending_projection AS pending
 SET
-    due_at = clock_timestamp() + interval '1 minute',
-    error = 'its last projection has not come to an end'
-WHERE tenant_id = %(tenant_id)s
-    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+    begun = begun + 1,
+    due_at = clock_timestamp() + make_interval(
+        secs => greatest(
+            least(600, power(2, least(begun + 1, 10))),
+            CASE WHEN spans + projected_spans >= %(risky_spans)s THEN 60 ELSE 0 END
+        )
+    ),
+    error = CASE
+        WHEN begun = 0 THEN error
+        ELSE coalesce(error, 'its last projection has not come to an end: it took too much time or memory, or was ended')
+    END
+FROM free
+WHERE pending.tenant_id = %(tenant_id)s
+    AND pending.trace_id = free.trace_id
+RETURNING uuid_send(pending.trace_id)
 
 -- name: claimed_pending
 -- Read again under the lock: another projector may just have finished one of them.
-SELECT uuid_send(trace_id), batches, spans + projected_spans
+SELECT uuid_send(trace_id), batches, spans + projected_spans, begun
 FROM spantree.pending_projection
 WHERE tenant_id = %(tenant_id)s
     AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
@@ -228,17 +249,21 @@ ORDER BY trace_id
 FOR UPDATE
 
 -- name: restart_pending
--- What came while projecting counts from now on.
-UPDATE spantree.pending_projection
+-- What came while projecting counts from now on. A trace that takes long is projected for at most a tenth of the time.
+UPDATE spantree.pending_projection AS pending
 SET
     first_pending_at = clock_timestamp(),
-    due_at = clock_timestamp() + make_interval(secs => greatest(1, (projected_spans + spans) / 10000.0)),
-    projected_spans = projected_spans + spans,
+    due_at = clock_timestamp() + make_interval(
+        secs => greatest(1, (pending.projected_spans + pending.spans) / 10000.0, 10 * projected.took_s)
+    ),
+    projected_spans = pending.projected_spans + pending.spans,
     spans = 0,
+    begun = 0,
     failures = 0,
     error = NULL
-WHERE tenant_id = %(tenant_id)s
-    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+FROM unnest(%(trace_ids)s::text[]::uuid[], %(took_s)s::float8[]) AS projected (trace_id, took_s)
+WHERE pending.tenant_id = %(tenant_id)s
+    AND pending.trace_id = projected.trace_id
 
 -- name: delete_pending
 DELETE FROM spantree.pending_projection

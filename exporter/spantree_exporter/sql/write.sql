@@ -107,7 +107,7 @@ DO UPDATE SET
     projected_spans = greatest(pending.projected_spans, EXCLUDED.projected_spans),
     root_ended = pending.root_ended OR EXCLUDED.root_ended,
     due_at = greatest(
-        CASE WHEN pending.failures > 0 THEN pending.due_at ELSE '-infinity' END,
+        CASE WHEN pending.failures > 0 OR pending.begun > 1 THEN pending.due_at ELSE '-infinity' END,
         least(
             pending.first_pending_at + make_interval(
                 secs => greatest(1, (pending.projected_spans + pending.spans + EXCLUDED.spans) / 1000.0)
