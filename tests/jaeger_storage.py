@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+from tests.api_rows import NOW_NS
+from tests.tables import project_all
 
 from spantree_api import jaeger_messages as messages
 from spantree_api.config import ApiConfig
@@ -17,6 +20,8 @@ from spantree_api.database import Database
 from spantree_api.jaeger_grpc import CAPABILITIES, DEPENDENCY_READER, TRACE_READER, JaegerStorage
 from spantree_api.service import Service
 from spantree_api.streams import Streams
+from spantree_exporter.decode import PROTOBUF, decode_request
+from spantree_exporter.store import Store
 
 
 class JaegerClient:
@@ -144,3 +149,16 @@ def trace_ids_of(chunks: Sequence[TracesData]) -> list[str]:
             assert of_chunk not in ids, f"chunks of {of_chunk} are not consecutive"
             ids.append(of_chunk)
     return ids
+
+
+def store_request(url: str, request: ExportTraceServiceRequest) -> None:
+    """Write and project what a request holds, as the collector does."""
+    store = Store(url)
+    try:
+        decoded = decode_request(request.SerializeToString(), PROTOBUF, NOW_NS)
+        assert not decoded.dead
+        for first in range(0, len(decoded.spans), 4_000):
+            store.write(decoded.spans[first : first + 4_000], [])
+        project_all(url, store)
+    finally:
+        store.close()

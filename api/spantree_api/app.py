@@ -21,12 +21,14 @@ from spantree_api.routes import (
     failure_groups,
     failures,
     health,
+    jaeger,
     nodes,
     otlp,
     otlp_logs,
     runs,
     stats,
     streams,
+    tempo,
     trends,
     workflows,
 )
@@ -96,6 +98,8 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
     for router in ROUTERS:
         app.include_router(router, prefix=BASE, dependencies=[Depends(refuse_unknown_parameters)])
     app.include_router(docs.router, prefix=BASE)
+    for others in (jaeger, tempo):  # APIs of others: their parameters, their errors, their documentation
+        app.include_router(others.router)
     return app
 
 

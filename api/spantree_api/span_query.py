@@ -23,8 +23,12 @@ from spantree_exporter.search_text import (
 from spantree_exporter.span import JsonValue
 from spantree_exporter.stored import stored_key
 
-# Where a tag is looked for: anywhere, or in one of the five.
-Place: TypeAlias = Literal["any", "span", "resource", "scope", "event", "link"]
+# Where a tag is looked for: in any set of attributes, in those of one of five, or among what every span has itself.
+Place: TypeAlias = Literal["any", "span", "resource", "scope", "event", "link", "own"]
+# How it is compared: `=~` and `!~` by a regular expression that has to match all of the text.
+Operator: TypeAlias = Literal["=", "!=", ">", ">=", "<", "<=", "=~", "!~"]
+# What a Tag in place "own" can name.
+OWN_FIELDS: Final = ("name", "service", "kind", "status", "status_message", "duration_ns", "is_root", "event_name")
 
 NS_MIN, NS_MAX = -(1 << 63), (1 << 63) - 1
 _KINDS: Final = {"unspecified": 0, "internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
@@ -34,12 +38,16 @@ _TRUE: Final = {"true": True, "1": True, "t": True, "false": False, "0": False, 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """An attribute that a span has to have. `text` also finds a number or a bool that is written so."""
+    """An attribute that a span has to have. `text` also finds a number or a bool that is written so.
+
+    Numbers are compared by `value`, patterns are in `text`.
+    """
 
     key: str
     value: JsonValue = None
     text: str | None = None
     place: Place = "any"
+    operator: Operator = "="
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,7 @@ class SpanQuery:
             attribute_term(tag.key, text)
             for tag in self.tags
             if tag.place in ("any", "span")
+            and tag.operator == "="
             and (text := tag.text if tag.text is not None else text_of_value(tag.value)) is not None
         ]
         return all_of(terms[:1]) if terms else None
@@ -101,6 +110,11 @@ class SpanQuery:
             "scope_name": self.scope_name,
             "scope_version": self.scope_version,
             "tag_keys": [stored_key(tag.key) for tag in self.tags],
+            "tag_operators": [tag.operator for tag in self.tags],
+            "tag_numbers": [
+                float(tag.value) if isinstance(tag.value, int | float) and not isinstance(tag.value, bool) else None
+                for tag in self.tags
+            ],
             "tag_places": [tag.place for tag in self.tags],
             "tag_texts": [tag.text for tag in self.tags],
             "tag_values": [None if tag.text is not None else orjson.dumps(tag.value).decode() for tag in self.tags],
@@ -143,6 +157,11 @@ class QueryParts:
                 self.tags.append(Tag(key, text=text, place=place))
             else:
                 self.tags.append(Tag(key, value=value, place=place))
+
+
+def status_number(name: str) -> int | None:
+    """The status code of a name; None for one that there is not."""
+    return _STATUSES.get(name.lower())
 
 
 def kind_name(kind: int) -> str:

@@ -13,12 +13,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tests.api_rows import NOW_NS, T0_NS, S, trace_id
-from tests.jaeger_storage import JaegerClient, jaeger_over, spans_of, trace_ids_of
+from tests.jaeger_storage import JaegerClient, jaeger_over, spans_of, store_request, trace_ids_of
 from tests.postgres import new_database
-from tests.tables import project_all
-
-from spantree_exporter.decode import PROTOBUF, decode_request
-from spantree_exporter.store import Store
 
 US = 1_000
 Where = Literal["span", "resource", "scope", "event", "link"]
@@ -149,18 +145,6 @@ LARGE = 0x902
 CALLING = 0x903
 MARKED = 0x904
 BROKEN = 0x905
-
-
-def store_request(url: str, request: ExportTraceServiceRequest) -> None:
-    store = Store(url)
-    try:
-        decoded = decode_request(request.SerializeToString(), PROTOBUF, NOW_NS)
-        assert not decoded.dead
-        for first in range(0, len(decoded.spans), 4_000):
-            store.write(decoded.spans[first : first + 4_000], [])
-        project_all(url, store)
-    finally:
-        store.close()
 
 
 def time_of(ns: int) -> dict[str, int]:

@@ -101,6 +101,8 @@ PARAMETERS: dict[str, object] = {
     "since_ns": T0_NS - 3600 * S,
     "ended_ns": T0_NS + S,
     **SpanQuery("agent", "x", tags=(Tag("k", 1), Tag("k", text="1"))).parameters(),
+    "spans_each": 1,
+    "key": None,
     "ended_after_ns": T0_NS - 3600 * S,
     "text": "nowhere",
     "attributes": ['{"order.id": 77}'],

@@ -18,7 +18,7 @@ from spantree_api.database import Query
 from spantree_api.listing import Range, windows_of
 from spantree_api.reader import Reader
 from spantree_api.span_query import SpanQuery
-from spantree_api.stored_rows import CountRow, DayRow, OtlpSpan, otlp_spans, records
+from spantree_api.stored_rows import DayRow, OtlpSpan, otlp_spans, records
 
 _NS_PER_S: Final = 1_000_000_000
 # An execution begins before its spans: how long before the range is looked for it. And by how much clocks may differ.
@@ -35,6 +35,9 @@ _SERVICES_MAX: Final = 10_000
 _OPERATIONS_MAX: Final = 5_000
 # Traces in which calls between services are counted, newest first.
 _CALLING_TRACES: Final = 2_000
+# Traces whose attributes forms offer, and how many of these.
+_SAMPLED_TRACES: Final = 200
+_ATTRIBUTES_MAX: Final = 2_000
 # Conditions that execution_search_idx serves.
 _BY_WORDS: Final = frozenset({"where_service", "where_search"})
 _LAST_ID: Final = UUID(int=(1 << 128) - 1)
@@ -56,6 +59,14 @@ class NameRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WalkRow:
+    """How far a walk went."""
+
+    walked: int
+    oldest_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateRow:
     """An execution that may be what is looked for."""
 
@@ -63,6 +74,27 @@ class CandidateRow:
     started_ns: int
     ended_ns: int | None
     services: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingSpan:
+    """A span that is what is looked for."""
+
+    trace_id: UUID
+    span_id: int
+    name: str
+    service: str
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeRow:
+    """An attribute that spans, or what sends them, have; `value` only of the one that was asked for."""
+
+    place: str
+    key: str
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +174,21 @@ class SpanReads:
                     return search.found()
         return search.found()
 
+    async def matching_spans(self, query: SpanQuery, trace_ids: Sequence[UUID], each: int) -> list[MatchingSpan]:
+        """The first spans, `each` a trace, that are all that is asked for."""
+        parameters = {**query.parameters(), **await self._of_traces(trace_ids), "spans_each": each}
+        return await self._snapshot.all("matching_traces", parameters, records(MatchingSpan))
+
+    async def attributes(self, from_ns: int, to_ns: int, key: str | None = None) -> list[AttributeRow]:
+        """The attributes that spans of the newest traces have; of one, its values."""
+        search = _Search(SpanQuery(from_ns=from_ns, to_ns=to_ns), self._now_ns)
+        async for candidates in self._candidates(search):
+            some = [one.trace_id for one in candidates[:_SAMPLED_TRACES]]
+            if some:
+                wanted = {**await self._of_traces(some), "key": key, "limit": _ATTRIBUTES_MAX}
+                return await self._snapshot.all("attributes_of_traces", wanted, records(AttributeRow))
+        return []
+
     async def days_of(self, trace_ids: Sequence[UUID]) -> dict[UUID, list[date]]:
         """The days of those of the traces that are stored."""
         wanted = {"tenant_id": self._tenant_id, "trace_ids": list(trace_ids)}
@@ -194,9 +241,7 @@ class SpanReads:
         return {**wanted, "days": [row.day for row in days]}
 
     async def _matching(self, query: SpanQuery, candidates: Sequence[CandidateRow]) -> list[CandidateRow]:
-        parameters = {**query.parameters(), **await self._of_traces([one.trace_id for one in candidates])}
-        rows = await self._snapshot.all("matching_traces", parameters, records(_TraceId))
-        matching = {row.trace_id for row in rows}
+        matching = {row.trace_id for row in await self.matching_spans(query, [one.trace_id for one in candidates], 1)}
         return [one for one in candidates if one.trace_id in matching]
 
     async def _candidates(self, search: _Search) -> AsyncIterator[list[CandidateRow]]:
@@ -209,9 +254,10 @@ class SpanReads:
             parameters = {**search.parameters(self._tenant_id), **window.parameters()}
             if search.root_search is not None:
                 by_root = {**parameters, "search": search.root_search}
-                yield await self._snapshot.all(search.found_parts("where_search"), by_root, records(CandidateRow))
+                found = await self._snapshot.all(search.found_parts("where_search"), by_root, records(CandidateRow))
+                yield search.new(found)
             async for candidates in self._walk(search, parameters):
-                yield candidates
+                yield search.new(candidates)
 
     async def _walk(self, search: _Search, parameters: dict[str, object]) -> AsyncIterator[list[CandidateRow]]:
         before_ns: int | None = None
@@ -220,25 +266,20 @@ class SpanReads:
             if before_ns is not None:
                 parts |= {"before_ns": before_ns, "before_trace_id": _LAST_ID, "to_ns": before_ns}
             walk = candidate_walk(further=before_ns is not None)
-            walked_to, candidates = await self._snapshot.together(
-                Query(("select_walked_to", *walk), parts, records(CountRow)),
+            ends, candidates = await self._snapshot.together(
+                Query(("select_walk_end", *walk), parts, records(WalkRow)),
                 Query(("select_candidates", *walk, *search.conditions, "newest_first"), parts, records(CandidateRow)),
             )
             yield candidates
-            last_ns = walked_to[0].count
-            if last_ns is None:
+            oldest_ns = ends[0].oldest_ns
+            if oldest_ns is None or ends[0].walked < _WALKED:
                 return
             if len(candidates) * _RARE < _WALKED and search.is_indexed:
                 # Rare: all of them, by the index. What the walk has shown is among them and known.
                 yield await self._snapshot.all(search.found_parts(), parameters, records(CandidateRow))
                 return
             # Others that began in the same nanosecond may be left, unless the whole walk was of it.
-            before_ns = last_ns if last_ns != before_ns else last_ns - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _TraceId:
-    trace_id: UUID
+            before_ns = oldest_ns if oldest_ns != before_ns else oldest_ns - 1
 
 
 class _Search:
@@ -248,6 +289,7 @@ class _Search:
         self._query = query
         self._began_s = time.monotonic()
         self._found: dict[UUID, CandidateRow] = {}
+        self._seen: set[UUID] = set()
         # Spans cannot have begun later than now, but for clocks that differ.
         latest = min(query.to_ns, now_ns + _LONGEST_NS)
         self.starts = Range(max(query.from_ns, 0) - _LONGEST_NS, latest + _SKEW_NS)
@@ -282,6 +324,12 @@ class _Search:
         conditions = more or self.conditions
         return candidates_found(conditions)
 
+    def new(self, candidates: Sequence[CandidateRow]) -> list[CandidateRow]:
+        """Those that were not looked at yet: a walk and an index find the same, and walks meet at their ends."""
+        found = [one for one in candidates if one.trace_id not in self._seen]
+        self._seen.update(one.trace_id for one in found)
+        return found
+
     def take(self, found: Iterable[CandidateRow]) -> None:
         """Note matches."""
         self._found.update((one.trace_id, one) for one in found)
@@ -310,16 +358,3 @@ def candidate_walk(*, further: bool) -> tuple[str, ...]:
 def _ranked(counts: dict[tuple[str, str], int]) -> list[CallRow]:
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [CallRow(parent, child, calls) for (parent, child), calls in ranked]
-
-
-__all__ = [
-    "CallRow",
-    "CandidateRow",
-    "OperationRow",
-    "RootRow",
-    "ServicePart",
-    "SpanReads",
-    "Summary",
-    "candidate_walk",
-    "candidates_found",
-]

@@ -23,6 +23,10 @@ LIMIT %(limit)s
 -- part: the columns of CandidateRow
 SELECT execution.trace_id, execution.started_ns, execution.ended_ns, execution.services
 
+-- name: select_walk_end
+-- part: how many executions were walked, and the start of the oldest
+SELECT count(*)::bigint AS walked, min(started_ns)::bigint AS oldest_ns
+
 -- name: where_overlaps
 -- part: executions that had not ended before the range; clocks differ a little
     AND (ended_ns IS NULL OR ended_ns + 0 >= %(ended_after_ns)s::bigint)
@@ -32,11 +36,11 @@ SELECT execution.trace_id, execution.started_ns, execution.ended_ns, execution.s
     AND cardinality(services) > 1
 
 -- name: matching_traces
--- which of some traces have a span that is all that is asked for; served by span_pkey
-SELECT candidate.trace_id
+-- the first spans of each of some traces that are all that is asked for; served by span_pkey
+SELECT candidate.trace_id, matching.span_id, matching.name, matching.service, matching.start_ns, matching.end_ns
 FROM unnest(%(trace_ids)s::uuid[]) AS candidate (trace_id)
 CROSS JOIN LATERAL (
-    SELECT
+    SELECT span.span_id, span.name, resource.service_name AS service, span.start_ns, span.end_ns
     FROM spantree.span
     JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = span.resource_id
     WHERE span.tenant_id = %(tenant_id)s
@@ -56,8 +60,9 @@ CROSS JOIN LATERAL (
         AND NOT EXISTS (
             SELECT
             FROM unnest(
-                %(tag_keys)s::text[], %(tag_places)s::text[], %(tag_texts)s::text[], %(tag_values)s::text[]::jsonb[]
-            ) AS tag (key, place, text, value)
+                %(tag_keys)s::text[], %(tag_places)s::text[], %(tag_operators)s::text[], %(tag_texts)s::text[],
+                %(tag_values)s::text[]::jsonb[], %(tag_numbers)s::float8[]
+            ) AS tag (key, place, operator, text, value, number)
             WHERE NOT EXISTS (
                 SELECT
                 FROM (
@@ -72,13 +77,70 @@ CROSS JOIN LATERAL (
                     UNION ALL
                     SELECT 'link', link -> 'attributes'
                     FROM jsonb_array_elements(span.links) AS link
+                    UNION ALL
+                    SELECT 'own', CASE WHEN tag.place = 'own' THEN jsonb_build_object(
+                        'name', span.name, 'service', resource.service_name, 'kind', span.kind,
+                        'status', span.status_code, 'status_message', coalesce(span.status_message, ''),
+                        'duration_ns', span.end_ns - span.start_ns, 'is_root', span.parent_span_id IS NULL
+                    ) END
+                    UNION ALL
+                    SELECT 'own', jsonb_build_object('event_name', event ->> 'name')
+                    FROM jsonb_array_elements(span.events) AS event
+                    WHERE tag.key = 'event_name'
                 ) AS held (place, attributes)
-                WHERE (tag.place = 'any' OR tag.place = held.place)
-                    AND (held.attributes ->> tag.key = tag.text OR held.attributes -> tag.key = tag.value)
+                WHERE (held.place = tag.place OR tag.place = 'any' AND held.place <> 'own')
+                    AND held.attributes ? tag.key
+                    AND CASE tag.operator
+                        WHEN '=' THEN held.attributes ->> tag.key = tag.text OR held.attributes -> tag.key = tag.value
+                        WHEN '!=' THEN
+                            held.attributes ->> tag.key IS DISTINCT FROM tag.text
+                            AND held.attributes -> tag.key IS DISTINCT FROM tag.value
+                        WHEN '=~' THEN held.attributes ->> tag.key ~ tag.text
+                        WHEN '!~' THEN held.attributes ->> tag.key !~ tag.text
+                        WHEN '>' THEN CASE
+                            WHEN jsonb_typeof(held.attributes -> tag.key) = 'number'
+                            THEN (held.attributes -> tag.key)::float8 > tag.number
+                        END
+                        WHEN '>=' THEN CASE
+                            WHEN jsonb_typeof(held.attributes -> tag.key) = 'number'
+                            THEN (held.attributes -> tag.key)::float8 >= tag.number
+                        END
+                        WHEN '<' THEN CASE
+                            WHEN jsonb_typeof(held.attributes -> tag.key) = 'number'
+                            THEN (held.attributes -> tag.key)::float8 < tag.number
+                        END
+                        WHEN '<=' THEN CASE
+                            WHEN jsonb_typeof(held.attributes -> tag.key) = 'number'
+                            THEN (held.attributes -> tag.key)::float8 <= tag.number
+                        END
+                    END
             )
         )
-    LIMIT 1
+    LIMIT %(spans_each)s
 ) AS matching
+
+-- name: attributes_of_traces
+-- which attributes spans of some traces have, and values of one of them; served by span_pkey
+SELECT DISTINCT found.place, found.key, found.value
+FROM (
+    SELECT held.place, pair.key, CASE WHEN pair.key = %(key)s::text THEN pair.value END AS value
+    FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
+    CROSS JOIN LATERAL (
+        SELECT span.attributes, resource.attributes AS resource_attributes
+        FROM spantree.span
+        JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = span.resource_id
+        WHERE span.tenant_id = %(tenant_id)s
+            AND span.day = ANY (%(days)s::date[])
+            AND span.trace_id = wanted.trace_id
+        LIMIT 200
+    ) AS sent
+    CROSS JOIN LATERAL (
+        VALUES ('span', sent.attributes), ('resource', sent.resource_attributes)
+    ) AS held (place, attributes)
+    CROSS JOIN LATERAL jsonb_each(held.attributes) AS pair (key, value)
+    WHERE %(key)s::text IS NULL OR pair.key = %(key)s
+) AS found
+LIMIT %(limit)s
 
 -- name: spans_of_trace_in_order
 -- every span but live marks, those of one resource and scope together; served by span_pkey

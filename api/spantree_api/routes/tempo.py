@@ -1,0 +1,307 @@
+"""Tempo's HTTP API, as Grafana's Tempo data source calls it: traces, search by TraceQL and by tags, names and values.
+
+https://grafana.com/docs/tempo/latest/api_docs/. Read-only; the same reads as Jaeger's. TraceQL: what Grafana's search
+builder writes (traceql.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from google.protobuf.json_format import MessageToDict
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+from spantree_api.errors import InvalidParameter, NotFound
+from spantree_api.jaeger_chunks import chunks_of
+from spantree_api.jaeger_params import length_ns, trace_id_of, whole
+from spantree_api.reads.spans import SpanReads, Summary
+from spantree_api.responses import json_answer, sent_parts
+from spantree_api.service import ServiceOf
+from spantree_api.span_query import NS_MAX, SpanQuery
+from spantree_api.traceql import Alternative, parse
+from spantree_exporter.ids import span_id_to_hex
+from spantree_exporter.stored import otlp_value
+
+BASE: Final = "/tempo"
+router = APIRouter(prefix=BASE, include_in_schema=False)
+
+_PROTOBUF: Final = "application/protobuf"
+_NS_PER_S: Final = 1_000_000_000
+_TRACES_DEFAULT, _TRACES_MAX = 20, 1_000
+_SPANS_DEFAULT, _SPANS_MAX = 3, 100
+# Of traces that a condition on the whole trace may sort out, more are looked at.
+_MORE: Final = 5
+_HOUR_NS: Final = 3_600 * _NS_PER_S
+# A trace that is told as JSON is built in memory as a whole.
+_JSON_BYTES: Final = 64 * 2**20
+_PAIR: Final = re.compile(r'\s*([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)')
+_INTRINSICS: Final = (
+    "duration",
+    "kind",
+    "name",
+    "rootName",
+    "rootServiceName",
+    "status",
+    "statusMessage",
+    "traceDuration",
+)
+_CONSTANTS: Final = {
+    "status": ["error", "ok", "unset"],
+    "kind": ["client", "consumer", "internal", "producer", "server", "unspecified"],
+}
+
+
+@router.get("/api/echo")
+async def echo() -> Response:
+    """What Grafana asks to see whether it is there."""
+    return Response("echo", media_type="text/plain")
+
+
+@router.get("/api/status/buildinfo")
+async def build_info() -> Response:
+    """The version of Tempo whose API this is, which decides what Grafana asks for."""
+    return json_answer({"version": "2.6.0", "revision": "spantree", "branch": "", "buildDate": "", "goVersion": ""})
+
+
+@router.get("/ready")
+async def ready() -> Response:
+    """What older Grafanas ask."""
+    return Response("ready", media_type="text/plain")
+
+
+@router.get("/api/traces/{trace_id}")
+async def get_trace(service: ServiceOf, request: Request, trace_id: str) -> Response:
+    """One trace."""
+    parts = await _trace(service, trace_id)
+    if _wants_protobuf(request):
+        return sent_parts(parts, _PROTOBUF)
+    return json_answer({"batches": _json(parts)})
+
+
+@router.get("/api/v2/traces/{trace_id}")
+async def get_trace_v2(service: ServiceOf, request: Request, trace_id: str) -> Response:
+    """One trace, in an envelope."""
+    parts = await _trace(service, trace_id)
+    if _wants_protobuf(request):
+        # TraceByIDResponse: the trace is its field 1.
+        return sent_parts([b"\x0a" + _varint(sum(map(len, parts))), *parts], _PROTOBUF)
+    return json_answer({"trace": {"resourceSpans": _json(parts)}, "metrics": {}, "status": "COMPLETE"})
+
+
+@router.get("/api/search")
+async def search(service: ServiceOf, request: Request) -> Response:
+    """Traces by TraceQL (`q`), or by `tags`, `minDuration` and `maxDuration`."""
+    values = _values(request)
+    limit = max(1, min(whole(values, "limit", _TRACES_DEFAULT), _TRACES_MAX))
+    each = max(1, min(whole(values, "spss", _SPANS_DEFAULT), _SPANS_MAX))
+    base = SpanQuery(**_range(values), limit=limit)
+    text = request.query_params.get("q", "").strip()
+    wanted = parse(text, base) if text else [Alternative(_of_tags(request, base))]
+    async with service.reader() as reader:
+        found = await _found(SpanReads(reader), wanted, limit, each)
+    return json_answer(
+        {"traces": found, "metrics": {"inspectedTraces": len(found), "completedJobs": 1, "totalJobs": 1}}
+    )
+
+
+@router.get("/api/search/tags")
+async def tag_names(service: ServiceOf, request: Request) -> Response:
+    """Names of attributes."""
+    by_place = await _names(service, request)
+    return json_answer({"tagNames": sorted({name for names in by_place.values() for name in names})})
+
+
+@router.get("/api/v2/search/tags")
+async def tag_names_v2(service: ServiceOf, request: Request) -> Response:
+    """Names of attributes by where they are."""
+    wanted = request.query_params.get("scope", "")
+    by_place: dict[str, Sequence[str]] = {**await _names(service, request), "intrinsic": _INTRINSICS}
+    scopes = [
+        {"name": place, "tags": list(names)} for place, names in by_place.items() if wanted in ("", place, "none")
+    ]
+    return json_answer({"scopes": scopes, "metrics": {}})
+
+
+@router.get("/api/search/tag/{name:path}/values")
+async def tag_values(service: ServiceOf, request: Request, name: str) -> Response:
+    """Values of an attribute."""
+    return json_answer({"tagValues": [one["value"] for one in await _tag_values(service, request, name)]})
+
+
+@router.get("/api/v2/search/tag/{name:path}/values")
+async def tag_values_v2(service: ServiceOf, request: Request, name: str) -> Response:
+    """Values of an attribute with their types."""
+    return json_answer({"tagValues": await _tag_values(service, request, name), "metrics": {}})
+
+
+async def _trace(service: ServiceOf, trace_id: str) -> list[bytes]:
+    wanted = trace_id_of(trace_id)
+    parts: list[bytes] = []
+    async with service.reader() as reader:
+        reads = SpanReads(reader)
+        days = await reads.days_of([wanted])
+        if wanted in days:
+            async for spans in reads.chunks(wanted, days[wanted]):
+                parts += chunks_of(spans)
+    if not parts:
+        raise NotFound(f"trace {wanted.hex} not found", {"trace_id": wanted.hex})
+    return parts
+
+
+def _wants_protobuf(request: Request) -> bool:
+    return _PROTOBUF in request.headers.get("accept", "")
+
+
+def _json(parts: Sequence[bytes]) -> list[dict[str, Any]]:
+    # As Tempo does, protobuf's own JSON: ids in base64, names for enums.
+    if sum(map(len, parts)) > _JSON_BYTES:
+        raise InvalidParameter("accept", f"the trace is too large for JSON here: ask for {_PROTOBUF}")
+    told: list[dict[str, Any]] = []
+    for part in parts:
+        told += MessageToDict(TracesData.FromString(part)).get("resourceSpans", [])
+    return told
+
+
+def _varint(number: int) -> bytes:
+    told = bytearray()
+    while number > 0x7F:
+        told.append(number & 0x7F | 0x80)
+        number >>= 7
+    told.append(number)
+    return bytes(told)
+
+
+def _values(request: Request) -> Mapping[str, Sequence[str]]:
+    return {name: [text] for name, text in request.query_params.items()}
+
+
+def _range(values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    start_s, end_s = whole(values, "start", 0), whole(values, "end", 0)
+    return {
+        "from_ns": min(start_s * _NS_PER_S, NS_MAX) if start_s > 0 else 0,
+        "to_ns": min(end_s * _NS_PER_S, NS_MAX) if end_s > 0 else NS_MAX,
+    }
+
+
+def _of_tags(request: Request, base: SpanQuery) -> SpanQuery:
+    """The search of the older form: `tags` in logfmt, and two durations."""
+    given = request.query_params
+    query = SpanQuery(
+        from_ns=base.from_ns,
+        to_ns=base.to_ns,
+        limit=base.limit,
+        min_duration_ns=length_ns("minDuration", given.get("minDuration")),
+        max_duration_ns=length_ns("maxDuration", given.get("maxDuration")),
+    )
+    pairs = _PAIR.findall(given.get("tags", "")[:4_096])
+    conditions = " && ".join(_condition(key, value) for key, value in pairs[:32])
+    if not conditions:
+        return query
+    found = parse("{" + conditions + "}", query)
+    return found[0].query if found else SpanQuery(limit=0)
+
+
+def _condition(key: str, value: str) -> str:
+    text = value if value.startswith('"') else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if key in ("status", "status.code", "error") and text.strip('"') in ("error", "true"):
+        return "status=error"
+    if key in ("name", "service.name"):
+        return f"{'resource.' if key == 'service.name' else ''}{key}={text}"
+    return '."' + key.replace("\\", "\\\\").replace('"', '\\"') + f'"={text}'
+
+
+async def _found(reads: SpanReads, wanted: Sequence[Alternative], limit: int, each: int) -> list[dict[str, Any]]:
+    spans: dict[UUID, list[dict[str, Any]]] = {}
+    summaries: dict[UUID, Summary] = {}
+    for one in wanted:
+        query = one.query
+        if one.trace:
+            query = replace(query, limit=limit * _MORE)
+        ids = [found.trace_id for found in await reads.find(query)]
+        of_trace = [summary for summary in await reads.summaries(ids) if _holds(one, summary)][:limit]
+        shown = [summary.root.trace_id for summary in of_trace]
+        for row in await reads.matching_spans(query, shown, each) if shown else ():
+            spans.setdefault(row.trace_id, []).append(
+                {
+                    "spanID": span_id_to_hex(row.span_id),
+                    "name": row.name,
+                    "startTimeUnixNano": str(row.start_ns),
+                    "durationNanos": str(max(0, row.end_ns - row.start_ns)),
+                    "attributes": [{"key": "service.name", "value": {"stringValue": row.service}}],
+                }
+            )
+        summaries |= {summary.root.trace_id: summary for summary in of_trace}
+    newest = sorted(summaries.values(), key=lambda summary: (-_start(summary), summary.root.trace_id.bytes))
+    return [_trace_found(summary, spans.get(summary.root.trace_id, [])[:each]) for summary in newest[:limit]]
+
+
+def _start(summary: Summary) -> int:
+    return min(part.start_ns for part in summary.parts)
+
+
+def _duration_ns(summary: Summary) -> int:
+    return max(part.end_ns for part in summary.parts) - _start(summary)
+
+
+def _holds(wanted: Alternative, summary: Summary) -> bool:
+    held: dict[str, str | float] = {
+        "root_name": summary.root.name,
+        "root_service": summary.root.service,
+        "duration_ns": _duration_ns(summary),
+    }
+    return all(condition.holds(held[condition.field]) for condition in wanted.trace)
+
+
+def _trace_found(summary: Summary, spans: list[dict[str, Any]]) -> dict[str, Any]:
+    told = {"spans": spans, "matched": len(spans)}
+    return {
+        "traceID": summary.root.trace_id.hex,
+        "rootServiceName": summary.root.service,
+        "rootTraceName": summary.root.name,
+        "startTimeUnixNano": str(_start(summary)),
+        "durationMs": max(0, _duration_ns(summary)) // 1_000_000,
+        "spanSet": told,
+        "spanSets": [told],
+        "serviceStats": {part.service: {"spanCount": part.spans, "errorCount": part.errors} for part in summary.parts},
+    }
+
+
+async def _names(service: ServiceOf, request: Request) -> dict[str, list[str]]:
+    found = _recent(service, request)
+    async with service.reader() as reader:
+        rows = await SpanReads(reader).attributes(*found)
+    return {place: sorted({row.key for row in rows if row.place == place}) for place in ("resource", "span")}
+
+
+async def _tag_values(service: ServiceOf, request: Request, name: str) -> list[dict[str, str]]:
+    place, _, key = name.partition(".") if name.startswith(("resource.", "span.", ".")) else ("", "", name)
+    if not place and key in _CONSTANTS:
+        return [{"type": "keyword", "value": value} for value in _CONSTANTS[key]]
+    async with service.reader() as reader:
+        reads = SpanReads(reader)
+        if key in ("service.name", "rootServiceName") and place != "span":
+            return [{"type": "string", "value": value} for value in await reads.services()]
+        if not place and key in ("name", "rootName"):
+            names = {row.name for one in (await reads.services())[:50] for row in await reads.operations(one)}
+            return [{"type": "string", "value": value} for value in sorted(names)[:1_000]]
+        rows = await reads.attributes(*_recent(service, request), key)
+    values = [otlp_value(row.value) for row in rows if place in ("", row.place)]
+    found = {(kind.removesuffix("Value"), str(value)) for one in values for kind, value in one.items()}
+    scalar = {"string": "string", "int": "int", "bool": "bool", "double": "float"}
+    return [
+        {"type": scalar[kind], "value": value.lower() if kind == "bool" else value}
+        for kind, value in sorted(found)
+        if kind in scalar
+    ]
+
+
+def _recent(service: ServiceOf, request: Request) -> tuple[int, int]:
+    bounds = _range(_values(request))
+    now_ns = service.clock()
+    from_ns = bounds["from_ns"] or now_ns - _HOUR_NS
+    return from_ns, min(bounds["to_ns"], now_ns + _HOUR_NS)

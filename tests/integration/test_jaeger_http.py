@@ -1,0 +1,307 @@
+"""Jaeger's HTTP APIs and Tempo's, called as Grafana and Jaeger's pages call them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
+from tests.api_rows import NOW_NS, T0_NS, S, trace_id
+from tests.api_server import api_over, ok
+from tests.jaeger_storage import spans_of, store_request
+from tests.postgres import new_database
+
+SHOP, OTHER = trace_id(0xA1), trace_id(0xA2)
+START_S = T0_NS // S
+MS = 1_000_000
+RANGE = {"query.startTimeMin": "2026-11-20T09:00:00Z", "query.startTimeMax": "2026-11-20T11:00:00.000000001Z"}
+
+
+def text(value: str) -> AnyValue:
+    return AnyValue(string_value=value)
+
+
+def request() -> ExportTraceServiceRequest:
+    """Trace A1: shop calls bank, which fails; trace A2: shop alone, a minute later."""
+    sent = ExportTraceServiceRequest()
+    scopes = {}
+    for service in ("shop", "bank"):
+        entry = sent.resource_spans.add()
+        entry.resource.attributes.add(key="service.name", value=text(service))
+        entry.resource.attributes.add(key="host.name", value=text(f"host-{service}"))
+        scopes[service] = entry.scope_spans.add()
+        scopes[service].scope.name = "lib"
+    root = scopes["shop"].spans.add(
+        trace_id=bytes.fromhex(SHOP), span_id=b"\0" * 7 + b"\x01", name="POST /orders", kind=Span.SPAN_KIND_SERVER,
+        start_time_unix_nano=T0_NS, end_time_unix_nano=T0_NS + 90 * MS, flags=1,
+    )  # fmt: skip
+    root.attributes.add(key="http.response.status_code", value=AnyValue(int_value=502))
+    root.attributes.add(key="big", value=AnyValue(int_value=2**60))
+    root.attributes.add(key="vip", value=AnyValue(bool_value=True))
+    root.attributes.add(key="ratio", value=AnyValue(double_value=0.5))
+    root.attributes.add(key="bytes", value=AnyValue(bytes_value=b"\xff"))
+    child = scopes["bank"].spans.add(
+        trace_id=bytes.fromhex(SHOP), span_id=b"\0" * 7 + b"\x02", parent_span_id=b"\0" * 7 + b"\x01", name="charge",
+        kind=Span.SPAN_KIND_CLIENT, start_time_unix_nano=T0_NS + 10 * MS, end_time_unix_nano=T0_NS + 40 * MS,
+    )  # fmt: skip
+    child.status.code, child.status.message = Status.STATUS_CODE_ERROR, "declined"
+    event = child.events.add(name="exception", time_unix_nano=T0_NS + 20 * MS)
+    event.attributes.append(KeyValue(key="exception.type", value=text("CardError")))
+    child.links.add(trace_id=bytes.fromhex(OTHER), span_id=b"\0" * 7 + b"\x03")
+    scopes["shop"].spans.add(
+        trace_id=bytes.fromhex(OTHER), span_id=b"\0" * 7 + b"\x03", name="GET /orders", kind=Span.SPAN_KIND_SERVER,
+        start_time_unix_nano=T0_NS + 60 * S, end_time_unix_nano=T0_NS + 60 * S + 5 * MS,
+    )  # fmt: skip
+    return sent
+
+
+@pytest.fixture(scope="module")
+def client(postgres_url: str, _migrated_template: str) -> Iterator[httpx.Client]:
+    with new_database(postgres_url, template=_migrated_template) as url:
+        store_request(url, request())
+        with api_over(url, NOW_NS) as found:
+            yield found
+
+
+class TestV1:
+    def test_lists_services_and_operations(self, client: httpx.Client) -> None:
+        assert ok(client.get("/jaeger/api/services")) == {
+            "data": ["bank", "shop"], "total": 2, "limit": 0, "offset": 0, "errors": None,
+        }  # fmt: skip
+        assert ok(client.get("/jaeger/api/services/shop/operations"))["data"] == ["GET /orders", "POST /orders"]
+        found = ok(client.get("/jaeger/api/operations", params={"service": "bank", "spanKind": "client"}))
+        assert found["data"] == [{"name": "charge", "spanKind": "client"}]
+
+    def test_tells_a_trace_in_its_own_form(self, client: httpx.Client) -> None:
+        (told,) = ok(client.get(f"/jaeger/api/traces/{SHOP.lstrip('0')}"))["data"]
+        assert (told["traceID"], told["warnings"]) == (SHOP, None)
+        spans = {span["operationName"]: span for span in told["spans"]}
+        root, child = spans["POST /orders"], spans["charge"]
+        assert {process["serviceName"] for process in told["processes"].values()} == {"bank", "shop"}
+        assert told["processes"][child["processID"]] == {
+            "serviceName": "bank", "tags": [{"key": "host.name", "type": "string", "value": "host-bank"}],
+        }  # fmt: skip
+        del root["processID"], child["processID"]
+        root["tags"].sort(key=lambda tag: tag["key"])
+        assert root == {
+            "traceID": SHOP, "spanID": "0000000000000001", "flags": 1, "operationName": "POST /orders",
+            "references": [],
+            "startTime": T0_NS // 1_000, "duration": 90_000, "logs": [], "warnings": None,
+            "tags": [
+                {"key": "big", "type": "int64", "value": str(2**60)},
+                {"key": "bytes", "type": "binary", "value": "/w=="},
+                {"key": "http.response.status_code", "type": "int64", "value": 502},
+                {"key": "otel.scope.name", "type": "string", "value": "lib"},
+                {"key": "ratio", "type": "float64", "value": 0.5},
+                {"key": "span.kind", "type": "string", "value": "server"},
+                {"key": "vip", "type": "bool", "value": True},
+            ],
+        }  # fmt: skip
+        assert child["references"] == [
+            {"refType": "CHILD_OF", "traceID": SHOP, "spanID": "0000000000000001"},
+            {"refType": "FOLLOWS_FROM", "traceID": OTHER, "spanID": "0000000000000003"},
+        ]
+        assert child["logs"] == [
+            {
+                "timestamp": (T0_NS + 20 * MS) // 1_000,
+                "fields": [
+                    {"key": "event", "type": "string", "value": "exception"},
+                    {"key": "exception.type", "type": "string", "value": "CardError"},
+                ],
+            }
+        ]
+        assert {"key": "error", "type": "bool", "value": True} in child["tags"]
+
+    @pytest.mark.parametrize(
+        ("params", "wanted"),
+        [
+            ({"service": "shop"}, [OTHER, SHOP]),
+            ({"service": "shop", "limit": "1"}, [OTHER]),
+            ({"service": "shop", "operation": "POST /orders"}, [SHOP]),
+            ({"service": "shop", "operation": "all"}, [OTHER, SHOP]),
+            ({"service": "bank", "tags": '{"error":"true","exception.type":"CardError"}'}, [SHOP]),
+            ({"service": "shop", "tag": "http.response.status_code:502"}, [SHOP]),
+            ({"service": "shop", "tag": "http.response.status_code:503"}, []),
+            ({"service": "shop", "minDuration": "50ms"}, [SHOP]),
+            ({"service": "shop", "maxDuration": "5ms"}, [OTHER]),
+            ({"service": "shop", "start": str(T0_NS // 1_000 + 1_000_000), "end": str(NOW_NS // 1_000)}, [OTHER]),
+            ({"traceID": [SHOP, OTHER, trace_id(0xFF)]}, [SHOP, OTHER]),
+        ],
+    )
+    def test_finds_traces(self, client: httpx.Client, params: dict[str, Any], wanted: list[str]) -> None:
+        found = ok(client.get("/jaeger/api/traces", params=params))
+        assert [trace["traceID"] for trace in found["data"]] == wanted
+
+    def test_tells_dependencies(self, client: httpx.Client) -> None:
+        params = {"endTs": str(NOW_NS // MS), "lookback": "86400000"}
+        assert ok(client.get("/jaeger/api/dependencies", params=params))["data"] == [
+            {"parent": "shop", "child": "bank", "callCount": 1}
+        ]
+
+    @pytest.mark.parametrize(
+        ("path", "status"),
+        [
+            (f"/traces/{trace_id(0xFF)}", 404),
+            ("/traces/xyz", 400),
+            ("/traces?service=shop&start=soon", 400),
+            ("/traces?service=shop&tags=[1]", 400),
+            ("/traces?service=shop&tag=nothing", 400),
+            ("/traces?service=shop&minDuration=fast", 400),
+            ("/operations", 400),
+            ("/v3/traces", 400),
+            ("/v3/traces?query.startTimeMin=now&query.startTimeMax=now", 400),
+        ],
+    )
+    def test_says_what_is_wrong(self, client: httpx.Client, path: str, status: int) -> None:
+        answer = client.get(f"/jaeger/api{path}")
+        told = answer.json()
+        assert (answer.status_code, told["errors"][0]["code"], told["error"]["httpCode"]) == (status,) * 3
+        assert told["errors"][0]["msg"] == told["error"]["message"] != ""
+
+
+class TestV3:
+    def test_lists_services_and_operations(self, client: httpx.Client) -> None:
+        assert ok(client.get("/jaeger/api/v3/services")) == {"services": ["bank", "shop"]}
+        found = ok(client.get("/jaeger/api/v3/operations", params={"service": "bank"}))
+        assert found == {"operations": [{"name": "charge", "spanKind": "client"}]}
+
+    def test_tells_traces_as_otlp(self, client: httpx.Client) -> None:
+        told = ok(client.get(f"/jaeger/api/v3/traces/{SHOP}"))["result"]["resourceSpans"]
+        spans = [span for entry in told for scope in entry["scopeSpans"] for span in scope["spans"]]
+        assert sorted((span["traceId"], span["spanId"]) for span in spans) == [
+            (SHOP, "0000000000000001"),
+            (SHOP, "0000000000000002"),
+        ]
+        assert client.get(f"/jaeger/api/v3/traces/{trace_id(0xFF)}").status_code == 404
+
+    def test_sums_traces_up(self, client: httpx.Client) -> None:
+        params = RANGE | {"query.serviceName": "bank", "query.attributes": '{"error":"true"}'}
+        assert ok(client.get("/jaeger/api/v3/trace-summaries", params=params)) == {
+            "summaries": [
+                {
+                    "traceId": SHOP, "rootServiceName": "shop", "rootOperationName": "POST /orders",
+                    "minStartTimeUnixNano": str(T0_NS), "maxEndTimeUnixNano": str(T0_NS + 90 * MS), "spanCount": 2,
+                    "errorSpanCount": 1, "orphanSpanCount": 0,
+                    "services": [
+                        {"name": "bank", "spanCount": 1, "errorSpanCount": 1},
+                        {"name": "shop", "spanCount": 1, "errorSpanCount": 0},
+                    ],
+                }
+            ]
+        }  # fmt: skip
+
+    def test_takes_what_grafana_sends(self, client: httpx.Client) -> None:
+        # snake_case, and a time with a plus that became a space.
+        params = {
+            "query.service_name": "shop", "query.num_traces": "5", "query.duration_min": "50ms",
+            "query.start_time_min": "2026-11-20T10:00:00 01:00", "query.start_time_max": "2026-11-20T11:00:00Z",
+        }  # fmt: skip
+        told = ok(client.get("/jaeger/api/v3/traces", params=params))["result"]["resourceSpans"]
+        found = {span["traceId"] for entry in told for scope in entry["scopeSpans"] for span in scope["spans"]}
+        assert found == {SHOP}
+
+
+class TestTempo:
+    def test_is_there(self, client: httpx.Client) -> None:
+        assert client.get("/tempo/api/echo").text == "echo"
+        assert ok(client.get("/tempo/api/status/buildinfo"))["version"] == "2.6.0"
+
+    @pytest.mark.parametrize("version", ["", "v2/"])
+    def test_gives_a_trace_as_protobuf(self, client: httpx.Client, version: str) -> None:
+        answer = client.get(f"/tempo/api/{version}traces/{SHOP}", headers={"accept": "application/protobuf"})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/protobuf")
+        body = answer.content
+        if version:
+            # TraceByIDResponse{1: trace}: the tag, two bytes of length.
+            assert body[:1] == b"\x0a"
+            assert (body[1] & 0x7F) + (body[2] << 7) == len(body) - 3
+            body = body[3:]
+        assert sorted(span.name for span in spans_of([TracesData.FromString(body)])) == ["POST /orders", "charge"]
+        assert client.get(f"/tempo/api/{version}traces/{trace_id(0xFF)}").status_code == 404
+
+    def test_gives_a_trace_as_json(self, client: httpx.Client) -> None:
+        batches = ok(client.get(f"/tempo/api/traces/{OTHER}"))["batches"]
+        assert batches[0]["scopeSpans"][0]["spans"][0]["kind"] == "SPAN_KIND_SERVER"
+        assert ok(client.get(f"/tempo/api/v2/traces/{OTHER}"))["trace"]["resourceSpans"] == batches
+
+    @pytest.mark.parametrize(
+        ("query", "wanted"),
+        [
+            ("", [OTHER, SHOP]),
+            ("{}", [OTHER, SHOP]),
+            ('{resource.service.name="bank"}', [SHOP]),
+            ('{resource.service.name="shop" && name="GET /orders" && kind=server}', [OTHER]),
+            ("{status=error}", [SHOP]),
+            ("{duration>50ms}", [SHOP]),
+            ("{duration<=5ms}", [OTHER]),
+            ("{span.http.response.status_code=502}", [SHOP]),
+            ("{span.http.response.status_code>=500 && span.vip=true}", [SHOP]),
+            ("{span.http.response.status_code>502}", []),
+            ('{resource.host.name=~"host-b.*"}', [SHOP]),
+            ('{name!="charge" && .host.name="host-shop"}', [OTHER, SHOP]),
+            ('{name="charge" || name="GET /orders"}', [OTHER, SHOP]),
+            ('{event.exception.type="CardError"} | select(span.vip)', [SHOP]),
+            ('{statusMessage="declined"}', [SHOP]),
+            ("{nestedSetParent<0 && span.vip=true}", [SHOP]),
+            ('{rootName="POST /orders" && traceDuration>80ms && status=error}', [SHOP]),
+            ('{rootServiceName=~"shop|x" && name=~"GET.*"}', [OTHER]),
+            ('{name="charge" && name="POST /orders"}', []),
+            ("{false}", []),
+        ],
+    )
+    def test_finds_by_traceql(self, client: httpx.Client, query: str, wanted: list[str]) -> None:
+        params = {"q": query, "start": str(START_S - 60), "end": str(START_S + 600)}
+        found = ok(client.get("/tempo/api/search", params=params))["traces"]
+        assert [one["traceID"] for one in found] == wanted
+
+    def test_tells_what_it_found(self, client: httpx.Client) -> None:
+        params = {"tags": 'service.name=bank error=true name="charge"', "start": str(START_S), "end": str(START_S + 9)}
+        (found,) = ok(client.get("/tempo/api/search", params=params))["traces"]
+        spans = {
+            "spans": [
+                {
+                    "spanID": "0000000000000002", "name": "charge", "startTimeUnixNano": str(T0_NS + 10 * MS),
+                    "durationNanos": str(30 * MS),
+                    "attributes": [{"key": "service.name", "value": {"stringValue": "bank"}}],
+                }
+            ],
+            "matched": 1,
+        }  # fmt: skip
+        assert found == {
+            "traceID": SHOP, "rootServiceName": "shop", "rootTraceName": "POST /orders",
+            "startTimeUnixNano": str(T0_NS), "durationMs": 90, "spanSet": spans, "spanSets": [spans],
+            "serviceStats": {"bank": {"spanCount": 1, "errorCount": 1}, "shop": {"spanCount": 1, "errorCount": 0}},
+        }  # fmt: skip
+
+    def test_names_attributes_and_their_values(self, client: httpx.Client) -> None:
+        params = {"start": str(START_S - 60), "end": str(START_S + 600)}
+        names = ["big", "bytes", "http.response.status_code", "ratio", "vip"]
+        assert ok(client.get("/tempo/api/search/tags", params=params))["tagNames"] == sorted(
+            ["host.name", "service.name", *names]
+        )
+        scopes = {
+            one["name"]: one["tags"] for one in ok(client.get("/tempo/api/v2/search/tags", params=params))["scopes"]
+        }
+        assert (scopes["resource"], scopes["span"]) == (["host.name", "service.name"], names)
+        assert "duration" in scopes["intrinsic"]
+
+        def values(name: str) -> Any:
+            return ok(client.get(f"/tempo/api/v2/search/tag/{name}/values", params=params))["tagValues"]
+
+        assert values("resource.service.name") == [
+            {"type": "string", "value": "bank"}, {"type": "string", "value": "shop"},
+        ]  # fmt: skip
+        assert values("span.http.response.status_code") == [{"type": "int", "value": "502"}]
+        assert values("span.vip") == [{"type": "bool", "value": "true"}]
+        assert [one["value"] for one in values("status")] == ["error", "ok", "unset"]
+        assert [one["value"] for one in values("name")] == ["GET /orders", "POST /orders", "charge"]
+        old = ok(client.get("/tempo/api/search/tag/host.name/values", params=params))
+        assert old["tagValues"] == ["host-bank", "host-shop"]
+
+    def test_refuses_what_is_no_traceql_of_the_builder(self, client: httpx.Client) -> None:
+        answer = client.get("/tempo/api/search", params={"q": "{} >> {}"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_parameter")
