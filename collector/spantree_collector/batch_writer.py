@@ -54,12 +54,16 @@ class DecodedBody:
 
 @dataclass(slots=True)
 class Batch:
-    """Whole bodies, or parts of them, decoded. The spans, log records among them, are in the order of the bodies."""
+    """Whole bodies of one tenant, or parts of them, decoded.
+
+    The spans, log records among them, are in the order of the bodies.
+    """
 
     bodies: list[DecodedBody] = field(default_factory=list)
     spans: list[Item] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     plain_bytes: int = 0
+    tenant_id: int = 0
     tables_checked: bool = False
 
     def ids(self) -> list[int]:
@@ -87,10 +91,10 @@ class BatchWriter:
             letters.append(letter)
             letters_bytes += len(letter.raw)
             if len(letters) >= _LETTERS or letters_bytes >= _LETTER_BYTES:
-                is_whole &= self._write_letters(letters)
+                is_whole &= self._write_letters(batch.tenant_id, letters)
                 letters, letters_bytes = [], 0
         if letters:
-            is_whole &= self._write_letters(letters)
+            is_whole &= self._write_letters(batch.tenant_id, letters)
         if not is_whole:
             self._counts.count("left_bodies", len(batch.bodies))
         return is_whole
@@ -129,7 +133,7 @@ class BatchWriter:
 
         def write(store: StoreLike) -> Written:
             try:
-                return store.write(spans)
+                return store.write(spans, tenant_id=batch.tenant_id)
             except BatchRejected:
                 if not batch.tables_checked:
                     # Raises OperatorError, upon which the store waits and calls this again.
@@ -160,17 +164,17 @@ class BatchWriter:
             self._counts.count("stored_log_records", written.log_records)
             self._counts.count("duplicate_log_records", written.duplicate_log_records)
 
-    def _write_letters(self, letters: Sequence[DeadLetter]) -> bool:
+    def _write_letters(self, tenant_id: int, letters: Sequence[DeadLetter]) -> bool:
         """Whether all of them are stored."""
         try:
-            self._store.run(lambda store: store.write((), letters), tries=_PIECE_TRIES)
+            self._store.run(lambda store: store.write((), letters, tenant_id=tenant_id), tries=_PIECE_TRIES)
         except Stopped:
             raise
         except Exception as error:
             if len(letters) > 1:
                 middle = len(letters) // 2
-                one, other = self._write_letters(letters[:middle]), self._write_letters(letters[middle:])
-                return one and other
+                first = self._write_letters(tenant_id, letters[:middle])
+                return self._write_letters(tenant_id, letters[middle:]) and first
             log.error("a dead letter cannot be stored; its body stays in the spool until the next start: %s", error)
             return False
         return True

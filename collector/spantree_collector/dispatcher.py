@@ -1,6 +1,7 @@
 """The dispatcher: which writer has which bodies of the spool, and what becomes of those that writers end over.
 
-    handed out   each body to one writer, in the order of acknowledgement; again when that writer ends
+    handed out   each body to one writer, in the order of acknowledgement; again when that writer ends. Tenants take
+                 turns, and what is handed out together is one tenant's
     suspect      after two crashes, or one that the watchdog had to make: alone, nothing else in the writer's hands
     divided      after a crash with it alone: read only, then in halves, down to the span that does it
     dead letter  that span, without another attempt to write it; the whole body where reading it alone does it
@@ -13,9 +14,10 @@ from __future__ import annotations
 import logging
 import threading
 from bisect import insort
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import takewhile
 from typing import Protocol
 
 from spantree_collector.spool import Part, Spool, SpooledBody
@@ -58,7 +60,9 @@ class SpoolDispatcher:
         self.spool = spool
         self.lock = threading.Lock()
         self._count_spans = count_spans
-        self._position = 0
+        self._positions: dict[int, int] = {}  # of each tenant: the last body that was handed out for the first time
+        self._turns: deque[int] = deque()  # tenants in the order of their turns
+        self._all_handed_out = 0  # up to this id nothing is left of any tenant
         self._again: list[int] = []  # handed out before and not written; in order
         self._crashes: Counter[int] = Counter()
         self._parts: dict[int, list[Part]] = {}  # what is still to be handed out of a divided body, the next one first
@@ -74,10 +78,22 @@ class SpoolDispatcher:
             if not self.is_suspect(self._again[0]):
                 return self._once_more(max_bodies, max_bytes)
             return self._once_more(1, max_bytes) if is_alone else []
-        taken = self.spool.take(self._position, max_bodies=max_bodies, max_bytes=max_bytes)
-        if taken:
-            self._position = taken[-1].id
-        return taken
+        last_id, last_ids = self.spool.last_ids()
+        self._turns.extend(sorted(last_ids.keys() - self._positions.keys()))
+        for tenant_id in last_ids:
+            self._positions.setdefault(tenant_id, 0)
+        for _ in range(len(self._turns)):
+            tenant_id = self._turns[0]
+            self._turns.rotate(-1)
+            position = self._positions[tenant_id]
+            if last_ids[tenant_id] <= position:
+                continue
+            taken = self.spool.take(position, max_bodies=max_bodies, max_bytes=max_bytes, tenant_id=tenant_id)
+            if taken:
+                self._positions[tenant_id] = taken[-1].id
+                return taken
+        self._all_handed_out = last_id
+        return []
 
     def _once_more(self, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
         run = self._again[:1]
@@ -85,7 +101,7 @@ class SpoolDispatcher:
             if body_id != run[-1] + 1 or self.is_suspect(body_id):
                 break
             run.append(body_id)
-        taken = self.spool.take(run[0] - 1, max_bodies=len(run), max_bytes=max_bytes)
+        taken = _of_one_tenant(self.spool.take(run[0] - 1, max_bodies=len(run), max_bytes=max_bytes))
         del self._again[: len(taken)]
         return [replace(one, part=self._parts[one.id][0]) if one.id in self._parts else one for one in taken]
 
@@ -97,9 +113,9 @@ class SpoolDispatcher:
         """Whether there are bodies to hand out a second time; with the lock held."""
         return bool(self._again)
 
-    def position(self) -> int:
-        """The last body that was handed out for the first time; with the lock held."""
-        return self._position
+    def all_handed_out(self) -> int:
+        """The id up to which no body is left to be handed out for the first time; with the lock held."""
+        return self._all_handed_out
 
     def done(self, ids: Iterable[int], *, keep: bool) -> list[int]:
         """Those of `ids` of which no part is left to be written, and none has to stay; with the lock held."""
@@ -177,8 +193,8 @@ class BodyLease:
         with self._dispatcher.lock:
             if self._dispatcher.may_have_some():
                 return True
-            position = self._dispatcher.position()
-        return self._dispatcher.spool.wait(position, timeout_s)
+            handed_out = self._dispatcher.all_handed_out()
+        return self._dispatcher.spool.wait(handed_out, timeout_s)
 
     def remove(self, ids: Iterable[int]) -> None:
         """Drop bodies, or parts of bodies, that PostgreSQL has committed."""
@@ -210,6 +226,11 @@ class BodyLease:
             for body_id in released:
                 self._held.pop(body_id, None)
             return self._dispatcher.done(released, keep=keep)
+
+
+def _of_one_tenant(bodies: list[SpooledBody]) -> list[SpooledBody]:
+    """The first bodies, as far as they are one tenant's."""
+    return list(takewhile(lambda one: one.body.tenant_id == bodies[0].body.tenant_id, bodies))
 
 
 def _halves(first: int, end: int) -> list[Part]:

@@ -151,7 +151,10 @@ class Pump:
                 )
                 if not self._waiting:
                     break
+            if batch.bodies and self._waiting[0].body.tenant_id != batch.tenant_id:
+                break
             spooled = self._waiting.popleft()
+            batch.tenant_id = spooled.body.tenant_id
             try:
                 with self._decoding:
                     self._decode(spooled, batch)

@@ -35,8 +35,10 @@ _T = TypeVar("_T")
 class StoreLike(Protocol):
     """What the collector needs of spantree_exporter.store.Store."""
 
-    def write(self, items: Sequence[Any], dead: Sequence[DeadLetter] = (), /) -> Written:
-        """Store items of requests (spantree_exporter.signals.Item) and dead letters."""
+    def write(
+        self, items: Sequence[Any], dead: Sequence[DeadLetter] = (), /, *, tenant_id: int | None = None
+    ) -> Written:
+        """Store items of requests (spantree_exporter.signals.Item) and dead letters of one tenant."""
         ...
 
     def project_due(self) -> Projected:

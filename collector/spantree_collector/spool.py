@@ -27,7 +27,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -75,13 +75,14 @@ class Body:
     """One request body as it came in.
 
     `encoding` tells its signal, too (spantree_exporter.signals); `compression` is a value of decompress.ENCODINGS, ""
-    for none.
+    for none; `tenant_id` says whose it is.
     """
 
     payload: bytes
     encoding: str
     compression: str
     received_ns: int
+    tenant_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class Spool:
         self._shrunk_at_s = float("-inf")
         self._lock_fd = own(path)
         try:
-            self._databases = open_databases(path, self._sql["create_body"])
+            self._databases = open_databases(path)
         except BaseException:
             os.close(self._lock_fd)
             raise
@@ -165,6 +166,11 @@ class Spool:
         self._bytes: int
         self._last_id: int
         self._bodies, self._bytes, self._last_id = self._databases.writer.execute(self._sql["totals"]).fetchone()
+        self._last_ids: dict[int, int] = {}  # of each tenant
+        self._tenant_bytes: Counter[int] = Counter()
+        for tenant_id, last_id, waiting_bytes in self._databases.writer.execute(self._sql["tenants"]):
+            self._last_ids[tenant_id] = last_id
+            self._tenant_bytes[tenant_id] = waiting_bytes
         self._thread = threading.Thread(target=self._write_for_ever, name="spantree-spool", daemon=True)
         self._checkpointer = threading.Thread(
             target=self._checkpoint_for_ever, name="spantree-spool-checkpoint", daemon=True
@@ -200,8 +206,12 @@ class Spool:
 
     # ---- the pump's side ---------------------------------------------------------------------------------------
 
-    def take(self, after_id: int, *, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
+    def take(
+        self, after_id: int, *, max_bodies: int, max_bytes: int, tenant_id: int | None = None
+    ) -> list[SpooledBody]:
         """The oldest bodies with an id above `after_id`, in order; at least one where there is one and it is open.
+
+        With `tenant_id` only those of that tenant.
 
         Taking does not remove: a body is there again after a restart until `remove` was committed.
         """
@@ -211,12 +221,15 @@ class Spool:
             if self._closing:
                 return []
             try:
-                cursor = self._databases.reader.execute(self._sql["take"], (after_id,))
+                if tenant_id is None:
+                    cursor = self._databases.reader.execute(self._sql["take"], (after_id,))
+                else:
+                    cursor = self._databases.reader.execute(self._sql["take_of_tenant"], (tenant_id, after_id))
                 try:
-                    for body_id, received_ns, encoding, compression, size_bytes, payload in cursor:
+                    for body_id, owner, received_ns, encoding, compression, size_bytes, payload in cursor:
                         if taken and taken_bytes + size_bytes > max_bytes:
                             break
-                        taken.append(SpooledBody(body_id, Body(payload, encoding, compression, received_ns)))
+                        taken.append(SpooledBody(body_id, Body(payload, encoding, compression, received_ns, owner)))
                         taken_bytes += size_bytes
                         if len(taken) >= max_bodies or taken_bytes >= max_bytes:
                             break
@@ -241,6 +254,11 @@ class Spool:
         with self._lock:
             self._arrived.wait_for(lambda: self._last_id > after_id, timeout_s)
             return self._last_id > after_id
+
+    def last_ids(self) -> tuple[int, dict[int, int]]:
+        """The last id on disk, of all and of each tenant that has or had bodies."""
+        with self._lock:
+            return self._last_id, dict(self._last_ids)
 
     def remove(self, ids: Iterable[int]) -> None:
         """Drop bodies that PostgreSQL has committed. Returns at once: a removal lost in a crash means a replay only."""
@@ -335,10 +353,10 @@ class Spool:
         group_bytes = sum(len(body.payload) for body, _ in appends)
         full = self._disk_is_full(group_bytes) if appends else None
         accepted = [] if full else appends
-        removed_bodies = removed_bytes = 0
+        removed: list[tuple[int, int]] = []
         try:
             if accepted or removals:
-                removed_bodies, removed_bytes = self._commit(accepted, removals)
+                removed = self._commit(accepted, removals)
             if not self._files.are_there():
                 # What was just committed went into files that have no name any more.
                 self._restore_files()
@@ -349,14 +367,13 @@ class Spool:
             if self._databases.writer.in_transaction:
                 self._databases.writer.rollback()
             accepted = []
-            removed_bodies = removed_bytes = 0
+            removed = []
             self._postpone(removals)
         with self._lock:
             self._queued_bytes -= group_bytes
-            self._bodies += len(accepted) - removed_bodies
-            self._bytes += sum(len(body.payload) for body, _ in accepted) - removed_bytes
             first_id = self._last_id + 1
             self._last_id += len(accepted)
+            self._count(accepted, removed, first_id)
             self._arrived.notify_all()
         if full is not None:
             for _, future in appends:
@@ -368,6 +385,15 @@ class Spool:
             self._observe_commit(len(accepted), time.perf_counter() - started_s)
         self._tidy(group_bytes)
 
+    def _count(self, accepted: list[tuple[Body, Future[int]]], removed: list[tuple[int, int]], first_id: int) -> None:
+        self._bodies += len(accepted) - len(removed)
+        self._bytes += sum(len(body.payload) for body, _ in accepted) - sum(size_bytes for _, size_bytes in removed)
+        for body_id, (body, _) in enumerate(accepted, first_id):
+            self._last_ids[body.tenant_id] = body_id
+            self._tenant_bytes[body.tenant_id] += len(body.payload)
+        for tenant_id, size_bytes in removed:
+            self._tenant_bytes[tenant_id] -= size_bytes
+
     def _postpone(self, removals: list[int]) -> None:
         """Try removals that do not pass now with the next group, or in a while; not when closing: they are replayed."""
         with self._lock:
@@ -375,21 +401,30 @@ class Spool:
                 self._work.wait_for(lambda: self._appends or self._closing, _POSTPONED_S)
                 self._removals.extend(removals)
 
-    def _commit(self, appends: list[tuple[Body, Future[int]]], removals: list[int]) -> tuple[int, int]:
+    def _commit(self, appends: list[tuple[Body, Future[int]]], removals: list[int]) -> list[tuple[int, int]]:
+        """Write `appends` and remove `removals`; the tenant and the size of each that was removed."""
         execute = self._databases.writer.execute
         execute("BEGIN IMMEDIATE")
         self._databases.writer.executemany(
             self._sql["insert"],
             (
-                (body_id, body.received_ns, body.encoding, body.compression, len(body.payload), body.payload)
+                (
+                    body_id,
+                    body.tenant_id,
+                    body.received_ns,
+                    body.encoding,
+                    body.compression,
+                    len(body.payload),
+                    body.payload,
+                )
                 for body_id, (body, _) in enumerate(appends, self._last_id + 1)
             ),
         )
-        removed_sizes: list[int] = []
+        removed: list[tuple[int, int]] = []
         for first_id, last_id in _runs(removals):
-            removed_sizes.extend(size for (size,) in execute(self._sql["remove"], (first_id, last_id)))
+            removed += execute(self._sql["remove"], (first_id, last_id))
         execute("COMMIT")
-        return len(removed_sizes), sum(removed_sizes)
+        return removed
 
     def _tidy(self, written_bytes: int) -> None:
         with self._lock:
@@ -422,7 +457,7 @@ class Spool:
         """Write all that the spool holds into files that have its name again. Raises sqlite3.Error, OSError."""
         log.critical("the files of the spool %s were removed or replaced while in use; they are made anew", self.path)
         with self._reading:
-            self._databases = restored(self.path, self._databases, self._sql["create_body"])
+            self._databases = restored(self.path, self._databases)
             self._files = FileIdentity(self.path)
 
     def _shrink(self) -> None:

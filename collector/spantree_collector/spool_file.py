@@ -12,7 +12,7 @@ from pathlib import Path
 
 from spantree_exporter.errors import SpantreeError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # Measured with bodies of 300 KB and of 2 KB, in groups and alone: 16 KiB loses to neither 4 KiB nor 64 KiB by much in
 # any of the four, and each of those loses a lot in one.
 PAGE_BYTES = 16_384
@@ -85,8 +85,11 @@ def own(path: Path) -> int:
     return lock_fd
 
 
-def open_databases(path: Path, create_body: str) -> Databases:
-    """Open the file that `own` has locked, with its table. Raises SpoolFailed where it is no spool of ours."""
+def open_databases(path: Path) -> Databases:
+    """Open the file that `own` has locked, with its table, made or brought to this format.
+
+    Raises SpoolFailed where it is no spool of ours.
+    """
     with contextlib.ExitStack() as opened:
         try:
             writer, reader, checkpointer = (opened.enter_context(contextlib.closing(_connect(path))) for _ in range(3))
@@ -96,9 +99,11 @@ def open_databases(path: Path, create_body: str) -> Databases:
                     f"the spool {path} has format {version}, this build knows {FORMAT_VERSION}; "
                     "let the newer collector drain it, or give this one another SPANTREE_DATA_DIR"
                 )
-            if version == 0:
+            if version < FORMAT_VERSION:
+                sql = statements()
                 writer.execute("BEGIN IMMEDIATE")
-                writer.execute(create_body)
+                writer.execute(sql["create_body" if version == 0 else "add_tenant"])
+                writer.execute(sql["create_body_tenant_idx"])
                 writer.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
                 writer.execute("COMMIT")
             reader.execute("PRAGMA query_only = ON")
@@ -129,7 +134,7 @@ class FileIdentity:
         return log is not None and log == self._log and _inode(self._path) == self._database
 
 
-def restored(path: Path, databases: Databases, create_body: str) -> Databases:
+def restored(path: Path, databases: Databases) -> Databases:
     """The spool of `databases`, whose files have lost their names, in new files at `path`; closes the old ones.
 
     What is at `path` by now is kept beside it, with the ending .other. Raises sqlite3.Error, OSError; `databases` are
@@ -150,7 +155,7 @@ def restored(path: Path, databases: Databases, create_body: str) -> Databases:
         path.replace(path.with_name(f"{path.name}.other"))
     copy.replace(path)
     _fsync_directory(path.parent)
-    opened = open_databases(path, create_body)
+    opened = open_databases(path)
     # With a write, so that the log is there from now on.
     opened.writer.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
     return opened

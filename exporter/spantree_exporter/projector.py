@@ -79,7 +79,7 @@ class _Claimed:
 
 
 class Projector:
-    """Projects over one connection."""
+    """Projects one tenant's traces over one connection."""
 
     def __init__(self, connection: StoreConnection, tenant_id: int, reader: TolerantReader) -> None:
         self._connection = connection
@@ -386,6 +386,11 @@ class Projector:
 
     def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
         return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
+
+
+def due_tenants(connection: StoreConnection) -> list[int]:
+    """The tenants that have traces to be projected now, in order of their ids. Raises psycopg.Error."""
+    return [tenant_id for (tenant_id,) in connection.open().execute(_SQL["due_tenants"], binary=True)]
 
 
 def _is_of_the_trace(error: Exception) -> bool:

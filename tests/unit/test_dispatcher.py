@@ -28,9 +28,9 @@ def dispatcher(spool: Spool) -> SpoolDispatcher:
 WHY = "was killed by signal 9"
 
 
-def put(spool: Spool, count: int) -> None:
+def put(spool: Spool, count: int, tenant_id: int = 0) -> None:
     for _ in range(count):
-        spool.submit(Body(b"12345678", PROTOBUF, "", 1)).result(10)
+        spool.submit(Body(b"12345678", PROTOBUF, "", 1, tenant_id)).result(10)
 
 
 def taken(lease: BodyLease, max_bodies: int = 100, max_bytes: int = 10**6) -> list[int]:
@@ -42,6 +42,19 @@ def test_each_body_is_handed_out_once_in_order(spool: Spool, dispatcher: SpoolDi
     one, two = dispatcher.lease(), dispatcher.lease()
     assert (taken(one, 2), taken(two, max_bytes=16), taken(one), taken(two)) == ([1, 2], [3, 4], [5], [])
     assert not two.wait(0.0)
+
+
+def test_tenants_take_turns_and_what_is_handed_out_is_of_one(spool: Spool, dispatcher: SpoolDispatcher) -> None:
+    put(spool, 4, tenant_id=7)
+    put(spool, 1, tenant_id=2)
+    put(spool, 1, tenant_id=7)
+    one, two = dispatcher.lease(), dispatcher.lease()
+    assert (taken(one, 2), taken(two, 2), taken(one, 2)) == ([5], [1, 2], [3, 4])
+    put(spool, 1, tenant_id=2)
+    assert two.wait(0.0)
+    assert (taken(two), taken(two), taken(two)) == ([7], [6], [])
+    one.rewind()
+    assert (taken(two), taken(two)) == ([3, 4], [5])
 
 
 def test_what_is_removed_is_gone_and_the_rest_stays(spool: Spool, dispatcher: SpoolDispatcher) -> None:

@@ -39,6 +39,7 @@ class FakeStore:
     tables_checked: int = 0
     tables_failures: list[Exception] = field(default_factory=list)
     closed: int = 0
+    tenants: list[int | None] = field(default_factory=list)
     attempts: int = 0
     projections: list[Projected] = field(default_factory=list)
     gate: threading.Event | None = None
@@ -47,7 +48,10 @@ class FakeStore:
         self.opened += 1
         return self
 
-    def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter] = ()) -> Written:
+    def write(
+        self, spans: Sequence[Span], dead: Sequence[DeadLetter] = (), *, tenant_id: int | None = None
+    ) -> Written:
+        self.tenants.append(tenant_id)
         self.attempts += 1
         if self.gate is not None:
             assert self.gate.wait(20)
@@ -89,8 +93,8 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
     opened.close()
 
 
-def put(spool: Spool, payload: bytes, encoding: str = PROTOBUF, compression: str = "") -> None:
-    spool.submit(Body(payload, encoding, compression, 1_700_000_000_000_000_000)).result(10)
+def put(spool: Spool, payload: bytes, encoding: str = PROTOBUF, compression: str = "", tenant_id: int = 0) -> None:
+    spool.submit(Body(payload, encoding, compression, 1_700_000_000_000_000_000, tenant_id)).result(10)
 
 
 def named(*names: str) -> bytes:
@@ -134,6 +138,15 @@ def test_bodies_are_written_in_order_and_then_removed(spool: Spool, run: Callabl
     drained(spool)
     assert store.names == [f"{number} {letter}" for number in range(5) for letter in "ab"]
     assert (store.opened, store.checked) == (1, 1)
+
+
+def test_a_batch_is_one_tenants_and_tenants_take_turns(spool: Spool, run: Callable[..., Pump]) -> None:
+    for tenant_id, name in [(3, "a"), (5, "b"), (3, "c"), (0, "d"), (5, "e")]:
+        put(spool, named(name), tenant_id=tenant_id)
+    store = FakeStore()
+    run(store)
+    drained(spool)
+    assert list(zip(store.tenants, store.written, strict=True)) == [(0, ["d"]), (3, ["a", "c"]), (5, ["b", "e"])]
 
 
 def test_many_bodies_are_one_batch_and_a_large_body_is_several(spool: Spool, run: Callable[..., Pump]) -> None:
@@ -400,10 +413,11 @@ def test_an_error_of_the_pump_itself_makes_it_begin_again_with_the_oldest_body(
     store = FakeStore(gate=threading.Event())
     put(spool, named("a"))
     pump = run(store)
-    wait_until(lambda: not failures, 20, "the fault was met")
+    wait_until(lambda: store.attempts == 1, 20, "the first body is being written")
+    put(spool, named("b"))
     assert store.gate is not None
     store.gate.set()
-    put(spool, named("b"))
+    wait_until(lambda: not failures, 20, "the fault was met")
     drained(spool)
     assert set(store.names) == {"a", "b"}
     wait_until(lambda: pump.health.state is StoreState.OK, 20, "all is well again")

@@ -348,12 +348,40 @@ def test_a_file_that_is_no_spool_is_refused_and_left_alone(path: Path) -> None:
     assert path.read_bytes() == b"this is no database, it is a letter" * 100
 
 
+def test_a_spool_of_the_format_before_tenants_is_taken_over(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    database = sqlite3.connect(path)
+    database.executescript(
+        """
+        CREATE TABLE body (
+            id INTEGER PRIMARY KEY, received_ns INTEGER NOT NULL, encoding TEXT NOT NULL, compression TEXT NOT NULL,
+            size_bytes INTEGER NOT NULL, payload BLOB NOT NULL
+        );
+        INSERT INTO body VALUES (7, 1, 'protobuf', '', 4, x'01020304');
+        PRAGMA user_version = 1;
+        """
+    )
+    database.close()
+    spool = Spool(path)
+    try:
+        sent = Body(b"new", "json", "", 2, tenant_id=4)
+        assert spool.submit(sent).result(10) == 8
+        assert spool.take(0, max_bodies=9, max_bytes=99) == [
+            SpooledBody(7, Body(b"\x01\x02\x03\x04", "protobuf", "", 1)),
+            SpooledBody(8, sent),
+        ]
+        assert spool.take(0, max_bodies=9, max_bytes=99, tenant_id=4) == [SpooledBody(8, sent)]
+        assert spool.last_ids() == (8, {0: 7, 4: 8})
+    finally:
+        spool.close()
+
+
 def test_a_spool_of_a_newer_format_is_refused(path: Path) -> None:
     Spool(path).close()
     database = sqlite3.connect(path)
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(SpoolFailed, match="has format 99, this build knows 1"):
+    with pytest.raises(SpoolFailed, match="has format 99, this build knows 2"):
         Spool(path)
 
 

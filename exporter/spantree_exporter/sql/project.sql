@@ -17,6 +17,32 @@ FROM due
 WHERE pg_try_advisory_lock(1936744815, uuid_hash(trace_id) # %(tenant_id)s::integer)
 LIMIT %(traces)s
 
+-- name: due_tenants
+-- Whose traces are due: from one tenant to the next by pending_projection_pkey, whatever waits of each; what is due of
+-- one by pending_projection_due_idx.
+WITH RECURSIVE waiting AS (
+    (SELECT tenant_id FROM spantree.pending_projection ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT pending.tenant_id
+        FROM spantree.pending_projection AS pending
+        WHERE pending.tenant_id > waiting.tenant_id
+        ORDER BY pending.tenant_id
+        LIMIT 1
+    )
+    FROM waiting
+    WHERE waiting.tenant_id IS NOT NULL
+)
+SELECT tenant_id
+FROM waiting
+WHERE EXISTS (
+    SELECT
+    FROM spantree.pending_projection AS pending
+    WHERE pending.tenant_id = waiting.tenant_id
+        AND pending.due_at <= clock_timestamp()
+)
+ORDER BY tenant_id
+
 -- name: release_claims
 -- All of them: a projector holds no other lock of its session.
 SELECT pg_advisory_unlock_all()
