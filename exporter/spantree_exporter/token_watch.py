@@ -1,0 +1,142 @@
+"""The tokens of the database in this process's memory, looked at again every other second by a thread of its own.
+
+A request is then checked without asking PostgreSQL, whatever it shows; what was revoked is refused some seconds later,
+everywhere. While PostgreSQL is away the last state goes on to hold; with a file it outlives a restart, too (digests
+only, readable by this account alone).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from spantree_exporter.tokens import Identity, KnownTokens, load, note_use
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S: Final = 2.0
+_NOTE_USE_S: Final = 60.0
+_LOG_INTERVAL_S: Final = 60.0
+_CONNECT_TIMEOUT_S: Final = 5
+
+
+class TokenWatch:
+    """`known` is what the database said last; None until it said anything. Any thread may use it."""
+
+    def __init__(self, database_url: str, path: Path | None = None, interval_s: float = INTERVAL_S) -> None:
+        self._database_url = database_url
+        self._path = path
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._looked = threading.Condition()
+        self._looks = 0
+        self._used: set[str] = set()
+        self._used_lock = threading.Lock()
+        self._noted_at_s = time.monotonic()
+        self._logged_at_s = float("-inf")
+        self._thread = threading.Thread(target=self._run, name="spantree-tokens", daemon=True)
+        self.known: KnownTokens | None = None if path is None else _read(path)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End. Idempotent."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(self._interval_s + _CONNECT_TIMEOUT_S)
+
+    def wait_for_first_look(self, timeout_s: float) -> None:
+        """Wait, for at most so long, until it has looked once, successfully or not."""
+        with self._looked:
+            self._looked.wait_for(lambda: self._looks > 0, timeout_s)
+
+    def used(self, identity: Identity) -> None:
+        """Note that it was used, for `last_used_at`."""
+        if identity.token_id:
+            with self._used_lock:
+                self._used.add(identity.token_id)
+
+    def _run(self) -> None:
+        connection: psycopg.Connection[Any] | None = None
+        while True:
+            try:
+                if connection is None or connection.closed:
+                    connection = psycopg.connect(
+                        self._database_url,
+                        autocommit=True,
+                        connect_timeout=_CONNECT_TIMEOUT_S,
+                        application_name="spantree-tokens",
+                    )
+                    connection.execute("SELECT set_config('statement_timeout', '5s', false)")
+                self._look(connection)
+            except psycopg.Error as error:
+                if connection is not None:
+                    connection.close()
+                self._complain(error)
+            with self._looked:
+                self._looks += 1
+                self._looked.notify_all()
+            if self._stop.wait(self._interval_s):
+                break
+        if connection is not None:
+            connection.close()
+
+    def _look(self, connection: psycopg.Connection[Any]) -> None:
+        known = load(connection)
+        if known != self.known:
+            self.known = known
+            if self._path is not None:
+                _write(self._path, known)
+        if time.monotonic() - self._noted_at_s >= _NOTE_USE_S:
+            with self._used_lock:
+                used, self._used = self._used, set()
+            if used:
+                note_use(connection, used)
+            self._noted_at_s = time.monotonic()
+
+    def _complain(self, error: psycopg.Error) -> None:
+        # That PostgreSQL is away is told by those whose work stands still.
+        if time.monotonic() - self._logged_at_s >= _LOG_INTERVAL_S:
+            self._logged_at_s = time.monotonic()
+            log.info("tokens cannot be looked at now, the last ones go on to hold: %s", str(error).partition("\n")[0])
+
+
+def _write(path: Path, known: KnownTokens) -> None:
+    content = {
+        "required": known.required,
+        "tokens": [
+            [
+                base64.b64encode(digest).decode(), one.tenant_id, one.tenant, one.scope, one.token_id, one.expires_ns,
+                one.spans_per_s_max, one.spool_bytes_max,
+            ]
+            for digest, one in known.by_digest.items()
+        ],
+    }  # fmt: skip
+    new = path.with_name(f"{path.name}.new")
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(content, file)
+        new.replace(path)
+    except OSError as error:
+        log.warning("%s cannot be written (%s): after a restart without PostgreSQL tokens are not known", path, error)
+
+
+def _read(path: Path) -> KnownTokens | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(path.read_text())
+        return KnownTokens(
+            {base64.b64decode(digest): Identity(*rest) for digest, *rest in content["tokens"]}, content["required"]
+        )
+    return None
