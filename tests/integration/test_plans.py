@@ -271,6 +271,7 @@ READ_BY_WRITING = {
     "delete_stale_nodes": "node_pkey",
     "delete_stale_edges": "edge_pkey",
     "claim_due": "pending_projection_due_idx",
+    "due_tenants": "pending_projection_due_idx",
     "claimed_pending": "pending_projection_pkey",
     "note_begun": "pending_projection_pkey",
     "lock_pending": "pending_projection_pkey",

@@ -48,9 +48,7 @@ class FakeStore:
         self.opened += 1
         return self
 
-    def write(
-        self, spans: Sequence[Span], dead: Sequence[DeadLetter] = (), *, tenant_id: int | None = None
-    ) -> Written:
+    def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter] = (), *, tenant_id: int | None = None) -> Written:
         self.tenants.append(tenant_id)
         self.attempts += 1
         if self.gate is not None:

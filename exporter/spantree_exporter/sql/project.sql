@@ -18,29 +18,24 @@ WHERE pg_try_advisory_lock(1936744815, uuid_hash(trace_id) # %(tenant_id)s::inte
 LIMIT %(traces)s
 
 -- name: due_tenants
--- Whose traces are due: from one tenant to the next by pending_projection_pkey, whatever waits of each; what is due of
--- one by pending_projection_due_idx.
+-- Whose traces are due: from one tenant to the next, the first to be due of each, however many wait. Served by
+-- pending_projection_due_idx.
 WITH RECURSIVE waiting AS (
-    (SELECT tenant_id FROM spantree.pending_projection ORDER BY tenant_id LIMIT 1)
+    (SELECT tenant_id, due_at FROM spantree.pending_projection ORDER BY tenant_id, due_at LIMIT 1)
     UNION ALL
-    SELECT (
-        SELECT pending.tenant_id
+    SELECT following.tenant_id, following.due_at
+    FROM waiting
+    CROSS JOIN LATERAL (
+        SELECT pending.tenant_id, pending.due_at
         FROM spantree.pending_projection AS pending
         WHERE pending.tenant_id > waiting.tenant_id
-        ORDER BY pending.tenant_id
+        ORDER BY pending.tenant_id, pending.due_at
         LIMIT 1
-    )
-    FROM waiting
-    WHERE waiting.tenant_id IS NOT NULL
+    ) AS following
 )
 SELECT tenant_id
 FROM waiting
-WHERE EXISTS (
-    SELECT
-    FROM spantree.pending_projection AS pending
-    WHERE pending.tenant_id = waiting.tenant_id
-        AND pending.due_at <= clock_timestamp()
-)
+WHERE due_at <= clock_timestamp()
 ORDER BY tenant_id
 
 -- name: release_claims
