@@ -60,10 +60,9 @@ class Store:
         self._tenant_id = tenant_id
         self._dead_letters = dead_letters or DeadLetterLimits()
         self._writers: dict[int, tuple[Writer, LogWriter]] = {}
-        self._projectors: dict[int, Projector] = {}
+        self._projectors: dict[int, tuple[Projector, ChangePruner]] = {}
         self._due_tenants: deque[int] = deque()
         self._folder = RollupFolder(self._connection)
-        self._pruner = ChangePruner(self._connection, tenant_id)
 
     def write(
         self, items: Sequence[Span | LogRecord], dead: Sequence[DeadLetter] = (), *, tenant_id: int | None = None
@@ -103,16 +102,17 @@ class Store:
             if not self._due_tenants:
                 self._due_tenants.extend(due_tenants(self._connection))
             if self._due_tenants:
-                of_one = self._projector(self._due_tenants.popleft()).project_due(limit_spans)
+                projector, pruner = self._projector(self._due_tenants.popleft())
+                of_one = projector.project_due(limit_spans)
                 projected = replace(of_one, more=of_one.more or bool(self._due_tenants))
+                pruner.prune_when_due()
             self._folder.fold_when_due()
-            self._pruner.prune_when_due()
             return projected
 
     def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:
         """Those of `trace_ids` that wait for a projection, due or not: for whoever wants to see them projected."""
         with self._connection.errors():
-            return self._projector(self._tenant_id).still_pending(trace_ids)
+            return self._projector(self._tenant_id)[0].still_pending(trace_ids)
 
     def days_without_partition(self, days: Collection[int]) -> set[int]:
         """Those of `days` whose spans would be stored under 1970-01-01; partitions that the window allows are made."""
@@ -155,11 +155,12 @@ class Store:
         for writer, _ in self._writers.values():
             writer.forget()
 
-    def _projector(self, tenant_id: int) -> Projector:
+    def _projector(self, tenant_id: int) -> tuple[Projector, ChangePruner]:
         if (projector := self._projectors.get(tenant_id)) is None:
             if len(self._projectors) >= _KNOWN_TENANTS:
                 self._projectors.clear()
-            projector = self._projectors[tenant_id] = Projector(self._connection, tenant_id, self._reader)
+            pruner = ChangePruner(self._connection, tenant_id)
+            projector = self._projectors[tenant_id] = Projector(self._connection, tenant_id, self._reader), pruner
         return projector
 
     def _writers_of(self, tenant_id: int) -> tuple[Writer, LogWriter]:

@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 from spantree_exporter.errors import OperatorError
 from spantree_exporter.store import Store
 from spantree_exporter.token_watch import TokenWatch
-from spantree_exporter.tokens import ANYONE, Identity, TokenBook, digest_of
+from spantree_exporter.tokens import ANYONE, Identity, KnownTokens, TokenBook, digest_of
 
 
 def test_the_same_spans_of_two_tenants_are_each_stored_and_projected(migrated_url: str) -> None:
@@ -52,30 +52,34 @@ def test_a_watch_knows_good_tokens_and_forgets_the_others(migrated_url: str, tmp
     kept = tmp_path / "tokens.json"
     watch = TokenWatch(migrated_url, kept, interval_s=0.05)
     watch.start()
+
+    def known() -> KnownTokens:
+        assert watch.known is not None
+        return watch.known
+
     try:
         wait_until(lambda: watch.known is not None, 10, "the watch has looked")
-        assert watch.known is not None
-        assert watch.known.identity_of(None, 0) is ANYONE
+        assert known().identity_of(None, 0) is ANYONE
         with TokenBook(migrated_url) as book:
             book.add_tenant("blue", spool_bytes_max=1000)
             soon = datetime.now(UTC) + timedelta(hours=1)
             token = book.create_token("blue", "ingest", soon, "the shop")
-            wait_until(lambda: watch.known.by_digest != {}, 10, "the token is known")
-            expires_ns = watch.known.by_digest[digest_of(token)].expires_ns
+            wait_until(lambda: known().by_digest != {}, 10, "the token is known")
+            expires_ns = known().by_digest[digest_of(token)].expires_ns
             assert expires_ns is not None
             identity = Identity(1, "blue", "ingest", token[:12], expires_ns, None, 1000)
-            assert watch.known.identity_of(token, 0) == identity
+            assert known().identity_of(token, 0) == identity
             assert (identity.may("ingest"), identity.may("read")) == (True, False)
             # From now on nobody is anyone, and what was known outlives a restart without the database.
-            assert watch.known.identity_of(None, 0) is None
-            assert watch.known.identity_of(token + "x", 0) is None
-            assert watch.known.identity_of(token, expires_ns) is None
+            assert known().identity_of(None, 0) is None
+            assert known().identity_of(token + "x", 0) is None
+            assert known().identity_of(token, expires_ns) is None
             restarted = TokenWatch("postgresql://127.0.0.1:1/nowhere", kept)
             assert restarted.known == watch.known
             assert (kept.stat().st_mode & 0o777, token in kept.read_text()) == (0o600, False)
             book.revoke_token(token[:12])
-            wait_until(lambda: watch.known.by_digest == {}, 10, "the token is revoked")
-            assert watch.known.required
+            wait_until(lambda: known().by_digest == {}, 10, "the token is revoked")
+            assert known().required
             assert [(one.token_id, one.tenant, one.scope, one.note) for one in book.tokens()] == [
                 (token[:12], "blue", "ingest", "the shop")
             ]
