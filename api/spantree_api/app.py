@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 from spantree_api.body_limit import BodyLimit
+from spantree_api.compression import Compression
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
 from spantree_api.metrics import ApiMetrics, RequestMetrics
+from spantree_api.pages.site import install_pages
 from spantree_api.routes import (
     diff,
     docs,
@@ -29,6 +31,7 @@ from spantree_api.routes import (
     stats,
     streams,
     tempo,
+    timeline,
     trends,
     workflows,
 )
@@ -43,6 +46,7 @@ ROUTERS = tuple(
     for module in (
         executions,
         nodes,
+        timeline,
         diff,
         export,
         otlp,
@@ -93,6 +97,7 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
     install_error_answers(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestMetrics, metrics=metrics)
+    app.add_middleware(Compression)
     app.include_router(health.probes)
     app.include_router(metrics_route.router)
     for router in ROUTERS:
@@ -100,6 +105,7 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
     app.include_router(docs.router, prefix=BASE)
     for others in (jaeger, tempo):  # APIs of others: their parameters, their errors, their documentation
         app.include_router(others.router)
+    install_pages(app)
     return app
 
 

@@ -118,6 +118,8 @@ ANSWERED = [
     ("/executions/{trace_id}/tree", f"/executions/{trace_id(1)}/tree"),
     ("/executions/{trace_id}/tree", f"/executions/{trace_id(1)}/tree?shape=nested"),
     ("/executions/{a}/diff/{b}", f"/executions/{trace_id(1)}/diff/{trace_id(2)}"),
+    ("/executions/{trace_id}/timeline", f"/executions/{trace_id(1)}/timeline"),
+    ("/executions/{trace_id}/timeline/matches", f"/executions/{trace_id(1)}/timeline/matches?q=a"),
     ("/executions/{trace_id}/nodes", f"/executions/{trace_id(1)}/nodes"),
     ("/executions/{trace_id}/nodes/{node_id}", f"/executions/{trace_id(1)}/nodes/{2:016x}"),
     ("/executions/{trace_id}/failure", f"/executions/{trace_id(1)}/failure"),

@@ -116,6 +116,8 @@ PARAMETERS: dict[str, object] = {
     "quantile": 0.5,
     "project": "shop",
     "min_duration_ns": 86_400 * S,
+    "depths": [0, 1],
+    "failed": False,
 }
 
 # Statements whose comment names the index of a partitioned table, or that read one.

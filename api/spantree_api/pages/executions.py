@@ -1,0 +1,97 @@
+"""`/executions`: the list, with every filter of the API in the address and in the form."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from spantree_api.pages.frame import render, with_query
+from spantree_api.pages.in_process import ask
+
+router = APIRouter(include_in_schema=False)
+
+# (parameter, label, input type, what it says when empty), in the order of the form
+FIELDS = (
+    ("q", "Search", "search", "words, or key:value"),
+    ("workflow", "Workflow", "text", ""),
+    ("service", "Service", "text", ""),
+    ("kind", "Kind", "text", "workflow, agent, request …"),
+    ("error_category", "Error category", "text", "timeout, network, llm …"),
+    ("user_id", "User", "text", ""),
+    ("conversation_id", "Conversation", "text", ""),
+    ("run_id", "Run", "text", ""),
+    ("project", "Project", "text", ""),
+    ("since", "Since (UTC)", "text", "2026-11-20 10:00"),
+    ("until", "Until (UTC)", "text", "2026-11-20 12:00"),
+    ("min_duration_ms", "At least, ms", "number", ""),
+    ("max_duration_ms", "At most, ms", "number", ""),
+)
+STATUSES = (
+    "running", "waiting", "pending", "completed", "failed", "partial", "timed_out", "cancelled", "skipped", "lost",
+)  # fmt: skip
+WITHIN = {"1h": ("last hour", 1), "24h": ("last 24 hours", 24), "7d": ("last 7 days", 168)}
+# A moment as people write it, understood as UTC; anything else goes to the API as it is, which says what it wants.
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?Z?")
+_SHOWN = 50
+
+
+@router.get("/executions")
+async def list_page(request: Request) -> Response:
+    """A page of the list. Empty fields of the form leave the address, so that it can be sent to somebody."""
+    given = request.query_params.multi_items()
+    if any(not value.strip() for _, value in given):
+        kept = urlencode([(name, value) for name, value in given if value.strip()])
+        return RedirectResponse(f"/executions?{kept}" if kept else "/executions", 303)
+    parameters = api_parameters(given, datetime.now(UTC))
+    page = await ask(request, "/executions", {"limit": _SHOWN, **parameters})
+    shown = [(name, value) for name, value in given if name != "cursor"]
+    following = page["next_cursor"]
+    return render(
+        request,
+        "executions.html",
+        page=page,
+        fields=FIELDS,
+        all_statuses=STATUSES,
+        within=WITHIN,
+        given=request.query_params,
+        given_statuses=request.query_params.getlist("status"),
+        narrowed=[(name, value) for name, value in shown if name not in {"hidden", "limit"}],
+        without=lambda name, value: address([one for one in shown if one != (name, value)]),
+        with_one=lambda name, value: address([*(one for one in shown if one[0] != name), (name, value)]),
+        next_page=None if following is None else address([*shown, ("cursor", following)]),
+        first_page=address(shown),
+        stream=with_query("/api/v1/stream", {**parameters, "cursor": None, "limit": None, "events": "execution"}),
+    )
+
+
+def address(parameters: list[tuple[str, str]]) -> str:
+    """The list with these parameters."""
+    return f"/executions?{urlencode(parameters)}" if parameters else "/executions"
+
+
+def api_parameters(given: list[tuple[str, str]], now: datetime) -> dict[str, str | list[str]]:
+    """The API's parameters for those of the page: `within` becomes `since`, a moment without a zone is UTC."""
+    parameters: dict[str, str | list[str]] = {}
+    for name, value in given:
+        if name == "status":
+            parameters["status"] = [*parameters.get("status", []), value]
+        elif name == "within" and value in WITHIN:
+            since = now - timedelta(hours=WITHIN[value][1])
+            parameters["since"] = f"{since:%Y-%m-%dT%H:%M:%SZ}"
+        else:
+            parameters[name] = moment(value) if name in {"since", "until"} else value
+    return parameters
+
+
+def moment(text: str) -> str:
+    """RFC 3339 of a date or a moment without a zone."""
+    match = _MOMENT.fullmatch(text.strip())
+    return (
+        text
+        if match is None
+        else f"{match[1]}T{match[2] or '00:00:00'}{':00' if match[2] and len(match[2]) == 5 else ''}Z"
+    )

@@ -1,0 +1,118 @@
+"""What all pages share: the template environment, the headers, the navigation, the page of an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import Request, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from spantree_api.pages import json_view, wording
+from spantree_api.pages.assets import asset_path
+from spantree_api.pages.in_process import NotAnswered
+from spantree_api.pages.visible_text import visible
+
+# (path, name, the second key after g)
+NAVIGATION = (
+    ("/", "Now", "n"),
+    ("/executions", "Executions", "e"),
+    ("/failures", "Failures", "f"),
+    ("/stuck", "Stuck", "s"),
+    ("/workflows", "Workflows", "w"),
+    ("/system", "System", "y"),
+)
+# Nothing inline, nothing evaluated, nothing from elsewhere, in nobody's frame.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    # Executions change, and who may see them too.
+    "cache-control": "no-store",
+}
+_LINKS = ("http://", "https://")
+
+
+def render(request: Request, template: str, /, status_code: int = 200, **values: Any) -> Response:
+    """A page. `now_ns` is the API's clock at this moment."""
+    now_ns: int = request.app.state.service.clock()
+    text = _environment.get_template(template).render(
+        path=request.url.path, query=request.url.query, now_ns=now_ns, navigation=NAVIGATION, **values
+    )
+    return Response(text, status_code, headers=_HEADERS, media_type="text/html; charset=utf-8")
+
+
+async def error_page(request: Request, error: Exception) -> Response:
+    """The page that says what the API refused and what can be done."""
+    assert isinstance(error, NotAnswered)  # noqa: S101  # as it was registered
+    answer = render(request, "error.html", error.status, code=error.code, message=str(error), status=error.status)
+    if error.status == 503:
+        answer.headers["retry-after"] = "5"
+    return answer
+
+
+def is_link(text: object) -> bool:
+    """Whether `text` is an address that may be followed: never `javascript:`, `data:` or a path of ours."""
+    return isinstance(text, str) and text.lower().startswith(_LINKS) and not any(char.isspace() for char in text)
+
+
+def with_query(path: str, parameters: Mapping[str, object]) -> str:
+    """`path` with those parameters that are something."""
+    given = {name: value for name, value in parameters.items() if value not in (None, "", [], ())}
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
+
+
+def path_of(text: object) -> str:
+    """`text` as one segment of a path."""
+    return quote(str(text), safe="")
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, Markup):
+        return value
+    if isinstance(value, str):
+        return visible(value)
+    return value
+
+
+def _environment_of() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("spantree_api.pages", "templates"),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals.update(
+        asset=asset_path, with_query=with_query, status_word=wording.status_word, statuses=wording.STATUSES
+    )
+    environment.filters.update(
+        duration=wording.duration,
+        ago=wording.ago,
+        utc=wording.utc,
+        utc_seconds=wording.utc_seconds,
+        short_type=wording.short_type,
+        iso=wording.iso,
+        count=wording.count,
+        share=wording.share,
+        cost=wording.cost,
+        size=wording.size,
+        segment=path_of,
+        folded=json_view.folded,
+        messages=json_view.messages,
+        json=json_view.json_text,
+    )
+    environment.tests["link"] = is_link
+    return environment
+
+
+_environment = _environment_of()

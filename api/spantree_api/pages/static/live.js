@@ -1,0 +1,64 @@
+// What changed: by server-sent events, and by asking again where they do not come. Nothing while nobody looks.
+
+const AGAIN_MS = 4000;
+
+/**
+ * Call `changed(kind)` when the stream tells of something, and `state(text)` when how it goes changes.
+ * Returns a function that ends it.
+ */
+export function follow(address, changed, state = () => {}) {
+  let source = null;
+  let timer = null;
+  let failures = 0;
+  let ended = false;
+
+  function poll() {
+    clearInterval(timer);
+    timer = setInterval(() => changed("poll"), AGAIN_MS);
+    state("asking every few seconds");
+  }
+  function open() {
+    if (ended || source || document.hidden) return;
+    source = new EventSource(address);
+    source.onopen = () => {
+      clearInterval(timer);
+      timer = null;
+      state("live");
+      // What came while nobody listened.
+      if (failures) changed("reload");
+      failures = 0;
+    };
+    for (const kind of ["execution", "node", "reload"]) source.addEventListener(kind, (event) => changed(kind, event));
+    source.onerror = () => {
+      failures += 1;
+      if (source?.readyState === EventSource.CLOSED || failures > 2) {
+        close();
+        poll();
+        setTimeout(open, 30000);
+      } else state("reconnecting");
+    };
+  }
+  function close() {
+    source?.close();
+    source = null;
+  }
+  function seen() {
+    if (ended) return;
+    if (document.hidden) {
+      close();
+      clearInterval(timer);
+      timer = null;
+      failures = Math.max(failures, 1);
+    } else open();
+  }
+  document.addEventListener("visibilitychange", seen);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => { if (event.persisted) seen(); });
+  open();
+  return () => {
+    ended = true;
+    close();
+    clearInterval(timer);
+    document.removeEventListener("visibilitychange", seen);
+  };
+}

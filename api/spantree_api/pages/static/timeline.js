@@ -1,0 +1,405 @@
+// The timeline: a tree with bars on one axis. Only rows that are seen are in the document, only pages of them are fetched.
+import { all, el, json, one, say, settled } from "./dom.js";
+import { SIGNS, duration, visible } from "./text.js";
+import { Minimap } from "./timeline_minimap.js";
+import { Rows } from "./timeline_rows.js";
+
+const ROW = 26;
+const SPARE = 12;
+const INDENT = 14;
+const INDENTS = 18;
+
+export class Timeline {
+  constructor(place, id, open) {
+    this.place = place;
+    this.id = id;
+    this.open = open;
+    this.box = one("#rows", place);
+    this.canvas = one("#canvas", place);
+    this.drawn = new Map();
+    this.chosen = null;
+    this.cursor = 1;
+    this.matches = [];
+    this.found = new Set();
+    this.errors = null;
+    this.whole = [0, 1];
+    this.span = null;
+    this.isOpen = false;
+    this.rows = new Rows(id, Number(place.dataset.total), (page) => this.arrived(page));
+    this.minimap = new Minimap(one("#minimap", place), (span) => this.zoom(span));
+    this.listen();
+  }
+
+  async start() {
+    this.canvas.replaceChildren(el("p", { class: "note" }, "loading …"));
+    try {
+      await this.rows.want(1, Math.min(this.rows.total, 200) || 1);
+      if (!this.rows.total) this.canvas.replaceChildren(el("p", { class: "note" }, "No step has come yet."));
+    } catch (error) {
+      this.canvas.replaceChildren(el("p", { class: "note" }, `The steps could not be read: ${visible(error.message)}`));
+    }
+    this.place.dataset.ready = "1";
+  }
+
+  arrived(page) {
+    this.isOpen = ["running", "pending", "waiting"].includes(page.status);
+    const length = (page.ended_ns - page.started_ns) / 1000;
+    let [from, to] = [0, Math.max(1, length)];
+    for (const [at, start] of page.nodes.start_us.entries()) {
+      if (start < from) from = start;
+      const end = start + (page.nodes.duration_us[at] ?? 0);
+      if (end > to) to = end;
+    }
+    const before = this.whole;
+    this.whole = [Math.min(from, before[0]), Math.max(to, before[1])];
+    this.nowUs = length;
+    this.nowAt = performance.now();
+    this.minimap.add(page, this.whole, this.rows.total);
+    this.draw(true);
+  }
+
+  get shown() { return this.span ?? this.whole; }
+
+  zoom(span) {
+    this.span = span && span[1] - span[0] < (this.whole[1] - this.whole[0]) * 0.999 ? span : null;
+    this.draw(true);
+  }
+
+  zoomBy(factor, around = 0.5) {
+    const [from, to] = this.shown;
+    const width = Math.max(10, (to - from) * factor);
+    const middle = from + (to - from) * around;
+    const start = Math.max(this.whole[0], Math.min(middle - width * around, this.whole[1] - width));
+    this.zoom([start, Math.min(this.whole[1], start + width)]);
+  }
+
+  // drawing
+
+  draw(anew = false) {
+    this.anew ||= anew;
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.drawNow(this.anew);
+      this.anew = false;
+    });
+  }
+
+  drawNow(anew) {
+    const { count } = this.rows;
+    this.canvas.style.height = `${count * ROW}px`;
+    this.box.setAttribute("aria-rowcount", this.rows.total);
+    const first = Math.max(0, Math.floor(this.box.scrollTop / ROW) - SPARE);
+    const last = Math.min(count - 1, Math.ceil((this.box.scrollTop + this.box.clientHeight) / ROW) + SPARE);
+    if (anew) {
+      this.drawScale();
+      this.minimap.mark(this.span, this.whole);
+      this.canvas.replaceChildren();
+      this.drawn.clear();
+    }
+    const kept = new Set();
+    const added = [];
+    for (let index = first; index <= last; index += 1) {
+      const sequence = this.rows.at(index);
+      kept.add(sequence);
+      const there = this.drawn.get(sequence);
+      const row = this.rows.row(sequence);
+      if (there && (there.loaded || !row)) continue;
+      there?.element.remove();
+      const element = row ? this.rowElement(row, index) : this.emptyElement(sequence, index);
+      this.drawn.set(sequence, { element, loaded: row !== null });
+      added.push(element);
+    }
+    for (const [sequence, { element }] of this.drawn) {
+      if (!kept.has(sequence)) {
+        element.remove();
+        this.drawn.delete(sequence);
+      }
+    }
+    this.canvas.append(...added);
+    if (count) {
+      this.seen = [this.rows.at(first), this.rows.at(last)];
+      this.wantSoon(...this.seen);
+    }
+  }
+
+  wantSoon = settled((from, to) => this.rows.want(from, to).catch((error) => say(error.message)), 60);
+
+  emptyElement(sequence, index) {
+    const element = el("div", { class: "trow unloaded", role: "row" }, el("div", { class: "tcell", role: "gridcell" }, el("span", { class: "tname" }, `${sequence} …`)));
+    element.style.top = `${index * ROW}px`;
+    return element;
+  }
+
+  rowElement(row, index) {
+    const [sign, tone, word] = SIGNS[row.status] ?? ["·", "calm", row.status];
+    const indent = el("span", { class: "indent" });
+    indent.style.width = `${Math.min(row.depth, INDENTS) * INDENT}px`;
+    const collapsed = this.rows.collapsed.has(row.sequence);
+    const fold = el("span", { class: "fold", "aria-hidden": "true" }, row.parent ? (collapsed ? "▸" : "▾") : "");
+    const name = el("bdi", { class: "tname" }, visible(row.name));
+    const marks = [];
+    if (row.attempt > 1 || row.attempts > 1 || row.status === "retried") marks.push(`attempt ${row.attempt}${row.attempts > 1 ? `/${row.attempts}` : ""}`);
+    if (row.iteration !== null) marks.push(`turn ${row.iteration}`);
+    if (row.folded) marks.push(`+${row.folded}`);
+    if (collapsed) marks.push(`${row.end - row.sequence - 1} below`);
+    const cell = el("div", { class: "tcell", role: "gridcell" }, indent, fold, el("span", { class: `tsign ${tone}`, "aria-label": word, role: "img", title: word }, sign), name,
+      el("span", { class: "tkind" }, visible(row.error === null ? row.kind : row.error.split(".").at(-1))), ...marks.map((mark) => el("span", { class: "tmark", title: mark.startsWith("+") ? "spans folded into it" : mark }, mark)));
+    if (row.error) cell.querySelector(".tkind").classList.add("bad");
+    const element = el("div", { class: "trow", role: "row", id: `step-${row.sequence}`, "aria-level": row.depth + 1, "aria-rowindex": row.sequence, "aria-selected": String(row.id === this.chosen) }, cell, this.trackOf(row, tone));
+    element.style.top = `${index * ROW}px`;
+    element.title = `${visible(row.name)} · ${word} · ${visible(row.service)}`;
+    element.dataset.sequence = row.sequence;
+    if (row.parent) element.setAttribute("aria-expanded", String(!collapsed));
+    if (row.id === this.chosen) element.classList.add("chosen");
+    if (this.found.has(row.sequence)) element.classList.add("found");
+    return element;
+  }
+
+  trackOf(row, tone) {
+    const track = el("div", { class: "track", role: "gridcell" });
+    const [from, to] = this.shown;
+    const open = row.duration === null;
+    const now = this.nowUs + (this.isOpen ? (performance.now() - this.nowAt) * 1000 : 0);
+    const length = open ? (row.status === "pending" ? 0 : Math.max(0, now - row.start)) : row.duration;
+    const left = ((row.start - from) / (to - from)) * 100;
+    const right = ((row.start + length - from) / (to - from)) * 100;
+    const told = row.status === "skipped" ? "skipped" : row.status === "pending" ? "pending" : `${duration(length / 1000)}${open ? " so far" : ""}`;
+    if (right >= 0 && left <= 100) {
+      const bar = el("div", { class: `tbar k-${/^[a-z]+/.exec(row.kind)?.[0] ?? "other"}` });
+      if (tone === "bad" || row.status === "retried") bar.classList.add(tone);
+      if (row.critical) bar.classList.add("critical");
+      if (open && row.status !== "pending") bar.classList.add("open");
+      if (["skipped", "pending", "waiting"].includes(row.status)) bar.classList.add("never");
+      bar.style.left = `${Math.max(-1, left)}%`;
+      bar.style.width = `${Math.min(101, right) - Math.max(-1, left)}%`;
+      track.append(bar);
+    }
+    const label = el("span", { class: "ttime" }, told);
+    const [shownLeft, shownRight] = [Math.max(0, Math.min(100, left)), Math.max(0, Math.min(100, right))];
+    if (shownRight < 78) label.style.left = `${shownRight}%`;
+    else if (shownLeft > 22) label.style.right = `${100 - shownLeft}%`;
+    else label.style.left = `${shownLeft + 1}%`;
+    if (shownRight >= 78 && shownLeft <= 22) label.classList.add("inside");
+    track.append(label);
+    return track;
+  }
+
+  drawScale() {
+    const [from, to] = this.shown;
+    const scale = one("#scale", this.place);
+    const ticks = Math.max(2, Math.min(6, Math.floor(scale.clientWidth / 110)));
+    scale.replaceChildren(...Array.from({ length: ticks + 1 }, (_, at) => {
+      const tick = el("span", {}, duration((from + ((to - from) * at) / ticks) / 1000));
+      tick.style.left = `${(at / ticks) * 100}%`;
+      return tick;
+    }));
+  }
+
+  // choosing, searching
+
+  /** Mark a node and bring it into view. `sequence` where it is known. */
+  choose(id, sequence) {
+    this.chosen = id;
+    const number = this.rows.numbers.get(id) ?? sequence;
+    if (id && number) {
+      this.cursor = number;
+      this.bring(number);
+    }
+    this.mark();
+  }
+
+  mark() {
+    for (const row of all(".trow[data-sequence]", this.canvas)) {
+      const number = Number(row.dataset.sequence);
+      const chosen = this.chosen !== null && this.rows.numbers.get(this.chosen) === number;
+      row.classList.toggle("chosen", chosen || (number === this.cursor && this.hasCursor));
+      row.setAttribute("aria-selected", String(chosen));
+      row.classList.toggle("found", this.found.has(number));
+    }
+    this.box.setAttribute("aria-activedescendant", `step-${this.cursor}`);
+  }
+
+  bring(sequence) {
+    const hidden = this.rows.hidden.length;
+    this.rows.reveal(sequence);
+    if (hidden !== this.rows.hidden.length) this.draw(true);
+    const top = this.rows.indexOf(sequence) * ROW;
+    if (top < this.box.scrollTop || top > this.box.scrollTop + this.box.clientHeight - 2 * ROW) {
+      this.canvas.style.height = `${this.rows.count * ROW}px`;
+      this.box.scrollTop = Math.max(0, top - this.box.clientHeight / 3);
+    }
+    this.draw();
+    requestAnimationFrame(() => this.mark());
+  }
+
+  async goTo(sequence, open = true) {
+    this.hasCursor = true;
+    this.cursor = sequence;
+    this.bring(sequence);
+    await this.rows.want(sequence, sequence).catch((error) => say(error.message));
+    const row = this.rows.row(sequence);
+    if (row && open) this.open(row.id);
+    this.mark();
+  }
+
+  move(step) {
+    const index = Math.max(0, Math.min(this.rows.count - 1, this.rows.indexOf(this.cursor) + step));
+    const sequence = this.rows.at(index);
+    this.goTo(sequence, false);
+    if (this.chosen !== null) this.openSoon();
+  }
+
+  openSoon = settled(() => {
+    const row = this.rows.row(this.cursor);
+    if (row) this.open(row.id);
+  }, 150);
+
+  async search(text) {
+    this.matches = [];
+    this.found = new Set();
+    const told = one("#found", this.place);
+    if (!text) {
+      told.textContent = "";
+      this.mark();
+      return;
+    }
+    try {
+      const found = await json(`/api/v1/executions/${this.id}/timeline/matches?q=${encodeURIComponent(text)}`);
+      if (one("#find", this.place).value.trim() !== text) return;
+      this.matches = found.sequences;
+      this.found = new Set(found.sequences);
+      told.textContent = found.sequences.length ? `${found.sequences.length}${found.truncated ? "+" : ""} found` : "nothing found";
+      if (this.matches.length) this.goTo(this.matches[0], false);
+      this.mark();
+    } catch (error) {
+      told.textContent = visible(error.message);
+    }
+  }
+
+  nextOf(sequences, step) {
+    if (!sequences.length) return null;
+    const later = step > 0 ? sequences.find((one) => one > this.cursor) : sequences.findLast((one) => one < this.cursor);
+    return later ?? (step > 0 ? sequences[0] : sequences.at(-1));
+  }
+
+  nextMatch(step) {
+    const next = this.nextOf(this.matches, step);
+    if (next === null) return say("search for something first");
+    this.goTo(next);
+    one("#found", this.place).textContent = `${this.matches.indexOf(next) + 1} of ${this.matches.length}`;
+    return undefined;
+  }
+
+  async nextError() {
+    try {
+      this.errors ??= (await json(`/api/v1/executions/${this.id}/timeline/matches?failed=true`)).sequences;
+    } catch (error) {
+      say(error.message);
+      return;
+    }
+    const next = this.nextOf(this.errors, 1);
+    if (next === null) say("no step failed");
+    else this.goTo(next);
+  }
+
+  // following
+
+  async refresh() {
+    this.errors = null;
+    await this.rows.refresh(...(this.seen ?? [1, 1]));
+    if (this.rows.total && !this.rows.pages.size) await this.rows.want(1, 1);
+  }
+
+  ended() {
+    this.isOpen = false;
+    this.draw(true);
+  }
+
+  // listening
+
+  listen() {
+    this.box.addEventListener("scroll", () => this.draw(), { passive: true });
+    new ResizeObserver(() => this.draw(true)).observe(this.box);
+    document.addEventListener("recoloured", () => this.minimap.redraw());
+    this.canvas.addEventListener("click", (event) => {
+      const element = event.target.closest(".trow[data-sequence]");
+      if (!element) return;
+      const row = this.rows.row(Number(element.dataset.sequence));
+      if (!row) return;
+      this.cursor = row.sequence;
+      if (event.target.closest(".fold") && row.parent) this.toggle(row);
+      else this.open(row.id);
+    });
+    this.canvas.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey || !event.target.closest(".track")) return;
+      event.preventDefault();
+      const area = event.target.closest(".track").getBoundingClientRect();
+      this.zoomBy(event.deltaY > 0 ? 1.25 : 0.8, (event.clientX - area.left) / area.width);
+    }, { passive: false });
+    const search = settled((text) => this.search(text), 200);
+    const find = one("#find", this.place);
+    find.addEventListener("input", () => search(find.value.trim()));
+    find.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") this.nextMatch(event.shiftKey ? -1 : 1);
+    });
+    const buttons = {
+      "find-next": () => this.nextMatch(1), "find-previous": () => this.nextMatch(-1), "next-error": () => this.nextError(),
+      "collapse-all": () => this.collapseAll(), "expand-all": () => this.expandAll(), "zoom-out": () => this.zoom(null),
+    };
+    for (const [id, act] of Object.entries(buttons)) one(`#${id}`, this.place).onclick = act;
+    document.addEventListener("keydown", (event) => this.key(event), true);
+    setInterval(() => { if (this.isOpen && !document.hidden) this.draw(true); }, 1000);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog, .panel")) return;
+    const onRows = event.target === this.box;
+    const act = {
+      j: () => this.move(1), k: () => this.move(-1), f: () => this.move(1), b: () => this.move(-1),
+      e: () => this.nextError(), n: () => this.nextMatch(1), N: () => this.nextMatch(-1),
+      "[": () => this.collapseAll(), "]": () => this.expandAll(),
+      "+": () => this.zoomBy(0.5), "=": () => this.zoomBy(0.5), "-": () => this.zoomBy(2), 0: () => this.zoom(null),
+      ...(onRows && {
+        ArrowDown: () => this.move(1), ArrowUp: () => this.move(-1), PageDown: () => this.move(20), PageUp: () => this.move(-20),
+        Home: () => this.goTo(this.rows.at(0), false), End: () => this.goTo(this.rows.at(this.rows.count - 1), false),
+        ArrowRight: () => this.expand(), ArrowLeft: () => this.collapse(), Enter: () => this.goTo(this.cursor), " ": () => this.goTo(this.cursor),
+      }),
+    }[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  }
+
+  toggle(row) {
+    this.rows.toggle(row);
+    this.draw(true);
+  }
+
+  expand() {
+    const row = this.rows.row(this.cursor);
+    if (row?.parent && this.rows.collapsed.has(row.sequence)) this.toggle(row);
+    else if (row?.parent) this.move(1);
+  }
+
+  collapse() {
+    const row = this.rows.row(this.cursor);
+    if (!row) return;
+    if (row.parent && !this.rows.collapsed.has(row.sequence)) this.toggle(row);
+    else for (let at = row.sequence - 1; at > 0; at -= 1) {
+      const before = this.rows.row(at);
+      if (!before) break;
+      if (before.depth < row.depth) { this.goTo(at, false); break; }
+    }
+  }
+
+  collapseAll() {
+    this.rows.collapseAll();
+    this.box.scrollTop = 0;
+    this.draw(true);
+  }
+
+  expandAll() {
+    this.rows.expandAll();
+    this.draw(true);
+  }
+}

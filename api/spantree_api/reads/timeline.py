@@ -1,0 +1,46 @@
+"""Nodes as a timeline shows them, a part at a time, and which of them match."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spantree_api.reader import Reader, TraceKey
+from spantree_api.stored_rows import records
+from spantree_api.timeline import TimelineRow, open_depths
+
+# Subtrees whose end is looked up: one look into the index each. The ends of deeper ones are not told.
+_ENDS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _EndRow:
+    depth: int
+    sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MatchRow:
+    """A node that matches."""
+
+    sequence: int
+    span_id: int
+    ordinal: int
+
+
+async def nodes_from(
+    reader: Reader, key: TraceKey, from_sequence: int, limit: int
+) -> tuple[list[TimelineRow], dict[int, int]]:
+    """Nodes from a sequence number on, and by depth where the subtrees end that are open after the last of them."""
+    parameters = key.parameters() | {"from_sequence": from_sequence, "limit": limit}
+    rows = await reader.snapshot.all("timeline_of_trace", parameters, records(TimelineRow))
+    if len(rows) < limit:
+        return rows, {}
+    asked = {"sequence": rows[-1].sequence, "depths": open_depths(rows)[:_ENDS_MAX]}
+    ends = await reader.snapshot.all("ends_of_subtrees", key.parameters() | asked, records(_EndRow))
+    return rows, {end.depth: end.sequence for end in ends if end.sequence is not None}
+
+
+async def matching(reader: Reader, key: TraceKey, text: str | None, limit: int, *, failed: bool) -> list[MatchRow]:
+    """The nodes with `text` in name or error; only those that failed with `failed`."""
+    asked = {"text": None if text is None else text.lower(), "failed": failed, "limit": limit}
+    return await reader.snapshot.all("nodes_that_match", key.parameters() | asked, records(MatchRow))

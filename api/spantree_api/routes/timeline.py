@@ -1,0 +1,80 @@
+"""What a timeline of any size is drawn from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from spantree_api.answers_timeline import TimelineAnswer, TimelineMatches
+from spantree_api.params import Text, TraceIdPath, trace_id_of
+from spantree_api.reads import timeline
+from spantree_api.rendering import clock_of, effective_status
+from spantree_api.responses import error_answers, json_answer
+from spantree_api.service import ServiceOf
+from spantree_api.timeline import columns_of
+from spantree_exporter.ids import node_id
+
+router = APIRouter(tags=["executions"])
+_SEQUENCE_MAX = (1 << 31) - 1
+_MATCHES_MAX = 2_000
+
+
+@router.get("/executions/{trace_id}/timeline", response_model=TimelineAnswer, responses=error_answers(404, 422, 503))
+async def get_timeline(
+    service: ServiceOf,
+    trace_id: TraceIdPath,
+    first: Annotated[int, Query(ge=1, le=_SEQUENCE_MAX, description="sequence number to begin with")] = 1,
+    limit: Annotated[int, Query(ge=1, le=5_000, description="nodes at most")] = 5_000,
+) -> Response:
+    """Nodes in sequence order as columns: what is drawn of them, and where the subtree of each ends."""
+    wanted = trace_id_of(trace_id)
+    async with service.reader(wanted) as reader:
+        key = reader.key(wanted)
+        row = await reader.execution(key)
+        rows, ends_after = await timeline.nodes_from(reader, key, first, limit)
+    execution = row.execution
+    status = effective_status(execution, reader.now_ns, reader.config.lost_after_s)
+    columns, texts = columns_of(rows, execution.started_ns, ends_after)
+    has_ended = execution.ended_ns is not None and status not in {"pending", "running"}
+    answer: TimelineAnswer = {
+        "execution_id": row.trace_id.hex,
+        "status": status,
+        "started_ns": execution.started_ns,
+        "ended_ns": execution.ended_ns
+        if has_ended and execution.ended_ns is not None
+        else clock_of(execution, status, reader.now_ns),
+        "total": execution.total_count,
+        "first": rows[0].sequence if rows else first,
+        "names": texts.names.texts,
+        "kinds": texts.kinds.texts,
+        "statuses": texts.statuses.texts,
+        "services": texts.services.texts,
+        "errors": texts.errors.texts,
+        "nodes": columns,
+    }
+    return json_answer(answer)
+
+
+@router.get(
+    "/executions/{trace_id}/timeline/matches", response_model=TimelineMatches, responses=error_answers(404, 422, 503)
+)
+async def get_matches(
+    service: ServiceOf,
+    trace_id: TraceIdPath,
+    q: Annotated[
+        Text | None, Query(min_length=1, max_length=200, description="text in name, error type or error message")
+    ] = None,
+    failed: Annotated[bool, Query(description="only nodes that failed, timed out or were retried")] = False,
+) -> Response:
+    """Sequence numbers of the nodes that match, 2,000 at most."""
+    wanted = trace_id_of(trace_id)
+    async with service.reader(wanted) as reader:
+        rows = await timeline.matching(reader, reader.key(wanted), q, _MATCHES_MAX + 1, failed=failed)
+    shown = rows[:_MATCHES_MAX]
+    answer: TimelineMatches = {
+        "sequences": [row.sequence for row in shown],
+        "ids": [node_id(row.span_id, row.ordinal) for row in shown],
+        "truncated": len(rows) > _MATCHES_MAX,
+    }
+    return json_answer(answer)

@@ -1,0 +1,45 @@
+-- What a timeline shows of the nodes of one trace: few columns of many rows. The days are those that the trace is on.
+
+-- name: timeline_of_trace
+-- the nodes of a part of the tree in sequence order; served by node_sequence_idx
+SELECT
+    span_id, ordinal, sequence, depth, name, kind, status, service, started_ns, ended_ns, attempt, task_key, iteration,
+    error_type, on_critical_path, cardinality(folded_span_ids) AS folded_count
+FROM spantree.node
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = %(trace_id)s::uuid
+    AND day = ANY (%(days)s::date[])
+    AND sequence >= %(from_sequence)s::integer
+ORDER BY sequence
+LIMIT %(limit)s::bigint
+
+-- name: ends_of_subtrees
+-- for each depth the first sequence number after the given one that is no deeper: where subtrees end that are open there;
+-- served by node_sequence_idx, without a row being read
+SELECT asked.depth, (
+    SELECT min(node.sequence)
+    FROM spantree.node
+    WHERE node.tenant_id = %(tenant_id)s
+        AND node.trace_id = %(trace_id)s::uuid
+        AND node.day = ANY (%(days)s::date[])
+        AND node.sequence > %(sequence)s::integer
+        AND node.depth <= asked.depth
+) AS sequence
+FROM unnest(%(depths)s::integer[]) AS asked (depth)
+
+-- name: nodes_that_match
+-- sequence numbers of the nodes with a text in their name or error, or that failed; served by node_sequence_idx
+SELECT sequence, span_id, ordinal
+FROM spantree.node
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = %(trace_id)s::uuid
+    AND day = ANY (%(days)s::date[])
+    AND (
+        %(text)s::text IS NULL
+        OR strpos(lower(name), %(text)s::text) > 0
+        OR strpos(lower(coalesce(error_type, '')), %(text)s::text) > 0
+        OR strpos(lower(coalesce(error_message, '')), %(text)s::text) > 0
+    )
+    AND (NOT %(failed)s::boolean OR status IN ('failed', 'timed_out', 'retried'))
+ORDER BY sequence
+LIMIT %(limit)s::bigint

@@ -1,0 +1,174 @@
+"""The pages as the server sends them: what reads without a script, what hostile texts become, what may run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import pytest
+from tests.api_rows import NOW_NS, T0_NS, S, Trace, insert, node, trace, trace_id
+from tests.api_server import api_over
+from tests.postgres import new_database
+
+HOSTILE = "<script>alert(1)</script>\u202egnp.exe\x1b[31m\x07\u200b'\"javascript:alert(1)"
+
+
+class _Page(HTMLParser):
+    """What a page holds: its texts, its links, and everything that could run or fetch."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.inline: list[str] = []
+        self.texts: list[str] = []
+        self._in_script = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self._in_script = tag == "script"
+        self.inline += [name for name in given if name.startswith("on") or name == "style"]
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"] or "")
+        if tag in {"script", "img", "link", "iframe"}:
+            self.sources.append(given.get("src") or given.get("href") or "")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script and data.strip():
+            self.inline.append(data)
+        elif data.strip():
+            self.texts.append(" ".join(data.split()))
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
+
+
+def page_of(answer: httpx.Response, status: int = 200) -> _Page:
+    assert answer.status_code == status, f"{answer.status_code} {answer.text[:2000]}"
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = answer.headers["content-security-policy"]
+    assert "unsafe" not in policy and "default-src 'none'" in policy
+    page = _Page(answer.text)
+    assert page.inline == []
+    assert all(source.startswith("/static/") for source in page.sources), page.sources
+    return page
+
+
+def _failed_run() -> Trace:
+    error: dict[str, Any] = {
+        "error_type": "billing.CardDeclined",
+        "error_message": f"no credit {HOSTILE}",
+        "error_category": "user",
+    }
+    return trace(
+        1,
+        [
+            node(1, "nightly report", status="failed", **error),
+            node(
+                2, f"charge {HOSTILE}", parent=1, status="failed", input='{"card": {"number": "<b>4000</b>"}}', **error
+            ),
+        ],
+        name="nightly report", workflow_name="nightly report", status="failed", entry="POST /report", run_id="run 1/2",
+        conversation_id="c#1", user_id="ada", first_failed_span_id=2, first_failed_ordinal=0,
+        first_failed_name="charge",
+        first_failed_error_type="billing.CardDeclined", first_failed_error_message=error["error_message"],
+        error_summary="charge: no credit", error_category="user", error_fingerprint="f1", started_ns=T0_NS - 2 * S,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pages(postgres_url: str, _migrated_template: str) -> Iterator[httpx.Client]:
+    with new_database(postgres_url, template=_migrated_template) as url:
+        long = trace(3, status="running", name="long", workflow_name="long", ended_ns=None, last_seen_ns=NOW_NS)
+        good = trace(2, name="good", workflow_name="good", started_ns=T0_NS - S)
+        insert(url, _failed_run(), good, long)
+        with api_over(url) as client:
+            yield client
+
+
+def test_the_list_reads_without_a_script_and_keeps_its_filters_in_the_address(pages: httpx.Client) -> None:
+    everything = page_of(pages.get("/executions"))
+    assert [link for link in everything.links if link.startswith("/executions/")] == [
+        f"/executions/{trace_id(number)}" for number in (3, 2, 1)
+    ]
+    assert "failed" in everything.text and "CardDeclined" in everything.text and "✕" in everything.text
+
+    narrowed = page_of(pages.get("/executions", params={"status": "failed", "workflow": "nightly report"}))
+    assert [link for link in narrowed.links if link.startswith("/executions/")] == [f"/executions/{trace_id(1)}"]
+    assert "/executions?status=failed" in narrowed.links, "a filter can be taken away"
+
+    emptied = pages.get("/executions?status=&q=&workflow=good", follow_redirects=False)
+    assert (emptied.status_code, emptied.headers["location"]) == (303, "/executions?workflow=good")
+    assert "No execution is like that" in page_of(pages.get("/executions?workflow=none")).text
+    refused = page_of(pages.get("/executions?since=yesterday"), 422)
+    assert "since" in refused.text and "Not like that" in refused.text
+
+
+def test_hostile_texts_stay_texts_and_show_what_they_hide(pages: httpx.Client) -> None:
+    for path in ("", "/failure", "/table", "/raw", "/nodes/0000000000000002", "/nodes/0000000000000002?panel=1"):
+        answer = pages.get(f"/executions/{trace_id(1)}{path}")
+        page = page_of(answer)
+        assert not re.search("[\u202e\u200b\x1b\x07]", answer.text), path
+        assert not [link for link in page.links if not link.startswith(("/", "#", "http://", "https://"))]
+    table = page_of(pages.get(f"/executions/{trace_id(1)}/table"))
+    assert "charge <script>alert(1)</script>⟨U+202E⟩gnp.exe␛[31m␇⟨U+200B⟩'\"javascript:alert(1)" in table.text
+
+
+def test_an_execution_reads_without_a_script(pages: httpx.Client) -> None:
+    page = page_of(pages.get(f"/executions/{trace_id(1)}"))
+    told = (
+        "nightly report", "failed first", "billing.CardDeclined", "POST /report",
+        "2026-11-20 09:59:58.000 UTC", "run 1/2",
+        "c#1", "ada", "charge",
+    )  # fmt: skip
+    assert [text for text in told if text not in page.text] == []
+    assert {"/runs/run%201%2F2", "/conversations/c%231", f"/compare/{trace_id(1)}/last-good"} <= set(page.links)
+    report = page_of(pages.get(f"/executions/{trace_id(1)}/failure"))
+    assert "How it went up" in report.text and "the cause" in report.text
+    detail = page_of(pages.get(f"/executions/{trace_id(1)}/nodes/0000000000000002"))
+    assert "<b>4000</b>" in detail.text, "JSON is folded, its texts as they are"
+
+
+def test_what_is_not_there_is_said_on_a_page(pages: httpx.Client) -> None:
+    missing = page_of(pages.get(f"/executions/{trace_id(77)}"), 404)
+    assert "no execution" in missing.text
+    assert (
+        page_of(pages.get("/nowhere", headers={"accept": "text/html"}), 404).text.count("There is no such page.") == 1
+    )
+    assert pages.get("/nowhere").json()["error"]["code"] == "not_found", "programs get JSON"
+
+
+def test_files_are_kept_for_ever_under_the_name_of_their_content(pages: httpx.Client) -> None:
+    for path in page_of(pages.get("/executions")).sources:
+        answer = pages.get(path)
+        assert answer.status_code == 200, path
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["content-encoding"] == "gzip"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert pages.get("/static/000000000000/frame.js").headers["cache-control"] == "no-store"
+    assert pages.get("/static/000000000000/..%2Fframe.py").status_code == 404
+
+
+def test_a_timeline_is_columns_with_the_end_of_each_subtree(pages: httpx.Client) -> None:
+    whole = pages.get(f"/api/v1/executions/{trace_id(1)}/timeline").json()
+    assert (whole["total"], whole["first"], whole["status"]) == (2, 1, "failed")
+    columns = whole["nodes"]
+    assert columns["id"] == ["0000000000000001", "0000000000000002"]
+    assert (columns["depth"], columns["end"]) == ([0, 1], [None, None])
+    assert whole["names"][columns["name"][0]] == "nightly report"
+    first = pages.get(f"/api/v1/executions/{trace_id(1)}/timeline?limit=1").json()
+    second = pages.get(f"/api/v1/executions/{trace_id(1)}/timeline?first=2&limit=1").json()
+    assert first["nodes"]["id"] + second["nodes"]["id"] == columns["id"]
+    matches = f"/api/v1/executions/{trace_id(1)}/timeline/matches"
+    assert pages.get(matches, params={"q": "CHARGE"}).json()["sequences"] == [2]
+    assert pages.get(matches, params={"failed": "true"}).json()["sequences"] == [1, 2]
+    assert pages.get(matches, params={"q": "nothing like it"}).json() == {
+        "sequences": [],
+        "ids": [],
+        "truncated": False,
+    }
