@@ -16,6 +16,7 @@ from spantree_api.error_answers import install_error_answers
 from spantree_api.metrics import ApiMetrics, RequestMetrics
 from spantree_api.pages.site import install_pages
 from spantree_api.routes import (
+    audit,
     diff,
     docs,
     executions,
@@ -58,6 +59,7 @@ ROUTERS = tuple(
         stats,
         trends,
         workflows,
+        audit,
         health,
     )
 )

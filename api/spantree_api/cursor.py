@@ -19,6 +19,7 @@ from spantree_api.errors import InvalidParameter
 _CHECK_BYTES = 4
 _EXECUTION = struct.Struct(">cq16s")
 _SEQUENCE = struct.Struct(">cq")
+_SPAN = struct.Struct(">cq16sq")
 _GROUP = struct.Struct(">cq")
 
 
@@ -41,6 +42,28 @@ class ExecutionCursor:
             raise _refusal(text)
         _, started_ns, trace_id = _EXECUTION.unpack(body)
         return cls(started_ns, UUID(bytes=trace_id))
+
+
+@dataclass(frozen=True, slots=True)
+class SpanCursor:
+    """After this span, in the order of `started_ns`, `trace_id` and `span_id`, newest first."""
+
+    started_ns: int
+    trace_id: UUID
+    span_id: int
+
+    def encode(self) -> str:
+        """The text for `next_cursor`."""
+        return _seal(_SPAN.pack(b"n", self.started_ns, self.trace_id.bytes, self.span_id))
+
+    @classmethod
+    def decode(cls, text: str) -> SpanCursor:
+        """The position that `encode` wrote. Raises InvalidParameter."""
+        body = _open(text)
+        if len(body) != _SPAN.size or body[:1] != b"n":
+            raise _refusal(text)
+        _, started_ns, trace_id, span_id = _SPAN.unpack(body)
+        return cls(started_ns, UUID(bytes=trace_id), span_id)
 
 
 @dataclass(frozen=True, slots=True)

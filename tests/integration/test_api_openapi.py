@@ -138,6 +138,7 @@ ANSWERED = [
     ("/stats/users", "/stats/users"),
     ("/stats/users/{user_id}", "/stats/users/u"),
     ("/stats/models", "/stats/models"),
+    ("/audit", "/audit?since=1970-01-01T00:00:00Z"),
     ("/workflows", "/workflows"),
     ("/workflows/{name}/map", "/workflows/report/map"),
     ("/health", "/health"),

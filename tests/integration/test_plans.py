@@ -110,6 +110,11 @@ PARAMETERS: dict[str, object] = {
     "fingerprints": ["f", "g"],
     "newest_days": DAYS,
     "end_ns": T0_NS + 86_400 * S,
+    "before_span_id": 1,
+    "user": "ann",
+    "action": None,
+    "resource": None,
+    "success": None,
     "by": "workflow",
     "name": None,
     "step_s": 60,
@@ -232,6 +237,17 @@ def test_a_search_of_spans_meets_its_index(
     by_day = {scan.day: parents.get(scan.index or "", scan.index) for scan in plan.scans}
     assert by_day["20261119"] == index, f"uses {sorted(indexes)}, wanted {index}:\n{plan.text}"
     assert not plan.whole, f"reads whole tables:\n{plan.text}"
+
+
+def test_requests_are_read_in_order_from_their_days(
+    connection: psycopg.Connection[Any], parents: dict[str, str]
+) -> None:
+    # A view's statement: its tables are not in its text.
+    plan = plan_of(connection, STATEMENTS["audit_entries"], PARAMETERS)
+    days, indexes = days_and_indexes(plan, parents)
+    assert days <= NAMED, f"reads {len(days)} days:\n{plan.text}"
+    assert indexes >= {"span_server_idx", "execution_pkey"}, plan.text
+    assert not [scan for scan in plan.whole if scan.day is not None], plan.text
 
 
 @pytest.mark.parametrize("view", ["executions", "nodes", "edges"])
