@@ -114,6 +114,7 @@ class ExecutionAnswer(TypedDict):
     """a health check, probe, scrape or lone database call: left out of lists unless asked for"""
     anomalies: list[str]
     analysis: dict[str, Any] | None
+    """what /executions/{id}/analysis answers; null where nothing was analysed, and in lists"""
 
 
 @documented

@@ -13,9 +13,11 @@ from spantree_api.compression import Compression
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
+from spantree_api.known_errors_file import load_known_errors
 from spantree_api.metrics import ApiMetrics, RequestMetrics
 from spantree_api.pages.site import install_pages
 from spantree_api.routes import (
+    analysis,
     audit,
     diff,
     docs,
@@ -48,6 +50,7 @@ ROUTERS = tuple(
         executions,
         nodes,
         timeline,
+        analysis,
         diff,
         export,
         otlp,
@@ -69,15 +72,17 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
     """The API over the database that `config` names. It starts, and stays up, whether that is there or not.
 
     `clock` answers UTC nanoseconds since 1970; it decides what is `lost`, `stuck` and how long a run lasts so far.
+    Raises ConfigError for known errors that cannot be read.
     """
     metrics = ApiMetrics()
+    known_errors = load_known_errors(config.known_errors)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Made here: a pool belongs to the event loop that it is made in.
         database = Database(config)
         listeners = Streams(database, config, clock)
-        app.state.service = Service(config, database, clock, listeners)
+        app.state.service = Service(config, database, clock, listeners, known_errors)
         app.state.figures = metrics_route.DatabaseFigures(metrics)
         await database.open()
         try:

@@ -14,12 +14,14 @@
 | `SPANTREE_API_STUCK_RUNNING_S` | `/stuck` lists executions running for longer | `7200` |
 | `SPANTREE_API_STUCK_WAITING_S` | `/stuck` lists executions waiting for longer | `86400` |
 | `SPANTREE_API_STREAMS_MAX` | clients that may listen to changes at the same time | `2500` |
+| `SPANTREE_API_KNOWN_ERRORS` | a TOML file of known errors that come before ours | (none) |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 from spantree_exporter.errors import ConfigError
 
@@ -45,6 +47,7 @@ class ApiConfig:
     stuck_running_s: float = 7200.0
     stuck_waiting_s: float = 86_400.0
     streams_max: int = 2_500
+    known_errors: Path | None = None
     tenant_id: int = 0
 
     @classmethod
@@ -73,6 +76,12 @@ def _text(text: str) -> str:
     if not text.strip():
         raise ValueError("wanted an address, for example 127.0.0.1")
     return text.strip()
+
+
+def _file(text: str) -> Path:
+    if not text.strip():
+        raise ValueError("wanted the path of a file")
+    return Path(text)
 
 
 def _whole(low: int, high: int, unit: str) -> Callable[[str], int]:
@@ -106,5 +115,6 @@ _READERS: dict[str, Callable[[str], object]] = {
     "SPANTREE_API_STUCK_RUNNING_S": _seconds,
     "SPANTREE_API_STUCK_WAITING_S": _seconds,
     "SPANTREE_API_STREAMS_MAX": _whole(0, 100_000, "clients"),
+    "SPANTREE_API_KNOWN_ERRORS": _file,
 }
 assert {name.removeprefix(_PREFIX).lower() for name in _READERS} <= {one.name for one in fields(ApiConfig)}  # noqa: S101

@@ -11,30 +11,6 @@ from spantree_exporter.ids import node_id
 from spantree_exporter.rows import Execution, Node
 
 _FAILED = frozenset({"failed", "timed_out"})
-# What to do about each category that spantree_exporter.assemble.category knows.
-SUGGESTIONS = {
-    "timeout": "It took longer than it was given: look at what the step waited for, then raise its time limit, give it "
-    "less to do, or retry with backoff where repeating is safe.",
-    "resource": "A limit was reached (rate, quota, memory, tokens): slow down and retry with backoff, ask for a higher "
-    "limit, or send less at once.",
-    "authentication": "The credentials were not accepted: renew or correct the key, token or password. Retrying does "
-    "not help.",
-    "permission": "The credentials are known but may not do this: grant the right that the message names, or use "
-    "another account. Retrying does not help.",
-    "query": "The database refused the statement: compare it with the schema and the data that the message names. "
-    "Retrying does not help.",
-    "network": "The other side could not be reached or broke off: check that it runs and is reachable from this "
-    "service; retrying with backoff usually helps.",
-    "llm": "The model or its provider refused or answered unusably: check the model's name and the provider's status, "
-    "retry with backoff, or fall back to another model.",
-    "validation": "A value was not what the step accepts: look at the node's input and at the field that the message "
-    "names, and check it before this step.",
-    "code": "The step's own code failed: the traceback names the line; look at the node's input for a value that the "
-    "code does not expect, such as None.",
-    "cancelled": "Somebody or something stopped it: look at who did before running it again.",
-    "unknown": "The error fits no known category: read its message and traceback, and compare with the executions of "
-    "the same cause.",
-}
 
 
 def failure_answer(
@@ -45,12 +21,14 @@ def failure_answer(
     attempts: Sequence[Node],
     same_cause: Sequence[SameCauseRow],
     skipped_nodes: list[str],
+    suggestion: str,
     clock_ns: int,
     handled: Sequence[Node] = (),
 ) -> FailureAnswer:
     """The report. `cascade`: from the node that failed first up to the root; `attempts`: of retried tasks, in sequence.
 
-    `handled`: what failed before that node did, below the outermost failed one, and was not what it failed of.
+    `suggestion`: what to do about the error, told where a node failed. `handled`: what failed before that node did,
+    below the outermost failed one, and was not what it failed of.
 
     An execution in which nothing failed has a report, too: it names no node and no error.
     """
@@ -77,18 +55,13 @@ def failure_answer(
         ],
         "retries": retried_tasks(attempts, clock_ns),
         "skipped_nodes": skipped_nodes,
-        "suggestion": suggestion_for(row.execution.error_category) if first is not None else None,
+        "suggestion": suggestion if first is not None else None,
     }
 
 
 def outermost_failed(cascade: Sequence[Node]) -> Node:
     """The outermost node of `cascade` that failed; the first is one that did."""
     return next((node for node in reversed(cascade) if node.status in _FAILED), cascade[0])
-
-
-def suggestion_for(category: str | None) -> str:
-    """What to do about an error of this category."""
-    return SUGGESTIONS.get(category or "unknown", SUGGESTIONS["unknown"])
 
 
 def retried_tasks(attempts: Iterable[Node], clock_ns: int) -> list[RetriedTask]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from spantree_api.answers import Counts, ExecutionAnswer, FirstFailedNode
 from spantree_api.stored_rows import ExecutionRow
@@ -59,8 +59,10 @@ def unique(items: Sequence[Item]) -> list[Item]:
     return list(dict.fromkeys(items))
 
 
-def execution_answer(row: ExecutionRow, now_ns: int, default_lost_after_s: float) -> ExecutionAnswer:
-    """The row of an execution as every answer shows it."""
+def execution_answer(
+    row: ExecutionRow, now_ns: int, default_lost_after_s: float, analysis: Mapping[str, Any] | None = None
+) -> ExecutionAnswer:
+    """The row of an execution as every answer shows it, with its stored `analysis`."""
     execution = row.execution
     status = effective_status(execution, now_ns, default_lost_after_s)
     # While a root is awaited the row has the end of what came.
@@ -100,7 +102,7 @@ def execution_answer(row: ExecutionRow, now_ns: int, default_lost_after_s: float
         "resumes": execution.resumes,
         "hidden": execution.hidden,
         "anomalies": execution.anomalies,
-        "analysis": None,
+        "analysis": None if analysis is None else dict(analysis),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
@@ -12,6 +12,8 @@ from fastapi import Depends, Request
 
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
+from spantree_api.known_errors import KnownErrors
+from spantree_api.known_errors_file import our_known_errors
 from spantree_api.reader import Reader, days_query
 from spantree_api.streams import Streams
 
@@ -24,6 +26,7 @@ class Service:
     database: Database
     clock: Callable[[], int]
     streams: Streams
+    known_errors: KnownErrors = field(default_factory=our_known_errors)
 
     @asynccontextmanager
     async def reader(self, trace_id: UUID | None = None) -> AsyncIterator[Reader]:

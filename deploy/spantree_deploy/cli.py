@@ -43,6 +43,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "failures": _Command("read", "failures", "List failed and partial executions; --group by cause.", _READ),
     "stuck": _Command("read", "stuck", "List executions that are open for too long, and lost ones.", _READ),
     "diff": _Command("read", "diff", "Say what went differently in two executions.", _READ),
+    "analyze": _Command("analyze", "analyze", "Say why an execution failed and what to do about it.", _READ),
     "stats": _Command("read", "stats", "Counts, success rates and durations of workflows or nodes.", _READ),
     "export": _Command("export", "export", "Write executions, nodes or spans to a file: JSON lines, CSV, OTLP.", _READ),
     "import": _Command("import_files", "import_files", "Read files of spans: OTLP, Jaeger's JSON, an archive."),

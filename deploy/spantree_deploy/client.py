@@ -20,7 +20,8 @@ from spantree_deploy.running import running_api
 from spantree_deploy.settings import Settings, default_data_dir, url_of
 from spantree_exporter.errors import SpantreeError, without_passwords
 
-_TIMEOUT_S: Final = 30.0
+# A language model may be asked meanwhile.
+_TIMEOUT_S: Final = 120.0
 _OK: Final = 200
 _PART_BYTES: Final = 256 * 1024
 _REFUSAL_BYTES: Final = 64 * 1024
@@ -36,10 +37,14 @@ class NotAnswered(SpantreeError):
 
 
 class Transport(Protocol):
-    """Carries GETs."""
+    """Carries requests."""
 
     def get(self, target: str) -> tuple[int, bytes]:
         """(status, body) of the path with its query. Raises OSError or http.client.HTTPException."""
+        ...
+
+    def post(self, target: str) -> tuple[int, bytes]:
+        """The same by POST, without a body."""
         ...
 
     def copy(self, target: str, write: Callable[[bytes], object]) -> tuple[int, Mapping[str, str], bytes]:
@@ -51,7 +56,7 @@ class Transport(Protocol):
 
 
 class ApiClient:
-    """GETs of /api/v1."""
+    """Requests of /api/v1."""
 
     def __init__(self, transport: Transport, where: str) -> None:
         self._transport = transport
@@ -59,8 +64,15 @@ class ApiClient:
 
     def get(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """The JSON of `GET /api/v1/{path}`; None leaves a parameter out, a list repeats it. Raises NotAnswered."""
+        return self._json(self._transport.get, _target(path, parameters))
+
+    def post(self, path: str) -> Any:
+        """The JSON of `POST /api/v1/{path}` without a body. Raises NotAnswered."""
+        return self._json(self._transport.post, _target(path, {}))
+
+    def _json(self, send: Callable[[str], tuple[int, bytes]], target: str) -> Any:
         try:
-            status, body = self._transport.get(_target(path, parameters))
+            status, body = send(target)
         except (OSError, http.client.HTTPException) as error:
             raise self._absent(error) from error
         if status == _OK:
@@ -115,9 +127,16 @@ class HttpTransport:
 
     def get(self, target: str) -> tuple[int, bytes]:
         """One request on a connection of its own."""
+        return self._send("GET", target)
+
+    def post(self, target: str) -> tuple[int, bytes]:
+        """One request on a connection of its own."""
+        return self._send("POST", target)
+
+    def _send(self, method: str, target: str) -> tuple[int, bytes]:
         connection, target = self._connection(self._prefix + target)
         try:
-            connection.request("GET", target, headers=self._headers)
+            connection.request(method, target, headers=self._headers)
             response = connection.getresponse()
             return response.status, response.read()
         finally:

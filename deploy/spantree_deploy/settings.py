@@ -130,6 +130,7 @@ class Settings:
     api_stuck_running_s: Seconds = 7200.0
     api_stuck_waiting_s: Seconds = 86_400.0
     api_streams_max: CountOrNone = 2_500
+    api_known_errors: LocationOrNone = None
 
     @property
     def is_embedded(self) -> bool:

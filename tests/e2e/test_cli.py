@@ -196,6 +196,16 @@ class TestFailures:
         assert [failure["execution_id"] for failure in json.loads(done.stdout)["failures"]] == [failed_run[1]]
 
 
+class TestAnalyze:
+    def test_says_why_and_keeps_it(self, failed_run: tuple[str, str], tmp_path: Path) -> None:
+        env = {"SPANTREE_DATABASE_URL": failed_run[0]}
+        done = spantree("analyze", directory=tmp_path, env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[0] == "cause         charge (step) failed with CardDeclined: card declined"
+        told = json.loads(spantree("analyze", failed_run[1], "--json", directory=tmp_path, env=env).stdout)
+        assert (told["execution_id"], told["by"]) == (failed_run[1], "rules")
+
+
 class TestList:
     def test_has_one_line_for_each_execution(self, failed_run: tuple[str, str], tmp_path: Path) -> None:
         done = spantree("list", directory=tmp_path, env={"SPANTREE_DATABASE_URL": failed_run[0]})

@@ -35,6 +35,7 @@ ELSEWHERE = {
     r"make demo": "tests/e2e/test_cli_demo.py",
     r"make (install|test|test-live|check|bench|chaos|wheel)\b": "installs, or is what runs this test",
     r"spantree dead-letter (show|drop) 9f86d081": "one of its owner: integration/test_dead_letter.py",
+    r"curl -X POST \S+/analyze": "a failed execution of its owner: integration/test_api_analysis.py",
     r"curl -X PATCH \S+/failures/groups/": "a group of its owner: integration/test_api_failure_groups.py",
     r"curl -N ": "goes on for ever: integration/test_api_stream.py",
     r"\. \.venv/bin/activate": "PATH has it here",

@@ -115,7 +115,7 @@ def test_the_report_has_cause_cascade_attempts_and_company(api: httpx.Client) ->
         (f"{3:016x}", 2, "failed"),
     ]
     assert report["skipped_nodes"] == ["refund", "mail"]
-    assert report["suggestion"].startswith("The database refused the statement")
+    assert report["suggestion"].startswith("The database has not the table or column")
     # Of the same fingerprint: 2, 4 and 6; 5 is forty days old, 3 has another cause.
     assert report["same_cause_count"] == 3
     assert [int(one["execution_id"], 16) for one in report["same_cause"]] == [2, 6, 4]

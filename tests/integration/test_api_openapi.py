@@ -41,6 +41,7 @@ def api(postgres_url: str, _migrated_template: str) -> Iterator[httpx.Client]:
             trace(2, status="waiting", ended_ns=None, error_fingerprint="f", last_seen_ns=0, started_ns=0),
         )
         with api_over(url) as client:
+            ok(client.post(f"/api/v1/executions/{trace_id(1)}/analyze"))
             yield client
 
 
@@ -88,6 +89,7 @@ def test_every_route_of_the_application_is_in_the_document(document: dict[str, A
         "/export/executions",
         "/export/nodes",
         "/export/spans",
+        "/executions/{trace_id}/analyze",
         "/executions/{trace_id}/otlp",
         "/executions/{trace_id}/otlp/logs",
     }
@@ -123,6 +125,7 @@ ANSWERED = [
     ("/executions/{trace_id}/nodes", f"/executions/{trace_id(1)}/nodes"),
     ("/executions/{trace_id}/nodes/{node_id}", f"/executions/{trace_id(1)}/nodes/{2:016x}"),
     ("/executions/{trace_id}/failure", f"/executions/{trace_id(1)}/failure"),
+    ("/executions/{trace_id}/analysis", f"/executions/{trace_id(1)}/analysis"),
     ("/conversations/{conversation_id}/executions", "/conversations/c/executions"),
     ("/failures", "/failures?hours=168"),
     ("/failures/groups", "/failures/groups?since=2026-11-01T00:00:00Z"),

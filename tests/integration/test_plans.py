@@ -353,6 +353,7 @@ OF_GROUPS: dict[str, tuple[set[str], bool]] = {
     "failure_group_counts": ({"rollup_error_idx"}, False),
     "change_failure_group": ({"failure_group_pkey"}, False),
     "reopen_groups": ({"failure_group_pkey", "execution_error_idx", "span_pkey", "resource_pkey"}, True),
+    "analysis_of_trace": ({"analysis_pkey"}, False),
     "note_groups": ({"execution_error_idx", "span_pkey", "resource_pkey"}, True),
 }
 

@@ -29,6 +29,7 @@ def test_every_setting_is_read() -> None:
         "SPANTREE_API_STUCK_RUNNING_S": "2",
         "SPANTREE_API_STUCK_WAITING_S": "3",
         "SPANTREE_API_STREAMS_MAX": "4",
+        "SPANTREE_API_KNOWN_ERRORS": "/etc/known.toml",
     }
     config = ApiConfig.from_env(environ)
     assert config == ApiConfig(
@@ -44,6 +45,7 @@ def test_every_setting_is_read() -> None:
         stuck_running_s=2.0,
         stuck_waiting_s=3.0,
         streams_max=4,
+        known_errors=Path("/etc/known.toml"),
     )
     assert "secret" not in repr(config)
     assert set(environ) == set(_READERS) | {"SPANTREE_DATABASE_URL"}

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from spantree_api.failure import outermost_failed
+from spantree_api.answers_failures import FailureAnswer
+from spantree_api.failure import failure_answer, outermost_failed
+from spantree_api.known_errors import Advice, KnownErrors
+from spantree_api.node_detail import traceback_of
 from spantree_api.reader import Reader, TraceKey
+from spantree_api.rendering import clock_of, effective_status
 from spantree_api.stored_rows import ExecutionRow, NodeRow, SameCauseRow, node_rows, records
+from spantree_api.tree import outline_of
 from spantree_exporter.rows import Node
 
 # How far back executions of the same cause are counted.
@@ -14,6 +19,44 @@ _SAME_CAUSE_DAYS = 30
 # Attempts told in a report; a poller may make thousands.
 _ATTEMPTS_MAX = 1_000
 _HANDLED_MAX = 20
+# Roots, failed and skipped nodes among which skipped ones are named.
+_SKIPPED_MAX = 5_000
+
+
+async def report(
+    reader: Reader, key: TraceKey, row: ExecutionRow, known_errors: KnownErrors, same_cause_named: int
+) -> tuple[FailureAnswer, Advice, list[Node]]:
+    """The failure report of an execution, what is known about its error, and the nodes of its cascade."""
+    rows = await cascade(reader, key, row)
+    nodes = [one.node for one in rows]
+    before = await handled(reader, key, nodes)
+    cause_spans = await reader.spans_of(key, rows[0]) if rows else []
+    traceback = traceback_of(nodes[0], cause_spans) if nodes else None
+    tries = await attempts(reader, key)
+    alike = await same_cause(reader, row, max(1, same_cause_named))
+    outline = outline_of(await reader.outline(key, limit=_SKIPPED_MAX), await reader.never_run(key, row))
+    status = effective_status(row.execution, reader.now_ns, reader.config.lost_after_s)
+    execution = row.execution
+    advice = known_errors.advice_for(
+        execution.first_failed_error_type,
+        # The node may hold more of the message than the execution's row.
+        (nodes[0].error_message if nodes else None) or execution.first_failed_error_message,
+        execution.error_category,
+    )
+    answer = failure_answer(
+        row,
+        status,
+        nodes,
+        traceback,
+        [one.node for one in tries],
+        alike,
+        outline.skipped_nodes,
+        advice.suggestion,
+        clock_of(execution, status, reader.now_ns),
+        before,
+    )
+    answer["same_cause"] = answer["same_cause"][:same_cause_named]
+    return answer, advice, nodes
 
 
 async def cascade(reader: Reader, key: TraceKey, row: ExecutionRow) -> list[NodeRow]:

@@ -23,6 +23,7 @@ from spantree_api.params import (
 )
 from spantree_api.reader import WHOLE, NodeRange, Reader, TraceKey, TreeRows
 from spantree_api.reads import lists
+from spantree_api.reads.analysis import stored_analysis
 from spantree_api.reads.lists import ExecutionList
 from spantree_api.rendering import clock_of, counts_of, execution_answer, rfc3339
 from spantree_api.responses import error_answers, json_answer, json_parts
@@ -81,7 +82,8 @@ async def get_execution(service: ServiceOf, trace_id: TraceIdPath) -> Response:
     wanted = trace_id_of(trace_id)
     async with service.reader(wanted) as reader:
         row = await reader.execution(reader.key(wanted))
-    return json_answer(execution_answer(row, reader.now_ns, reader.config.lost_after_s))
+        analysis = await stored_analysis(reader, wanted)
+    return json_answer(execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis))
 
 
 @router.get("/executions/{trace_id}/tree", response_model=TreeAnswer, responses=error_answers(404, 422, 503))
@@ -120,7 +122,8 @@ async def get_tree(
 async def _whole(reader: Reader, rows: TreeRows, key: TraceKey, *, nested: bool) -> list[bytes]:
     """All nodes and edges: those read with the execution, where these are all, else one chunk after another."""
     row = rows.execution
-    execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s)
+    analysis = await stored_analysis(reader, key.trace_id)
+    execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis)
     clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
     ran = [one.node.name for one in rows.nodes if one.node.status != "skipped"] if rows.complete else None
     missed = await reader.never_run(key, row, rows.follows, ran)
@@ -156,7 +159,8 @@ async def _part(
     shown = page_range(NodeRange(part.from_sequence, part.to_sequence, max_depth), after)
     at_once = _AT_ONCE if limit is None else limit + 1
     row, outline, nodes = await reader.execution_and_page(key, shown, at_once, part)
-    execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s)
+    analysis = await stored_analysis(reader, key.trace_id)
+    execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis)
     clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
     writer = TreeWriter(nested=nested, without_parent=root_id)
     following: str | None = None

@@ -9,8 +9,7 @@ from fastapi import APIRouter, Query, Response
 from spantree_api.answers import NodeDetail, NodePage
 from spantree_api.answers_failures import FailureAnswer
 from spantree_api.cursor import SequenceCursor
-from spantree_api.failure import failure_answer
-from spantree_api.node_detail import node_detail, traceback_of
+from spantree_api.node_detail import node_detail
 from spantree_api.params import CursorQuery, LimitQuery, NodeIdPath, TraceIdPath, node_key_of, trace_id_of
 from spantree_api.reader import WHOLE, Reader
 from spantree_api.reads import failure
@@ -19,13 +18,11 @@ from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.executions import page_of_nodes, page_range
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow
-from spantree_api.tree import node_answer, outline_of
+from spantree_api.tree import node_answer
 
 router = APIRouter(tags=["executions"])
 # Executions of the same cause that are named.
 _SAME_CAUSE_NAMED = 10
-# Roots, failed and skipped nodes among which skipped ones are named.
-_SKIPPED_MAX = 5_000
 
 
 @router.get("/executions/{trace_id}/nodes", response_model=NodePage, responses=error_answers(404, 422, 503))
@@ -68,25 +65,7 @@ async def get_failure(
     async with service.reader(wanted) as reader:
         key = reader.key(wanted)
         row = await reader.execution(key)
-        cascade = await failure.cascade(reader, key, row)
-        handled = await failure.handled(reader, key, [one.node for one in cascade])
-        cause_spans = await reader.spans_of(key, cascade[0]) if cascade else []
-        traceback = traceback_of(cascade[0].node, cause_spans) if cascade else None
-        attempts = await failure.attempts(reader, key)
-        alike = await failure.same_cause(reader, row, max(1, same_cause))
-        outline = outline_of(await reader.outline(key, limit=_SKIPPED_MAX), await reader.never_run(key, row))
-    answer = failure_answer(
-        row,
-        effective_status(row.execution, reader.now_ns, reader.config.lost_after_s),
-        [one.node for one in cascade],
-        traceback,
-        [one.node for one in attempts],
-        alike,
-        outline.skipped_nodes,
-        _clock_of(row, reader),
-        handled,
-    )
-    answer["same_cause"] = answer["same_cause"][:same_cause]
+        answer, _, _ = await failure.report(reader, key, row, service.known_errors, same_cause)
     return json_answer(answer)
 
 

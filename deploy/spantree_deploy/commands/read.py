@@ -123,7 +123,7 @@ def tree(
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
     parameters = {"root": root, "depth": depth}
     with api_of(settings) as api:
-        execution = _id_of(api, execution)
+        execution = id_of(api, execution)
         if follow:
             _follow(api, execution, parameters, json)
             return
@@ -220,7 +220,7 @@ def diff(
     """Say what went differently in two executions: steps added, removed, changed, and the first difference."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
     with api_of(settings) as api:
-        answer = api.get(f"executions/{_id_of(api, a)}/diff/{_id_of(api, b)}")
+        answer = api.get(f"executions/{id_of(api, a)}/diff/{id_of(api, b)}")
     if json:
         print_json(answer)
     else:
@@ -273,7 +273,8 @@ def print_json(answer: Any, *, indent: int | None = 2) -> None:
     sys.stdout.flush()
 
 
-def _id_of(api: ApiClient, word: str) -> str:
+def id_of(api: ApiClient, word: str) -> str:
+    """The id that `word` is, or that of the newest execution for `last` and `last-failed`. Raises SpantreeError."""
     if word not in _BY_WORD:
         return word
     found = api.get("executions", {"limit": 1, "status": _BY_WORD[word]})["executions"]
