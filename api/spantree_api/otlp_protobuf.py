@@ -12,15 +12,18 @@ from itertools import groupby
 from typing import Any
 
 from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, TracesData
 
 from spantree_api.stored_rows import OtlpSpan, SpanRow
-from spantree_exporter.deep_json import loads_any
+from spantree_exporter.deep_json import dumps_any, loads_any
 from spantree_exporter.ids import span_id_to_bytes
 from spantree_exporter.span import Attributes, JsonValue
 
+# Readers of protobuf follow a hundred messages inside each other; a span is the fourth of a request.
+_MESSAGES_MAX = 85
 _ID_FIELDS = frozenset({"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"})
 
 
@@ -52,14 +55,20 @@ def sent_alone(raw: bytes) -> bytes | None:
         return raw
     try:
         message = ParseDict(with_base64_ids(loads_any(raw)), TracesData(), ignore_unknown_fields=True)
-    except (ParseError, ValueError, RecursionError):
+    except (ParseError, DecodeError, ValueError, RecursionError):
         return None
     return message.SerializeToString()
 
 
-def any_value(value: JsonValue) -> AnyValue:
-    """The AnyValue that `value` is the stored form of."""
+def any_value(value: JsonValue, messages: int = 0) -> AnyValue:
+    """The AnyValue that `value` is the stored form of, inside of `messages` others.
+
+    What is nested deeper than readers of protobuf follow is told as JSON text.
+    """
     told = AnyValue()
+    if messages > _MESSAGES_MAX and isinstance(value, list | dict):
+        told.string_value = dumps_any(value).decode()
+        return told
     if isinstance(value, bool):
         told.bool_value = value
     elif isinstance(value, str):
@@ -70,7 +79,7 @@ def any_value(value: JsonValue) -> AnyValue:
         told.double_value = value
     elif isinstance(value, list):
         told.array_value.SetInParent()
-        told.array_value.values.extend(any_value(item) for item in value)
+        told.array_value.values.extend(any_value(item, messages + 2) for item in value)
     elif isinstance(value, dict):
         if len(value) == 1 and isinstance(tagged := value.get("$b"), str):
             told.bytes_value = base64.b64decode(tagged)
@@ -78,14 +87,14 @@ def any_value(value: JsonValue) -> AnyValue:
             told.double_value = float(tagged)
         else:
             told.kvlist_value.SetInParent()
-            told.kvlist_value.values.extend(key_values(value))
+            told.kvlist_value.values.extend(key_values(value, messages + 2))
     return told
 
 
-def key_values(attributes: Attributes) -> Iterable[KeyValue]:
+def key_values(attributes: Attributes, messages: int = 0) -> Iterable[KeyValue]:
     """The KeyValues of a stored set of attributes, in its order."""
     for key, value in attributes.items():
-        yield KeyValue(key=key[1:] if key.startswith("$") else key, value=any_value(value))
+        yield KeyValue(key=key[1:] if key.startswith("$") else key, value=any_value(value, messages + 1))
 
 
 def _resource(span: SpanRow) -> Resource:

@@ -14,8 +14,13 @@ from tests.api_rows import NOW_NS, T0_NS, S, trace_id
 from tests.api_server import api_over, ok
 from tests.jaeger_storage import spans_of, store_request
 from tests.postgres import new_database
+from tests.tables import project_all
 
-SHOP, OTHER = trace_id(0xA1), trace_id(0xA2)
+from spantree_exporter.decode import JSON, PROTOBUF, decode_request
+from spantree_exporter.deep_json import loads_any
+from spantree_exporter.store import Store
+
+SHOP, OTHER, HOSTILE = trace_id(0xA1), trace_id(0xA2), trace_id(0xA3)
 START_S = T0_NS // S
 MS = 1_000_000
 RANGE = {"query.startTimeMin": "2026-11-20T09:00:00Z", "query.startTimeMax": "2026-11-20T11:00:00.000000001Z"}
@@ -59,10 +64,41 @@ def request() -> ExportTraceServiceRequest:
     return sent
 
 
+def hostile() -> list[tuple[bytes, str]]:
+    """Spans of one trace that no two of the forms can hold: text that is no UTF-8, half of a surrogate pair, depth."""
+
+    def span_json(number: int, value: str) -> bytes:
+        return (
+            f'{{"resourceSpans":[{{"resource":{{"attributes":[]}},"scopeSpans":[{{"spans":[{{"traceId":"{HOSTILE}",'
+            f'"spanId":"{number:016x}","name":"json","startTimeUnixNano":"{T0_NS}",'
+            f'"endTimeUnixNano":"{T0_NS + 7 * MS}",'
+            f'"attributes":[{{"key":"big","value":{value}}}]}}]}}]}}]}}'
+        ).encode()
+
+    deep = "".join(['{"arrayValue":{"values":['] * 3_000) + '{"intValue":"1"}' + "]}}" * 3_000
+    sent = ExportTraceServiceRequest()
+    sent.resource_spans.add().scope_spans.add().spans.add(
+        trace_id=bytes.fromhex(HOSTILE), span_id=b"\0" * 7 + b"\x03", name="bad !", start_time_unix_nano=T0_NS,
+        end_time_unix_nano=T0_NS + 7 * MS,
+    )  # fmt: skip
+    return [
+        (span_json(1, '{"stringValue":"\\ud800"}'), JSON),
+        (span_json(2, deep), JSON),
+        (sent.SerializeToString().replace(b"bad !", b"bad \xff"), PROTOBUF),
+    ]
+
+
 @pytest.fixture(scope="module")
 def client(postgres_url: str, _migrated_template: str) -> Iterator[httpx.Client]:
     with new_database(postgres_url, template=_migrated_template) as url:
         store_request(url, request())
+        store = Store(url)
+        for body, encoding in hostile():
+            decoded = decode_request(body, encoding, NOW_NS)
+            assert not decoded.dead
+            store.write(decoded.spans)
+        project_all(url, store)
+        store.close()
         with api_over(url, NOW_NS) as found:
             yield found
 
@@ -231,8 +267,7 @@ class TestTempo:
     @pytest.mark.parametrize(
         ("query", "wanted"),
         [
-            ("", [OTHER, SHOP]),
-            ("{}", [OTHER, SHOP]),
+            ("{name!=`json` && name!=`bad !` && resource.host.name=~`.*`}", [OTHER, SHOP]),
             ('{resource.service.name="bank"}', [SHOP]),
             ('{resource.service.name="shop" && name="GET /orders" && kind=server}', [OTHER]),
             ("{status=error}", [SHOP]),
@@ -305,3 +340,23 @@ class TestTempo:
     def test_refuses_what_is_no_traceql_of_the_builder(self, client: httpx.Client) -> None:
         answer = client.get("/tempo/api/search", params={"q": "{} >> {}"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_parameter")
+
+
+HOSTILE_IDS = [f"{number:016x}" for number in (1, 2, 3)]
+
+
+def test_whatever_was_stored_is_told_in_every_form(client: httpx.Client) -> None:
+    (v1,) = ok(client.get(f"/jaeger/api/traces/{HOSTILE}"))["data"]
+    assert sorted(span["spanID"] for span in v1["spans"]) == HOSTILE_IDS
+    for path in (f"/jaeger/api/v3/traces/{HOSTILE}", f"/api/v1/executions/{HOSTILE}/otlp"):
+        answer = client.get(path)
+        assert answer.status_code == 200, answer.text[:500]
+        told = loads_any(answer.content)
+        told = told.get("result", told)["resourceSpans"]
+        ids = [span["spanId"] for entry in told for scope in entry["scopeSpans"] for span in scope["spans"]]
+        assert sorted(ids) == HOSTILE_IDS
+    body = client.get(f"/tempo/api/traces/{HOSTILE}", headers={"accept": "application/protobuf"}).content
+    assert sorted(span.span_id.hex() for span in spans_of([TracesData.FromString(body)])) == HOSTILE_IDS
+    assert client.get(f"/tempo/api/traces/{HOSTILE}").status_code == 200
+    protobuf = client.get(f"/api/v1/executions/{HOSTILE}/otlp", headers={"accept": "application/x-protobuf"})
+    assert protobuf.status_code == 200

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from typing import Any, Final
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
@@ -21,6 +20,7 @@ from spantree_api.responses import json_answer, json_parts
 from spantree_api.service import ServiceOf
 from spantree_api.span_query import SpanQuery, kind_name, kind_number
 from spantree_api.stored_rows import OtlpSpan
+from spantree_exporter.deep_json import dumps_any
 from spantree_exporter.otlp_json import resource_spans
 
 BASE: Final = "/jaeger"
@@ -226,7 +226,7 @@ async def _v1_traces(reads: SpanReads, trace_ids: Sequence[UUID]) -> tuple[list[
 async def _otlp_parts(reads: SpanReads, trace_ids: Sequence[UUID]) -> list[bytes]:
     parts: list[bytes] = []
     async for _, spans in _whole_traces(reads, trace_ids):
-        parts.append((b"," if parts else b"") + orjson.dumps(resource_spans(spans))[1:-1])
+        parts.append((b"," if parts else b"") + dumps_any(resource_spans(spans))[1:-1])
     return parts
 
 
