@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
-from uuid import UUID
 
 from spantree_api.stored_rows import SpanRow
 from spantree_exporter.facts.log_events import SpanLog, event_of
-from spantree_exporter.span import Attributes, JsonValue
+from spantree_exporter.otlp_rows import LogRow as LogRow
+from spantree_exporter.otlp_rows import OtlpLog as OtlpLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,36 +18,6 @@ class LogDay:
     """A day that may hold records of a trace."""
 
     day: date
-
-
-@dataclass(frozen=True, slots=True)
-class LogRow:
-    """A log record without its resource."""
-
-    trace_id: UUID
-    span_id: int
-    fingerprint: int
-    time_ns: int
-    observed_ns: int
-    severity_number: int
-    severity_text: str | None
-    event_name: str | None
-    flags: int
-    resource_id: int
-    scope: dict[str, Any] | None
-    body: JsonValue
-    attributes: Attributes
-    dropped_attributes_count: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class OtlpLog(LogRow):
-    """A log record with its resource, and the request with it alone where the stored form lost something."""
-
-    raw: bytes | None
-    resource_attributes: Attributes
-    resource_schema_url: str
-    resource_dropped_attributes_count: int
 
 
 def with_log_events(spans: Sequence[SpanRow], logs: Sequence[LogRow]) -> list[SpanRow]:

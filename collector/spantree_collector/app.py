@@ -31,6 +31,7 @@ from spantree_collector.intake import Intake, count_spans
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.receiver_grpc import GrpcReceiver
 from spantree_collector.receiver_http import HttpReceiver
+from spantree_collector.retention_thread import RetentionThread
 from spantree_collector.retrying_store import StoreHealth, StoreState
 from spantree_collector.spool import Spool, SpoolFailed
 from spantree_collector.watchdog import Watchdog
@@ -129,6 +130,10 @@ class Collector:
             watchdog = Watchdog([writer for writer in writers if isinstance(writer, WriterProcess)])
             watchdog.start()
             stack.push_async_callback(asyncio.to_thread, watchdog.stop)
+            if config.retention is not None:
+                keeper = RetentionThread(config.database_url, config.retention, config.retention_interval_s)
+                keeper.start()
+                stack.push_async_callback(asyncio.to_thread, keeper.stop)
             await grpc_receiver.start()
             stack.push_async_callback(grpc_receiver.stop, _GRACE_S)
             http_server = HttpServer(

@@ -160,6 +160,8 @@ class BatchWriter:
         self._counts.count("stored_spans", written.spans)
         self._counts.count("duplicate_spans", written.duplicates)
         self._counts.count("projected_traces", written.projected_traces)
+        if written.outside:
+            self._counts.count("outside_spans", written.outside)
         if written.log_records or written.duplicate_log_records:
             self._counts.count("stored_log_records", written.log_records)
             self._counts.count("duplicate_log_records", written.duplicate_log_records)

@@ -10,6 +10,7 @@ from typing import Any
 
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.partitions import DEFAULT_DAYS_BACK
+from spantree_exporter.retention.policy import Policy, keep_rules
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 # What libpq itself reads when it is given an empty connection string, for those who set it this way.
@@ -69,6 +70,14 @@ class CollectorConfig:
     """Most dead letters that are kept; beyond it the oldest are deleted."""
     dead_letters_max_bytes: int = 2**30
     """Most bytes of dead letters that are kept; beyond it the oldest are deleted."""
+    retention_days: int = 0
+    """How many days are kept; 0: everything is."""
+    retention_keep: str = ""
+    """What is kept longer, as `failed:90,workflow=billing-*:365` (spantree_exporter.retention.policy)."""
+    retention_archive_dir: Path | None = None
+    """Where what goes is written before, for `spantree import`; none: nowhere."""
+    retention_interval_s: float = 3600.0
+    """How often the collectors look what is to go; one of them does it."""
     drain_s: float = 5.0
     """How long stopping goes on writing what the spool holds; the rest is written after the next start."""
 
@@ -89,9 +98,20 @@ class CollectorConfig:
                 f"SPANTREE_MAX_IN_FLIGHT_BYTES is {self.max_in_flight_bytes}, less than one body may have "
                 f"(SPANTREE_MAX_BODY_BYTES, {self.max_body_bytes})"
             )
+        try:
+            keep_rules(self.retention_keep)
+        except ValueError as error:
+            faults.append(f"SPANTREE_RETENTION_KEEP: {error}")
         found = [fault for fault in faults if fault is not None]
         if found:
             raise ConfigError(found)
+
+    @property
+    def retention(self) -> Policy | None:
+        """What is kept how long; None where everything is."""
+        if not self.retention_days:
+            return None
+        return Policy(self.retention_days, keep_rules(self.retention_keep), self.retention_archive_dir)
 
     @property
     def spool_path(self) -> Path:
@@ -149,6 +169,8 @@ _LOWEST = {
     "dead_letters_max_bytes": 0,
     "drain_s": 0,
     "partition_days_back": 1,
+    "retention_days": 0,
+    "retention_interval_s": 1,
 }
 
 
@@ -170,9 +192,10 @@ def _reader(field_name: str) -> Callable[[str], Any]:
         "writers",
         "batch_spans",
         "partition_days_back",
+        "retention_days",
     ):
         return _whole_number
-    return Path if field_name in ("data_dir", "rules") else str
+    return Path if field_name in ("data_dir", "rules", "retention_archive_dir") else str
 
 
 def size_of(text: str) -> int:

@@ -97,6 +97,11 @@ class CollectorMetrics:
         self.duplicate_spans = Counter(
             "spantree_collector_duplicate_spans", "Spans that were stored already.", registry=registry
         )
+        self.outside_spans = Counter(
+            "spantree_collector_outside_spans",
+            "Spans under 1970-01-01: of days too old or new to get a partition, or that retention has dropped.",
+            registry=registry,
+        )
         self.stored_log_records = Counter(
             "spantree_collector_stored_log_records", "Log records stored, new ones.", registry=registry
         )
@@ -139,6 +144,7 @@ class CollectorMetrics:
         self._counters: dict[CounterName, Counter] = {
             "stored_spans": self.stored_spans,
             "duplicate_spans": self.duplicate_spans,
+            "outside_spans": self.outside_spans,
             "stored_log_records": self.stored_log_records,
             "duplicate_log_records": self.duplicate_log_records,
             "projected_traces": self.projected_traces,

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 CounterName = Literal[
     "stored_spans",
     "duplicate_spans",
+    "outside_spans",
     "stored_log_records",
     "duplicate_log_records",
     "projected_traces",

@@ -53,6 +53,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "collector": _Command("serve", "collector", "Run the collector alone: OTLP in, rows out."),
     "api": _Command("serve", "api", "Run the API alone."),
     "rebuild": _Command("store", "rebuild", "Compute executions, nodes and edges anew from the stored spans."),
+    "retention": _Command("retention", "retention", "Drop what is older than is kept, archived before; --dry-run."),
     "conform": _Command("conform", "conform", "Check a receiver of OTLP, any, against the specification."),
 }
 """By name, in the order of --help; the functions' docstrings say more."""

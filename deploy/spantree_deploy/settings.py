@@ -119,6 +119,10 @@ class Settings:
     partition_days_back: Count = 90
     dead_letters_max: CountOrNone = 100_000
     dead_letters_max_bytes: BytesOrNone = 2**30
+    retention_days: CountOrNone = 0
+    retention_keep: AnyText = ""
+    retention_archive_dir: LocationOrNone = None
+    retention_interval_s: Seconds = 3600.0
     drain_s: SecondsOrNone = 5.0
     # the API; the same with ApiConfig
     api_jaeger_port: PortOrOff = 17_271

@@ -46,28 +46,33 @@ def traces_lines(spans: Sequence[OtlpSpan]) -> bytes:
     others: list[OtlpSpan] = []
     for one in spans:
         if one.raw is not None and one.raw.startswith(b"{"):
-            lines.append(one.raw[:-1] + b"," + _ours([one.span]) + b"}\n")
+            lines.append(one.raw[:-1] + b"," + ours([_came(one.span)]) + b"}\n")
         elif one.raw is not None and sent_alone(one.raw) is None:
-            lines.append(b'{"resourceSpans":[],' + _ours([one.span], one.raw) + b"}\n")
+            lines.append(b'{"resourceSpans":[],' + ours([_came(one.span)], one.raw) + b"}\n")
         else:
             others.append(one)
     if others:
         sent, plain = _divided(others)
         told = resource_spans(others)
         # In this order `resource_spans` tells them.
-        ours = _ours([*(one.span for one, _ in sent), *plain])
-        lines.append(b'{"resourceSpans":' + dumps_any(told) + b"," + ours + b"}\n")
+        in_order = [_came(span) for span in (*(one.span for one, _ in sent), *plain)]
+        lines.append(b'{"resourceSpans":' + dumps_any(told) + b"," + ours(in_order) + b"}\n")
     return b"".join(lines)
 
 
-def _ours(spans: Sequence[SpanRow], raw: bytes | None = None) -> bytes:
+def ours(came: Sequence[tuple[int, int]], raw: bytes | None = None) -> bytes:
+    """The member of a line that is ours; `came` are (fingerprint, time of receipt) of what is on it, in its order."""
     told: dict[str, Any] = {
-        FINGERPRINTS: [span_id_to_hex(span.fingerprint) for span in spans],
-        RECEIVED_NS: [str(span.received_ns) for span in spans],
+        FINGERPRINTS: [span_id_to_hex(fingerprint) for fingerprint, _ in came],
+        RECEIVED_NS: [str(received_ns) for _, received_ns in came],
     }
     if raw is not None:
         told[BYTES] = base64.b64encode(raw).decode("ascii")
     return b'"' + OURS.encode() + b'":' + orjson.dumps(told)
+
+
+def _came(span: SpanRow) -> tuple[int, int]:
+    return span.fingerprint, span.received_ns
 
 
 def resource_spans(spans: Sequence[OtlpSpan]) -> list[dict[str, Any]]:
@@ -77,9 +82,9 @@ def resource_spans(spans: Sequence[OtlpSpan]) -> list[dict[str, Any]]:
     for _, of_resource in groupby(plain, key=lambda span: span.resource_id):
         rows = list(of_resource)
         resource: dict[str, Any] = {"attributes": list(otlp_attributes(rows[0].resource_attributes))}
-        _put(resource, "droppedAttributesCount", rows[0].resource_dropped_attributes_count)
+        put(resource, "droppedAttributesCount", rows[0].resource_dropped_attributes_count)
         entry: dict[str, Any] = {"resource": resource, "scopeSpans": list(_scope_spans(rows))}
-        _put(entry, "schemaUrl", rows[0].resource_schema_url)
+        put(entry, "schemaUrl", rows[0].resource_schema_url)
         told.append(entry)
     return told
 
@@ -112,10 +117,10 @@ def sent_alone(raw: bytes) -> list[dict[str, Any]] | None:
 def span_json(span: SpanRow) -> dict[str, Any]:
     """One span; what has its default is left out, as the official exporters do."""
     told: dict[str, Any] = {"traceId": span.trace_id.hex, "spanId": span_id_to_hex(span.span_id)}
-    _put(told, "traceState", span.trace_state)
+    put(told, "traceState", span.trace_state)
     if span.parent_span_id is not None:
         told["parentSpanId"] = span_id_to_hex(span.parent_span_id)
-    _put(told, "flags", span.flags)
+    put(told, "flags", span.flags)
     told |= {
         "name": span.name,
         "kind": span.kind,
@@ -123,14 +128,14 @@ def span_json(span: SpanRow) -> dict[str, Any]:
         "endTimeUnixNano": str(span.end_ns),
         "attributes": list(otlp_attributes(span.attributes)),
     }
-    _put(told, "droppedAttributesCount", span.dropped_attributes_count)
-    _put(told, "events", [_event_json(event) for event in span.events or ()])
-    _put(told, "droppedEventsCount", span.dropped_events_count)
-    _put(told, "links", [_link_json(link) for link in span.links or ()])
-    _put(told, "droppedLinksCount", span.dropped_links_count)
+    put(told, "droppedAttributesCount", span.dropped_attributes_count)
+    put(told, "events", [_event_json(event) for event in span.events or ()])
+    put(told, "droppedEventsCount", span.dropped_events_count)
+    put(told, "links", [_link_json(link) for link in span.links or ()])
+    put(told, "droppedLinksCount", span.dropped_links_count)
     status: dict[str, Any] = {}
-    _put(status, "message", span.status_message)
-    _put(status, "code", span.status_code)
+    put(status, "message", span.status_message)
+    put(status, "code", span.status_code)
     told["status"] = status
     return told
 
@@ -140,32 +145,33 @@ def _scope_spans(rows: Iterable[SpanRow]) -> Iterator[dict[str, Any]]:
         spans = list(of_scope)
         stored = spans[0].scope or {}
         scope: dict[str, Any] = {}
-        _put(scope, "name", stored.get("name"))
-        _put(scope, "version", stored.get("version"))
-        _put(scope, "attributes", list(otlp_attributes(stored.get("attributes") or {})))
-        _put(scope, "droppedAttributesCount", stored.get("dropped_attributes_count"))
+        put(scope, "name", stored.get("name"))
+        put(scope, "version", stored.get("version"))
+        put(scope, "attributes", list(otlp_attributes(stored.get("attributes") or {})))
+        put(scope, "droppedAttributesCount", stored.get("dropped_attributes_count"))
         entry: dict[str, Any] = {"scope": scope, "spans": [span_json(span) for span in spans]}
-        _put(entry, "schemaUrl", stored.get("schema_url"))
+        put(entry, "schemaUrl", stored.get("schema_url"))
         yield entry
 
 
 def _event_json(event: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {"timeUnixNano": str(event["time_ns"]), "name": event["name"]}
-    _put(told, "attributes", list(otlp_attributes(event.get("attributes") or {})))
-    _put(told, "droppedAttributesCount", event.get("dropped_attributes_count"))
+    put(told, "attributes", list(otlp_attributes(event.get("attributes") or {})))
+    put(told, "droppedAttributesCount", event.get("dropped_attributes_count"))
     return told
 
 
 def _link_json(link: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {"traceId": link["trace_id"], "spanId": link["span_id"]}
-    _put(told, "traceState", link.get("trace_state"))
-    _put(told, "attributes", list(otlp_attributes(link.get("attributes") or {})))
-    _put(told, "droppedAttributesCount", link.get("dropped_attributes_count"))
-    _put(told, "flags", link.get("flags"))
+    put(told, "traceState", link.get("trace_state"))
+    put(told, "attributes", list(otlp_attributes(link.get("attributes") or {})))
+    put(told, "droppedAttributesCount", link.get("dropped_attributes_count"))
+    put(told, "flags", link.get("flags"))
     return told
 
 
-def _put(told: dict[str, Any], key: str, value: object) -> None:
+def put(told: dict[str, Any], key: str, value: object) -> None:
+    """Tell a value that is not its field's default."""
     if value:
         told[key] = value
 

@@ -41,6 +41,8 @@ _DAYS_PER_TRANSACTION: Final = 8
 # How long a day is remembered to have no partition, and how many such days at most.
 _ABSENT_S: Final = 60.0
 _ABSENT_DAYS: Final = 10_000
+# How long a day is believed to have one: a day may have been dropped and have come back by an import meanwhile.
+_KNOWN_S: Final = 300.0
 
 # Without the table's lock in this time the caller tries again later, rather than queueing up behind a long reader.
 _LOCK_TIMEOUT_MS: Final = 5000
@@ -109,13 +111,17 @@ class PartitionDays:
     def __init__(self, window: PartitionWindow) -> None:
         self._window = window
         self._ready: set[int] = set()
+        self._counted: set[int] = set()
         self._absent: dict[int, float] = {}
+        self._known_since_s = time.monotonic()
 
     def place(self, connection: psycopg.Connection[Any], days: Collection[int]) -> dict[int, int]:
         """Day -> the day whose partition takes its rows: itself, or SENTINEL_DAY. Makes what the window allows.
 
         Outside of a transaction: making partitions commits on its own. Raises psycopg.Error.
         """
+        if time.monotonic() - self._known_since_s > _KNOWN_S:
+            self.forget()
         unknown = [day for day in days if day not in self._ready and not self._known_absent(day)]
         if unknown:
             self._look_up(connection, unknown)
@@ -128,28 +134,49 @@ class PartitionDays:
         """Whether the partition of `day` is known to exist."""
         return day in self._ready
 
+    def is_counted(self, day: int) -> bool:
+        """Whether the figures of `day`, which was placed, hold what comes anew: retention thinned or dropped it."""
+        return day in self._counted
+
     def make(self, connection: psycopg.Connection[Any], days: Collection[int]) -> None:
-        """Make the partitions of `days`, wherever they lie. Raises psycopg.Error."""
+        """Make the partitions of `days`, wherever they lie, but not of days that were dropped. Raises psycopg.Error."""
         ensure_partitions(connection, days)
-        self._ready.update(days)
+        self._find(connection, days)
+        missing = [date_of(day) for day in days if day not in self._ready]
+        if missing:
+            rows = connection.execute(_SQL["dropped_days"], {"days": missing}).fetchall()
+            dropped = {day_number(day) for (day,) in rows}
+            # A day that has none for another reason is tried, so that whoever writes is told.
+            self._ready.update(day for day in days if day not in dropped)
+
+    def hold(self, connection: psycopg.Connection[Any], days: Collection[int], until: date) -> None:
+        """Let `days` have partitions although retention dropped them, and keep it from them up to `until`."""
+        connection.execute(_SQL["hold_days"], {"days": [date_of(day) for day in sorted(days)], "until": until})
+        self.forget()
 
     def forget(self) -> None:
         """Look again at which partitions exist: one that was known may have been dropped."""
         self._ready.clear()
+        self._counted.clear()
         self._absent.clear()
+        self._known_since_s = time.monotonic()
 
     def _known_absent(self, day: int) -> bool:
         until_s = self._absent.get(day)
         return until_s is not None and time.monotonic() < until_s
 
     def _look_up(self, connection: psycopg.Connection[Any], days: Collection[int]) -> None:
-        self.make(connection, [day for day in days if day in self._window])
-        outside = [day for day in days if day not in self._ready]
-        if not outside:
-            return
-        rows = connection.execute(_SQL["existing_days"], {"days": [date_of(day) for day in outside]}).fetchall()
-        self._ready.update(day_number(day) for (day,) in rows)
-        if len(self._absent) + len(outside) > _ABSENT_DAYS:
+        self._find(connection, days)
+        missing = [day for day in days if day not in self._ready and day in self._window]
+        if missing:
+            self.make(connection, missing)
+        absent = [day for day in days if day not in self._ready]
+        if len(self._absent) + len(absent) > _ABSENT_DAYS:
             self._absent.clear()
         until_s = time.monotonic() + _ABSENT_S
-        self._absent.update((day, until_s) for day in outside if day not in self._ready)
+        self._absent.update((day, until_s) for day in absent)
+
+    def _find(self, connection: psycopg.Connection[Any], days: Collection[int]) -> None:
+        rows = connection.execute(_SQL["existing_days"], {"days": [date_of(day) for day in days]}).fetchall()
+        self._ready.update(day_number(day) for day, _ in rows)
+        self._counted.update(day_number(day) for day, is_counted in rows if is_counted)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 import psycopg
@@ -220,6 +221,7 @@ class Projector:
 
     def _place_executions(self, traces: Sequence[ProjectedTrace]) -> None:
         """Put executions that start on none of their spans' days on their own, where it has or may get a partition."""
+        self._connection.place_days({trace.execution_day for trace in traces})
         astray = [trace for trace in traces if trace.execution_day not in trace.days]
         if not astray:
             return
@@ -281,15 +283,25 @@ class Projector:
         projected_before = {trace_id for trace_id, _ in cursor}
         new = [trace for trace in traces if trace.trace_id not in projected_before]
         again = [trace for trace in traces if trace.trace_id in projected_before]
-        self._tolerantly(cursor, new, self._insert, failures, rollup, changes)
+        self._tolerantly(
+            cursor, [one for one in new if not self._is_counted(one)], self._insert, failures, rollup, changes
+        )
+        # What an import brings back after retention took it: its figures stayed.
+        self._tolerantly(
+            cursor, [one for one in new if self._is_counted(one)], self._insert, failures, Rollup(), changes
+        )
         if again:
             for name in _STAGING:
                 self._connection.temporary_table(name, _SQL[f"create_{name}"])
-            for first in range(0, len(again), _REPLACED_TRACES):
+            # Those whose figures count together.
+            again.sort(key=lambda trace: self._is_counted(trace))
+            fresh = sum(not self._is_counted(trace) for trace in again)
+            firsts = [*range(0, fresh, _REPLACED_TRACES), *range(fresh, len(again), _REPLACED_TRACES), len(again)]
+            for first, end in pairwise(firsts):
                 if first:
                     cursor.execute(_SQL["empty_staging"])
-                some = again[first : first + _REPLACED_TRACES]
-                self._tolerantly(cursor, some, partial(self._replace, known_days), failures, rollup, changes)
+                into = rollup if first < fresh else Rollup()
+                self._tolerantly(cursor, again[first:end], partial(self._replace, known_days), failures, into, changes)
         more_days = {
             trace.trace_id: trace.all_days for trace in traces if not trace.all_days <= set(known_days[trace.trace_id])
         }
@@ -298,6 +310,9 @@ class Projector:
                 _SQL["extend_traces"], self._keys(list(more_days)) | {"days": date_arrays(more_days.values())}
             )
         return bool(again)
+
+    def _is_counted(self, trace: ProjectedTrace) -> bool:
+        return self._connection.days.is_counted(trace.execution_day)
 
     def _tolerantly(
         self,

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -118,6 +119,11 @@ class Store:
         """Those of `days` whose spans would be stored under 1970-01-01; partitions that the window allows are made."""
         with self._connection.errors():
             return {day for day, placed in self._connection.place_days(days).items() if placed != day}
+
+    def hold_days(self, days: Collection[int], until: date) -> None:
+        """Let `days` have partitions although retention dropped them, and keep it from them up to `until`."""
+        with self._connection.errors():
+            self._connection.days.hold(self._connection.open(), days, until)
 
     def check(self) -> None:
         """Raise if the database is away or its schema is not at this build's version."""

@@ -15,6 +15,7 @@ the two cost the time of the slower.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -61,6 +62,7 @@ class Written:
     projected_traces: int  # whole in the batch: their rows are there
     log_records: int = 0  # stored new
     duplicate_log_records: int = 0
+    outside: int = 0  # spans under 1970-01-01: their day has no partition and may get none
 
 
 # Days that one transaction may write to. Each day is some twenty tables and indexes to lock, and all transactions share
@@ -87,8 +89,10 @@ class Writer:
         self._reader = reader
         self._dead_letters = DeadLetters(tenant_id, dead_letters)
         self._known_resources: set[int] = set()
+        self._today = 0  # the day on which these were noted to be in use
         self._operations = Operations(tenant_id)
         self._staged_batches_left = 0
+        self._outside = 0  # of the batch in hand
 
     def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter]) -> Written:
         """As Store.write. Raises psycopg.Error, BatchRejected."""
@@ -97,13 +101,14 @@ class Writer:
         unique: dict[tuple[bytes, int, int], Span] = {}
         for span in spans:
             unique.setdefault((span.trace_id, span.span_id, span.fingerprint), span)
-        stored = projected = 0
+        stored = projected = outside = 0
         for part in self._by_days(list(unique.values())) or [[]]:
             part_stored, part_projected = self._write(part, dead)
             stored += part_stored
             projected += part_projected
+            outside += self._outside
             dead = ()
-        return Written(stored, len(spans) - stored, projected)
+        return Written(stored, len(spans) - stored, projected, outside=outside)
 
     def _by_days(self, spans: list[Span]) -> list[list[Span]]:
         """`spans` in parts of few days each; nearly always there is one part."""
@@ -135,6 +140,9 @@ class Writer:
         """The traces of a batch in order of their ids, each span with the day whose partition takes it."""
         place = self._connection.place_days({day_of(span.start_ns) for span in spans})
         traces: dict[bytes, _Trace] = {}
+        self._outside = (
+            sum(place[day_of(span.start_ns)] == SENTINEL_DAY for span in spans) if SENTINEL_DAY in place.values() else 0
+        )
         for span in spans:
             if (trace := traces.get(span.trace_id)) is None:
                 trace = traces[span.trace_id] = _Trace()
@@ -150,6 +158,7 @@ class Writer:
 
     def _transaction(self, batch: dict[bytes, _Trace], dead: Sequence[DeadLetter], *, staged: bool) -> tuple[int, int]:
         connection = self._connection.open()
+        self._begin_day()
         new_resources = {
             span.resource.id: span
             for trace in batch.values()
@@ -267,7 +276,8 @@ class Writer:
                 copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
                 rollup, changes = Rollup(), Changes()
                 for trace_id, projected in whole.items():
-                    rollup.add(projected.assembled)
+                    if not self._connection.days.is_counted(projected.execution_day):
+                        rollup.add(projected.assembled)
                     changes.add_new(trace_id, len(projected.assembled.nodes))
                 insert_delta(cursor, self._tenant_id, rollup)
                 insert_changes(cursor, self._tenant_id, changes)
@@ -314,8 +324,16 @@ class Writer:
     def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
         return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
 
+    def _begin_day(self) -> None:
+        """Once a day each resource is written again: retention deletes those that nobody has written for."""
+        today = day_of(time.time_ns())
+        if today != self._today:
+            self._today = today
+            self._known_resources.clear()
+
     def insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[LogRecord]) -> None:
         """Store the resources of log records that are not known to be stored."""
+        self._begin_day()
         new = [record for record in senders if record.resource.id not in self._known_resources]
         if new:
             self._insert_resources(cursor, new)
@@ -333,6 +351,7 @@ class Writer:
                 "schema_urls": [resource.schema_url for resource in resources],
                 "dropped": [resource.dropped_attributes_count for resource in resources],
                 "first_seen_ns": [span.received_ns for span in senders],
+                "today": date_of(self._today),
             },
         )
 

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 
 from spantree_api.errors import NotFound
-from spantree_api.otlp_logs import logs_data, resource_logs
+from spantree_api.otlp_logs import logs_data
 from spantree_api.params import TraceIdPath, trace_id_of
 from spantree_api.reads.otlp import log_chunks
 from spantree_api.responses import error_answers, sent_parts
 from spantree_api.service import ServiceOf
 from spantree_exporter.deep_json import dumps_any
+from spantree_exporter.otlp_logs_json import resource_logs
 
 router = APIRouter(tags=["executions"])
 _JSON = "application/json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,8 @@ from spantree_exporter.rules import facts_reader
 from spantree_exporter.store import Store
 
 _SHOWN_DAYS = 5
+# Further back than any day that has a partition (partitions.FIRST_DAY).
+_ANY_DAYS_BACK = 100_000
 
 
 def import_files(
@@ -35,6 +38,16 @@ def import_files(
             show_default=False,
         ),
     ] = None,
+    hold: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS",
+            min=1,
+            max=100_000,
+            help="take any day, one that retention dropped too, and keep it from retention for so long",
+            show_default=False,
+        ),
+    ] = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -45,10 +58,11 @@ def import_files(
     Exit status 1 where something could not be read or stored; the rest is stored.
     """
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
-    window = PartitionWindow(days_back or settings.partition_days_back)
+    window = PartitionWindow(_ANY_DAYS_BACK if hold else days_back or settings.partition_days_back)
+    hold_until = datetime.now(UTC).date() + timedelta(days=hold) if hold else None
     with postgres_of(settings, console.step) as url:
         store = Store(url, application_name="spantree import", window=window, read_facts=facts_reader(settings.rules))
-        importer = Importer(store, console.fault)
+        importer = Importer(store, console.fault, hold_until)
         try:
             store.check()
             for file in files:
@@ -82,5 +96,5 @@ def _about_outside(progress: Progress, days_back: int) -> str:
     shown = ", ".join(days[:_SHOWN_DAYS]) + (f" and {len(days) - _SHOWN_DAYS} more" if len(days) > _SHOWN_DAYS else "")
     return (
         f"{progress.outside.total()} spans of {len(days)} days ({shown}) are not stored: these days have no partition "
-        f"and are outside of the {days_back} days that may get one; give --days-back"
+        f"and may get none: they are older than {days_back} days (--days-back), or retention dropped them (--hold)"
     )

@@ -150,7 +150,8 @@ def _object(where: str, text: bytes) -> Iterator[Body | Bad]:
         case {"resourceSpans": list()} | {"resource_spans": list()}:
             yield from _ours(where, text, found.get(OURS))
         case {"resourceLogs": list()} | {"resource_logs": list()}:
-            yield Body(where, text, LOGS_JSON)
+            told = found.get(OURS)
+            yield Body(where, text, LOGS_JSON, told if isinstance(told, dict) else None)
         case {"data": list(traces)}:
             for number, trace in enumerate(traces, 1):
                 yield from _jaeger(f"{where}, trace {number}", trace)

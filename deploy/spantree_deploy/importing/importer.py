@@ -10,6 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Final
 
 from spantree_deploy.importing.files import Bad, Body
@@ -17,8 +18,8 @@ from spantree_exporter.errors import BatchRejected, MalformedRequest
 from spantree_exporter.ids import span_id_from_hex, span_id_to_hex
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.otlp_json import FINGERPRINTS, RECEIVED_NS
-from spantree_exporter.partitions import date_of, day_of
-from spantree_exporter.signals import Item, decode_body, is_logs
+from spantree_exporter.partitions import SENTINEL_DAY, date_of, day_of
+from spantree_exporter.signals import Item, decode_body
 from spantree_exporter.store import Store
 
 # Written at once, as a collector's writers do.
@@ -50,14 +51,19 @@ class Progress:
 
 
 class Importer:
-    """Writes what files hold. `say` is told of what is wrong, a sentence each, twenty times at most."""
+    """Writes what files hold. `say` is told of what is wrong, a sentence each, twenty times at most.
 
-    def __init__(self, store: Store, say: Callable[[str], None]) -> None:
+    With `hold_until` every day of theirs gets a partition, and retention leaves it alone up to that day.
+    """
+
+    def __init__(self, store: Store, say: Callable[[str], None], hold_until: date | None = None) -> None:
         self.progress = Progress()
+        self._hold_until = hold_until
         self._store = store
         self._say = say
         self._items: list[Item] = []
         self._bytes = 0
+        self._held: set[int] = {SENTINEL_DAY}
         self._written: deque[bytes] = deque(maxlen=_WAITED_TRACES)
 
     def add(self, file: str, parts: Iterable[Body | Bad]) -> None:
@@ -74,7 +80,7 @@ class Importer:
             for letter in decoded.dead:
                 self._complain(f"{file}: {part.where}: {letter.reason}")
             self.progress.bad += decoded.unkept
-            if part.ours is not None and not decoded.dead and not is_logs(part.encoding):
+            if part.ours is not None and not decoded.dead:
                 _restore(decoded.items, part.ours)
             self._items += decoded.items
             self._bytes += len(part.body)
@@ -103,6 +109,9 @@ class Importer:
     def _within_window(self, items: list[Item]) -> list[Item]:
         """Those whose day has, or may get, a partition: others would lose it, and come twice when it has one later."""
         days = {_day(item) for item in items}
+        if self._hold_until is not None and (new := days - self._held):
+            self._store.hold_days(new, self._hold_until)
+            self._held |= new
         outside = self._store.days_without_partition(days)
         if not outside:
             return items
@@ -142,17 +151,17 @@ def _day(item: Item) -> int:
 
 
 def _restore(items: Iterable[Item], ours: dict[str, Any]) -> None:
-    """Give spans back what the collector made of them when they came first, so that they are the same spans."""
-    spans = list(items)
+    """Give spans and records back what the collector made of them when they came first, so that they are the same."""
+    found = list(items)
     fingerprints, received = ours.get(FINGERPRINTS), ours.get(RECEIVED_NS)
     if not isinstance(fingerprints, list) or not isinstance(received, list):
         return
-    if not len(fingerprints) == len(received) == len(spans):
+    if not len(fingerprints) == len(received) == len(found):
         return
     try:
         told = [(span_id_from_hex(one), int(ns)) for one, ns in zip(fingerprints, received, strict=True)]
     except (TypeError, ValueError):
         return
-    for span, (fingerprint, received_ns) in zip(spans, told, strict=True):
-        span.fingerprint = fingerprint
-        span.received_ns = max(0, min(received_ns, 2**63 - 1))
+    for item, (fingerprint, received_ns) in zip(found, told, strict=True):
+        item.fingerprint = fingerprint
+        item.received_ns = max(0, min(received_ns, 2**63 - 1))

@@ -7,9 +7,12 @@ SELECT set_config('lock_timeout', %(lock_timeout)s, true)
 SELECT spantree.ensure_partitions(%(days)s::date[])
 
 -- name: existing_days
--- Which of some days have all their partitions.
-SELECT asked.day
+-- Which of some days have all their partitions, and whether their figures are counted already although rows of them may
+-- come anew: those of days that retention thinned or dropped are.
+SELECT asked.day, coalesce(retention_day.state IN ('thinned', 'restored'), false)
 FROM unnest(%(days)s::date[]) AS asked (day)
+LEFT JOIN spantree.retention_day
+    ON retention_day.day = asked.day
 WHERE NOT EXISTS (
     SELECT
     FROM unnest(ARRAY['span', 'execution', 'node', 'edge', 'log_record']) AS parent (name)
@@ -18,5 +21,27 @@ WHERE NOT EXISTS (
         FROM pg_inherits
         WHERE inhparent = to_regclass('spantree.' || parent.name)
             AND inhrelid = to_regclass('spantree.' || parent.name || '_' || to_char(asked.day, 'YYYYMMDD'))
+            AND NOT inhdetachpending
     )
 )
+
+-- name: dropped_days
+-- Which of some days get no partition because retention has dropped them, or works on them.
+SELECT day
+FROM spantree.retention_day
+WHERE day = ANY (%(days)s::date[])
+    AND state IN ('retiring', 'restocked', 'archived', 'dropped')
+
+-- name: hold_days
+-- Lets days be imported: those that were dropped may get partitions again, and retention leaves all of them alone for
+-- a while. A day that retention works on just now is left as it is.
+INSERT INTO spantree.retention_day (day, state, held_until)
+SELECT day, 'held', %(until)s::date
+FROM unnest(%(days)s::date[]) AS asked (day)
+ORDER BY day
+ON CONFLICT ON CONSTRAINT retention_day_pkey
+DO UPDATE SET
+    state = CASE WHEN retention_day.state IN ('thinned', 'dropped') THEN 'restored' ELSE retention_day.state END,
+    held_until = greatest(retention_day.held_until, EXCLUDED.held_until),
+    changed_at = clock_timestamp()
+WHERE retention_day.state NOT IN ('retiring', 'restocked', 'archived')

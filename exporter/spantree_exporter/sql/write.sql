@@ -27,15 +27,17 @@ ON CONFLICT DO NOTHING
 -- name: insert_resources
 -- In order of the key, for the same reason. Commits on its own: a resource without spans does no harm, but other
 -- writers that have it as well would wait for the whole batch.
-INSERT INTO spantree.resource
-    (tenant_id, id, attributes, service_name, schema_url, dropped_attributes_count, first_seen_ns)
-SELECT %(tenant_id)s, id, attributes::jsonb, service_name, schema_url, dropped, first_seen_ns
+INSERT INTO spantree.resource AS resource
+    (tenant_id, id, attributes, service_name, schema_url, dropped_attributes_count, first_seen_ns, last_seen_day)
+SELECT %(tenant_id)s, id, attributes::jsonb, service_name, schema_url, dropped, first_seen_ns, %(today)s::date
 FROM unnest(
     %(ids)s::bigint[], %(attributes)s::text[], %(service_names)s::text[], %(schema_urls)s::text[],
     %(dropped)s::bigint[], %(first_seen_ns)s::bigint[]
 ) AS sent (id, attributes, service_name, schema_url, dropped, first_seen_ns)
 ORDER BY id
-ON CONFLICT ON CONSTRAINT resource_pkey DO NOTHING
+ON CONFLICT ON CONSTRAINT resource_pkey
+DO UPDATE SET last_seen_day = EXCLUDED.last_seen_day
+WHERE resource.last_seen_day < EXCLUDED.last_seen_day
 
 -- name: upsert_dead_letters
 -- Equal ones are one row, counted. In order of the key, so that two writers of the same cannot deadlock. A body that is

@@ -14,7 +14,18 @@ DECLARE
 BEGIN
     -- One maker at a time: two that attach the same day in different order would deadlock. 'span' in hex.
     PERFORM pg_advisory_xact_lock(1936744814, 1);
-    FOR one_day IN SELECT DISTINCT unnest(days) ORDER BY 1 LOOP
+    -- A day that retention has dropped, or works on, gets none: what comes late does not bring it back.
+    FOR one_day IN
+        SELECT DISTINCT asked.day
+        FROM unnest(days) AS asked (day)
+        WHERE NOT EXISTS (
+            SELECT
+            FROM spantree.retention_day
+            WHERE retention_day.day = asked.day
+                AND state IN ('retiring', 'restocked', 'archived', 'dropped')
+        )
+        ORDER BY 1
+    LOOP
         FOREACH parent IN ARRAY ARRAY['span', 'execution', 'node', 'edge', 'log_record'] LOOP
             partition := parent || '_' || to_char(one_day, 'YYYYMMDD');
             CONTINUE WHEN EXISTS (
@@ -43,4 +54,4 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION spantree.ensure_partitions(date[]) IS 'make the partitions of span, execution, node, edge and log_record for the given days where they are missing; answers how many it made';
+COMMENT ON FUNCTION spantree.ensure_partitions(date[]) IS 'make the partitions of span, execution, node, edge and log_record for the given days where they are missing, but for days that retention has dropped; answers how many it made';
