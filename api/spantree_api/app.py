@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -41,6 +42,7 @@ from spantree_api.routes import (
 from spantree_api.routes import metrics as metrics_route
 from spantree_api.service import Service
 from spantree_api.streams import Streams
+from spantree_api.thresholds import keep_thresholds
 from spantree_api.unknown_parameters import refuse_unknown_parameters
 
 BASE = "/api/v1"
@@ -85,9 +87,11 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> Fa
         app.state.service = Service(config, database, clock, listeners, known_errors)
         app.state.figures = metrics_route.DatabaseFigures(metrics)
         await database.open()
+        thresholds = asyncio.create_task(keep_thresholds(database, config))
         try:
             yield
         finally:
+            thresholds.cancel()
             await listeners.close()
             await database.close()
 

@@ -9,8 +9,7 @@ from spantree_api.rendering import duration_ms, first_failed_node, rfc3339
 from spantree_api.stored_rows import ExecutionRow, SameCauseRow
 from spantree_exporter.ids import node_id
 from spantree_exporter.rows import Execution, Node
-
-_FAILED = frozenset({"failed", "timed_out"})
+from spantree_exporter.statuses import FAILED_NODE
 
 
 def failure_answer(
@@ -61,7 +60,7 @@ def failure_answer(
 
 def outermost_failed(cascade: Sequence[Node]) -> Node:
     """The outermost node of `cascade` that failed; the first is one that did."""
-    return next((node for node in reversed(cascade) if node.status in _FAILED), cascade[0])
+    return next((node for node in reversed(cascade) if node.status in FAILED_NODE), cascade[0])
 
 
 def retried_tasks(attempts: Iterable[Node], clock_ns: int) -> list[RetriedTask]:

@@ -10,6 +10,7 @@ import orjson
 
 from spantree_exporter.partitions import date_of, day_of
 from spantree_exporter.search_text import attribute_term, tsquery_of
+from spantree_exporter.statuses import RUNNING
 from spantree_exporter.stored import stored_key
 
 # `key:value` without a space around the colon; a URL is text.
@@ -44,7 +45,7 @@ class ExecutionFilter:
         statuses = self.statuses or ()
         stored = {status for status in statuses if status != "lost"}
         if "lost" in statuses or "completed" in statuses:  # told by the clock, of those that are stored as open
-            stored |= {"pending", "running"}
+            stored |= RUNNING
         return {
             "status": statuses[0] if statuses else None,
             "statuses": list(statuses),

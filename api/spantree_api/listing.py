@@ -20,6 +20,7 @@ from datetime import date, timedelta
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.filters import ExecutionFilter, search_query
 from spantree_exporter.partitions import LAST_DAY
+from spantree_exporter.statuses import RUNNING
 
 NS_MIN, NS_MAX = -(1 << 63), (1 << 63) - 1
 _EPOCH = date(1970, 1, 1)
@@ -86,7 +87,7 @@ def listing_of(wanted: ExecutionFilter, after: ExecutionCursor | None) -> Listin
     conditions = [part for field, part in _ORDERED.items() if getattr(wanted, field) is not None]
     ordered = True
     if wanted.statuses is not None:
-        single = len(wanted.statuses) == 1 and wanted.statuses[0] not in {"lost", "running", "pending", "completed"}
+        single = len(wanted.statuses) == 1 and wanted.statuses[0] not in RUNNING | {"lost", "completed"}
         conditions.append("where_status" if single else "where_statuses")
         ordered = ordered and single
     for is_wanted, part in (

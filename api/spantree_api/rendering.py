@@ -10,12 +10,12 @@ from spantree_api.answers import Counts, ExecutionAnswer, FirstFailedNode
 from spantree_api.stored_rows import ExecutionRow
 from spantree_exporter.ids import node_id
 from spantree_exporter.rows import ROOT_MISSING, Execution
+from spantree_exporter.statuses import RUNNING
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_PER_S = 1_000_000_000
 INT64_MAX = (1 << 63) - 1
 # Statuses without an end of which a sign of life can be expected; a waiting execution may be silent for days.
-_LIVELY = frozenset({"pending", "running"})
 
 Item = TypeVar("Item")
 
@@ -44,7 +44,7 @@ def effective_status(execution: Execution, now_ns: int, default_lost_after_s: fl
     """
     lost_after_s = default_lost_after_s if execution.lost_after_s is None else execution.lost_after_s
     silent_ns = now_ns - execution.last_seen_ns
-    if execution.status in _LIVELY and silent_ns > lost_after_s * _NS_PER_S:
+    if execution.status in RUNNING and silent_ns > lost_after_s * _NS_PER_S:
         return "completed" if ROOT_MISSING in execution.anomalies else "lost"
     return execution.status
 
@@ -66,7 +66,7 @@ def execution_answer(
     execution = row.execution
     status = effective_status(execution, now_ns, default_lost_after_s)
     # While a root is awaited the row has the end of what came.
-    ended_ns = None if status in _LIVELY else execution.ended_ns
+    ended_ns = None if status in RUNNING else execution.ended_ns
     trace_id = row.trace_id.hex
     return {
         "execution_id": trace_id,

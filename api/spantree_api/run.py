@@ -22,9 +22,9 @@ from spantree_api.stored_rows import ExecutionRow, OutlineRow
 from spantree_api.tree import edge_answer, node_answer, outline_row_of
 from spantree_exporter.ids import node_id
 from spantree_exporter.rows import Edge, Node
+from spantree_exporter.statuses import FAILED_EXECUTION, FAILED_NODE
 
 _OPEN = ("running", "pending")
-_FAILED = frozenset({"failed", "partial", "timed_out"})
 
 NodeKey = tuple[int, int]
 
@@ -108,7 +108,7 @@ def merged_tree(parts: Sequence[Part]) -> Run:
             nodes.append(answer)
             if parent is None:
                 roots.append(answer["id"])
-            if parent is None or node.status in {"failed", "timed_out", "skipped"}:
+            if parent is None or node.status in FAILED_NODE | {"skipped"}:
                 outline.append(outline_row_of(node))
         edges.extend(_edge(edge, trace_id, ids) for edge in part.edges)
     edges.extend(_resumes(parts, ids, edges))
@@ -140,7 +140,12 @@ def merged_execution(parts: Sequence[Part], run_id: str, status: str, counts: Co
     own = [part for part in parts if part.own] or [part for part in parts if part.nodes]
     first, last = own[0].answer, own[-1].answer
     error = next(
-        (part.answer for part in reversed(own) if status in _FAILED and part.answer["error_summary"] is not None), None
+        (
+            part.answer
+            for part in reversed(own)
+            if status in FAILED_EXECUTION and part.answer["error_summary"] is not None
+        ),
+        None,
     )
     started_ns = min(part.answer["started_ns"] for part in own)
     ends = [part.answer["ended_ns"] for part in own]
@@ -183,7 +188,7 @@ def _answer_of_nodes(part: Part, nodes: Sequence[Node]) -> ExecutionAnswer:
     started_ns = min(node.started_ns for node in nodes)
     ends = [node.ended_ns for node in nodes]
     ended_ns = None if None in ends else max(end for end in ends if end is not None)
-    failed = next((node for node in reversed(nodes) if node.status in _FAILED), None)
+    failed = next((node for node in reversed(nodes) if node.status in FAILED_EXECUTION), None)
     innermost = _innermost_usage(nodes)
     # A retried attempt is a failed one; whose retry is elsewhere does not matter to these nodes.
     status = {"retried": "failed"}.get(roots[-1].status, roots[-1].status)

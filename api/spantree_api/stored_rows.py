@@ -30,6 +30,14 @@ class ExecutionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StuckRow:
+    """An open execution, and the threshold that it is beyond."""
+
+    row: ExecutionRow
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRow:
     """A node with its key."""
 
@@ -195,6 +203,12 @@ def execution_rows(columns: Sequence[str]) -> Callable[[Sequence[Any]], Executio
     tenant_id, day, trace_id = (columns.index(name) for name in ("tenant_id", "day", "trace_id"))
     execution = records(Execution)(columns)
     return lambda values: ExecutionRow(values[tenant_id], values[day], values[trace_id], execution(values))
+
+
+def stuck_rows(columns: Sequence[str]) -> Callable[[Sequence[Any]], StuckRow]:
+    """The row maker of StuckRow."""
+    row, after_s = execution_rows(columns), columns.index("after_s")
+    return lambda values: StuckRow(row(values), values[after_s])
 
 
 def node_rows(columns: Sequence[str]) -> Callable[[Sequence[Any]], NodeRow]:

@@ -12,8 +12,7 @@ from spantree_api.rendering import duration_ms, unique
 from spantree_api.stored_rows import OutlineRow
 from spantree_exporter.ids import node_id, span_id_to_hex
 from spantree_exporter.rows import Edge, Node
-
-_FAILED = frozenset({"failed", "timed_out"})
+from spantree_exporter.statuses import FAILED_NODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ def outline_of(rows: Iterable[OutlineRow], never_run: Sequence[str], root: str |
     for row in rows:
         if row.parent_span_id is None and root is None:
             roots.append(node_id(row.span_id, row.ordinal))
-        if row.status in _FAILED:
+        if row.status in FAILED_NODE:
             failed.append(row.name)
         elif row.status == "skipped":
             skipped.append(row.name)

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from spantree_exporter.rows import Assembled
+from spantree_exporter.statuses import FAILED_EXECUTION, FAILED_NODE
 
 HOUR_NS: Final = 3_600_000_000_000
 _DAY_H: Final = 24
@@ -49,8 +50,6 @@ _NO_COUNTS: Final = (0,) * (_LAST_STARTED - 1)
 _NEVER: Final = (0, 0)
 # Fields of a step as older versions wrote it, which did not count failures: such changes may still wait.
 _OLD_STEP: Final = 8
-_FAILED: Final = frozenset({"failed", "timed_out"})
-_REPORTED: Final = frozenset({"failed", "partial", "timed_out"})
 
 # The columns that figures are made of; statements that take rows away answer them in this order.
 NODE_COLUMNS: Final = (
@@ -118,7 +117,7 @@ class Rollup:
                 keys.append(("project", hour, workflow, _cut(project), "", "", hidden))
             if user is not None:
                 keys.append(("user", hour, "", _cut(user), "", "", hidden))
-            if status in _REPORTED:
+            if status in FAILED_EXECUTION:
                 keys.append(("error", hour, workflow, _cut(fingerprint or ""), _cut(category or ""), "", hidden))
             for key in keys:
                 row = self._row(key)
@@ -226,7 +225,7 @@ def steps_of(assembled: Assembled) -> set[Step]:
             later = nodes.get((edge.to_span_id, edge.to_ordinal))
             if earlier is not None and later is not None:
                 step = (hour, workflow, service, _cut(earlier.name), later.kind, _cut(later.name), edge.type)
-                steps[step] = steps.get(step, False) or later.status in _FAILED
+                steps[step] = steps.get(step, False) or later.status in FAILED_NODE
     return {(*step, failed) for step, failed in steps.items()}
 
 
@@ -259,7 +258,7 @@ def _count(row: list[Any], sign: int, started_ns: int, ended_ns: int | None, sta
     row[_STATUS[status]] += sign
     if started_ns > row[_LAST_STARTED]:
         row[_LAST_STARTED] = started_ns
-    if status in _FAILED and started_ns > row[_LAST_FAILED]:
+    if status in FAILED_NODE and started_ns > row[_LAST_FAILED]:
         row[_LAST_FAILED] = started_ns
     if ended_ns is not None:
         duration_ns = ended_ns - started_ns

@@ -187,7 +187,8 @@ def test_stuck_executions_are_those_silent_for_longer_than_their_threshold(url_t
     names = "SELECT name, status, threshold_s, open_nodes FROM spantree.stuck_executions ORDER BY threshold_s"
     waiting = ("approval", "waiting", 5.0, ["approval"])
     assert [row[0:3] for row in query(url_to_change, names)] == [waiting[:3], ("step", "lost", 3600.0)]
-    query(url_to_change, f"UPDATE spantree.execution SET last_seen_ns = {time.time_ns() - 60 * SECOND_NS}")
+    seen_ns = time.time_ns() - 60 * SECOND_NS
+    query(url_to_change, f"UPDATE spantree.execution SET last_seen_ns = {seen_ns}, started_ns = {seen_ns}")
     assert query(url_to_change, names) == [waiting]
 
 

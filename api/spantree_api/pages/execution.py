@@ -8,13 +8,12 @@ from fastapi import APIRouter, Request, Response
 
 from spantree_api.pages.frame import path_of, render
 from spantree_api.pages.in_process import NotAnswered, ask
+from spantree_exporter.statuses import FAILED_EXECUTION, OPEN
 
 router = APIRouter(include_in_schema=False)
 
 # (end of the path, name)
 VIEWS = (("", "Timeline"), ("/graph", "Graph"), ("/failure", "Failure"), ("/table", "Table"), ("/raw", "Raw"))
-_FAILED = frozenset({"failed", "partial", "timed_out"})
-_OPEN = frozenset({"running", "pending", "waiting"})
 _TABLE_ROWS = 200
 
 
@@ -35,7 +34,7 @@ async def failure_page(request: Request, trace_id: str) -> Response:
     execution_id = execution["execution_id"]
     report = await _failure(request, execution_id)
     differs = None
-    if execution["status"] in _FAILED:
+    if execution["status"] in FAILED_EXECUTION:
         differs = await _or_none(request, f"/executions/{execution_id}/diff/last-good")
     analysis = await _or_none(request, f"/executions/{execution_id}/analysis")
     return _view(request, "/failure", "failure.html", execution, report=report, differs=differs, analysis=analysis)
@@ -91,7 +90,7 @@ def _view(request: Request, view: str | None, template: str, execution: Any, **v
         view=view,
         views=VIEWS,
         base=f"/executions/{execution['execution_id']}",
-        is_open=execution["status"] in _OPEN,
-        has_failed=execution["status"] in _FAILED or execution["first_failed_node"] is not None,
+        is_open=execution["status"] in OPEN,
+        has_failed=execution["status"] in FAILED_EXECUTION or execution["first_failed_node"] is not None,
         **values,
     )

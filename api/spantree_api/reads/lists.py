@@ -16,7 +16,16 @@ from spantree_api.database import Query
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import NS_MAX, NS_MIN, Listing, Range, listing_of, range_of, windows_of
 from spantree_api.reader import Reader
-from spantree_api.stored_rows import CountRow, DayRow, ExecutionRow, FailedNodeRow, execution_rows, records
+from spantree_api.stored_rows import (
+    CountRow,
+    DayRow,
+    ExecutionRow,
+    FailedNodeRow,
+    StuckRow,
+    execution_rows,
+    records,
+    stuck_rows,
+)
 
 # Executions that are walked before those that match are looked up: what one in twenty matches fills a page.
 _WALKED = 1_000
@@ -117,7 +126,7 @@ async def failed_nodes(reader: Reader, rows: Sequence[ExecutionRow], limit: int)
     return await reader.snapshot.all("failed_nodes_of_traces", parameters, records(FailedNodeRow))
 
 
-async def stuck(reader: Reader, limit: int, *, hidden: bool) -> list[ExecutionRow]:
+async def stuck(reader: Reader, limit: int, *, hidden: bool) -> list[StuckRow]:
     """Executions that are open for longer than their threshold, and lost ones, oldest first."""
     config = reader.config
     parameters = {
@@ -130,7 +139,11 @@ async def stuck(reader: Reader, limit: int, *, hidden: bool) -> list[ExecutionRo
         "hidden": hidden,
         "limit": limit,
     }
-    return await reader.oldest_first("list_stuck", parameters, limit)
+    rows: list[StuckRow] = []
+    async for days in reader.all_days():
+        rows += await reader.snapshot.all("list_stuck", {**parameters, "days": days}, stuck_rows)
+    rows.sort(key=lambda one: (one.row.execution.started_ns, one.row.trace_id.bytes))
+    return rows[:limit]
 
 
 async def count_hidden(

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Path, Query, Response
 
 from spantree_api.answers import ExecutionPage
 from spantree_api.answers_failures import FailedExecution, FailedNode, FailurePage, StuckAnswer, StuckExecution
-from spantree_api.config import ApiConfig
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, Text
@@ -16,7 +15,7 @@ from spantree_api.reads import lists
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.executions import execution_answers, execution_page
 from spantree_api.service import ServiceOf
-from spantree_api.stored_rows import ExecutionRow, FailedNodeRow
+from spantree_api.stored_rows import FailedNodeRow
 from spantree_exporter.ids import node_id
 
 router = APIRouter(tags=["failures"])
@@ -87,10 +86,10 @@ async def list_stuck(service: ServiceOf, hidden: HiddenQuery = False, limit: Lim
     stuck: list[StuckExecution] = [
         {
             **answer,
-            "threshold_s": _threshold_s(row, answer["status"], reader.config),
-            "stuck_for_s": max(0, reader.now_ns - row.execution.started_ns) / 1e9,
+            "threshold_s": one.after_s,
+            "stuck_for_s": max(0, reader.now_ns - one.row.execution.started_ns) / 1e9,
         }
-        for row, answer in zip(rows, execution_answers(rows, reader), strict=True)
+        for one, answer in zip(rows, execution_answers([one.row for one in rows], reader), strict=True)
     ]
     answer: StuckAnswer = {"executions": stuck}
     return json_answer(answer)
@@ -109,16 +108,3 @@ def _by_execution(rows: list[FailedNodeRow]) -> dict[str, list[FailedNode]]:
             }
         )
     return found
-
-
-def _threshold_s(row: ExecutionRow, effective_status: str, config: ApiConfig) -> float:
-    match effective_status:
-        case "lost":
-            own = row.execution.lost_after_s
-            return config.lost_after_s if own is None else own
-        case "pending":
-            return config.stuck_pending_s
-        case "running":
-            return config.stuck_running_s
-        case _:
-            return config.stuck_waiting_s

@@ -14,6 +14,7 @@ from spantree_api.responses import error_answers, json_answer
 from spantree_api.service import ServiceOf
 from spantree_api.timeline import columns_of
 from spantree_exporter.ids import node_id
+from spantree_exporter.statuses import RUNNING
 
 router = APIRouter(tags=["executions"])
 _SEQUENCE_MAX = (1 << 31) - 1
@@ -36,7 +37,7 @@ async def get_timeline(
     execution = row.execution
     status = effective_status(execution, reader.now_ns, reader.config.lost_after_s)
     columns, texts = columns_of(rows, execution.started_ns, ends_after)
-    has_ended = execution.ended_ns is not None and status not in {"pending", "running"}
+    has_ended = execution.ended_ns is not None and status not in RUNNING
     answer: TimelineAnswer = {
         "execution_id": row.trace_id.hex,
         "status": status,

@@ -104,9 +104,10 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
     AND status = ANY (%(stored_statuses)s::text[])
     AND CASE
         WHEN status IN ('pending', 'running')
-            AND %(now_ns)s::bigint - last_seen_ns
-                > COALESCE(lost_after_s, %(lost_after_s)s::double precision) * 1000000000.0
-            THEN CASE WHEN 'root_missing' = ANY (anomalies) THEN 'completed' ELSE 'lost' END
+        THEN spantree.effective_status(
+            status, anomalies, last_seen_ns, COALESCE(lost_after_s, %(lost_after_s)s::double precision),
+            %(now_ns)s::bigint
+        )
         ELSE status
     END = ANY (%(statuses)s::text[])
 
@@ -187,24 +188,25 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
 
 -- name: list_stuck
 -- of some days, executions that are open for longer than their threshold, and lost ones; served by execution_status_idx
-SELECT execution.*
+SELECT execution.*, stuck.after_s
 FROM spantree.execution
-WHERE tenant_id = %(tenant_id)s
-    AND day = ANY (%(days)s::date[])
-    AND status IN ('pending', 'running', 'waiting')
-    AND NOT 'root_missing' = ANY (anomalies)
-    AND (%(hidden)s OR NOT hidden)
-    AND (
-        (
-            status IN ('pending', 'running')
-            AND %(now_ns)s::bigint - last_seen_ns
-                > COALESCE(lost_after_s, %(lost_after_s)s::double precision) * 1000000000.0
-        )
-        OR %(now_ns)s::bigint - started_ns > CASE status
+CROSS JOIN LATERAL (
+    SELECT spantree.stuck_after_s(
+        execution.status, execution.anomalies, execution.started_ns, execution.last_seen_ns, execution.lost_after_s,
+        %(lost_after_s)s::double precision,
+        CASE execution.status
             WHEN 'pending' THEN %(stuck_pending_s)s::double precision
             WHEN 'running' THEN %(stuck_running_s)s::double precision
             ELSE %(stuck_waiting_s)s::double precision
-        END * 1000000000.0
-    )
+        END,
+        %(now_ns)s::bigint
+    ) AS after_s
+    OFFSET 0
+) AS stuck
+WHERE tenant_id = %(tenant_id)s
+    AND day = ANY (%(days)s::date[])
+    AND status IN ('pending', 'running', 'waiting')
+    AND (%(hidden)s OR NOT hidden)
+    AND stuck.after_s IS NOT NULL
 ORDER BY started_ns, trace_id
 LIMIT %(limit)s

@@ -36,8 +36,10 @@ SELECT
     e.kind,
     CASE
         WHEN e.status IN ('running', 'pending')
-            AND e.last_seen_ns < extract(epoch FROM now()) * 1e9 - coalesce(e.lost_after_s, 3600) * 1e9
-        THEN CASE WHEN 'root_missing' = ANY (e.anomalies) THEN 'completed' ELSE 'lost' END
+        THEN spantree.effective_status(
+            e.status, e.anomalies, e.last_seen_ns, coalesce(e.lost_after_s, spantree.threshold_s(e.tenant_id, 'lost')),
+            (extract(epoch FROM now()) * 1000000000)::bigint
+        )
         ELSE e.status
     END AS status,
     to_timestamp((e.started_ns / 1000) / 1e6::double precision) AS started_at,
@@ -87,7 +89,7 @@ FROM spantree.execution AS e;
 
 COMMENT ON VIEW spantree.executions IS 'every execution: one run of a workflow, agent or request';
 COMMENT ON COLUMN spantree.executions.execution_id IS 'the trace id; compares with its 32 hex digits, as Jaeger and the API show it, and meets the index';
-COMMENT ON COLUMN spantree.executions.status IS 'as stored_status, but lost where it runs without a sign of life for longer than lost_after_s (an hour if null); completed where it only waits for its root';
+COMMENT ON COLUMN spantree.executions.status IS 'as stored_status, but lost where it runs without a sign of life for longer than lost_after_s (threshold_s if null); completed where it only waits for its root';
 COMMENT ON COLUMN spantree.executions.stored_status IS 'status as the spans tell it; filter by this one to use an index';
 COMMENT ON COLUMN spantree.executions.started_at IS 'start';
 COMMENT ON COLUMN spantree.executions.ended_at IS 'end; null while anything in it runs';
@@ -157,11 +159,14 @@ SELECT
     e.trace_id AS execution_id,
     e.name,
     e.workflow_name,
-    CASE WHEN e.status = 'waiting' THEN e.status ELSE 'lost' END AS status,
+    spantree.effective_status(
+        e.status, e.anomalies, e.last_seen_ns, coalesce(e.lost_after_s, spantree.threshold_s(e.tenant_id, 'lost')),
+        (extract(epoch FROM now()) * 1000000000)::bigint
+    ) AS status,
     to_timestamp((e.started_ns / 1000) / 1e6::double precision) AS started_at,
     to_timestamp((e.last_seen_ns / 1000) / 1e6::double precision) AS last_seen_at,
     extract(epoch FROM now())::double precision - e.last_seen_ns / 1e9::double precision AS silent_s,
-    coalesce(e.lost_after_s, 3600) AS threshold_s,
+    stuck.after_s AS threshold_s,
     (
         SELECT array_agg(open.name ORDER BY open.sequence)
         FROM spantree.trace AS t
@@ -183,17 +188,23 @@ SELECT
     e.conversation_id,
     e.user_id
 FROM spantree.execution AS e
+CROSS JOIN LATERAL (
+    SELECT spantree.stuck_after_s(
+        e.status, e.anomalies, e.started_ns, e.last_seen_ns, e.lost_after_s, spantree.threshold_s(e.tenant_id, 'lost'),
+        spantree.threshold_s(e.tenant_id, e.status), (extract(epoch FROM now()) * 1000000000)::bigint
+    ) AS after_s
+    OFFSET 0
+) AS stuck
 WHERE e.status IN ('pending', 'running', 'waiting')
-    AND NOT 'root_missing' = ANY (e.anomalies)
-    AND e.last_seen_ns < extract(epoch FROM now()) * 1e9 - coalesce(e.lost_after_s, 3600) * 1e9;
+    AND stuck.after_s IS NOT NULL;
 
-COMMENT ON VIEW spantree.stuck_executions IS 'executions that run or wait and gave no sign of life for longer than their threshold';
+COMMENT ON VIEW spantree.stuck_executions IS 'executions that are open for longer than their threshold, and lost ones';
 COMMENT ON COLUMN spantree.stuck_executions.execution_id IS 'the trace id; compares with its 32 hex digits and meets the index';
-COMMENT ON COLUMN spantree.stuck_executions.status IS 'waiting, or lost where it was running';
+COMMENT ON COLUMN spantree.stuck_executions.status IS 'pending, running or waiting, or lost';
 COMMENT ON COLUMN spantree.stuck_executions.started_at IS 'start';
 COMMENT ON COLUMN spantree.stuck_executions.last_seen_at IS 'when the collector took in its newest span';
 COMMENT ON COLUMN spantree.stuck_executions.silent_s IS 'seconds since then';
-COMMENT ON COLUMN spantree.stuck_executions.threshold_s IS 'seconds of silence after which it counts as stuck';
+COMMENT ON COLUMN spantree.stuck_executions.threshold_s IS 'the threshold that it is beyond, in seconds: of silence where it is lost or waits by a threshold of its own, else of being open';
 COMMENT ON COLUMN spantree.stuck_executions.open_nodes IS 'names of its nodes that run or wait, in the order of the tree';
 
 CREATE OR REPLACE VIEW spantree.runs WITH (security_invoker = true) AS
@@ -203,8 +214,9 @@ SELECT
     (array_agg(e.name ORDER BY e.started_ns))[1] AS name,
     (array_agg(e.workflow_name ORDER BY e.started_ns))[1] AS workflow_name,
     CASE
-        WHEN bool_or(e.status = 'running') THEN 'running'
-        ELSE (array_agg(e.status ORDER BY e.started_ns DESC, e.trace_id))[1]
+        WHEN bool_or(now.status = 'running') THEN 'running'
+        WHEN bool_or(now.status = 'pending') THEN 'pending'
+        ELSE (array_agg(now.status ORDER BY e.started_ns DESC, e.trace_id DESC))[1]
     END AS status,
     count(*) AS executions,
     array_agg(e.trace_id ORDER BY e.started_ns, e.trace_id) AS execution_ids,
@@ -219,13 +231,23 @@ SELECT
     sum(e.output_tokens)::bigint AS output_tokens,
     sum(e.cost_usd) AS cost_usd
 FROM spantree.execution AS e
+CROSS JOIN LATERAL (
+    SELECT CASE
+        WHEN e.status IN ('running', 'pending')
+        THEN spantree.effective_status(
+            e.status, e.anomalies, e.last_seen_ns, coalesce(e.lost_after_s, spantree.threshold_s(e.tenant_id, 'lost')),
+            (extract(epoch FROM now()) * 1000000000)::bigint
+        )
+        ELSE e.status
+    END AS status
+) AS now
 WHERE e.run_id IS NOT NULL
 GROUP BY e.tenant_id, e.run_id;
 
 COMMENT ON VIEW spantree.runs IS 'executions that share a declared run id, as one: a run that waits and is resumed, or goes over several traces';
 COMMENT ON COLUMN spantree.runs.name IS 'name of its first execution';
 COMMENT ON COLUMN spantree.runs.workflow_name IS 'workflow of its first execution';
-COMMENT ON COLUMN spantree.runs.status IS 'running while one of its executions runs, else the stored status of the one that started last';
+COMMENT ON COLUMN spantree.runs.status IS 'running or pending while one of its executions is, else the status of the one that started last; what an engine itself said of the whole run, only the API tells';
 COMMENT ON COLUMN spantree.runs.executions IS 'how many executions it has';
 COMMENT ON COLUMN spantree.runs.execution_ids IS 'their ids in order of start';
 COMMENT ON COLUMN spantree.runs.started_at IS 'start of the first';
