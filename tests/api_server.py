@@ -13,6 +13,7 @@ import uvicorn
 from tests.api_rows import NOW_NS
 from tests.waiting import wait_until
 
+from spantree_api.analysis_model import Analyst
 from spantree_api.app import create_app, end_streams
 from spantree_api.config import ApiConfig
 
@@ -24,9 +25,11 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def api_over(database_url: str, now_ns: int = NOW_NS, **settings: Any) -> Iterator[httpx.Client]:
+def api_over(
+    database_url: str, now_ns: int = NOW_NS, analyst: Analyst | None = None, **settings: Any
+) -> Iterator[httpx.Client]:
     """A client of the API over `database_url`, served by a thread of this process until the end of the block."""
-    app = create_app(ApiConfig(database_url=database_url, **settings), clock=lambda: now_ns)
+    app = create_app(ApiConfig(database_url=database_url, **settings), clock=lambda: now_ns, analyst=analyst)
     server = _Server(uvicorn.Config(app, port=0, log_config=None, ws="none", lifespan="on"))
     thread = threading.Thread(target=server.run, name="api under test")
     thread.start()

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
+from spantree_api.analysis_model import Analyst
+from spantree_api.analyst import analyst_of
 from spantree_api.body_limit import BodyLimit
 from spantree_api.compression import Compression
 from spantree_api.config import ApiConfig
@@ -70,21 +72,23 @@ ROUTERS = tuple(
 )
 
 
-def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns) -> FastAPI:
+def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns, analyst: Analyst | None = None) -> FastAPI:
     """The API over the database that `config` names. It starts, and stays up, whether that is there or not.
 
     `clock` answers UTC nanoseconds since 1970; it decides what is `lost`, `stuck` and how long a run lasts so far.
-    Raises ConfigError for known errors that cannot be read.
+    `analyst` analyses failures, the one that the settings name where none is given.
+    Raises ConfigError for known errors that cannot be read, or a model that cannot be used.
     """
     metrics = ApiMetrics()
     known_errors = load_known_errors(config.known_errors)
+    analyst = analyst or analyst_of(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Made here: a pool belongs to the event loop that it is made in.
         database = Database(config)
         listeners = Streams(database, config, clock)
-        app.state.service = Service(config, database, clock, listeners, known_errors)
+        app.state.service = Service(config, database, clock, listeners, known_errors, analyst)
         app.state.figures = metrics_route.DatabaseFigures(metrics)
         await database.open()
         thresholds = asyncio.create_task(keep_thresholds(database, config))

@@ -15,6 +15,9 @@
 | `SPANTREE_API_STUCK_WAITING_S` | `/stuck` lists executions waiting for longer | `86400` |
 | `SPANTREE_API_STREAMS_MAX` | clients that may listen to changes at the same time | `2500` |
 | `SPANTREE_API_KNOWN_ERRORS` | a TOML file of known errors that come before ours | (none) |
+| `SPANTREE_API_ANALYSIS_MODEL` | language model that analyses failures, for example `openai:gpt-5-mini` | (none) |
+| `SPANTREE_API_ANALYSIS_TIMEOUT_S` | how long that model may take before the rules answer | `60` |
+| `SPANTREE_API_ANALYSIS_MAX_CHARS` | characters that it is given at most | `20000` |
 """
 
 from __future__ import annotations
@@ -48,6 +51,9 @@ class ApiConfig:
     stuck_waiting_s: float = 86_400.0
     streams_max: int = 2_500
     known_errors: Path | None = None
+    analysis_model: str = ""
+    analysis_timeout_s: float = 60.0
+    analysis_max_chars: int = 20_000
     tenant_id: int = 0
 
     @classmethod
@@ -116,5 +122,8 @@ _READERS: dict[str, Callable[[str], object]] = {
     "SPANTREE_API_STUCK_WAITING_S": _seconds,
     "SPANTREE_API_STREAMS_MAX": _whole(0, 100_000, "clients"),
     "SPANTREE_API_KNOWN_ERRORS": _file,
+    "SPANTREE_API_ANALYSIS_MODEL": str.strip,
+    "SPANTREE_API_ANALYSIS_TIMEOUT_S": _seconds,
+    "SPANTREE_API_ANALYSIS_MAX_CHARS": _whole(4_000, 1_000_000, "characters"),
 }
 assert {name.removeprefix(_PREFIX).lower() for name in _READERS} <= {one.name for one in fields(ApiConfig)}  # noqa: S101

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
+from spantree_api.analysis_model import Analyst
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.known_errors import KnownErrors
@@ -27,6 +28,7 @@ class Service:
     clock: Callable[[], int]
     streams: Streams
     known_errors: KnownErrors = field(default_factory=our_known_errors)
+    analyst: Analyst | None = None
 
     @asynccontextmanager
     async def reader(self, trace_id: UUID | None = None) -> AsyncIterator[Reader]:

@@ -135,6 +135,9 @@ class Settings:
     api_stuck_waiting_s: Seconds = 86_400.0
     api_streams_max: CountOrNone = 2_500
     api_known_errors: LocationOrNone = None
+    api_analysis_model: AnyText = ""
+    api_analysis_timeout_s: Seconds = 60.0
+    api_analysis_max_chars: Annotated[int, values.whole(4_000, 1_000_000)] = 20_000
 
     @property
     def is_embedded(self) -> bool:

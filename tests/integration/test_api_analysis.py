@@ -12,8 +12,10 @@ from tests.api_rows import NOW_NS, T0_NS, S, Trace, fold_all, insert, node, trac
 from tests.api_server import api_over, ok, refused
 from tests.factories import span
 from tests.postgres import new_database
-from tests.tables import project_all
+from tests.tables import project_all, query
 
+from spantree_api.analysis_model import ModelAnalysis, NoAnswer, Told
+from spantree_api.analysis_prompt import Prompt
 from spantree_api.known_errors_file import our_known_errors
 from spantree_exporter.span import Attributes
 from spantree_exporter.store import Store
@@ -218,3 +220,82 @@ def test_the_version_that_changed_since_the_last_good_run_is_named(migrated_url:
         answer = ok(api.post(f"/api/v1/executions/{failed['execution_id']}/analyze"))
     assert answer["known_error"] == "schema_behind"
     assert answer["differs_from_last_good"]["versions"] == [{"service": "shop", "version": ["1.5", "1.4"]}]
+
+
+class FakeAnalyst:
+    """Answers with the first failed node that it is asked about, or with nothing."""
+
+    name = "fake:model"
+    most_chars = 20_000
+
+    def __init__(self, fails: str | None = None, node_id: str | None = None) -> None:
+        self._fails = fails
+        self._node_id = node_id
+        self.prompts: list[Prompt] = []
+
+    async def ask(self, prompt: Prompt) -> Told:
+        self.prompts.append(prompt)
+        if self._fails is not None:
+            raise NoAnswer(self._fails)
+        answer = ModelAnalysis(
+            root_cause="The call gives two arguments.",
+            first_failed_node_id=self._node_id or next(iter(prompt.names)),
+            why="charge takes one.",
+            fixes=["Give one, see http://x.example"],
+            prevention=[],
+        )
+        return Told(answer, 700, 70)
+
+
+def test_a_model_gives_the_words_and_the_rules_what_is_measured(migrated_url: str) -> None:
+    insert(migrated_url, run(1, fails=False, start_ns=T0_NS - DAY), run(2, fails=True, start_ns=T0_NS))
+    analyst = FakeAnalyst()
+    path = f"/api/v1/executions/{trace_id(2)}"
+    with api_over(migrated_url, analyst=analyst) as api:
+        rules = ok(api.post(f"{path}/analyze?by=rules"))
+        assert (rules["by"], rules["fallback"], analyst.prompts) == ("rules", None, [])
+        answer = ok(api.post(f"{path}/analyze"))
+        assert ok(api.get(f"{path}/analysis")) == answer
+    assert answer == {
+        **rules,
+        "by": "model",
+        "model": "fake:model",
+        "root_cause": "The call gives two arguments.",
+        "first_failed_node": {"id": f"{4:016x}", "name": "charge", "why": "charge takes one."},
+        "fixes": ["Give one, see (link left out)"],
+        "prevention": [],
+        "tokens": {"input": 700, "output": 70},
+    }
+    [prompt] = analyst.prompts
+    assert prompt.names == {f"{4:016x}": "charge", f"{3:016x}": "task", f"{1:016x}": "order"}
+    stored = query(migrated_url, "SELECT model, input_tokens, output_tokens, answer ->> 'by' FROM spantree.analysis")
+    assert stored == [("fake:model", 700, 70, "model")]
+
+
+@pytest.mark.parametrize(
+    ("analyst", "fallback"),
+    [
+        (FakeAnalyst(fails="fake:model did not answer within 60 s"), "fake:model did not answer within 60 s"),
+        (
+            FakeAnalyst(node_id="f" * 16),
+            "fake:model gave no answer that could be taken: it names a node that is none of the failed ones",
+        ),
+    ],
+    ids=["silent", "wrong"],
+)
+def test_the_rules_answer_where_the_model_does_not_and_say_so(
+    migrated_url: str, analyst: FakeAnalyst, fallback: str
+) -> None:
+    insert(migrated_url, run(2, fails=True, start_ns=T0_NS))
+    path = f"/api/v1/executions/{trace_id(2)}/analyze"
+    with api_over(migrated_url, analyst=analyst) as api:
+        rules = ok(api.post(f"{path}?by=rules"))
+        assert ok(api.post(path)) == {**rules, "fallback": fallback}
+
+
+def test_a_model_that_is_not_set_is_said_to_whoever_asks_for_it(api: httpx.Client) -> None:
+    answer = ok(api.post(f"/api/v1/executions/{trace_id(3)}/analyze?by=model"))
+    assert (answer["by"], answer["fallback"]) == (
+        "rules",
+        "no model is set: SPANTREE_API_ANALYSIS_MODEL names one",
+    )

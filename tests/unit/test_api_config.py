@@ -30,6 +30,9 @@ def test_every_setting_is_read() -> None:
         "SPANTREE_API_STUCK_WAITING_S": "3",
         "SPANTREE_API_STREAMS_MAX": "4",
         "SPANTREE_API_KNOWN_ERRORS": "/etc/known.toml",
+        "SPANTREE_API_ANALYSIS_MODEL": "openai:m",
+        "SPANTREE_API_ANALYSIS_TIMEOUT_S": "9",
+        "SPANTREE_API_ANALYSIS_MAX_CHARS": "5000",
     }
     config = ApiConfig.from_env(environ)
     assert config == ApiConfig(
@@ -46,6 +49,9 @@ def test_every_setting_is_read() -> None:
         stuck_waiting_s=3.0,
         streams_max=4,
         known_errors=Path("/etc/known.toml"),
+        analysis_model="openai:m",
+        analysis_timeout_s=9.0,
+        analysis_max_chars=5_000,
     )
     assert "secret" not in repr(config)
     assert set(environ) == set(_READERS) | {"SPANTREE_DATABASE_URL"}
