@@ -87,10 +87,13 @@ LINK_TYPES: Final = frozenset({LINK_DEPENDENCY, LINK_RESUME, LINK_RETRY})
 SPAN_TYPE: Final = "spantree.span_type"
 """string. PENDING_SPAN on a mark that a span has started; such a mark is never a node."""
 PENDING_SPAN: Final = "pending_span"
-STEPS_SPAN: Final = "declared_steps"
-"""Value of SPAN_TYPE on a zero-length span that only carries DECLARED_STEPS for its parent; it is never a node."""
+NOTE_SPAN: Final = "note_span"
+"""Value of SPAN_TYPE on a span that is no node: it carries DECLARED_STEPS for its parent, or only a sign of life."""
 PENDING_PARENT_ID: Final = "spantree.pending_parent_id"
 """string, 16 hex digits. The parent of the real span, whose own id is the mark's parent id; 16 zeros: it is a root."""
+
+OUTLIVES_PROCESS: Final = "spantree.outlives_process"
+"""bool. True: another process goes on with the span under the same id, so the end of this one is not the span's."""
 
 # -- the span of a process that `spantree run` started -----------------------------------------------------------------
 PROCESS_COMMAND_LINE: Final = "process.command_line"

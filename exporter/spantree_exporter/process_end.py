@@ -159,6 +159,8 @@ class ProcessEnd:
         asked.wait()
         try:
             for span in reversed(self._open_spans.open_spans()):
+                if names.OUTLIVES_PROCESS in (span.attributes or ()):
+                    continue
                 if self._process_span is None or not self._process_span.is_same(span):
                     _quietly(lambda span=span: self._cancel(span))  # type: ignore[misc]
             if self._process_span is not None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from opentelemetry import trace
 
-_planned: Final[ContextVar[int | None]] = ContextVar("spantree_planned_trace_id", default=None)
+_planned: Final[ContextVar[tuple[int | None, int | None]]] = ContextVar("spantree_planned_ids", default=(None, None))
 
 
 @dataclass(slots=True)
@@ -24,15 +24,20 @@ _response: Final[ContextVar[ResponseId | None]] = ContextVar("spantree_response_
 
 
 class _PlannedIds:
-    """An SDK's id generator, but for the trace that `as_planned` names."""
+    """An SDK's id generator, but for the ids that `as_planned` names."""
 
     def __init__(self, generator: Any) -> None:
         self._generator = generator
 
     def generate_trace_id(self) -> int:
-        planned = _planned.get()
+        planned = _planned.get()[0]
         trace_id: int = self._generator.generate_trace_id() if planned is None else planned
         return trace_id
+
+    def generate_span_id(self) -> int:
+        planned = _planned.get()[1]
+        span_id: int = self._generator.generate_span_id() if planned is None else planned
+        return span_id
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._generator, name)
@@ -47,9 +52,9 @@ def with_planned_ids(tracer: trace.Tracer) -> trace.Tracer:
 
 
 @contextlib.contextmanager
-def as_planned(trace_id: int) -> Iterator[None]:
-    """Let a root that is started within have that trace id."""
-    token = _planned.set(trace_id)
+def as_planned(trace_id: int | None = None, span_id: int | None = None) -> Iterator[None]:
+    """Let the one span that is started within have these ids; a trace id counts for a root only."""
+    token = _planned.set((trace_id, span_id))
     try:
         yield
     finally:

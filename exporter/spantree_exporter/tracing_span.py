@@ -77,12 +77,12 @@ class Marked:
         attributes = dict(plan.attributes)
         _name_for_gen_ai(plan.name, attributes)
         if trace_id is None or trace_id == trace.get_current_span().get_span_context().trace_id:
-            span = _tracer().start_span(plan.name, attributes=attributes, links=plan.links)
+            span = own_tracer().start_span(plan.name, attributes=attributes, links=plan.links)
         else:
             parent = None
             alone = trace.set_span_in_context(trace.INVALID_SPAN)
             with as_planned(trace_id):
-                span = _tracer().start_span(plan.name, context=alone, attributes=attributes, links=plan.links)
+                span = own_tracer().start_span(plan.name, context=alone, attributes=attributes, links=plan.links)
         handle = cls(span, plan.name, parent, _path(parent, plan.name))
         if plan.input is not None:
             handle.set_input(plan.input)
@@ -199,8 +199,8 @@ class Execution(Marked):
         if not self.span.is_recording():
             return
         # A span of its own, which ends here: the execution's is sent only when all is over.
-        attributes = {names.SPAN_TYPE: names.STEPS_SPAN, names.DECLARED_STEPS: step_texts(steps)}
-        _tracer().start_span("declare steps", context=self._context, attributes=attributes).end()
+        attributes = {names.SPAN_TYPE: names.NOTE_SPAN, names.DECLARED_STEPS: step_texts(steps)}
+        own_tracer().start_span("declare steps", context=self._context, attributes=attributes).end()
 
     def identify(
         self, *, run_id: str | None = None, conversation_id: str | None = None, user_id: str | None = None
@@ -340,11 +340,12 @@ _tracer_of: tuple[trace.TracerProvider, trace.Tracer] | None = None
 
 def new_trace_id() -> int:
     """A trace id for an execution that begins later; 0 where no SDK makes any."""
-    make = getattr(getattr(_tracer(), "id_generator", None), "generate_trace_id", None)
+    make = getattr(getattr(own_tracer(), "id_generator", None), "generate_trace_id", None)
     return make() if make is not None else 0
 
 
-def _tracer() -> trace.Tracer:
+def own_tracer() -> trace.Tracer:
+    """The global provider's tracer of our scope, whose ids can be planned."""
     # the SDK's get_tracer takes a lock and edits the warning filters: once for each provider is enough
     global _tracer_of
     provider = trace.get_tracer_provider()

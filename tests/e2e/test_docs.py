@@ -256,6 +256,7 @@ def test_every_command_of_the_other_pages_works(reader: Reader) -> None:
 
 OWN_TESTS = {
     "instrument.md": "tests/unit/test_tracing_docs.py runs its Python; its services are those of tests/e2e",
+    "polling.md": "test_the_jobs_of_polling_md_are_watched_and_told",
     "your-service.md": "tests/e2e has a stranger's service of each sort",
 }
 """Pages that have tests of their own."""
@@ -287,6 +288,18 @@ def test_the_in_process_exporter_works_as_configuration_md_shows_it(reader: Read
         return "nightly import" in reader.run("spantree list").stdout
 
     wait_until(is_shown, 30, "the execution is shown")
+
+
+@pytest.mark.timeout(180)
+def test_the_jobs_of_polling_md_are_watched_and_told(reader: Reader) -> None:
+    if reader.server is None:
+        reader.up()
+    code, shell = (one for one in blocks(ROOT / "docs" / "polling.md") if one.language in ("python", "console"))
+    (reader.home / "jobs.py").write_text(code.text)
+    run, ask = shell.commands
+    said = reader.succeeds(shell, run)
+    assert "query-7 RUNNING -> SUCCESS" in said
+    wait_until(lambda: "completed" in reader.succeeds(shell, ask), 30, "the job is told as completed")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

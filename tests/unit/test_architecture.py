@@ -45,6 +45,8 @@ def test_the_import_contracts_hold() -> None:
     [
         "spantree_exporter",
         "spantree_exporter.tracing",
+        "spantree_exporter.asgi",
+        "spantree_exporter.polling",
         "spantree_exporter.live",
         "spantree_exporter.autolive",
         "spantree_exporter.sdk",

@@ -605,7 +605,7 @@ def test_declared_steps_are_texts_of_the_execution_and_what_is_none_is_left_out(
         '{"name": "pay", "kind": "tool"}',
     )
     assert attributes_of(seen["declare steps"]) == {
-        "spantree.span_type": "declared_steps",
+        "spantree.span_type": "note_span",
         "spantree.steps": ("thank",),
     }
     assert parent_name(seen["declare steps"], seen) == "refund"

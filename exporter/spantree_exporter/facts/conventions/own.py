@@ -29,6 +29,8 @@ def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
     if a.get(names.SPAN_TYPE) == names.PENDING_SPAN and span.parent_span_id is not None:
         put_pending(span, facts, a.get(names.PENDING_PARENT_ID))
+    elif a.get(names.SPAN_TYPE) == names.NOTE_SPAN and span.parent_span_id is not None:
+        facts["fold"] = "inner"
     if name := text_of(a.get(names.EXECUTION_NAME)):
         facts["boundary"] = "run"
         facts["workflow_name"] = text_of(a.get(names.WORKFLOW_NAME)) or name
@@ -53,8 +55,6 @@ def _read(span: Span, facts: Facts) -> None:
         facts["skipped_nodes"] = skipped
     if names.DECLARED_STEPS in a and (declared := declared_steps_of(a[names.DECLARED_STEPS])):
         facts["declared_steps"] = declared
-        if a.get(names.SPAN_TYPE) == names.STEPS_SPAN and span.parent_span_id is not None:
-            facts["fold"] = "inner"
     if name := text_of(a.get(names.NODE_NAME)):
         facts["name"] = name
         facts["kind"] = text_of(a.get(names.NODE_KIND)) or "step"
