@@ -134,6 +134,30 @@ def test_an_execution_reads_without_a_script(pages: httpx.Client) -> None:
     assert "<b>4000</b>" in detail.text, "JSON is folded, its texts as they are"
 
 
+def test_every_page_reads_without_a_script(pages: httpx.Client) -> None:
+    told = {
+        "/": ("1 cause of failure", "long", "nightly report", "charge: no credit"),
+        "/failures": ("Failures by cause", "charge: no credit", "user"),
+        "/failures/f1": ("charge: no credit", "How it went up", "Resolved"),
+        "/stuck": ("Nothing is stuck",),
+        "/workflows": ("nightly report", "good", "long"),
+        "/workflows/nightly%20report": ("nightly report", "Map", "user", "Steps, worst first"),
+        "/runs/run%201%2F2": ("run 1/2", "nightly report", "charge"),
+        "/conversations/c%231": ("c#1", "1 turns", "nightly report"),
+        f"/executions/{trace_id(1)}/graph": ("nightly report", "2 steps"),
+        "/system": ("System", "database", "projection"),
+    }
+    for path, texts in told.items():
+        answer = pages.get(path)
+        page = page_of(answer)
+        assert [text for text in texts if text not in page.text and text not in answer.text] == [], path
+        assert not re.search("[\u202e\u200b\x1b\x07]", answer.text), path
+    assert (
+        "no execution of nightly report completed" in page_of(pages.get(f"/compare/{trace_id(1)}/last-good"), 404).text
+    )
+    assert "What went differently" in page_of(pages.get(f"/compare/{trace_id(1)}/{trace_id(2)}")).text
+
+
 def test_what_is_not_there_is_said_on_a_page(pages: httpx.Client) -> None:
     missing = page_of(pages.get(f"/executions/{trace_id(77)}"), 404)
     assert "no execution" in missing.text

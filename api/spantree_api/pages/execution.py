@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
 
+from spantree_api.pages import graph
 from spantree_api.pages.frame import path_of, render
-from spantree_api.pages.in_process import NotAnswered, ask
+from spantree_api.pages.in_process import NotAnswered, Parameters, ask
 from spantree_exporter.statuses import FAILED_EXECUTION, OPEN
 
 router = APIRouter(include_in_schema=False)
@@ -15,6 +17,8 @@ router = APIRouter(include_in_schema=False)
 # (end of the path, name)
 VIEWS = (("", "Timeline"), ("/graph", "Graph"), ("/failure", "Failure"), ("/table", "Table"), ("/raw", "Raw"))
 _TABLE_ROWS = 200
+# Steps that a graph is made of; of more than it has room for there is one box for each name.
+_GRAPH_NODES = 3_000
 
 
 @router.get("/executions/{trace_id}")
@@ -24,7 +28,28 @@ async def timeline_page(request: Request, trace_id: str) -> Response:
     report = None
     if execution["first_failed_node"] is not None:
         report = await _failure(request, execution["execution_id"])
-    return _view(request, "", "timeline.html", execution, report=report)
+    head = (await ask(request, f"/executions/{execution['execution_id']}/tree", {"limit": 1}))["tree"]
+    return _view(request, "", "timeline.html", execution, report=report, never_run=head["skipped_nodes"])
+
+
+@router.get("/executions/{trace_id}/graph")
+async def graph_page(request: Request, trace_id: str, calls: str = "") -> Response:
+    """What led to what, and what never ran."""
+    execution = await ask(request, f"/executions/{path_of(trace_id)}")
+    tree = (await ask(request, f"/executions/{execution['execution_id']}/tree", {"limit": _GRAPH_NODES}))["tree"]
+    never_run: list[str] = tree["skipped_nodes"]
+    ways: list[Any] = []
+    if never_run and execution["workflow_name"]:
+        found = await _or_none(request, f"/workflows/{path_of(execution['workflow_name'])}/map", {"days": 30})
+        ways = [] if found is None else found["edges"]
+    every_call = calls == "all"
+    # Up to some hundred boxes with their arrows: not on the event loop, where others wait.
+    drawing = await run_in_threadpool(
+        graph.of_execution, tree["nodes"], tree["edges"], never_run, ways, every_call=every_call
+    )
+    return _view(
+        request, "/graph", "graph.html", execution, drawing=drawing, every_call=every_call, read=len(tree["nodes"])
+    )
 
 
 @router.get("/executions/{trace_id}/failure")
@@ -72,10 +97,10 @@ async def _failure(request: Request, execution_id: str) -> Any:
     return await ask(request, f"/executions/{execution_id}/failure")
 
 
-async def _or_none(request: Request, path: str) -> Any:
+async def _or_none(request: Request, path: str, parameters: Parameters | None = None) -> Any:
     """The answer, None where the API has none: no good run to compare with, no analysis stored, too large."""
     try:
-        return await ask(request, path)
+        return await ask(request, path, parameters)
     except NotAnswered as refusal:
         if refusal.status in {404, 405, 422}:
             return None

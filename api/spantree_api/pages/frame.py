@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from spantree_api.pages import json_view, wording
+from spantree_api.pages import json_view, series, wording
 from spantree_api.pages.assets import asset_path
 from spantree_api.pages.in_process import NotAnswered
 from spantree_api.pages.visible_text import visible
@@ -110,6 +110,8 @@ def _environment_of() -> Environment:
         folded=json_view.folded,
         messages=json_view.messages,
         json=json_view.json_text,
+        count_bars=series.count_bars,
+        moment_ago=wording.moment_ago,
     )
     environment.tests["link"] = is_link
     return environment

@@ -6,11 +6,11 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import Response as StarletteResponse
 
-from spantree_api.pages import assets, execution, executions
+from spantree_api.pages import assets, execution, executions, failures, now, runs, workflows
 from spantree_api.pages.frame import error_page
 from spantree_api.pages.in_process import BASE, NotAnswered
 
-_ROUTERS = tuple(module.router for module in (assets, executions, execution))
+_ROUTERS = tuple(module.router for module in (assets, now, executions, execution, failures, workflows, runs))
 
 
 def install_pages(app: FastAPI) -> None:

@@ -74,6 +74,11 @@ def ago(then_ns: int, now_ns: int) -> str:
     return f"{told} ago" if seconds > 0 else f"in {told}"
 
 
+def moment_ago(moment: str, now_ns: int) -> str:
+    """`ago` of a moment as the API writes it."""
+    return ago((datetime.fromisoformat(moment) - _EPOCH) // timedelta(microseconds=1) * 1_000, now_ns)
+
+
 def _coarse(seconds: float) -> str:
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:

@@ -131,7 +131,8 @@ def _next_steps(settings: Settings, running: Running, orders_url: str, played: S
     ]
     if settings.is_embedded and shutil.which("psql") is not None:
         lines.append(f"psql '{running.database_url}' -c 'TABLE spantree.workflow_stats'")
-    return ["", "what to try next, in another terminal:", *(f"  {line}" for line in lines)]
+    looked_at = f"look at what failed in a browser: {running.api_url}/executions/{failed}"
+    return ["", looked_at, "", "what to try next, in another terminal:", *(f"  {line}" for line in lines)]
 
 
 def _called_as(program: str) -> str:

@@ -149,6 +149,7 @@ def addresses(settings: Settings, running: Running) -> str:
     sent_to = replace(settings, otlp_endpoint=settings.otlp_endpoint or running.otlp_http_url)
     otel = otel_settings(sent_to, "NAME")
     lines = {
+        "pages": running.api_url,
         "API": f"{running.api_url}/api/v1/executions",
         "its docs": f"{running.api_url}/api/v1/docs",
         "OTLP/HTTP": f"{running.otlp_http_url}/v1/traces",

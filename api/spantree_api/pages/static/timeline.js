@@ -204,6 +204,7 @@ export class Timeline {
     if (id && number) {
       this.cursor = number;
       this.bring(number);
+      requestAnimationFrame(() => one(`#step-${number}`, this.canvas)?.scrollIntoView({ block: "nearest" }));
     }
     this.mark();
   }

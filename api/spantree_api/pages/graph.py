@@ -1,0 +1,260 @@
+"""What led to what, as boxes and arrows: of one execution, and of all runs of a workflow. Pure.
+
+Of an execution each step has the arrows that lead to it; where it has none, the one from the step it is a part of.
+Calls (queries, requests) are left out unless they failed or are asked for. Of many steps there is one box a name.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spantree_api.pages import wording
+from spantree_api.pages.layered import HEIGHT, WIDTH, Layout, Way, layout
+from spantree_exporter.statuses import FAILED_NODE
+
+BOXES_MAX = 400
+# More arrows than this a box are a hairball: then only those to what is a part, or the most used, are drawn.
+_DENSE = 3
+_LABEL_CHARS = 20
+_MARGIN = 12.0
+_CALLS = frozenset({"db", "http_client", "http_server", "rpc_client", "rpc_server", "cache", "messaging"})
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A step. `node_id` opens it; `note` is its second line."""
+
+    label: str
+    note: str
+    tone: str
+    sign: str
+    told: str
+    node_id: str | None = None
+    never: bool = False
+    critical: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """A way from one box to another, by their numbers. `weight` from 0 to 1 is how much it is used."""
+
+    source: int
+    target: int
+    type: str
+    label: str
+    told: str
+    weight: float = 0.3
+    bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnBox:
+    """A box in its place."""
+
+    box: Box
+    x: float
+    y: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnArrow:
+    """An arrow with its path, and where its label stands."""
+
+    arrow: Arrow
+    path: str
+    label_x: float
+    label_y: float
+    thickness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """All that the picture holds."""
+
+    boxes: list[DrawnBox]
+    arrows: list[DrawnArrow]
+    width: float
+    height: float
+    left_out: int = 0
+    by_name: bool = False
+
+
+def of_execution(
+    nodes: Sequence[Mapping[str, Any]],
+    edges: Sequence[Mapping[str, Any]],
+    never_run: Sequence[str],
+    ways: Sequence[Mapping[str, Any]],
+    *,
+    every_call: bool,
+) -> Drawing:
+    """The graph of one execution. `ways`, the workflow's map, tell where steps that never ran would have been."""
+    shown = [node for node in nodes if every_call or _is_step(node)]
+    if len(shown) > BOXES_MAX:
+        return _of_names(shown, edges, len(nodes) - len(shown))
+    number = {node["id"]: at for at, node in enumerate(shown)}
+    parents = {node["id"]: node["parent_id"] for node in nodes}
+    boxes = [_box(node) for node in shown]
+    arrows: list[Arrow] = []
+    led_to: set[int] = set()
+    for edge in edges:
+        source, target = number.get(edge["from"]), number.get(edge["to"])
+        if edge["type"] != "child" and source is not None and target is not None and source != target:
+            arrows.append(_arrow(edge, source, target))
+            led_to.add(target)
+    for at, node in enumerate(shown):
+        above = _shown_ancestor(node["parent_id"], parents, number)
+        if at not in led_to and above is not None:
+            arrows.append(Arrow(above, at, "child", "", "is a part of it", 0.1))
+    names = {node["name"]: at for at, node in enumerate(shown)}
+    for name in never_run:
+        if name not in names and len(boxes) < BOXES_MAX:
+            names[name] = len(boxes)
+            boxes.append(Box(name, "never ran", "calm", "↷", f"{name} did not run", never=True))
+    never = {names[name] for name in never_run if name in names and boxes[names[name]].never}
+    for way in ways:
+        source, target = names.get(way["from"]), names.get(way["to"])
+        if source is not None and target is not None and source != target and target in never:
+            arrows.append(Arrow(source, target, "never", way["condition"] or "", "other runs went this way", 0.1))
+    return drawing(boxes, _thinned(boxes, arrows), len(nodes) - len(shown))
+
+
+def of_workflow(steps: Sequence[Mapping[str, Any]], ways: Sequence[Mapping[str, Any]], runs: int) -> Drawing:
+    """The map of a workflow: its most run steps, ways as thick as they are used."""
+    on_a_way = {way[end] for way in ways for end in ("from", "to")}
+    kept = [step for step in steps if not ways or step["name"] in on_a_way][:BOXES_MAX]
+    number = {step["name"]: at for at, step in enumerate(kept)}
+    boxes = []
+    for step in kept:
+        rate = step["success_rate"]
+        bad = step["failed"] > 0
+        note = f"{wording.count(step['runs'])} runs · p50 {wording.duration(step['p50_ms'])}"
+        if bad and rate is not None:
+            note = f"{wording.share(1 - rate)} fail · p50 {wording.duration(step['p50_ms'])}"
+        told = (
+            f"{step['name']} ({step['kind']}): {step['runs']} runs, {step['failed']} failed, {step['retried']} "
+            f"attempts retried, {step['skipped']} skipped, p95 {wording.duration(step['p95_ms'])}"
+        )
+        boxes.append(Box(step["name"], note, "bad" if bad else "good", "✕" if bad else "", told))
+    arrows = [
+        Arrow(
+            number[way["from"]],
+            number[way["to"]],
+            way["type"],
+            " · ".join(part for part in (way["condition"] or "", wording.share(way["share"])) if part),
+            f"{way['from']} to {way['to']}, {way['type']}: {way['runs']} of {runs} runs, {way['failed']} failed there",
+            way["share"] or 0.0,
+            way["failed"] > 0,
+        )
+        for way in ways
+        if way["from"] in number and way["to"] in number and way["from"] != way["to"]
+    ]
+    return drawing(boxes, _thinned(boxes, arrows), len(steps) - len(kept))
+
+
+def drawing(boxes: Sequence[Box], arrows: Sequence[Arrow], left_out: int = 0, *, by_name: bool = False) -> Drawing:
+    """Boxes and arrows in their places."""
+    found: Layout = layout(len(boxes), [(arrow.source, arrow.target) for arrow in arrows])
+    drawn = [
+        DrawnBox(box, round(place.x + _MARGIN, 1), round(place.y + _MARGIN, 1), _cut(box.label))
+        for box, place in zip(boxes, found.places, strict=True)
+    ]
+    ways = [_drawn(arrow, way) for arrow, way in zip(arrows, found.ways, strict=True)]
+    return Drawing(drawn, ways, found.width + 2 * _MARGIN, found.height + 2 * _MARGIN, left_out, by_name)
+
+
+def _is_step(node: Mapping[str, Any]) -> bool:
+    return node["kind"] not in _CALLS or node["status"] in FAILED_NODE or node["parent_id"] is None
+
+
+def _shown_ancestor(node_id: str | None, parents: Mapping[str, str | None], number: Mapping[str, int]) -> int | None:
+    seen: set[str] = set()
+    while node_id is not None and node_id not in seen:
+        if node_id in number:
+            return number[node_id]
+        seen.add(node_id)
+        node_id = parents.get(node_id)
+    return None
+
+
+def _box(node: Mapping[str, Any]) -> Box:
+    word = wording.status_word(node["status"])
+    notes = [node["kind"], wording.duration(node["duration_ms"])]
+    if node["attempt"] > 1 or node["status"] == "retried":
+        notes.append(f"attempt {node['attempt']}")
+    if node["iteration"]:
+        notes.append(f"turn {node['iteration']}")
+    return Box(
+        node["name"],
+        " · ".join(notes),
+        word.tone,
+        word.sign,
+        f"{node['name']}: {word.word}, {', '.join(notes)}" + (f", {node['error_type']}" if node["error_type"] else ""),
+        node["id"],
+        node["status"] == "skipped",
+        node["on_critical_path"],
+    )
+
+
+def _arrow(edge: Mapping[str, Any], source: int, target: int) -> Arrow:
+    label = edge["condition"] or {"retry": "retry", "resume": "resume", "handoff": "handoff"}.get(edge["type"], "")
+    return Arrow(source, target, edge["type"], label, f"{edge['type']}, {edge['provenance']}", 0.3)
+
+
+def _of_names(nodes: Sequence[Mapping[str, Any]], edges: Iterable[Mapping[str, Any]], left_out: int) -> Drawing:
+    """One box for each name, with how often it ran; the most run ones."""
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for node in nodes:
+        by_name.setdefault(node["name"], []).append(node)
+    kept = sorted(by_name, key=lambda name: -len(by_name[name]))[:BOXES_MAX]
+    number = {name: at for at, name in enumerate(kept)}
+    boxes = []
+    for name in kept:
+        ran = by_name[name]
+        failed = sum(node["status"] in FAILED_NODE for node in ran)
+        note = f"{wording.count(len(ran))}×" + (f" · {failed} failed" if failed else "")
+        boxes.append(Box(name, note, "bad" if failed else "good", "✕" if failed else "", f"{name}: {note}"))
+    name_of = {node["id"]: node["name"] for node in nodes}
+    calls: dict[tuple[int, int], int] = {}
+    for edge in edges:
+        source, target = number.get(name_of.get(edge["from"], "")), number.get(name_of.get(edge["to"], ""))
+        if source is not None and target is not None and source != target:
+            calls[source, target] = calls.get((source, target), 0) + 1
+    most = max(calls.values(), default=1)
+    arrows = [
+        Arrow(source, target, "sequential", f"{wording.count(count)}×", f"{count} times", count / most)
+        for (source, target), count in calls.items()
+    ]
+    return drawing(boxes, _thinned(boxes, arrows), left_out, by_name=True)
+
+
+def _thinned(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> list[Arrow]:
+    once = list({(arrow.source, arrow.target, arrow.type): arrow for arrow in arrows}.values())
+    if len(once) <= max(40, _DENSE * len(boxes)):
+        return once
+    return sorted(once, key=lambda arrow: -arrow.weight)[: _DENSE * len(boxes)]
+
+
+def _drawn(arrow: Arrow, way: Way) -> DrawnArrow:
+    points = [(x + _MARGIN, y + _MARGIN) for x, y in way.points]
+    parts = [f"M{points[0][0]:.0f} {points[0][1]:.1f}"]
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        if y0 == y1:
+            parts.append(f"H{x1:.0f}")
+        else:
+            bend = (x1 - x0) / 2
+            parts.append(f"C{x0 + bend:.0f} {y0:.1f} {x1 - bend:.0f} {y1:.1f} {x1:.0f} {y1:.1f}")
+    (x0, y0), (x1, y1) = points[-2:]
+    return DrawnArrow(
+        arrow, "".join(parts), round((x0 + x1) / 2, 1), round((y0 + y1) / 2 - 4, 1), round(1 + 3 * arrow.weight, 1)
+    )
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LABEL_CHARS else f"{label[: _LABEL_CHARS - 1]}…"
+
+
+BOX_WIDTH, BOX_HEIGHT = WIDTH, HEIGHT

@@ -1,0 +1,62 @@
+"""`/runs/{id}`: a run over all its traces. `/conversations/{id}`: its turns. `/compare/{a}/{b}`: two runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from spantree_api.pages.frame import path_of, render, with_query
+from spantree_api.pages.in_process import ask
+
+router = APIRouter(include_in_schema=False)
+_NODES = 500
+_TURNS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """A step of a comparison: its name, how deep it stands, and the API's own line."""
+
+    name: str
+    depth: int
+    node: Any
+
+
+@router.get("/runs/{run_id:path}")
+async def run_page(request: Request, run_id: str) -> Response:
+    """The executions of a run and its steps over all traces."""
+    run = await ask(request, f"/runs/{path_of(run_id)}")
+    nodes = run["tree"]["nodes"]
+    return render(request, "run.html", run=run, nodes=nodes[:_NODES], left_out=max(0, len(nodes) - _NODES))
+
+
+@router.get("/conversations/{conversation_id:path}")
+async def conversation_page(request: Request, conversation_id: str, cursor: str | None = None) -> Response:
+    """The turns of a conversation in the order they were spoken, the newest ones at first."""
+    path = f"/conversations/{path_of(conversation_id)}"
+    page = await ask(request, f"{path}/executions", {"limit": _TURNS, "cursor": cursor})
+    following = page["next_cursor"]
+    return render(
+        request,
+        "conversation.html",
+        conversation_id=conversation_id,
+        turns=list(reversed(page["executions"])),
+        earlier=None if following is None else with_query(path, {"cursor": following}),
+    )
+
+
+@router.get("/compare/{a}/{b}")
+async def compare_page(request: Request, a: str, b: str) -> Response:
+    """What went differently in two executions, step by step; `?all=1` also what did not."""
+    diff = await ask(request, f"/executions/{path_of(a)}/diff/{path_of(b)}")
+    one = await ask(request, f"/executions/{diff['a']}")
+    other = await ask(request, f"/executions/{diff['b']}")
+    every = request.query_params.get("all") == "1"
+    lines = [
+        DiffLine(name=node["path"].rpartition(" > ")[2], depth=node["path"].count(" > "), node=node)
+        for node in diff["nodes"]
+        if every or node["change"] != "same"
+    ]
+    return render(request, "compare.html", diff=diff, a=one, b=other, lines=lines, every=every)

@@ -1,0 +1,167 @@
+"""Series of the API as bars and lines: numbers for a picture, and the sentence that says the same. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from spantree_api.pages import wording
+
+_BAR_HEIGHT = 32.0
+_WIDTH, _HEIGHT = 600.0, 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bucket: heights of all and of what is bad of it, and what it says."""
+
+    height: float
+    bad: float
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a chart; `parts` are the points of each stretch without a gap."""
+
+    number: int
+    name: str
+    parts: list[str]
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Lines on one axis from 0 to `top`."""
+
+    title: str
+    range: str
+    lines: list[Line]
+    top: str
+    since: str
+    until: str
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How many runs there were and how many of them failed: this week and the one before."""
+
+    runs: float
+    failures: float
+    runs_before: float
+    failures_before: float
+
+    @property
+    def told(self) -> str:
+        """What changed against last week, in a few words; empty where nothing did that is worth a word."""
+        if not self.runs_before:
+            return "new this week" if self.runs else ""
+        if not self.runs:
+            return "did not run this week"
+        points = (self.failures / self.runs - self.failures_before / self.runs_before) * 100
+        if abs(points) >= 1:
+            return f"{abs(points):.0f} points {'more' if points > 0 else 'fewer'} failures"
+        ratio = self.runs / self.runs_before
+        if ratio >= 1.5 or ratio <= 1 / 1.5:
+            more_or_fewer = "more" if ratio > 1 else "fewer"
+            return f"{more_or_fewer} runs: {wording.count(self.runs)}, were {wording.count(self.runs_before)}"
+        return ""
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether a larger part of its runs failed than a week before, by a point or more."""
+        return bool(
+            self.runs
+            and self.runs_before
+            and self.failures / self.runs - self.failures_before / self.runs_before >= 0.01
+        )
+
+
+def values_of(answer: Mapping[str, Any], name: str | None = None) -> list[tuple[str, float | None]]:
+    """(start, value) of the series of that name, of the first one for None; empty where there is none."""
+    for series in answer["series"]:
+        if name is None or series["name"] == name:
+            return [(point["at"], point["value"]) for point in series["points"]]
+    return []
+
+
+def bars_of(all_of: Sequence[tuple[str, float | None]], bad: Sequence[tuple[str, float | None]] = ()) -> list[Bar]:
+    """Bars of counts, with the bad ones of each at its foot."""
+    bad_at = {at: value or 0.0 for at, value in bad}
+    most = max([value or 0.0 for _, value in all_of] + [1.0])
+    return [
+        Bar(
+            round((value or 0.0) / most * _BAR_HEIGHT, 1),
+            round(min(bad_at.get(at, 0.0) / most, 1.0) * _BAR_HEIGHT, 1),
+            f"{short_time(at)}: {wording.count(value or 0)}" + (f", {bad_at[at]:.0f} failed" if bad_at.get(at) else ""),
+        )
+        for at, value in all_of
+    ]
+
+
+def count_bars(trend: Sequence[Mapping[str, Any]]) -> list[Bar]:
+    """Bars of failures, all of them bad."""
+    points = [(str(point["at"]), float(point["count"])) for point in trend]
+    return [Bar(0.0, bar.height, bar.told) for bar in bars_of(points)]
+
+
+def change_of(runs: Sequence[tuple[str, float | None]], failures: Sequence[tuple[str, float | None]]) -> Change:
+    """The last seven days against those before."""
+    return Change(_sum(runs[-7:]), _sum(failures[-7:]), _sum(runs[:-7]), _sum(failures[:-7]))
+
+
+def chart_of(
+    title: str,
+    series: Sequence[tuple[str, Sequence[tuple[str, float | None]]]],
+    told: Callable[[float | None], str],
+    top: float | None = None,
+) -> Chart | None:
+    """A chart of named series on one axis; None where there is not a single value."""
+    values = [value for _, points in series for _, value in points if value is not None]
+    if not values:
+        return None
+    highest = top or max(values) or 1.0
+    times = [at for at, _ in series[0][1]]
+    lines = [
+        Line(number, name, _stretches(points, highest), told(_last(points)))
+        for number, (name, points) in enumerate(series)
+    ]
+    said = "; ".join(f"{line.name}: last {line.last}" for line in lines)
+    return Chart(
+        title, "", lines, told(highest), short_time(times[0]), short_time(times[-1]), f"{title} over time. {said}"
+    )
+
+
+def short_time(at: str) -> str:
+    """`28 Nov` of a start of day, `28 Nov 14:00` of another one; UTC."""
+    moment = datetime.fromisoformat(at[:19])
+    return f"{moment:%-d %b}" if (moment.hour, moment.minute) == (0, 0) else f"{moment:%-d %b %H:%M} UTC"
+
+
+def _sum(points: Sequence[tuple[str, float | None]]) -> float:
+    return sum(value or 0.0 for _, value in points)
+
+
+def _last(points: Sequence[tuple[str, float | None]]) -> float | None:
+    return next((value for _, value in reversed(points) if value is not None), None)
+
+
+def _stretches(points: Sequence[tuple[str, float | None]], highest: float) -> list[str]:
+    step = _WIDTH / max(1, len(points) - 1)
+    stretches: list[list[str]] = [[]]
+    for at, (_, value) in enumerate(points):
+        if value is None:
+            stretches.append([])
+        else:
+            y = _HEIGHT - min(value / highest, 1.0) * (_HEIGHT - 2) - 1
+            stretches[-1].append(f"{at * step:.1f},{y:.1f}")
+    return [" ".join(part if len(part) > 1 else _stroke(part[0])) for part in stretches if part]
+
+
+def _stroke(point: str) -> list[str]:
+    """A single point as a short stroke, which is seen."""
+    x, y = point.split(",")
+    return [point, f"{float(x) + 4:.1f},{y}"]

@@ -1,0 +1,71 @@
+"""`/workflows`, and one workflow: its figures over time, its steps, its map, its newest runs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from spantree_api.filters import moment_of
+from spantree_api.pages import graph, wording
+from spantree_api.pages.frame import path_of, render
+from spantree_api.pages.in_process import ask
+from spantree_api.pages.now import workflow_lines
+from spantree_api.pages.series import bars_of, chart_of, values_of
+
+router = APIRouter(include_in_schema=False)
+RANGES = (1, 7, 30)
+_STEPS = 50
+
+
+@router.get("/workflows")
+async def workflows_page(request: Request) -> Response:
+    """Each workflow of the last week."""
+    return render(request, "workflows.html", workflows=await workflow_lines(request))
+
+
+@router.get("/workflows/{name:path}")
+async def workflow_page(request: Request, name: str, days: str = "7") -> Response:
+    """One workflow over some days."""
+    shown = int(days) if days in {str(one) for one in RANGES} else 7
+    quoted = path_of(name)
+    workflow = await ask(request, f"/stats/workflows/{quoted}", {"days": shown})
+    since = moment_of(request.app.state.service.clock()) - timedelta(days=shown)
+    trend = {
+        "by": "workflow",
+        "name": name,
+        "bucket": "1h" if shown <= 7 else "1d",
+        "since": f"{since:%Y-%m-%dT%H:%M:%SZ}",
+        "hidden": True,
+    }
+    of = {
+        metric: values_of(await ask(request, "/stats/trend", trend | {"metric": metric}))
+        for metric in ("runs", "failures", "success_rate", "p50_ms", "p95_ms", "p99_ms")
+    }
+    steps = await ask(request, "/stats/nodes", {"workflow": name, "days": shown, "limit": _STEPS})
+    found = await ask(request, f"/workflows/{quoted}/map", {"days": shown})
+    drawing = await run_in_threadpool(graph.of_workflow, found["nodes"], found["edges"], found["runs"])
+    return render(
+        request,
+        "workflow.html",
+        workflow=workflow,
+        days=shown,
+        ranges=RANGES,
+        bars=bars_of(of["runs"], of["failures"]),
+        charts=[
+            chart
+            for chart in (
+                chart_of("Success rate", [("success", of["success_rate"])], wording.share, 1.0),
+                chart_of(
+                    "Duration",
+                    [("p50", of["p50_ms"]), ("p95", of["p95_ms"]), ("p99", of["p99_ms"])],
+                    wording.duration,
+                ),
+            )
+            if chart is not None
+        ],
+        steps=steps["nodes"],
+        drawing=drawing,
+        map=found,
+    )
