@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Try otel-collector.yaml as it is: the real Collector and the real Jaeger, with `spantree up` behind.
+# Try deploy/two-copies as it is: the real Collector and the real Jaeger, with `spantree up` behind.
 #
 #   deploy/try-collector.sh OTELCOL JAEGER      the two binaries (contrib 0.144 or newer; Jaeger 2)
 #
@@ -59,8 +59,8 @@ PORTS
 start_otelcol() { # with the settings given as NAME=VALUE, if any
   env OTEL_COLLECTOR_GRPC_PORT="$grpc" OTEL_COLLECTOR_HTTP_PORT="$http" OTEL_COLLECTOR_HEALTH_PORT="$health" \
     OTEL_COLLECTOR_METRICS_PORT="$metrics" OTEL_COLLECTOR_QUEUE_DIR="$work/queue" \
-    SPANTREE_OTLP_ENDPOINT="http://127.0.0.1:$spantree_http" JAEGER_OTLP_ENDPOINT="http://127.0.0.1:$jaeger_http" "$@" \
-    "$otelcol" --config "$root/otel-collector.yaml" >>"$work/otelcol.log" 2>&1 &
+    OTEL_COLLECTOR_SPANTREE_ENDPOINT="http://127.0.0.1:$spantree_http" OTEL_COLLECTOR_JAEGER_ENDPOINT="http://127.0.0.1:$jaeger_http" "$@" \
+    "$otelcol" --config "$root/deploy/two-copies/otel-collector.yaml" >>"$work/otelcol.log" 2>&1 &
   otelcol_pid=$!
   disown # or the shell reports each kill
   wait_for "$otelcol_pid" Collector "http://127.0.0.1:$health"
@@ -69,7 +69,7 @@ start_otelcol() { # with the settings given as NAME=VALUE, if any
 start_jaeger() {
   JAEGER_OTLP_GRPC_PORT=$jaeger_grpc JAEGER_OTLP_HTTP_PORT=$jaeger_http JAEGER_HEALTH_PORT=$jaeger_health \
     JAEGER_QUERY_PORT=$query JAEGER_QUERY_GRPC_PORT=$query_grpc \
-    "$jaeger" --config "$root/deploy/jaeger.yaml" >>"$work/jaeger.log" 2>&1 &
+    JAEGER_DATA_DIR="$work/jaeger" "$jaeger" --config "$root/deploy/two-copies/jaeger.yaml" >>"$work/jaeger.log" 2>&1 &
   jaeger_pid=$!
   disown
   wait_for "$jaeger_pid" Jaeger "http://127.0.0.1:$jaeger_health/status"
@@ -97,6 +97,8 @@ count() { # count FILE STORE...: in each store ("spantree", "jaeger")
 
 echo "0  validate"
 "$otelcol" validate --config "$root/otel-collector.yaml"
+"$otelcol" validate --config "$root/deploy/two-copies/otel-collector.yaml"
+"$jaeger" validate --config "$root/deploy/two-copies/jaeger.yaml"
 
 echo "1  both sides there"
 start_jaeger

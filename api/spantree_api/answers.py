@@ -115,6 +115,10 @@ class ExecutionAnswer(TypedDict):
     anomalies: list[str]
     analysis: dict[str, Any] | None
     """what /executions/{id}/analysis answers; null where nothing was analysed, and in lists"""
+    jaeger_url: NotRequired[str]
+    """the trace in Jaeger, in answers about one execution; where SPANTREE_JAEGER_URL is set"""
+    grafana_url: NotRequired[str]
+    """the trace in Grafana, likewise; where SPANTREE_GRAFANA_URL is set"""
 
 
 @documented

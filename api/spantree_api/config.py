@@ -54,6 +54,8 @@ class ApiConfig:
     analysis_model: str = ""
     analysis_timeout_s: float = 60.0
     analysis_max_chars: int = 20_000
+    jaeger_url: str | None = None
+    grafana_url: str | None = None
     tenant_id: int = 0
 
     @classmethod

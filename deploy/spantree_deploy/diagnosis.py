@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from typing import Any, Final
@@ -39,6 +40,7 @@ _OLDEST_SERVER: Final = 150_000
 _LAG_S: Final = 60.0
 _FULL_SHARE: Final = 0.8
 _OK: Final = 200
+_METHOD_NOT_ALLOWED: Final = 405
 _REFUSED: Final = re.compile(r"spantree_collector_requests_refused_total\{(.*)\} (\S+)")
 # What senders do wrong most often, by the reason that the collector counts.
 _LIKELY_CAUSES: Final = {
@@ -193,11 +195,7 @@ def _collector(settings: Settings) -> Iterator[Finding]:
         yield from _waiting_spool(settings)
         return
     except (ValueError, KeyError, TypeError):
-        yield Finding(
-            "collector",
-            f"{url} is answered by another program",
-            "stop it, or choose another port with --otlp-http-port or SPANTREE_OTLP_HTTP_PORT",
-        )
+        yield from _another_receiver(settings, url)
         return
     status = answer["status"]
     remedy = None if status == "ready" else "see the collector's log; free disk space or let PostgreSQL catch up"
@@ -216,6 +214,33 @@ def _collector(settings: Settings) -> Iterator[Finding]:
     text += f", the oldest {spool['oldest_age_s']:.1f} s old" if spool["bodies"] else ""
     behind = share > _FULL_SHARE or spool["oldest_age_s"] > _LAG_S
     yield Finding("spool", text, "see why they are not written: lines `writing` and `database`" if behind else None)
+
+
+def _another_receiver(settings: Settings, url: str) -> Iterator[Finding]:
+    """What is at the address that services send to, where it is not spantree: a Collector in front of it, perhaps."""
+    try:
+        # OTLP wants POST there, and a receiver says so.
+        takes_otlp = _asked(f"{url}/v1/traces", past_proxies=settings.otlp_endpoint is None)[0] == _METHOD_NOT_ALLOWED
+    except OSError:
+        takes_otlp = False
+    own = url_of(settings.host, settings.otlp_http_port)
+    if not takes_otlp:
+        yield Finding(
+            "collector",
+            f"{url} is answered by another program",
+            "stop it, or choose another port with --otlp-http-port or SPANTREE_OTLP_HTTP_PORT",
+        )
+    elif settings.otlp_endpoint is None:
+        yield Finding(
+            "collector",
+            f"{url} takes OTLP and is not spantree: an OpenTelemetry Collector, most likely",
+            "if it is to pass spans on, say where spantree itself listens: SPANTREE_OTLP_HTTP_PORT=14318 in "
+            f"otel-collector.yaml's layout, and SPANTREE_OTLP_ENDPOINT={url} for services (docs/collector.md)",
+        )
+    else:
+        yield Finding("collector", f"services send to {url}, an OTLP receiver in front of spantree")
+        if own != url.rstrip("/"):
+            yield from _collector(replace(settings, otlp_endpoint=own))
 
 
 def _refused_requests(settings: Settings) -> Iterator[Finding]:

@@ -101,6 +101,9 @@ class Settings:
     # where commands find it
     otlp_endpoint: Url = None
     api_url: Url = None
+    # where a trace can be looked at besides
+    jaeger_url: Url = None
+    grafana_url: Url = None
     # the collector; the defaults are CollectorConfig's, and a test holds them equal
     spool_max_bytes: Bytes = 8 * 2**30
     spool_reserve_bytes: BytesOrNone = 64 * 2**20
@@ -167,7 +170,13 @@ class Settings:
     def api_config(self, database_url: str) -> ApiConfig:
         """The API's part of the settings."""
         own = {name.removeprefix("api_"): getattr(self, name) for name in _API_FIELDS}
-        return ApiConfig(host=self.api_listens_on, database_url=database_url, **own)
+        return ApiConfig(
+            host=self.api_listens_on,
+            database_url=database_url,
+            jaeger_url=self.jaeger_url,
+            grafana_url=self.grafana_url,
+            **own,
+        )
 
 
 # Where the flag is not the field's own name.

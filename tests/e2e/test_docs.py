@@ -41,7 +41,7 @@ ELSEWHERE = {
     r"curl -N ": "goes on for ever: integration/test_api_stream.py",
     r"\. \.venv/bin/activate": "PATH has it here",
     r"docker |kubectl ": "no container engine and no cluster: tests/unit/test_deploy_files.py reads the files",
-    r"(otelcol-contrib|jaeger|deploy/try-collector\.sh) ": "programs of others: try-collector.sh runs them",
+    r"(otelcol-contrib|jaeger|deploy/(try|demo)-collector\.sh) ": "programs of others: try-collector.sh runs them",
     r"spantree up --otlp-grpc-port 14317": "its ports are those of the Collector's file: test_deploy_files.py",
     r"(pip|pipx|uv|poetry|python3? -m (pip|venv)|npm|npx|node|yarn|java|mvn|gradle|go|apt|apk|brew) ": "installs",
 }

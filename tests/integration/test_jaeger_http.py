@@ -360,3 +360,17 @@ def test_whatever_was_stored_is_told_in_every_form(client: httpx.Client) -> None
     assert client.get(f"/tempo/api/traces/{HOSTILE}").status_code == 200
     protobuf = client.get(f"/api/v1/executions/{HOSTILE}/otlp", headers={"accept": "application/x-protobuf"})
     assert protobuf.status_code == 200
+
+
+def test_answers_lead_to_jaeger_and_grafana_where_these_are_named(postgres_url: str, _migrated_template: str) -> None:
+    with new_database(postgres_url, template=_migrated_template) as url:
+        store_request(url, request())
+        with api_over(url, NOW_NS) as plain:
+            assert "jaeger_url" not in ok(plain.get(f"/api/v1/executions/{SHOP}"))
+        with api_over(url, NOW_NS, jaeger_url="http://jaeger/", grafana_url="http://grafana") as client:
+            for path in ("", "/tree"):
+                told = ok(client.get(f"/api/v1/executions/{SHOP}{path}"))
+                assert told["jaeger_url"] == f"http://jaeger/trace/{SHOP}"
+                assert told["grafana_url"].startswith("http://grafana/explore?schemaVersion=1&panes=%7B%22spantree%22")
+            node = ok(client.get(f"/api/v1/executions/{SHOP}/nodes/0000000000000002"))
+            assert node["jaeger_url"] == f"http://jaeger/trace/{SHOP}?uiFind=0000000000000002"

@@ -8,15 +8,19 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import yaml
 
+from spantree_api.config import ApiConfig
 from spantree_collector.config import CollectorConfig
 from spantree_deploy.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTOR_FILE = ROOT / "otel-collector.yaml"
 JAEGER_FILE = ROOT / "deploy" / "jaeger.yaml"
+TWO_COPIES = ROOT / "deploy" / "two-copies" / "otel-collector.yaml"
+TWO_COPIES_JAEGER = ROOT / "deploy" / "two-copies" / "jaeger.yaml"
 COMPOSE_FILE = ROOT / "deploy" / "compose.yaml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -37,9 +41,9 @@ def variables(path: Path) -> set[str]:
     return {match[1] for match in PLACEHOLDER.finditer(path.read_text(encoding="utf-8"))}
 
 
-@pytest.fixture(scope="module")
-def collector() -> Any:
-    return with_defaults(COLLECTOR_FILE)
+@pytest.fixture(scope="module", params=[COLLECTOR_FILE, TWO_COPIES], ids=["one road", "two copies"])
+def collector(request: pytest.FixtureRequest) -> Any:
+    return with_defaults(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -53,25 +57,19 @@ def exporters_of(collector: Any) -> dict[str, Any]:
 
 
 class TestOtelCollector:
-    def test_fans_out_from_otlp_to_spantree_and_jaeger_behind_nothing_but_a_memory_limiter(
-        self, collector: Any
-    ) -> None:
-        assert collector["service"]["pipelines"] == {
-            "traces": {
-                "receivers": ["otlp"],
-                "processors": ["memory_limiter"],
-                "exporters": ["otlp_http/spantree", "otlp_http/jaeger"],
-            }
-        }
+    def test_leads_from_otlp_to_spantree_behind_nothing_but_a_memory_limiter(self, collector: Any) -> None:
+        (pipeline,) = collector["service"]["pipelines"].values()
+        assert (pipeline["receivers"], pipeline["processors"]) == (["otlp"], ["memory_limiter"])
+        assert pipeline["exporters"] in (["otlp_http/spantree"], ["otlp_http/spantree", "otlp_http/jaeger"])
         assert list(collector["processors"]) == ["memory_limiter"], "a batch processor answers before the queue has it"
 
     def test_gives_each_exporter_an_fsynced_storage_of_its_own(self, collector: Any) -> None:
         storages = [exporter["sending_queue"]["storage"] for exporter in exporters_of(collector).values()]
-        assert storages == ["file_storage/spantree", "file_storage/jaeger"]
+        assert storages == [name.replace("otlp_http", "file_storage") for name in exporters_of(collector)]
         assert set(storages) <= set(collector["service"]["extensions"])
         assert [collector["extensions"][storage] for storage in storages] == [
-            {"directory": "./otel-collector-queue/spantree", "create_directory": True, "fsync": True},
-            {"directory": "./otel-collector-queue/jaeger", "create_directory": True, "fsync": True},
+            {"directory": f"./otel-collector-queue/{name}", "create_directory": True, "fsync": True}
+            for name in ("spantree", "jaeger")[: len(storages)]
         ]
 
     def test_queues_block_when_full_batch_behind_the_disk_and_retry_for_ever(self, collector: Any) -> None:
@@ -88,7 +86,7 @@ class TestOtelCollector:
         largest_request = max(
             protocols["grpc"]["max_recv_msg_size_mib"] * MIB, protocols["http"]["max_request_body_size"]
         )
-        jaeger = with_defaults(JAEGER_FILE)["receivers"]["otlp"]["protocols"]
+        jaeger = with_defaults(TWO_COPIES_JAEGER)["receivers"]["otlp"]["protocols"]
         accepted = {
             "otlp_http/spantree": CollectorConfig(database_url="").max_body_bytes,
             "otlp_http/jaeger": jaeger["http"]["max_request_body_size"],
@@ -97,7 +95,7 @@ class TestOtelCollector:
             assert largest_request + exporter["sending_queue"]["batch"]["min_size"] <= accepted[name], name
 
     def test_listens_on_the_loopback_and_clear_of_jaeger_and_spantree(self) -> None:
-        text = "".join(PLACEHOLDER.sub(r"\2", path.read_text()) for path in (COLLECTOR_FILE, JAEGER_FILE))
+        text = "".join(PLACEHOLDER.sub(r"\2", path.read_text()) for path in (TWO_COPIES, TWO_COPIES_JAEGER))
         listening = re.findall(r"^\s+endpoint: ([^/\s]+):(\d+)$", text, re.MULTILINE)
         assert {host for host, _ in listening} == {"127.0.0.1"}
         metrics = with_defaults(COLLECTOR_FILE)["service"]["telemetry"]["metrics"]["readers"][0]["pull"]["exporter"]
@@ -105,11 +103,34 @@ class TestOtelCollector:
         ports = [*sorted(int(port) for _, port in listening), 8888]
         assert ports == [4317, 4318, 13133, 16685, 16686, 24133, 24317, 24318, 8888]
         # What the head of the file tells a person to start beside it.
-        assert "spantree up --otlp-grpc-port 14317 --otlp-http-port 14318" in text
+        assert (
+            "spantree up --otlp-grpc-port 14317 --otlp-http-port 14318 --set otlp_endpoint=http://127.0.0.1:4318"
+            in text
+        )
         assert with_defaults(COLLECTOR_FILE)["exporters"]["otlp_http/spantree"]["endpoint"] == "http://127.0.0.1:14318"
-        assert with_defaults(COLLECTOR_FILE)["exporters"]["otlp_http/jaeger"]["endpoint"] == "http://127.0.0.1:24318"
+        assert with_defaults(TWO_COPIES)["exporters"]["otlp_http/jaeger"]["endpoint"] == "http://127.0.0.1:24318"
 
-    @pytest.mark.parametrize("path", [COLLECTOR_FILE, JAEGER_FILE], ids=lambda path: str(path.name))
+    @pytest.mark.parametrize("path", [JAEGER_FILE, TWO_COPIES_JAEGER], ids=["view", "copy"])
+    def test_jaeger_does_not_trace_itself(self, path: Path) -> None:
+        assert with_defaults(path)["extensions"]["jaeger_query"]["enable_tracing"] is False
+
+    def test_jaeger_reads_from_spantree_and_is_sent_nothing(self) -> None:
+        jaeger = with_defaults(JAEGER_FILE)
+        backend = jaeger["extensions"]["jaeger_storage"]["backends"]["spantree"]["grpc"]
+        assert backend["endpoint"] == f"127.0.0.1:{ApiConfig().jaeger_port}"
+        assert jaeger["service"]["pipelines"]["traces"] == {"receivers": ["nop"], "exporters": ["nop"]}
+        pages = orjson.loads((ROOT / "deploy" / "jaeger-ui.json").read_bytes())
+        (link,) = pages["linkPatterns"]
+        assert (link["type"], link["url"]) == ("traces", "http://127.0.0.1:8000/executions/#{traceID}")
+
+    def test_live_marks_stay_out_of_a_copy(self) -> None:
+        jaeger = with_defaults(TWO_COPIES_JAEGER)
+        (name,) = jaeger["service"]["pipelines"]["traces"]["processors"]
+        assert jaeger["processors"][name]["traces"]["span"] == ['attributes["spantree.span_type"] == "pending_span"']
+
+    @pytest.mark.parametrize(
+        "path", [COLLECTOR_FILE, JAEGER_FILE, TWO_COPIES, TWO_COPIES_JAEGER], ids=lambda path: str(path.name)
+    )
     def test_every_variable_is_in_the_reference(self, path: Path) -> None:
         reference = (ROOT / "docs" / "collector.md").read_text(encoding="utf-8")
         assert sorted(name for name in variables(path) if f"`{name}`" not in reference) == []
@@ -136,14 +157,17 @@ class TestCompose:
 
     def test_no_service_is_root_or_may_write_outside_its_volumes(self, services: dict[str, Any]) -> None:
         for name, service in services.items():
+            assert "mem_limit" in service, name
             assert service["user"] in ("10001:10001", "postgres"), name
             assert service["read_only"] is True, name
             assert service["cap_drop"] == ["ALL"], name
             assert service["security_opt"] == ["no-new-privileges:true"], name
 
     def test_images_are_pinned(self, services: dict[str, Any]) -> None:
-        assert {name: service["image"] for name, service in services.items() if "build" not in service} == {
-            "postgres": "postgres:17",
+        images = {name: service["image"] for name, service in services.items()}
+        assert [name for name, service in services.items() if "build" in service] == ["migrate"]
+        assert {name: image for name, image in images.items() if image != "spantree:local"} == {
+            "postgres": "postgres:17.6",
             "otel-collector": "otel/opentelemetry-collector-contrib:0.155.0",
             "jaeger": "jaegertracing/jaeger:2.13.0",
         }
@@ -181,8 +205,29 @@ class TestCompose:
         assert set(services["otel-collector"]["environment"]) <= variables(COLLECTOR_FILE)
         assert set(services["jaeger"]["environment"]) <= variables(JAEGER_FILE)
         addresses = services["otel-collector"]["environment"]
-        assert addresses["SPANTREE_OTLP_ENDPOINT"] == "http://collector:4318"
-        assert addresses["JAEGER_OTLP_ENDPOINT"] == "http://jaeger:24318"
+        assert addresses["OTEL_COLLECTOR_SPANTREE_ENDPOINT"] == "http://collector:4318"
+        assert services["jaeger"]["environment"]["JAEGER_SPANTREE_ENDPOINT"] == f"api:{ApiConfig().jaeger_port}"
+
+    def test_passwords_are_files_and_no_variable_of_a_container(self, services: dict[str, Any]) -> None:
+        text = COMPOSE_FILE.read_text(encoding="utf-8")
+        assert set(parsed(COMPOSE_FILE)["secrets"]) == {"postgres_password", "spantree_password"}
+        assert "${POSTGRES_PASSWORD" not in text
+        assert "POSTGRES_PASSWORD_FILE" in services["postgres"]["environment"]
+        for name in ("migrate", "collector", "api"):
+            assert services[name]["secrets"] == ["spantree_password"], name
+            assert 'exec spantree "$$0" "$$@"' in services[name]["entrypoint"][-1], name
+
+    def test_spantrees_account_is_no_superuser(self) -> None:
+        script = (ROOT / "deploy" / "postgres-init.sh").read_text(encoding="utf-8")
+        assert "CREATE ROLE spantree LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE" in script
+        for name in ("postgres-init.sh", "make-secrets.sh"):
+            subprocess.run(["sh", "-n", str(ROOT / "deploy" / name)], check=True, timeout=10)
+
+    def test_every_published_port_can_be_changed(self, services: dict[str, Any]) -> None:
+        published = [port for service in services.values() for port in service.get("ports", ())]
+        assert [
+            port for port in published if not re.fullmatch(r"\$\{BIND_ADDRESS:-[^}]*\}:\$\{\w+:-\d+\}:\d+", port)
+        ] == []
 
 
 class TestDockerfile:
@@ -214,12 +259,13 @@ class TestDockerfile:
         assert {"pyproject.toml", "README.md"} <= set(kept)
 
 
-def test_the_try_out_script_is_valid_bash_and_says_how_to_call_it() -> None:
-    script = ROOT / "deploy" / "try-collector.sh"
+@pytest.mark.parametrize("name", ["try-collector.sh OTELCOL JAEGER", "demo-collector.sh OTELCOL [JAEGER]"])
+def test_a_script_for_real_programs_is_valid_bash_and_says_how_to_call_it(name: str) -> None:
+    script = ROOT / "deploy" / name.split()[0]
     subprocess.run(["bash", "-n", str(script)], check=True, timeout=10)
     outcome = subprocess.run(["bash", str(script)], capture_output=True, text=True, timeout=10, check=False)
     assert outcome.returncode == 2
-    assert "deploy/try-collector.sh OTELCOL JAEGER" in outcome.stdout
+    assert f"deploy/{name}" in outcome.stdout
 
 
 class TestKubernetes:

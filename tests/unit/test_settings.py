@@ -248,4 +248,9 @@ class TestParts:
 
     def test_every_setting_of_the_api_is_reachable(self) -> None:
         reached = {name.removeprefix("api_") for name in Settings.__annotations__ if name.startswith("api_")}
-        assert {one.name for one in fields(ApiConfig)} - {"database_url", "tenant_id"} <= reached
+        assert {one.name for one in fields(ApiConfig)} - {
+            "database_url",
+            "tenant_id",
+            "jaeger_url",
+            "grafana_url",
+        } <= reached

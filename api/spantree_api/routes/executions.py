@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Response
 
 from spantree_api.answers import ExecutionAnswer, ExecutionPage, SearchedAnswer, TreeAnswer
 from spantree_api.cursor import ExecutionCursor, SequenceCursor
+from spantree_api.elsewhere import elsewhere
 from spantree_api.errors import InvalidParameter
 from spantree_api.filter_params import FilterOf
 from spantree_api.filters import ExecutionFilter
@@ -83,7 +84,7 @@ async def get_execution(service: ServiceOf, trace_id: TraceIdPath) -> Response:
     async with service.reader(wanted) as reader:
         row = await reader.execution(reader.key(wanted))
         analysis = await stored_analysis(reader, wanted)
-    return json_answer(execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis))
+    return json_answer(_linked(reader, execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis)))
 
 
 @router.get("/executions/{trace_id}/tree", response_model=TreeAnswer, responses=error_answers(404, 422, 503))
@@ -123,7 +124,7 @@ async def _whole(reader: Reader, rows: TreeRows, key: TraceKey, *, nested: bool)
     """All nodes and edges: those read with the execution, where these are all, else one chunk after another."""
     row = rows.execution
     analysis = await stored_analysis(reader, key.trace_id)
-    execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis)
+    execution = _linked(reader, execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis))
     clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
     ran = [one.node.name for one in rows.nodes if one.node.status != "skipped"] if rows.complete else None
     missed = await reader.never_run(key, row, rows.follows, ran)
@@ -160,7 +161,7 @@ async def _part(
     at_once = _AT_ONCE if limit is None else limit + 1
     row, outline, nodes = await reader.execution_and_page(key, shown, at_once, part)
     analysis = await stored_analysis(reader, key.trace_id)
-    execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis)
+    execution = _linked(reader, execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis))
     clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
     writer = TreeWriter(nested=nested, without_parent=root_id)
     following: str | None = None
@@ -175,6 +176,12 @@ async def _part(
         nodes = await reader.nodes(key, rest, at_once)
     missed = await reader.never_run(key, row) if top is None else []
     return writer.finish(execution, counts_of(row.execution), outline_of(outline, missed, root_id), following)
+
+
+def _linked(reader: Reader, execution: ExecutionAnswer) -> ExecutionAnswer:
+    """`execution` with where else its trace can be looked at."""
+    links = elsewhere(reader.config.jaeger_url, reader.config.grafana_url, execution["trace_id"])
+    return {**execution, **links}
 
 
 def page_range(shown: NodeRange, after: SequenceCursor | None) -> NodeRange:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from spantree_api.answers import NodeDetail, NodePage
+from spantree_api.answers import NodePage
 from spantree_api.answers_failures import FailureAnswer
 from spantree_api.cursor import SequenceCursor
+from spantree_api.elsewhere import LinkedNodeDetail, elsewhere
 from spantree_api.node_detail import node_detail
 from spantree_api.params import CursorQuery, LimitQuery, NodeIdPath, TraceIdPath, node_key_of, trace_id_of
 from spantree_api.reader import WHOLE, Reader
@@ -19,6 +20,7 @@ from spantree_api.routes.executions import page_of_nodes, page_range
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow
 from spantree_api.tree import node_answer
+from spantree_exporter.ids import span_id_to_hex
 
 router = APIRouter(tags=["executions"])
 # Executions of the same cause that are named.
@@ -40,7 +42,9 @@ async def list_nodes(
     return json_answer(page)
 
 
-@router.get("/executions/{trace_id}/nodes/{node_id}", response_model=NodeDetail, responses=error_answers(404, 422, 503))
+@router.get(
+    "/executions/{trace_id}/nodes/{node_id}", response_model=LinkedNodeDetail, responses=error_answers(404, 422, 503)
+)
 async def get_node(service: ServiceOf, trace_id: TraceIdPath, node_id: NodeIdPath) -> Response:
     """One node with its whole input and output and all that its span holds."""
     wanted = trace_id_of(trace_id)
@@ -49,7 +53,10 @@ async def get_node(service: ServiceOf, trace_id: TraceIdPath, node_id: NodeIdPat
         row = await reader.execution(key)
         node = await reader.node(key, *node_key_of(node_id))
         spans = await reader.spans_of(key, node)
-    return json_answer(node_detail(node, spans, _clock_of(row, reader)))
+    links = elsewhere(
+        reader.config.jaeger_url, reader.config.grafana_url, wanted.hex, span_id_to_hex(node.node.span_id)
+    )
+    return json_answer({**node_detail(node, spans, _clock_of(row, reader)), **links})
 
 
 @router.get("/executions/{trace_id}/failure", response_model=FailureAnswer, responses=error_answers(404, 422, 503))

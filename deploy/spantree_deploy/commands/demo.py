@@ -77,7 +77,7 @@ def demo(
     # For this process and the services that it starts: all of them talk over the loopback only.
     os.environ.update(past_proxies(os.environ))
     with StopSignals() as signals, _hinting(), run_all(settings, signals) as running:
-        with _services(settings, running.otlp_http_url) as services:
+        with _services(settings, settings.otlp_endpoint or running.otlp_http_url) as services:
             played = _play(services.orders_url, running.api_url)
             if keep:
                 until_signalled(

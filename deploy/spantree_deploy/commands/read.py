@@ -265,6 +265,9 @@ def print_tree(answer: Any) -> None:
     failure = render.failure_line(answer)
     if failure is not None:
         console.out.lines([(failure, "    ")])
+    for name, where in (("jaeger", "jaeger_url"), ("grafana", "grafana_url")):
+        if answer.get(where):
+            console.out.print(f"{name}: {answer[where]}")
 
 
 def print_json(answer: Any, *, indent: int | None = 2) -> None:
