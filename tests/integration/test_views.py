@@ -302,6 +302,6 @@ def test_the_docs_name_every_table_view_function_and_view_column(migrated_url: s
     )
     missing = sorted(name for (name,) in names if not re.search(rf"\b{name}\b", text))
     assert not missing, (
-        f"docs/sql.md does not name {', '.join(missing)}: `.venv/bin/python -m tests.view_reference --write` adds views and "
-        "tables, functions have a table of their own"
+        f"docs/sql.md does not name {', '.join(missing)}: `.venv/bin/python -m tests.view_reference --write` adds "
+        "views and tables, functions have a table of their own"
     )
