@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,10 +27,16 @@ class _Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def api_over(
-    database_url: str, now_ns: int = NOW_NS, analyst: Analyst | None = None, **settings: Any
+    database_url: str,
+    now_ns: int | None = NOW_NS,
+    analyst: Analyst | None = None,
+    *,
+    alerts: bool = False,
+    **settings: Any,
 ) -> Iterator[httpx.Client]:
-    """A client of the API over `database_url`, served by a thread of this process until the end of the block."""
-    app = create_app(ApiConfig(database_url=database_url, **settings), clock=lambda: now_ns, analyst=analyst)
+    """A client of the API over `database_url`, served by a thread until the end of the block; None: the real clock."""
+    config = ApiConfig(database_url=database_url, **settings)
+    app = create_app(config, time.time_ns if now_ns is None else lambda: now_ns, analyst, alerts=alerts)
     server = _Server(uvicorn.Config(app, port=0, log_config=None, ws="none", lifespan="on"))
     thread = threading.Thread(target=server.run, name="api under test")
     thread.start()

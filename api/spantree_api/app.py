@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 
+from spantree_api.alert_file import file_rules
+from spantree_api.alerts import Alerts
 from spantree_api.analysis_model import Analyst
 from spantree_api.analyst import analyst_of
 from spantree_api.body_limit import BodyLimit
@@ -19,6 +21,7 @@ from spantree_api.error_answers import install_error_answers
 from spantree_api.known_errors_file import load_known_errors
 from spantree_api.metrics import ApiMetrics, RequestMetrics
 from spantree_api.pages.site import install_pages
+from spantree_api.routes import alerts as alert_routes
 from spantree_api.routes import (
     analysis,
     audit,
@@ -60,6 +63,7 @@ ROUTERS = tuple(
         otlp,
         otlp_logs,
         streams,
+        alert_routes,
         failures,
         failure_groups,
         runs,
@@ -72,13 +76,21 @@ ROUTERS = tuple(
 )
 
 
-def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns, analyst: Analyst | None = None) -> FastAPI:
+def create_app(
+    config: ApiConfig,
+    clock: Callable[[], int] = time.time_ns,
+    analyst: Analyst | None = None,
+    *,
+    alerts: bool = False,
+) -> FastAPI:
     """The API over the database that `config` names. It starts, and stays up, whether that is there or not.
 
     `clock` answers UTC nanoseconds since 1970; it decides what is `lost`, `stuck` and how long a run lasts so far.
-    `analyst` analyses failures, the one that the settings name where none is given.
-    Raises ConfigError for known errors that cannot be read, or a model that cannot be used.
+    `analyst` analyses failures, the one that the settings name where none is given. With `alerts` it looks after the
+    rules of alerts as well, together with all other processes that do.
+    Raises ConfigError for known errors or rules of alerts that cannot be read, or a model that cannot be used.
     """
+    rules = None if config.alerts_file is None else file_rules(config.alerts_file, config.private_hosts)
     metrics = ApiMetrics()
     known_errors = load_known_errors(config.known_errors)
     analyst = analyst or analyst_of(config)
@@ -92,10 +104,14 @@ def create_app(config: ApiConfig, clock: Callable[[], int] = time.time_ns, analy
         app.state.figures = metrics_route.DatabaseFigures(metrics)
         await database.open()
         thresholds = asyncio.create_task(keep_thresholds(database, config))
+        watch = Alerts(database, config, clock, rules)
+        if alerts:
+            watch.start()
         try:
             yield
         finally:
             thresholds.cancel()
+            await watch.close()
             await listeners.close()
             await database.close()
 

@@ -18,6 +18,8 @@
 | `SPANTREE_API_ANALYSIS_MODEL` | language model that analyses failures, for example `openai:gpt-5-mini` | (none) |
 | `SPANTREE_API_ANALYSIS_TIMEOUT_S` | how long that model may take before the rules answer | `60` |
 | `SPANTREE_API_ANALYSIS_MAX_CHARS` | characters that it is given at most | `20000` |
+| `SPANTREE_API_ALERTS_FILE` | TOML with rules of alerts | (none) |
+| `SPANTREE_API_ALERT_PRIVATE_HOSTS` | hosts of one's own network that webhooks may name, with commas between | (none) |
 """
 
 from __future__ import annotations
@@ -56,7 +58,14 @@ class ApiConfig:
     analysis_max_chars: int = 20_000
     jaeger_url: str | None = None
     grafana_url: str | None = None
+    alerts_file: Path | None = None
+    alert_private_hosts: str = ""
     tenant_id: int = 0
+
+    @property
+    def private_hosts(self) -> frozenset[str]:
+        """Hosts of a private network that webhooks may name all the same."""
+        return frozenset(host.strip().lower() for host in self.alert_private_hosts.split(",") if host.strip())
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> ApiConfig:
@@ -127,5 +136,7 @@ _READERS: dict[str, Callable[[str], object]] = {
     "SPANTREE_API_ANALYSIS_MODEL": str.strip,
     "SPANTREE_API_ANALYSIS_TIMEOUT_S": _seconds,
     "SPANTREE_API_ANALYSIS_MAX_CHARS": _whole(4_000, 1_000_000, "characters"),
+    "SPANTREE_API_ALERTS_FILE": _file,
+    "SPANTREE_API_ALERT_PRIVATE_HOSTS": str,
 }
 assert {name.removeprefix(_PREFIX).lower() for name in _READERS} <= {one.name for one in fields(ApiConfig)}  # noqa: S101

@@ -12,11 +12,13 @@ import base64
 import hashlib
 import struct
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from spantree_api.errors import InvalidParameter
 
 _CHECK_BYTES = 4
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXECUTION = struct.Struct(">cq16s")
 _SEQUENCE = struct.Struct(">cq")
 _SPAN = struct.Struct(">cq16sq")
@@ -105,6 +107,30 @@ class GroupCursor:
         try:
             return cls(_GROUP.unpack(body[: _GROUP.size])[1], body[_GROUP.size :].decode())
         except UnicodeDecodeError as error:
+            raise _refusal(text) from error
+
+
+@dataclass(frozen=True, slots=True)
+class MomentCursor:
+    """After this row, in the order of a moment and an id, newest first."""
+
+    moment: datetime
+    id: UUID
+
+    def encode(self) -> str:
+        """The text for `next_cursor`."""
+        return _seal(_EXECUTION.pack(b"m", (self.moment - _EPOCH) // timedelta(microseconds=1), self.id.bytes))
+
+    @classmethod
+    def decode(cls, text: str) -> MomentCursor:
+        """The position that `encode` wrote. Raises InvalidParameter."""
+        body = _open(text)
+        if len(body) != _EXECUTION.size or body[:1] != b"m":
+            raise _refusal(text)
+        _, microseconds, of_row = _EXECUTION.unpack(body)
+        try:
+            return cls(_EPOCH + timedelta(microseconds=microseconds), UUID(bytes=of_row))
+        except OverflowError as error:
             raise _refusal(text) from error
 
 

@@ -66,7 +66,7 @@ async def serve_api(
     On a loopback address only requests to this machine's own names, and to `allowed_hosts`, are answered.
     """
     url = url_of(config.host, listener.getsockname()[1])
-    app = create_app(config)
+    app = create_app(config, alerts=True)
     application: ASGIApp = app
     if config.host in _LOOPBACK:
         application = OwnNamesOnly(application, allowed_hosts)

@@ -141,6 +141,8 @@ class Settings:
     api_analysis_model: AnyText = ""
     api_analysis_timeout_s: Seconds = 60.0
     api_analysis_max_chars: Annotated[int, values.whole(4_000, 1_000_000)] = 20_000
+    api_alerts_file: LocationOrNone = None
+    api_alert_private_hosts: AnyText = ""
 
     @property
     def is_embedded(self) -> bool:

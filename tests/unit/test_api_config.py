@@ -33,6 +33,8 @@ def test_every_setting_is_read() -> None:
         "SPANTREE_API_ANALYSIS_MODEL": "openai:m",
         "SPANTREE_API_ANALYSIS_TIMEOUT_S": "9",
         "SPANTREE_API_ANALYSIS_MAX_CHARS": "5000",
+        "SPANTREE_API_ALERTS_FILE": "/etc/alerts.toml",
+        "SPANTREE_API_ALERT_PRIVATE_HOSTS": "Hooks.internal, 10.0.0.5",
     }
     config = ApiConfig.from_env(environ)
     assert config == ApiConfig(
@@ -52,7 +54,10 @@ def test_every_setting_is_read() -> None:
         analysis_model="openai:m",
         analysis_timeout_s=9.0,
         analysis_max_chars=5_000,
+        alerts_file=Path("/etc/alerts.toml"),
+        alert_private_hosts="Hooks.internal, 10.0.0.5",
     )
+    assert config.private_hosts == {"hooks.internal", "10.0.0.5"}
     assert "secret" not in repr(config)
     assert set(environ) == set(_READERS) | {"SPANTREE_DATABASE_URL"}
 

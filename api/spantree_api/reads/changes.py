@@ -113,12 +113,12 @@ async def changes_after(snapshot: Snapshot, tenant_id: int, after: int, only: fr
     return Found(planned_events(rows, later, after, only), position, missed=False)
 
 
-async def trace_ids_after(snapshot: Snapshot, tenant_id: int, after: int, rows: int) -> tuple[list[UUID], int]:
-    """The traces that changed after a position, each once, of a bounded number of changes; the position reached."""
+async def traces_after(snapshot: Snapshot, tenant_id: int, after: int, rows: int) -> tuple[dict[UUID, int], int]:
+    """The traces that changed after a position, of some changes, and where last; the position reached."""
     parameters = {"tenant_id": tenant_id, "after": after, "rows": rows, "bytes": _BYTES}
     found = await snapshot.all("changes_after", parameters, records(ChangeRow))
-    traces = dict.fromkeys(UUID(bytes=one.trace_id) for row in found for one in row.traces())
-    return list(traces), found[-1].position if found else after
+    traces = {UUID(bytes=one.trace_id): one.last for row in found for one in row.traces()}
+    return traces, found[-1].position if found else after
 
 
 async def read_executions(snapshot: Snapshot, tenant_id: int, trace_ids: Sequence[UUID]) -> dict[UUID, ExecutionRow]:

@@ -1,0 +1,294 @@
+"""Looks at what the rules of alerts ask for, and delivers their messages.
+
+    changes, open executions, figures --(one process at a time)--> messages --(any process)--> webhooks
+
+A message is put into the outbox in the transaction that notes how far was looked, so each is made once; it is claimed
+for a minute and sent until the receiver has taken it, so it is delivered at least once, whichever process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from spantree_api import alert_events as events
+from spantree_api.alert_events import Message, Rule
+from spantree_api.alert_file import FileRule
+from spantree_api.config import ApiConfig
+from spantree_api.database import Database, Snapshot
+from spantree_api.errors import ApiError
+from spantree_api.reader import Reader
+from spantree_api.reads import alerts as reads
+from spantree_api.reads import changes, lists
+from spantree_api.reads.stats import workflow_figures
+from spantree_api.stats import Durations
+from spantree_api.stored_rows import ExecutionRow
+from spantree_api.webhooks import Outcome, post, signature
+from spantree_exporter.rollup import KEY_LENGTH
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S: Final = 1.0
+_WINDOWS_S: Final = 5.0
+_OPEN_S: Final = 10.0
+_DROP_S: Final = 3_600.0
+_LOG_INTERVAL_S: Final = 60.0
+# Transactions of projections that one look takes in: some thousand executions.
+_CHANGES: Final = 200
+# /stuck lists the first of them; so many are looked at here.
+_OPEN_ROWS: Final = 2_000
+# Days of which a workflow's usual duration is made, and how long it is remembered.
+_USUAL_DAYS: Final = 7
+_USUAL_S: Final = 60.0
+_USUAL_NAMES: Final = 1_000
+# An execution that is projected anew long after its last span came is none that something happened to.
+_NEWS_S: Final = 90_000.0
+# Clocks of collectors and of PostgreSQL differ.
+_CLOCKS_S: Final = 300.0
+_NS_PER_S: Final = 1_000_000_000
+_RETRY_S: Final = 2.0
+_RETRY_MAX_S: Final = 3_600.0
+_REOPENED: Final = timedelta(days=7)
+
+
+class Alerts:
+    """The two loops of one process. Made in the event loop; `start` begins, `close` ends them."""
+
+    def __init__(
+        self, database: Database, config: ApiConfig, clock: Callable[[], int], file_rules: Sequence[FileRule] | None
+    ) -> None:
+        self._database = database
+        self._config = config
+        self._clock = clock
+        self._file_rules = file_rules
+        self._tasks: list[asyncio.Task[None]] = []
+        self._usual: dict[str, tuple[float, events.UsualDuration]] = {}
+        self._next_s: dict[str, float] = {}
+        self._logged_at_s = float("-inf")
+
+    def start(self) -> None:
+        """Begin to look and to deliver, whether the database is there or not."""
+        for name, turn in (("look", self._look), ("deliver", self.deliver)):
+            self._tasks.append(asyncio.create_task(self._again(turn), name=f"spantree-alerts-{name}"))
+
+    async def close(self) -> None:
+        """End both; what was being sent is sent again by whoever is next."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _again(self, turn: Callable[[], Awaitable[bool]]) -> None:
+        """`turn` after `turn`: at once where it says that there is more, else after a second."""
+        while True:
+            more = False
+            try:
+                more = await turn()
+            except ApiError as error:
+                self._complain("alerts wait for the database: %s", error)
+            except Exception:
+                self._complain("a defect in the alerts; they go on", trace=True)
+            if not more:
+                await asyncio.sleep(_LOOK_S)
+
+    async def _look(self) -> bool:
+        if self._file_rules is not None:
+            await self._take_file_rules(self._file_rules)
+            self._file_rules = None
+        async with self._database.snapshot() as snapshot:
+            rules = await reads.all_rules(snapshot, self._config.tenant_id)
+        enabled = [rule for rule in rules if rule.body.enabled]
+        if self._is_due("drop", _DROP_S):
+            async with self._database.transaction() as transaction:
+                await reads.drop_old_messages(transaction, self._config.tenant_id)
+        if not enabled:
+            return False
+        await self._look_at_open([rule for rule in enabled if rule.body.kind in ("stuck", "lost")])
+        await self._look_at_windows([rule for rule in enabled if rule.looks_at_windows])
+        await self._look_at_reopened([rule for rule in enabled if rule.body.kind == "reopened_group"])
+        return await self.look_at_changes([rule for rule in enabled if rule.looks_at_changes])
+
+    async def look_at_changes(self, rules: Sequence[Rule]) -> bool:
+        """Make the messages of what changed since the last look; whether there is more to look at."""
+        tenant_id = self._config.tenant_id
+        if not rules:
+            return False
+        newest = await changes.newest_position(self._database, tenant_id)
+        async with self._database.transaction() as transaction:
+            if not await reads.lock_alerts(transaction, tenant_id):
+                return False
+            noted = await reads.position_of(transaction, tenant_id)
+            begin = min(rule.from_position for rule in rules)
+            # While there was no rule nobody looked, and nobody has to.
+            position = begin if noted is None or noted < begin else noted
+            if noted is not None and position >= newest:
+                return False
+            traces, reached = await changes.traces_after(transaction, tenant_id, position, _CHANGES)
+            now_ns = self._clock()
+            rows = await changes.read_executions(transaction, tenant_id, list(traces))
+            messages = await self._of_changed(transaction, rules, list(rows.values()), traces, now_ns)
+            await reads.put_messages(transaction, tenant_id, messages, now_ns)
+            await reads.put_position(transaction, tenant_id, reached)
+        return reached < newest
+
+    async def _of_changed(
+        self,
+        transaction: Snapshot,
+        rules: Sequence[Rule],
+        rows: Sequence[ExecutionRow],
+        positions: dict[UUID, int],
+        now_ns: int,
+    ) -> list[Message]:
+        lost_after_s = self._config.lost_after_s
+        kinds = {rule.body.kind for rule in rules}
+        usual, groups = {}, {}
+        if "duration" in kinds:
+            names = {row.execution.workflow_name for row in rows if row.execution.workflow_name is not None}
+            usual = await self._usual_durations(transaction, names, now_ns)
+        if "new_group" in kinds:
+            fingerprints = {row.execution.error_fingerprint for row in rows if row.execution.error_fingerprint}
+            groups = await reads.groups_of(transaction, self._config.tenant_id, fingerprints)
+        messages = []
+        for rule in rules:
+            oldest_ns = max(rule.active_since_ns - _CLOCKS_S * _NS_PER_S, now_ns - _NEWS_S * _NS_PER_S)
+            for row in rows:
+                if positions[row.trace_id] <= rule.from_position or row.execution.last_seen_ns < oldest_ns:
+                    continue
+                message = events.of_changed(rule, row, usual, groups, now_ns, lost_after_s)
+                if message is not None:
+                    messages.append(message)
+        return messages
+
+    async def _usual_durations(
+        self, transaction: Snapshot, names: Iterable[str], now_ns: int
+    ) -> dict[str, events.UsualDuration]:
+        now_s = time.monotonic()
+        reader = Reader(transaction, self._config, now_ns)
+        found = {}
+        for name in names:
+            known = self._usual.get(name)
+            if known is None or now_s - known[0] > _USUAL_S:
+                figures = await workflow_figures(reader, _USUAL_DAYS, name)
+                if figures is None:
+                    usual = events.UsualDuration(None, 0)
+                else:
+                    key = name[:KEY_LENGTH]
+                    p95_ms = Durations(figures.durations).quantile_ms(key, key, 0.95)
+                    usual = events.UsualDuration(p95_ms, figures.row.runs - figures.row.open)
+                if len(self._usual) >= _USUAL_NAMES:
+                    self._usual.clear()
+                known = self._usual[name] = (now_s, usual)
+            found[name] = known[1]
+        return found
+
+    async def _look_at_open(self, rules: Sequence[Rule]) -> None:
+        """What /stuck lists. Any process may look: of what two find, one message is made."""
+        if not rules or not self._is_due("open", _OPEN_S):
+            return
+        now_ns, config = self._clock(), self._config
+        async with self._database.snapshot() as snapshot:
+            hidden = any(rule.body.filter.hidden for rule in rules)
+            rows = await lists.stuck(Reader(snapshot, config, now_ns), _OPEN_ROWS, hidden=hidden)
+        messages = []
+        for one in rows:
+            found = (events.of_open(rule, one.row, one.after_s, now_ns, config.lost_after_s) for rule in rules)
+            messages += [message for message in found if message is not None]
+        if messages:
+            async with self._database.transaction() as transaction:
+                await reads.put_messages(transaction, config.tenant_id, messages, now_ns)
+
+    async def _look_at_windows(self, rules: Sequence[Rule]) -> None:
+        """Failure rates and sums over a window, under the lock: who finds one beyond its limit first tells it."""
+        if not rules or not self._is_due("windows", _WINDOWS_S):
+            return
+        now_ns, tenant_id = self._clock(), self._config.tenant_id
+        async with self._database.transaction() as transaction:
+            if not await reads.lock_alerts(transaction, tenant_id):
+                return
+            for rule in rules:
+                window_s = rule.body.window_s or events.DEFAULT_RATE_WINDOW_S
+                figures = await reads.figures(transaction, tenant_id, rule, window_s, now_ns)
+                beyond = events.beyond(rule, figures)
+                new = await reads.newly_beyond(transaction, tenant_id, rule, beyond)
+                messages = [events.of_window(rule, name, beyond[name], now_ns) for name in new]
+                await reads.put_messages(transaction, tenant_id, messages, now_ns)
+
+    async def _look_at_reopened(self, rules: Sequence[Rule]) -> None:
+        if not rules or not self._is_due("reopened", _WINDOWS_S):
+            return
+        now_ns, tenant_id = self._clock(), self._config.tenant_id
+        since = max(min(rule.active_since for rule in rules), datetime.fromtimestamp(now_ns / 1e9, UTC) - _REOPENED)
+        async with self._database.transaction() as transaction:
+            groups = await reads.reopened_groups(transaction, tenant_id, since)
+            found = (events.of_reopened(rule, group) for rule in rules for group in groups)
+            messages = [message for message in found if message is not None]
+            await reads.put_messages(transaction, tenant_id, messages, now_ns)
+
+    async def deliver(self) -> bool:
+        """Send some messages that are due; whether there were any."""
+        async with self._database.transaction() as transaction:
+            claimed = await reads.claim_messages(transaction, self._config.tenant_id)
+        await asyncio.gather(*map(self._send, claimed))
+        return bool(claimed)
+
+    async def _send(self, message: reads.ClaimedRow) -> None:
+        tenant_id = self._config.tenant_id
+        if message.webhook_url is None or message.secret is None:
+            async with self._database.transaction() as transaction:
+                await reads.settle_message(transaction, tenant_id, message.id, delivered=False, dropped=True)
+            return
+        outcome = await send(self._config, message.id, message.body, message.webhook_url, message.secret)
+        wait_s = min(_RETRY_MAX_S, _RETRY_S * 2.0 ** min(message.attempts - 1, 20)) * random.uniform(0.8, 1.2)  # noqa: S311
+        async with self._database.transaction() as transaction:
+            await reads.settle_message(
+                transaction,
+                tenant_id,
+                message.id,
+                delivered=outcome.delivered,
+                wait_s=wait_s,
+                answer_status=outcome.status,
+                error=outcome.error,
+            )
+
+    async def _take_file_rules(self, rules: Sequence[FileRule]) -> None:
+        """The rules of the file, and no others of a file."""
+        tenant_id = self._config.tenant_id
+        position = await changes.newest_position(self._database, tenant_id)
+        async with self._database.transaction() as transaction:
+            for known in await reads.all_rules(transaction, tenant_id):
+                if known.source == "file" and known.id not in {rule.id for rule in rules}:
+                    await reads.delete_rule(transaction, tenant_id, known.id)
+            for rule in rules:
+                await reads.put_rule(transaction, tenant_id, rule.id, rule.body, rule.secret, "file", position)
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        now_s = time.monotonic()
+        if now_s < self._next_s.get(what, 0.0):
+            return False
+        self._next_s[what] = now_s + every_s
+        return True
+
+    def _complain(self, template: str, *arguments: object, trace: bool = False) -> None:
+        if time.monotonic() - self._logged_at_s >= _LOG_INTERVAL_S:
+            self._logged_at_s = time.monotonic()
+            _log.warning(template, *arguments, exc_info=trace)
+
+
+async def send(config: ApiConfig, event_id: UUID, body: str, url: str, secret: str) -> Outcome:
+    """One attempt to deliver a message. Never raises."""
+    content = body.encode()
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "spantree",
+        "x-spantree-signature": signature(secret, content),
+        "idempotency-key": str(event_id),
+    }
+    return await post(url, headers, content, config.private_hosts)

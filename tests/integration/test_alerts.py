@@ -1,0 +1,293 @@
+"""Alerts: what a rule finds is told once, whoever looks, and delivered until it is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.api_server import api_over, ok, refused
+from tests.factories import SECOND_NS, live_mark, span, trace_id
+from tests.tables import project_all, query
+from tests.waiting import wait_until
+from tests.webhook_receiver import SECRET, Receiver, receiver
+
+from spantree_api import alerts
+from spantree_api.config import ApiConfig
+from spantree_exporter.connection import StoreConnection
+from spantree_exporter.errors import ConfigError
+from spantree_exporter.rollup_store import RollupFolder
+from spantree_exporter.span import Attributes, Span
+from spantree_exporter.store import Store
+
+HOOK = {"webhook_url": "", "secret": SECRET}
+
+
+def run(
+    number: int,
+    *,
+    name: str = "orders",
+    error: str | None = None,
+    lasts_s: float = 1.0,
+    attributes: Attributes | None = None,
+) -> list[Span]:
+    """An execution that has just ended and was just taken in."""
+    now_ns = time.time_ns()
+    one = span(
+        1,
+        trace=number,
+        name=name,
+        start_ns=now_ns - round(lasts_s * SECOND_NS),
+        duration_ns=round(lasts_s * SECOND_NS),
+        attributes={"spantree.execution.name": name, **(attributes or {})},
+        error=error,
+        service="shop",
+        received_ns=now_ns,
+    )
+    return [one]
+
+
+@contextlib.contextmanager
+def watching(url: str, **settings: Any) -> Iterator[httpx.Client]:
+    with api_over(url, None, alerts=True, alert_private_hosts="127.0.0.1", **settings) as api:
+        yield api
+
+
+@pytest.fixture
+def store(migrated_url: str) -> Iterator[Store]:
+    one = Store(migrated_url)
+    yield one
+    one.close()
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("_LOOK_S", 0.1), ("_WINDOWS_S", 0.3), ("_OPEN_S", 0.3), ("_RETRY_S", 0.1)):
+        monkeypatch.setattr(alerts, name, seconds)
+
+
+def make(api: httpx.Client, hook: Receiver, path: str = "", **rule: Any) -> dict[str, Any]:
+    body = {"name": rule["kind"], "webhook_url": hook.url + path, "secret": SECRET, **rule}
+    made: dict[str, Any] = ok(api.post("/api/v1/alerts/rules", json=body))
+    return made
+
+
+def delivered(api: httpx.Client, count: int) -> list[dict[str, Any]]:
+    """The history, once so many messages have been taken."""
+
+    def taken() -> bool:
+        found = ok(api.get("/api/v1/alerts/deliveries", params={"limit": 200}))["deliveries"]
+        return sum(one["state"] == "delivered" for one in found) >= count
+
+    wait_until(taken, 40, f"{count} messages were delivered")
+    history: list[dict[str, Any]] = ok(api.get("/api/v1/alerts/deliveries", params={"limit": 200}))["deliveries"]
+    return history
+
+
+def test_each_alert_is_told_once_by_two_processes_and_taken_by_a_receiver_that_fails(
+    migrated_url: str, store: Store
+) -> None:
+    with receiver(failing=2) as hook, watching(migrated_url) as api, contextlib.ExitStack() as stack:
+        other = stack.enter_context(watching(migrated_url))
+        store.write(run(1, error="before there was a rule"))
+        make(api, hook, kind="failure", filter={"workflow": "orders"})
+        make(other, hook, "/slack", kind="failure", name="<other>", format="slack", statuses=["failed"])
+        make(api, hook, "/new", kind="new_group")
+        make(api, hook, "/rate", kind="failure_rate", threshold=0.3, min_runs=5, window_s=600)
+        make(api, hook, "/cost", kind="cost", limit=2.0)
+        make(api, hook, "/tokens", kind="tokens", limit=1_000)
+        for number in range(2, 14):
+            store.write(run(number, error=f"cannot reach host {number}" if number % 2 else None))
+            if number == 8:
+                stack.close()  # one of the two ends in the midst of it
+        store.write(run(20, name="refunds", error="ZeroDivisionError: division by zero"))
+        model: Attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+        used: Attributes = {**model, "gen_ai.usage.input_tokens": 900, "gen_ai.usage.output_tokens": 200}
+        store.write(run(21, name="agent", attributes={**used, "gen_ai.usage.cost": 2.5, "llm.cost.total": 2.5}))
+        failed = {trace_id(number).hex() for number in range(3, 14, 2)}
+        history = delivered(api, 6 + 7 + 2 + 1 + 1 + 1)
+        assert not hook.faults
+        assert sorted(body["execution"]["execution_id"] for body in hook.bodies()) == sorted(failed)
+        assert {body["kind"] for body in hook.bodies()} == {"failure"}
+        assert {body["execution"]["execution_id"] for body in hook.bodies("/hook/new")} <= {
+            *failed,
+            trace_id(20).hex(),
+        }
+        assert len({body["group"]["fingerprint"] for body in hook.bodies("/hook/new")}) == 2
+        assert len(hook.bodies("/hook/new")) == 2
+        [rate] = hook.bodies("/hook/rate")
+        assert (rate["workflow"]["name"], rate["workflow"]["threshold"]) == ("orders", 0.3)
+        assert rate["workflow"]["failure_rate"] > 0.3
+        [cost] = hook.bodies("/hook/cost")
+        assert cost["execution"]["cost_usd"] == 2.5
+        [tokens] = hook.bodies("/hook/tokens")
+        assert tokens["execution"]["tokens"] == {"input": 900, "output": 200}
+        texts = [body["text"] for body in hook.bodies("/hook/slack")]
+        assert len(texts) == 7 and all(text.startswith("&lt;other&gt;: ") for text in texts)
+        assert {one["state"] for one in history} == {"delivered"}
+        assert min(one["attempts"] for one in history) == 3
+        assert len({one["event_id"] for one in history}) == len(history) == 18
+
+
+def test_what_is_stuck_or_lost_is_told_by_the_rule_of_stuck(migrated_url: str, store: Store) -> None:
+    with receiver() as hook, watching(migrated_url, stuck_running_s=1.0, lost_after_s=4.0) as api:
+        make(api, hook, kind="stuck")
+        make(api, hook, "/lost", kind="lost")
+        mark = replace(live_mark(100, of=1, start_ns=time.time_ns()), received_ns=time.time_ns())
+        store.write([mark])
+        project_all(migrated_url, store)
+        delivered(api, 2)
+        [stuck], [lost] = hook.bodies(), hook.bodies("/hook/lost")
+        assert (stuck["execution"]["status"], stuck["threshold_s"]) == ("running", 1.0)
+        assert (lost["execution"]["status"], lost["threshold_s"]) == ("lost", 4.0)
+        listed = ok(api.get("/api/v1/stuck"))["executions"]
+        assert [one["execution_id"] for one in listed] == [lost["execution"]["execution_id"]]
+
+
+def test_what_takes_longer_than_usual_is_told(migrated_url: str, store: Store) -> None:
+    connection = StoreConnection(migrated_url, "test")
+    try:
+        store.write([one for number in range(100, 130) for one in run(number, lasts_s=1.0)])
+        while RollupFolder(connection).fold():
+            pass
+    finally:
+        connection.close()
+    with receiver() as hook, watching(migrated_url) as api:
+        make(api, hook, kind="duration", factor=1.5)
+        store.write(run(1, lasts_s=1.2))
+        store.write(run(2, lasts_s=3.0))
+        delivered(api, 1)
+        [told] = hook.bodies()
+        assert told["execution"]["execution_id"] == trace_id(2).hex()
+        assert told["usual"]["runs"] == 30
+        assert 950 < told["usual"]["p95_ms"] < 1_050
+
+
+def test_a_resolved_group_that_comes_back_is_told(migrated_url: str, store: Store) -> None:
+    connection = StoreConnection(migrated_url, "test")
+    folder = RollupFolder(connection)
+    try:
+        store.write(run(1, error="card declined"))
+        folder.fold()
+        with receiver() as hook, watching(migrated_url) as api:
+            [group] = ok(api.get("/api/v1/failures/groups"))["groups"]
+            url = f"/api/v1/failures/groups/{group['fingerprint']}"
+            ok(api.patch(url, json={"state": "resolved"}))
+            make(api, hook, kind="reopened_group")
+            store.write(run(2, error="card declined", lasts_s=0.0))
+            folder.fold()
+            delivered(api, 1)
+            [told] = hook.bodies()
+            assert told["group"]["fingerprint"] == group["fingerprint"]
+            assert ok(api.get(url))["state"] == "open"
+    finally:
+        connection.close()
+
+
+def test_a_rule_is_silenced_changed_and_taken_away(migrated_url: str, store: Store) -> None:
+    with receiver() as hook, watching(migrated_url) as api:
+        rule = make(api, hook, kind="failure", name="orders")
+        path = f"/api/v1/alerts/rules/{rule['id']}"
+        assert rule["secret"] == SECRET
+        assert rule["webhook_url"] == f"http://127.0.0.1:{hook.port}/..."
+        ok(api.patch(path, json={"silenced_until": "2100-01-01T00:00:00Z"}))
+        store.write(run(1, error="while silenced"))
+        silenced = {"params": {"state": "silenced"}}
+        wait_until(lambda: ok(api.get("/api/v1/alerts/deliveries", **silenced))["deliveries"], 20, "it was noted")
+        changed = ok(api.patch(path, json={"silenced_until": None, "filter": {"workflow": "refunds"}}))
+        assert (changed["silenced_until"], changed["filter"]["workflow"], changed["secret"]) == (None, "refunds", None)
+        store.write(run(2, error="of another workflow"))
+        store.write(run(3, name="refunds", error="boom"))
+        delivered(api, 1)
+        assert [body["execution"]["workflow_name"] for body in hook.bodies()] == ["refunds"]
+        assert ok(api.get("/api/v1/alerts/rules"))["rules"] == [ok(api.get(path))]
+        tried = ok(api.post(f"{path}/test"))
+        assert (tried["delivered"], tried["answer_status"]) == (True, 200)
+        assert hook.bodies()[-1]["test"] is True
+        assert ok(api.delete(path)) == {"id": rule["id"], "deleted": True}
+        assert refused(api.get(path))[:2] == (404, "not_found")
+        page = ok(api.get("/api/v1/alerts/deliveries", params={"limit": 1}))
+        rest = ok(api.get("/api/v1/alerts/deliveries", params={"limit": 1, "cursor": page["next_cursor"]}))
+        assert [one["state"] for one in (*page["deliveries"], *rest["deliveries"])] == ["delivered", "silenced"]
+        assert rest["next_cursor"] is None
+
+
+def test_a_process_that_died_over_a_message_is_followed_by_another(migrated_url: str, store: Store) -> None:
+    with receiver() as hook:
+        with api_over(migrated_url, None, alert_private_hosts="127.0.0.1") as api:
+            make(api, hook, kind="failure")
+            gone = make(api, hook, kind="failure", name="gone")
+            store.write(run(1, error="boom"))
+        with watching(migrated_url) as api:
+            delivered(api, 2)
+        # As one leaves it that claimed it and died, of a rule that is still there and of one that is not.
+        query(
+            migrated_url,
+            "UPDATE spantree.alert_delivery SET state = 'pending', due_at = now() + interval '1 second', attempts = 1",
+        )
+        query(migrated_url, "DELETE FROM spantree.alert_rule WHERE id = %(id)s", id=gone["id"])
+        with watching(migrated_url) as api:
+            history = delivered(api, 1)
+        assert sorted((one["rule"]["name"], one["state"], one["attempts"]) for one in history) == [
+            ("failure", "delivered", 2),
+            ("gone", "dropped", 2),
+        ]
+        # At least once, and told apart by its key.
+        assert max(hook.attempts.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"kind": "failure_rate"}, "a rule of kind failure_rate needs threshold"),
+        ({"kind": "failure", "limit": 3}, "a rule of kind failure has no limit"),
+        ({"kind": "nothing"}, "Input should be"),
+        ({"kind": "failure", "webhook_url": "ftp://x/"}, "wanted a URL that begins with https:// or http://"),
+        ({"kind": "failure", "webhook_url": "http://127.0.0.1/x"}, "an address of no host of the Internet"),
+        ({"kind": "failure", "webhook_url": "http://[::ffff:169.254.169.254]/"}, "an address of no host"),
+        ({"kind": "failure", "secret": "short"}, "at least 8"),
+    ],
+)
+def test_a_rule_that_is_none_is_refused(shared_api: httpx.Client, body: dict[str, Any], said: str) -> None:
+    rule = {"name": "x", "webhook_url": "https://hooks.example.com/x", **body}
+    status, code, message = refused(shared_api.post("/api/v1/alerts/rules", json=rule))
+    assert (status, code) == (422, "invalid_parameter")
+    assert said in message
+
+
+@pytest.fixture(scope="module")
+def shared_api(postgres_url: str, _migrated_template: str) -> Iterator[httpx.Client]:
+    from tests.postgres import new_database
+
+    with new_database(postgres_url, template=_migrated_template) as url, api_over(url) as client:
+        yield client
+
+
+def test_the_rules_of_a_file_are_those_that_there_are(migrated_url: str, store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "alerts.toml"
+    with receiver() as hook:
+        rule = f'[[rule]]\nname = "%s"\nkind = "failure"\nsecret = "{SECRET}"\nwebhook_url = "{hook.url}"\n'
+        file.write_text(rule % "one" + rule % "two" + 'filter.workflow = "none"\n')
+        with watching(migrated_url, alerts_file=file) as api:
+            wait_until(lambda: len(ok(api.get("/api/v1/alerts/rules"))["rules"]) == 2, 20, "the rules were taken")
+            store.write(run(1, error="boom"))
+            delivered(api, 1)
+            one = ok(api.get("/api/v1/alerts/rules"))["rules"][0]
+            assert (one["name"], one["source"]) == ("one", "file")
+            assert refused(api.delete(f"/api/v1/alerts/rules/{one['id']}"))[0] == 422
+        file.write_text(rule % "two")
+        with watching(migrated_url, alerts_file=file) as api:
+            wait_until(lambda: len(ok(api.get("/api/v1/alerts/rules"))["rules"]) == 1, 20, "one is gone")
+        assert len(hook.bodies()) == 1
+    file.write_text('[[rule]]\nname = "x"\nkind = "cost"\nwebhook_url = "http://10.0.0.1/"\n[rules]\n')
+    with pytest.raises(ConfigError) as refusal, api_over(migrated_url, alerts_file=file):
+        pass
+    assert [fault.partition(": ")[2] for fault in refusal.value.faults if "rule 1" in fault] == [
+        "it: a rule of kind cost needs limit"
+    ]
+    assert ApiConfig(alert_private_hosts="A, b,").private_hosts == {"a", "b"}
