@@ -82,7 +82,7 @@ def delivered(api: httpx.Client, count: int) -> list[dict[str, Any]]:
 
     def taken() -> bool:
         found = ok(api.get("/api/v1/alerts/deliveries", params={"limit": 200}))["deliveries"]
-        return sum(one["state"] == "delivered" for one in found) >= count
+        return len([one for one in found if one["state"] == "delivered"]) >= count
 
     wait_until(taken, 40, f"{count} messages were delivered")
     history: list[dict[str, Any]] = ok(api.get("/api/v1/alerts/deliveries", params={"limit": 200}))["deliveries"]
@@ -197,8 +197,8 @@ def test_a_rule_is_silenced_changed_and_taken_away(migrated_url: str, store: Sto
         assert rule["webhook_url"] == f"http://127.0.0.1:{hook.port}/..."
         ok(api.patch(path, json={"silenced_until": "2100-01-01T00:00:00Z"}))
         store.write(run(1, error="while silenced"))
-        silenced = {"params": {"state": "silenced"}}
-        wait_until(lambda: ok(api.get("/api/v1/alerts/deliveries", **silenced))["deliveries"], 20, "it was noted")
+        silenced = {"state": "silenced"}
+        wait_until(lambda: ok(api.get("/api/v1/alerts/deliveries", params=silenced))["deliveries"], 20, "it was noted")
         changed = ok(api.patch(path, json={"silenced_until": None, "filter": {"workflow": "refunds"}}))
         assert (changed["silenced_until"], changed["filter"]["workflow"], changed["secret"]) == (None, "refunds", None)
         store.write(run(2, error="of another workflow"))

@@ -84,6 +84,8 @@ def test_every_route_has_a_model_a_text_and_the_one_error_shape(document: dict[s
 def test_every_route_of_the_application_is_in_the_document(document: dict[str, Any]) -> None:
     assert {f"/api/v1{path}" for path in ROUTES} | {"/healthz", "/readyz"} == set(document["paths"])
     assert set(ROUTES) == {path for path, _ in ANSWERED} | {
+        "/alerts/rules/{rule_id}",
+        "/alerts/rules/{rule_id}/test",
         "/stream",
         "/executions/{trace_id}/stream",
         "/export/executions",
@@ -144,6 +146,8 @@ ANSWERED = [
     ("/audit", "/audit?since=1970-01-01T00:00:00Z"),
     ("/workflows", "/workflows"),
     ("/workflows/{name}/map", "/workflows/report/map"),
+    ("/alerts/rules", "/alerts/rules"),
+    ("/alerts/deliveries", "/alerts/deliveries"),
     ("/health", "/health"),
 ]
 

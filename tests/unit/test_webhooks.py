@@ -55,13 +55,19 @@ def test_a_name_is_refused_for_any_of_its_addresses(addresses: list[str], monkey
     assert "hooks.example.com is" in (outcome.error or "")
 
 
-async def _answering(answer: bytes, asked: list[bytes], *, close: bool = True) -> tuple[asyncio.Server, str]:
+async def _answering(
+    answer: bytes, asked: list[bytes], ended: asyncio.Event, *, close: bool
+) -> tuple[asyncio.Server, str]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"}"))
-        writer.write(answer)
-        if not close:
-            await reader.read()
-        writer.close()
+        try:
+            asked.append(await reader.readuntil(b"}"))
+            writer.write(answer)
+            await writer.drain()
+            if not close:
+                await reader.read()
+        finally:
+            writer.close()
+            ended.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?x=1"
@@ -70,9 +76,13 @@ async def _answering(answer: bytes, asked: list[bytes], *, close: bool = True) -
 def _posted(answer: bytes, *, close: bool = True) -> tuple[Outcome, list[bytes]]:
     async def attempt() -> tuple[Outcome, list[bytes]]:
         asked: list[bytes] = []
-        server, url = await _answering(answer, asked, close=close)
+        ended = asyncio.Event()
+        server, url = await _answering(answer, asked, ended, close=close)
         async with server:
-            return await post(url, {"idempotency-key": "k"}, b"{}", {"127.0.0.1"}), asked
+            outcome = await post(url, {"idempotency-key": "k"}, b"{}", {"127.0.0.1"})
+            await ended.wait()
+            await asyncio.sleep(0)  # the transport closes in the next turn of the loop
+            return outcome, asked
 
     return asyncio.run(attempt())
 
