@@ -81,7 +81,6 @@ PARAMETERS: dict[str, object] = {
     "outline_limit": 1_000,
     "walked": 1_000,
     "user_id": "u",
-    "project": "p",
     "kind": "k",
     "span_id": 2,
     "ordinal": 0,
