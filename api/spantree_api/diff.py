@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from spantree_api.answers_diff import Change, DiffAnswer, Difference, DiffNode
 from spantree_api.rendering import duration_ms
+from spantree_api.stored_rows import StepRow
 from spantree_exporter.ids import node_id
-from spantree_exporter.rows import Node
 
 SEPARATOR = " > "
 # A longer way is found by its beginning and its end: of a chain of 10,000 steps all of them would be gigabytes.
@@ -30,16 +30,19 @@ _WEIGHTY: frozenset[Difference] = frozenset({"status", "error", "attempts"})
 class _Compared:
     """A step: the last attempt of its task, and how many there were."""
 
-    node: Node
+    node: StepRow
     attempts: int
     label: str
     children: list[_Compared] = field(default_factory=list)
 
 
 def diff_answer(
-    a: str, a_nodes: Sequence[Node], a_clock_ns: int, b: str, b_nodes: Sequence[Node], b_clock_ns: int
+    a: str, a_nodes: Sequence[StepRow], a_clock_ns: int, b: str, b_nodes: Sequence[StepRow], b_clock_ns: int
 ) -> DiffAnswer:
-    """The steps of `a` and `b` in sequence order, each once; those that only `b` has follow their siblings of `a`."""
+    """The steps of `a` and `b` in sequence order, in which they are given, each once.
+
+    Those that only `b` has follow their siblings of `a`.
+    """
     found: list[tuple[DiffNode, int]] = []  # (step, depth)
     a_roots, b_roots = _steps(a_nodes), _steps(b_nodes)
     if len(a_roots) == len(b_roots) == 1:
@@ -72,13 +75,12 @@ def diff_answer(
     }
 
 
-def _steps(nodes: Sequence[Node]) -> list[_Compared]:
+def _steps(nodes: Sequence[StepRow]) -> list[_Compared]:
     """The roots, with all that is below them."""
-    ordered = sorted(nodes, key=lambda node: node.sequence)
     steps: dict[tuple[int, int], _Compared] = {}
     tasks: dict[tuple[tuple[int, int] | None, str], _Compared] = {}
     roots: list[_Compared] = []
-    for node in ordered:
+    for node in nodes:
         key = (node.span_id, node.ordinal)
         above = None if node.parent_span_id is None else (node.parent_span_id, node.parent_ordinal or 0)
         siblings = steps[above].children if above in steps else roots
@@ -119,7 +121,7 @@ def _matched(ones: Sequence[_Compared], others: Sequence[_Compared]) -> list[tup
 def _diff_node(one: _Compared | None, other: _Compared | None, path: str, a_clock_ns: int, b_clock_ns: int) -> DiffNode:
     a_ms, b_ms = _duration(one, a_clock_ns), _duration(other, b_clock_ns)
     slower_or_faster = a_ms is not None and b_ms is not None and _is_other_duration(a_ms, b_ms)
-    inputs_differ = one is not None and other is not None and one.node.input != other.node.input
+    inputs_differ = one is not None and other is not None and one.node.input_hash != other.node.input_hash
     differing: list[Difference] = []
     if one is not None and other is not None:
         compared: tuple[tuple[Difference, bool], ...] = (

@@ -78,6 +78,24 @@ class FailedNodeRow:
     error_message: str | None
 
 
+@dataclass(slots=True)
+class StepRow:
+    """What a comparison needs of a node. Not frozen: twenty thousand are made at once, which is half as fast then."""
+
+    span_id: int
+    ordinal: int
+    parent_span_id: int | None
+    parent_ordinal: int | None
+    name: str
+    status: str
+    started_ns: int
+    ended_ns: int | None
+    task_key: str | None
+    attempt: int
+    error_type: str | None
+    input_hash: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class SameCauseRow:
     """An execution that failed for the same cause; `total` counts all of them."""

@@ -15,7 +15,7 @@ from spantree_api.diff import diff_answer
 from spantree_api.filters import moment_of
 from spantree_api.reader import Reader, TraceKey
 from spantree_api.reads import failure_groups
-from spantree_api.reads.diff import last_good
+from spantree_api.reads.diff import last_good, steps_of_both
 from spantree_api.rendering import clock_of, effective_status, rfc3339
 from spantree_api.stored_rows import ExecutionRow, TraceRow, records
 from spantree_exporter.ids import node_id
@@ -47,8 +47,7 @@ async def last_good_difference(reader: Reader, key: TraceKey, row: ExecutionRow)
     if good is None or max(row.execution.total_count, good.execution.total_count) > _COMPARED_NODES:
         return None
     good_key = await reader.look_up(good.trace_id)
-    nodes = [one.node for one in await reader.nodes(key)]
-    good_nodes = [one.node for one in await reader.nodes(good_key)]
+    nodes, good_nodes = await steps_of_both(reader, key, good_key)
     diff = diff_answer(
         row.trace_id.hex, nodes, _clock(row, reader), good.trace_id.hex, good_nodes, _clock(good, reader)
     )

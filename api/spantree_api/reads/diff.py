@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from spantree_api.reader import Reader
-from spantree_api.stored_rows import ExecutionRow, execution_rows
+from spantree_api.database import Query
+from spantree_api.reader import Reader, TraceKey
+from spantree_api.stored_rows import ExecutionRow, StepRow, execution_rows, records
 
 LAST_GOOD_DAYS: Final = 30
 
@@ -28,3 +29,12 @@ async def last_good(reader: Reader, row: ExecutionRow) -> ExecutionRow | None:
         },
         execution_rows,
     )
+
+
+async def steps_of_both(reader: Reader, a: TraceKey, b: TraceKey) -> tuple[list[StepRow], list[StepRow]]:
+    """The nodes of two executions as comparisons take them, in sequence order, for one round trip."""
+    one, other = await reader.snapshot.together(
+        Query("steps_of_trace", a.parameters(), records(StepRow)),
+        Query("steps_of_trace", b.parameters(), records(StepRow)),
+    )
+    return one, other

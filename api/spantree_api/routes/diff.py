@@ -9,16 +9,15 @@ from spantree_api.diff import diff_answer
 from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.params import TraceIdOrLastGood, TraceIdPath, trace_id_of
 from spantree_api.reader import Reader
-from spantree_api.reads.diff import LAST_GOOD_DAYS, last_good
+from spantree_api.reads.diff import LAST_GOOD_DAYS, last_good, steps_of_both
 from spantree_api.rendering import clock_of, effective_status
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow
-from spantree_exporter.rows import Node
 
 router = APIRouter(tags=["executions"])
 LAST_GOOD = "last-good"
-# Both are held whole: some 100 MB at this size.
+# Both are held whole: some 20 MB at this size.
 _NODES_MAX = 20_000
 
 
@@ -30,12 +29,17 @@ async def get_diff(
 ) -> Response:
     """Steps that were added, removed, changed or stayed the same from `a` to `b`, and the first difference."""
     async with service.reader() as reader:
-        one = await reader.execution(await reader.look_up(trace_id_of(a)))
+        one_key = await reader.look_up(trace_id_of(a))
+        one = await reader.execution(one_key)
         if b == LAST_GOOD:
             other = await _last_good(reader, one)
+            other_key = await reader.look_up(other.trace_id)
         else:
-            other = await reader.execution(await reader.look_up(trace_id_of(b)))
-        one_nodes, other_nodes = await _nodes(reader, one, "a"), await _nodes(reader, other, "b")
+            other_key = await reader.look_up(trace_id_of(b))
+            other = await reader.execution(other_key)
+        _check_size(one, "a")
+        _check_size(other, "b")
+        one_nodes, other_nodes = await steps_of_both(reader, one_key, other_key)
     answer = diff_answer(
         one.trace_id.hex, one_nodes, _clock(one, reader), other.trace_id.hex, other_nodes, _clock(other, reader)
     )
@@ -54,13 +58,12 @@ async def _last_good(reader: Reader, row: ExecutionRow) -> ExecutionRow:
     return found
 
 
-async def _nodes(reader: Reader, row: ExecutionRow, parameter: str) -> list[Node]:
+def _check_size(row: ExecutionRow, parameter: str) -> None:
     if row.execution.total_count > _NODES_MAX:
         raise InvalidParameter(
             parameter,
             f"{row.trace_id.hex} has {row.execution.total_count} nodes: executions of up to {_NODES_MAX} are compared",
         )
-    return [one.node for one in await reader.nodes(await reader.look_up(row.trace_id))]
 
 
 def _clock(row: ExecutionRow, reader: Reader) -> int:
