@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import httpx
@@ -14,6 +15,8 @@ from tests.factories import span
 from tests.postgres import new_database
 from tests.tables import project_all, query
 
+from spantree_exporter.rollup import EXECUTION_COLUMNS, Rollup
+from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.span import Attributes
 from spantree_exporter.store import Store
 
@@ -184,6 +187,19 @@ def test_a_resolved_group_is_opened_by_what_starts_later(migrated_url: str) -> N
         insert(migrated_url, failed(4, "feed", started_ns=NOW_NS + 9 * S))
         assert ok(api.get(f"{_GROUPS}/feed"))["state"] == "ignored"
         assert [one["fingerprint"] for one in ok(api.get(f"{_GROUPS}?state=ignored"))["groups"]] == ["feed"]
+
+
+def test_a_failure_counts_as_a_return_although_another_one_is_taken_away_at_once(migrated_url: str) -> None:
+    insert(migrated_url, failed(1, "feed"))
+    taken_away = Rollup()
+    taken_away.add_executions([attrgetter(*EXECUTION_COLUMNS)(failed(1, "feed").execution)], -1)
+    with api_over(migrated_url) as api, psycopg.connect(migrated_url) as connection:
+        ok(api.patch(f"{_GROUPS}/feed", json={"state": "resolved"}))
+        with connection.transaction(), connection.cursor() as cursor:
+            insert_delta(cursor, 0, taken_away)
+        # Folded together: in sum nothing more failed.
+        insert(migrated_url, failed(2, "feed", started_ns=NOW_NS + S))
+        assert ok(api.get(f"{_GROUPS}/feed"))["state"] == "open"
 
 
 def test_versions_come_from_the_resource_of_what_failed(migrated_url: str) -> None:

@@ -102,6 +102,8 @@ def test_days_that_are_due_are_dropped_and_all_that_hangs_on_them(migrated_url: 
         SELECT 0, sha256(n::text::bytea), came_ns, came_ns, 'body', 'r', 'json', '', 1
         FROM generate_series(0, 59) AS n
         CROSS JOIN LATERAL (SELECT {noon_ns(1)} - n * {DAY_NS}) AS came (came_ns);
+        INSERT INTO spantree.analysis (tenant_id, trace_id, day, created_at, answer)
+        SELECT tenant_id, trace_id, day, now(), '{{}}' FROM spantree.execution;
         """,
     )
     before = figures(migrated_url)
@@ -114,6 +116,10 @@ def test_days_that_are_due_are_dropped_and_all_that_hangs_on_them(migrated_url: 
     assert report == RetentionReport(dropped=[day(50), day(40), day(39)], dead_letters=30)
     assert spans_by_day(migrated_url) == {day(20): 15, day(1): 15}
     assert len(tables(migrated_url, "trace")["trace"]) == 6
+    assert query(
+        migrated_url,
+        "SELECT count(*), count(days) FROM spantree.analysis LEFT JOIN spantree.trace USING (tenant_id, trace_id)",
+    ) == [(6, 6)]
     assert set(states(migrated_url).values()) == {"dropped"}
     assert figures(migrated_url) == before
     assert leftovers(migrated_url) == []

@@ -57,6 +57,22 @@ _SUMS = """
 """
 
 
+# Groups of failures that still have some.
+_GROUPS = """
+    SELECT fingerprint, first_seen_ns, last_seen_ns
+    FROM spantree.failure_group
+    WHERE fingerprint IN (SELECT name FROM spantree.rollup WHERE subject = 'error' AND grain_h = 1 AND total > 0)
+    ORDER BY fingerprint
+"""
+_GROUPS_OF_ROWS = """
+    SELECT error_fingerprint, min(started_ns), max(started_ns)
+    FROM spantree.execution
+    WHERE status IN ('failed', 'partial', 'timed_out') AND error_fingerprint IS NOT NULL
+    GROUP BY error_fingerprint
+    ORDER BY error_fingerprint
+"""
+
+
 @pytest.fixture
 def store(migrated_url: str) -> Iterator[Store]:
     store = Store(migrated_url)
@@ -139,6 +155,7 @@ def test_rollups_equal_the_rows_after_a_mix_of_everything(migrated_url: str, sto
     assert _wrong(migrated_url) == []
     assert query(migrated_url, "SELECT count(*) FROM spantree.rollup_delta") == [(0,)]
     _check_edges(migrated_url, 1)
+    assert query(migrated_url, _GROUPS) == query(migrated_url, _GROUPS_OF_ROWS)
     before = query(migrated_url, _HOURS)
     rebuild(migrated_url)
     _fold(migrated_url)

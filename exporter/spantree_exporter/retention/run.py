@@ -135,6 +135,7 @@ def _clean(connection: psycopg.Connection[Any], policy: Policy, today: date, rep
     report.failure_groups = _in_chunks(connection, "delete_failure_groups", {"before_ns": last_ns})
     before = datetime.combine(today, datetime.min.time(), UTC) - timedelta(days=policy.ages[-1])
     _in_chunks(connection, "delete_failure_group_changes", {"before": before})
+    _in_chunks(connection, "delete_analyses", {"before": today - timedelta(days=policy.days)})
     days = [row[0] for row in connection.execute(_SQL["days"]).fetchall()]
     oldest = min([*days, today - timedelta(days=policy.ages[-1])]) - _SEEN_BEFORE
     report.resources = _in_chunks(connection, "delete_resources", {"before": oldest})

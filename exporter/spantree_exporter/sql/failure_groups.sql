@@ -10,8 +10,8 @@ WITH seen AS MATERIALIZED (
     FROM pg_temp.rollup_staging
     WHERE subject = 'error'
         AND name <> ''
+        AND total > 0
     GROUP BY tenant_id, name
-    HAVING sum(total) > 0
 ),
 back AS (
     SELECT
@@ -80,8 +80,8 @@ FROM (
     FROM pg_temp.rollup_staging
     WHERE subject = 'error'
         AND name <> ''
+        AND total > 0
     GROUP BY tenant_id, name
-    HAVING sum(total) > 0
 ) AS seen
 LEFT JOIN LATERAL (
     SELECT execution.started_ns

@@ -309,6 +309,24 @@ WHERE change.tenant_id = old.tenant_id
     AND change.changed_at = old.changed_at
     AND change.id = old.id
 
+-- name: delete_analyses
+-- Of executions that are gone. Served by analysis_day_idx and trace_pkey.
+DELETE FROM spantree.analysis
+USING (
+    SELECT tenant_id, trace_id
+    FROM spantree.analysis AS of_execution
+    WHERE day < %(before)s::date
+        AND NOT EXISTS (
+            SELECT
+            FROM spantree.trace
+            WHERE trace.tenant_id = of_execution.tenant_id
+                AND trace.trace_id = of_execution.trace_id
+        )
+    LIMIT %(rows)s
+) AS old
+WHERE analysis.tenant_id = old.tenant_id
+    AND analysis.trace_id = old.trace_id
+
 -- name: delete_resources
 -- Of resources that nobody has written for since before the oldest day that is there no span is left.
 DELETE FROM spantree.resource
