@@ -54,6 +54,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "api": _Command("serve", "api", "Run the API alone."),
     "rebuild": _Command("store", "rebuild", "Compute executions, nodes and edges anew from the stored spans."),
     "retention": _Command("retention", "retention", "Drop what is older than is kept, archived before; --dry-run."),
+    "mcp": _Command("mcp_server", "mcp", "Let a model ask: an MCP server of read-only tools, over stdio or HTTP."),
     "conform": _Command("conform", "conform", "Check a receiver of OTLP, any, against the specification."),
 }
 """By name, in the order of --help; the functions' docstrings say more."""

@@ -185,6 +185,18 @@ def api_at(url: str) -> Iterator[ApiClient]:
     yield ApiClient(HttpTransport(url), url)
 
 
+def server_of(settings: Settings) -> str | None:
+    """The URL of a running API: the one that is named, that of the server on this data, else what is on the usual port.
+
+    None where there is none; on the usual port none is looked for where a place was named.
+    """
+    url = settings.api_url or running_api(settings)
+    if url is None and settings.is_embedded and settings.data_dir == default_data_dir(os.environ):
+        usual = url_of(settings.api_listens_on, settings.api_port)
+        return usual if _is_spantree(usual) else None
+    return url
+
+
 @contextmanager
 def api_of(settings: Settings) -> Iterator[ApiClient]:
     """The API that `api_url` names, else that of the server on this data, else the application in this process."""

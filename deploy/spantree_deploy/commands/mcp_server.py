@@ -1,0 +1,46 @@
+"""`spantree mcp`: the read-only tools of model_tools.py for whatever speaks the Model Context Protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from spantree_deploy import options as opt
+from spantree_deploy.client import NotAnswered, api_at, server_of
+from spantree_exporter.errors import SpantreeError
+
+
+def mcp(
+    http: Annotated[bool, typer.Option("--http", help="listen on 127.0.0.1 instead of stdin and stdout")] = False,
+    port: Annotated[int, typer.Option(help="with --http: the port; its path is /mcp", min=1, max=65535)] = 8811,
+    api_url: opt.ApiUrl = None,
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Let a model ask what happened: an MCP server whose tools only read, over stdin and stdout or over HTTP.
+
+    It asks the API of the server that runs on this data, or of --api-url, anew at each call.
+    """
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    try:
+        from spantree_deploy.model_tools import server
+    except ModuleNotFoundError as error:
+        raise SpantreeError(
+            f'{error.name} is not installed, which `spantree mcp` needs: pip install "spantree[mcp]"'
+        ) from error
+
+    def ask(path: str, parameters: Mapping[str, Any]) -> Any:
+        url = server_of(settings)
+        if url is None:
+            raise NotAnswered("no server of spantree runs on this data: start `spantree up`, or name --api-url", None)
+        with api_at(url) as api:
+            return api.get(path, parameters)
+
+    if http:
+        server(ask).run("streamable-http", host="127.0.0.1", port=port, stateless_http=True, json_response=True)
+    else:
+        server(ask).run("stdio")
