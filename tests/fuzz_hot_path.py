@@ -82,7 +82,7 @@ def main() -> int:
     for number in range(arguments.bodies):
         # Mostly within a span, since damaged frames are refused before anything of them is read.
         span = chance.choice(seeds)
-        body = body_of(_mutated(chance, span), span) if chance.random() < 0.8 else _mutated(chance, body_of(span))
+        body = body_of(mutated(chance, span), span) if chance.random() < 0.8 else mutated(chance, body_of(span))
         hot_path.native = native
         outcome, count = _outcome(body)
         spans += count
@@ -114,7 +114,7 @@ def _seeds() -> list[bytes]:
     return sent + [span for span in (*PLAIN.values(), *UNUSUAL.values()) if len(span) < 5000]
 
 
-def _mutated(chance: random.Random, seed: bytes) -> bytes:
+def mutated(chance: random.Random, seed: bytes) -> bytes:
     body = bytearray(seed)
     for _ in range(chance.choice((1, 1, 2, 3, 8))):
         at = chance.randrange(len(body) + 1)

@@ -49,6 +49,10 @@ class CollectorProcess:
         assert self._process is not None
         return self._process.pid
 
+    def log(self) -> str:
+        """What it and those before it have logged."""
+        return self._log_path.read_text(errors="replace")
+
     def kill(self) -> None:
         """kill -9, and wait for the end."""
         assert self._process is not None

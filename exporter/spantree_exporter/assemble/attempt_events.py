@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from spantree_exporter.assemble.skew import moved
 from spantree_exporter.assemble.step import Step
 from spantree_exporter.assemble.usage import USAGE
 
@@ -29,7 +30,7 @@ def _attempts_before(step: Step) -> list[Step]:
     began = step.start_ns
     previous: Step | None = None
     for number, fact in enumerate(step.facts.get("attempts", ()), 1):
-        ended = fact["at_ns"] + step.skew_ns if "at_ns" in fact else began
+        ended = moved(fact["at_ns"], step.skew_ns) if "at_ns" in fact else began
         attempt = Step(
             step.span_id,
             step.span,
@@ -56,7 +57,7 @@ def _attempts_before(step: Step) -> list[Step]:
             previous.next_attempt, attempt.previous_attempt = attempt, previous
         made.append(attempt)
         previous = attempt
-        began = max(fact["next_ns"] + step.skew_ns if "next_ns" in fact else ended, ended)
+        began = max(moved(fact["next_ns"], step.skew_ns) if "next_ns" in fact else ended, ended)
     if previous is None:
         return made
     previous.next_attempt, step.previous_attempt = step, previous

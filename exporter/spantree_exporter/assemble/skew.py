@@ -14,6 +14,8 @@ from spantree_exporter.assemble.step import Step
 from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR
 
 CLOCK_SKEW = "clock_skew"
+# What a bigint holds: a span can claim any time, and what another machine's clock adds to it must still be storable.
+_LAST_NS = 2**63 - 1
 
 
 def correct(parents_first: list[Step], entries: list[Step]) -> None:
@@ -35,9 +37,14 @@ def correct(parents_first: list[Step], entries: list[Step]) -> None:
         elif above.skew_ns and step.service == above.service:
             step.skew_ns = above.skew_ns
         if step.skew_ns:
-            step.start_ns += step.skew_ns
+            step.start_ns = moved(step.start_ns, step.skew_ns)
             if step.end_ns is not None:
-                step.end_ns += step.skew_ns
+                step.end_ns = moved(step.end_ns, step.skew_ns)
+
+
+def moved(time_ns: int, by_ns: int) -> int:
+    """`time_ns` on a clock that is off by `by_ns`, within the times that can be stored."""
+    return min(max(time_ns + by_ns, 0), _LAST_NS)
 
 
 def _is_waited_for(entry: Step, call: Step) -> bool:

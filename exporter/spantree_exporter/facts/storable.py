@@ -41,7 +41,12 @@ _INT8: Final = (-(2**63), 2**63 - 1)
 # Attempts are counted on from: a number near the end of the column's range would leave it.
 _COUNT: Final = (0, 10**9)
 _TOKENS: Final = (0, 10**15)
+# As those of spans: a difference of two times fits the column, too.
+_TIME: Final = (0, 2**63 - 1)
 _RANGES: Final = {
+    "began_ns": _TIME,
+    "at_ns": _TIME,
+    "next_ns": _TIME,
     "attempt": _COUNT,
     "max_attempts": _COUNT,
     "iteration": _COUNT,

@@ -68,6 +68,18 @@ def test_what_is_no_skew_is_left_as_sent() -> None:
     assert server((10, 40), (5, 8000)) == (10, 8005), "nothing is served before it is asked for"
 
 
+def test_times_at_the_end_of_what_can_be_stored_are_moved_no_further() -> None:
+    last = 2**63 - 1
+    spans = [
+        span(1, None, (5_000, 9_000), "call", kind=KIND_CLIENT),
+        span(2, 1, (10, last), "serve", kind=KIND_SERVER, service="other"),
+        span(3, 2, (0, last), "within", service="other"),
+    ]
+    ended = assemble(spans, TRACE)
+    assert [(n.started_ns, n.ended_ns) for n in ended.nodes] == [(5_000, 9_000), (5_000, last), (4_990, last)]
+    assert ended.execution.ended_ns == last
+
+
 def test_a_message_is_not_taken_up_before_it_is_sent() -> None:
     spans = [
         span(1, None, (100, 110), "send", kind=KIND_PRODUCER),

@@ -42,7 +42,7 @@ _OUTPUTS = ("gen_ai.tool.call.result", "gen_ai.task.output", "gen_ai.output.mess
 
 def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
-    operation = a.get("gen_ai.operation.name")
+    operation = text_of(a.get("gen_ai.operation.name"))
     model = first_text(span, _MODELS)
     if isinstance(operation, str):
         kind = _KINDS.get(operation)
@@ -57,7 +57,7 @@ def _read(span: Span, facts: Facts) -> None:
                 facts.setdefault("boundary", "candidate")
         elif operation == "execute_task":
             facts.setdefault("step", True)
-    elif (request := a.get("llm.request.type")) in _REQUESTS:
+    elif (request := text_of(a.get("llm.request.type"))) in _REQUESTS:
         facts.setdefault("kind", _REQUESTS[request])
     elif model and "gen_ai.tool.name" not in a and span.kind == KIND_CLIENT:
         facts.setdefault("kind", "llm")

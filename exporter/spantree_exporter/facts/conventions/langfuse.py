@@ -37,7 +37,7 @@ def _read(span: Span, facts: Facts) -> None:
     put_preview(facts, "output", a.get(_O + "output"))
     if model := text_of(a.get(_O + "model.name")):
         facts["model"] = model
-    level = a.get(_O + "level")
+    level = text_of(a.get(_O + "level"))
     if level in {"WARNING", "ERROR"}:
         facts["level"] = "error" if level == "ERROR" else "warning"
         if (message := text_of(a.get(_O + "status_message"))) and span.status_code == STATUS_ERROR:

@@ -74,7 +74,7 @@ def _read(span: Span, facts: Facts) -> None:
     node = text_of(metadata.get("langgraph_node"))
     name = own_name(span)
     if node is None:
-        if metadata.get("ls_integration") in _GRAPHS and is_graph(span):
+        if text_of(metadata.get("ls_integration")) in _GRAPHS and is_graph(span):
             facts["boundary"] = "run"
             facts["kind"] = "workflow"
             facts["workflow_name"] = name
@@ -85,7 +85,7 @@ def _read(span: Span, facts: Facts) -> None:
     namespace = text_of(metadata.get("langgraph_checkpoint_ns")) or ""
     inside = bool(namespace) and metadata.get("checkpoint_ns") == namespace
     if inside:
-        if metadata.get("ls_integration") in _GRAPHS and is_chain(span):
+        if text_of(metadata.get("ls_integration")) in _GRAPHS and is_chain(span):
             _put_inner(facts, name, node, metadata)
     elif name == node:
         _put_node(span, facts, node, namespace, metadata)
@@ -97,7 +97,7 @@ def _read(span: Span, facts: Facts) -> None:
         else:
             _put_inner(facts, name, node, metadata)
     put_tool_error(span, facts)
-    if a.get("openinference.span.kind") in {"CHAIN", "AGENT"}:
+    if text_of(a.get("openinference.span.kind")) in {"CHAIN", "AGENT"}:
         facts.setdefault("kind", "function")
 
 
@@ -139,10 +139,10 @@ def own_name(span: Span) -> str:
 def is_graph(span: Span) -> bool:
     """Whether the span is a run of a chain or a graph at all, and not of a model, tool or retriever."""
     a = span.attributes
-    kind = a.get("openinference.span.kind")
+    kind = text_of(a.get("openinference.span.kind"))
     if kind is not None:
         return kind in {"CHAIN", "AGENT"}
-    kind = a.get("langsmith.span.kind")
+    kind = text_of(a.get("langsmith.span.kind"))
     if kind is not None:
         return kind == "chain"
     return a.get("traceloop.span.kind") == "workflow" or "gen_ai.workflow.nodes" in a
@@ -151,7 +151,7 @@ def is_graph(span: Span) -> bool:
 def is_chain(span: Span) -> bool:
     """Whether the span is a chain: a function, a sequence or a graph."""
     a = span.attributes
-    kind = a.get("openinference.span.kind") or a.get("langsmith.span.kind")
+    kind = text_of(a.get("openinference.span.kind")) or text_of(a.get("langsmith.span.kind"))
     if kind is None:
         return a.get("gen_ai.operation.name") == "execute_task"
     return kind in {"CHAIN", "AGENT", "chain"}

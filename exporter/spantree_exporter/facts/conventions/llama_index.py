@@ -20,7 +20,7 @@ def _read(span: Span, facts: Facts) -> None:
     owner, dot, method = span.name.rpartition(".")
     if not dot:
         return
-    kind = a.get("openinference.span.kind")
+    kind = text_of(a.get("openinference.span.kind"))
     received = json_of(a.get("input.value"))
     event = text_of(received.get("ev")) if isinstance(received, dict) else None
     if kind in _STEP_KINDS and event is not None:

@@ -19,7 +19,7 @@ _FROM: Final = re.compile(r'"\\nFrom ([^"\n]+?):"')
 
 def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
-    operation = a.get("gen_ai.operation.name")
+    operation = text_of(a.get("gen_ai.operation.name"))
     for event in span.events:
         if event.name in {"gen_ai.user.message", "gen_ai.tool.message"}:
             content = event.attributes.get("content")

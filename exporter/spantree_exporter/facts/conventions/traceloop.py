@@ -18,7 +18,7 @@ def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
     kind = a.get("traceloop.span.kind")
     name = text_of(a.get("gen_ai.task.name")) or text_of(a.get("traceloop.entity.name"))
-    operation = a.get("gen_ai.operation.name")
+    operation = text_of(a.get("gen_ai.operation.name"))
     if nodes := texts_of(a.get("gen_ai.workflow.nodes")):
         # `invoke_agent X` wraps `X.workflow`, the run itself: two roots of one thing.
         # Within a node of another graph it stands, empty, beside the span that its nodes are below.
@@ -40,7 +40,7 @@ def _read(span: Span, facts: Facts) -> None:
         if a.get("gen_ai.provider.name") == "langgraph" and span.parent_span_id is not None:
             facts["fold"] = "inner"
     elif isinstance(kind, str):
-        if operation in {None, "execute_task"}:
+        if operation is None or operation == "execute_task":
             facts.setdefault("kind", _KINDS.get(kind, kind))
             if kind in {"task", "agent", "tool"}:
                 facts.setdefault("step", kind != "tool")
