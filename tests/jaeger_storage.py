@@ -15,20 +15,27 @@ from tests.api_rows import NOW_NS
 from tests.tables import project_all
 
 from spantree_api import jaeger_messages as messages
+from spantree_api.authentication import Authenticator
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.jaeger_grpc import CAPABILITIES, DEPENDENCY_READER, TRACE_READER, JaegerStorage
 from spantree_api.service import Service
-from spantree_api.streams import Streams
+from spantree_api.streams import TenantStreams
 from spantree_exporter.decode import PROTOBUF, decode_request
 from spantree_exporter.store import Store
+from spantree_exporter.token_watch import TokenWatch
 
 
 class JaegerClient:
     """Calls the storage API; messages in, messages out."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> None:
         self.channel = channel
+        self._metadata = metadata
+
+    def with_metadata(self, *metadata: tuple[str, str]) -> JaegerClient:
+        """The same, sending these with each call."""
+        return JaegerClient(self.channel, metadata)
 
     def services(self) -> list[str]:
         """GetServices."""
@@ -78,11 +85,13 @@ class JaegerClient:
         return answer
 
     def _one(self, service: str, method: str, payload: bytes, answer: Any) -> Any:
-        return answer.FromString(self.channel.unary_unary(f"/{service}/{method}")(payload, timeout=30))
+        return answer.FromString(
+            self.channel.unary_unary(f"/{service}/{method}")(payload, timeout=30, metadata=self._metadata)
+        )
 
     def _parts(self, method: str, wanted: Any) -> list[bytes]:
         call = self.channel.unary_stream(f"/{TRACE_READER}/{method}")
-        return list(call(wanted.SerializeToString(), timeout=60))
+        return list(call(wanted.SerializeToString(), timeout=60, metadata=self._metadata))
 
     def _chunks(self, method: str, wanted: Any) -> list[TracesData]:
         return [TracesData.FromString(part) for part in self._parts(method, wanted)]
@@ -102,11 +111,16 @@ def jaeger_over(database_url: str, now_ns: int, **settings: Any) -> Iterator[Jae
         def clock() -> int:
             return now_ns
 
-        storage = JaegerStorage(Service(config, database, clock, Streams(database, config, clock)))
+        tokens = TokenWatch(database_url, interval_s=0.05)
+        tokens.start()
+        await asyncio.to_thread(tokens.wait_for_first_look, 10)
+        service = Service(config, database, clock, TenantStreams(database, config, clock))
+        storage = JaegerStorage(service, Authenticator(tokens, anonymous=True))
         port.append(await storage.start("127.0.0.1", 0))
         started.set()
         await asyncio.to_thread(stop.wait)
         await storage.stop(5)
+        tokens.stop()
         await database.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="storage API under test")

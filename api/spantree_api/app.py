@@ -13,9 +13,10 @@ from spantree_api.alert_file import file_rules
 from spantree_api.alerts import Alerts
 from spantree_api.analysis_model import Analyst
 from spantree_api.analyst import analyst_of
+from spantree_api.authentication import Authentication, Authenticator
 from spantree_api.body_limit import BodyLimit
 from spantree_api.compression import Compression
-from spantree_api.config import ApiConfig
+from spantree_api.config import LOOPBACK, ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
 from spantree_api.known_errors_file import load_known_errors
@@ -33,6 +34,7 @@ from spantree_api.routes import (
     failures,
     health,
     jaeger,
+    login,
     nodes,
     otlp,
     otlp_logs,
@@ -46,11 +48,14 @@ from spantree_api.routes import (
 )
 from spantree_api.routes import metrics as metrics_route
 from spantree_api.service import Service
-from spantree_api.streams import Streams
+from spantree_api.streams import TenantStreams
 from spantree_api.thresholds import keep_thresholds
 from spantree_api.unknown_parameters import refuse_unknown_parameters
+from spantree_exporter.token_watch import TokenWatch
 
 BASE = "/api/v1"
+# Until it is known which tokens there are, requests are answered 503.
+_FIRST_LOOK_S = 3.0
 ROUTERS = tuple(
     module.router
     for module in (
@@ -94,12 +99,13 @@ def create_app(
     metrics = ApiMetrics()
     known_errors = load_known_errors(config.known_errors)
     analyst = analyst or analyst_of(config)
+    tokens = TokenWatch(config.database_url, interval_s=config.token_interval_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Made here: a pool belongs to the event loop that it is made in.
         database = Database(config)
-        listeners = Streams(database, config, clock)
+        listeners = TenantStreams(database, config, clock)
         app.state.service = Service(config, database, clock, listeners, known_errors, analyst)
         app.state.figures = metrics_route.DatabaseFigures(metrics)
         await database.open()
@@ -107,6 +113,8 @@ def create_app(
         watch = Alerts(database, config, clock, rules)
         if alerts:
             watch.start()
+        tokens.start()
+        await asyncio.to_thread(tokens.wait_for_first_look, _FIRST_LOOK_S)
         try:
             yield
         finally:
@@ -114,6 +122,7 @@ def create_app(
             await watch.close()
             await listeners.close()
             await database.close()
+            await asyncio.to_thread(tokens.stop)
 
     app = FastAPI(
         title="spantree",
@@ -126,10 +135,14 @@ def create_app(
         redoc_url=None,
     )
     install_error_answers(app)
+    app.state.tokens = tokens
     app.add_middleware(BodyLimit)
+    app.state.authenticator = Authenticator(tokens, anonymous=config.host in LOOPBACK or config.insecure)
+    app.add_middleware(Authentication, authenticator=app.state.authenticator)
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(Compression)
     app.include_router(health.probes)
+    app.include_router(login.router)
     app.include_router(metrics_route.router)
     for router in ROUTERS:
         app.include_router(router, prefix=BASE, dependencies=[Depends(refuse_unknown_parameters)])
@@ -144,4 +157,4 @@ async def end_streams(app: FastAPI) -> None:
     """End what would go on for ever, before the server waits for open requests to come to an end."""
     service: Service | None = getattr(app.state, "service", None)
     if service is not None:
-        await service.streams.close()
+        await service.tenant_streams.close()

@@ -4,6 +4,7 @@
 |---|---|---|
 | `SPANTREE_DATABASE_URL` | PostgreSQL that holds the schema `spantree`; libpq's `PG*` complete it | (libpq's own) |
 | `SPANTREE_API_HOST` | address to listen on | `127.0.0.1` |
+| `SPANTREE_INSECURE` | `true`: answer everybody beyond this machine, too, while no token was made | `false` |
 | `SPANTREE_API_PORT` | port to listen on, 0 takes a free one | `8000` |
 | `SPANTREE_API_JAEGER_PORT` | port of Jaeger's storage API (gRPC), 0 takes a free one, -1 for none | `17271` |
 | `SPANTREE_API_POOL_MAX` | connections to PostgreSQL at most | `8` |
@@ -32,6 +33,8 @@ from spantree_exporter.errors import ConfigError
 
 _PREFIX = "SPANTREE_API_"
 _DATABASE_URL = "SPANTREE_DATABASE_URL"
+INSECURE = "SPANTREE_INSECURE"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ class ApiConfig:
     grafana_url: str | None = None
     alerts_file: Path | None = None
     alert_private_hosts: str = ""
+    # Whether everybody is answered beyond a loopback address while there is no token.
+    insecure: bool = False
+    token_interval_s: float = 2.0
     tenant_id: int = 0
 
     @property
@@ -86,6 +92,7 @@ class ApiConfig:
                 faults.append(f"{name} is {text[:80]!r}: {error}")
         if faults:
             raise ConfigError(faults)
+        values["insecure"] = environ.get(INSECURE, "").strip().lower() in {"1", "true", "yes", "on"}
         return cls(database_url=environ.get(_DATABASE_URL, ""), **values)  # type: ignore[arg-type]
 
 

@@ -2,6 +2,8 @@
 
 ApiError
 ├── InvalidParameter   422  a parameter or path that no answer exists for, whatever the database holds
+├── Unauthorized       401  no token, or none that is good
+├── Forbidden          403  the token does not allow it
 ├── NotFound           404  a well-formed id that the database does not hold
 └── Unavailable        503  the database is away or too slow; retrying helps, Retry-After says when
 """
@@ -34,6 +36,24 @@ class InvalidParameter(ApiError):
 
     def __init__(self, parameter: str, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message, {"parameter": parameter, **(details or {})})
+
+
+class Unauthorized(ApiError):
+    """Nobody is known to ask. `guessed`: a token was shown, and it is not a good one."""
+
+    status_code = 401
+    code = "unauthorized"
+
+    def __init__(self, message: str, *, guessed: bool) -> None:
+        super().__init__(message)
+        self.guessed = guessed
+
+
+class Forbidden(ApiError):
+    """Whoever asks may not do this."""
+
+    status_code = 403
+    code = "forbidden"
 
 
 class NotFound(ApiError):

@@ -1,7 +1,8 @@
 """Jaeger's remote storage over gRPC: TraceReader, DependencyReader, Capabilities and health, from the API's database.
 
 https://github.com/jaegertracing/jaeger-idl proto/storage/v2. Jaeger itself writes by OTLP, to the collector. Reads
-only; like the API it has no authentication yet. Calls share the API's pool but never take more than half of it.
+only, by the token of the metadata `authorization` (Jaeger's setting for it: headers). Calls share the API's pool but
+never take more than half of it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -18,12 +20,14 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from spantree_api import jaeger_messages as messages
-from spantree_api.errors import ApiError, InvalidParameter, Unavailable
+from spantree_api.authentication import Authenticator
+from spantree_api.errors import ApiError, Forbidden, InvalidParameter, Unauthorized, Unavailable
 from spantree_api.jaeger_chunks import chunks_of
 from spantree_api.jaeger_query import query_of, summary_message
 from spantree_api.reads.spans import SpanReads
 from spantree_api.service import Service
 from spantree_api.span_query import kind_name, kind_number
+from spantree_exporter.tokens import DEFAULT_TENANT, bearer_of
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +50,15 @@ _Unary = Callable[[SpanReads, Any], Awaitable[Any]]
 _Stream = Callable[[Any], AsyncIterator[bytes]]
 
 
+_TENANT_ID: Final[ContextVar[int]] = ContextVar("tenant of the call", default=DEFAULT_TENANT)
+
+
 class JaegerStorage:
     """The gRPC server. Made, started and stopped within the event loop that `service` belongs to."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, authenticator: Authenticator) -> None:
         self._service = service
+        self._authenticator = authenticator
         self._reading = asyncio.Semaphore(max(1, service.config.pool_max // 2))
         self._logged_at_s = float("-inf")
         self._health = health.aio.HealthServicer()
@@ -126,7 +134,7 @@ class JaegerStorage:
         except TimeoutError:
             raise Unavailable("overloaded", f"other reads of Jaeger took all of {wait_s:g} s: try again") from None
         try:
-            async with self._service.reader() as reader:
+            async with self._service.for_tenant(_TENANT_ID.get()).reader() as reader:
                 yield SpanReads(reader)
         finally:
             self._reading.release()
@@ -136,11 +144,17 @@ class JaegerStorage:
         """End the call by its error, as a status of gRPC; no call takes longer than it may."""
         try:
             async with asyncio.timeout(_CALL_S):
+                # Each call is a task of its own, and so is what is set here.
+                _TENANT_ID.set(self._authenticator.identify(_token_of(context), "read").tenant_id)
                 yield
         except TimeoutError:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"the call took longer than {_CALL_S:g} s")
         except InvalidParameter as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except Unauthorized as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        except Forbidden as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except ApiError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         except (asyncio.CancelledError, grpc.aio.AbortError):
@@ -173,6 +187,11 @@ class JaegerStorage:
             some = summaries[first : first + _SUMMARIES_A_MESSAGE]
             answer = messages.FindTraceSummariesResponse(summaries=map(summary_message, some))
             yield answer.SerializeToString()
+
+
+def _token_of(context: _Context) -> str | None:
+    sent = dict(context.invocation_metadata() or ()).get("authorization")
+    return bearer_of(sent.decode("latin-1") if isinstance(sent, bytes) else sent)
 
 
 async def _whole(reads: SpanReads, trace_ids: list[UUID]) -> AsyncIterator[bytes]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
 
 from spantree_api.analysis_model import Analyst
+from spantree_api.authentication import identity_of
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.known_errors import KnownErrors
 from spantree_api.known_errors_file import our_known_errors
 from spantree_api.reader import Reader, days_query
-from spantree_api.streams import Streams
+from spantree_api.streams import Streams, TenantStreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,20 @@ class Service:
     config: ApiConfig
     database: Database
     clock: Callable[[], int]
-    streams: Streams
+    tenant_streams: TenantStreams
     known_errors: KnownErrors = field(default_factory=our_known_errors)
     analyst: Analyst | None = None
+
+    @property
+    def streams(self) -> Streams:
+        """The streams of this tenant."""
+        return self.tenant_streams.of(self.config.tenant_id)
+
+    def for_tenant(self, tenant_id: int) -> Service:
+        """The same, for another tenant: everything that a request reads or changes goes by `config.tenant_id`."""
+        if tenant_id == self.config.tenant_id:
+            return self
+        return replace(self, config=replace(self.config, tenant_id=tenant_id))
 
     @asynccontextmanager
     async def reader(self, trace_id: UUID | None = None) -> AsyncIterator[Reader]:
@@ -49,7 +61,7 @@ class Service:
 
 def _service_of(request: Request) -> Service:
     service: Service = request.app.state.service
-    return service
+    return service.for_tenant(identity_of(request.scope.get("state", {})).tenant_id)
 
 
 ServiceOf = Annotated[Service, Depends(_service_of)]

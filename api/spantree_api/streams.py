@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -129,8 +129,30 @@ class Listener:
                 yield HEARTBEAT
 
 
+class TenantStreams:
+    """The streams of each tenant of whom somebody listens in this process."""
+
+    def __init__(self, database: Database, config: ApiConfig, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._config = config
+        self._clock = clock
+        self._streams: dict[int, Streams] = {}
+
+    def of(self, tenant_id: int) -> Streams:
+        """One tenant's streams."""
+        if (streams := self._streams.get(tenant_id)) is None:
+            config = replace(self._config, tenant_id=tenant_id)
+            streams = self._streams[tenant_id] = Streams(self._database, config, self._clock)
+        return streams
+
+    async def close(self) -> None:
+        """End every listener of every tenant."""
+        for streams in self._streams.values():
+            await streams.close()
+
+
 class Streams:
-    """The listeners of one process and the reader that serves them. Made in the event loop."""
+    """The listeners of one tenant in one process and the reader that serves them. Made in the event loop."""
 
     def __init__(self, database: Database, config: ApiConfig, clock: Callable[[], int]) -> None:
         self._database = database

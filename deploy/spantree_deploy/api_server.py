@@ -13,12 +13,14 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spantree_api.app import create_app, end_streams
-from spantree_api.config import ApiConfig
+from spantree_api.authentication import Authenticator
+from spantree_api.config import LOOPBACK, ApiConfig
 from spantree_api.jaeger_grpc import JaegerStorage
 from spantree_api.service import Service
 from spantree_collector.bounded_http import HttpLimits
 from spantree_collector.file_limit import connections_within
 from spantree_deploy.settings import url_of
+from spantree_exporter.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,6 @@ _HEADER_DEADLINE_S = 10.0
 _BODY_DEADLINE_S = 30.0
 _IDLE_TIMEOUT_S = 60
 _MAX_BODY_BYTES = 16 * 2**20
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class _Server(uvicorn.Server):
@@ -68,13 +69,8 @@ async def serve_api(
     url = url_of(config.host, listener.getsockname()[1])
     app = create_app(config, alerts=True)
     application: ASGIApp = app
-    if config.host in _LOOPBACK:
+    if config.host in LOOPBACK:
         application = OwnNamesOnly(application, allowed_hosts)
-    else:
-        log.warning(
-            "the API listens on %s: anyone who reaches it can read everything, there is no authentication yet",
-            config.host,
-        )
     limits = HttpLimits(
         max_connections=connections_within(_MAX_CONNECTIONS + config.streams_max, _FILES_PART),
         header_deadline_s=_HEADER_DEADLINE_S,
@@ -106,15 +102,37 @@ async def serve_api(
     try:
         await _first_of(serving, own_started.wait())
         if own_started.is_set():
-            storage = await _jaeger_storage(config, app.state.service)
+            _check_guarded(config, app.state.authenticator)
+            storage = await _jaeger_storage(config, app.state.service, app.state.authenticator)
             started(url)
         await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
         if storage is not None:
             await storage.stop(_GRACE_S)
         server.should_exit = True
         await serving
+    except ConfigError:
+        server.should_exit = True
+        await serving
+        raise
     finally:
         stopped.cancel()
+
+
+def _check_guarded(config: ApiConfig, authenticator: Authenticator) -> None:
+    """Raise ConfigError where everybody on the network would be answered and nobody has said that this is wanted."""
+    if config.host in LOOPBACK or authenticator.is_blind or authenticator.is_required:
+        return
+    if not config.insecure:
+        raise ConfigError([open_to_all("SPANTREE_API_HOST", config.host, "read")])
+    log.warning("the API listens on %s and answers everybody who reaches it (SPANTREE_INSECURE)", config.host)
+
+
+def open_to_all(setting: str, host: str, scope: str) -> str:
+    """The sentence that refuses to listen on a network without a token."""
+    return (
+        f"{setting} is {host}, and no token has been made: everybody who reaches it could {scope}; make one with "
+        f'"spantree token create --scope {scope}", listen on 127.0.0.1, or say SPANTREE_INSECURE=true'
+    )
 
 
 async def _first_of(task: asyncio.Task[None], event: Coroutine[Any, Any, Any]) -> None:
@@ -124,14 +142,14 @@ async def _first_of(task: asyncio.Task[None], event: Coroutine[Any, Any, Any]) -
     other.cancel()
 
 
-async def _jaeger_storage(config: ApiConfig, service: Service) -> JaegerStorage | None:
+async def _jaeger_storage(config: ApiConfig, service: Service, authenticator: Authenticator) -> JaegerStorage | None:
     """What Jaeger reads from, if it is wanted and its port is free; the API does without it otherwise, and says so."""
     port = config.jaeger_port
     if port < 0:
         return None
     if config.port == 0 and port == _JAEGER_PORT:
         port = 0  # wherever any port will do for the API
-    storage = JaegerStorage(service)
+    storage = JaegerStorage(service, authenticator)
     try:
         taken = await storage.start(config.host, port)
     except OSError as error:
@@ -153,7 +171,7 @@ class OwnNamesOnly:
 
     def __init__(self, app: ASGIApp, allowed_hosts: Collection[str]) -> None:
         self._app = app
-        self._allowed = {*_LOOPBACK, *(host.strip().lower() for host in allowed_hosts)} - {""}
+        self._allowed = {*LOOPBACK, *(host.strip().lower() for host in allowed_hosts)} - {""}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""

@@ -94,8 +94,12 @@ def bearer_of(authorization: str | None) -> str | None:
 
 
 def load(connection: psycopg.Connection[Any]) -> KnownTokens:
-    """What the tables say now, in one statement each. Raises psycopg.Error."""
-    rows = connection.execute(_SQL["tokens"], {"most": _TOKENS_MAX}).fetchall()
+    """What the tables say now; nothing where they are not there yet. Raises psycopg.Error."""
+    try:
+        rows = connection.execute(_SQL["tokens"], {"most": _TOKENS_MAX}).fetchall()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        # Not migrated: there are no tokens, and no rows to keep from anybody.
+        return KnownTokens()
     by_digest = {
         digest: Identity(tenant_id, tenant, scope, token_id, expires_ns, spans_per_s_max, spool_bytes_max)
         for digest, token_id, tenant_id, tenant, scope, expires_ns, spans_per_s_max, spool_bytes_max in rows

@@ -1,0 +1,196 @@
+"""Who may ask what: every path of the API by every kind of token; each tenant sees its own."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import httpx
+import psycopg
+import pytest
+from tests.api_server import api_over, ok, refused
+from tests.factories import span, trace_id
+from tests.jaeger_storage import jaeger_over
+from tests.postgres import new_database
+from tests.waiting import wait_until
+
+from spantree_api.app import create_app
+from spantree_api.config import ApiConfig
+from spantree_exporter.store import Store
+from spantree_exporter.tokens import TokenBook
+
+TRACE = trace_id(1).hex()
+OPEN = {"/healthz", "/readyz", "/login", "/logout"}
+
+
+@dataclass
+class Tokens:
+    """One of each kind; blue has an execution, green has none."""
+
+    read: str
+    admin: str
+    ingest: str
+    of_another: str
+    expired: str
+    revoked: str
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+@pytest.fixture(scope="module")
+def module_url(postgres_url: str, _migrated_template: str) -> Iterator[str]:
+    with new_database(postgres_url, _migrated_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def tokens(module_url: str) -> Tokens:
+    with TokenBook(module_url) as book:
+        blue = book.add_tenant("blue")
+        book.add_tenant("green")
+        made = Tokens(
+            book.create_token("blue", "read"),
+            book.create_token("blue", "admin"),
+            book.create_token("blue", "ingest"),
+            book.create_token("green", "admin"),
+            book.create_token("blue", "admin", datetime.now(UTC) - timedelta(seconds=1)),
+            book.create_token("blue", "admin"),
+        )
+        book.revoke_token(made.revoked)
+    store = Store(module_url)
+    store.write([span(1)], tenant_id=blue)
+    store.close()
+    return made
+
+
+@pytest.fixture(scope="module")
+def client(module_url: str, tokens: Tokens) -> Iterator[httpx.Client]:
+    with api_over(module_url, token_interval_s=0.05) as client:
+        yield client
+
+
+def _paths() -> list[tuple[str, str]]:
+    """Every method and path of the application, with values that are well formed."""
+    values = {"execution_id": TRACE, "a": TRACE, "b": TRACE, "trace_id": TRACE, "span_id": "0" * 15 + "1"}
+    found = []
+    for included in create_app(ApiConfig()).routes:
+        contexts = getattr(included, "effective_route_contexts", list)
+        for route in [*contexts(), *([included] if not contexts() else [])]:
+            path = re.sub(r"\{(\w+)(:\w+)?\}", lambda name: values.get(name[1], "x"), route.path)
+            methods = route.methods or ()
+            found += [(method, path) for method in sorted(methods) if method != "HEAD"]
+    return [(method, path) for method, path in found if path not in OPEN and not path.startswith("/static")]
+
+
+def _asked(client: httpx.Client, method: str, path: str, token: str | None) -> int:
+    headers = {} if token is None else _bearer(token)
+    # Of a stream only the beginning is read.
+    with client.stream(method, path, headers=headers) as response:
+        return response.status_code
+
+
+def test_nothing_is_answered_without_a_good_token(client: httpx.Client, tokens: Tokens) -> None:
+    assert len(_paths()) > 30
+    told = {
+        (method, path, name): _asked(client, method, path, token)
+        for method, path in _paths()
+        for name, token in [("none", None), ("ingest", tokens.ingest)]
+    }
+    assert {key: status for key, status in told.items() if status != {"none": 401, "ingest": 403}[key[2]]} == {}
+    for wrong in (tokens.expired, tokens.revoked, "spt_" + "x" * 43, "x", "x" * 5000):
+        assert _asked(client, "GET", "/api/v1/executions", wrong) == 401
+
+
+def test_readers_may_ask_and_only_admins_may_change(client: httpx.Client, tokens: Tokens) -> None:
+    told = {(method, path): _asked(client, method, path, tokens.read) for method, path in _paths()}
+    own = {"/metrics"}
+    changes = {key for key, status in told.items() if status == 403 and key[1] not in own}
+    assert changes == {key for key in told if key[0] not in {"GET", "OPTIONS"} and not key[1].endswith("/analyze")}, (
+        "a change that a reader may make, or a read that it may not"
+    )
+    assert {key: status for key, status in told.items() if status in {401, 500}} == {}
+    assert told["GET", "/metrics"] == 403
+    assert told["GET", f"/api/v1/executions/{TRACE}"] == 200
+
+
+def test_what_is_anothers_looks_as_if_it_were_not_there(client: httpx.Client, tokens: Tokens) -> None:
+    def answer(token: str, path: str) -> httpx.Response:
+        return client.get(path, headers=_bearer(token))
+
+    for path in [path for method, path in _paths() if method == "GET" and TRACE in path and "/stream" not in path]:
+        unknown = answer(tokens.of_another, path.replace(TRACE, "f" * 32))
+        foreign = answer(tokens.of_another, path)
+        assert (foreign.status_code, foreign.text.replace(TRACE, "f" * 32)) == (unknown.status_code, unknown.text), path
+    listed = {name: ok(answer(token, "/api/v1/executions"))["executions"] for name, token in vars(tokens).items()
+              if name in {"read", "of_another"}}  # fmt: skip
+    assert [one["execution_id"] for one in listed["read"]] == [TRACE]
+    assert listed["of_another"] == []
+
+
+def test_a_browser_shows_its_token_once_and_changes_nothing_for_other_sites(
+    client: httpx.Client, tokens: Tokens
+) -> None:
+    page = client.get("/", headers={"accept": "text/html"})
+    assert (page.status_code, page.headers["location"]) == (303, "/login")
+    assert client.get("/login").status_code == 200
+    assert client.post("/login", data={"token": "spt_wrong"}).status_code == 401
+    assert client.post("/login", data={"token": tokens.ingest}).status_code == 401
+    shown = client.post("/login", data={"token": tokens.admin})
+    assert (shown.status_code, shown.headers["location"]) == (303, "/")
+    cookie = shown.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie, cookie
+    client.cookies.clear()
+    sent = {"cookie": cookie.partition(";")[0]}
+    assert client.get("/api/v1/executions", headers=sent).status_code == 200
+    change = "/api/v1/failures/groups/x"
+    status, code, message = refused(client.patch(change, headers=sent, json={"state": "resolved"}))
+    assert (status, code) == (403, "forbidden") and "another site" in message
+    own = sent | {"sec-fetch-site": "same-origin"}
+    assert client.patch(change, headers=own, json={"state": "resolved"}).status_code in {404, 422}
+
+
+def test_while_there_is_no_token_only_the_own_machine_is_answered(migrated_url: str) -> None:
+    with api_over(migrated_url, token_interval_s=0.05) as client:
+        assert client.get("/api/v1/executions").status_code == 200
+        with TokenBook(migrated_url) as book:
+            token = book.create_token("default", "read")
+        wait_until(lambda: client.get("/api/v1/executions").status_code == 401, 10, "the first token is wanted")
+        assert client.get("/api/v1/executions", headers=_bearer(token)).status_code == 200
+        with psycopg.connect(migrated_url, autocommit=True) as connection:
+            connection.execute("UPDATE spantree.tenant SET dropped_at = now()")
+        wait_until(
+            lambda: client.get("/api/v1/executions", headers=_bearer(token)).status_code == 401, 10, "it is dropped"
+        )
+
+
+def test_beyond_the_own_machine_nobody_is_answered_until_there_is_a_token(migrated_url: str) -> None:
+    with api_over(migrated_url, host="192.0.2.1") as client:
+        status, code, message = refused(client.get("/api/v1/executions"))
+        assert (status, code) == (403, "forbidden") and "spantree token create" in message
+    with api_over(migrated_url, host="192.0.2.1", insecure=True) as client:
+        assert client.get("/api/v1/executions").status_code == 200
+
+
+def test_jaeger_reads_by_a_token_and_of_its_tenant(module_url: str, tokens: Tokens) -> None:
+    with jaeger_over(module_url, time.time_ns()) as jaeger:
+        with pytest.raises(grpc.RpcError) as refusal:
+            jaeger.services()
+        assert refusal.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        told: dict[str, object] = {}
+        for name in ("read", "of_another", "ingest", "expired"):
+            try:
+                told[name] = jaeger.with_metadata(("authorization", f"Bearer {getattr(tokens, name)}")).services()
+            except grpc.RpcError as error:
+                told[name] = error.code()
+    assert told == {
+        "read": ["shop"],
+        "of_another": [],
+        "ingest": grpc.StatusCode.PERMISSION_DENIED,
+        "expired": grpc.StatusCode.UNAUTHENTICATED,
+    }
