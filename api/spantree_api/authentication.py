@@ -31,7 +31,8 @@ _OPEN: Final = frozenset({"/healthz", "/readyz", LOGIN_PATH, "/logout"})
 _OPEN_BELOW: Final = ("/static/",)
 # What the process and the whole installation do is the default tenant's to see.
 _METRICS: Final = "/metrics"
-_OF_THE_PROCESS: Final = frozenset({"/api/v1/health", _METRICS})
+# Told without the database, which then has nothing in it to tell.
+_OF_THE_PROCESS: Final = frozenset({"/api/v1/health", "/api/v1/openapi.json", "/api/v1/docs", _METRICS})
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Asking for an analysis changes nothing that anybody sent.
 _READ_BY_POST: Final = re.compile(r"/api/v1/executions/[^/]+/analyze")

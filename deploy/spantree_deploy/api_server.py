@@ -120,11 +120,12 @@ async def serve_api(
 
 def _check_guarded(config: ApiConfig, authenticator: Authenticator) -> None:
     """Raise ConfigError where everybody on the network would be answered and nobody has said that this is wanted."""
-    if config.host in LOOPBACK or authenticator.is_blind or authenticator.is_required:
+    if config.host in LOOPBACK or authenticator.is_required:
         return
-    if not config.insecure:
+    if config.insecure:
+        log.warning("the API listens on %s and answers everybody who reaches it (SPANTREE_INSECURE)", config.host)
+    elif not authenticator.is_blind:
         raise ConfigError([open_to_all("SPANTREE_API_HOST", config.host, "read")])
-    log.warning("the API listens on %s and answers everybody who reaches it (SPANTREE_INSECURE)", config.host)
 
 
 def open_to_all(setting: str, host: str, scope: str) -> str:

@@ -109,7 +109,8 @@ class TestUnknownParameters:
         ]
 
     def test_every_path_refuses_what_it_does_not_have(self, api: httpx.Client) -> None:
-        paths = [path for path in ok(api.get("/api/v1/openapi.json"))["paths"] if path.startswith("/api/v1/")]
+        document = ok(api.get("/api/v1/openapi.json"))
+        paths = [path for path, item in document["paths"].items() if path.startswith("/api/v1/") and "get" in item]
         assert len(paths) > 10
         for path in paths:
             filled = (
