@@ -120,7 +120,9 @@ def _application(words: Sequence[str]) -> typer.Typer:
     words = os.environ.get("_TYPER_COMPLETE_ARGS", "").split()[1:] if "_SPANTREE_COMPLETE" in os.environ else words
     called = next((word for word in words if not word.startswith("-")), None)
     for name, command in COMMANDS.items():
-        if name == called:
+        if tuple(words[:2]) == (name, "temporal"):
+            app.add_typer(import_module("spantree_deploy.commands.import_temporal").app, name=name)
+        elif name == called:
             app.command(name, context_settings=dict(command.context))(_function(command))
         elif called not in COMMANDS and called not in GROUPS:
             app.command(name, help=command.help)(_placeholder)
@@ -129,7 +131,7 @@ def _application(words: Sequence[str]) -> typer.Typer:
             app.add_typer(import_module(f"spantree_deploy.commands.{module}").app, name=name)
         elif called not in COMMANDS and called not in GROUPS:
             app.command(name, help=text)(_placeholder)
-    if called in GROUPS:
+    if called in GROUPS or "temporal" in words[1:2]:
         # With one command alone Typer would leave its name out.
         app.command("help", hidden=True)(_placeholder)
     return app

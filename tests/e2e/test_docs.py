@@ -34,6 +34,7 @@ SAMPLE_ID = re.compile(r"953c2661aeeed9403a5b85c5f6a79948|4bf92f3577b34da6a3ce92
 ELSEWHERE = {
     r"make demo": "tests/e2e/test_cli_demo.py",
     r"make (install|test|test-live|check|bench|chaos|wheel)\b": "installs, or is what runs this test",
+    r"spantree import temporal ": "histories of its reader: integration/test_import.py",
     r"spantree import --hold 30 /var/lib/spantree": "an archive of its reader: integration/test_retention.py",
     r"spantree dead-letter (show|drop) 9f86d081": "one of its owner: integration/test_dead_letter.py",
     r"curl -X POST \S+/analyze": "a failed execution of its owner: integration/test_api_analysis.py",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
@@ -17,6 +18,8 @@ from tests.postgres import new_database
 from tests.spantree_process import spantree
 from tests.tables import tables
 
+from spantree_deploy.commands.import_temporal import TemporalSync
+from spantree_deploy.importing.temporal import Run
 from spantree_exporter.decode import JSON, PROTOBUF, decode_request
 from spantree_exporter.store import Store
 
@@ -149,3 +152,65 @@ def test_an_export_goes_on_where_its_file_ends(urls: tuple[str, str], tmp_path: 
     assert run(*words, "--out", str(part), "--resume", directory=tmp_path).returncode == 0
     assert part.read_bytes() == content
     assert content.startswith(b"execution_id,")
+
+
+HISTORIES = Path(__file__).parents[1] / "histories"
+
+
+class Server:
+    """Temporal as far as a sync asks it: histories by name, as they are at a time."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.queries: list[str] = []
+
+    async def runs(self, query: str) -> AsyncIterator[Run]:
+        self.queries.append(query)
+        for name in self.names:
+            yield Run(orjson.loads((HISTORIES / f"{name}.json").read_bytes()), "w", f"r-{name}")
+
+
+def test_a_sync_adds_what_happened_since_and_nothing_twice(
+    postgres_url: str, _migrated_template: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with new_database(postgres_url, template=_migrated_template) as url:
+        store = Store(url)
+        server = Server()
+        sync = TemporalSync(store, "default", "WorkflowType = 'Order'", None)
+
+        def found() -> list[tuple[str, str, int]]:
+            with psycopg.connect(url) as connection:
+                query = "SELECT run_id, status, total_count FROM spantree.execution ORDER BY run_id"
+                return connection.execute(query).fetchall()
+
+        server.names = ["running", "order"]
+        assert sync.once([], [server]) == 0
+        assert found() == [("order-all", "completed", 9), ("order-running", "running", 6)]
+        server.names = ["running-later", "order", "ship"]
+        assert sync.once([], [server]) == 0
+        assert found() == [("order-all", "completed", 10), ("order-running", "cancelled", 6)]
+        before = tables(url, *TABLES)
+        assert sync.once([HISTORIES / "order.json", HISTORIES / "ship.json"], [server]) == 0
+        assert tables(url, *TABLES) == before
+        store.close()
+    assert server.queries[0] == "WorkflowType = 'Order'"
+    assert server.queries[1].startswith("(WorkflowType = 'Order') AND (ExecutionStatus = 'Running' OR CloseTime > '20")
+    assert "0 spans stored" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_file_of_histories_is_a_command_away(urls: tuple[str, str], tmp_path: Path) -> None:
+    _, empty = urls
+    (tmp_path / "bad.json").write_text('{"events": []}')
+    lines = [(HISTORIES / f"{name}.json").read_text().strip() for name in ("failed", "timed-out")]
+    (tmp_path / "two.jsonl").write_text("\n".join([*lines, "{", ""]))
+    words = ("import", "temporal", "bad.json", "two.jsonl", "--database-url", empty)
+    done = run(*words, directory=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == "12 spans stored, 0 were there already, 2 parts could not be read\n"
+    assert "bad.json: history 1: it is no history of a workflow: it has no events" in done.stderr
+    assert "two.jsonl: line 3: it is no JSON" in done.stderr
+    nowhere = run("import", "temporal", "nothing.json", "--database-url", empty, directory=tmp_path)
+    assert (nowhere.returncode, nowhere.stderr) == (
+        2,
+        'spantree: "nothing.json" is no file that is there, and no server: wanted host:port\n',
+    )

@@ -74,7 +74,7 @@ def import_files(
         finally:
             store.close()
     progress = importer.progress
-    console.out.print(_summary(progress))
+    console.out.print(summary(progress))
     if waiting:
         console.step(f"{waiting} traces are stored and still to be projected: a running collector does it")
     if progress.outside:
@@ -83,7 +83,8 @@ def import_files(
         raise typer.Exit(1)
 
 
-def _summary(progress: Progress) -> str:
+def summary(progress: Progress) -> str:
+    """What came of it, in a line."""
     parts = [f"{progress.spans} spans stored", f"{progress.duplicates} were there already"]
     if progress.log_records or progress.duplicate_log_records:
         parts += [f"{progress.log_records} log records stored", f"{progress.duplicate_log_records} were there already"]
