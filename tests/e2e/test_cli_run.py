@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.api_server import api_over, ok
 from tests.postgres import new_database
 from tests.spantree_process import Server, environment, spantree, tree, up
 from tests.waiting import free_port, wait_until
@@ -44,11 +46,14 @@ SERVICE = """
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Server]:
-    with (
-        new_database(postgres_url) as url,
-        up(tmp_path_factory.mktemp("up"), env={"SPANTREE_DATABASE_URL": url}) as running,
-    ):
+def database_url(postgres_url: str) -> Iterator[str]:
+    with new_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, database_url: str) -> Iterator[Server]:
+    with up(tmp_path_factory.mktemp("up"), env={"SPANTREE_DATABASE_URL": database_url}) as running:
         yield running
 
 
@@ -121,7 +126,7 @@ def test_a_program_is_seen_while_it_runs_and_when_it_is_done(server: Server, tmp
     ],
 )
 def test_what_became_of_a_script_is_known(
-    program: str, status: int, execution: str, steps: list[str], server: Server, tmp_path: Path
+    program: str, status: int, execution: str, steps: list[str], server: Server, database_url: str, tmp_path: Path
 ) -> None:
     name = f"job_{execution}_{abs(status)}_{len(program)}"
     (tmp_path / f"{name}.py").write_text(
@@ -144,6 +149,10 @@ def test_what_became_of_a_script_is_known(
     assert tree_of is not None
     nodes = {node["name"]: node["status"] for node in tree_of["tree"]["nodes"]}  # type: ignore[index]
     assert (list(nodes), [nodes["step"]]) == ([name, "step"], steps)
+    two_hours_later_ns = time.time_ns() + 7_200_000_000_000
+    with api_over(database_url, two_hours_later_ns) as later:
+        told = ok(later.get(f"/api/v1/executions/{found[0]['execution_id']}"))["status"]
+    assert told == ("lost" if execution == "running" else execution)
 
 
 def test_a_web_service_is_instrumented_without_a_line_of_its_own(server: Server, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -28,6 +29,8 @@ PACKAGES = ("fastapi", "uvicorn", "sqlalchemy<2.1", "gunicorn", "celery", "uvico
 START_S, END_S = 60.0, 30.0
 
 SHOP = """
+    import time
+
     from fastapi import FastAPI
     from sqlalchemy import create_engine, text
 
@@ -38,8 +41,14 @@ SHOP = """
     def order(number: int) -> dict[str, int]:
         with engine.connect() as connection:
             return {"order": connection.execute(text("SELECT :n"), {"n": number}).scalar_one()}
+
+    @app.get("/wait")
+    def wait() -> None:
+        time.sleep(60)
 """
 TASKS = """
+    import time
+
     import celery
 
     app = celery.Celery("shop")
@@ -52,6 +61,10 @@ TASKS = """
     @app.task(name="pack")
     def pack(order: int) -> None:
         pass
+
+    @app.task(name="wait")
+    def wait() -> None:
+        time.sleep(60)
 """
 JOB = """
     import os, pathlib, signal, sys, time
@@ -170,6 +183,43 @@ def test_uvicorn_keeps_its_way_to_stop_and_no_span_is_lost(
         ("SERVER", "GET /orders/{number}", True),
     ]
     assert {span.service for span in receiver.spans} == {"shop"}
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "celery"])
+def test_what_is_killed_has_said_what_it_was_doing(
+    server: str, receiver: OtlpReceiver, strangers_bin: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    commands = {
+        "uvicorn": ("uvicorn", "shop:app", "--port", str(port)),
+        "gunicorn": (
+            "gunicorn", "shop:app", "-w", "2", "-k", "uvicorn_worker.UvicornWorker", "-b", f"127.0.0.1:{port}",
+        ),
+        "celery": ("celery", "-A", "tasks", "worker", "--concurrency", "1"),
+    }  # fmt: skip
+    with service(receiver, strangers_bin, tmp_path, *commands[server]) as running:
+        if server == "celery":
+            send = "from tasks import wait; wait.delay()"
+            subprocess.run([strangers_bin / "python", "-c", send], cwd=tmp_path, check=True, timeout=60)
+        else:
+            wait_until(lambda: get(f"http://127.0.0.1:{port}/orders/7") is not None, START_S, "it answers")
+            hung = threading.Thread(target=get, args=(f"http://127.0.0.1:{port}/wait",), daemon=True)
+            hung.start()
+        name = "run/wait" if server == "celery" else "GET /wait"
+        receiver.wait_for(
+            lambda spans: any(s.pending and s.name == name for s in spans), f"the mark of {name}", START_S
+        )
+        os.killpg(running.process.pid, signal.SIGKILL)
+        assert running.ended() == -signal.SIGKILL
+    assert name not in {span.name for span in ended_spans(receiver)}
+
+
+def test_a_server_that_cannot_start_has_failed(receiver: OtlpReceiver, strangers_bin: Path, tmp_path: Path) -> None:
+    with service(receiver, strangers_bin, tmp_path, "uvicorn", "missing:app", "--port", str(free_port())) as running:
+        status = running.ended()
+    assert status > 0
+    (span,) = ended_spans(receiver)
+    assert (span.name, span.error, span.attributes["process.exit.code"]) == ("uvicorn", True, status)
 
 
 def test_gunicorn_with_two_workers(receiver: OtlpReceiver, strangers_bin: Path, tmp_path: Path) -> None:
