@@ -155,12 +155,12 @@ def test_the_api_on_a_loopback_answers_to_its_own_names_only(caplog: pytest.LogC
     assert told(caplog) == []
 
 
-def test_the_api_on_every_address_warns_where_that_is_wanted_and_answers_to_any_name(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_api_on_every_address_warns_where_that_is_wanted_and_answers_to_any_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.WARNING), api("0.0.0.0") as port:
         assert get(port, "/healthz", "traces.example")[0] == 200
-    assert told(caplog) == [
-        "the API listens on 0.0.0.0 and answers everybody who reaches it (SPANTREE_INSECURE)"
-    ]
+    assert told(caplog) == ["the API listens on 0.0.0.0 and answers everybody who reaches it (SPANTREE_INSECURE)"]
 
 
 def test_ports_have_files_apart() -> None:
