@@ -40,6 +40,8 @@ _WINDOWS_S: Final = 5.0
 _OPEN_S: Final = 10.0
 _DROP_S: Final = 3_600.0
 _LOG_INTERVAL_S: Final = 60.0
+# A turn that has begun may end by itself: cancelled in the midst of a query, the driver complains.
+_ENDING_S: Final = 1.0
 # Transactions of projections that one look takes in: some thousand executions.
 _CHANGES: Final = 200
 # /stuck lists the first of them; so many are looked at here.
@@ -69,6 +71,7 @@ class Alerts:
         self._clock = clock
         self._file_rules = file_rules
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending = asyncio.Event()
         self._usual: dict[str, tuple[float, events.UsualDuration]] = {}
         self._next_s: dict[str, float] = {}
         self._logged_at_s = float("-inf")
@@ -80,15 +83,17 @@ class Alerts:
 
     async def close(self) -> None:
         """End both; what was being sent is sent again by whoever is next."""
+        self._ending.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_ENDING_S)
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
 
     async def _again(self, turn: Callable[[], Awaitable[bool]]) -> None:
         """`turn` after `turn`: at once where it says that there is more, else after a second."""
-        while True:
+        while not self._ending.is_set():
             more = False
             try:
                 more = await turn()
@@ -97,7 +102,9 @@ class Alerts:
             except Exception:
                 self._complain("a defect in the alerts; they go on", trace=True)
             if not more:
-                await asyncio.sleep(_LOOK_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._ending.wait()
 
     async def _look(self) -> bool:
         if self._file_rules is not None:

@@ -56,6 +56,7 @@ from spantree_exporter.token_watch import TokenWatch
 BASE = "/api/v1"
 # Until it is known which tokens there are, requests are answered 503.
 _FIRST_LOOK_S = 3.0
+_ENDING_S = 1.0
 ROUTERS = tuple(
     module.router
     for module in (
@@ -118,6 +119,8 @@ def create_app(
         try:
             yield
         finally:
+            # It is done at once where the database is there; cancelled in its midst, the driver complains.
+            await asyncio.wait((thresholds,), timeout=_ENDING_S)
             thresholds.cancel()
             await watch.close()
             await listeners.close()

@@ -229,6 +229,8 @@ class Streams:
         for listener in self._listeners:
             listener.end()
         if self._reader is not None:
+            # Cancelled in the midst of a query, the driver complains.
+            await asyncio.wait((self._reader,), timeout=4 * _LOOK_S)
             self._reader.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reader
@@ -244,7 +246,7 @@ class Streams:
     async def _read(self) -> None:
         """Look for changes until nobody has listened for a while."""
         quiet_looks = 0
-        while quiet_looks < _QUIET_LOOKS:
+        while quiet_looks < _QUIET_LOOKS and not self._closed:
             await asyncio.sleep(_LOOK_S)
             quiet_looks = 0 if self._listeners else quiet_looks + 1
             if not self._listeners:

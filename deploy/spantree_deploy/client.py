@@ -62,6 +62,11 @@ class ApiClient:
         self._transport = transport
         self._where = without_passwords(where)
 
+    @property
+    def streams(self) -> bool:
+        """Whether `copy` takes an answer that goes on for ever: over the network it does."""
+        return isinstance(self._transport, HttpTransport)
+
     def get(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """The JSON of `GET /api/v1/{path}`; None leaves a parameter out, a list repeats it. Raises NotAnswered."""
         return self._json(self._transport.get, _target(path, parameters))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.factories import SECOND_NS, live_mark, span, trace_id
-from tests.spantree_process import Server, started
+from tests.spantree_process import Server, environment, started
 from tests.sse import following
 from tests.tables import query
 from tests.waiting import free_port, wait_until
@@ -94,6 +96,7 @@ def test_every_change_is_streamed_and_every_alert_delivered_over_a_killed_proces
         stack.enter_context(api_process(migrated_url, tmp_path, ports[1]))
         rule = {"name": "orders", "kind": "failure", "webhook_url": hook.url, "secret": SECRET}
         assert httpx.post(f"{urls[1]}/alerts/rules", json=rule, trust_env=False).status_code == 200
+        listing = stack.enter_context(list_following(urls[1].removesuffix("/api/v1"), tmp_path))
         turns = iter(range(1_000_000))
         followers = [
             stack.enter_context(following(f"{urls[0]}/stream")),
@@ -113,10 +116,10 @@ def test_every_change_is_streamed_and_every_alert_delivered_over_a_killed_proces
         count = "SELECT count(*) FROM spantree.execution WHERE status IN ('completed', 'failed')"
         wait_until(lambda: query(migrated_url, count) == [(RUNS,)], 30, "all were projected")
         traces = {trace_id(number).hex(): number in STARTED_FAILING for number in range(RUNS)}
-        told: list[dict[str, Any]] = [{} for _ in followers]
+        told: list[dict[tuple[str, str | None], str]] = [{} for _ in followers]
         for follower, latest in zip(followers, told, strict=True):
 
-            def has_all(follower: Any = follower, latest: dict[str, Any] = latest) -> bool:
+            def has_all(follower: Any = follower, latest: dict[tuple[str, str | None], str] = latest) -> bool:
                 for event in follower.events:
                     latest[event.data["execution_id"], event.data.get("id")] = event.data["status"]
                 return len([key for key, status in latest.items() if key[1] is None and status in ENDED]) == RUNS
@@ -139,10 +142,31 @@ def test_every_change_is_streamed_and_every_alert_delivered_over_a_killed_proces
             assert len(states) == len(set(states))
             if follower is not followers[1]:
                 wait_until(lambda follower=follower: nodes <= seen(follower), 30, "every node was told")  # type: ignore[misc]
+        wait_until(lambda: set(listing) == set(traces), 30, "`spantree list --follow` has told all")
         assert len(followers[2].positions) > 1 and len(followers[0].positions) > 1
 
 
 ENDED = {"completed", "failed"}
+
+
+@contextlib.contextmanager
+def list_following(api_url: str, directory: Path) -> Iterator[list[str]]:
+    """The lines that `spantree list --follow` prints, as they come."""
+    command = [sys.executable, "-m", "spantree_deploy", "list", "--follow", "--ids", "--api-url", api_url]
+    process = subprocess.Popen(
+        command, cwd=directory, env=environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    thread = threading.Thread(target=lambda: lines.extend(map(str.strip, process.stdout or ())))
+    thread.start()
+    try:
+        yield lines
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        thread.join()
+        process.stdout.close()
 
 
 def seen(follower: Any) -> set[tuple[str, str]]:

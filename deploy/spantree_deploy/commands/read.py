@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json as json_text
 import sys
-import time
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -16,10 +15,12 @@ import typer
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
 from spantree_deploy.client import ApiClient, NotAnswered, api_of
+from spantree_deploy.following import Following
 from spantree_deploy.moments import moment
 from spantree_exporter.errors import SpantreeError
 
 _FOLLOW_S: Final = 1.0
+_LOOK_AGAIN_S: Final = 5.0
 # The newest execution of these statuses, instead of an id.
 _BY_WORD: Final = {"last": None, "last-failed": ["failed", "partial", "timed_out"]}
 _ENDED: Final = frozenset({"completed", "failed", "partial", "skipped", "cancelled", "timed_out", "lost"})
@@ -61,6 +62,9 @@ def list_executions(
     hidden: Hidden = False,
     limit: Limit = 50,
     cursor: Cursor = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="go on with each execution that changes, a line each time")
+    ] = False,
     ids: Annotated[bool, typer.Option("--ids", help="the ids alone, for scripts")] = False,
     json: Json = False,
     api_url: opt.ApiUrl = None,
@@ -91,6 +95,9 @@ def list_executions(
     }
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
     with api_of(settings) as api:
+        if follow:
+            _follow_list(api, parameters, ids=ids, json=json)
+            return
         answer = api.get("executions", parameters)
     if json:
         print_json(answer)
@@ -286,8 +293,38 @@ def id_of(api: ApiClient, word: str) -> str:
     return str(found[0]["execution_id"])
 
 
+def _follow_list(api: ApiClient, parameters: dict[str, Any], *, ids: bool, json: bool) -> None:
+    """The list, the newest last, then each execution that changes: a line, its id, or one JSON text a line."""
+    if not api.streams:
+        raise SpantreeError("--follow needs a server: start `spantree up`, or name its API with --api-url")
+
+    def show(executions: list[Any]) -> None:
+        if json:
+            for one in executions:
+                print_json(one, indent=None)
+        elif ids:
+            console.out.lines([([(one["execution_id"], "")], "") for one in executions])
+        elif executions:
+            console.out.lines(render.executions_table(executions)[1:])
+
+    filters = {name: value for name, value in parameters.items() if name not in ("limit", "cursor")}
+    # Listened first, then loaded: so nothing in between is missed.
+    with Following(api, "stream", {**filters, "events": "execution"}) as following:
+        following.wait(_FOLLOW_S)
+        show(api.get("executions", parameters)["executions"][::-1])
+        while True:
+            show([event.data for event in following.wait(_LOOK_AGAIN_S) if event.kind == "execution"])
+
+
 def _follow(api: ApiClient, execution: str, parameters: dict[str, Any], json: bool) -> None:
     """A page that is drawn anew where somebody watches; in a pipe the lines that are new, or one JSON text a line."""
+    with Following(api, f"executions/{execution}/stream", {}) as following:
+        _follow_tree(api, execution, parameters, following, json=json)
+
+
+def _follow_tree(
+    api: ApiClient, execution: str, parameters: dict[str, Any], following: Following, *, json: bool
+) -> None:
     shown: Any = None
     printed: set[str] = set()
     while True:
@@ -316,7 +353,8 @@ def _follow(api: ApiClient, execution: str, parameters: dict[str, Any], json: bo
                 if not json and not console.out.is_terminal and (failure := render.failure_line(answer)):
                     console.out.lines([(failure, "    ")])
                 return
-        time.sleep(_FOLLOW_S)
+        # Also without a change now and then: time alone makes an execution lost.
+        following.wait(_LOOK_AGAIN_S if shown else _FOLLOW_S)
 
 
 def _without_clock(answer: Any) -> Any:
