@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 import orjson
 
 from spantree_exporter.search_text import (
+    ERROR_SPAN,
     MANY_OPERATIONS,
     all_of,
     at_least_terms,
@@ -20,7 +21,7 @@ from spantree_exporter.search_text import (
     operation_term,
     text_of_value,
 )
-from spantree_exporter.span import JsonValue
+from spantree_exporter.span import STATUS_ERROR, JsonValue
 from spantree_exporter.stored import stored_key
 
 # Where a tag is looked for: in any set of attributes, in those of one of five, or among what every span has itself.
@@ -70,13 +71,18 @@ class SpanQuery:
     scope_name: str | None = None
     scope_version: str | None = None
     limit: int = 100
-    impossible: bool = field(default=False, compare=False)
 
-    def search(self) -> str | None:
-        """The tsquery over `execution.search` that every match satisfies; None where it cannot narrow anything down."""
+    def search(self, services: Sequence[str] = ()) -> str | None:
+        """The tsquery over `execution.search` that every match satisfies; None where it cannot narrow anything down.
+
+        `services` are those that the operation is known of, where no service is asked for.
+        """
         groups: list[Sequence[str]] = []
-        if self.service is not None and self.operation is not None:
-            groups.append([operation_term(self.service, self.operation), MANY_OPERATIONS])
+        if self.operation is not None:
+            known = services if self.service is None else (self.service,)
+            groups.append([*(operation_term(service, self.operation) for service in known), MANY_OPERATIONS])
+        if self.failed or self.status == STATUS_ERROR:
+            groups.append([ERROR_SPAN])
         if self.min_duration_ns is not None and self.min_duration_ns > 0:
             groups.append(at_least_terms(self.min_duration_ns))
         return all_of(*groups)
@@ -109,6 +115,8 @@ class SpanQuery:
             "max_duration_ns": self.max_duration_ns,
             "scope_name": self.scope_name,
             "scope_version": self.scope_version,
+            # Spans without it, and without events and links, need no closer look.
+            "needed_key": next((stored_key(tag.key) for tag in self.tags if tag.place != "own"), None),
             "tag_keys": [stored_key(tag.key) for tag in self.tags],
             "tag_operators": [tag.operator for tag in self.tags],
             "tag_numbers": [
@@ -133,7 +141,6 @@ class QueryParts:
     failed: bool | None = None
     scope_name: str | None = None
     scope_version: str | None = None
-    impossible: bool = False
     tags: list[Tag] = field(default_factory=list)
 
     def add(self, key: str, value: JsonValue, *, is_text: bool) -> None:

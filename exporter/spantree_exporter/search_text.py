@@ -7,6 +7,7 @@ language and by whatever locale the server has:
     http.route = "/chat"          ->  =http.route:/chat  chat
     a span "GET /chat" of "api"   ->  @api:GET /chat
     a longest span of 90 ms       ->  ~7, as 90 has seven binary digits
+    a span whose status is error  ->  ^error
 
 An attribute's lexeme begins with a sign that no word does: a search for what begins with "http" is then not led
 through every value of http.route. The root's attributes are told
@@ -22,6 +23,7 @@ from itertools import islice
 from typing import Final
 
 from spantree_exporter.rows import Execution, Node, SpanFacts
+from spantree_exporter.span import STATUS_ERROR
 
 # More is cut: a trace of 100,000 names would otherwise have a row of megabytes. Its first words are of the execution.
 TERMS_MAX: Final = 600
@@ -33,6 +35,7 @@ _ATTRIBUTES_MAX: Final = 64
 _OPERATIONS_MAX: Final = 200
 MANY_OPERATIONS: Final = "@"
 _LONGEST_BITS: Final = 45
+ERROR_SPAN: Final = "^error"
 # Of a message, more is seldom what somebody looks for.
 _MESSAGE_CHARS: Final = 1_000
 _CACHED_TEXTS: Final = 20_000
@@ -123,6 +126,8 @@ def _of_spans(spans: Sequence[SpanFacts]) -> Iterator[str]:
     if not spans:
         return
     yield longest_term(max([span.end_ns - span.start_ns for span in spans]))
+    if any(span.status_code == STATUS_ERROR for span in spans):
+        yield ERROR_SPAN
     operations = {(span.service, span.name) for span in spans}
     if len(operations) > _OPERATIONS_MAX:
         yield MANY_OPERATIONS

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import psycopg
@@ -57,13 +58,14 @@ def connection(postgres_url: str, _migrated_template: str) -> Iterator[psycopg.C
     with new_database(postgres_url, template=_migrated_template) as url:
         insert(url, trace(1, steps), trace(2, [node(2, "ask", **usage)], **failed), trace(3, **open_one))
         with psycopg.connect(url, autocommit=True) as connected:
+            # Roles are of the server, which other tests may use at the same time.
+            role = f"grafana_{uuid4().hex}"
             connected.execute(
-                "CREATE ROLE spantree_test_grafana; GRANT USAGE ON SCHEMA spantree TO spantree_test_grafana;"
-                " GRANT SELECT ON ALL TABLES IN SCHEMA spantree TO spantree_test_grafana"
+                f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA spantree TO {role};"
+                f" GRANT SELECT ON ALL TABLES IN SCHEMA spantree TO {role}; SET ROLE {role}".encode()
             )
-            connected.execute("SET ROLE spantree_test_grafana")
             yield connected
-            connected.execute("RESET ROLE; DROP OWNED BY spantree_test_grafana; DROP ROLE spantree_test_grafana")
+            connected.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
 @pytest.mark.parametrize("panel", PANELS)

@@ -30,8 +30,10 @@ _FOUND: Final = 2_000
 _BATCH: Final = 100
 # Where fewer of the walked than one in so many are candidates, the index finds them faster.
 _RARE: Final = 20
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 2.0
 _SERVICES_MAX: Final = 10_000
+# Services whose operation is looked for where none is named.
+_SERVICES_OF_ONE: Final = 200
 _OPERATIONS_MAX: Final = 5_000
 # Traces in which calls between services are counted, newest first.
 _CALLING_TRACES: Final = 2_000
@@ -164,15 +166,23 @@ class SpanReads:
 
     async def find(self, query: SpanQuery) -> list[CandidateRow]:
         """Traces that match, newest first, at most `query.limit`."""
-        if query.limit <= 0 or query.impossible or query.from_ns > query.to_ns:
+        if query.limit <= 0 or query.from_ns > query.to_ns:
             return []
-        search = _Search(query, self._now_ns)
+        search = _Search(query, self._now_ns, await self._services_of(query))
         async for candidates in self._candidates(search):
             for first in range(0, len(candidates), _BATCH):
                 search.take(await self._matching(query, candidates[first : first + _BATCH]))
                 if search.is_over:
                     return search.found()
         return search.found()
+
+    async def _services_of(self, query: SpanQuery) -> list[str]:
+        """The services that the operation is known of, where the query names none."""
+        if query.operation is None or query.service is not None:
+            return []
+        wanted = {"tenant_id": self._tenant_id, "operation": query.operation, "limit": _SERVICES_OF_ONE}
+        rows = await self._snapshot.all("services_of_operation", wanted, records(NameRow))
+        return [row.name for row in rows]
 
     async def matching_spans(self, query: SpanQuery, trace_ids: Sequence[UUID], each: int) -> list[MatchingSpan]:
         """The first spans, `each` a trace, that are all that is asked for."""
@@ -285,7 +295,9 @@ class SpanReads:
 class _Search:
     """What is looked for, what has been found, and for how long."""
 
-    def __init__(self, query: SpanQuery, now_ns: int, *, several_services: bool = False) -> None:
+    def __init__(
+        self, query: SpanQuery, now_ns: int, services: Sequence[str] = (), *, several_services: bool = False
+    ) -> None:
         self._query = query
         self._began_s = time.monotonic()
         self._found: dict[UUID, CandidateRow] = {}
@@ -293,7 +305,7 @@ class _Search:
         # Spans cannot have begun later than now, but for clocks that differ.
         latest = min(query.to_ns, now_ns + _LONGEST_NS)
         self.starts = Range(max(query.from_ns, 0) - _LONGEST_NS, latest + _SKEW_NS)
-        self._search = query.search()
+        self._search = query.search(services)
         self.root_search = query.root_search()
         conditions = ["where_overlaps"]
         if query.service is not None:

@@ -19,6 +19,15 @@ WHERE tenant_id = %(tenant_id)s
 ORDER BY name, kind
 LIMIT %(limit)s
 
+-- name: services_of_operation
+-- services that have sent spans of a name; reads the table, whose rows are a bounded number a service
+SELECT DISTINCT service AS name
+FROM spantree.operation
+WHERE tenant_id = %(tenant_id)s
+    AND name = %(operation)s
+ORDER BY service
+LIMIT %(limit)s
+
 -- name: select_candidates
 -- part: the columns of CandidateRow
 SELECT execution.trace_id, execution.started_ns, execution.ended_ns, execution.services
@@ -57,6 +66,14 @@ CROSS JOIN LATERAL (
         AND (%(scope_name)s::text IS NULL OR span.scope ->> 'name' = %(scope_name)s)
         AND (%(scope_version)s::text IS NULL OR span.scope ->> 'version' = %(scope_version)s)
         AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
+        AND (
+            %(needed_key)s::text IS NULL
+            OR span.attributes ? %(needed_key)s
+            OR resource.attributes ? %(needed_key)s
+            OR span.events IS NOT NULL
+            OR span.links IS NOT NULL
+            OR span.scope ? 'attributes'
+        )
         AND NOT EXISTS (
             SELECT
             FROM unnest(
