@@ -72,6 +72,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
             {"method": request.method, "allowed": allowed},
             error.headers,
         )
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's word for a body that is no text
+        return error_answer(422, "invalid_parameter", "the body cannot be read: wanted JSON in UTF-8", {})
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     return error_answer(error.status_code, code, str(error.detail), {}, error.headers)
 

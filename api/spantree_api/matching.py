@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from spantree_api.filters import ExecutionFilter
-from spantree_api.rendering import effective_status
+from spantree_api.rendering import clock_of, effective_status
 from spantree_api.stored_rows import ExecutionRow
 
 
@@ -32,9 +32,11 @@ def matches(wanted: ExecutionFilter, row: ExecutionRow, now_ns: int, lost_after_
         return False
     if wanted.until_ns is not None and execution.started_ns >= wanted.until_ns:
         return False
-    if wanted.statuses is not None and effective_status(execution, now_ns, lost_after_s) not in wanted.statuses:
+    status = effective_status(execution, now_ns, lost_after_s)
+    if wanted.statuses is not None and status not in wanted.statuses:
         return False
-    lasted_ns = (now_ns if execution.ended_ns is None else execution.ended_ns) - execution.started_ns
+    ended_ns = clock_of(execution, status, now_ns) if execution.ended_ns is None else execution.ended_ns
+    lasted_ns = ended_ns - execution.started_ns
     if wanted.min_duration_ns is not None and lasted_ns < wanted.min_duration_ns:
         return False
     return wanted.max_duration_ns is None or lasted_ns <= wanted.max_duration_ns

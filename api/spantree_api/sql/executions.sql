@@ -144,13 +144,20 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
     AND error_category = %(error_category)s
 
 -- name: where_lasted
--- part: between two durations; one that runs lasts until now; served by execution_duration_idx
+-- part: between two durations; one that runs lasts until now, a lost one until its last sign of life; served by
+-- execution_duration_idx
     AND (
         ended_ns - started_ns BETWEEN %(min_duration_ns)s::bigint AND %(max_duration_ns)s::bigint
         OR (
             ended_ns - started_ns IS NULL
-            AND started_ns BETWEEN %(now_ns)s::bigint - %(max_duration_ns)s::bigint
-                AND %(now_ns)s::bigint - %(min_duration_ns)s::bigint
+            AND CASE
+                WHEN spantree.effective_status(
+                    status, anomalies, last_seen_ns, COALESCE(lost_after_s, %(lost_after_s)s::double precision),
+                    %(now_ns)s::bigint
+                ) = 'lost'
+                THEN last_seen_ns
+                ELSE %(now_ns)s::bigint
+            END::numeric - started_ns BETWEEN %(min_duration_ns)s::bigint AND %(max_duration_ns)s::bigint
         )
     )
 
