@@ -42,6 +42,11 @@ SPAN_COLUMNS: Final = (
     "trace_state", "flags", "dropped_attributes_count", "dropped_events_count", "dropped_links_count", "anomalies",
 )  # fmt: skip
 
+AUDIT_COLUMNS: Final = (
+    "at", "user", "action", "resource_type", "resource_id", "tenant", "method", "path", "status", "success", "error",
+    "address", "user_agent", "execution_id", "span_id", "service", "route", "duration_ms", "cursor",
+)  # fmt: skip
+
 
 def node_line(trace_id: str, node: NodeAnswer) -> dict[str, Any]:
     """A node as an export tells it: as everywhere, with its execution's id."""

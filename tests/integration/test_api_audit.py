@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -161,3 +164,14 @@ def test_the_view_tells_the_same(url: str, api: httpx.Client) -> None:
             " ORDER BY started_ns DESC"
         ).fetchall()
     assert rows == [(one["user"], *(one[column] for column in columns)) for one in entries]
+
+
+def test_an_export_has_every_entry_and_goes_on_after_any(api: httpx.Client) -> None:
+    filters = {"since": "2026-11-01T00:00:00Z", "hidden": "true"}
+    entries = ok(api.get("/api/v1/audit", params={**filters, "limit": 200}))["entries"]
+    lines = [json.loads(line) for line in api.get("/api/v1/export/audit", params=filters).text.splitlines()]
+    assert [{key: line[key] for key in line if key != "cursor"} for line in lines] == entries
+    rest = api.get("/api/v1/export/audit", params={**filters, "cursor": lines[1]["cursor"]}).text.splitlines()
+    assert [json.loads(line) for line in rest] == lines[2:]
+    table = api.get("/api/v1/export/audit", params={**filters, "format": "csv"}).text
+    assert [row["span_id"] for row in csv.DictReader(io.StringIO(table))] == [line["span_id"] for line in lines]

@@ -88,6 +88,7 @@ def test_every_route_of_the_application_is_in_the_document(document: dict[str, A
         "/alerts/rules/{rule_id}/test",
         "/stream",
         "/executions/{trace_id}/stream",
+        "/export/audit",
         "/export/executions",
         "/export/nodes",
         "/export/spans",

@@ -68,12 +68,13 @@ async def entries(reader: Reader, wanted: AuditFilter, limit: int, after: SpanCu
             looked += 1
             found += [row for row in rows if row.is_match]
             if len(found) > limit:
-                return AuditList(found[:limit], _after(found[limit - 1]))
+                return AuditList(found[:limit], cursor_of(found[limit - 1]))
             if not rows or rows[-1].turns < walked:
                 break
-            at = _after(rows[-1])
+            at = cursor_of(rows[-1])
     return AuditList(found, None)
 
 
-def _after(row: AuditRow) -> SpanCursor:
+def cursor_of(row: AuditRow) -> SpanCursor:
+    """Where a list goes on after this request."""
     return SpanCursor(row.started_ns, row.execution_id, row.span_number)

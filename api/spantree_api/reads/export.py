@@ -16,11 +16,12 @@ from uuid import UUID
 
 import orjson
 
-from spantree_api.cursor import ExecutionCursor
+from spantree_api.audit import AuditFilter, AuditRow
+from spantree_api.cursor import ExecutionCursor, SpanCursor
 from spantree_api.errors import Unavailable
 from spantree_api.filters import ExecutionFilter
 from spantree_api.reader import Reader
-from spantree_api.reads import lists
+from spantree_api.reads import audit, lists
 from spantree_api.stored_rows import ExecutionRow, NodeRow, OtlpSpan, node_rows, otlp_spans, records
 
 # Executions that one piece names, and the days that it names with them.
@@ -119,6 +120,15 @@ class Export:
                 last = found[-1].span
                 position = group.trace_ids.index(last.trace_id) + 1
                 span_id, fingerprint = last.span_id, last.fingerprint
+
+    async def audit(self, wanted: AuditFilter, after: SpanCursor | None) -> AsyncIterator[list[AuditRow]]:
+        """The entries of the audit, newest first; one list at least. Raises Unavailable."""
+        while True:
+            page = await self._patiently(lambda reader: audit.entries(reader, wanted, _EXECUTIONS, after))  # noqa: B023
+            yield page.rows
+            after = page.following
+            if after is None:
+                return
 
     async def _groups(self, rows: Sequence[ExecutionRow]) -> list[_Group]:
         ids = [row.trace_id for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from spantree_api.answers_audit import AuditPage
 from spantree_api.audit import AuditFilter, audit_entry
@@ -20,8 +20,7 @@ router = APIRouter(tags=["audit"])
 _DAY_NS = 86_400_000_000_000
 
 
-@router.get("/audit", response_model=AuditPage, responses=error_answers(422, 503))
-async def list_audit(
+def _filter_of(
     service: ServiceOf,
     user: Annotated[Text | None, Query(description="who asked")] = None,
     action: Annotated[Text | None, Query(description="read, create, update, delete ..., or an HTTP method")] = None,
@@ -31,17 +30,24 @@ async def list_audit(
     since: MomentQuery = None,
     until: MomentQuery = None,
     hidden: HiddenQuery = False,
-    limit: LimitQuery = 50,
-    cursor: CursorQuery = None,
+) -> AuditFilter:
+    until_ns = None if until is None else ns_of(until)
+    since_ns = (service.clock() if until_ns is None else until_ns) - _DAY_NS if since is None else ns_of(since)
+    if until_ns is not None and since_ns >= until_ns:
+        raise InvalidParameter("until", "until is not after since: wanted a later time, since is inside the range")
+    return AuditFilter(since_ns, until_ns, user, action, resource, service_name, success, hidden)
+
+
+AuditFilterOf = Annotated[AuditFilter, Depends(_filter_of)]
+
+
+@router.get("/audit", response_model=AuditPage, responses=error_answers(422, 503))
+async def list_audit(
+    service: ServiceOf, wanted: AuditFilterOf, limit: LimitQuery = 50, cursor: CursorQuery = None
 ) -> Response:
     """Requests that traced services answered, newest first; without `since` those of the last 24 hours."""
     after = None if cursor is None else SpanCursor.decode(cursor)
     async with service.reader() as reader:
-        until_ns = None if until is None else ns_of(until)
-        since_ns = (reader.now_ns if until_ns is None else until_ns) - _DAY_NS if since is None else ns_of(since)
-        if until_ns is not None and since_ns >= until_ns:
-            raise InvalidParameter("until", "until is not after since: wanted a later time, since is inside the range")
-        wanted = AuditFilter(since_ns, until_ns, user, action, resource, service_name, success, hidden)
         found = await audit.entries(reader, wanted, limit, after)
     page: AuditPage = {
         "entries": [audit_entry(row) for row in found.rows],

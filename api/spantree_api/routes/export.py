@@ -10,8 +10,11 @@ import orjson
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
+from spantree_api.audit import AuditRow, audit_entry
+from spantree_api.cursor import SpanCursor
 from spantree_api.errors import InvalidParameter
 from spantree_api.export_text import (
+    AUDIT_COLUMNS,
     EXECUTION_COLUMNS,
     NODE_COLUMNS,
     SPAN_COLUMNS,
@@ -24,10 +27,12 @@ from spantree_api.export_text import (
 from spantree_api.filter_params import FilterOf
 from spantree_api.filters import ExecutionFilter, search_query
 from spantree_api.otlp_protobuf import traces_data
-from spantree_api.params import TraceIdQuery, trace_id_of
+from spantree_api.params import CursorQuery, TraceIdQuery, trace_id_of
+from spantree_api.reads.audit import cursor_of
 from spantree_api.reads.export import ExecutionsPiece, Export
 from spantree_api.rendering import clock_of, effective_status, execution_answer
 from spantree_api.responses import error_answers
+from spantree_api.routes.audit import AuditFilterOf
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import OtlpSpan
 from spantree_api.tree import node_answer
@@ -148,6 +153,28 @@ async def export_spans(
 
     media_type = _PROTOBUF if protobuf else None
     return await _answer(export, wanted, after, limit, form, SPAN_COLUMNS, rows, media_type)
+
+
+@router.get("/export/audit", response_class=Response, responses=_answers("application/x-ndjson", "text/csv"))
+async def export_audit(
+    service: ServiceOf, wanted: AuditFilterOf, form: FormatQuery = "jsonl", cursor: CursorQuery = None
+) -> Response:
+    """Entries of `GET /audit`, newest first, all of them; each has the `cursor` to go on after it."""
+    pages = Export(service.reader).audit(wanted, None if cursor is None else SpanCursor.decode(cursor))
+    first = await anext(pages)
+
+    def told(rows: Sequence[AuditRow]) -> bytes:
+        entries = [{**audit_entry(row), "cursor": cursor_of(row).encode()} for row in rows]
+        return json_lines(entries) if form == "jsonl" else csv_lines(AUDIT_COLUMNS, entries)
+
+    async def body() -> AsyncIterator[bytes]:
+        if form == "csv" and cursor is None:
+            yield csv_header(AUDIT_COLUMNS)
+        yield told(first)
+        async for rows in pages:
+            yield told(rows)
+
+    return StreamingResponse(body(), media_type=_MEDIA_TYPES[form])
 
 
 def _in_order(spans: list[OtlpSpan]) -> list[OtlpSpan]:
