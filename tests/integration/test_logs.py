@@ -142,6 +142,9 @@ def test_ordinary_records_are_stored_and_say_nothing(migrated_url: str, store: S
     assert query(migrated_url, "SELECT body, severity_number, attributes FROM spantree.log_record") == [
         ("the card was declined", 17, {})
     ]
+    said = "SELECT span_id, severity, event_name, message, error_type, service, at_ns = span_number FROM spantree.logs"
+    ((span_id, *rest),) = query(migrated_url, said)
+    assert (len(span_id), rest) == (16, ["error", None, "the card was declined", None, "shop", False])
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
