@@ -9,6 +9,7 @@ and no content: the bytes of a request are in flight from the first one until it
     too many bytes in flight    the connection with the most bytes of unfinished requests is cut, which is retryable
     a request takes too long    its connection is cut
     too many connections        the one that has been idle longest makes room, else the new one is closed
+    frames that carry nothing   more of them than any client needs: the connection is cut
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ _MAX_PATH_BYTES = 100
 _PREFACE_BYTES = 24
 _HEAD_BYTES = 9
 _DATA, _HEADERS, _RST_STREAM = 0x0, 0x1, 0x3
+# Frames that are neither a request's head nor bytes of it (PING, SETTINGS, WINDOW_UPDATE, RST_STREAM, DATA of nothing).
+# Each costs as much as one that carries 16 KiB; a client needs some for a request and a ping now and then.
+_IDLE_FRAMES_A_S = 2_000.0
+_MOST_IDLE_FRAMES = 10_000.0
+# Read at a time: with the 256 KiB that asyncio reads, a dozen clients that send without a pause are ten milliseconds of
+# every turn of the loop.
+_READ_BYTES = 64 * 2**10
 _END_STREAM = 0x1
 _LOOK_S = 0.5
 _IDLE_S = 1.0
@@ -55,6 +63,8 @@ class GrpcFront:
             self._short = tempfile.TemporaryDirectory(prefix="spantree-grpc-")
             self.upstream = Path(self._short.name) / "grpc.sock"
         self.in_flight = in_flight
+        # Of all connections: a read fills it and is passed on before the next one begins.
+        self.buffer = bytearray(_READ_BYTES)
         self._metrics = metrics
         self._max_connections = max_connections
         self._header_deadline_s = header_deadline_s
@@ -162,7 +172,7 @@ class _Frames:
             found.append((head[3], head[4], int.from_bytes(head[5:], "big") & 0x7FFF_FFFF, self._left))
 
 
-class _Client(asyncio.Protocol):
+class _Client(asyncio.BufferedProtocol):
     """The client's side of a connection; grpc's side is `_Upstream`."""
 
     def __init__(self, front: GrpcFront) -> None:
@@ -173,6 +183,8 @@ class _Client(asyncio.Protocol):
         self.streams: dict[int, _Stream] = {}
         self.quiet_since_s = time.monotonic()
         self._has_spoken = False
+        self._idle_frames_left = _MOST_IDLE_FRAMES
+        self._idle_frames_at_s = self.quiet_since_s
         self.transport: asyncio.Transport | None = None
         self._upstream: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -212,9 +224,17 @@ class _Client(asyncio.Protocol):
             transport.write(data)
         self.transport.resume_reading()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._front.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(memoryview(self._front.buffer)[:nbytes])
         self._has_spoken = True
-        for kind, flags, number, size_bytes in self._frames.heads(data):
+        heads = self._frames.heads(data)
+        if self._is_flood(heads):
+            self.cut("grpc_idle_frames")
+            return
+        for kind, flags, number, size_bytes in heads:
             if kind == _HEADERS and number not in self.streams and number:
                 self.streams[number] = _Stream(self._front.in_flight.reserve())
             stream = self.streams.get(number)
@@ -231,6 +251,16 @@ class _Client(asyncio.Protocol):
             self.pause_reading()
         elif self._upstream is not None:
             self._upstream.write(data)
+
+    def _is_flood(self, heads: list[tuple[int, int, int, int]]) -> bool:
+        idle = sum(kind != _HEADERS and not (kind == _DATA and (size or flags)) for kind, flags, _, size in heads)
+        if not idle:
+            return False
+        now_s = time.monotonic()
+        earned = (now_s - self._idle_frames_at_s) * _IDLE_FRAMES_A_S
+        self._idle_frames_left = min(self._idle_frames_left + earned, _MOST_IDLE_FRAMES) - idle
+        self._idle_frames_at_s = now_s
+        return self._idle_frames_left < 0
 
     def _hold(self, stream: _Stream, size_bytes: int) -> bool:
         while True:

@@ -206,6 +206,26 @@ def test_half_sent_requests_do_not_take_the_room_of_whole_ones(tmp_path: Path) -
         assert metric(addresses, "spantree_collector_in_flight_bytes") <= MIB
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8), id="ping"),
+        pytest.param(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", id="settings"),
+        pytest.param(b"\x00\x00\x00\x00\x00\x00\x00\x00\x01", id="empty data"),
+    ],
+)
+def test_a_flood_of_frames_that_carry_nothing_is_cut(tmp_path: Path, frame: bytes) -> None:
+    with running(settings(tmp_path, writers=0)) as addresses:
+        with contextlib.closing(_half_sent(addresses, 10)) as client:
+            with contextlib.suppress(OSError):
+                for _ in range(2_000):
+                    client.sendall(frame * 1_000)
+            assert _is_cut(client)
+        reason = 'spantree_collector_connections_refused_total{reason="grpc_idle_frames"}'
+        assert metric(addresses, reason) == 1
+        assert export(addresses, trace_request(1, 3).SerializeToString()) == b""
+
+
 def test_connections_that_say_nothing_are_cut_and_make_room(tmp_path: Path) -> None:
     config = settings(tmp_path, writers=0, max_connections=10, header_deadline_s=3.0)
     with running(config) as addresses, contextlib.ExitStack() as stack:

@@ -162,3 +162,15 @@ def test_a_request_of_log_records_is_bounded_too(bomb: bytes) -> None:
 def test_a_request_of_log_records_in_json_is_bounded_too() -> None:
     with pytest.raises(BodyTooLarge):
         check_objects(b'{"resourceLogs":[' + b",".join([b"{}"] * MANY) + b"]}", LOGS_JSON, BUDGET)
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 2, 3, 7, 64])
+def test_json_that_is_read_in_pieces_counts_no_mark_within_a_string(
+    monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    monkeypatch.setattr("spantree_collector.object_budget._JSON_PIECE_BYTES", piece_bytes)
+    body = json.dumps({"a": ["{,[", '\\"{,', "\\\\", "", "x" * 50], 'k"': {"b": '\\\\"{{{'}}).encode()
+    marks = 2 + 1 + 4 + 1  # maps, lists, commas
+    check_objects(body * 1_000, JSON, marks * 1_000)
+    with pytest.raises(BodyTooLarge):
+        check_objects(body * 1_000, JSON, marks * 1_000 - 1)
