@@ -16,7 +16,7 @@ from spantree_api.analyst import analyst_of
 from spantree_api.authentication import Authentication, Authenticator
 from spantree_api.body_limit import BodyLimit
 from spantree_api.compression import Compression
-from spantree_api.config import LOOPBACK, ApiConfig
+from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
 from spantree_api.known_errors_file import load_known_errors
@@ -52,6 +52,7 @@ from spantree_api.streams import TenantStreams
 from spantree_api.thresholds import keep_thresholds
 from spantree_api.unknown_parameters import refuse_unknown_parameters
 from spantree_exporter.token_watch import TokenWatch
+from spantree_exporter.tokens import LOOPBACK
 
 BASE = "/api/v1"
 # Until it is known which tokens there are, requests are answered 503.
@@ -88,12 +89,14 @@ def create_app(
     analyst: Analyst | None = None,
     *,
     alerts: bool = False,
+    trusted: bool = False,
 ) -> FastAPI:
     """The API over the database that `config` names. It starts, and stays up, whether that is there or not.
 
     `clock` answers UTC nanoseconds since 1970; it decides what is `lost`, `stuck` and how long a run lasts so far.
     `analyst` analyses failures, the one that the settings name where none is given. With `alerts` it looks after the
-    rules of alerts as well, together with all other processes that do.
+    rules of alerts as well, together with all other processes that do. `trusted`: whoever asks has the database's own
+    password and needs no token.
     Raises ConfigError for known errors or rules of alerts that cannot be read, or a model that cannot be used.
     """
     rules = None if config.alerts_file is None else file_rules(config.alerts_file, config.private_hosts)
@@ -114,8 +117,9 @@ def create_app(
         watch = Alerts(database, config, clock, rules)
         if alerts:
             watch.start()
-        tokens.start()
-        await asyncio.to_thread(tokens.wait_for_first_look, _FIRST_LOOK_S)
+        if not trusted:
+            tokens.start()
+            await asyncio.to_thread(tokens.wait_for_first_look, _FIRST_LOOK_S)
         try:
             yield
         finally:
@@ -141,7 +145,8 @@ def create_app(
     app.state.tokens = tokens
     app.add_middleware(BodyLimit)
     app.state.authenticator = Authenticator(tokens, anonymous=config.host in LOOPBACK or config.insecure)
-    app.add_middleware(Authentication, authenticator=app.state.authenticator)
+    if not trusted:
+        app.add_middleware(Authentication, authenticator=app.state.authenticator)
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(Compression)
     app.include_router(health.probes)

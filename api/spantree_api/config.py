@@ -34,7 +34,6 @@ from spantree_exporter.errors import ConfigError
 _PREFIX = "SPANTREE_API_"
 _DATABASE_URL = "SPANTREE_DATABASE_URL"
 INSECURE = "SPANTREE_INSECURE"
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from spantree_collector.authenticate import Authenticator
 from spantree_collector.config import CollectorConfig, variable
 from spantree_collector.dispatcher import SpoolDispatcher
 from spantree_collector.file_limit import connections_within
@@ -38,6 +39,8 @@ from spantree_collector.watchdog import Watchdog
 from spantree_collector.writers import SpoolWriter, WriterProcess, new_writers, worst
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.rules import facts_reader
+from spantree_exporter.token_watch import TokenWatch
+from spantree_exporter.tokens import LOOPBACK
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,10 @@ _GRACE_S = 2.0
 # Other threads compute without a pause, and Python lets them do so for 5 ms each time the event loop wants to go on.
 # Measured with a pump among them: p99 of an acknowledgement 330 to 600 ms with 5 ms, 100 to 120 ms with 1 ms.
 _SWITCH_INTERVAL_S = 0.001
+# Digests of the tokens that were known last, for a start without PostgreSQL.
+_TOKENS_FILE = "tokens.json"
+# PostgreSQL may be away; whether a token is wanted is then what it was.
+_FIRST_LOOK_S = 2.0
 # gRPC's part of the process's files; each connection is a socket and the two ends of the one behind it.
 _GRPC_FILES_PART = 0.4
 _FILES_OF_A_CONNECTION = 3
@@ -102,12 +109,19 @@ class Collector:
                 observe_commit=metrics.observe_commit,
             )
             stack.push_async_callback(asyncio.to_thread, spool.close)
+            tokens = TokenWatch(config.database_url, config.data_dir / _TOKENS_FILE)
+            tokens.start()
+            stack.push_async_callback(asyncio.to_thread, tokens.stop)
+            await asyncio.to_thread(tokens.wait_for_first_look, _FIRST_LOOK_S)
+            authenticator = Authenticator(tokens, anonymous=config.host in LOOPBACK or config.insecure)
+            _check_guarded(config, tokens)
             intake = Intake(
                 spool,
                 metrics,
                 max_body_bytes=config.max_body_bytes,
                 max_body_objects=config.max_body_objects,
                 max_in_flight_bytes=config.max_in_flight_bytes,
+                authenticator=authenticator,
             )
             stack.callback(intake.close)
             writers = new_writers(config, reader, SpoolDispatcher(spool, count_spans), metrics)
@@ -213,8 +227,22 @@ class Collector:
             spool.path,
             stats.bodies,
         )
-        if self.config.host not in ("127.0.0.1", "::1", "localhost"):
-            log.warning("anyone who reaches %s can send spans: there is no authentication yet", self.config.host)
+
+
+def _check_guarded(config: CollectorConfig, tokens: TokenWatch) -> None:
+    """Raise ConfigError where everybody on the network could send and nobody has said that this is wanted."""
+    if config.host in LOOPBACK or (tokens.known is not None and tokens.known.required):
+        return
+    if config.insecure:
+        log.warning("the collector takes spans from everybody who reaches %s (SPANTREE_INSECURE)", config.host)
+    elif tokens.known is not None:
+        raise ConfigError(
+            [
+                f"SPANTREE_HOST is {config.host}, and no token has been made: everybody who reaches it could send; "
+                'make one with "spantree token create --scope ingest", listen on 127.0.0.1, '
+                "or say SPANTREE_INSECURE=true"
+            ]
+        )
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:

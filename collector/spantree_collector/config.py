@@ -29,7 +29,9 @@ class CollectorConfig:
     data_dir: Path = Path("spantree-data")
     """Where the spool lies; on a disk that keeps what it has fsynced."""
     host: str = "127.0.0.1"
-    """Address that both receivers listen on. There is no authentication yet: beyond the loopback anyone can send."""
+    """Address that both receivers listen on; beyond the loopback a token is wanted, or `insecure`."""
+    insecure: bool = False
+    """Beyond the loopback, too, take spans from everybody while no token was made."""
     otlp_http_port: int = 4318
     """OTLP/HTTP, and /healthz, /readyz, /metrics."""
     otlp_grpc_port: int = 4317
@@ -183,6 +185,8 @@ def variable(field_name: str) -> str:
 
 
 def _reader(field_name: str) -> Callable[[str], Any]:
+    if field_name == "insecure":
+        return yes_or_no
     if field_name.endswith("_bytes"):
         return size_of
     if field_name.endswith("_s"):
@@ -205,6 +209,16 @@ def size_of(text: str) -> int:
     if match is None or factor is None:
         raise ValueError('give bytes, or a number with a unit such as "512MiB" or "8GiB"')
     return int(match[1]) * factor
+
+
+def yes_or_no(text: str) -> bool:
+    """What "true" or "false" and their like mean. Raises ValueError, whose text says what to give."""
+    if (found := _BOOLEANS.get(text.strip().lower())) is None:
+        raise ValueError("give true or false")
+    return found
+
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 def _seconds(text: str) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
+from spantree_collector.authenticate import NO_TOKENS, Authenticator
 from spantree_collector.decompress import Decompression, decompress, decompression
 from spantree_collector.inflate import too_large
 from spantree_collector.metrics import CollectorMetrics
@@ -17,9 +18,11 @@ from spantree_collector.object_budget import SPAN_UNITS, check_objects, frames_a
 from spantree_collector.refusal_log import RefusalLog
 from spantree_collector.spool import Body, Spool, SpooledBody
 from spantree_collector.status import Overloaded, Refusal
+from spantree_collector.tenant_quota import TenantQuota
 from spantree_exporter.decode import Examined
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.signals import examine, is_logs
+from spantree_exporter.tokens import ANYONE, Identity
 
 # Inflating or examining this much takes about a millisecond; what is larger goes to a thread, so that it does not hold
 # up every other request (inflation lets the loop run meanwhile, examining shares the interpreter with it).
@@ -122,21 +125,30 @@ class Intake:
         max_body_bytes: int,
         max_body_objects: int,
         max_in_flight_bytes: int,
+        authenticator: Authenticator | None = None,
     ) -> None:
+        self.authenticator = authenticator or Authenticator(NO_TOKENS, anonymous=True)
         self.max_body_bytes = max_body_bytes
         self._max_body_objects = max_body_objects
         self.in_flight = InFlight(max_in_flight_bytes)
         self.metrics = metrics
         self.refusals = RefusalLog()
         self._spool = spool
+        self._quota = TenantQuota(spool.tenant_bytes)
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="spantree-intake")
 
     async def accept(
-        self, payload: bytes, encoding: str, compression: str, reservation: Reservation, transport: str
+        self,
+        payload: bytes,
+        encoding: str,
+        compression: str,
+        reservation: Reservation,
+        transport: str,
+        sender: Identity = ANYONE,
     ) -> Examined:
         """Return once `payload` is on disk; what was examined tells whether some of its spans are rejected.
 
-        `encoding` is one of spantree_exporter.signals.
+        `encoding` is one of spantree_exporter.signals, `sender` whose spans they are.
 
         Raises MalformedRequest, BodyTooLarge, Overloaded, SpoolFull or SpoolFailed: nothing of it was kept.
         A request without spans is a success and is not kept either.
@@ -149,7 +161,8 @@ class Intake:
         examined = await self._examined(plain, encoding)
         # A log record that belongs to no span is refused for good, a span that cannot be stored becomes a dead letter.
         if examined.spans > (examined.rejected_spans if is_logs(encoding) else 0):
-            await self._spool.append(Body(payload, encoding, compression, received_ns))
+            self._quota.check(sender, examined.spans, len(payload))
+            await self._spool.append(Body(payload, encoding, compression, received_ns, sender.tenant_id))
         self.metrics.ack_s.labels(transport).observe(time.perf_counter() - started_s)
         self.metrics.accepted.labels(transport).inc()
         self.refusals.accepted()

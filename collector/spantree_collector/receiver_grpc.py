@@ -83,10 +83,13 @@ class GrpcReceiver:
 
     async def _export(self, signal: str, payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
+            sender = self._intake.authenticator.sender(_authorization(context))
             # The front has the bytes as sent; what becomes of them here is held besides.
             with self._intake.in_flight.reserve() as reservation:
                 body = encoding_of(signal, PROTOBUF)
-                examined = await self._intake.accept(payload, body, _compression(payload), reservation, TRANSPORT)
+                examined = await self._intake.accept(
+                    payload, body, _compression(payload), reservation, TRANSPORT, sender
+                )
         except Exception as error:
             await self.refuse(context, refusal_of(error), error)
         return success(examined, PROTOBUF, signal)
@@ -102,6 +105,11 @@ class GrpcReceiver:
             trailers.append(("google.rpc.retryinfo-bin", refusal.retry_info().SerializeToString()))
         await context.abort(_CODES[refusal.grpc_code], refusal.message, tuple(trailers))
         raise AssertionError("context.abort returned")
+
+
+def _authorization(context: grpc.aio.ServicerContext[bytes, bytes]) -> str | None:
+    sent = dict(context.invocation_metadata() or ()).get("authorization")
+    return sent.decode("latin-1") if isinstance(sent, bytes) else sent
 
 
 def _compression(payload: bytes) -> str:

@@ -101,6 +101,8 @@ class HttpReceiver:
         return 200 if ready else 503, _CONTENT_TYPES[JSON], json.dumps(details).encode(), []
 
     async def _export(self, signal: str, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, bytes]:
+        sent = headers.get(b"authorization")
+        sender = self._intake.authenticator.sender(None if sent is None else sent.decode("latin-1"))
         media_type = _media_type(headers)
         encoding = _ENCODINGS.get(media_type)
         if encoding is None:
@@ -116,7 +118,7 @@ class HttpReceiver:
         with self._intake.in_flight.reserve() as reservation:
             payload = await self._read(headers, receive, reservation)
             body = encoding_of(signal, encoding)
-            examined = await self._intake.accept(payload, body, compression, reservation, TRANSPORT)
+            examined = await self._intake.accept(payload, body, compression, reservation, TRANSPORT, sender)
         return encoding, success(examined, encoding, signal)
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive, reservation: Reservation) -> bytes:
@@ -176,6 +178,8 @@ def _refusal_headers(refusal: Refusal, path: str) -> list[tuple[bytes, bytes]]:
     headers: list[tuple[bytes, bytes]] = []
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
+    if refusal.http_status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if refusal.http_status == 405:
         headers.append((b"allow", b"POST" if path in _SIGNALS else b"GET, HEAD"))
     if refusal.http_status == 415:

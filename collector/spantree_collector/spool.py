@@ -260,6 +260,11 @@ class Spool:
         with self._lock:
             return self._last_id, dict(self._last_ids)
 
+    def tenant_bytes(self, tenant_id: int) -> int:
+        """How many bytes of one tenant wait."""
+        with self._lock:
+            return self._tenant_bytes[tenant_id]
+
     def remove(self, ids: Iterable[int]) -> None:
         """Drop bodies that PostgreSQL has committed. Returns at once: a removal lost in a crash means a replay only."""
         with self._lock:

@@ -36,6 +36,14 @@ class BodyTimeout(SpantreeError):
     """The client did not send its body in time."""
 
 
+class Unauthenticated(SpantreeError):
+    """No token, or none that is good."""
+
+
+class Forbidden(SpantreeError):
+    """The token, or the lack of one, does not allow to send here."""
+
+
 class UnsupportedType(SpantreeError):
     """The request's content type or encoding is none that OTLP/HTTP knows."""
 
@@ -79,6 +87,8 @@ class Refusal:
 
 # error class -> reason, HTTP status, gRPC code, whether a retry helps
 _ANSWERS: dict[type[Exception], tuple[str, int, int, bool]] = {
+    Unauthenticated: ("unauthenticated", 401, code_pb2.UNAUTHENTICATED, False),
+    Forbidden: ("forbidden", 403, code_pb2.PERMISSION_DENIED, False),
     MalformedRequest: ("malformed", 400, code_pb2.INVALID_ARGUMENT, False),
     NoSuchPath: ("no_such_path", 404, code_pb2.UNIMPLEMENTED, False),
     MethodNotAllowed: ("method", 405, code_pb2.UNIMPLEMENTED, False),

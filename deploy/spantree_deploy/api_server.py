@@ -14,13 +14,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spantree_api.app import create_app, end_streams
 from spantree_api.authentication import Authenticator
-from spantree_api.config import LOOPBACK, ApiConfig
+from spantree_api.config import ApiConfig
 from spantree_api.jaeger_grpc import JaegerStorage
 from spantree_api.service import Service
 from spantree_collector.bounded_http import HttpLimits
 from spantree_collector.file_limit import connections_within
 from spantree_deploy.settings import url_of
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.tokens import LOOPBACK
 
 log = logging.getLogger(__name__)
 

@@ -60,7 +60,11 @@ COMMANDS: Final[Mapping[str, _Command]] = {
 """By name, in the order of --help; the functions' docstrings say more."""
 
 # Modules whose `app` has commands of its own, by the name of the group.
-GROUPS: Final = {"dead-letter": ("dead_letter", "What was accepted and can be no row: list, show, retry, drop.")}
+GROUPS: Final = {
+    "dead-letter": ("dead_letter", "What was accepted and can be no row: list, show, retry, drop."),
+    "tenant": ("tenant", "Who shares this installation: add, list, rename, limit, drop."),
+    "token": ("token", "Who may send and who may read: create, list, revoke."),
+}
 
 _OWN_INTERRUPT: Final = 130
 

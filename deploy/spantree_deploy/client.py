@@ -114,7 +114,7 @@ class ApiClient:
 class HttpTransport:
     """One connection after the other to the server of a URL, which may have a path, a user and a password."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         parts = urlsplit(url)
         self._prefix = parts.path.rstrip("/")
         self._is_tls = parts.scheme == "https"
@@ -126,7 +126,9 @@ class HttpTransport:
                 f"{without_passwords(url)} is no URL that can be asked: wanted one such as http://127.0.0.1:8000", None
             ) from None
         self._headers = {"accept": "application/json"}
-        if parts.username is not None:
+        if token is not None:
+            self._headers["authorization"] = f"Bearer {token}"
+        elif parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
 
@@ -185,9 +187,9 @@ class HttpTransport:
 
 
 @contextmanager
-def api_at(url: str) -> Iterator[ApiClient]:
-    """The API that listens at `url`."""
-    yield ApiClient(HttpTransport(url), url)
+def api_at(url: str, token: str | None = None) -> Iterator[ApiClient]:
+    """The API that listens at `url`, asked with `token`."""
+    yield ApiClient(HttpTransport(url, token), url)
 
 
 def server_of(settings: Settings) -> str | None:
@@ -207,7 +209,7 @@ def api_of(settings: Settings) -> Iterator[ApiClient]:
     """The API that `api_url` names, else that of the server on this data, else the application in this process."""
     url = settings.api_url or running_api(settings)
     if url is not None:
-        with api_at(url) as api:
+        with api_at(url, settings.token) as api:
             yield api
         return
     if settings.is_embedded and not os.path.exists(settings.data_dir / "pgdata"):  # noqa: PTH110  no error without rights
@@ -218,7 +220,7 @@ def api_of(settings: Settings) -> Iterator[ApiClient]:
         usual = url_of(settings.api_listens_on, settings.api_port)
         if settings.data_dir == default_data_dir(os.environ) and _is_spantree(usual):
             # Of a demo, a container, another account: no place was named, so there is nothing to mistake it for.
-            with api_at(usual) as api:
+            with api_at(usual, settings.token) as api:
                 yield api
             return
         raise SpantreeError(

@@ -56,7 +56,7 @@ def transport_of(settings: Settings) -> Iterator[InProcess]:
 
 @asynccontextmanager
 async def _application(settings: Settings, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings.api_config(database_url))
+    app = create_app(settings.api_config(database_url), trusted=True)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -38,6 +38,11 @@ class NamesEndpoint(Protocol):
         """Where services send OTLP/HTTP, without /v1/traces."""
         ...
 
+    @property
+    def token(self) -> str | None:
+        """What they show there."""
+        ...
+
 
 def otel_settings(settings: NamesEndpoint, service_name: str) -> dict[str, str]:
     """The official variables that send a service's spans here."""
@@ -49,6 +54,8 @@ def otel_settings(settings: NamesEndpoint, service_name: str) -> dict[str, str]:
         "OTEL_EXPORTER_OTLP_ENDPOINT": settings.otlp_url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        # Percent-encoded, as a W3C baggage value (specification/protocol/exporter.md of OpenTelemetry).
+        **({"OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{settings.token}"} if settings.token else {}),
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from spantree_collector.config import size_of
+from spantree_collector.config import yes_or_no as collector_yes_or_no
 
 Number = TypeVar("Number", int, float)
 Read = Callable[[object], Any]
@@ -78,6 +79,16 @@ def text(value: object) -> str:
 def any_text(value: object) -> str:
     """A text, also an empty one."""
     return text(value) if value else ""
+
+
+def yes_or_no(value: object) -> bool:
+    """True or false, in TOML or as a text."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return collector_yes_or_no(text(value))
+    except ValueError:
+        raise ValueError("wanted true or false") from None
 
 
 def url(value: object) -> str:

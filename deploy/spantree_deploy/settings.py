@@ -41,7 +41,7 @@ OTHERS: Final[Mapping[str, str]] = {
 # What Kubernetes puts into every container for a Service named spantree or spantree-...: SPANTREE_API_PORT=tcp://10.0.0.7:80
 # (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 _SERVICE_LINK: Final = re.compile(r"SPANTREE_(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))(_\w+)?")
-_SECRET: Final = frozenset({"database_url"})
+_SECRET: Final = frozenset({"database_url", "token"})
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -67,6 +67,7 @@ Seconds = Annotated[float, values.seconds(more_than_none=True)]
 SecondsOrNone = Annotated[float, values.seconds(more_than_none=False)]
 Count = Annotated[int, values.whole(1, 10**9)]
 CountOrNone = Annotated[int, values.whole(0, 10**9)]
+YesOrNo = Annotated[bool, values.yes_or_no]
 Writers = Annotated[int, values.whole(0, 64)]
 Connections = Annotated[int, values.whole(1, 500)]
 Milliseconds = Annotated[int, values.whole(1, 3_600_000)]
@@ -98,6 +99,9 @@ class Settings:
     api_host: TextOrNone = None
     api_allowed_hosts: AnyText = ""
     api_port: Port = 8000
+    # who may come
+    insecure: YesOrNo = False
+    token: Annotated[str | None, values.text] = field(default=None, repr=False)
     # where commands find it
     otlp_endpoint: Url = None
     api_url: Url = None
@@ -175,6 +179,7 @@ class Settings:
         return ApiConfig(
             host=self.api_listens_on,
             database_url=database_url,
+            insecure=self.insecure,
             jaeger_url=self.jaeger_url,
             grafana_url=self.grafana_url,
             **own,

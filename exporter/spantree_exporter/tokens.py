@@ -22,6 +22,8 @@ from spantree_exporter.sql import statements
 Scope: TypeAlias = Literal["ingest", "read", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 DEFAULT_TENANT: Final = 0
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Where nobody but this machine can come from: no token is wanted until there is one."""
 
 _SQL: Final = statements("tokens")
 _PREFIX: Final = "spt_"

@@ -253,4 +253,6 @@ class TestParts:
             "tenant_id",
             "jaeger_url",
             "grafana_url",
+            "insecure",
+            "token_interval_s",
         } <= reached

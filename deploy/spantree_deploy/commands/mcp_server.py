@@ -37,7 +37,7 @@ def mcp(
         url = server_of(settings)
         if url is None:
             raise NotAnswered("no server of spantree runs on this data: start `spantree up`, or name --api-url", None)
-        with api_at(url) as api:
+        with api_at(url, settings.token) as api:
             return api.get(path, parameters)
 
     if http:

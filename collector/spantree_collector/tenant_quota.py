@@ -1,0 +1,57 @@
+"""What one tenant may send: spans a second, and bytes that wait for PostgreSQL. Beyond it the others are not harmed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from spantree_collector.spool import SpoolFull
+from spantree_collector.status import Overloaded
+from spantree_exporter.tokens import Identity
+
+# A sender's batches come in bursts: so many seconds' worth may come at once.
+_BURST_S: Final = 5.0
+_TENANTS_MAX: Final = 10_000
+
+
+class TenantQuota:
+    """Token buckets by tenant. Any thread may use it. `waiting_bytes` tells what of a tenant is in the spool."""
+
+    def __init__(self, waiting_bytes: Callable[[int], int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._waiting_bytes = waiting_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: dict[int, tuple[float, float]] = {}  # tenant -> (spans left, when that was)
+
+    def check(self, sender: Identity, spans: int, size_bytes: int) -> None:
+        """Raise SpoolFull or Overloaded where `sender` has sent enough: what is refused is to be sent again.
+
+        A body larger than the burst is taken where nothing else was sent lately, and then paid off.
+        """
+        if sender.spool_bytes_max is not None:
+            waiting = self._waiting_bytes(sender.tenant_id)
+            if waiting + size_bytes > sender.spool_bytes_max:
+                raise SpoolFull(
+                    f"{waiting} bytes of tenant {sender.tenant} wait for PostgreSQL, of at most "
+                    f'{sender.spool_bytes_max} ("spantree tenant limit"); send it again a little later'
+                )
+        if sender.spans_per_s_max is not None:
+            self._take(sender, sender.spans_per_s_max, spans)
+
+    def _take(self, sender: Identity, rate: int, spans: int) -> None:
+        most = rate * _BURST_S
+        now_s = self._clock()
+        with self._lock:
+            left, then_s = self._buckets.get(sender.tenant_id, (most, now_s))
+            left = min(most, left + (now_s - then_s) * rate)
+            is_allowed = spans <= left or left >= most
+            if len(self._buckets) >= _TENANTS_MAX:
+                self._buckets.clear()
+            self._buckets[sender.tenant_id] = (left - spans if is_allowed else left, now_s)
+        if not is_allowed:
+            raise Overloaded(
+                f"tenant {sender.tenant} sends more than {rate} spans a second "
+                '("spantree tenant limit"); send it again a little later'
+            )

@@ -1,0 +1,99 @@
+"""Sending with a token: over HTTP and gRPC, to the token's tenant and to no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from tests.otlp_requests import request, span
+from tests.tables import query
+from tests.waiting import wait_until
+
+from spantree_collector.app import Collector
+from spantree_collector.config import CollectorConfig
+from spantree_exporter.errors import ConfigError
+from spantree_exporter.tokens import TokenBook
+
+
+def _config(url: str, folder: Path, **settings: object) -> CollectorConfig:
+    return CollectorConfig(
+        database_url=url,
+        data_dir=folder,
+        otlp_http_port=0,
+        otlp_grpc_port=0,
+        writers=0,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def test_spans_go_to_the_tenant_of_their_token(migrated_url: str, tmp_path: Path) -> None:
+    with TokenBook(migrated_url) as book:
+        book.add_tenant("blue")
+        book.add_tenant("green")
+        blue = book.create_token("blue", "ingest")
+        green = book.create_token("green", "admin")
+        reading = book.create_token("blue", "read")
+    collector = Collector(_config(migrated_url, tmp_path))
+    addresses = collector.start()
+    body = request(span(1, 1, name="same"))
+    try:
+        with (
+            httpx.Client(base_url=addresses.http_url, timeout=20) as http,
+            grpc.insecure_channel(f"127.0.0.1:{addresses.otlp_grpc_port}") as channel,
+        ):
+            stub = TraceServiceStub(channel)  # type: ignore[no-untyped-call]
+
+            def send(token: str | None) -> int:
+                headers = {"content-type": "application/x-protobuf"}
+                headers |= {} if token is None else {"authorization": f"Bearer {token}"}
+                return http.post("/v1/traces", content=body.SerializeToString(), headers=headers).status_code
+
+            def call(token: str | None) -> str:
+                metadata = [] if token is None else [("authorization", f"Bearer {token}")]
+                try:
+                    stub.Export(body, timeout=20, metadata=metadata)
+                except grpc.RpcError as error:
+                    return str(error.code().name)
+                return "OK"
+
+            assert [send(token) for token in (None, "spt_nobody", reading, blue)] == [401, 401, 403, 200]
+            assert [call(token) for token in (None, "spt_nobody", reading, green)] == [
+                "UNAUTHENTICATED",
+                "UNAUTHENTICATED",
+                "PERMISSION_DENIED",
+                "OK",
+            ]
+            counted = "SELECT tenant_id, count(*) FROM spantree.execution GROUP BY 1 ORDER BY 1"
+            wait_until(lambda: query(migrated_url, counted) == [(1, 1), (2, 1)], 30, "each has its own")
+    finally:
+        collector.stop()
+
+
+def test_a_network_is_not_listened_to_without_a_token(migrated_url: str, tmp_path: Path) -> None:
+    collector = Collector(_config(migrated_url, tmp_path, host="0.0.0.0"))
+    with pytest.raises(ConfigError, match="spantree token create --scope ingest"):
+        collector.start()
+    open_to_all = Collector(_config(migrated_url, tmp_path, host="0.0.0.0", insecure=True))
+    open_to_all.start()
+    open_to_all.stop()
+
+
+def test_a_restart_without_the_database_knows_the_tokens(migrated_url: str, tmp_path: Path) -> None:
+    with TokenBook(migrated_url) as book:
+        token = book.create_token("default", "ingest")
+    first = Collector(_config(migrated_url, tmp_path))
+    first.start()
+    first.stop()
+    second = Collector(_config("postgresql://127.0.0.1:1/away", tmp_path, drain_s=0))
+    addresses = second.start()
+    try:
+        statuses = [
+            httpx.post(f"{addresses.http_url}/v1/traces", json={}, headers=headers, timeout=20).status_code
+            for headers in ({}, {"authorization": f"Bearer {token}"})
+        ]
+        assert statuses == [401, 200]
+    finally:
+        second.stop()
