@@ -48,7 +48,7 @@ ELSEWHERE = {
 }
 """Beginnings of commands -> why they are not run here."""
 
-FLOW = ("README.md",)
+FLOW = ("README.md", "security.md")
 """Pages whose commands depend on those before them; of the others each command stands for itself."""
 
 
