@@ -7,6 +7,8 @@
 #   make test-live       real frameworks run and told by `spantree up`   (installs them in .venv-live, once)
 #   make wheel           dist/spantree-*.whl, for other environments: pip install "dist/spantree-....whl[run]"
 #   make bench           all that README quotes: cost a span, growth, reads, in a service   (ARGS="--only growth")
+#   make bench-pages     bytes and time to usable of the web pages, in the system's Chromium
+#   make screenshots     docs/images/*.png, the pictures of README and docs   (ARGS="--all --into DIR": every page)
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter, DATA=dir where the demo keeps its data, ARGS="..." adds options.
 
@@ -26,7 +28,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
     if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
       command -v $$name; break; fi; done)
 
-.PHONY: demo test chaos test-live check bench wheel install constraints clean help
+.PHONY: demo test chaos test-live check bench bench-pages screenshots wheel install constraints clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -58,6 +60,12 @@ check: install
 
 bench: install
 	@"$(BIN)/python" -m benchmarks.bench $(ARGS)
+
+bench-pages: install
+	@"$(BIN)/python" -m benchmarks.pages $(ARGS)
+
+screenshots: install
+	@"$(BIN)/python" -m tests.screenshots $(ARGS)
 
 # Without the compiled hot path, which would tie it to one Python and one machine; `pip install .` builds that.
 wheel: install

@@ -39,7 +39,9 @@ async def graph_page(request: Request, trace_id: str, calls: str = "") -> Respon
     tree = (await ask(request, f"/executions/{execution['execution_id']}/tree", {"limit": _GRAPH_NODES}))["tree"]
     never_run: list[str] = tree["skipped_nodes"]
     ways: list[Any] = []
-    if never_run and execution["workflow_name"]:
+    shown = {node["name"] for node in tree["nodes"]}
+    # Where steps without a span would have stood is known from other runs, where these can say in time.
+    if execution["workflow_name"] and not shown.issuperset(never_run):
         found = await _or_none(request, f"/workflows/{path_of(execution['workflow_name'])}/map", {"days": 30})
         ways = [] if found is None else found["edges"]
     every_call = calls == "all"
@@ -98,11 +100,11 @@ async def _failure(request: Request, execution_id: str) -> Any:
 
 
 async def _or_none(request: Request, path: str, parameters: Parameters | None = None) -> Any:
-    """The answer, None where the API has none: no good run to compare with, no analysis stored, too large."""
+    """The answer, None where there is none in time: no good run to compare with, no analysis stored, too large."""
     try:
         return await ask(request, path, parameters)
     except NotAnswered as refusal:
-        if refusal.status in {404, 405, 422}:
+        if refusal.status in {404, 405, 422, 503}:
             return None
         raise
 

@@ -193,21 +193,30 @@ ORDER BY started_ns DESC
 LIMIT %(limit)s
 
 -- name: conditions_of_traces
--- the conditions by which some executions went from one step to another; served by edge_pkey
+-- the conditions by which some executions went from one step to another; served by edge_pkey. Both steps are looked up
+-- by key for each edge: a join would be planned by partitions that were never analysed
 SELECT DISTINCT earlier.name AS from_name, later.name AS to_name, edge.condition
 FROM spantree.edge
-JOIN spantree.node AS earlier
-    ON earlier.tenant_id = edge.tenant_id
-    AND earlier.trace_id = edge.trace_id
-    AND earlier.span_id = edge.from_span_id
-    AND earlier.ordinal = edge.from_ordinal
-    AND earlier.day = ANY (%(days)s::date[])
-JOIN spantree.node AS later
-    ON later.tenant_id = edge.tenant_id
-    AND later.trace_id = edge.trace_id
-    AND later.span_id = edge.to_span_id
-    AND later.ordinal = edge.to_ordinal
-    AND later.day = ANY (%(days)s::date[])
+CROSS JOIN LATERAL (
+    SELECT node.name
+    FROM spantree.node
+    WHERE node.tenant_id = edge.tenant_id
+        AND node.trace_id = edge.trace_id
+        AND node.span_id = edge.from_span_id
+        AND node.ordinal = edge.from_ordinal
+        AND node.day = ANY (%(days)s::date[])
+    LIMIT 1
+) AS earlier
+CROSS JOIN LATERAL (
+    SELECT node.name
+    FROM spantree.node
+    WHERE node.tenant_id = edge.tenant_id
+        AND node.trace_id = edge.trace_id
+        AND node.span_id = edge.to_span_id
+        AND node.ordinal = edge.to_ordinal
+        AND node.day = ANY (%(days)s::date[])
+    LIMIT 1
+) AS later
 WHERE edge.tenant_id = %(tenant_id)s
     AND edge.trace_id = ANY (%(trace_ids)s::uuid[])
     AND edge.day = ANY (%(days)s::date[])

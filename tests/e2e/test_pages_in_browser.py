@@ -1,0 +1,230 @@
+"""The pages in a browser: safe, light, usable by keyboard and on a narrow screen, found faultless by axe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, expect
+from tests.api_rows import NOW_NS, S, insert, node, trace, trace_id
+from tests.api_server import api_over
+from tests.browser import axe_findings, chromium, opened
+from tests.factories import live_mark, span
+from tests.factories import trace_id as sent_trace_id
+from tests.page_rows import large, order, small, two_weeks
+from tests.postgres import new_database
+from tests.tables import project_all
+
+from spantree_exporter.store import Store
+
+HOSTILE = "<img src=x onerror=alert(1)>\u202egnp\x1b[31m"
+FAILED, GOOD, LARGE, HUGE, HOSTILE_RUN = 1, 2, 3, 4, 5
+NOW_MS = NOW_NS // 1_000_000
+HOUR_NS = 3_600 * S
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def site(browser: Browser, postgres_url: str, _migrated_template: str) -> Iterator[str]:
+    """The pages over two weeks of a shop; the browser comes first, so that none of it is made where there is none."""
+    hostile: dict[str, Any] = {"error_type": HOSTILE, "error_message": HOSTILE}
+    with new_database(postgres_url, template=_migrated_template) as url:
+        insert(
+            url,
+            *two_weeks(NOW_NS),
+            order(FAILED, NOW_NS - HOUR_NS, fails=True),
+            order(GOOD, NOW_NS - 2 * HOUR_NS, conversation_id="chat 7", input="where is it?", output="on its way"),
+            small(10, "triage agent", NOW_NS - 60 * S, "running"),
+            small(11, "nightly report", NOW_NS - 30 * HOUR_NS, "running", last_seen_ns=NOW_NS - 60 * S),
+            large(LARGE, 5_000, NOW_NS - 3 * HOUR_NS),
+            trace(
+                HOSTILE_RUN,
+                [node(1, HOSTILE, status="failed", input=HOSTILE, output='{"a": "<b>"}', service=HOSTILE, **hostile)],
+                name=HOSTILE, workflow_name=HOSTILE, status="failed", error_summary=HOSTILE, run_id=HOSTILE,
+                error_fingerprint="hostile", started_ns=NOW_NS - 4 * HOUR_NS,
+            ),
+        )  # fmt: skip
+        with api_over(url) as client:
+            yield str(client.base_url).rstrip("/")
+
+
+PAGES = (
+    "/",
+    "/executions",
+    "/executions?status=failed&q=busy",
+    f"/executions/{trace_id(FAILED)}",
+    f"/executions/{trace_id(FAILED)}?node={103:016x}",
+    f"/executions/{trace_id(FAILED)}/graph",
+    f"/executions/{trace_id(FAILED)}/failure",
+    f"/executions/{trace_id(FAILED)}/table",
+    f"/executions/{trace_id(FAILED)}/nodes/{103:016x}",
+    f"/compare/{trace_id(FAILED)}/last-good",
+    "/failures",
+    "/failures/busy",
+    "/stuck",
+    "/workflows",
+    "/workflows/order%20fulfilment",
+    f"/runs/order-{FAILED}",
+    "/conversations/chat%207",
+    "/system",
+    f"/executions/{trace_id(HOSTILE_RUN)}",
+    f"/executions/{trace_id(HOSTILE_RUN)}/table",
+)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_fault(browser: Browser, site: str, scheme: Literal["light", "dark"]) -> None:
+    found: dict[str, list[str]] = {}
+    with opened(browser, site, scheme=scheme, now_ms=NOW_MS) as (page, seen):
+        for path in PAGES:
+            page.goto(path)
+            if "?node=" in path:
+                expect(page.locator("article.node h2")).to_have_text("charge card")
+            if page.locator("#timeline").count():
+                expect(page.locator("#timeline")).to_have_attribute("data-ready", "1")
+            rule = None if scheme == "light" else "color-contrast"
+            found[path] = [*axe_findings(page, rule), *seen.faults]
+            seen.faults.clear()
+    assert {path: faults for path, faults in found.items() if faults} == {}
+    assert seen.foreign == []
+
+
+def test_narrow_pages_do_not_scroll_sideways(browser: Browser, site: str) -> None:
+    with opened(browser, site, width=390, height=800, now_ms=NOW_MS) as (page, _):
+        wide = {}
+        for path in PAGES[::2]:
+            page.goto(path)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            if width > 390:
+                wide[path] = width
+    assert wide == {}
+
+
+def test_from_the_start_page_to_the_cause_in_three_clicks(browser: Browser, site: str) -> None:
+    with opened(browser, site, now_ms=NOW_MS) as (page, seen):
+        page.goto("/")
+        expect(page.locator("h1")).to_contain_text("of failure")
+        page.locator("[data-region=failures]").get_by_role("link", name="newest run").first.click()
+        expect(page.get_by_role("heading", name="failed first")).to_be_visible()
+        page.get_by_role("heading", name="failed first").get_by_role("link").click()
+        expect(page.locator("#panel article")).to_be_visible()
+        assert seen.faults == []
+
+
+def test_the_timeline_is_worked_by_keys(browser: Browser, site: str) -> None:
+    with opened(browser, site, now_ms=NOW_MS) as (page, seen):
+        page.goto(f"/executions/{trace_id(FAILED)}")
+        expect(page.locator(".trow").first).to_contain_text("order fulfilment")
+        rows = page.locator(".trow").count()
+        page.keyboard.press("e")
+        expect(page.locator("article.node h2")).to_have_text("charge card")
+        expect(page.locator(".trow.chosen").first).to_contain_text("attempt 1/3")
+        assert "node=" in page.url, "a link to what is open"
+        page.keyboard.press("Escape")
+        expect(page.locator("#panel")).to_be_hidden()
+        page.keyboard.press("[")
+        expect(page.locator(".trow", has_text="below").first).to_be_visible()
+        assert page.locator(".trow").count() < rows
+        page.keyboard.press("]")
+        expect(page.locator(".trow")).to_have_count(rows)
+        page.keyboard.press("/")
+        page.keyboard.type("fraud")
+        expect(page.locator("#found")).to_have_text("3 found")
+        page.keyboard.press("Escape")
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog")).to_contain_text("next error")
+        page.keyboard.press("Escape")
+        page.keyboard.press("g")
+        page.keyboard.press("w")
+        expect(page.get_by_role("heading", name="Workflows")).to_be_visible()
+        assert seen.faults == []
+
+
+def test_hostile_texts_are_texts(browser: Browser, site: str) -> None:
+    with opened(browser, site, now_ms=NOW_MS) as (page, seen):
+        page.on("dialog", lambda dialog: seen.faults.append(dialog.message))
+        page.goto(f"/executions/{trace_id(HOSTILE_RUN)}")
+        expect(page.locator(".tname")).to_have_text("<img src=x onerror=alert(1)>⟨U+202E⟩gnp␛[31m")
+        page.locator(".trow").click()
+        expect(page.locator("article.node h2")).to_contain_text("<img src=x")
+        assert page.locator("main img").count() == 0
+        assert seen.faults == []
+
+
+def test_pages_are_light(browser: Browser, site: str) -> None:
+    measured = {}
+    for number, rows in ((FAILED, 20), (LARGE, 20)):
+        with opened(browser, site, now_ms=NOW_MS) as (page, seen):
+            page.goto(f"/executions/{trace_id(number)}")
+            expect(page.locator("#timeline")).to_have_attribute("data-ready", "1")
+            expect(page.locator(".trow").nth(rows)).to_be_attached()
+            measured[number] = (seen.wire_bytes, page.locator(".trow").count())
+    assert measured[FAILED][0] <= 40_000, f"25 nodes: {measured[FAILED][0]} bytes on the wire"
+    assert measured[LARGE][0] <= 150_000, f"5,000 nodes: {measured[LARGE][0]} bytes on the wire"
+    assert measured[LARGE][1] < 100, "rows that are not seen are not in the document"
+
+
+def test_without_a_script_lists_heads_and_failures_read(browser: Browser, site: str) -> None:
+    with opened(browser, site, script=False) as (page, _):
+        page.goto("/executions?status=failed")
+        page.get_by_role("link", name="order fulfilment").first.click()
+        expect(page.locator("h1")).to_have_text("order fulfilment")
+        expect(page.get_by_text("failed first").first).to_be_visible()
+        page.get_by_role("link", name="Failure", exact=True).click()
+        expect(page.get_by_role("heading", name="Retries")).to_be_visible()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.slow
+def test_a_run_of_a_hundred_thousand_nodes_is_read_in_parts(browser: Browser, migrated_url: str) -> None:
+    insert(migrated_url, large(HUGE, 100_000, NOW_NS - HOUR_NS))
+    with api_over(migrated_url) as client, opened(browser, str(client.base_url), now_ms=NOW_MS) as (page, seen):
+        page.goto(f"/executions/{trace_id(HUGE)}")
+        expect(page.locator(".trow[data-sequence]").nth(10)).to_be_visible(timeout=15_000)
+        assert seen.wire_bytes < 150_000
+        page.locator("#rows").focus()
+        page.keyboard.press("End")
+        expect(page.locator(".trow[data-sequence='100000']")).to_be_visible(timeout=15_000)
+        assert page.locator(".trow").count() < 120
+        page.keyboard.press("/")
+        page.keyboard.type("group 500")
+        expect(page.locator("#found")).to_have_text("1 found")
+        expect(page.locator(".trow.found")).to_contain_text("group 500")
+        page.keyboard.press("Escape")
+        page.keyboard.press("e")
+        expect(page.locator("article.node h2")).to_contain_text("item", timeout=15_000)
+        assert seen.wire_bytes < 400_000
+        assert seen.faults == []
+
+
+def test_a_page_follows_a_run_until_it_has_ended(browser: Browser, migrated_url: str) -> None:
+    store = Store(migrated_url)
+
+    def written(*spans: Any) -> None:
+        store.write(spans)
+        project_all(migrated_url, store)
+
+    began_ns = NOW_NS - 10 * S
+    try:
+        written(live_mark(1, of=1, start_ns=began_ns), live_mark(2, of=2, of_parent=1, start_ns=began_ns + S))
+        with api_over(migrated_url) as client, opened(browser, str(client.base_url)) as (page, seen):
+            page.goto(f"/executions/{sent_trace_id(1).hex()}")
+            expect(page.locator("#head .status")).to_contain_text("running")
+            expect(page.locator(".trow")).to_have_count(2)
+            written(
+                span(2, parent=1, name="step", start_ns=began_ns + S),
+                span(1, name="whole", start_ns=began_ns, duration_ns=5 * S),
+            )
+            expect(page.locator("#head .status")).to_contain_text("completed", timeout=20_000)
+            expect(page.locator("#execution")).to_have_attribute("data-open", "0")
+            assert seen.faults == []
+    finally:
+        store.close()
