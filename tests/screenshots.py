@@ -23,14 +23,14 @@ from tests.spantree_process import started
 
 # What the docs show: name, light or dark, and how wide.
 _SHOWN: tuple[tuple[str, Literal["light", "dark"], int], ...] = (
-    ("now", "light", 1160),
-    ("timeline", "light", 1160),
-    ("timeline", "dark", 1160),
-    ("graph", "light", 1160),
-    ("workflow", "light", 1160),
-    ("compare", "light", 1160),
+    ("now", "light", 1060),
+    ("timeline", "light", 1060),
+    ("timeline", "dark", 1060),
+    ("graph", "light", 1060),
+    ("workflow", "light", 1060),
+    ("compare", "light", 1060),
 )
-_ALL: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1160), ("dark", 1280), ("light", 390))
+_ALL: tuple[tuple[Literal["light", "dark"], int], ...] = (("light", 1060), ("dark", 1280), ("light", 390))
 _ORDER = {"customer": "ada", "items": {"tea": 2, "cup": 4}, "express": True}
 
 
@@ -65,7 +65,7 @@ def paths(api: httpx.Client) -> dict[str, str]:
 
 def shoot(browser: Browser, base_url: str, path: str, into: Path, scheme: Literal["light", "dark"], width: int) -> None:
     """One picture, of what is seen without scrolling."""
-    with opened(browser, base_url, scheme=scheme, width=width, height=720 if width > 600 else 844) as (page, _):
+    with opened(browser, base_url, scheme=scheme, width=width, height=620 if width > 600 else 844) as (page, _):
         page.goto(path)
         _settled(page)
         page.screenshot(path=into)
