@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -60,8 +61,8 @@ _RETRY_MAX_S: Final = 3_600.0
 _REOPENED: Final = timedelta(days=7)
 
 
-class Alerts:
-    """The two loops of one process. Made in the event loop; `start` begins, `close` ends them."""
+class AlertWatch:
+    """The two loops of one process, over all tenants. Made in the event loop; `start` begins, `close` ends them."""
 
     def __init__(
         self, database: Database, config: ApiConfig, clock: Callable[[], int], file_rules: Sequence[FileRule] | None
@@ -72,13 +73,12 @@ class Alerts:
         self._file_rules = file_rules
         self._tasks: list[asyncio.Task[None]] = []
         self._ending = asyncio.Event()
-        self._usual: dict[str, tuple[float, events.UsualDuration]] = {}
-        self._next_s: dict[str, float] = {}
+        self._tenants: dict[int, Alerts] = {}
         self._logged_at_s = float("-inf")
 
     def start(self) -> None:
         """Begin to look and to deliver, whether the database is there or not."""
-        for name, turn in (("look", self._look), ("deliver", self.deliver)):
+        for name, turn in (("look", self._look), ("deliver", self._deliver)):
             self._tasks.append(asyncio.create_task(self._again(turn), name=f"spantree-alerts-{name}"))
 
     async def close(self) -> None:
@@ -107,9 +107,49 @@ class Alerts:
                         await self._ending.wait()
 
     async def _look(self) -> bool:
+        """Look for each tenant in turn; whether one of them has more."""
+        own = self._of(self._config.tenant_id)
         if self._file_rules is not None:
-            await self._take_file_rules(self._file_rules)
+            await own.take_file_rules(self._file_rules)
             self._file_rules = None
+        async with self._database.snapshot() as snapshot:
+            tenants = await reads.tenants_with_rules(snapshot)
+        for gone in self._tenants.keys() - {*tenants, self._config.tenant_id}:
+            await self._tenants[gone].deliver()  # drops what is left of it
+            del self._tenants[gone]
+        more = False
+        for tenant_id in tenants:
+            more = await self._of(tenant_id).look() or more
+        return more
+
+    async def _deliver(self) -> bool:
+        """Send some messages of each tenant; whether there were any."""
+        return any(await asyncio.gather(*(one.deliver() for one in list(self._tenants.values()))))
+
+    def _of(self, tenant_id: int) -> Alerts:
+        if (found := self._tenants.get(tenant_id)) is None:
+            config = replace(self._config, tenant_id=tenant_id)
+            found = self._tenants[tenant_id] = Alerts(self._database, config, self._clock)
+        return found
+
+    def _complain(self, template: str, *arguments: object, trace: bool = False) -> None:
+        if time.monotonic() - self._logged_at_s >= _LOG_INTERVAL_S:
+            self._logged_at_s = time.monotonic()
+            _log.warning(template, *arguments, exc_info=trace)
+
+
+class Alerts:
+    """The rules and messages of one tenant, as one process looks at them and delivers them."""
+
+    def __init__(self, database: Database, config: ApiConfig, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._config = config
+        self._clock = clock
+        self._usual: dict[str, tuple[float, events.UsualDuration]] = {}
+        self._next_s: dict[str, float] = {}
+
+    async def look(self) -> bool:
+        """Make the messages of all that the rules find now; whether there is more to look at."""
         async with self._database.snapshot() as snapshot:
             rules = await reads.all_rules(snapshot, self._config.tenant_id)
         enabled = [rule for rule in rules if rule.body.enabled]
@@ -265,7 +305,7 @@ class Alerts:
                 error=outcome.error,
             )
 
-    async def _take_file_rules(self, rules: Sequence[FileRule]) -> None:
+    async def take_file_rules(self, rules: Sequence[FileRule]) -> None:
         """The rules of the file, and no others of a file."""
         tenant_id = self._config.tenant_id
         position = await changes.newest_position(self._database, tenant_id)
@@ -282,11 +322,6 @@ class Alerts:
             return False
         self._next_s[what] = now_s + every_s
         return True
-
-    def _complain(self, template: str, *arguments: object, trace: bool = False) -> None:
-        if time.monotonic() - self._logged_at_s >= _LOG_INTERVAL_S:
-            self._logged_at_s = time.monotonic()
-            _log.warning(template, *arguments, exc_info=trace)
 
 
 async def send(config: ApiConfig, event_id: UUID, body: str, url: str, secret: str) -> Outcome:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 from spantree_api.alert_file import file_rules
-from spantree_api.alerts import Alerts
+from spantree_api.alerts import AlertWatch
 from spantree_api.analysis_model import Analyst
 from spantree_api.analyst import analyst_of
 from spantree_api.authentication import Authentication, Authenticator
@@ -114,7 +114,7 @@ def create_app(
         app.state.figures = metrics_route.DatabaseFigures(metrics)
         await database.open()
         thresholds = asyncio.create_task(keep_thresholds(database, config))
-        watch = Alerts(database, config, clock, rules)
+        watch = AlertWatch(database, config, clock, rules)
         if alerts:
             watch.start()
         if not trusted:

@@ -217,6 +217,28 @@ def test_a_rule_is_silenced_changed_and_taken_away(migrated_url: str, store: Sto
         assert rest["next_cursor"] is None
 
 
+def test_the_rules_of_every_tenant_look_at_its_own_executions(migrated_url: str, store: Store) -> None:
+    other = Store(migrated_url, tenant_id=7)
+    with receiver() as hook, watching(migrated_url) as api:
+        make(api, hook, kind="failure")
+        query(
+            migrated_url,
+            """
+            INSERT INTO spantree.alert_rule
+            SELECT 7, gen_random_uuid(), 'of seven', enabled,
+                definition || jsonb_build_object('webhook_url', definition ->> 'webhook_url' || '/seven'), secret,
+                source, NULL, 0, active_since
+            FROM spantree.alert_rule
+            """,
+        )
+        store.write(run(1, error="boom"))
+        other.write(run(2, error="boom"))
+        other.close()
+        wait_until(lambda: hook.bodies() and hook.bodies("/hook/seven"), 20, "both were told")
+        assert [body["execution"]["tenant"] for body in hook.bodies()] == ["0"]
+        assert [body["execution"]["execution_id"] for body in hook.bodies("/hook/seven")] == [trace_id(2).hex()]
+
+
 def test_a_process_that_died_over_a_message_is_followed_by_another(migrated_url: str, store: Store) -> None:
     with receiver() as hook:
         with api_over(migrated_url, None, alert_private_hosts="127.0.0.1") as api:

@@ -87,10 +87,22 @@ class IdRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantRow:
+    """A tenant that has a rule."""
+
+    tenant_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class SubjectRow:
     """A workflow that is beyond its limit."""
 
     subject: str
+
+
+async def tenants_with_rules(snapshot: Snapshot) -> list[int]:
+    """The tenants that have a rule."""
+    return [row.tenant_id for row in await snapshot.all("alert_tenants", {}, records(TenantRow))]
 
 
 async def all_rules(snapshot: Snapshot, tenant_id: int) -> list[Rule]:

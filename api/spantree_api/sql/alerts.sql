@@ -1,5 +1,11 @@
 -- Rules of alerts, what they find, and the messages that are delivered.
 
+-- name: alert_tenants
+-- whose rules are to be looked at; reads the keys of all rules, which are few; served by alert_rule_pkey
+SELECT DISTINCT tenant_id
+FROM spantree.alert_rule
+ORDER BY tenant_id
+
 -- name: alert_rules
 -- all rules of a tenant, by name; served by alert_rule_pkey
 SELECT *
@@ -161,7 +167,7 @@ ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s
 
 -- name: drop_alert_messages
--- those of long ago that nothing is to be done about; served by alert_delivery_created_idx
+-- those of long ago, which are tried no more; served by alert_delivery_created_idx
 DELETE FROM spantree.alert_delivery
 WHERE tenant_id = %(tenant_id)s
     AND id IN (
@@ -169,7 +175,6 @@ WHERE tenant_id = %(tenant_id)s
         FROM spantree.alert_delivery
         WHERE tenant_id = %(tenant_id)s
             AND created_at < clock_timestamp() - make_interval(secs => %(kept_s)s)
-            AND state <> 'pending'
         ORDER BY created_at, id
         LIMIT 10000
         FOR UPDATE SKIP LOCKED
