@@ -201,6 +201,7 @@ def test_where_it_sends_is_ours_and_the_rest_stays_as_it_was(tmp_path: Path) -> 
         "OTEL_BSP_SCHEDULE_DELAY": "1000",
         "SPANTREE_LIVE": "1",
         "SPANTREE_RUN": found["SPANTREE_RUN"],
+        "SPANTREE_API_JAEGER_PORT": "0",  # the tests' own
         "NO_PROXY": "intranet.example,127.0.0.1,localhost,::1",
     }
     assert [line for line in done.stderr.splitlines() if "not traced" not in line] == [

@@ -39,6 +39,7 @@ ELSEWHERE = {
     r"spantree dead-letter (show|drop) 9f86d081": "one of its owner: integration/test_dead_letter.py",
     r"curl -X POST \S+/analyze": "a failed execution of its owner: integration/test_api_analysis.py",
     r"curl -X PATCH \S+/failures/groups/": "a group of its owner: integration/test_api_failure_groups.py",
+    r"spantree token create ": "all others would want a token from then on: integration/test_authentication.py",
     r"curl -N ": "goes on for ever: integration/test_api_stream.py",
     r"\. \.venv/bin/activate": "PATH has it here",
     r"docker |kubectl ": "no container engine and no cluster: tests/unit/test_deploy_files.py reads the files",
