@@ -31,6 +31,7 @@ from spantree_exporter.hot_path import hot_path, reason
 from spantree_exporter.migrate import LATEST, version_of
 from spantree_exporter.partitions import date_of, days_to_keep_ready
 from spantree_exporter.rollup_store import differences
+from spantree_exporter.row_security import count_tenant_roles, holes, unguarded
 
 _SQL: Final = statements("doctor")
 _ANSWER_S: Final = 5
@@ -163,6 +164,7 @@ def _rows(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     else:
         yield Finding("projection", f"{traces} traces wait, the oldest for {oldest_s or 0:.1f} s")
     yield _figures(connection)
+    yield from _row_security(connection)
     dead, newest = _row(connection, "dead_letters")
     remedy = "see `spantree dead-letter list`; `dead-letter retry` and `drop` take them away" if dead else None
     yield Finding("dead letters", f"{dead}; the newest: {newest}" if dead else "none", remedy)
@@ -182,6 +184,21 @@ def _figures(connection: psycopg.Connection[Any]) -> Finding:
     one = wrong[0]
     found = f"{yesterday}: {one.subject} {one.name} is {one.rolled_up} in the figures, {one.counted} in the rows"
     return Finding("figures", found, f"run `spantree rebuild --since {yesterday} --until {yesterday}`")
+
+
+def _row_security(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Whether the database keeps tenants apart in people's own SQL."""
+    subject = "row-level security"
+    open_tables = unguarded(connection)
+    if open_tables:
+        named = ", ".join(open_tables[:5]) + (f" and {len(open_tables) - 5} more" if open_tables[5:] else "")
+        yield Finding(subject, f"off for {named}", "run `spantree migrate`, which switches it on")
+    found = holes(connection)
+    for hole in found:
+        yield Finding(subject, hole, "take it away, or tenants see each other in SQL")
+    if not open_tables and not found:
+        roles = count_tenant_roles(connection)
+        yield Finding(subject, f"on for every table; {roles} {'role' if roles == 1 else 'roles'} of tenants")
 
 
 def _collector(settings: Settings) -> Iterator[Finding]:

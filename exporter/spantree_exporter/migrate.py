@@ -17,6 +17,7 @@ import psycopg
 
 from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable, classify
 from spantree_exporter.partitions import days_to_keep_ready, ensure_partitions
+from spantree_exporter.row_security import guard_tables
 from spantree_exporter.sql import Script, scripts, statements
 
 _SQL: Final = statements("migrate")
@@ -59,6 +60,7 @@ def apply(database_url: str, migrations: Sequence[Script], definitions: Sequence
                 applied = _apply_migrations(connection, migrations)
                 _apply_definitions(connection, definitions)
                 ensure_partitions(connection, days_to_keep_ready(datetime.now(UTC)))
+                guard_tables(connection)
             return applied
     except psycopg.Error as error:
         ours = classify(error)

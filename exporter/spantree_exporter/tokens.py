@@ -181,6 +181,13 @@ class TokenBook:
             raise OperatorError('the tenant "default" cannot be dropped: it owns what came without a token')
         self._changed("drop_tenant", {"name": name}, name)
 
+    def make_role(self, name: str) -> str:
+        """The role of PostgreSQL whose members read this tenant's rows only, made where it is missing. Idempotent."""
+        ((role,),) = self._run("make_role", {"name": name})
+        if role is None:
+            raise self._unknown(name)
+        return str(role)
+
     def create_token(self, tenant: str, scope: Scope, expires_at: datetime | None = None, note: str = "") -> str:
         """The token, which nobody can see again."""
         found = self._run("tenant_of_name", {"name": tenant})

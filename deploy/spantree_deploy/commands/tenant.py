@@ -1,4 +1,4 @@
-"""`spantree tenant add|list|rename|limit|drop`: who shares this installation."""
+"""`spantree tenant add|list|rename|limit|role|drop`: who shares this installation."""
 
 from __future__ import annotations
 
@@ -108,6 +108,22 @@ def limit(
     with book(opt.settings_of(config, set_, data_dir=data, database_url=database_url)) as tokens:
         tokens.limit_tenant(name, spans_per_s_max, spool_bytes_max)
     console.out.print(f"the limits of {name} hold within seconds")
+
+
+@app.command()
+def role(
+    name: Name,
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Make a role of PostgreSQL whose members see this tenant's rows only, in SQL of their own."""
+    with book(opt.settings_of(config, set_, data_dir=data, database_url=database_url)) as tokens:
+        made = tokens.make_role(name)
+    console.out.print(f"members of the role {made} read the rows of {name}, in every table and view, and no others'")
+    console.out.print("nobody logs in as it; let people in with SQL as an administrator of PostgreSQL:")
+    console.out.print(f"""  CREATE ROLE somebody LOGIN PASSWORD '...'; GRANT "{made}" TO somebody;""")
 
 
 @app.command()

@@ -98,7 +98,8 @@ CREATE TABLE IF NOT EXISTS spantree.{keep} (
     tenant_id integer NOT NULL,
     trace_id uuid NOT NULL,
     PRIMARY KEY (tenant_id, trace_id)
-)
+);
+ALTER TABLE spantree.{keep} ENABLE ROW LEVEL SECURITY
 
 -- name: comment_keep
 COMMENT ON TABLE spantree.{keep} IS 'traces of a day that retention keeps; goes when it is through with the day'

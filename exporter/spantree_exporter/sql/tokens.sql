@@ -58,6 +58,9 @@ RETURNING tenant_id
 -- Its rows stay until retention takes them; nobody can read or add any.
 UPDATE spantree.tenant SET dropped_at = now() WHERE name = %(name)s AND dropped_at IS NULL AND tenant_id <> 0 RETURNING tenant_id
 
+-- name: make_role
+SELECT spantree.make_tenant_role(%(name)s)
+
 -- name: add_token
 INSERT INTO spantree.token (token_id, tenant_id, scope, digest, note, expires_at)
 VALUES (%(token_id)s, %(tenant_id)s, %(scope)s, %(digest)s, %(note)s, %(expires_at)s)

@@ -43,6 +43,8 @@ BEGIN
                     'autovacuum_analyze_scale_factor = 0.05, autovacuum_freeze_min_age = 1000000)', partition
                 );
             END IF;
+            -- Without a policy: read through its parent, whose policies hold, or by its owner.
+            EXECUTE format('ALTER TABLE spantree.%I ENABLE ROW LEVEL SECURITY', partition);
             EXECUTE format(
                 'ALTER TABLE spantree.%I ATTACH PARTITION spantree.%I FOR VALUES FROM (%L) TO (%L)',
                 parent, partition, one_day, one_day + 1

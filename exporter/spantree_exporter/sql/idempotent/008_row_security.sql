@@ -1,0 +1,166 @@
+-- What keeps tenants apart in people's own SQL. Owners of the tables, whom the service connects as, and superusers are
+-- not subject to policies: writing and the API's reads cost the same as without. plpgsql, because Citus plans no
+-- SQL-language functions.
+
+-- Asked by every policy, once a statement. It reads tenant_role, which nobody else may, with the rights of its owner, and
+-- so takes the role as an argument: within it current_user is the owner.
+CREATE OR REPLACE FUNCTION spantree.tenant_of(member name DEFAULT current_user)
+RETURNS integer
+LANGUAGE plpgsql
+STABLE
+PARALLEL SAFE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    own integer;
+    all_of_it integer[];
+BEGIN
+    SELECT max(bound.tenant_id) FILTER (WHERE bound.role_name = member), array_agg(DISTINCT bound.tenant_id)
+    INTO own, all_of_it
+    FROM spantree.tenant_role AS bound
+    JOIN pg_roles AS role ON role.rolname = bound.role_name
+    JOIN spantree.tenant AS tenant ON tenant.tenant_id = bound.tenant_id AND tenant.dropped_at IS NULL
+    WHERE pg_has_role(member, role.oid, 'USAGE');
+    IF own IS NULL AND cardinality(all_of_it) > 1 THEN
+        RAISE EXCEPTION 'the role "%" belongs to % tenants: SET ROLE to that of one of them', member, cardinality(all_of_it)
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN coalesce(own, all_of_it[1]);
+END
+$$;
+
+COMMENT ON FUNCTION spantree.tenant_of(name) IS 'the tenant whose rows a role may read, by default the current one; null where it is no tenant''s';
+
+CREATE OR REPLACE FUNCTION spantree.guard_table(guarded regclass)
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    table_name name := (SELECT relname FROM pg_class WHERE oid = guarded);
+    readers text;
+BEGIN
+    -- A partition has no policy: rows are read through its parent, whose policies hold for them, or not at all.
+    IF NOT (SELECT relispartition FROM pg_class WHERE oid = guarded) THEN
+        IF table_name NOT IN ('token', 'tenant_role')
+            AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = guarded AND polname = 'tenant')
+        THEN
+            -- Tenant 0's thresholds hold where a tenant has none of its own (threshold_s).
+            EXECUTE format(
+                'CREATE POLICY tenant ON %s FOR SELECT USING (tenant_id = (SELECT spantree.tenant_of(current_user))%s)',
+                guarded, CASE WHEN table_name = 'threshold' THEN ' OR tenant_id = 0' ELSE '' END
+            );
+        END IF;
+        SELECT string_agg(quote_ident(role.rolname), ', ' ORDER BY role.rolname)
+        INTO readers
+        FROM spantree.tenant_role AS bound
+        JOIN pg_roles AS role ON role.rolname = bound.role_name
+        WHERE bound.tenant_id IS NULL;
+        IF readers IS NOT NULL THEN
+            IF EXISTS (SELECT FROM pg_policy WHERE polrelid = guarded AND polname = 'all_tenants') THEN
+                EXECUTE format('ALTER POLICY all_tenants ON %s TO %s', guarded, readers);
+            ELSE
+                EXECUTE format('CREATE POLICY all_tenants ON %s TO %s USING (true) WITH CHECK (true)', guarded, readers);
+            END IF;
+        END IF;
+    END IF;
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', guarded);
+END
+$$;
+
+COMMENT ON FUNCTION spantree.guard_table(regclass) IS 'switch row-level security of a table on, and give it its policies where it is no partition; bears repetition';
+
+CREATE OR REPLACE FUNCTION spantree.grant_reading(reader name)
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    relation record;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA spantree TO %I', reader);
+    FOR relation IN
+        SELECT c.oid::regclass AS name,
+            -- What messages of alerts are signed with is nobody's to read.
+            CASE WHEN c.relname = 'alert_rule' THEN (
+                SELECT format('(%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum))
+                FROM pg_attribute AS a
+                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> 'secret'
+            ) ELSE '' END AS columns
+        FROM pg_class AS c
+        WHERE c.relnamespace = 'spantree'::regnamespace
+            AND c.relkind IN ('r', 'p', 'v')
+            AND NOT c.relispartition
+            AND c.relname NOT IN ('token', 'tenant_role')
+            AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND a.attnum > 0)
+        ORDER BY c.relname
+    LOOP
+        EXECUTE format('GRANT SELECT %s ON %s TO %I', relation.columns, relation.name, reader);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION spantree.grant_reading(name) IS 'let a role SELECT from the tables with tenants and from the views, but from no partition, no token and no secret';
+
+CREATE OR REPLACE FUNCTION spantree.admit_role(reader name, tenant integer DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql
+SET lock_timeout = '5s'
+AS $$
+DECLARE
+    guarded regclass;
+BEGIN
+    INSERT INTO spantree.tenant_role (role_name, tenant_id)
+    VALUES (reader, tenant)
+    ON CONFLICT ON CONSTRAINT tenant_role_pkey
+    DO UPDATE SET tenant_id = EXCLUDED.tenant_id;
+    PERFORM spantree.grant_reading(reader);
+    IF tenant IS NULL THEN
+        FOR guarded IN
+            SELECT polrelid FROM pg_policy WHERE polname = 'tenant' AND polrelid IN (
+                SELECT oid FROM pg_class WHERE relnamespace = 'spantree'::regnamespace
+            )
+            ORDER BY polrelid
+        LOOP
+            PERFORM spantree.guard_table(guarded);
+        END LOOP;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION spantree.admit_role(name, integer) IS 'let a role read one tenant''s rows, or, without a tenant, everybody''s; grants what it needs';
+
+CREATE OR REPLACE FUNCTION spantree.make_tenant_role(asked text)
+RETURNS name
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    number integer := (SELECT tenant_id FROM spantree.tenant WHERE name = asked AND dropped_at IS NULL);
+    candidate name := (SELECT min(bound.role_name) FROM spantree.tenant_role AS bound WHERE bound.tenant_id = number);
+BEGIN
+    IF number IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF candidate IS NULL THEN
+        candidate := left('spantree_tenant_' || asked, 63);
+        -- Too long a name, or one that a tenant had which is called otherwise now: no name of a tenant begins with _.
+        IF length('spantree_tenant_' || asked) > 63
+            OR EXISTS (SELECT FROM spantree.tenant_role AS bound WHERE bound.role_name = candidate)
+        THEN
+            candidate := 'spantree_tenant__' || number;
+        END IF;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = candidate) THEN
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', candidate);
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE EXCEPTION 'the role "%" cannot make roles: let one that can run CREATE ROLE "%" NOLOGIN, then repeat this',
+                current_user, candidate
+                USING ERRCODE = 'insufficient_privilege';
+        END;
+    END IF;
+    PERFORM spantree.admit_role(candidate, number);
+    RETURN candidate;
+END
+$$;
+
+COMMENT ON FUNCTION spantree.make_tenant_role(text) IS 'the role whose members read the rows of the tenant of a name, made where it is missing; null where there is no such tenant';

@@ -1,0 +1,333 @@
+"""Row-level security: what people of one tenant see in SQL of their own, by every road that PostgreSQL has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Composed, Identifier
+from tests.api_rows import insert, node, trace, trace_id
+from tests.postgres import new_database
+
+from spantree_exporter.errors import OperatorError
+from spantree_exporter.migrate import migrate
+from spantree_exporter.row_security import guard_tables, holes, unguarded
+from spantree_exporter.rows import Edge
+from spantree_exporter.tokens import TokenBook
+
+WITH_TENANT = """
+    SELECT c.relname
+    FROM pg_class AS c
+    WHERE c.relnamespace = 'spantree'::regnamespace
+        AND c.relkind = ANY (%s)
+        AND c.relispartition = %s
+        AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND a.attnum > 0)
+    ORDER BY 1
+"""
+NOBODYS = {"token", "tenant_role"}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A database of two tenants, and a login of each."""
+
+    url: str
+    red: psycopg.Connection[tuple[object, ...]]
+    blue: psycopg.Connection[tuple[object, ...]]
+    red_login: str
+
+
+@pytest.fixture(scope="module")
+def shared(postgres_url: str, _migrated_template: str) -> Iterator[Shared]:
+    with new_database(postgres_url, template=_migrated_template) as url:
+        # Roles are of the server, which other tests may use at the same time.
+        suffix = uuid4().hex[:12]
+        failed: dict[str, Any] = {
+            "status": "failed",
+            "error_category": "timeout",
+            "error_fingerprint": "f",
+            "project": "p",
+            "user_id": "u",
+        }
+        with TokenBook(url) as book:
+            roles = []
+            for number, name in ((1, "red"), (2, "blue")):
+                assert book.add_tenant(f"{name}-{suffix}") == number
+                roles.append(book.make_role(f"{name}-{suffix}"))
+                assert book.make_role(f"{name}-{suffix}") == roles[-1]
+            with pytest.raises(OperatorError, match='there is no tenant "black"'):
+                book.make_role("black")
+            book.create_token(f"blue-{suffix}", "read")
+        for tenant_id, name in ((0, "default"), (1, "red"), (2, "blue")):
+            steps = [node(1, f"{name}'s secret"), node(2, "step", 1, status="failed", kind="llm", model=f"{name}-m")]
+            edges = [Edge(1, 0, 2, 0, "sequential", None, "declared")]
+            insert(url, trace(1, steps, edges, name=f"{name}'s secret", **failed), tenant_id=tenant_id)
+        with psycopg.connect(url, autocommit=True) as owner:
+            fill(owner)
+            logins = [f"login_{name}_{suffix}" for name in ("red", "blue")]
+            for login, role in zip(logins, roles, strict=True):
+                owner.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'x'").format(Identifier(login)))
+                owner.execute(SQL("GRANT {} TO {}").format(Identifier(role), Identifier(login)))
+        connections = [psycopg.connect(make_conninfo(url, user=one, password="x"), autocommit=True) for one in logins]
+        yield Shared(url, connections[0], connections[1], logins[0])
+        for connection in connections:
+            connection.close()
+        with psycopg.connect(url, autocommit=True) as owner:
+            for role in (*logins, *roles):
+                owner.execute(SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(role)))
+
+
+def fill(owner: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Rows of all three tenants in every table that lacks them: what is in them matters to nobody here."""
+    for (table,) in owner.execute(WITH_TENANT, (["r", "p"], False)).fetchall():
+        name = Identifier("spantree", str(table))
+        if owner.execute(SQL("SELECT count(DISTINCT tenant_id) FROM {}").format(name)).fetchone() == (3,):
+            continue
+        if table in NOBODYS:
+            continue
+        wanted = owner.execute(
+            """
+            SELECT attname, CASE WHEN attname = 'day' THEN 'a day' ELSE format_type(atttypid, NULL) END
+            FROM pg_attribute
+            WHERE attrelid = to_regclass('spantree.' || %s) AND attnum > 0 AND NOT attisdropped
+                AND attnotnull AND NOT atthasdef AND attidentity = '' AND attname <> 'tenant_id'
+            """,
+            (table,),
+        ).fetchall()
+        checks = owner.execute(
+            "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass('spantree.' || %s) AND contype = 'c'",
+            (table,),
+        )
+        for (check,) in checks.fetchall():
+            owner.execute(SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(name, Identifier(str(check))))
+        owner.execute(
+            SQL(
+                "INSERT INTO {} ({}) SELECT {} FROM generate_series(0, 2) AS of (tenant) ON CONFLICT DO NOTHING"
+            ).format(
+                name,
+                SQL(", ").join([Identifier("tenant_id"), *(Identifier(str(column)) for column, _ in wanted)]),
+                SQL(", ").join([SQL("tenant"), *(VALUES[str(kind)] for _, kind in wanted)]),
+            )
+        )
+
+
+VALUES = {
+    "a day": SQL("'2026-11-20'"),
+    "bigint": SQL("2"),
+    "boolean": SQL("false"),
+    "bytea": SQL("'x'"),
+    "date": SQL("'2026-11-20'"),
+    "double precision": SQL("1"),
+    "integer": SQL("2"),
+    "jsonb": SQL("""'{"db.statement": "blue''s secret"}'"""),
+    "text": SQL("'x'"),
+    "timestamp with time zone": SQL("now()"),
+    "uuid": SQL("md5(tenant::text)::uuid"),
+}
+
+
+def relations(connection: psycopg.Connection[tuple[object, ...]], kinds: list[str], *, partitions: bool) -> list[str]:
+    return [str(name) for (name,) in connection.execute(WITH_TENANT, (kinds, partitions)).fetchall()]
+
+
+def tenants_in(connection: psycopg.Connection[tuple[object, ...]], relation: str) -> list[object]:
+    query = SQL("SELECT DISTINCT tenant_id FROM {} ORDER BY 1").format(Identifier("spantree", relation))
+    return [tenant for (tenant,) in connection.execute(query).fetchall()]
+
+
+def test_each_tenant_sees_its_own_rows_of_every_table_and_view(shared: Shared) -> None:
+    tables = [name for name in relations(shared.red, ["r", "p"], partitions=False) if name not in NOBODYS]
+    views = relations(shared.red, ["v"], partitions=False)
+    assert len(tables) > 20
+    assert len(views) > 15
+    seen = {
+        name: (tenants_in(shared.red, name), tenants_in(shared.blue, name))
+        for name in [*tables, *views]
+        if name != "alert_rule"
+    }
+    # Everybody's thresholds are tenant 0's, unless they have some of their own; no row of the others is theirs to see.
+    assert seen.pop("threshold") == ([0, 1], [0, 2])
+    empty = {name for name, found in seen.items() if found == ([], [])}
+    assert empty <= EMPTY
+    assert {name: found for name, found in seen.items() if name not in empty} == dict.fromkeys(
+        seen.keys() - empty, ([1], [2])
+    )
+    assert shared.red.execute("SELECT DISTINCT tenant_id, name FROM spantree.alert_rule").fetchall() == [(1, "x")]
+
+
+EMPTY = {"stuck_executions", "runs", "conversations", "retries"}
+"""Views of which the fixture has no rows: they read the tables that are tested."""
+
+
+def test_partitions_tokens_secrets_and_changes_are_refused(shared: Shared) -> None:
+    statements: list[SQL | Composed] = [
+        SQL("SELECT FROM {}").format(Identifier("spantree", name)) for name in sorted(NOBODYS)
+    ]
+    statements += [
+        SQL("SELECT FROM {}").format(Identifier("spantree", name))
+        for name in relations(shared.red, ["r"], partitions=True)
+    ]
+    statements += [
+        SQL("SELECT secret FROM spantree.alert_rule"),
+        SQL("SELECT * FROM spantree.alert_rule"),
+        SQL("INSERT INTO spantree.tenant_role VALUES (current_user, 2)"),
+        SQL("UPDATE spantree.execution SET tenant_id = 1"),
+        SQL("DELETE FROM spantree.node"),
+        SQL("SELECT spantree.admit_role(current_user, 2)"),
+        SQL("SELECT spantree.ensure_partitions(ARRAY[DATE '2030-01-01'])"),
+        SQL("ALTER TABLE spantree.execution DISABLE ROW LEVEL SECURITY"),
+        SQL("CREATE TABLE spantree.mine ()"),
+        SQL("SELECT stavalues1 FROM pg_statistic"),
+    ]
+    for statement in statements:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            shared.red.execute(statement)
+
+
+def test_neither_settings_nor_functions_nor_roles_lead_to_another_tenant(shared: Shared) -> None:
+    red = shared.red
+    everything = "SELECT tenant_id, name FROM spantree.executions"
+    assert red.execute(everything).fetchall() == [(1, "red's secret")]
+    red.execute("SET spantree.tenant = '2'")
+    assert red.execute(everything).fetchall() == [(1, "red's secret")]
+    red.execute("SET row_security = off")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+        red.execute(everything)
+    red.execute("RESET row_security")
+    for tenant, names in ((0, []), (1, ["red's secret", "step"]), (2, [])):
+        tree = red.execute("SELECT * FROM spantree.execution_tree(%s, %s)", (trace_id(1), tenant)).fetchall()
+        assert [name for name in names if name not in str(tree)] == []
+        assert bool(tree) == bool(names)
+        path = red.execute("SELECT count(*) FROM spantree.critical_path(%s, %s)", (trace_id(1), tenant)).fetchone()
+        assert path == (0,) or tenant == 1
+    assert red.execute("SELECT spantree.tenant_of()").fetchone() == (1,)
+    assert red.execute("SELECT name FROM spantree.executions WHERE tenant_id = 2").fetchall() == []
+    (blue_role,) = red.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'spantree_tenant_blue%'").fetchall()[0]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        red.execute(SQL("SET ROLE {}").format(Identifier(str(blue_role))))
+
+
+def test_search_and_leaky_operators_meet_own_rows_only(shared: Shared) -> None:
+    red = shared.red
+    assert red.execute("SELECT tenant_id FROM spantree.execution WHERE search @@ 'secret'").fetchall() == [(1,)]
+    red.execute(
+        "CREATE FUNCTION pg_temp.told(text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS"
+        " $$ BEGIN RAISE NOTICE '%', $1; RETURN true; END $$"
+    )
+    told: list[str] = []
+    red.add_notice_handler(lambda notice: told.append(str(notice.message_primary)))
+    for relation in ("execution", "executions", "node", "nodes"):
+        red.execute(SQL("SELECT FROM {} WHERE pg_temp.told(name)").format(Identifier("spantree", relation)))
+    assert set(told) == {"red's secret", "step"}
+    # An error that says the value does so of own rows only.
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation, match="red's secret"):
+        red.execute("SELECT FROM spantree.execution WHERE name::integer = 1")
+
+
+def test_statistics_of_columns_are_hidden(shared: Shared) -> None:
+    with psycopg.connect(shared.url, autocommit=True) as owner:
+        owner.execute("ANALYZE spantree.execution, spantree.rollup, spantree.resource")
+        assert owner.execute("SELECT count(*) > 10 FROM pg_stats WHERE schemaname = 'spantree'").fetchone() == (True,)
+    assert shared.red.execute("SELECT count(*) FROM pg_stats WHERE schemaname = 'spantree'").fetchone() == (0,)
+
+
+def test_a_policy_is_asked_once_a_statement_and_meets_the_index(shared: Shared) -> None:
+    """`(SELECT ...)` is an InitPlan: the function runs once, and its value is what the index is searched for."""
+    shared.red.execute("SET enable_seqscan = off")
+    plan = "\n".join(
+        str(line)
+        for (line,) in shared.red.execute(
+            "EXPLAIN (ANALYZE, COSTS off, TIMING off, BUFFERS off)"
+            " SELECT name FROM spantree.execution WHERE day = '2026-11-20' AND NOT hidden"
+            " ORDER BY started_ns DESC, trace_id DESC LIMIT 50"
+        ).fetchall()
+    )
+    shared.red.execute("RESET enable_seqscan")
+    assert "Index Cond: (tenant_id = (InitPlan" in plan or "Index Cond: (tenant_id = $" in plan, plan
+    assert "Sort" not in plan, plan
+    assert "InitPlan" in plan, plan
+
+
+def test_a_dropped_tenants_role_sees_nothing_and_a_role_of_two_must_choose(shared: Shared) -> None:
+    with psycopg.connect(shared.url, autocommit=True) as owner:
+        roles = [
+            name
+            for (name,) in owner.execute("SELECT role_name FROM spantree.tenant_role ORDER BY tenant_id").fetchall()
+        ]
+        both = f"login_both_{uuid4().hex[:12]}"
+        owner.execute(
+            SQL("CREATE ROLE {}; GRANT {}, {} TO {}").format(
+                Identifier(both), *map(Identifier, roles), Identifier(both)
+            )
+        )
+        try:
+            owner.execute(SQL("SET ROLE {}").format(Identifier(both)))
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="belongs to 2 tenants: SET ROLE"):
+                owner.execute("SELECT FROM spantree.executions")
+            owner.execute(SQL("SET ROLE {}").format(Identifier(roles[1])))
+            assert tenants_in(owner, "executions") == [2]
+            owner.execute("RESET ROLE")
+            owner.execute("UPDATE spantree.tenant SET dropped_at = now() WHERE tenant_id = 2")
+            assert tenants_in(shared.blue, "executions") == []
+        finally:
+            owner.execute("RESET ROLE")
+            owner.execute("UPDATE spantree.tenant SET dropped_at = NULL WHERE tenant_id = 2")
+            owner.execute(SQL("DROP ROLE {}").format(Identifier(both)))
+
+
+def test_a_role_admitted_to_all_tenants_sees_them_through_the_tables_and_not_the_partitions(shared: Shared) -> None:
+    reader = f"reader_{uuid4().hex[:12]}"
+    with psycopg.connect(shared.url, autocommit=True) as owner:
+        owner.execute(SQL("CREATE ROLE {}").format(Identifier(reader)))
+        try:
+            # The rights alone show no row.
+            owner.execute(
+                SQL(
+                    "GRANT USAGE ON SCHEMA spantree TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA spantree TO {0};"
+                    " SET ROLE {0}"
+                ).format(Identifier(reader))
+            )
+            assert tenants_in(owner, "executions") == []
+            owner.execute("RESET ROLE")
+            owner.execute("SELECT spantree.admit_role(%s)", (reader,))
+            owner.execute(SQL("SET ROLE {}").format(Identifier(reader)))
+            assert tenants_in(owner, "executions") == tenants_in(owner, "trends") == [0, 1, 2]
+            assert tenants_in(owner, "execution_20261120") == []
+        finally:
+            owner.execute("RESET ROLE")
+            owner.execute(SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(reader)))
+
+
+def test_what_is_open_is_told_and_shut_by_migrating_and_old_rights_stay(migrated_url: str) -> None:
+    reader = f"reader_{uuid4().hex[:12]}"
+    insert(migrated_url, trace(1))
+    with psycopg.connect(migrated_url, autocommit=True) as owner:
+        assert (unguarded(owner), holes(owner), guard_tables(owner)) == ([], [], 0)
+        owner.execute("ALTER TABLE spantree.span DISABLE ROW LEVEL SECURITY")
+        owner.execute("ALTER TABLE spantree.node_20261120 DISABLE ROW LEVEL SECURITY")
+        owner.execute("CREATE POLICY open ON spantree.edge USING (true)")
+        owner.execute("ALTER VIEW spantree.runs RESET (security_invoker)")
+        assert unguarded(owner) == ["spantree.node_20261120", "spantree.span"]
+        assert holes(owner) == [
+            'spantree.edge has the policy "open", which is none of spantree\'s',
+            "the view spantree.runs runs with the rights of its owner",
+        ]
+        # As before 0021: no table of roles, nothing guarded, somebody who may read.
+        owner.execute(SQL("CREATE ROLE {0}; GRANT USAGE ON SCHEMA spantree TO {0}").format(Identifier(reader)))
+        try:
+            owner.execute(SQL("GRANT SELECT ON spantree.execution TO {}").format(Identifier(reader)))
+            owner.execute("DROP TABLE spantree.tenant_role; DELETE FROM spantree.migration WHERE version = 21")
+            assert migrate(migrated_url) == [21]
+            assert unguarded(owner) == []
+            owner.execute("ALTER TABLE spantree.execution DISABLE ROW LEVEL SECURITY")
+            assert guard_tables(owner) == 1
+            owner.execute(SQL("SET ROLE {}").format(Identifier(reader)))
+            assert tenants_in(owner, "execution") == [0]
+            owner.execute("RESET ROLE")
+        finally:
+            owner.execute(SQL("RESET ROLE; DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(reader)))
