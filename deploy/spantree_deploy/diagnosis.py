@@ -164,7 +164,7 @@ def _rows(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     else:
         yield Finding("projection", f"{traces} traces wait, the oldest for {oldest_s or 0:.1f} s")
     yield _figures(connection)
-    yield from _row_security(connection)
+    yield from row_security_findings(connection)
     dead, newest = _row(connection, "dead_letters")
     remedy = "see `spantree dead-letter list`; `dead-letter retry` and `drop` take them away" if dead else None
     yield Finding("dead letters", f"{dead}; the newest: {newest}" if dead else "none", remedy)
@@ -186,7 +186,7 @@ def _figures(connection: psycopg.Connection[Any]) -> Finding:
     return Finding("figures", found, f"run `spantree rebuild --since {yesterday} --until {yesterday}`")
 
 
-def _row_security(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+def row_security_findings(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     """Whether the database keeps tenants apart in people's own SQL."""
     subject = "row-level security"
     open_tables = unguarded(connection)

@@ -14,6 +14,8 @@ from psycopg.sql import SQL, Composed, Identifier
 from tests.api_rows import insert, node, trace, trace_id
 from tests.postgres import new_database
 
+from spantree_deploy.diagnosis import row_security_findings
+from spantree_deploy.finding import Finding
 from spantree_exporter.errors import OperatorError
 from spantree_exporter.migrate import migrate
 from spantree_exporter.row_security import guard_tables, holes, unguarded
@@ -331,3 +333,36 @@ def test_what_is_open_is_told_and_shut_by_migrating_and_old_rights_stay(migrated
             owner.execute("RESET ROLE")
         finally:
             owner.execute(SQL("RESET ROLE; DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(reader)))
+
+
+def test_an_owner_who_is_no_superuser_reads_and_writes_as_without_policies(shared: Shared) -> None:
+    owning = f"owner_{uuid4().hex[:12]}"
+    with psycopg.connect(shared.url, autocommit=True) as connection, connection.transaction(force_rollback=True):
+        connection.execute(
+            SQL(
+                "CREATE ROLE {0}; GRANT USAGE ON SCHEMA spantree TO {0}; ALTER TABLE spantree.trace OWNER TO {0};"
+                " SET LOCAL ROLE {0}"
+            ).format(Identifier(owning))
+        )
+        assert tenants_in(connection, "trace") == [0, 1, 2]
+        plans = [
+            connection.execute(SQL("EXPLAIN (COSTS off) {}").format(statement)).fetchall()
+            for statement in (
+                SQL("SELECT FROM spantree.trace"),
+                SQL("INSERT INTO spantree.trace (tenant_id, trace_id, days) VALUES (2, gen_random_uuid(), '{}')"),
+            )
+        ]
+        assert plans == [[("Seq Scan on trace",)], [("Insert on trace",), ("  ->  Result",)]]
+
+
+def test_doctor_tells_what_is_open(shared: Shared) -> None:
+    with psycopg.connect(shared.url, autocommit=True) as owner:
+        well = Finding("row-level security", "on for every table; 2 roles of tenants")
+        assert list(row_security_findings(owner)) == [well]
+        owner.execute("ALTER TABLE spantree.change DISABLE ROW LEVEL SECURITY")
+        (finding,) = row_security_findings(owner)
+        assert finding == Finding(
+            "row-level security", "off for spantree.change", "run `spantree migrate`, which switches it on"
+        )
+        migrate(shared.url)
+        assert list(row_security_findings(owner)) == [well]
