@@ -235,5 +235,7 @@ class TokenBook:
                 "a tenant's name is 1 to 63 lower-case letters, digits, - and _, and begins with one of the first two; "
                 "its limits are above 0"
             ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise OperatorError(str(error.diag.message_primary)) from error
         except psycopg.Error as error:
             raise OperatorError(str(classify(error))) from error

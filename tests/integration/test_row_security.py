@@ -355,6 +355,32 @@ def test_an_owner_who_is_no_superuser_reads_and_writes_as_without_policies(share
         assert plans == [[("Seq Scan on trace",)], [("Insert on trace",), ("  ->  Result",)]]
 
 
+def test_who_cannot_make_roles_is_told_which_to_ask_for(shared: Shared) -> None:
+    limited = f"limited_{uuid4().hex[:12]}"
+    with psycopg.connect(shared.url, autocommit=True) as owner:
+        owner.execute(
+            SQL(
+                "CREATE ROLE {0} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA spantree TO {0};"
+                " GRANT SELECT, INSERT, UPDATE, DELETE ON spantree.tenant, spantree.tenant_role TO {0};"
+                " SELECT spantree.admit_role({1})"
+            ).format(Identifier(limited), limited)
+        )
+        name = limited.replace("limited", "green")
+        owner.execute("INSERT INTO spantree.tenant (tenant_id, name) VALUES (3, %s)", (name,))
+        try:
+            mine = make_conninfo(shared.url, user=limited, password="x")
+            with TokenBook(mine) as book, pytest.raises(OperatorError) as refused:
+                book.make_role(name)
+            assert str(refused.value) == (
+                f'the role "{limited}" cannot make roles: let one that can run CREATE ROLE "spantree_tenant_{name}" '
+                "NOLOGIN, then repeat this"
+            )
+        finally:
+            owner.execute("DELETE FROM spantree.tenant WHERE tenant_id = 3")
+            owner.execute("DELETE FROM spantree.tenant_role WHERE tenant_id IS NULL")
+            owner.execute(SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(Identifier(limited)))
+
+
 def test_doctor_tells_what_is_open(shared: Shared) -> None:
     with psycopg.connect(shared.url, autocommit=True) as owner:
         well = Finding("row-level security", "on for every table; 2 roles of tenants")
