@@ -519,7 +519,7 @@ class TestDoctor:
             assert done.returncode == 0, done.stdout
             assert [line for line in lines[:-2] if not line.startswith("ok ")] == []
             assert [line.split()[1].rstrip(":") for line in lines[:-2]] == [
-                *("spantree", "hot", "database", "schema", "partitions", "projection", "figures", "dead"),
+                *("spantree", "hot", "database", "schema", "partitions", "projection", "figures", "row-level", "dead"),
                 *("collector", "collector", "writing", "projecting", "spool", "API"),
             ]
             assert lines[-1] == "all is well"
