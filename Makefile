@@ -10,7 +10,7 @@
 #   make bench-pages     bytes and time to usable of the web pages, in the system's Chromium
 #   make screenshots     docs/images/*.png, the pictures of README and docs   (ARGS="--all --into DIR": every page)
 #
-# PYTHON=/path/to/python3.12 chooses the interpreter, DATA=dir where the demo keeps its data, ARGS="..." adds options.
+# PYTHON=/path/to/python3.12 chooses the interpreter, DATA=dir where the demo keeps its data, JOBS=1 runs tests one by one, ARGS="..." adds options.
 
 SHELL := /bin/sh
 VENV := .venv
@@ -22,6 +22,8 @@ INSTALLED := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 DATA ?= .spantree
 ARGS ?=
+# Files of tests that run at the same time.
+JOBS ?= 2
 KEEP ?=
 # Found when it is needed, not when this file is read: `make clean` needs none.
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python3 python; do \
@@ -37,7 +39,7 @@ demo: install
 	@"$(BIN)/spantree" demo --data "$(DATA)" $(if $(filter-out 0 no false,$(KEEP)),--keep) $(ARGS)
 
 test: check
-	@"$(BIN)/python" -m pytest $(ARGS)
+	@"$(BIN)/python" -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 chaos: install
 	@"$(BIN)/python" -m tests.chaos.random_faults $(ARGS)

@@ -226,7 +226,8 @@ def test_the_readme_works_from_its_first_line_to_its_last(reader: Reader) -> Non
                 reader.variables["ID"] = trace_id
             else:
                 if command.startswith("spantree list"):
-                    wait_until(lambda: len(reader.run("spantree list --ids").stdout.split()) >= 2, 30, "both are shown")
+                    ended = "spantree list --ids --status failed --status completed"
+                    wait_until(lambda: len(reader.run(ended).stdout.split()) >= 2, 30, "both are shown as ended")
                 said = reader.succeeds(block, command)
                 if command.startswith("spantree tree last-failed"):
                     assert "failed first: GET /orders/{number}" in said

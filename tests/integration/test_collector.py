@@ -127,8 +127,8 @@ def test_a_span_that_postgresql_refuses_costs_itself_only(tmp_path: Path, migrat
     ("change", "undo"),
     [
         ("ADD COLUMN extra integer NOT NULL", "DROP COLUMN extra"),
-        ("ALTER COLUMN kind TYPE bigint", "ALTER COLUMN kind TYPE integer"),
-        ("ALTER COLUMN name TYPE varchar(3)", "ALTER COLUMN name TYPE text"),
+        ("ALTER COLUMN flags TYPE integer", "ALTER COLUMN flags TYPE bigint"),
+        ("ADD CONSTRAINT short CHECK (length(name) <= 3)", "DROP CONSTRAINT short"),
         ("RENAME COLUMN trace_state TO state", "RENAME COLUMN state TO trace_state"),
     ],
 )

@@ -144,9 +144,9 @@ def test_the_span_that_a_writer_ends_over_is_found_and_all_others_are_stored(
         "        while any(span.name == 'poison' for span in spans):\n"
         f"            {POISONS[poison]}\n"
         "            time.sleep(0.01)\n"
-        "    def poisoned(self, spans, dead=()):\n"
+        "    def poisoned(self, spans, dead=(), **whose):\n"
         "        eat(spans)\n"
-        "        return write(self, spans, dead)\n"
+        "        return write(self, spans, dead, **whose)\n"
         "    Store.write = poisoned\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
