@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -56,12 +57,14 @@ class DecodedBody:
 class Batch:
     """Whole bodies of one tenant, or parts of them, decoded.
 
-    The spans, log records among them, are in the order of the bodies.
+    The spans, log records among them, are in the order of the bodies. `dead_counts`: how many of `dead`, and of what is
+    not even kept, there are of each cause.
     """
 
     bodies: list[DecodedBody] = field(default_factory=list)
     spans: list[Item] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
+    dead_counts: Counter[str] = field(default_factory=Counter)
     plain_bytes: int = 0
     tenant_id: int = 0
     tables_checked: bool = False
@@ -95,6 +98,11 @@ class BatchWriter:
                 letters, letters_bytes = [], 0
         if letters:
             is_whole &= self._write_letters(batch.tenant_id, letters)
+        # Only now: a batch that is not written whole because something failed is decoded, and would be counted, again.
+        batch.dead_counts["refused"] += len(refused)
+        for reason, count in batch.dead_counts.items():
+            if count:
+                self._counts.count("dead_letters", count, [reason])
         if not is_whole:
             self._counts.count("left_bodies", len(batch.bodies))
         return is_whole
@@ -124,8 +132,6 @@ class BatchWriter:
                     log.error("PostgreSQL fails on a span; its body stays in the spool until the next start: %s", error)
                 else:
                     refused[first] = str(error) or "writing it takes more memory than a writer may use"
-        if refused:
-            self._counts.count("dead_letters", len(refused), ["refused"])
         return refused, is_whole
 
     def _write_piece(self, batch: Batch, first: int, end: int) -> None:

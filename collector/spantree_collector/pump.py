@@ -55,7 +55,6 @@ class Pump:
         batch_bytes: int,
     ) -> None:
         self._bodies = bodies
-        self._counts = counts
         self._batch_spans = batch_spans
         self._batch_bytes = batch_bytes
         self._stop = threading.Event()
@@ -193,7 +192,7 @@ class Pump:
         if part is not None and part.verdict:
             raws = raw_items(plain, body.encoding, range(first, first + len(spans)))
             batch.dead += [DeadLetter(part.verdict, raw, body.encoding, body.received_ns, "refused") for raw in raws]
-            self._counts.count("dead_letters", len(spans), ["refused"])
+            batch.dead_counts["refused"] += len(spans)
             spans = []
         if part is None or first == 0 < end:
             self._note_unusable(decoded, batch)
@@ -204,9 +203,9 @@ class Pump:
     def _note_unusable(self, decoded: DecodedItems, batch: Batch) -> None:
         batch.dead += decoded.dead
         if decoded.dead:
-            self._counts.count("dead_letters", len(decoded.dead), ["unreadable"])
+            batch.dead_counts["unreadable"] += len(decoded.dead)
         if decoded.unkept:
-            self._counts.count("dead_letters", decoded.unkept, ["unkept"])
+            batch.dead_counts["unkept"] += decoded.unkept
             log.error(
                 "%d of %d unusable spans of one request are kept as dead letters; its sender was told of them all",
                 len(decoded.dead),
@@ -221,7 +220,7 @@ class Pump:
                 plain = decompress(body.payload, body.compression)
         letter = DeadLetter(reason, plain or body.payload, body.encoding, body.received_ns, "body")
         batch.dead.append(letter)
-        self._counts.count("dead_letters", 1, ["body"])
+        batch.dead_counts["body"] += 1
         batch.bodies.append(DecodedBody(spooled, letter.raw, 0, 0))
         batch.plain_bytes += len(letter.raw)
 

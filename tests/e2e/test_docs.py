@@ -49,6 +49,8 @@ ELSEWHERE = {
 }
 """Beginnings of commands -> why they are not run here."""
 
+ENDED = "spantree list --ids --status failed --status completed"
+
 FLOW = ("README.md", "security.md")
 """Pages whose commands depend on those before them; of the others each command stands for itself."""
 
@@ -226,8 +228,7 @@ def test_the_readme_works_from_its_first_line_to_its_last(reader: Reader) -> Non
                 reader.variables["ID"] = trace_id
             else:
                 if command.startswith("spantree list"):
-                    ended = "spantree list --ids --status failed --status completed"
-                    wait_until(lambda: len(reader.run(ended).stdout.split()) >= 2, 30, "both are shown as ended")
+                    wait_until(lambda: len(reader.run(ENDED).stdout.split()) >= 2, 30, "both are shown as ended")
                 said = reader.succeeds(block, command)
                 if command.startswith("spantree tree last-failed"):
                     assert "failed first: GET /orders/{number}" in said
