@@ -36,6 +36,8 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # Before anybody is told that it is ready: a port that is only bound refuses connections.
+        listener.listen(128)
     except OSError as exc:
         listener.close()
         sys.exit(f"cannot listen on {host} port {port}: {exc.strerror}; choose another with --port (0: a free one)")
