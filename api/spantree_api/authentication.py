@@ -15,13 +15,13 @@ import re
 import time
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spantree_api.error_answers import error_answer
 from spantree_api.errors import RETRY_AFTER_S, ApiError, Forbidden, Unauthorized, Unavailable
-from spantree_exporter.tokens import ANYONE, DEFAULT_TENANT, Identity, KnownTokens, bearer_of
+from spantree_exporter.tokens import ANYONE, DEFAULT_TENANT, Identity, Watch, bearer_of
 from spantree_exporter.tokens import Scope as TokenScope
 
 COOKIE: Final = "spantree_token"
@@ -39,16 +39,6 @@ _READ_BY_POST: Final = re.compile(r"/api/v1/executions/[^/]+/analyze")
 # A wrong token is answered slowly, so that trying is slow; so many at a time, then at once.
 _SLOWED_S: Final = 0.5
 _SLOWED_MAX: Final = 200
-
-
-class Watch(Protocol):
-    """What is needed of spantree_exporter.token_watch.TokenWatch."""
-
-    known: KnownTokens | None
-
-    def used(self, identity: Identity) -> None:
-        """Note that it was used."""
-        ...
 
 
 class Authenticator:

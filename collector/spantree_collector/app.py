@@ -40,7 +40,7 @@ from spantree_collector.writers import SpoolWriter, WriterProcess, new_writers, 
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.token_watch import TokenWatch
-from spantree_exporter.tokens import LOOPBACK
+from spantree_exporter.tokens import LOOPBACK, open_to_all
 
 log = logging.getLogger(__name__)
 
@@ -236,13 +236,7 @@ def _check_guarded(config: CollectorConfig, tokens: TokenWatch) -> None:
     if config.insecure:
         log.warning("the collector takes spans from everybody who reaches %s (SPANTREE_INSECURE)", config.host)
     elif tokens.known is not None:
-        raise ConfigError(
-            [
-                f"SPANTREE_HOST is {config.host}, and no token has been made: everybody who reaches it could send; "
-                'make one with "spantree token create --scope ingest", listen on 127.0.0.1, '
-                "or say SPANTREE_INSECURE=true"
-            ]
-        )
+        raise ConfigError([open_to_all("SPANTREE_HOST", config.host, "ingest")])
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:

@@ -7,22 +7,12 @@ unless SPANTREE_INSECURE says so. While PostgreSQL is away the tokens that were 
 from __future__ import annotations
 
 import time
-from typing import Final, Protocol
+from typing import Final
 
 from spantree_collector.status import Forbidden, Overloaded, Unauthenticated
-from spantree_exporter.tokens import Identity, KnownTokens, bearer_of
+from spantree_exporter.tokens import Identity, KnownTokens, Watch, bearer_of
 
 _MADE_BY: Final = '"spantree token create --scope ingest" makes one'
-
-
-class Watch(Protocol):
-    """What is needed of spantree_exporter.token_watch.TokenWatch."""
-
-    known: KnownTokens | None
-
-    def used(self, identity: Identity) -> None:
-        """Note that it was used."""
-        ...
 
 
 class _NoTokens:

@@ -21,7 +21,7 @@ from spantree_collector.bounded_http import HttpLimits
 from spantree_collector.file_limit import connections_within
 from spantree_deploy.settings import url_of
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.tokens import LOOPBACK
+from spantree_exporter.tokens import LOOPBACK, open_to_all
 
 log = logging.getLogger(__name__)
 
@@ -127,14 +127,6 @@ def _check_guarded(config: ApiConfig, authenticator: Authenticator) -> None:
         log.warning("the API listens on %s and answers everybody who reaches it (SPANTREE_INSECURE)", config.host)
     elif not authenticator.is_blind:
         raise ConfigError([open_to_all("SPANTREE_API_HOST", config.host, "read")])
-
-
-def open_to_all(setting: str, host: str, scope: str) -> str:
-    """The sentence that refuses to listen on a network without a token."""
-    return (
-        f"{setting} is {host}, and no token has been made: everybody who reaches it could {scope}; make one with "
-        f'"spantree token create --scope {scope}", listen on 127.0.0.1, or say SPANTREE_INSECURE=true'
-    )
 
 
 async def _first_of(task: asyncio.Task[None], event: Coroutine[Any, Any, Any]) -> None:

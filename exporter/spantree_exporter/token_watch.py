@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import psycopg
 
-from spantree_exporter.tokens import Identity, KnownTokens, load, note_use
+from spantree_exporter.tokens import Identity, KnownTokens, load, note_use, set_up_look
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class TokenWatch:
                         connect_timeout=_CONNECT_TIMEOUT_S,
                         application_name="spantree-tokens",
                     )
-                    connection.execute("SELECT set_config('statement_timeout', '5s', false)")
+                    set_up_look(connection)
                 self._look(connection)
             except psycopg.Error as error:
                 if connection is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import psycopg
 
@@ -75,6 +75,29 @@ class KnownTokens:
         if identity is None or (identity.expires_ns is not None and identity.expires_ns <= now_ns):
             return None
         return identity
+
+
+class Watch(Protocol):
+    """What those who check tokens need of token_watch.TokenWatch."""
+
+    known: KnownTokens | None
+
+    def used(self, identity: Identity) -> None:
+        """Note that it was used."""
+        ...
+
+
+def open_to_all(setting: str, host: str, scope: Scope) -> str:
+    """The sentence that refuses to listen on a network while no token was made."""
+    return (
+        f"{setting} is {host}, and no token has been made: everybody who reaches it could use it; make one with "
+        f'"spantree token create --scope {scope}", listen on 127.0.0.1, or say SPANTREE_INSECURE=true'
+    )
+
+
+def set_up_look(connection: psycopg.Connection[Any]) -> None:
+    """Bound the statements of a connection that looks at tokens. Raises psycopg.Error."""
+    connection.execute(_SQL["look_settings"])
 
 
 def new_token() -> str:

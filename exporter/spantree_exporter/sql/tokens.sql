@@ -1,5 +1,9 @@
 -- Tenants and tokens: a few rows, read as a whole.
 
+-- name: look_settings
+-- For the session that looks at them.
+SELECT set_config('statement_timeout', '5s', false)
+
 -- name: tokens
 -- Every token that may still be good, with its tenant's limits, and whether there has ever been one.
 SELECT
