@@ -2,6 +2,7 @@
 #
 #   make demo            start everything, run the demo, print its execution trees   (KEEP=1: leave it running)
 #   make test            what CI runs: ruff, mypy, import contracts, tests
+#   make test-again      what failed in the last `make test`, one test at a time
 #   make check           the same without the tests
 #   make chaos           200 random faults under load: nothing acknowledged is lost   (ARGS="--faults 20 --seed 7")
 #   make test-live       real frameworks run and told by `spantree up`   (installs them in .venv-live, once)
@@ -30,7 +31,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
     if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
       command -v $$name; break; fi; done)
 
-.PHONY: demo test chaos test-live check bench bench-pages screenshots wheel install constraints clean help
+.PHONY: demo test test-again chaos test-live check bench bench-pages screenshots wheel install constraints clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,6 +41,10 @@ demo: install
 
 test: check
 	@"$(BIN)/python" -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+# Without a failed test to run again (a check failed, or nothing did) pytest ends with 5, which is no success.
+test-again: check
+	@"$(BIN)/python" -m pytest --last-failed --last-failed-no-failures none $(ARGS)
 
 chaos: install
 	@"$(BIN)/python" -m tests.chaos.random_faults $(ARGS)

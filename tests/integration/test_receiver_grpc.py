@@ -207,22 +207,23 @@ def test_half_sent_requests_do_not_take_the_room_of_whole_ones(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "frame",
+    ("frame", "may_be_cut_by_grpc"),
     [
-        pytest.param(b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8), id="ping"),
-        pytest.param(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", id="settings"),
-        pytest.param(b"\x00\x00\x00\x00\x00\x00\x00\x00\x01", id="empty data"),
+        # grpc itself ends a connection at the third ping without data, if it reads before the front has counted.
+        pytest.param(b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8), True, id="ping"),
+        pytest.param(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", False, id="settings"),
+        pytest.param(b"\x00\x00\x00\x00\x00\x00\x00\x00\x01", False, id="empty data"),
     ],
 )
-def test_a_flood_of_frames_that_carry_nothing_is_cut(tmp_path: Path, frame: bytes) -> None:
+def test_a_flood_of_frames_that_carry_nothing_is_cut(tmp_path: Path, frame: bytes, may_be_cut_by_grpc: bool) -> None:
     with running(settings(tmp_path, writers=0)) as addresses:
         with contextlib.closing(_half_sent(addresses, 10)) as client:
             with contextlib.suppress(OSError):
                 for _ in range(2_000):
                     client.sendall(frame * 1_000)
             assert _is_cut(client)
-        reason = 'spantree_collector_connections_refused_total{reason="grpc_idle_frames"}'
-        assert metric(addresses, reason) == 1
+        cut = metric(addresses, 'spantree_collector_connections_refused_total{reason="grpc_idle_frames"}')
+        assert cut == 1 or (may_be_cut_by_grpc and cut == 0)
         assert export(addresses, trace_request(1, 3).SerializeToString()) == b""
 
 
