@@ -39,7 +39,7 @@ class CollectorProcess:
             )
         wait_until(
             lambda: b"takes OTLP/HTTP on" in self._log_path.read_bytes()[said_bytes:],
-            30,
+            60,
             f"the collector took requests; its log is {self._log_path}",
         )
 
