@@ -176,7 +176,17 @@ _LOWEST = {
 }
 
 
-_COUNTS = ("max_connections", "writers", "batch_spans", "dead_letters_max")
+_COUNTS = frozenset(
+    {
+        "max_body_objects",
+        "max_connections",
+        "writers",
+        "batch_spans",
+        "partition_days_back",
+        "dead_letters_max",
+        "retention_days",
+    }
+)
 
 
 def variable(field_name: str) -> str:
@@ -191,13 +201,7 @@ def _reader(field_name: str) -> Callable[[str], Any]:
         return size_of
     if field_name.endswith("_s"):
         return _seconds
-    if field_name.endswith("_port") or field_name in (
-        "max_connections",
-        "writers",
-        "batch_spans",
-        "partition_days_back",
-        "retention_days",
-    ):
+    if field_name.endswith("_port") or field_name in _COUNTS:
         return _whole_number
     return Path if field_name in ("data_dir", "rules", "retention_archive_dir") else str
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spantree_collector.config import CollectorConfig
+from spantree_collector.config import CollectorConfig, variable
 from spantree_exporter.errors import ConfigError
 
 URL = "postgresql://someone:hidden@db/spantree"
@@ -70,6 +70,15 @@ def test_every_setting_is_read_from_its_variable() -> None:
         drain_s=0.0,
     )
     assert config.spool_path == Path("/var/lib/spantree/spool.sqlite3")
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(CollectorConfig) if field.name != "database_url"])
+def test_a_default_that_is_set_is_the_default(name: str) -> None:
+    default = getattr(CollectorConfig(database_url=URL), name)
+    # None is what an empty variable means.
+    text = "" if default is None else str(default)
+    config = CollectorConfig.from_env({"SPANTREE_DATABASE_URL": URL, variable(name): text})
+    assert (type(getattr(config, name)), config) == (type(default), CollectorConfig(database_url=URL))
 
 
 def test_all_faults_are_told_at_once() -> None:
