@@ -109,7 +109,7 @@ def run(folder: Path, bodies: int, seed: int, say: Callable[[str], None] = lambd
                 say(f"{number} bodies")
             return None if number is None else (number, next(source))
 
-    with EmbeddedPostgres(folder / "server") as server:
+    with EmbeddedPostgres(folder / "server", durable=False) as server:
         migrate(server.url)
         with collector_process(folder / "data", server.url) as collector:
             threads = [
