@@ -36,13 +36,10 @@ _TUNED = {
     "max_wal_size": "2GB",
     "min_wal_size": "128MB",
     "checkpoint_timeout": "15min",
-    # Append-only tables: without frequent insert vacuums the visibility map stays empty, so index-only scans read the
-    # table, and all freezing comes at once later. 0.05 instead of 0.2 of the table.
-    "autovacuum_vacuum_insert_scale_factor": "0.05",
     # The queue pending_projection is as often deleted from as inserted into; it must stay a few pages.
     "autovacuum_vacuum_scale_factor": "0.05",
-    # A new day's partition has no statistics: plans are bad until the first analyze, so look often and analyze early.
-    "autovacuum_analyze_scale_factor": "0.05",
+    # A new day's partition has no statistics until the first analyze: look often. How much has to change for another
+    # one is a setting of each partition (exporter/spantree_exporter/sql/idempotent/010_partitions.sql).
     "autovacuum_naptime": "15s",
     # Short queries: compiling one costs more than it saves, up to seconds on plans over many partitions.
     "jit": "off",

@@ -19,6 +19,23 @@ _PARTITIONS = """
     SELECT count(*) FROM pg_inherits WHERE inhparent = 'spantree.span'::regclass
 """
 _LOCKS = "SELECT current_setting('max_locks_per_transaction')::int * current_setting('max_connections')::int"
+# Of today's partitions: parent, column, and whether it is in an index, of a type that is large, left out by ANALYZE.
+_STATISTICS = """
+    SELECT
+        parent.relname, attname,
+        EXISTS (
+            SELECT FROM pg_depend
+            JOIN pg_index ON indexrelid = objid
+            WHERE refobjid = attrelid AND refobjsubid = attnum AND classid = 'pg_class'::regclass
+        ),
+        atttypid = ANY (ARRAY['jsonb', 'bytea', 'text[]', 'bigint[]']::regtype[]),
+        attstattarget = 0
+    FROM pg_inherits
+    JOIN pg_class AS parent ON parent.oid = inhparent
+    JOIN pg_attribute ON attrelid = inhrelid AND attnum > 0 AND NOT attisdropped
+    WHERE parent.relnamespace = 'spantree'::regnamespace
+        AND inhrelid::regclass::text = format('spantree.%s_%s', parent.relname, to_char(now(), 'YYYYMMDD'))
+"""
 
 
 @pytest.fixture
@@ -128,3 +145,12 @@ def test_other_traces_are_projected_beside_one_that_is_too_much_for_postgresql(
         (1, "QueryCanceled: canceling statement due to statement timeout", True)
     ]
     assert "cannot be written" in caplog.text
+
+
+def test_analyze_reads_what_is_searched_for_and_not_what_is_only_shown(migrated_url: str, store: Store) -> None:
+    store.write([_days_ago(0)])
+    columns = query(migrated_url, _STATISTICS)
+    assert {parent for parent, *_ in columns} == {"span", "execution", "node", "edge", "log_record"}
+    for parent, column, indexed, large, left_out in columns:
+        assert left_out or not large or indexed, f"{parent}.{column} is large: ensure_partitions should leave it out"
+        assert not (left_out and indexed), f"{parent}.{column} is in an index: ANALYZE should read it"
