@@ -65,7 +65,10 @@ def messages(value: Any) -> list[Message] | None:
         return None
     found: list[Message] = []
     for one in data:
-        message = _message(one)
+        try:
+            message = _message(one)
+        except orjson.JSONEncodeError:
+            return None  # nested deeper than can be written again: the text is shown as it came
         if message is None:
             return None
         found.append(message)
@@ -73,8 +76,11 @@ def messages(value: Any) -> list[Message] | None:
 
 
 def json_text(value: Any) -> str:
-    """`value` as one line of JSON."""
-    return orjson.dumps(value, default=str).decode()
+    """`value` as one line of JSON; of one that is nested too deeply for that, that it is."""
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except orjson.JSONEncodeError:
+        return "nested too deeply to be shown here: the raw spans have it"
 
 
 def _message(one: Any) -> Message | None:
@@ -86,7 +92,8 @@ def _message(one: Any) -> Message | None:
     if not isinstance(role, str) or role.lower() not in _ROLES:
         return None
     content = one.get("content", one.get("parts"))
-    calls = [_call(call) for call in one.get("tool_calls") or () if isinstance(call, dict)]
+    asked = one.get("tool_calls")
+    calls = [_call(call) for call in asked if isinstance(call, dict)] if isinstance(asked, list) else []
     return Message(role.lower(), _content(content), calls)
 
 

@@ -1,0 +1,137 @@
+"""Graphs: of one execution, with what never ran; of many steps by name; of all runs of a workflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spantree_api.pages.graph import BOXES_MAX, Box, drawing, of_execution, of_workflow
+
+
+def step(number: int, name: str, parent: int | None = None, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": str(number), "parent_id": None if parent is None else str(parent), "name": name, "kind": "step",
+        "status": "completed", "duration_ms": 12.0, "attempt": 1, "iteration": None, "error_type": None,
+        "on_critical_path": False,
+    } | changes  # fmt: skip
+
+
+def edge(source: int, target: int, **changes: Any) -> dict[str, Any]:
+    made = {"from": str(source), "to": str(target), "type": "sequential", "condition": None, "provenance": "declared"}
+    return made | changes
+
+
+def way(source: str, target: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "from": source, "to": target, "type": "sequential", "condition": None, "runs": 3, "share": 0.5, "failed": 0,
+    } | changes  # fmt: skip
+
+
+def graph(
+    nodes: list[Any], edges: list[Any], never_run: tuple[str, ...] = (), ways: tuple[Any, ...] = (), **given: Any
+) -> Any:
+    return of_execution(nodes, edges, never_run, ways, every_call=given.get("every_call", False))
+
+
+def arrows(drawn: Any) -> list[tuple[str, str, str, str]]:
+    labels = [one.box.label for one in drawn.boxes]
+    return [
+        (labels[one.arrow.source], labels[one.arrow.target], one.arrow.type, one.arrow.label) for one in drawn.arrows
+    ]
+
+
+def test_a_step_has_the_arrows_that_lead_to_it_else_that_of_what_it_is_a_part_of() -> None:
+    nodes = [step(1, "order"), step(2, "check", 1), step(3, "ship", 1)]
+    drawn = graph(nodes, [edge(2, 3, type="conditional", condition="paid")])
+    assert arrows(drawn) == [("check", "ship", "conditional", "paid"), ("order", "check", "child", "")]
+
+
+def test_calls_are_left_out_unless_they_failed_or_are_asked_for() -> None:
+    nodes = [
+        step(1, "order"), step(2, "SELECT", 1, kind="db"), step(3, "GET", 1, kind="http_client", status="failed"),
+        step(4, "inner", 2),
+    ]  # fmt: skip
+    drawn = graph(nodes, [])
+    assert [one.box.label for one in drawn.boxes] == ["order", "GET", "inner"]
+    assert arrows(drawn) == [("order", "GET", "child", ""), ("order", "inner", "child", "")], (
+        "the nearest that is shown"
+    )
+    assert drawn.left_out == 1
+    assert len(graph(nodes, [], every_call=True).boxes) == 4
+
+
+def test_what_never_ran_is_where_other_runs_went() -> None:
+    ways = (way("check", "refund", condition="refused"), way("check", "order"), way("elsewhere", "refund"))
+    drawn = graph([step(1, "order"), step(2, "check", 1)], [], ("refund", "order"), ways)
+    refund = drawn.boxes[2].box
+    assert (refund.label, refund.note, refund.never, refund.node_id) == ("refund", "never ran", True, None)
+    assert ("check", "refund", "never", "refused") in arrows(drawn)
+    assert len(drawn.boxes) == 3, "a step that ran is no step that never did"
+
+
+def test_boxes_tell_attempts_turns_and_errors() -> None:
+    failed = step(2, "pay", 1, attempt=2, status="failed", error_type="Busy")
+    [root, again, turn] = graph([step(1, "run"), failed, step(3, "think", 1, iteration=4)], []).boxes
+    assert (root.box.note, root.box.tone) == ("step · 12 ms", "good")
+    assert (again.box.note, again.box.told) == ("step · 12 ms · attempt 2", "pay: failed, step, 12 ms, attempt 2, Busy")
+    assert turn.box.note == "step · 12 ms · turn 4"
+
+
+def test_of_too_many_steps_there_is_one_box_a_name() -> None:
+    nodes = [step(number, f"item {number % 3}") for number in range(BOXES_MAX + 2)]
+    nodes[0]["status"] = "failed"
+    edges = [edge(number, number + 1) for number in range(BOXES_MAX + 1)]
+    drawn = graph(nodes, edges)
+    assert drawn.by_name
+    assert sorted((one.box.label, one.box.note) for one in drawn.boxes) == [
+        ("item 0", "134× · 1 failed"), ("item 1", "134×"), ("item 2", "134×"),
+    ]  # fmt: skip
+    assert sorted(arrows(drawn)) == [
+        ("item 0", "item 1", "sequential", "134×"), ("item 1", "item 2", "sequential", "134×"),
+        ("item 2", "item 0", "sequential", "133×"),
+    ]  # fmt: skip
+
+
+def test_a_map_shows_how_often_each_way_is_taken_and_where_it_fails() -> None:
+    figures = {
+        "kind": "step",
+        "runs": 10,
+        "failed": 0,
+        "retried": 0,
+        "skipped": 0,
+        "success_rate": 1.0,
+        "p50_ms": 5.0,
+        "p95_ms": 9.0,
+    }
+    steps = [{"name": name, **figures} for name in ("check", "pay", "alone")]
+    steps[1] |= {"failed": 4, "success_rate": 0.6}
+    drawn = of_workflow(steps, [way("check", "pay", condition="ok", failed=4), way("check", "gone")], 10)
+    assert [(one.box.label, one.box.note, one.box.tone) for one in drawn.boxes] == [
+        ("check", "10 runs · p50 5.0 ms", "good"), ("pay", "40 % fail · p50 5.0 ms", "bad"),
+    ]  # fmt: skip
+    [only] = drawn.arrows
+    assert (only.arrow.label, only.arrow.bad, only.thickness) == ("ok · 50 %", True, 2.5)
+    assert drawn.left_out == 1
+
+
+def test_a_hairball_is_thinned_to_its_most_used_ways() -> None:
+    figures = {
+        "kind": "step",
+        "runs": 1,
+        "failed": 0,
+        "retried": 0,
+        "skipped": 0,
+        "success_rate": 1.0,
+        "p50_ms": 5.0,
+        "p95_ms": 9.0,
+    }
+    names = [f"s{number}" for number in range(20)]
+    ways = [way(a, b, share=(at + 1) / 400) for at, (a, b) in enumerate((a, b) for a in names for b in names if a != b)]
+    drawn = of_workflow([{"name": name, **figures} for name in names], ways, 1)
+    assert len(drawn.arrows) == 60
+    assert min(one.arrow.weight for one in drawn.arrows) == (380 - 60 + 1) / 400
+
+
+def test_long_names_are_cut_in_the_picture_only() -> None:
+    name = "a name that is longer than a box is wide"
+    [box] = drawing([Box(name, "", "good", "", name)], []).boxes
+    assert (box.label, box.box.label) == ("a name that is long…", name)
