@@ -42,6 +42,7 @@ def rules_analysis(
     last_good: LastGood | None,
     same_cause: SameCauseSummary | None,
     created_ns: int,
+    last_seen_ns: int,
 ) -> AnalysisAnswer:
     """Why it failed. An execution without failed nodes has a `message` instead of a cause."""
     first = report["first_failed_node"]
@@ -66,6 +67,8 @@ def rules_analysis(
         "same_cause": same_cause,
         "created_at": rfc3339(created_ns),
         "tokens": None,
+        "last_seen_at": rfc3339(last_seen_ns),
+        "stale": False,
     }
     if first is None:
         said = "" if error is None or not error["message"] else f"; it says: {_cut(error['message'], _MESSAGE_CHARS)}"

@@ -105,3 +105,7 @@ class AnalysisAnswer(TypedDict):
     created_at: str
     tokens: Tokens | None
     """of the model; null where the rules answered"""
+    last_seen_at: str
+    """the last sign of life of the execution that was analysed"""
+    stale: bool
+    """whether spans of the execution came since: it may have failed for something else, or not at all"""

@@ -104,6 +104,15 @@ class FailureAnswer(TypedDict):
 
 
 @documented
+class FailureReport(FailureAnswer):
+    """Why an execution failed, and who would analyse it."""
+
+    analysis_model: str | None
+    """the language model that an analysis asks now, to whose provider redacted parts of the execution then go; null
+    where none is set"""
+
+
+@documented
 class FailedExecution(ExecutionAnswer):
     """An execution that failed; `input` is cut at 100 characters."""
 

@@ -32,7 +32,7 @@ class TrendSeries(TypedDict):
 class TrendAnswer(TypedDict):
     """A metric over time."""
 
-    metric: Literal["runs", "failures", "success_rate", "p50_ms", "p95_ms", "p99_ms", "tokens", "cost_usd"]
+    metric: Literal["runs", "failures", "retries", "success_rate", "p50_ms", "p95_ms", "p99_ms", "tokens", "cost_usd"]
     by: Literal["all", "workflow", "node", "service", "user", "model", "project", "category"]
     bucket: Literal["1m", "5m", "1h", "1d"]
     since: str

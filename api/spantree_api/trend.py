@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from spantree_api.answers_trends import TrendSeries
@@ -20,7 +20,7 @@ from spantree_api.intervals import Interval
 from spantree_api.rendering import rfc3339
 from spantree_exporter.rollup import quantile_ns
 
-Metric = Literal["runs", "failures", "success_rate", "p50_ms", "p95_ms", "p99_ms", "tokens", "cost_usd"]
+Metric = Literal["runs", "failures", "retries", "success_rate", "p50_ms", "p95_ms", "p99_ms", "tokens", "cost_usd"]
 By = Literal["all", "workflow", "node", "service", "user", "model", "project", "category"]
 BucketName = Literal["1m", "5m", "1h", "1d"]
 
@@ -70,13 +70,14 @@ class TrendRange:
 
 @dataclass(frozen=True, slots=True)
 class PointRow:
-    """Sums of one series in one bucket. `failed`: failed, timed out or partial."""
+    """Sums of one series in one bucket. `failed`: failed, timed out or partial; `retried`: attempts before the last."""
 
     name: str
     at_s: int
     runs: int
     completed: int
     failed: int
+    retried: int
     tokens: int
     cost_usd: float
     quantile_ms: float | None
@@ -140,12 +141,7 @@ def with_quantiles(rows: Iterable[PointRow], histograms: Iterable[HistogramRow],
     for row in rows:
         held = sorted(summed.get((row.name, row.at_s), {}).items())
         ns = quantile_ns([bucket for bucket, _ in held], [count for _, count in held], quantile) if held else None
-        found.append(
-            PointRow(
-                row.name, row.at_s, row.runs, row.completed, row.failed, row.tokens, row.cost_usd,
-                None if ns is None else ns / 1e6,
-            )
-        )  # fmt: skip
+        found.append(replace(row, quantile_ms=None if ns is None else ns / 1e6))
     return found
 
 
@@ -168,12 +164,14 @@ def trend_series(metric: str, rows: Iterable[PointRow], names: Sequence[str], wa
 
 def _value(metric: str, row: PointRow | None) -> float | None:
     if row is None:
-        return 0 if metric in {"runs", "failures", "tokens", "cost_usd"} else None
+        return 0 if metric in {"runs", "failures", "retries", "tokens", "cost_usd"} else None
     match metric:
         case "runs":
             return row.runs
         case "failures":
             return row.failed
+        case "retries":
+            return row.retried
         case "tokens":
             return row.tokens
         case "cost_usd":

@@ -148,6 +148,21 @@ def test_the_timeline_is_worked_by_keys(browser: Browser, site: str) -> None:
         assert seen.faults == []
 
 
+def test_a_failure_is_analysed_by_a_button(browser: Browser, site: str) -> None:
+    with opened(browser, site, now_ms=NOW_MS) as (page, seen):
+        page.goto(f"/executions/{trace_id(FAILED)}/failure")
+        analysis = page.locator("#analysis")
+        expect(analysis).to_contain_text("kept with the execution")
+        analysis.get_by_role("button", name="Analyse", exact=True).click()
+        expect(analysis).to_contain_text("charge card (task) failed with payments.ProcessorBusy")
+        expect(analysis.get_by_role("heading", name="Fixes")).to_be_visible()
+        expect(analysis.get_by_role("button", name="Analyse again")).to_be_focused()
+        assert axe_findings(page) == []
+        page.reload()
+        expect(analysis).to_contain_text("by rules")
+        assert seen.faults == []
+
+
 def test_hostile_texts_are_texts(browser: Browser, site: str) -> None:
     with opened(browser, site, now_ms=NOW_MS) as (page, seen):
         page.on("dialog", lambda dialog: seen.faults.append(dialog.message))

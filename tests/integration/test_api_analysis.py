@@ -149,12 +149,39 @@ def test_the_rules_tell_cause_and_cascade_retries_differences_and_what_to_do(api
         },
         "created_at": "2026-11-20T11:00:00.000000000Z",
         "tokens": None,
+        "last_seen_at": "2026-11-20T10:00:03.000000000Z",
+        "stale": False,
     }
     assert ok(api.get(f"{path}/analysis")) == answer
     assert ok(api.get(path))["analysis"] == answer
     assert ok(api.get(f"{path}/tree"))["analysis"] == answer
     assert ok(api.get(f"{path}/tree?depth=1"))["analysis"] == answer
     assert ok(api.post(f"{path}/analyze")) == answer
+
+
+def test_an_analysis_is_stale_once_spans_of_the_execution_came_after_it(migrated_url: str) -> None:
+    insert(migrated_url, run(2, fails=True, start_ns=T0_NS))
+    path = f"/api/v1/executions/{trace_id(2)}"
+    with api_over(migrated_url) as api:
+        answer = ok(api.post(f"{path}/analyze"))
+        query(migrated_url, f"UPDATE spantree.execution SET last_seen_ns = {T0_NS + 4 * S}")
+        assert ok(api.get(f"{path}/analysis")) == {**answer, "stale": True}
+        assert ok(api.get(path))["analysis"]["stale"] is True
+        again = ok(api.post(f"{path}/analyze"))
+        assert (again["stale"], again["last_seen_at"]) == (False, "2026-11-20T10:00:04.000000000Z")
+        assert ok(api.get(f"{path}/analysis")) == again
+
+
+@pytest.mark.parametrize(("seen_ns", "stale"), [(NOW_NS - S, False), (NOW_NS + S, True)])
+def test_an_analysis_that_does_not_say_what_it_saw_is_stale_by_when_it_was_made(
+    migrated_url: str, seen_ns: int, stale: bool
+) -> None:
+    insert(migrated_url, run(2, fails=True, start_ns=T0_NS, last_seen_ns=seen_ns))
+    path = f"/api/v1/executions/{trace_id(2)}"
+    with api_over(migrated_url) as api:
+        ok(api.post(f"{path}/analyze"))
+        query(migrated_url, "UPDATE spantree.analysis SET answer = answer - 'stale' - 'last_seen_at'")
+        assert ok(api.get(f"{path}/analysis"))["stale"] is stale
 
 
 def test_the_failure_report_has_the_suggestion_of_the_same_table(api: httpx.Client) -> None:
@@ -252,6 +279,7 @@ def test_a_model_gives_the_words_and_the_rules_what_is_measured(migrated_url: st
     analyst = FakeAnalyst()
     path = f"/api/v1/executions/{trace_id(2)}"
     with api_over(migrated_url, analyst=analyst) as api:
+        assert ok(api.get(f"{path}/failure"))["analysis_model"] == "fake:model"
         rules = ok(api.post(f"{path}/analyze?by=rules"))
         assert (rules["by"], rules["fallback"], analyst.prompts) == ("rules", None, [])
         answer = ok(api.post(f"{path}/analyze"))

@@ -222,6 +222,7 @@ def test_the_failure_report_names_the_cause_and_the_way_up(api: httpx.Client) ->
         "same_cause": [],
         "retries": [],
         "skipped_nodes": [],
+        "analysis_model": None,
     }
 
 
@@ -242,6 +243,7 @@ def test_an_execution_that_did_not_fail_has_an_empty_report(api: httpx.Client) -
         "suggestion": None,
         "failed_by": None,
         "handled": [],
+        "analysis_model": None,
     }
 
 

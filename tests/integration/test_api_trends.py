@@ -33,6 +33,7 @@ def url(postgres_url: str, _migrated_template: str) -> Iterator[str]:
 
     whose: dict[str, Any] = {"user_id": "ann", "project": "shop"}
     used: dict[str, Any] = {"input_tokens": 10, "output_tokens": 5, "cost_usd": 0.5}
+    again = node(2, "send", 1, workflow_name="bill", status="retried")
     ways = [edge(2, 3, "conditional", "long")]
     with new_database(postgres_url, template=_migrated_template) as database_url:
         insert(
@@ -46,8 +47,9 @@ def url(postgres_url: str, _migrated_template: str) -> Iterator[str]:
                 ended_ns=T0_NS + 40 * 60 * S + 8 * S,
                 user_id="bob",
             ),
-            trace(4, [node(1, "bill", workflow_name="bill")], workflow_name="bill", service="bills", project="shop",
-                  entry="queue invoices", started_ns=T0_NS - 3 * DAY_NS, ended_ns=T0_NS - 3 * DAY_NS + 60 * S),
+            trace(4, [node(1, "bill", workflow_name="bill"), again], workflow_name="bill", service="bills",
+                  project="shop", entry="queue invoices", started_ns=T0_NS - 3 * DAY_NS,
+                  ended_ns=T0_NS - 3 * DAY_NS + 60 * S),
             trace(5, workflow_name="ping", hidden=True),
         )  # fmt: skip
         yield database_url
@@ -92,6 +94,8 @@ def test_runs_by_hour(api: httpx.Client) -> None:
         ("by=category&metric=failures", {"timeout": [("11-20T10:00", 1)]}),
         ("by=user&metric=success_rate", {"ann": [("11-20T10:00", 0.5)], "bob": [("11-20T10:00", 1.0)]}),
         ("by=node&metric=failures&workflow=report&name=ask", {"ask": [("11-20T10:00", 1)]}),
+        ("bucket=1d&by=node&name=send&metric=retries", {"send": [("11-20T00:00", 1)]}),
+        ("bucket=1d&name=bill&metric=retries", {"bill": [("11-17T00:00", 1)]}),
         ("by=model&metric=tokens", {"m-1": [("11-20T10:00", 30)]}),
         ("by=model&metric=cost_usd", {"m-1": [("11-20T10:00", 1.0)]}),
         ("metric=p95_ms", {"report": [("11-20T10:00", pytest.approx(8000, rel=0.02))]}),

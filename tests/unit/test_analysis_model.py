@@ -63,7 +63,7 @@ def asked(text: str, most_chars: int = 20_000) -> tuple[Prompt, AnalysisAnswer]:
     )
     advice = our_known_errors().advice_for(text, text, "code")
     report = failure_answer(row, "failed", nodes, text, [], [], [text], advice.suggestion, NOW_NS, [node(3, text, 1)])
-    rules = rules_analysis(report, advice, None, None, NOW_NS)
+    rules = rules_analysis(report, advice, None, None, NOW_NS, NOW_NS)
     return prompt_of(report, nodes, rules, MARK, most_chars), rules
 
 

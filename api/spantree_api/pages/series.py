@@ -15,11 +15,12 @@ _WIDTH, _HEIGHT = 600.0, 120.0
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bucket: heights of all and of what is bad of it, and what it says."""
+    """One bucket: heights of all, of what is bad of it and of what was tried again (above that), and what it says."""
 
     height: float
     bad: float
     told: str
+    retried: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +89,31 @@ def values_of(answer: Mapping[str, Any], name: str | None = None) -> list[tuple[
     return []
 
 
-def bars_of(all_of: Sequence[tuple[str, float | None]], bad: Sequence[tuple[str, float | None]] = ()) -> list[Bar]:
-    """Bars of counts, with the bad ones of each at its foot."""
+def bars_of(
+    all_of: Sequence[tuple[str, float | None]],
+    bad: Sequence[tuple[str, float | None]] = (),
+    retried: Sequence[tuple[str, float | None]] = (),
+) -> list[Bar]:
+    """Bars of counts, with the bad ones of each at its foot, and those that were tried again on top of these."""
     bad_at = {at: value or 0.0 for at, value in bad}
+    retried_at = {at: value or 0.0 for at, value in retried}
     most = max([value or 0.0 for _, value in all_of] + [1.0])
-    return [
-        Bar(
-            round((value or 0.0) / most * _BAR_HEIGHT, 1),
-            round(min(bad_at.get(at, 0.0) / most, 1.0) * _BAR_HEIGHT, 1),
-            f"{short_time(at)}: {wording.count(value or 0)}" + (f", {bad_at[at]:.0f} failed" if bad_at.get(at) else ""),
+    bars = []
+    for at, value in all_of:
+        failed, again = bad_at.get(at, 0.0), retried_at.get(at, 0.0)
+        told = [f"{short_time(at)}: {wording.count(value or 0)}"]
+        told += [f"{failed:.0f} failed"] if failed else []
+        told += [f"{again:.0f} retried"] if again else []
+        foot = min(failed / most, 1.0)
+        bars.append(
+            Bar(
+                round((value or 0.0) / most * _BAR_HEIGHT, 1),
+                round(foot * _BAR_HEIGHT, 1),
+                ", ".join(told),
+                round(min(again / most, 1.0 - foot) * _BAR_HEIGHT, 1),
+            )
         )
-        for at, value in all_of
-    ]
+    return bars
 
 
 def count_bars(trend: Sequence[Mapping[str, Any]]) -> list[Bar]:

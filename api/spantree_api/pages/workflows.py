@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -12,11 +14,22 @@ from spantree_api.pages import graph, wording
 from spantree_api.pages.frame import path_of, render
 from spantree_api.pages.in_process import ask
 from spantree_api.pages.now import workflow_lines
-from spantree_api.pages.series import bars_of, chart_of, values_of
+from spantree_api.pages.series import Bar, bars_of, chart_of, values_of
 
 router = APIRouter(include_in_schema=False)
 RANGES = (1, 7, 30)
+# As many as a trend has series at most.
 _STEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """A step with its trend; rates are of what ran, None where nothing did."""
+
+    figures: Any
+    failure_rate: float | None
+    retry_rate: float | None
+    bars: list[Bar]
 
 
 @router.get("/workflows")
@@ -31,19 +44,19 @@ async def workflow_page(request: Request, name: str, days: str = "7") -> Respons
     shown = int(days) if days in {str(one) for one in RANGES} else 7
     quoted = path_of(name)
     workflow = await ask(request, f"/stats/workflows/{quoted}", {"days": shown})
-    since = moment_of(request.app.state.service.clock()) - timedelta(days=shown)
+    since = f"{moment_of(request.app.state.service.clock()) - timedelta(days=shown):%Y-%m-%dT%H:%M:%SZ}"
     trend = {
         "by": "workflow",
         "name": name,
         "bucket": "1h" if shown <= 7 else "1d",
-        "since": f"{since:%Y-%m-%dT%H:%M:%SZ}",
+        "since": since,
         "hidden": True,
     }
     of = {
         metric: values_of(await ask(request, "/stats/trend", trend | {"metric": metric}))
         for metric in ("runs", "failures", "success_rate", "p50_ms", "p95_ms", "p99_ms")
     }
-    steps = await ask(request, "/stats/nodes", {"workflow": name, "days": shown, "limit": _STEPS})
+    steps = await _steps(request, name, shown, since)
     found = await ask(request, f"/workflows/{quoted}/map", {"days": shown})
     drawing = await run_in_threadpool(graph.of_workflow, found["nodes"], found["edges"], found["runs"])
     return render(
@@ -65,7 +78,36 @@ async def workflow_page(request: Request, name: str, days: str = "7") -> Respons
             )
             if chart is not None
         ],
-        steps=steps["nodes"],
+        steps=steps,
         drawing=drawing,
         map=found,
     )
+
+
+async def _steps(request: Request, workflow: str, days: int, since: str) -> list[StepLine]:
+    """The steps of a workflow, worst first, each with bars of its hours or days."""
+    found = await ask(request, "/stats/nodes", {"workflow": workflow, "days": days, "limit": _STEPS})
+    wanted = {
+        "by": "node",
+        "workflow": workflow,
+        "bucket": "1h" if days == 1 else "1d",
+        "since": since,
+        "limit": _STEPS,
+    }
+    trends = {
+        metric: await ask(request, "/stats/trend", wanted | {"metric": metric})
+        for metric in ("runs", "failures", "retries")
+    }
+    lines = []
+    for step in found["nodes"]:
+        runs, failures, retries = (values_of(trends[metric], step["name"]) for metric in trends)
+        success = step["success_rate"]
+        lines.append(
+            StepLine(
+                step,
+                None if success is None else 1 - success,
+                step["retried"] / step["total"] if step["total"] else None,
+                bars_of(runs, failures, retries),
+            )
+        )
+    return lines

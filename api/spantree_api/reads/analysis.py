@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
-from uuid import UUID
 
 import orjson
 
@@ -84,11 +83,16 @@ async def same_cause_elsewhere(reader: Reader, row: ExecutionRow) -> SameCauseSu
     }
 
 
-async def stored_analysis(reader: Reader, trace_id: UUID) -> AnalysisAnswer | None:
-    """The stored analysis of an execution; None where there is none."""
-    parameters = {"tenant_id": reader.config.tenant_id, "trace_id": trace_id}
-    row = await reader.snapshot.first("analysis_of_trace", parameters, records(StoredAnalysis))
-    return None if row is None else cast(AnalysisAnswer, row.answer)
+async def stored_analysis(reader: Reader, row: ExecutionRow) -> AnalysisAnswer | None:
+    """The stored analysis of an execution, and whether it is stale; None where there is none."""
+    parameters = {"tenant_id": reader.config.tenant_id, "trace_id": row.trace_id}
+    stored = await reader.snapshot.first("analysis_of_trace", parameters, records(StoredAnalysis))
+    if stored is None:
+        return None
+    last_seen_at = rfc3339(row.execution.last_seen_ns)
+    # Kept by an earlier version: all that is known of what it saw is that it was there before it was made.
+    analysed = {"last_seen_at": min(stored.answer["created_at"], last_seen_at), **stored.answer}
+    return cast(AnalysisAnswer, {**analysed, "stale": analysed["last_seen_at"] != last_seen_at})
 
 
 async def store_analysis(writer: Reader, row: ExecutionRow, answer: AnalysisAnswer) -> None:

@@ -45,7 +45,7 @@ async def analyze(
         is_failed = report["first_failed_node"] is not None
         last_good = await last_good_difference(reader, key, row) if is_failed else None
         same_cause = await same_cause_elsewhere(reader, row) if is_failed else None
-    answer = rules_analysis(report, advice, last_good, same_cause, reader.now_ns)
+    answer = rules_analysis(report, advice, last_good, same_cause, reader.now_ns, row.execution.last_seen_ns)
     if is_failed:
         # No connection is held meanwhile.
         answer = await _by_model(service, report, cascade, answer, by)
@@ -76,11 +76,10 @@ async def _by_model(
 
 @router.get("/executions/{trace_id}/analysis", response_model=AnalysisAnswer, responses=error_answers(404, 422, 503))
 async def get_analysis(service: ServiceOf, trace_id: TraceIdPath) -> Response:
-    """The analysis that is kept of an execution."""
+    """The analysis that is kept of an execution; `stale` where spans of it came since."""
     wanted = trace_id_of(trace_id)
     async with service.reader(wanted) as reader:
-        reader.key(wanted)
-        answer = await stored_analysis(reader, wanted)
+        answer = await stored_analysis(reader, await reader.execution(reader.key(wanted)))
     if answer is None:
         raise NotFound(
             f"execution {wanted.hex} was not analysed: POST /api/v1/executions/{wanted.hex}/analyze does it",

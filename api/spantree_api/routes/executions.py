@@ -83,7 +83,7 @@ async def get_execution(service: ServiceOf, trace_id: TraceIdPath) -> Response:
     wanted = trace_id_of(trace_id)
     async with service.reader(wanted) as reader:
         row = await reader.execution(reader.key(wanted))
-        analysis = await stored_analysis(reader, wanted)
+        analysis = await stored_analysis(reader, row)
     return json_answer(_linked(reader, execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis)))
 
 
@@ -123,7 +123,7 @@ async def get_tree(
 async def _whole(reader: Reader, rows: TreeRows, key: TraceKey, *, nested: bool) -> list[bytes]:
     """All nodes and edges: those read with the execution, where these are all, else one chunk after another."""
     row = rows.execution
-    analysis = await stored_analysis(reader, key.trace_id)
+    analysis = await stored_analysis(reader, row)
     execution = _linked(reader, execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis))
     clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
     ran = [one.node.name for one in rows.nodes if one.node.status != "skipped"] if rows.complete else None
@@ -160,7 +160,7 @@ async def _part(
     shown = page_range(NodeRange(part.from_sequence, part.to_sequence, max_depth), after)
     at_once = _AT_ONCE if limit is None else limit + 1
     row, outline, nodes = await reader.execution_and_page(key, shown, at_once, part)
-    analysis = await stored_analysis(reader, key.trace_id)
+    analysis = await stored_analysis(reader, row)
     execution = _linked(reader, execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis))
     clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
     writer = TreeWriter(nested=nested, without_parent=root_id)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from spantree_api.answers import NodePage
-from spantree_api.answers_failures import FailureAnswer
+from spantree_api.answers_failures import FailureReport
 from spantree_api.cursor import SequenceCursor
 from spantree_api.elsewhere import LinkedNodeDetail, elsewhere
 from spantree_api.node_detail import node_detail
@@ -59,7 +59,7 @@ async def get_node(service: ServiceOf, trace_id: TraceIdPath, node_id: NodeIdPat
     return json_answer({**node_detail(node, spans, _clock_of(row, reader)), **links})
 
 
-@router.get("/executions/{trace_id}/failure", response_model=FailureAnswer, responses=error_answers(404, 422, 503))
+@router.get("/executions/{trace_id}/failure", response_model=FailureReport, responses=error_answers(404, 422, 503))
 async def get_failure(
     service: ServiceOf,
     trace_id: TraceIdPath,
@@ -73,7 +73,9 @@ async def get_failure(
         key = reader.key(wanted)
         row = await reader.execution(key)
         answer, _, _ = await failure.report(reader, key, row, service.known_errors, same_cause)
-    return json_answer(answer)
+    analyst = service.analyst
+    told: FailureReport = {**answer, "analysis_model": None if analyst is None else analyst.name}
+    return json_answer(told)
 
 
 def _clock_of(row: ExecutionRow, reader: Reader) -> int:

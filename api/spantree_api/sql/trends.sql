@@ -257,6 +257,7 @@ SELECT
     sum(held.total)::bigint AS runs,
     sum(held.completed)::bigint AS completed,
     sum(held.failed + held.timed_out + held.partial)::bigint AS failed,
+    sum(held.retried + held.retried_nodes)::bigint AS retried,
     sum(held.input_tokens + held.output_tokens)::bigint AS tokens,
     sum(held.cost_usd)::double precision AS cost_usd,
     NULL::double precision AS quantile_ms
@@ -321,7 +322,7 @@ WITH newest AS (
             ELSE ''
         END AS name,
         started_ns / 1000000000 / %(step_s)s::bigint * %(step_s)s::bigint AS at_s,
-        status, started_ns, ended_ns, input_tokens, output_tokens, cost_usd
+        status, started_ns, ended_ns, retried_count, input_tokens, output_tokens, cost_usd
     FROM spantree.execution
     WHERE tenant_id = %(tenant_id)s
         AND day = ANY (%(days)s::date[])
@@ -345,6 +346,7 @@ SELECT
     count(*) AS runs,
     count(*) FILTER (WHERE newest.status = 'completed') AS completed,
     count(*) FILTER (WHERE newest.status IN ('failed', 'timed_out', 'partial')) AS failed,
+    sum(newest.retried_count)::bigint AS retried,
     COALESCE(sum(newest.input_tokens), 0)::bigint + COALESCE(sum(newest.output_tokens), 0)::bigint AS tokens,
     COALESCE(sum(newest.cost_usd), 0)::double precision AS cost_usd,
     percentile_disc(%(quantile)s::double precision) WITHIN GROUP (ORDER BY newest.ended_ns - newest.started_ns)
@@ -413,6 +415,7 @@ SELECT
     count(*) AS runs,
     count(*) FILTER (WHERE step.status = 'completed') AS completed,
     count(*) FILTER (WHERE step.status IN ('failed', 'timed_out')) AS failed,
+    count(*) FILTER (WHERE step.status = 'retried') AS retried,
     COALESCE(sum(step.input_tokens), 0)::bigint + COALESCE(sum(step.output_tokens), 0)::bigint AS tokens,
     COALESCE(sum(step.cost_usd), 0)::double precision AS cost_usd,
     percentile_disc(%(quantile)s::double precision) WITHIN GROUP (ORDER BY step.ended_ns - step.started_ns)
