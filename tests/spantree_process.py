@@ -21,11 +21,18 @@ _PORTS = ("--api-port", "0", "--otlp-http-port", "0", "--otlp-grpc-port", "0")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would change how `spantree` or an SDK behaves, its `.venv` active."""
+    """This process's environment without what would change how `spantree` or an SDK behaves, its `.venv` active.
+
+    A variable of `more` that is empty is left out.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPANTREE_", "OTEL_", "PG"))}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     # Several servers may run at once; any free port will do for what no test asks for.
-    return kept | {"SPANTREE_API_JAEGER_PORT": "0"} | more
+    return {
+        name: value
+        for name, value in (kept | {"SPANTREE_API_JAEGER_PORT": "0"} | more).items()
+        if value or name not in more
+    }
 
 
 def spantree(

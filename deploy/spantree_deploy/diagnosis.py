@@ -26,9 +26,9 @@ from spantree_deploy.finding import Finding
 from spantree_deploy.postmaster import running_postmaster
 from spantree_deploy.settings import Settings, url_of
 from spantree_deploy.sql import statements
-from spantree_exporter.errors import SpantreeError, classify
+from spantree_exporter.errors import SchemaVersionError, SpantreeError, classify
 from spantree_exporter.hot_path import hot_path, reason
-from spantree_exporter.migrate import LATEST, version_of
+from spantree_exporter.migrate import LATEST, check_version, version_of
 from spantree_exporter.partitions import date_of, days_to_keep_ready
 from spantree_exporter.rollup_store import differences
 from spantree_exporter.row_security import count_tenant_roles, holes, unguarded
@@ -142,8 +142,11 @@ def _database(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
             found = "is not there" if version is None else f"is at version {version}, this build needs {LATEST}"
             yield Finding("schema", f"the schema spantree {found}", "run `spantree migrate`")
         else:
-            found = f"is at version {version}, this build knows {LATEST}"
-            yield Finding("schema", f"the schema spantree {found}", "use a build as new as the database")
+            check_version(connection)
+            yield Finding("schema", f"version {version}; this build's is {LATEST}, and it goes on beside newer ones")
+            yield from _rows(connection)
+    except SchemaVersionError as error:
+        yield Finding("schema", str(error), "use a build as new as the database")
     except psycopg.Error as error:
         yield Finding("schema", str(classify(error)), "give this database user the rights on the schema spantree")
 

@@ -3,6 +3,11 @@
 A migration file runs in one transaction together with the row that records it; one that starts with the line
 `-- no-transaction` (CREATE INDEX CONCURRENTLY and the like) runs statement by statement, each ending with a semicolon
 at the end of a line, and must bear repetition.
+
+Migrations run while the release before writes and reads, and it goes on doing so afterwards: a rolling upgrade. So
+they only add, and a build works on a schema that is newer than itself. What takes something away comes a release later
+than the last build that needs it, in a file named `NNNN_contract_...sql`, and builds that do not know that file refuse
+the schema from then on (docs/scale.md).
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -18,6 +24,7 @@ import psycopg
 from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable, classify
 from spantree_exporter.partitions import days_to_keep_ready, ensure_partitions
 from spantree_exporter.row_security import guard_tables
+from spantree_exporter.short_locks import in_transaction, outside_transaction
 from spantree_exporter.sql import Script, scripts, statements
 
 _SQL: Final = statements("migrate")
@@ -35,8 +42,9 @@ def migrate(database_url: str) -> list[int]:
     """Apply what is missing and answer the versions applied, in order; an empty list where nothing was missing.
 
     Safe when several processes start at once: one works, the others wait for it. Connect to PostgreSQL itself, not
-    through a pooler in transaction mode, which cannot hold the lock. Raises SchemaVersionError if the database is
-    newer than this build or an applied file was edited, OperatorError, StoreUnavailable.
+    through a pooler in transaction mode, which cannot hold the lock. A database that is newer keeps its views. Raises
+    SchemaVersionError if it is so much newer that this build cannot work with it, or an applied file was edited;
+    OperatorError, StoreUnavailable.
     """
     return apply(database_url, scripts("migrations"), scripts("idempotent"))
 
@@ -58,7 +66,8 @@ def apply(database_url: str, migrations: Sequence[Script], definitions: Sequence
                 )
             with _migration_lock(connection):
                 applied = _apply_migrations(connection, migrations)
-                _apply_definitions(connection, definitions)
+                if _scalar(connection, "latest_version") <= migrations[-1].version:
+                    _apply_definitions(connection, definitions)
                 ensure_partitions(connection, days_to_keep_ready(datetime.now(UTC)))
                 guard_tables(connection)
             return applied
@@ -86,13 +95,22 @@ def version_of(connection: psycopg.Connection[Any]) -> int | None:
 
 
 def check_version(connection: psycopg.Connection[Any]) -> None:
-    """Raise SchemaVersionError unless the schema is at this build's version; its text says what to do."""
+    """Raise SchemaVersionError unless this build can work with the schema; its text says what to do."""
     version = version_of(connection)
     if version is None or version < LATEST:
         at = "does not exist" if version is None else f"is at version {version}"
         raise SchemaVersionError(f'the schema spantree {at}, this build needs version {LATEST}: run "spantree migrate"')
     if version > LATEST:
-        raise SchemaVersionError(_newer(version, LATEST))
+        _check_newer(connection, version, LATEST)
+
+
+def _check_newer(connection: psycopg.Connection[Any], in_database: int, in_build: int) -> None:
+    """Raise SchemaVersionError where a migration that this build does not know took away what it needs."""
+    if name := _scalar(connection, "contracted_by", {"version": in_build}):
+        raise SchemaVersionError(
+            f"the schema spantree is at version {in_database}, this build knows versions up to {in_build}, and {name} "
+            "took away what it needs: use a build that is as new as the database"
+        )
 
 
 def _apply_migrations(connection: psycopg.Connection[Any], migrations: Sequence[Script]) -> list[int]:
@@ -107,7 +125,7 @@ def _apply_migrations(connection: psycopg.Connection[Any], migrations: Sequence[
     }
     newest = max(in_database, default=0)
     if newest > migrations[-1].version:
-        raise SchemaVersionError(_newer(newest, migrations[-1].version))
+        _check_newer(connection, newest, migrations[-1].version)
     applied = []
     for script in migrations:
         if script.version in in_database:
@@ -129,23 +147,29 @@ def _apply_one(connection: psycopg.Connection[Any], script: Script) -> None:
     if script.text.startswith(_NO_TRANSACTION):
         for statement in script.text.split(";\n"):
             if statement.strip():
-                connection.execute(statement)
+                outside_transaction(connection, partial(connection.execute, statement))
         connection.execute(_SQL["insert_migration"], record)
         return
-    with connection.transaction():
+
+    def run() -> None:
         connection.execute(script.text)
         connection.execute(_SQL["insert_migration"], record)
+
+    in_transaction(connection, run)
 
 
 def _apply_definitions(connection: psycopg.Connection[Any], definitions: Sequence[Script]) -> None:
     in_database = dict(connection.execute(_SQL["applied_definitions"]).fetchall())
     if all(in_database.get(script.name) == script.sha256 for script in definitions):
         return
+
     # All of them, in order, in one transaction: a view may stand on one of another file.
-    with connection.transaction():
+    def run() -> None:
         for script in definitions:
             connection.execute(script.text)
             connection.execute(_SQL["upsert_definition"], {"name": script.name, "sha256": script.sha256})
+
+    in_transaction(connection, run)
 
 
 @contextmanager
@@ -162,13 +186,6 @@ def _migration_lock(connection: psycopg.Connection[Any]) -> Iterator[None]:
             connection.execute(_SQL["unlock"])
 
 
-def _scalar(connection: psycopg.Connection[Any], name: str) -> Any:
-    row = connection.execute(_SQL[name]).fetchone()
+def _scalar(connection: psycopg.Connection[Any], name: str, values: dict[str, object] | None = None) -> Any:
+    row = connection.execute(_SQL[name], values).fetchone()
     return row[0] if row else None
-
-
-def _newer(in_database: int, in_build: int) -> str:
-    return (
-        f"the schema spantree is at version {in_database}, this build knows versions up to {in_build}: "
-        "use a build that is as new as the database"
-    )

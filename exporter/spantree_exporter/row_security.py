@@ -5,17 +5,15 @@ What holds is said in sql/idempotent/008_row_security.sql; here it is switched o
 
 from __future__ import annotations
 
-import time
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
 
+from spantree_exporter.short_locks import in_transaction
 from spantree_exporter.sql import statements
 
 _SQL: Final = statements("row_security")
-# Each attempt waits for two seconds at most, and holds up whoever comes after it for as long.
-_ATTEMPTS: Final = 30
-_PAUSE_S: Final = 1.0
 
 
 def guard_tables(connection: psycopg.Connection[Any]) -> int:
@@ -47,16 +45,6 @@ def count_tenant_roles(connection: psycopg.Connection[Any]) -> int:
 
 
 def _guard(connection: psycopg.Connection[Any], table: str) -> None:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            with connection.transaction():
-                connection.execute(_SQL["set_lock_timeout"])
-                connection.execute(_SQL["guard_table"], {"table": table})
-        except psycopg.errors.LockNotAvailable:
-            if attempt == _ATTEMPTS:
-                raise
-            time.sleep(_PAUSE_S)
-        except psycopg.errors.UndefinedTable:
-            return  # retention has dropped it meanwhile
-        else:
-            return
+    # Retention may have dropped it meanwhile.
+    with suppress(psycopg.errors.UndefinedTable):
+        in_transaction(connection, lambda: connection.execute(_SQL["guard_table"], {"table": table}))

@@ -22,14 +22,23 @@ class Load:
     """Clients that send one new trace after the other, over HTTP and gRPC, and never send one again.
 
     Each waits for its answer and then `pause_s`, so that a test with a deadline is not drowned on a small machine.
+    Traces are numbered from `first` on.
     """
 
-    def __init__(self, addresses: Addresses, *, http_clients: int = 3, grpc_clients: int = 1, pause_s: float = 0.002):
+    def __init__(
+        self,
+        addresses: Addresses,
+        *,
+        http_clients: int = 3,
+        grpc_clients: int = 1,
+        pause_s: float = 0.002,
+        first: int = 1,
+    ) -> None:
         self.addresses = addresses
         self.acknowledged: set[int] = set()
         self.unanswered: set[int] = set()
         self._pause_s = pause_s
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._send_over_http) for _ in range(http_clients)]

@@ -565,10 +565,10 @@ class TestDoctor:
         assert not (tmp_path / "none").exists()
 
 
-def test_a_newer_database_is_refused(migrated_url: str, tmp_path: Path) -> None:
+def test_a_newer_database_that_took_something_away_is_refused(migrated_url: str, tmp_path: Path) -> None:
     with psycopg.connect(migrated_url) as connection:
         connection.execute(
-            "INSERT INTO spantree.migration (version, name, sha256) VALUES (9999, '9999_later.sql', repeat('0', 64))"
+            "INSERT INTO spantree.migration (version, name, sha256) VALUES (9999, '9999_contract_node.sql', '')"
         )
     done = spantree("migrate", directory=tmp_path, env={"SPANTREE_DATABASE_URL": migrated_url})
     assert (done.returncode, done.stdout) == (1, "")

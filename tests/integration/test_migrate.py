@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from tests.api_rows import fold_all
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, workflow
 from tests.tables import project_all, query, tables
+from tests.waiting import wait_until
 
 from spantree_exporter.copy_binary import EDGE_COLUMNS, EXECUTION_COLUMNS, NODE_COLUMNS
 from spantree_exporter.errors import OperatorError, SchemaVersionError, StoreUnavailable
@@ -54,14 +56,67 @@ def test_four_that_start_at_once_apply_each_migration_once(database_url: str) ->
     assert applied == [[], [], [], _VERSIONS]
 
 
-def test_a_database_newer_than_the_code_is_refused_and_left_alone(migrated_url: str) -> None:
+def _note_newer(url: str, name: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO spantree.migration (version, name, sha256) VALUES (%s, %s, '')", (LATEST + 1, name)
+        )
+
+
+def test_a_newer_database_that_took_away_what_this_code_needs_is_refused_and_left_alone(migrated_url: str) -> None:
     newer = LATEST + 1
-    with psycopg.connect(migrated_url, autocommit=True) as connection:
-        connection.execute("INSERT INTO spantree.migration (version, name, sha256) VALUES (%s, 'x.sql', '')", (newer,))
-    with pytest.raises(
-        SchemaVersionError, match=f"is at version {newer}, this build knows versions up to {LATEST}: use"
-    ):
+    _note_newer(migrated_url, f"{newer:04d}_contract_node.sql")
+    told = (
+        f"is at version {newer}, this build knows versions up to {LATEST}, and {newer:04d}_contract_node.sql took away"
+    )
+    with pytest.raises(SchemaVersionError, match=told):
         migrate(migrated_url)
+    with contextlib.closing(Store(migrated_url)) as store, pytest.raises(SchemaVersionError, match=told):
+        store.check()
+
+
+def test_a_newer_database_that_only_gained_is_worked_with_and_keeps_its_views(migrated_url: str) -> None:
+    with contextlib.closing(Store(migrated_url)) as store:
+        # By the staging tables, which this connection then has without the column.
+        for trace in (1, 2):
+            store.write(workflow(trace)[:2])
+            store.write(workflow(trace)[2:])
+        project_all(migrated_url, store)
+        _note_newer(migrated_url, f"{LATEST + 1:04d}_add_node_colour.sql")
+        for table in ("span", "execution", "node", "edge", "resource", "trace", "pending_projection"):
+            query(migrated_url, f"ALTER TABLE spantree.{table} ADD COLUMN colour text NOT NULL DEFAULT 'grey'")
+        view = _script("950_extra.sql", "CREATE OR REPLACE VIEW spantree.extra AS SELECT 1 AS one")
+        assert apply(migrated_url, scripts("migrations"), [*scripts("idempotent"), view]) == []
+        assert _rows(migrated_url, "SELECT to_regclass('spantree.extra')") == [(None,)]
+        assert schema_version(migrated_url) == LATEST + 1
+        store.write(workflow(3))
+        store.write(workflow(4)[:2])
+        store.write(workflow(4))
+        with contextlib.suppress(OperatorError):
+            project_all(migrated_url, store)
+        # What a collector does after any error: a new connection, which is checked.
+        store.close()
+        store.check()
+        store.write(workflow(4))
+        project_all(migrated_url, store)
+    assert _rows(migrated_url, "SELECT colour, count(*) FROM spantree.node GROUP BY 1") == [("grey", 20)]
+    assert _rows(migrated_url, "SELECT status, count(*) FROM spantree.execution GROUP BY 1") == [("completed", 4)]
+
+
+def test_a_migration_waits_briefly_for_a_lock_again_and_again(migrated_url: str) -> None:
+    """Whoever comes after it goes on, although a reader holds the table for long."""
+    column = _script(f"{LATEST + 1:04d}_colour.sql", "ALTER TABLE spantree.node ADD COLUMN colour text")
+    with ThreadPoolExecutor(1) as pool:
+        with psycopg.connect(migrated_url) as reader:
+            reader.execute("SELECT count(*) FROM spantree.node").fetchone()
+            applying = pool.submit(apply, migrated_url, [*scripts("migrations"), column], scripts("idempotent"))
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'spantree migrate' AND {}"
+            blocked = waiting.format("wait_event_type = 'Lock' AND datname = current_database()")
+            wait_until(lambda: query(migrated_url, blocked) == [(1,)], 30, "it waits for the reader")
+            # Queued behind it, and served as soon as it gives up.
+            assert query(migrated_url, "SELECT count(*) FROM spantree.node") == [(0,)]
+            assert not applying.done()
+        assert applying.result(60) == [LATEST + 1]
 
 
 def test_an_edited_migration_is_refused(migrated_url: str) -> None:

@@ -28,10 +28,9 @@ def migrate(
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     with postgres_of(settings, console.step) as url:
         applied = schema.migrate(url)
-    if applied:
-        console.out.print(f"applied {', '.join(map(str, applied))}: the schema is at version {schema.LATEST}")
-    else:
-        console.out.print(f"nothing to do: the schema is at version {schema.LATEST}")
+        version = schema.schema_version(url)
+    done = f"applied {', '.join(map(str, applied))}" if applied else "nothing to do"
+    console.out.print(f"{done}: the schema is at version {version}")
 
 
 def rebuild(

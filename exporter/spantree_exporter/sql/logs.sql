@@ -1,5 +1,5 @@
 -- name: create_log_staging
-CREATE TEMPORARY TABLE log_record_staging (LIKE spantree.log_record) ON COMMIT DELETE ROWS
+CREATE TEMPORARY TABLE log_record_staging (LIKE spantree.log_record INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
 
 -- name: copy_log_staging
 COPY pg_temp.log_record_staging (

@@ -51,6 +51,15 @@ ORDER BY version
 SELECT coalesce(max(version), 0)
 FROM spantree.migration
 
+-- name: contracted_by
+-- The first of the migrations that a build does not know which takes away what older builds need.
+SELECT name
+FROM spantree.migration
+WHERE version > %(version)s
+    AND name ~ '^[0-9]+_contract_'
+ORDER BY version
+LIMIT 1
+
 -- name: insert_migration
 INSERT INTO spantree.migration (version, name, sha256)
 VALUES (%(version)s, %(name)s, %(sha256)s)

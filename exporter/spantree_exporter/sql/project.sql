@@ -114,13 +114,13 @@ LEFT JOIN spantree.resource
     AND resource.id = span.resource_id
 
 -- name: create_execution_staging
-CREATE TEMPORARY TABLE execution_staging (LIKE spantree.execution) ON COMMIT DELETE ROWS
+CREATE TEMPORARY TABLE execution_staging (LIKE spantree.execution INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
 
 -- name: create_node_staging
-CREATE TEMPORARY TABLE node_staging (LIKE spantree.node) ON COMMIT DELETE ROWS
+CREATE TEMPORARY TABLE node_staging (LIKE spantree.node INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
 
 -- name: create_edge_staging
-CREATE TEMPORARY TABLE edge_staging (LIKE spantree.edge) ON COMMIT DELETE ROWS
+CREATE TEMPORARY TABLE edge_staging (LIKE spantree.edge INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
 
 -- name: copy_execution_staging
 COPY pg_temp.execution_staging (

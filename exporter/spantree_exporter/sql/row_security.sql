@@ -54,7 +54,3 @@ SELECT count(*)
 FROM spantree.tenant_role AS bound
 JOIN pg_roles AS role ON role.rolname = bound.role_name
 WHERE bound.tenant_id IS NOT NULL
-
--- name: set_lock_timeout
--- For this transaction only.
-SELECT set_config('lock_timeout', '2s', true)

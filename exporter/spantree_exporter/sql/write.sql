@@ -7,7 +7,7 @@ COPY spantree.span (
 ) FROM STDIN (FORMAT binary)
 
 -- name: create_span_staging
-CREATE TEMPORARY TABLE span_staging (LIKE spantree.span) ON COMMIT DELETE ROWS
+CREATE TEMPORARY TABLE span_staging (LIKE spantree.span INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
 
 -- name: copy_span_staging
 COPY pg_temp.span_staging (
