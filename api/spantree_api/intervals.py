@@ -8,7 +8,7 @@ Intervals are aligned to 1970-01-01 UTC. A day, or eight days, that is outdated 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,6 +47,12 @@ def intervals(
         hour += grain_h
     _append(found, 1, hour, None)
     return found
+
+
+def bounded_intervals(since_ns: int, until_ns: int, outdated: Collection[tuple[int, int]]) -> list[Interval]:
+    """As `intervals`, but nothing that starts after the hour of `until_ns` is in the last one."""
+    *others, last = intervals(since_ns, until_ns, outdated)
+    return [*others, replace(last, end_hour=max(last.first_hour, until_ns // _HOUR_NS) + 1)]
 
 
 def interval_parameters(parts: Collection[Interval]) -> dict[str, object]:

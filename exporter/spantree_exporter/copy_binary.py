@@ -194,6 +194,7 @@ EXECUTION_COLUMNS: Final[dict[str, Column]] = {
     "running_count": _C.INT4, "cancelled_count": _C.INT4, "timed_out_count": _C.INT4, "span_count": _C.INT4,
     "input_tokens": _C.INT8, "output_tokens": _C.INT8, "cost_usd": _C.FLOAT8, "skipped_nodes": _C.TEXTS,
     "resumes": _C.TEXT, "lost_after_s": _C.FLOAT8, "hidden": _C.BOOLEAN, "anomalies": _C.TEXTS,
+    "calls": _C.TEXTS,
 }  # fmt: skip
 NODE_COLUMNS: Final[dict[str, Column]] = {
     "span_id": _C.INT8, "ordinal": _C.INT4, "fingerprint": _C.INT8, "parent_span_id": _C.INT8,

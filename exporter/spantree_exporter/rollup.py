@@ -7,7 +7,7 @@ the figures equal the rows at any moment (table rollup and what rollup_delta sti
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from math import ceil, isfinite, log
 from operator import attrgetter
@@ -58,7 +58,7 @@ NODE_COLUMNS: Final = (
 )  # fmt: skip
 EXECUTION_COLUMNS: Final = (
     "started_ns", "ended_ns", "kind", "status", "workflow_name", "service", "project", "user_id", "hidden",
-    "error_fingerprint", "error_category", "retried_count", "input_tokens", "output_tokens", "cost_usd",
+    "error_fingerprint", "error_category", "retried_count", "input_tokens", "output_tokens", "cost_usd", "calls",
 )  # fmt: skip
 _node_values: Final = attrgetter(*NODE_COLUMNS)
 _execution_values: Final = attrgetter(*EXECUTION_COLUMNS)
@@ -105,7 +105,7 @@ class Rollup:
         """Add (1) or subtract (-1) executions, given as EXECUTION_COLUMNS."""
         for (
             started_ns, ended_ns, kind, status, workflow, service, project, user, hidden, fingerprint, category,
-            retried, input_tokens, output_tokens, cost_usd,
+            retried, input_tokens, output_tokens, cost_usd, calls,
         ) in executions:  # fmt: skip
             hour = started_ns // HOUR_NS
             workflow = _cut(workflow) if workflow else ""
@@ -124,6 +124,8 @@ class Rollup:
                 _count(row, sign, started_ns, ended_ns, status)
                 _spend(row, sign, input_tokens, output_tokens, cost_usd)
                 row[_RETRIED_NODES] += sign * retried
+            if calls:
+                self._add_calls(hour, calls, sign)
 
     def add_steps(self, steps: Iterable[Step], sign: int) -> None:
         """Add (1) or subtract (-1) one execution to each of `steps`."""
@@ -201,6 +203,13 @@ class Rollup:
     def days_of_errors(self) -> set[int]:
         """UTC days since 1970 on which more executions failed of some error."""
         return {key[1] // _DAY_H for key, row in self._sums.items() if key[0] == "error" and row[_TOTAL] > 0}
+
+    def _add_calls(self, hour: int, calls: Sequence[str], sign: int) -> None:
+        """Add or subtract `Execution.calls`: how often the first of a pair of services called the second."""
+        for caller, called, count in zip(calls[::3], calls[1::3], calls[2::3], strict=True):
+            row = self._row(("call", hour, "", _cut(caller), _cut(called), "", False))
+            row[_TOTAL] += sign * int(count)
+            row[_LAST_STARTED] = max(row[_LAST_STARTED], hour * HOUR_NS)
 
     def _row(self, key: _Key) -> list[Any]:
         if (row := self._sums.get(key)) is None:

@@ -80,7 +80,7 @@ def recount(connection: StoreConnection, tenant_id: int, day: date) -> None:
         with opened.transaction(), opened.cursor() as cursor:
             while _fold_some(connection, cursor):
                 pass
-            for statement in ("delete_hours", "recount_hours", "recount_steps", "mark_day_outdated"):
+            for statement in ("delete_hours", "recount_hours", "recount_steps", "recount_calls", "mark_day_outdated"):
                 cursor.execute(_SQL[statement], keys)
     finally:
         if not opened.closed:

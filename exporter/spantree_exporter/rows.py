@@ -85,6 +85,8 @@ class Execution:
     lost_after_s: float | None
     hidden: bool
     anomalies: list[str]
+    # Caller, called and number of calls of each pair of services, one after the other, in order of the names.
+    calls: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

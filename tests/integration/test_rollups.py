@@ -9,13 +9,13 @@ from datetime import UTC, date, datetime
 
 import psycopg
 import pytest
-from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, workflow
+from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, trace_id, workflow
 from tests.tables import empty, project_all, query
 
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.rebuild import rebuild
 from spantree_exporter.rollup import GAMMA, Rollup, bucket_of, quantile_ns
-from spantree_exporter.rollup_store import Difference, RollupFolder, differences
+from spantree_exporter.rollup_store import Difference, RollupFolder, differences, recount
 from spantree_exporter.span import Attributes, Span
 from spantree_exporter.store import Store
 
@@ -56,6 +56,25 @@ _SUMS = """
     ORDER BY 1, 2, 3, 4, 5
 """
 
+# Calls between services, counted from the spans themselves.
+_CALLS_OF_SPANS = """
+    SELECT caller_sent.service_name, called_sent.service_name, count(*)
+    FROM spantree.span AS called
+    JOIN spantree.span AS caller ON caller.trace_id = called.trace_id AND caller.span_id = called.parent_span_id
+    JOIN spantree.resource AS called_sent ON called_sent.id = called.resource_id
+    JOIN spantree.resource AS caller_sent ON caller_sent.id = caller.resource_id
+    WHERE called_sent.service_name <> caller_sent.service_name
+    GROUP BY 1, 2
+    ORDER BY 1, 2
+"""
+_CALLS_OF_ROLLUPS = """
+    SELECT name, kind, sum(total)::bigint
+    FROM spantree.rollup
+    WHERE subject = 'call' AND grain_h = %(grain)s
+    GROUP BY 1, 2
+    HAVING sum(total) <> 0
+    ORDER BY 1, 2
+"""
 
 # Groups of failures that still have some.
 _GROUPS = """
@@ -135,26 +154,52 @@ def _mixed(chance: random.Random) -> list[Span]:
     return spans
 
 
+def _calling(spans: list[Span], chance: random.Random) -> list[Span]:
+    """Spans of other services below the roots of `spans`, and below each other."""
+    called: list[Span] = []
+    roots = {trace_id(trace): trace for trace in range(30)}
+    for root in spans:
+        if root.parent_span_id is None:
+            trace, at_ns = roots[root.trace_id], root.start_ns
+            for number in range(20, 20 + chance.randrange(4)):
+                bank = f"bank-{number % 2}"
+                called.append(span(number, trace=trace, parent=1, service=bank, start_ns=at_ns))
+                called.append(span(10 + number, trace=trace, parent=number, service="ledger", start_ns=at_ns))
+    chance.shuffle(called)
+    return called
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_rollups_equal_the_rows_after_a_mix_of_everything(migrated_url: str, store: Store, seed: int) -> None:
     chance = random.Random(seed)
     spans = _mixed(chance)
     if seed:
         chance.shuffle(spans)
+    called = _calling(spans, random.Random(seed))
     while spans:
         count = chance.randrange(1, 40)
         part, spans = spans[:count], spans[count:]
         store.write(part)
+        store.write(called[:count])
+        del called[:count]
         if chance.random() < 0.3:
             store.write(chance.sample(part, len(part) // 2 + 1))
         if chance.random() < 0.4:
             project_all(migrated_url, store)
         if chance.random() < 0.3:
             assert _wrong(migrated_url) == []
+    store.write(called)
     project_all(migrated_url, store)
     assert _wrong(migrated_url) == []
     assert query(migrated_url, "SELECT count(*) FROM spantree.rollup_delta") == [(0,)]
     _check_edges(migrated_url, 1)
+    calls = query(migrated_url, _CALLS_OF_SPANS)
+    assert len(calls) == 4
+    assert query(migrated_url, _CALLS_OF_ROLLUPS, grain=1) == calls
+    assert (
+        query(migrated_url, "SELECT caller, called, sum(calls) FROM spantree.service_calls GROUP BY 1, 2 ORDER BY 1, 2")
+        == calls
+    )
     assert query(migrated_url, _GROUPS) == query(migrated_url, _GROUPS_OF_ROWS)
     before = query(migrated_url, _HOURS)
     rebuild(migrated_url)
@@ -163,6 +208,7 @@ def test_rollups_equal_the_rows_after_a_mix_of_everything(migrated_url: str, sto
     _sum_up(migrated_url)
     for grain in (24, 192):
         _check_edges(migrated_url, grain)
+        assert query(migrated_url, _CALLS_OF_ROLLUPS, grain=grain) == calls
         assert query(migrated_url, _SUMS, grain=grain) == query(migrated_url, _SUMS, grain=1)
 
 
@@ -196,6 +242,21 @@ def test_rows_that_are_gone_do_not_take_their_figures_with_them(migrated_url: st
     assert [(one.day, one.subject) for one in _wrong(migrated_url) if one.subject == "workflow"] == [
         (date(2026, 11, 20), "workflow")
     ]
+
+
+def test_calls_of_a_day_are_counted_anew_from_its_rows(migrated_url: str, store: Store) -> None:
+    store.write([span(1), span(2, parent=1, service="bank"), span(3, parent=1, service="bank")])
+    _fold(migrated_url)
+    counted = query(migrated_url, _CALLS_OF_ROLLUPS, grain=1)
+    assert counted == [("shop", "bank", 2)]
+    query(migrated_url, "DELETE FROM spantree.rollup WHERE subject = 'call'")
+    day = date(2026, 11, 20)
+    assert _wrong(migrated_url) == [Difference(day, "call", "", "shop", 2, 0)]
+    connection = StoreConnection(migrated_url, "spantree test")
+    recount(connection, 0, day)
+    connection.close()
+    assert query(migrated_url, _CALLS_OF_ROLLUPS, grain=1) == counted
+    assert _wrong(migrated_url) == []
 
 
 def test_a_batch_that_is_refused_leaves_no_figures(migrated_url: str, store: Store) -> None:

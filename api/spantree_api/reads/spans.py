@@ -17,6 +17,7 @@ from uuid import UUID
 from spantree_api.database import Query
 from spantree_api.listing import Range, windows_of
 from spantree_api.reader import Reader
+from spantree_api.reads.stats import bounded_parameters
 from spantree_api.span_query import SpanQuery
 from spantree_api.stored_rows import DayRow, OtlpSpan, otlp_spans, records
 
@@ -35,8 +36,8 @@ _SERVICES_MAX: Final = 10_000
 # Services whose operation is looked for where none is named.
 _SERVICES_OF_ONE: Final = 200
 _OPERATIONS_MAX: Final = 5_000
-# Traces in which calls between services are counted, newest first.
-_CALLING_TRACES: Final = 2_000
+# Pairs of services that dependencies tell.
+_CALLS_MAX: Final = 10_000
 # Traces whose attributes forms offer, and how many of these.
 _SAMPLED_TRACES: Final = 200
 _ATTRIBUTES_MAX: Final = 2_000
@@ -150,6 +151,7 @@ class SpanReads:
     """Reads of one tenant in one snapshot."""
 
     def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self._snapshot = reader.snapshot
         self._tenant_id = reader.config.tenant_id
         self._now_ns = reader.now_ns
@@ -229,21 +231,14 @@ class SpanReads:
         return found
 
     async def calls(self, from_ns: int, to_ns: int) -> list[CallRow]:
-        """Which service called which how often, most often first, in the newest traces of the range."""
-        query = SpanQuery(from_ns=from_ns, to_ns=to_ns)
-        search = _Search(query, self._now_ns, several_services=True)
-        counts: dict[tuple[str, str], int] = {}
-        looked = 0
-        async for candidates in self._candidates(search):
-            for first in range(0, len(candidates), _BATCH):
-                some = [one.trace_id for one in candidates[first : first + _BATCH]]
-                wanted = await self._of_traces(some)
-                for row in await self._snapshot.all("calls_of_traces", wanted, records(CallRow)):
-                    counts[row.parent, row.child] = counts.get((row.parent, row.child), 0) + row.calls
-                looked += len(some)
-                if looked >= _CALLING_TRACES or search.is_over:
-                    return _ranked(counts)
-        return _ranked(counts)
+        """Which service called which how often, most often first, in executions that began in the hours of the range.
+
+        At most 10,000 pairs.
+        """
+        if from_ns > to_ns:
+            return []
+        wanted = await bounded_parameters(self._reader, max(0, from_ns), min(to_ns, self._now_ns + _LONGEST_NS))
+        return await self._snapshot.all("calls_between_services", wanted | {"limit": _CALLS_MAX}, records(CallRow))
 
     async def _of_traces(self, trace_ids: Sequence[UUID]) -> dict[str, object]:
         wanted: dict[str, object] = {"tenant_id": self._tenant_id, "trace_ids": list(trace_ids)}
@@ -295,9 +290,7 @@ class SpanReads:
 class _Search:
     """What is looked for, what has been found, and for how long."""
 
-    def __init__(
-        self, query: SpanQuery, now_ns: int, services: Sequence[str] = (), *, several_services: bool = False
-    ) -> None:
+    def __init__(self, query: SpanQuery, now_ns: int, services: Sequence[str] = ()) -> None:
         self._query = query
         self._began_s = time.monotonic()
         self._found: dict[UUID, CandidateRow] = {}
@@ -312,8 +305,6 @@ class _Search:
             conditions.append("where_service")
         if self._search is not None:
             conditions.append("where_search")
-        if several_services:
-            conditions.append("where_several_services")
         self.conditions = tuple(conditions)
 
     def parameters(self, tenant_id: int) -> dict[str, object]:
@@ -365,8 +356,3 @@ def candidates_found(conditions: Sequence[str]) -> tuple[str, ...]:
 def candidate_walk(*, further: bool) -> tuple[str, ...]:
     """The parts of a walk over the newest executions, or `further` over those before."""
     return ("begin_walk", "of_days", "in_order", *(("where_before",) if further else ()), "end_walk")
-
-
-def _ranked(counts: dict[tuple[str, str], int]) -> list[CallRow]:
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [CallRow(parent, child, calls) for (parent, child), calls in ranked]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spantree_api.filters import moment_of
-from spantree_api.intervals import interval_parameters, intervals
+from spantree_api.intervals import bounded_intervals, interval_parameters, intervals
 from spantree_api.reader import Reader
 from spantree_api.stored_rows import (
     BucketRow,
@@ -78,6 +78,16 @@ async def since_parameters(reader: Reader, since_ns: int) -> dict[str, object]:
         "outdated_intervals", {**tenant, "since": moment_of(since_ns)}, records(IntervalRow)
     )
     parts = intervals(since_ns, reader.now_ns, {(row.grain_h, row.hour) for row in outdated})
+    return {**tenant, **interval_parameters(parts)}
+
+
+async def bounded_parameters(reader: Reader, since_ns: int, until_ns: int) -> dict[str, object]:
+    """As `since_parameters`, up to the hour of `until_ns`, this one included."""
+    tenant = {"tenant_id": reader.config.tenant_id}
+    outdated = await reader.snapshot.all(
+        "outdated_intervals", {**tenant, "since": moment_of(since_ns)}, records(IntervalRow)
+    )
+    parts = bounded_intervals(since_ns, until_ns, {(row.grain_h, row.hour) for row in outdated})
     return {**tenant, **interval_parameters(parts)}
 
 

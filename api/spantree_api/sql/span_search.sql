@@ -40,10 +40,6 @@ SELECT count(*)::bigint AS walked, min(started_ns)::bigint AS oldest_ns
 -- part: executions that had not ended before the range; clocks differ a little
     AND (ended_ns IS NULL OR ended_ns + 0 >= %(ended_after_ns)s::bigint)
 
--- name: where_several_services
--- part: executions that services called each other in
-    AND cardinality(services) > 1
-
 -- name: matching_traces
 -- the first spans of each of some traces that are all that is asked for; served by span_pkey
 SELECT candidate.trace_id, matching.span_id, matching.name, matching.service, matching.start_ns, matching.end_ns
@@ -229,25 +225,21 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS root
 
--- name: calls_of_traces
--- which service called which in some traces, and how often; served by span_pkey
-SELECT call.parent, call.child, sum(call.calls)::bigint AS calls
-FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
+-- name: calls_between_services
+-- which service called which in the executions of a range, most calls first; from rollups, served by rollup_pkey
+SELECT held.name AS parent, held.kind AS child, sum(held.total)::bigint AS calls
+FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)
 CROSS JOIN LATERAL (
-    WITH sent AS MATERIALIZED (
-        SELECT span.span_id, span.parent_span_id, resource.service_name AS service
-        FROM spantree.span
-        JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = span.resource_id
-        WHERE span.tenant_id = %(tenant_id)s
-            AND span.day = ANY (%(days)s::date[])
-            AND span.trace_id = wanted.trace_id
-            AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
-    )
-    SELECT caller.service AS parent, called.service AS child, count(*) AS calls
-    FROM sent AS called
-    JOIN sent AS caller ON caller.span_id = called.parent_span_id
-    WHERE caller.service <> called.service
-    GROUP BY caller.service, called.service
-) AS call
-GROUP BY call.parent, call.child
-ORDER BY calls DESC, call.parent, call.child
+    SELECT *
+    FROM spantree.rollup
+    WHERE rollup.tenant_id = %(tenant_id)s
+        AND rollup.subject = 'call'
+        AND rollup.grain_h = part.grain_h
+        AND rollup.started_at >= part.since
+        AND rollup.started_at < part.until
+    OFFSET 0
+) AS held
+GROUP BY held.name, held.kind
+HAVING sum(held.total) > 0
+ORDER BY sum(held.total) DESC, held.name, held.kind
+LIMIT %(limit)s

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from spantree_exporter.assemble import (
     attempts,
     budget,
+    calls,
     declared_steps,
     edges,
     forest,
@@ -33,6 +34,7 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     if not spans:
         raise ValueError("assemble needs at least one span")
     distinct, stored = versions.one_of_each(spans)
+    called = calls.calls_of(distinct)
     distinct, reduced = budget.within_nodes(distinct)
     found = forest.build(distinct)
     adopt_detached(found.roots)
@@ -51,6 +53,7 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     rows, thinned = edges.connect(ordered, found.hosts, trace_id, keys_said)
     anomalies = [budget.NODES_REDUCED] * reduced + [budget.EDGES_REDUCED] * thinned
     summary = execution_row(spans, stored, roots, ordered, keys_said, anomalies)
+    summary.calls = called
     workflow = summary.workflow_name
     return Assembled(summary, [node_row(step, workflow) for step in ordered], rows)
 

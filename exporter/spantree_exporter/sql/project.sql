@@ -129,7 +129,8 @@ COPY pg_temp.execution_staging (
     error_category, error_fingerprint, first_failed_span_id, first_failed_ordinal, first_failed_name,
     first_failed_error_type, first_failed_error_message, total_count, completed_count, failed_count,
     retried_count, skipped_count, waiting_count, running_count, cancelled_count, timed_out_count, span_count,
-    input_tokens, output_tokens, cost_usd, skipped_nodes, resumes, lost_after_s, hidden, anomalies, search
+    input_tokens, output_tokens, cost_usd, skipped_nodes, resumes, lost_after_s, hidden, anomalies, calls,
+    search
 ) FROM STDIN (FORMAT binary)
 
 -- name: copy_node_staging
@@ -199,7 +200,8 @@ WHERE stored.tenant_id = %(tenant_id)s
 RETURNING
     stored.started_ns, stored.ended_ns, stored.kind, stored.status, stored.workflow_name, stored.service,
     stored.project, stored.user_id, stored.hidden, stored.error_fingerprint, stored.error_category,
-    stored.retried_count, stored.input_tokens, stored.output_tokens, stored.cost_usd, uuid_send(stored.trace_id)
+    stored.retried_count, stored.input_tokens, stored.output_tokens, stored.cost_usd, stored.calls,
+    uuid_send(stored.trace_id)
 
 -- name: delete_stale_nodes
 DELETE FROM spantree.node AS stored
@@ -240,7 +242,7 @@ FROM pg_temp.execution_staging
 ON CONFLICT DO NOTHING
 RETURNING
     started_ns, ended_ns, kind, status, workflow_name, service, project, user_id, hidden, error_fingerprint,
-    error_category, retried_count, input_tokens, output_tokens, cost_usd, uuid_send(trace_id)
+    error_category, retried_count, input_tokens, output_tokens, cost_usd, calls, uuid_send(trace_id)
 
 -- name: insert_staged_nodes
 INSERT INTO spantree.node

@@ -114,7 +114,7 @@ DELETE FROM spantree.rollup
 WHERE tenant_id = %(tenant_id)s
     AND grain_h = %(grain_h)s
     AND started_at = %(started_at)s
-    AND subject = ANY ('{node,model,edge,workflow,service,project,user,error}')
+    AND subject = ANY ('{node,model,edge,workflow,service,project,user,error,call}')
 
 -- name: sum_interval
 -- A day of its hours, eight days of their days. Served by rollup_pkey, which is why it names all subjects.
@@ -127,7 +127,7 @@ WITH part AS MATERIALIZED (
     SELECT *
     FROM spantree.rollup
     WHERE tenant_id = %(tenant_id)s
-        AND subject = ANY ('{node,model,edge,workflow,service,project,user,error}')
+        AND subject = ANY ('{node,model,edge,workflow,service,project,user,error,call}')
         AND grain_h = %(part_h)s
         AND started_at >= %(started_at)s::timestamptz
         AND started_at < %(started_at)s::timestamptz + %(grain_h)s * interval '1 hour'
@@ -177,7 +177,7 @@ WHERE tenant_id = %(tenant_id)s
 -- name: delete_hours
 DELETE FROM spantree.rollup
 WHERE tenant_id = %(tenant_id)s
-    AND subject = ANY ('{node,model,edge,workflow,service,project,user,error}')
+    AND subject = ANY ('{node,model,edge,workflow,service,project,user,error,call}')
     AND grain_h = 1
     AND started_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
     AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
@@ -292,6 +292,21 @@ WHERE execution.tenant_id = %(tenant_id)s
     AND edge.from_trace_id IS NULL
 GROUP BY edge.tenant_id, 4, 5, 6, 7, 8, 9, 10
 
+-- name: recount_calls
+INSERT INTO spantree.rollup
+SELECT
+    execution.tenant_id, 'call', 1, to_timestamp(execution.started_ns / 3600000000000 * 3600), '', '',
+    left(execution.calls[place], 100), left(execution.calls[place + 1], 100), '', '', false,
+    sum(execution.calls[place + 2]::bigint), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    max(execution.started_ns) / 3600000000000 * 3600000000000, NULL, 0, 0, 0, 0, ROW('{}', '{}')::spantree.histogram
+FROM spantree.execution
+CROSS JOIN LATERAL generate_series(1, cardinality(execution.calls), 3) AS place
+WHERE execution.tenant_id = %(tenant_id)s
+    AND (execution.day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR execution.day = '1970-01-01')
+    AND execution.started_ns >= %(first_ns)s
+    AND execution.started_ns < %(end_ns)s
+GROUP BY execution.tenant_id, 4, 7, 8
+
 -- name: mark_day_outdated
 INSERT INTO spantree.rollup_outdated (tenant_id, grain_h, started_at, since)
 SELECT
@@ -360,6 +375,17 @@ from_rows AS (
         AND to_timestamp(started_ns / 1000000000) >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
         AND to_timestamp(started_ns / 1000000000) < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
     GROUP BY 1, 2, 3, 4, 5, 6
+    UNION ALL
+    SELECT
+        'call', '', left(execution.calls[place], 100), left(execution.calls[place + 1], 100), '', false,
+        sum(execution.calls[place + 2]::bigint)::bigint, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+    FROM spantree.execution
+    CROSS JOIN LATERAL generate_series(1, cardinality(execution.calls), 3) AS place
+    WHERE execution.tenant_id = %(tenant_id)s
+        AND (execution.day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR execution.day = '1970-01-01')
+        AND to_timestamp(execution.started_ns / 1000000000) >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
+        AND to_timestamp(execution.started_ns / 1000000000) < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
+    GROUP BY 3, 4
 ),
 from_rollups AS (
     SELECT
@@ -376,7 +402,7 @@ from_rollups AS (
             (SELECT coalesce(sum(held), 0) FROM unnest((durations).counts) AS held) AS in_buckets
         FROM spantree.rollup
         WHERE tenant_id = %(tenant_id)s
-            AND subject = ANY ('{node,model,workflow,service,project,user,error}')
+            AND subject = ANY ('{node,model,workflow,service,project,user,error,call}')
             AND grain_h = 1
             AND started_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
             AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'

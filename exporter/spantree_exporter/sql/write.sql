@@ -182,7 +182,8 @@ COPY spantree.execution (
     error_category, error_fingerprint, first_failed_span_id, first_failed_ordinal, first_failed_name,
     first_failed_error_type, first_failed_error_message, total_count, completed_count, failed_count,
     retried_count, skipped_count, waiting_count, running_count, cancelled_count, timed_out_count, span_count,
-    input_tokens, output_tokens, cost_usd, skipped_nodes, resumes, lost_after_s, hidden, anomalies, search
+    input_tokens, output_tokens, cost_usd, skipped_nodes, resumes, lost_after_s, hidden, anomalies, calls,
+    search
 ) FROM STDIN (FORMAT binary)
 
 -- name: copy_nodes

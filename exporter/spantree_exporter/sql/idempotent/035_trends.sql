@@ -25,7 +25,7 @@ SELECT
     sum(r.output_tokens) AS output_tokens,
     sum(r.cost_usd)::double precision AS cost_usd
 FROM spantree.rollup AS r
-WHERE r.subject <> 'edge'
+WHERE r.subject NOT IN ('edge', 'call')
     AND r.grain_h = 1
 GROUP BY r.tenant_id, r.subject, r.started_at, r.workflow_name, r.name, r.kind, r.hidden
 HAVING sum(r.total) > 0;
@@ -213,6 +213,36 @@ COMMENT ON COLUMN spantree.models.output_tokens IS 'tokens taken from models';
 COMMENT ON COLUMN spantree.models.cost_usd IS 'cost in US dollars';
 COMMENT ON COLUMN spantree.models.day IS 'UTC day of the start';
 COMMENT ON COLUMN spantree.models.model IS 'the model that was called';
+
+CREATE OR REPLACE VIEW spantree.service_calls WITH (security_invoker = true) AS
+SELECT
+    r.tenant_id,
+    (r.started_at AT TIME ZONE 'UTC')::date AS day,
+    r.name AS caller,
+    r.kind AS called,
+    sum(r.total)::bigint AS calls
+FROM spantree.rollup AS r
+WHERE r.subject = 'call'
+    AND r.grain_h IN (1, 24)
+    AND r.grain_h = CASE
+        WHEN EXISTS (
+            SELECT
+            FROM spantree.rollup_outdated AS o
+            WHERE o.tenant_id = r.tenant_id
+                AND o.grain_h = 24
+                AND o.started_at = date_trunc('day', r.started_at, 'UTC')
+        ) THEN 1
+        ELSE 24
+    END
+GROUP BY r.tenant_id, (r.started_at AT TIME ZONE 'UTC')::date, r.name, r.kind
+HAVING sum(r.total) > 0;
+
+COMMENT ON VIEW spantree.service_calls IS 'how often each service called another, by day: spans whose parent is of another service';
+COMMENT ON COLUMN spantree.service_calls.tenant_id IS 'whose figures they are';
+COMMENT ON COLUMN spantree.service_calls.day IS 'UTC day of the start of the execution';
+COMMENT ON COLUMN spantree.service_calls.caller IS 'the service that calls';
+COMMENT ON COLUMN spantree.service_calls.called IS 'the service that is called';
+COMMENT ON COLUMN spantree.service_calls.calls IS 'spans of the one whose parent is a span of the other';
 
 CREATE OR REPLACE VIEW spantree.workflow_map WITH (security_invoker = true) AS
 SELECT
