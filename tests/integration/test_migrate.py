@@ -192,8 +192,11 @@ def test_the_columns_are_those_that_copy_writes(migrated_url: str, table: str, c
         SELECT attname FROM pg_attribute WHERE attrelid = 'spantree.{table}'::regclass AND attnum > 0 ORDER BY attnum
         """,
     )
-    more = ["search"] if table == "execution" else []
-    assert [name for (name,) in names] == ["tenant_id", "day", "trace_id", *columns, *more]
+    written = ["tenant_id", "day", "trace_id", *columns]
+    if table == "execution":
+        # The last of what COPY writes, and older in the table than `calls`.
+        written.insert(written.index("calls"), "search")
+    assert [name for (name,) in names] == written
 
 
 def test_nothing_in_the_schema_stands_in_the_way_of_distribution(migrated_url: str) -> None:
