@@ -38,6 +38,10 @@ class HealthAnswer(TypedDict):
     database: Part
     collector: Part
     projection: Part
+    tls: Part | None
+    """the API's own certificate; null where it speaks plain HTTP"""
+    certificate_days_left: float | None
+    """until it ends"""
     collector_last_seen_at: str | None
     """when a span was last taken in"""
     projection_lag_ms: float | None

@@ -51,6 +51,7 @@ from spantree_api.service import Service
 from spantree_api.streams import TenantStreams
 from spantree_api.thresholds import keep_thresholds
 from spantree_api.unknown_parameters import refuse_unknown_parameters
+from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.token_watch import TokenWatch
 from spantree_exporter.tokens import LOOPBACK
 
@@ -90,17 +91,18 @@ def create_app(
     *,
     alerts: bool = False,
     trusted: bool = False,
+    tls: ServerTls | None = None,
 ) -> FastAPI:
     """The API over the database that `config` names. It starts, and stays up, whether that is there or not.
 
     `clock` answers UTC nanoseconds since 1970; it decides what is `lost`, `stuck` and how long a run lasts so far.
     `analyst` analyses failures, the one that the settings name where none is given. With `alerts` it looks after the
     rules of alerts as well, together with all other processes that do. `trusted`: whoever asks has the database's own
-    password and needs no token.
+    password and needs no token. `tls`: what its server shakes hands with, whose end /health and /metrics tell.
     Raises ConfigError for known errors or rules of alerts that cannot be read, or a model that cannot be used.
     """
     rules = None if config.alerts_file is None else file_rules(config.alerts_file, config.private_hosts)
-    metrics = ApiMetrics()
+    metrics = ApiMetrics(tls)
     known_errors = load_known_errors(config.known_errors)
     analyst = analyst or analyst_of(config)
     tokens = TokenWatch(config.database_url, interval_s=config.token_interval_s)
@@ -143,6 +145,8 @@ def create_app(
     )
     install_error_answers(app)
     app.state.tokens = tokens
+    app.state.metrics = metrics
+    app.state.tls = tls
     app.add_middleware(BodyLimit)
     app.state.authenticator = Authenticator(tokens, anonymous=config.host in LOOPBACK or config.insecure)
     if not trusted:

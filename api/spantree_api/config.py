@@ -7,6 +7,9 @@
 | `SPANTREE_INSECURE` | `true`: answer everybody beyond this machine, too, while no token was made | `false` |
 | `SPANTREE_API_PORT` | port to listen on, 0 takes a free one | `8000` |
 | `SPANTREE_API_JAEGER_PORT` | port of Jaeger's storage API (gRPC), 0 takes a free one, -1 for none | `17271` |
+| `SPANTREE_API_TLS_CERTIFICATE` | PEM: certificate of both, read again when it changes | (none: no TLS) |
+| `SPANTREE_API_TLS_KEY` | PEM: its key | (in the same file) |
+| `SPANTREE_API_TLS_CLIENT_CA` | PEM: authorities one of which clients have to show a certificate of | (none) |
 | `SPANTREE_API_POOL_MAX` | connections to PostgreSQL at most | `8` |
 | `SPANTREE_API_POOL_WAIT_S` | how long a request waits for a connection before it is answered 503 | `3` |
 | `SPANTREE_API_STATEMENT_TIMEOUT_MS` | a query that takes longer is given up and answered 503 | `15000` |
@@ -30,6 +33,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.tls.certificate import TlsFiles, tls_files
 
 _PREFIX = "SPANTREE_API_"
 _DATABASE_URL = "SPANTREE_DATABASE_URL"
@@ -44,6 +48,9 @@ class ApiConfig:
     port: int = 8000
     # What Jaeger's own example of a remote storage listens on (cmd/remote-storage).
     jaeger_port: int = 17_271
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     database_url: str = field(default="", repr=False)
     pool_max: int = 8
     pool_wait_s: float = 3.0
@@ -71,6 +78,11 @@ class ApiConfig:
     def private_hosts(self) -> frozenset[str]:
         """Hosts of a private network that webhooks may name all the same."""
         return frozenset(host.strip().lower() for host in self.alert_private_hosts.split(",") if host.strip())
+
+    @property
+    def tls_files(self) -> TlsFiles | None:
+        """What TLS is spoken with; None: it is not. Raises ConfigError for half of it."""
+        return tls_files(self.tls_certificate, self.tls_key, self.tls_client_ca, "SPANTREE_API_TLS")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> ApiConfig:
@@ -130,6 +142,9 @@ _READERS: dict[str, Callable[[str], object]] = {
     "SPANTREE_API_HOST": _text,
     "SPANTREE_API_PORT": _whole(0, 65_535, "the port"),
     "SPANTREE_API_JAEGER_PORT": _whole(-1, 65_535, "the port"),
+    "SPANTREE_API_TLS_CERTIFICATE": _file,
+    "SPANTREE_API_TLS_KEY": _file,
+    "SPANTREE_API_TLS_CLIENT_CA": _file,
     "SPANTREE_API_POOL_MAX": _whole(1, 500, "connections"),
     "SPANTREE_API_POOL_WAIT_S": _seconds,
     "SPANTREE_API_STATEMENT_TIMEOUT_MS": _whole(1, 3_600_000, "milliseconds"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from spantree_api.answers_health import HealthAnswer, Part
 from spantree_api.rendering import rfc3339
 from spantree_api.stored_rows import HealthRow
@@ -10,10 +12,24 @@ from spantree_api.stored_rows import HealthRow
 _COLLECTOR_QUIET_NS = 300_000_000_000
 # Design: a trace is projected a second after it went quiet, large ones later; a minute means that nobody projects.
 _LAG_DEGRADED_NS = 60_000_000_000
+# Certificates of six days exist, and are renewed with two to spare (Let's Encrypt, "shortlived").
+_RENEWAL_DAYS = 1.0
 
 
-def health_answer(row: HealthRow | None, database_error: str | None, now_ns: int) -> HealthAnswer:
+@dataclass(frozen=True, slots=True)
+class TlsState:
+    """Of the API's own certificate; `problem` None: it is well."""
+
+    days_left: float
+    problem: str | None
+
+
+def health_answer(
+    row: HealthRow | None, database_error: str | None, now_ns: int, tls: TlsState | None = None
+) -> HealthAnswer:
     """The answer for the figures, or for a database that did not give any."""
+    certificate = None if tls is None else _certificate(tls)
+    days_left = None if tls is None else round(tls.days_left, 2)
     api: Part = {"status": "ok", "message": "answers"}
     if row is None:
         unknown: Part = {"status": "unknown", "message": "cannot be told without the database"}
@@ -24,6 +40,8 @@ def health_answer(row: HealthRow | None, database_error: str | None, now_ns: int
             "database": {"status": "down", "message": database_error or "gave no answer"},
             "collector": unknown,
             "projection": unknown,
+            "tls": certificate,
+            "certificate_days_left": days_left,
             "collector_last_seen_at": None,
             "projection_lag_ms": None,
             "pending_traces": None,
@@ -38,12 +56,14 @@ def health_answer(row: HealthRow | None, database_error: str | None, now_ns: int
     last_seen_ns = max(seen, default=None)
     projection = _projection(row, lag_ns)
     return {
-        "status": "degraded" if projection["status"] == "degraded" else "ok",
+        "status": "degraded" if "degraded" in (projection["status"], (certificate or api)["status"]) else "ok",
         "checked_at": rfc3339(now_ns),
         "api": api,
         "database": {"status": "ok", "message": "answers"},
         "collector": _collector(last_seen_ns, now_ns),
         "projection": projection,
+        "tls": certificate,
+        "certificate_days_left": days_left,
         "collector_last_seen_at": None if last_seen_ns is None else rfc3339(last_seen_ns),
         "projection_lag_ms": lag_ns / 1e6,
         "pending_traces": row.pending_traces,
@@ -65,6 +85,14 @@ def _collector(last_seen_ns: int | None, now_ns: int) -> Part:
         # Silence is no failure: there may be nothing to send. Whoever expects spans reads the age.
         return {"status": "unknown", "message": f"no span for {quiet_ns / 1e9:.0f} s"}
     return {"status": "ok", "message": f"took in a span {quiet_ns / 1e9:.0f} s ago"}
+
+
+def _certificate(tls: TlsState) -> Part:
+    if tls.problem is not None:
+        return {"status": "degraded", "message": tls.problem}
+    if tls.days_left < _RENEWAL_DAYS:
+        return {"status": "degraded", "message": f"the certificate ends in {tls.days_left:.1f} days"}
+    return {"status": "ok", "message": f"the certificate is good for {tls.days_left:.0f} days"}
 
 
 def _projection(row: HealthRow, lag_ns: int) -> Part:

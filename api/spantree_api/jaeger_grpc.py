@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -27,6 +30,9 @@ from spantree_api.jaeger_query import query_of, summary_message
 from spantree_api.reads.spans import SpanReads
 from spantree_api.service import Service
 from spantree_api.span_query import kind_name, kind_number
+from spantree_exporter.tls.certificate import ServerTls
+from spantree_exporter.tls.listener import Listening, take_connections
+from spantree_exporter.tls.pipe import Pipe
 from spantree_exporter.tokens import DEFAULT_TENANT, bearer_of
 
 log = logging.getLogger(__name__)
@@ -44,6 +50,9 @@ _TRACES_MAX: Final = 10_000
 _SUMMARIES_A_MESSAGE: Final = 100
 _LOG_INTERVAL_S: Final = 60.0
 _MIN_PING_INTERVAL_MS: Final = 10_000
+# Of Jaeger's, where they come through TLS: it keeps one or a few.
+_CONNECTIONS_MAX: Final = 200
+_BACKLOG: Final = 128
 
 _Context: TypeAlias = grpc.aio.ServicerContext
 _Unary = Callable[[SpanReads, Any], Awaitable[Any]]
@@ -56,7 +65,19 @@ _TENANT_ID: Final[ContextVar[int]] = ContextVar("tenant of the call", default=DE
 class JaegerStorage:
     """The gRPC server. Made, started and stopped within the event loop that `service` belongs to."""
 
-    def __init__(self, service: Service, authenticator: Authenticator) -> None:
+    def __init__(
+        self,
+        service: Service,
+        authenticator: Authenticator,
+        tls: ServerTls | None = None,
+        refused: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        """`refused` is told why a handshake of TLS came to nothing."""
+        self._refused = refused
+        self._tls = tls
+        self._pipe: Pipe | None = None
+        self._listening: Listening | None = None
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._service = service
         self._authenticator = authenticator
         self._reading = asyncio.Semaphore(max(1, service.config.pool_max // 2))
@@ -93,10 +114,7 @@ class JaegerStorage:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port that was taken, which is another only for 0. Raises OSError where it cannot be taken."""
-        try:
-            taken: int = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except RuntimeError as error:
-            raise OSError(f"port {port} of {host} cannot be taken") from error
+        taken = self._listen(host, port) if self._tls is None else await self._listen_by_tls(host, port, self._tls)
         await self._server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -104,8 +122,42 @@ class JaegerStorage:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls; those that have come are answered within `grace_s`."""
+        if self._listening is not None:
+            self._listening.close()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+        if self._pipe is not None:
+            await self._pipe.close()
+        if self._directory is not None:
+            self._directory.cleanup()
+
+    def _listen(self, host: str, port: int) -> int:
+        try:
+            taken: int = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"port {port} of {host} cannot be taken") from error
+        return taken
+
+    async def _listen_by_tls(self, host: str, port: int, tls: ServerTls) -> int:
+        # grpc's own TLS bounds neither how many handshakes there are nor, in two minutes, how long one takes.
+        try:
+            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        except OSError as error:
+            raise OSError(f"port {port} of {host} cannot be taken") from error
+        self._directory = tempfile.TemporaryDirectory(prefix="spantree-jaeger-")
+        upstream = Path(self._directory.name) / "grpc.sock"
+        self._server.add_insecure_port(f"unix:{upstream}")
+        self._pipe = Pipe(upstream, _CONNECTIONS_MAX)
+        self._listening = await take_connections(
+            listener,
+            self._pipe.protocol,
+            tls,
+            "h2",
+            backlog=_BACKLOG,
+            refused=lambda reason: self._refused(f"jaeger_{reason}"),
+        )
+        taken: int = listener.getsockname()[1]
+        return taken
 
     def _unary(self, request: Any, answer: _Unary) -> grpc.RpcMethodHandler:
         async def handle(payload: bytes, context: _Context) -> bytes:

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import Counter as CounterMetric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from spantree_exporter.tls.certificate import ServerTls
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 MAX_WORKFLOWS: Final = 50
@@ -54,8 +57,22 @@ class RunsRow:
 class ApiMetrics:
     """All metrics of one API server, in a registry of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ServerTls | None = None) -> None:
         self._registry = registry = CollectorRegistry()
+        self._connections_refused = CounterMetric(
+            "spantree_api_connections_refused", "Connections cut, by reason.", ["reason"], registry=registry
+        )
+        if tls is not None:
+            days = Gauge(
+                "spantree_api_certificate_days_left", "Days until the certificate in use ends.", registry=registry
+            )
+            days.set_function(lambda: tls.days_left)
+            well = Gauge(
+                "spantree_api_certificate_ok",
+                "1 while what is in the certificate's files is in use and good.",
+                registry=registry,
+            )
+            well.set_function(lambda: float(tls.problem is None))
         self._request_s = Histogram(
             "spantree_api_request_seconds",
             "From a request's headers to the end of its answer.",
@@ -94,6 +111,10 @@ class ApiMetrics:
         """One answered request; `route` is its template, None where there is none."""
         labels = (method if method in _METHODS else "OTHER", route or "(none)", str(status))
         self._request_s.labels(*labels).observe(elapsed_s)
+
+    def connection_refused(self, reason: str) -> None:
+        """One was cut, or never became one; any thread may call this."""
+        self._connections_refused.labels(reason).inc()
 
     def away(self) -> None:
         """The database does not answer: what was read of it is not true any more."""

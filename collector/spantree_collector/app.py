@@ -39,6 +39,7 @@ from spantree_collector.watchdog import Watchdog
 from spantree_collector.writers import SpoolWriter, WriterProcess, new_writers, worst
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.rules import facts_reader
+from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.token_watch import TokenWatch
 from spantree_exporter.tokens import LOOPBACK, open_to_all
 
@@ -65,12 +66,13 @@ class Addresses:
     host: str
     otlp_http_port: int
     otlp_grpc_port: int
+    is_tls: bool = False
 
     @property
     def http_url(self) -> str:
         """The base of OTLP/HTTP, for OTEL_EXPORTER_OTLP_ENDPOINT."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.otlp_http_port}"
+        return f"{'https' if self.is_tls else 'http'}://{host}:{self.otlp_http_port}"
 
 
 class Collector:
@@ -86,18 +88,23 @@ class Collector:
     async def serve(self, stop: asyncio.Event, started: Callable[[Addresses], None] | None = None) -> None:
         """Take spans until `stop` is set, then stop in order; `started` is called once requests are taken.
 
-        Raises ConfigError when a port cannot be taken or the rules are wrong, SpoolFailed when the spool cannot be
-        opened or fails later. PostgreSQL may be away all the time.
+        Raises ConfigError when a port cannot be taken, or rules or certificate are wrong, SpoolFailed when the spool
+        cannot be opened or fails later. PostgreSQL may be away all the time.
         """
         config = self.config
         loop = asyncio.get_running_loop()
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
         tune_garbage_collector()
         reader = facts_reader(config.rules)
+        files = config.tls_files
+        tls = None if files is None else ServerTls(files)
         failed = asyncio.Event()
         metrics = CollectorMetrics()
         async with contextlib.AsyncExitStack() as stack:
             # Closed in the reverse order of their entry: the order of stopping is the order of starting, backwards.
+            if tls is not None:
+                tls.start()
+                stack.push_async_callback(asyncio.to_thread, tls.stop)
             listener = stack.enter_context(_listen(config.host, config.otlp_http_port, "otlp_http_port"))
             grpc_listener = stack.enter_context(_listen(config.host, config.otlp_grpc_port, "otlp_grpc_port"))
             grpc_port = grpc_listener.getsockname()[1]
@@ -125,7 +132,7 @@ class Collector:
             )
             stack.callback(intake.close)
             writers = new_writers(config, reader, SpoolDispatcher(spool, count_spans), metrics)
-            _add_gauges(metrics, spool, intake, writers)
+            _add_gauges(metrics, spool, intake, writers, tls)
             front = GrpcFront(
                 intake.in_flight,
                 metrics,
@@ -133,10 +140,11 @@ class Collector:
                 max_connections=connections_within(config.max_connections, _GRPC_FILES_PART, _FILES_OF_A_CONNECTION),
                 header_deadline_s=config.header_deadline_s,
                 body_deadline_s=config.body_deadline_s,
+                tls=tls,
             )
             grpc_receiver = GrpcReceiver(intake, front, grpc_listener)
             http_receiver = HttpReceiver(
-                intake, functools.partial(_readiness, spool, writers), body_deadline_s=config.body_deadline_s
+                intake, functools.partial(_readiness, spool, writers, tls), body_deadline_s=config.body_deadline_s
             )
             stack.push_async_callback(asyncio.to_thread, _stop_writers, writers, config.drain_s)
             for writer in writers:
@@ -158,9 +166,10 @@ class Collector:
                 body_deadline_s=config.body_deadline_s,
                 idle_timeout_s=config.idle_timeout_s,
                 grace_s=_GRACE_S,
+                tls=tls,
             )
             http_ended = await stack.enter_async_context(_serving(http_server, listener))
-            self.addresses = Addresses(config.host, listener.getsockname()[1], grpc_port)
+            self.addresses = Addresses(config.host, listener.getsockname()[1], grpc_port, tls is not None)
             self._say_started(self.addresses, spool)
             if started is not None:
                 started(self.addresses)
@@ -301,7 +310,7 @@ def _stop_writers(writers: Sequence[SpoolWriter], drain_s: float) -> None:
         writer.join()
 
 
-def _readiness(spool: Spool, writers: Sequence[SpoolWriter]) -> tuple[bool, dict[str, Any]]:
+def _readiness(spool: Spool, writers: Sequence[SpoolWriter], tls: ServerTls | None) -> tuple[bool, dict[str, Any]]:
     """Ready means that requests are taken. PostgreSQL is reported, not required: the spool is there for its absence."""
     try:
         stats = spool.stats()
@@ -321,6 +330,13 @@ def _readiness(spool: Spool, writers: Sequence[SpoolWriter]) -> tuple[bool, dict
         "projector": _health_json(_projector(writers)),
         "writers": [{"store": _health_json(one.store), "projector": _health_json(one.projector)} for one in writers],
     }
+    if tls is not None:
+        # Whatever it says, requests are taken with the certificate that is in use.
+        details["tls"] = {
+            "certificate_expires_at": f"{tls.not_after:%Y-%m-%dT%H:%M:%SZ}",
+            "days_left": round(tls.days_left, 2),
+            "problem": tls.problem,
+        }
     if spool.failure is not None:
         details["status"] = "failed"
     return ready, details
@@ -338,7 +354,9 @@ def _health_json(health: StoreHealth) -> dict[str, Any]:
     return {"state": health.state.value, "message": health.message, "since_s": round(time.time() - health.since_s, 1)}
 
 
-def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, writers: Sequence[SpoolWriter]) -> None:
+def _add_gauges(
+    metrics: CollectorMetrics, spool: Spool, intake: Intake, writers: Sequence[SpoolWriter], tls: ServerTls | None
+) -> None:
     def stat(name: str) -> Callable[[], float]:
         return lambda: float(getattr(spool.stats(), name) or 0)
 
@@ -363,6 +381,17 @@ def _add_gauges(metrics: CollectorMetrics, spool: Spool, intake: Intake, writers
         lambda: float(sum(writer.store.state is StoreState.OK for writer in writers)),
     )
     metrics.gauge("spantree_collector_projector_ok", "1 while PostgreSQL projects traces.", is_well(_projector))
+    if tls is not None:
+        metrics.gauge(
+            "spantree_collector_certificate_days_left",
+            "Days until the certificate in use ends.",
+            lambda: tls.days_left,
+        )
+        metrics.gauge(
+            "spantree_collector_certificate_ok",
+            "1 while what is in the certificate's files is in use and good.",
+            lambda: float(tls.problem is None),
+        )
 
 
 def _call_if_running(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.partitions import DEFAULT_DAYS_BACK
 from spantree_exporter.retention.policy import Policy, keep_rules
+from spantree_exporter.tls.certificate import TlsFiles, tls_files
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 # What libpq itself reads when it is given an empty connection string, for those who set it this way.
@@ -36,6 +37,12 @@ class CollectorConfig:
     """OTLP/HTTP, and /healthz, /readyz, /metrics."""
     otlp_grpc_port: int = 4317
     """OTLP/gRPC."""
+    tls_certificate: Path | None = None
+    """PEM: the certificate of both, with what leads to its authority; read again when it changes. None: no TLS."""
+    tls_key: Path | None = None
+    """PEM: its key; None: in the same file."""
+    tls_client_ca: Path | None = None
+    """PEM: clients have to show a certificate of one of these authorities; None: they need none."""
     spool_max_bytes: int = 8 * 2**30
     """Most bytes of request bodies that wait for PostgreSQL; beyond it requests get 503 and are to be sent again."""
     spool_reserve_bytes: int = 64 * 2**20
@@ -101,6 +108,10 @@ class CollectorConfig:
                 f"(SPANTREE_MAX_BODY_BYTES, {self.max_body_bytes})"
             )
         try:
+            tls_files(self.tls_certificate, self.tls_key, self.tls_client_ca)
+        except ConfigError as error:
+            faults += error.faults
+        try:
             keep_rules(self.retention_keep)
         except ValueError as error:
             faults.append(f"SPANTREE_RETENTION_KEEP: {error}")
@@ -114,6 +125,11 @@ class CollectorConfig:
         if not self.retention_days:
             return None
         return Policy(self.retention_days, keep_rules(self.retention_keep), self.retention_archive_dir)
+
+    @property
+    def tls_files(self) -> TlsFiles | None:
+        """What TLS is spoken with; None: it is not."""
+        return tls_files(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
     @property
     def spool_path(self) -> Path:
@@ -203,7 +219,8 @@ def _reader(field_name: str) -> Callable[[str], Any]:
         return _seconds
     if field_name.endswith("_port") or field_name in _COUNTS:
         return _whole_number
-    return Path if field_name in ("data_dir", "rules", "retention_archive_dir") else str
+    is_path = field_name in ("data_dir", "rules", "retention_archive_dir") or field_name.startswith("tls_")
+    return Path if is_path else str
 
 
 def size_of(text: str) -> int:

@@ -1,6 +1,6 @@
 """The port of OTLP/gRPC: passes bytes on to grpc's own server, and bounds what that cannot bound.
 
-    client ── TCP ──> GrpcFront ── socket file ──> grpc.aio.server ──> GrpcReceiver
+    client ── TCP or TLS ──> GrpcFront ── socket file ──> grpc.aio.server ──> GrpcReceiver
 
 grpc holds half-sent messages without a limit of their number, their time or their bytes in all, and has no limit of
 connections. Here each connection's HTTP/2 frames (RFC 9113, section 4.1) are counted as they pass, nine bytes of head
@@ -25,6 +25,8 @@ from spantree_collector.intake import InFlight, Reservation
 from spantree_collector.memory import Burst, trim
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.status import Overloaded
+from spantree_exporter.tls.certificate import ServerTls
+from spantree_exporter.tls.listener import Listening, take_connections
 
 # The address of a socket file has room for 108, grpc's prefix and the end included.
 _MAX_PATH_BYTES = 100
@@ -55,6 +57,7 @@ class GrpcFront:
         max_connections: int,
         header_deadline_s: float,
         body_deadline_s: float,
+        tls: ServerTls | None = None,
     ) -> None:
         # Beside the spool, which this process owns: grpc takes over the file that a killed one has left there.
         self.upstream = directory.absolute() / "grpc.sock"
@@ -70,13 +73,15 @@ class GrpcFront:
         self._header_deadline_s = header_deadline_s
         self._body_deadline_s = body_deadline_s
         self._connections: set[_Client] = set()
-        self._server: asyncio.Server | None = None
+        self._tls = tls
+        self._server: Listening | None = None
         self._looking: asyncio.Task[None] | None = None
 
     async def start(self, listener: socket.socket) -> None:
         """Take connections on `listener`, which this closes in the end."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Client(self), sock=listener, backlog=1024)
+        self._server = await take_connections(
+            listener, lambda: _Client(self), self._tls, "h2", backlog=1024, refused=self.count_cut
+        )
         self._looking = asyncio.create_task(self._look_for_ever())
 
     async def stop_listening(self) -> None:
@@ -224,8 +229,9 @@ class _Client(asyncio.BufferedProtocol):
             transport.write(data)
         self.transport.resume_reading()
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._front.buffer
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # A view: of a bytearray asyncio's TLS would fill a copy.
+        return memoryview(self._front.buffer)
 
     def buffer_updated(self, nbytes: int) -> None:
         data = bytes(memoryview(self._front.buffer)[:nbytes])

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import functools
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import uvicorn
 from uvicorn.config import Config
 
 from spantree_collector.bounded_http import HttpLimits
@@ -18,8 +17,10 @@ from spantree_collector.inflate import BodyTooLarge
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.receiver_http import TRANSPORT, HttpReceiver
 from spantree_collector.status import refusal_of
+from spantree_collector.tls_server import TlsServer
 from spantree_exporter.decode import JSON
 from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.tls.certificate import ServerTls
 
 # Of the process's files; the rest is for gRPC, and for the API where it runs in the same process.
 _FILES_PART = 0.3
@@ -38,13 +39,17 @@ class HttpServer:
         body_deadline_s: float,
         idle_timeout_s: float,
         grace_s: float,
+        tls: ServerTls | None = None,
     ) -> None:
+        def count(reason: str) -> None:
+            metrics.connections_refused.labels(reason).inc()
+
         limits = HttpLimits(
             max_connections=connections_within(max_connections, _FILES_PART),
             header_deadline_s=header_deadline_s,
             rest_of_body_deadline_s=body_deadline_s,
             refuse=functools.partial(_refusal, metrics),
-            count=lambda reason: metrics.connections_refused.labels(reason).inc(),
+            count=count,
         )
         self._server = _EmbeddedServer(
             Config(
@@ -59,7 +64,9 @@ class HttpServer:
                 # uvicorn takes whole seconds here.
                 timeout_keep_alive=max(1, round(idle_timeout_s)),
                 timeout_graceful_shutdown=max(1, round(grace_s)),
-            )
+            ),
+            tls,
+            count,
         )
 
     async def serve(self, listener: socket.socket) -> None:
@@ -76,15 +83,15 @@ class HttpServer:
         return self._server.is_up
 
 
-class _EmbeddedServer(uvicorn.Server):
+class _EmbeddedServer(TlsServer):
     """A server that leaves the process's signals to the one who owns the process, and tells when it is up."""
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
+    def __init__(self, config: Config, tls: ServerTls | None, refused: Callable[[str], None]) -> None:
+        super().__init__(config, tls, refused)
         self.is_up = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup(sockets=sockets)
         self.is_up.set()
 
     @contextlib.contextmanager

@@ -16,11 +16,14 @@ from spantree_api.app import create_app, end_streams
 from spantree_api.authentication import Authenticator
 from spantree_api.config import ApiConfig
 from spantree_api.jaeger_grpc import JaegerStorage
+from spantree_api.metrics import ApiMetrics
 from spantree_api.service import Service
 from spantree_collector.bounded_http import HttpLimits
 from spantree_collector.file_limit import connections_within
+from spantree_collector.tls_server import TlsServer
 from spantree_deploy.settings import url_of
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.tokens import LOOPBACK, open_to_all
 
 log = logging.getLogger(__name__)
@@ -38,11 +41,16 @@ _IDLE_TIMEOUT_S = 60
 _MAX_BODY_BYTES = 16 * 2**20
 
 
-class _Server(uvicorn.Server):
+class _Server(TlsServer):
     def __init__(
-        self, config: uvicorn.Config, started: Callable[[], None], ending: Callable[[], Awaitable[None]]
+        self,
+        config: uvicorn.Config,
+        tls: ServerTls | None,
+        refused: Callable[[str], None],
+        started: Callable[[], None],
+        ending: Callable[[], Awaitable[None]],
     ) -> None:
-        super().__init__(config)
+        super().__init__(config, tls, refused)
         self._started = started
         self._ending = ending
 
@@ -67,8 +75,10 @@ async def serve_api(
 
     On a loopback address only requests to this machine's own names, and to `allowed_hosts`, are answered.
     """
-    url = url_of(config.host, listener.getsockname()[1])
-    app = create_app(config, alerts=True)
+    files = config.tls_files
+    tls = None if files is None else ServerTls(files)
+    url = url_of(config.host, listener.getsockname()[1], is_tls=tls is not None)
+    app = create_app(config, alerts=True, tls=tls)
     application: ASGIApp = app
     if config.host in LOOPBACK:
         application = OwnNamesOnly(application, allowed_hosts)
@@ -77,6 +87,7 @@ async def serve_api(
         header_deadline_s=_HEADER_DEADLINE_S,
         rest_of_body_deadline_s=_BODY_DEADLINE_S,
         refuse=_refusal,
+        count=app.state.metrics.connection_refused,
         body_deadline_s=_BODY_DEADLINE_S,
         max_body_bytes=_MAX_BODY_BYTES,
     )
@@ -94,9 +105,13 @@ async def serve_api(
             lifespan="on",
             timeout_graceful_shutdown=_GRACE_S,
         ),
+        tls,
+        app.state.metrics.connection_refused,
         own_started.set,
         lambda: end_streams(app),
     )
+    if tls is not None:
+        tls.start()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopped = asyncio.create_task(stop.wait())
     storage: JaegerStorage | None = None
@@ -104,7 +119,7 @@ async def serve_api(
         await _first_of(serving, own_started.wait())
         if own_started.is_set():
             _check_guarded(config, app.state.authenticator)
-            storage = await _jaeger_storage(config, app.state.service, app.state.authenticator)
+            storage = await _jaeger_storage(config, app.state.service, app.state.authenticator, tls, app.state.metrics)
             started(url)
         await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
         if storage is not None:
@@ -117,6 +132,8 @@ async def serve_api(
         raise
     finally:
         stopped.cancel()
+        if tls is not None:
+            await asyncio.to_thread(tls.stop)
 
 
 def _check_guarded(config: ApiConfig, authenticator: Authenticator) -> None:
@@ -136,14 +153,20 @@ async def _first_of(task: asyncio.Task[None], event: Coroutine[Any, Any, Any]) -
     other.cancel()
 
 
-async def _jaeger_storage(config: ApiConfig, service: Service, authenticator: Authenticator) -> JaegerStorage | None:
+async def _jaeger_storage(
+    config: ApiConfig,
+    service: Service,
+    authenticator: Authenticator,
+    tls: ServerTls | None,
+    metrics: ApiMetrics,
+) -> JaegerStorage | None:
     """What Jaeger reads from, if it is wanted and its port is free; the API does without it otherwise, and says so."""
     port = config.jaeger_port
     if port < 0:
         return None
     if config.port == 0 and port == _JAEGER_PORT:
         port = 0  # wherever any port will do for the API
-    storage = JaegerStorage(service, authenticator)
+    storage = JaegerStorage(service, authenticator, tls, metrics.connection_refused)
     try:
         taken = await storage.start(config.host, port)
     except OSError as error:

@@ -11,13 +11,15 @@ import base64
 import http.client
 import json
 import os
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from spantree_deploy.client_tls import client_context, untrusted
 from spantree_deploy.running import running_api
-from spantree_deploy.settings import Settings, default_data_dir, url_of
+from spantree_deploy.settings import Settings, default_data_dir
 from spantree_exporter.errors import SpantreeError, without_passwords
 
 # A language model may be asked meanwhile.
@@ -103,6 +105,12 @@ class ApiClient:
         return headers
 
     def _absent(self, error: Exception) -> NotAnswered:
+        if fault := untrusted(error):
+            return NotAnswered(
+                f"the certificate of {self._where} is not trusted: {fault}; name its authority with --ca or "
+                "SPANTREE_CA, and the host that it is for with --api-url",
+                None,
+            )
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return NotAnswered(
             f"no API answers at {self._where} ({reason}); `spantree up` says on which address its API is: "
@@ -114,7 +122,9 @@ class ApiClient:
 class HttpTransport:
     """One connection after the other to the server of a URL, which may have a path, a user and a password."""
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None, context: ssl.SSLContext | None = None) -> None:
+        """`context`: what an https server is met with; None: as public ones are."""
+        self._context = context
         parts = urlsplit(url)
         self._prefix = parts.path.rstrip("/")
         self._is_tls = parts.scheme == "https"
@@ -165,17 +175,21 @@ class HttpTransport:
             connection.close()
 
     def _connection(self, target: str) -> tuple[http.client.HTTPConnection, str]:
-        kind = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
         proxy = self._proxy()
         if proxy is None:
-            return kind(self._host, self._port, timeout=_TIMEOUT_S), target
+            return self._to(self._host, self._port), target
         through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        connection = kind(through.hostname or "", through.port, timeout=_TIMEOUT_S)
+        connection = self._to(through.hostname or "", through.port)
         port = f":{self._port}" if self._port else ""
         if self._is_tls:
             connection.set_tunnel(self._host, self._port)
             return connection, target
         return connection, f"http://{self._host}{port}{target}"
+
+    def _to(self, host: str, port: int | None) -> http.client.HTTPConnection:
+        if self._is_tls:
+            return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=self._context)
+        return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
 
     def _proxy(self) -> str | None:
         scheme = "https" if self._is_tls else "http"
@@ -187,9 +201,9 @@ class HttpTransport:
 
 
 @contextmanager
-def api_at(url: str, token: str | None = None) -> Iterator[ApiClient]:
-    """The API that listens at `url`, asked with `token`."""
-    yield ApiClient(HttpTransport(url, token), url)
+def api_at(url: str, settings: Settings) -> Iterator[ApiClient]:
+    """The API that listens at `url`, asked with the token of the settings, and as they say over https."""
+    yield ApiClient(HttpTransport(url, settings.token, _context(settings, url)), url)
 
 
 def server_of(settings: Settings) -> str | None:
@@ -199,8 +213,8 @@ def server_of(settings: Settings) -> str | None:
     """
     url = settings.api_url or running_api(settings)
     if url is None and settings.is_embedded and settings.data_dir == default_data_dir(os.environ):
-        usual = url_of(settings.api_listens_on, settings.api_port)
-        return usual if _is_spantree(usual) else None
+        usual = settings.own_api_url
+        return usual if _is_spantree(usual, settings) else None
     return url
 
 
@@ -209,7 +223,7 @@ def api_of(settings: Settings) -> Iterator[ApiClient]:
     """The API that `api_url` names, else that of the server on this data, else the application in this process."""
     url = settings.api_url or running_api(settings)
     if url is not None:
-        with api_at(url, settings.token) as api:
+        with api_at(url, settings) as api:
             yield api
         return
     if settings.is_embedded and not os.path.exists(settings.data_dir / "pgdata"):  # noqa: PTH110  no error without rights
@@ -217,10 +231,10 @@ def api_of(settings: Settings) -> Iterator[ApiClient]:
             raise SpantreeError(
                 f"{settings.data_dir} may not be read by this account: run this as the one that owns it"
             )
-        usual = url_of(settings.api_listens_on, settings.api_port)
-        if settings.data_dir == default_data_dir(os.environ) and _is_spantree(usual):
+        usual = settings.own_api_url
+        if settings.data_dir == default_data_dir(os.environ) and _is_spantree(usual, settings):
             # Of a demo, a container, another account: no place was named, so there is nothing to mistake it for.
-            with api_at(usual, settings.token) as api:
+            with api_at(usual, settings) as api:
                 yield api
             return
         raise SpantreeError(
@@ -238,9 +252,13 @@ def api_of(settings: Settings) -> Iterator[ApiClient]:
         yield ApiClient(transport, "this process")
 
 
-def _is_spantree(url: str) -> bool:
+def _context(settings: Settings, url: str) -> ssl.SSLContext | None:
+    return client_context(settings, url, [settings.api_tls_certificate or settings.tls_certificate])
+
+
+def _is_spantree(url: str, settings: Settings) -> bool:
     try:
-        status, body = HttpTransport(url).get("/readyz")
+        status, body = HttpTransport(url, context=_context(settings, url)).get("/readyz")
         return status == _OK and json.loads(body) == {"status": "ready"}
     except (OSError, http.client.HTTPException, ValueError):
         return False

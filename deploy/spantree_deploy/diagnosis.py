@@ -8,6 +8,7 @@ import platform
 import re
 import socket
 import sqlite3
+import ssl
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,22 +17,24 @@ from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener, getproxies, proxy_bypass
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener, getproxies, proxy_bypass
 
 import psycopg
 
+from spantree_deploy.client_tls import client_context, untrusted
 from spantree_deploy.database import refused
 from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_deploy.finding import Finding
 from spantree_deploy.postmaster import running_postmaster
 from spantree_deploy.settings import Settings, url_of
 from spantree_deploy.sql import statements
-from spantree_exporter.errors import SchemaVersionError, SpantreeError, classify
+from spantree_exporter.errors import ConfigError, SchemaVersionError, SpantreeError, classify
 from spantree_exporter.hot_path import hot_path, reason
 from spantree_exporter.migrate import LATEST, check_version, version_of
 from spantree_exporter.partitions import date_of, days_to_keep_ready
 from spantree_exporter.rollup_store import differences
 from spantree_exporter.row_security import count_tenant_roles, holes, unguarded
+from spantree_exporter.tls.certificate import ServerTls
 
 _SQL: Final = statements("doctor")
 _ANSWER_S: Final = 5
@@ -40,6 +43,8 @@ _OLDEST_SERVER: Final = 150_000
 # A trace is projected a second after it went quiet, large ones later; a minute means that nobody projects.
 _LAG_S: Final = 60.0
 _FULL_SHARE: Final = 0.8
+# Renewal by ACME is tried for a month before the end of ninety days; with two weeks left it has failed for two.
+_RENEWAL_DAYS: Final = 14.0
 _OK: Final = 200
 _METHOD_NOT_ALLOWED: Final = 405
 _REFUSED: Final = re.compile(r"spantree_collector_requests_refused_total\{(.*)\} (\S+)")
@@ -82,6 +87,7 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield from _collector(settings)
     yield from _refused_requests(settings)
     yield from _api(settings)
+    yield from certificates(settings)
     yield from _proxy(settings)
 
 
@@ -207,16 +213,18 @@ def row_security_findings(connection: psycopg.Connection[Any]) -> Iterator[Findi
 def _collector(settings: Settings) -> Iterator[Finding]:
     url = settings.otlp_url
     try:
-        _, text = _asked(f"{url}/readyz", past_proxies=settings.otlp_endpoint is None)
+        _, text = _asked(settings, f"{url}/readyz", past_proxies=settings.otlp_endpoint is None)
         answer = json.loads(text)
         spool, store, projector = answer["spool"], answer["store"], answer["projector"]
-    except OSError:
-        yield Finding("collector", f"nothing answers on {url}", "run `spantree up` or `spantree collector`")
+    except OSError as error:
+        yield _unanswered("collector", url, error, "run `spantree up` or `spantree collector`")
         yield from _waiting_spool(settings)
         return
     except (ValueError, KeyError, TypeError):
         yield from _another_receiver(settings, url)
         return
+    if problem := answer.get("tls", {}).get("problem"):
+        yield Finding("collector", problem, "give files that can be used; they are taken within seconds")
     status = answer["status"]
     remedy = None if status == "ready" else "see the collector's log; free disk space or let PostgreSQL catch up"
     yield Finding("collector", f"OTLP/HTTP on {url}: {status}", remedy)
@@ -240,10 +248,12 @@ def _another_receiver(settings: Settings, url: str) -> Iterator[Finding]:
     """What is at the address that services send to, where it is not spantree: a Collector in front of it, perhaps."""
     try:
         # OTLP wants POST there, and a receiver says so.
-        takes_otlp = _asked(f"{url}/v1/traces", past_proxies=settings.otlp_endpoint is None)[0] == _METHOD_NOT_ALLOWED
+        takes_otlp = (
+            _asked(settings, f"{url}/v1/traces", past_proxies=settings.otlp_endpoint is None)[0] == _METHOD_NOT_ALLOWED
+        )
     except OSError:
         takes_otlp = False
-    own = url_of(settings.host, settings.otlp_http_port)
+    own = settings.own_otlp_url
     if not takes_otlp:
         yield Finding(
             "collector",
@@ -266,7 +276,7 @@ def _another_receiver(settings: Settings, url: str) -> Iterator[Finding]:
 def _refused_requests(settings: Settings) -> Iterator[Finding]:
     """What the running collector has refused, by its likely cause."""
     try:
-        status, text = _asked(f"{settings.otlp_url}/metrics", past_proxies=settings.otlp_endpoint is None)
+        status, text = _asked(settings, f"{settings.otlp_url}/metrics", past_proxies=settings.otlp_endpoint is None)
     except OSError:
         return
     for labels, count in _REFUSED.findall(text) if status == _OK else ():
@@ -280,9 +290,11 @@ def _refused_requests(settings: Settings) -> Iterator[Finding]:
             yield Finding("refused requests", found, remedy)
 
 
-def _asked(url: str, *, past_proxies: bool) -> tuple[int, str]:
+def _asked(settings: Settings, url: str, *, past_proxies: bool) -> tuple[int, str]:
     """(status, body) of a GET. Raises OSError where nothing answers."""
-    opener = build_opener(ProxyHandler({})) if past_proxies else build_opener()
+    context = client_context(settings, url, [settings.tls_certificate, settings.api_tls_certificate])
+    handlers = [HTTPSHandler(context=context)] if context is not None else []
+    opener = build_opener(*handlers, *([ProxyHandler({})] if past_proxies else []))
     try:
         with opener.open(url, timeout=_ANSWER_S) as response:
             return response.status, response.read().decode(errors="replace")
@@ -319,19 +331,55 @@ def _waiting_spool(settings: Settings) -> Iterator[Finding]:
 
 
 def _api(settings: Settings) -> Iterator[Finding]:
-    url = settings.api_url or url_of(settings.api_listens_on, settings.api_port)
+    url = settings.api_url or settings.own_api_url
     try:
-        status, text = _asked(f"{url}/readyz", past_proxies=settings.api_url is None)
+        status, text = _asked(settings, f"{url}/readyz", past_proxies=settings.api_url is None)
         answer = json.loads(text)
         if status == _OK and answer == {"status": "ready"}:
             yield Finding("API", f"{url}: ready")
         else:
             yield Finding("API", f"{url}: {answer['error']['message']}", "see database above")
-    except OSError:
-        yield Finding("API", f"nothing answers on {url}", "run `spantree up` or `spantree api`")
+    except OSError as error:
+        yield _unanswered("API", url, error, "run `spantree up` or `spantree api`")
     except (ValueError, KeyError, TypeError):
         remedy = "stop it, or choose another port with --api-port or SPANTREE_API_PORT"
         yield Finding("API", f"{url} is answered by another program", remedy)
+
+
+def _unanswered(subject: str, url: str, error: OSError, remedy: str) -> Finding:
+    reason = getattr(error, "reason", error)
+    if fault := untrusted(error):
+        return Finding(subject, f"the certificate of {url} is not trusted: {fault}", "name its authority with --ca")
+    if isinstance(reason, ssl.SSLError):
+        return Finding(
+            subject,
+            f"{url} does not shake hands ({reason.reason or reason})",
+            "where it wants a certificate of its clients, name one: SPANTREE_CLIENT_CERTIFICATE, SPANTREE_CLIENT_KEY",
+        )
+    return Finding(subject, f"nothing answers on {url}", remedy)
+
+
+def certificates(settings: Settings) -> Iterator[Finding]:
+    """Whether the files of the settings can be used, and how long yet."""
+    found = {
+        files: subject
+        for subject, files in (
+            ("certificate of the API", settings.api_config("").tls_files),
+            ("certificate of OTLP", settings.collector_config("").tls_files),
+        )
+        if files is not None
+    }
+    for files, subject in found.items():
+        try:
+            tls = ServerTls(files)
+        except ConfigError as error:
+            yield Finding(subject, error.faults[0], "give files that can be used; servers that run keep what they had")
+            continue
+        if tls.problem is not None:
+            yield Finding(subject, tls.problem, "give a new one; it is taken within seconds")
+            continue
+        ends = f"{files.certificate} is good for {tls.days_left:.1f} days"
+        yield Finding(subject, ends, "renew it" if tls.days_left < _RENEWAL_DAYS else None)
 
 
 def _proxy(settings: Settings) -> Iterator[Finding]:

@@ -101,6 +101,16 @@ ApiUrl = Annotated[
         show_default=False,
     ),
 ]
+Ca = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        help="PEM: the authority of a server's certificate, where it is not a public one",
+        rich_help_panel=_WHERE,
+        show_default=False,
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="say more about what happens")]
 
 

@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ _SIGNAL_SETTINGS: Final = tuple(
 _EXPORT_DELAY_MS: Final = "1000"
 # module:attribute, as uvicorn, gunicorn, hypercorn and others take it; no address, no URL, no option.
 _APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?")
+CERTIFICATE: Final = "OTEL_EXPORTER_OTLP_CERTIFICATE"
+# requests prefers them to what the exporter was given (https://github.com/psf/requests/issues/3829).
+_OTHER_AUTHORITIES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -43,6 +46,21 @@ class NamesEndpoint(Protocol):
         """What they show there."""
         ...
 
+    @property
+    def ca(self) -> Path | None:
+        """Whom they trust over https; None: public authorities."""
+        ...
+
+    @property
+    def client_certificate(self) -> Path | None:
+        """What they show over https."""
+        ...
+
+    @property
+    def client_key(self) -> Path | None:
+        """Its key; None: in the same file."""
+        ...
+
 
 def otel_settings(settings: NamesEndpoint, service_name: str) -> dict[str, str]:
     """The official variables that send a service's spans here."""
@@ -56,7 +74,22 @@ def otel_settings(settings: NamesEndpoint, service_name: str) -> dict[str, str]:
         "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
         # Percent-encoded, as a W3C baggage value (specification/protocol/exporter.md of OpenTelemetry).
         **({"OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{settings.token}"} if settings.token else {}),
+        **(_tls_settings(settings) if settings.otlp_url.startswith("https:") else {}),
     }
+
+
+def other_authorities(environ: Mapping[str, str]) -> str:
+    """The variable that names authorities to everything that uses requests, the exporter over HTTP too; "" for none."""
+    return next((name for name in _OTHER_AUTHORITIES if environ.get(name)), "")
+
+
+def _tls_settings(settings: NamesEndpoint) -> dict[str, str]:
+    files = {CERTIFICATE: settings.ca}
+    if settings.client_certificate is not None:
+        files["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"] = settings.client_certificate
+        files["OTEL_EXPORTER_OTLP_CLIENT_KEY"] = settings.client_key or settings.client_certificate
+    # Absolute: the service may be started from elsewhere.
+    return {name: str(path.absolute()) for name, path in files.items() if path is not None}
 
 
 def environment_of_service(

@@ -99,12 +99,21 @@ class Settings:
     api_host: TextOrNone = None
     api_allowed_hosts: AnyText = ""
     api_port: Port = 8000
+    tls_certificate: LocationOrNone = None
+    tls_key: LocationOrNone = None
+    tls_client_ca: LocationOrNone = None
+    api_tls_certificate: LocationOrNone = None
+    api_tls_key: LocationOrNone = None
+    api_tls_client_ca: LocationOrNone = None
     # who may come
     insecure: YesOrNo = False
     token: Annotated[str | None, values.text] = field(default=None, repr=False)
     # where commands find it
     otlp_endpoint: Url = None
     api_url: Url = None
+    ca: LocationOrNone = None
+    client_certificate: LocationOrNone = None
+    client_key: LocationOrNone = None
     # where a trace can be looked at besides
     jaeger_url: Url = None
     grafana_url: Url = None
@@ -156,7 +165,18 @@ class Settings:
     @property
     def otlp_url(self) -> str:
         """Where services send OTLP/HTTP, without /v1/traces."""
-        return (self.otlp_endpoint or url_of(self.host, self.otlp_http_port)).rstrip("/")
+        return (self.otlp_endpoint or self.own_otlp_url).rstrip("/")
+
+    @property
+    def own_otlp_url(self) -> str:
+        """Where the collector of these settings takes OTLP/HTTP."""
+        return url_of(self.host, self.otlp_http_port, is_tls=self.tls_certificate is not None)
+
+    @property
+    def own_api_url(self) -> str:
+        """Where the API of these settings answers."""
+        is_tls = self.api_tls_certificate is not None or self.tls_certificate is not None
+        return url_of(self.api_listens_on, self.api_port, is_tls=is_tls)
 
     @property
     def api_listens_on(self) -> str:
@@ -176,6 +196,8 @@ class Settings:
     def api_config(self, database_url: str) -> ApiConfig:
         """The API's part of the settings."""
         own = {name.removeprefix("api_"): getattr(self, name) for name in _API_FIELDS}
+        if self.api_tls_certificate is None and self.api_tls_key is None:
+            own |= {"tls_certificate": self.tls_certificate, "tls_key": self.tls_key}
         return ApiConfig(
             host=self.api_listens_on,
             database_url=database_url,
@@ -199,11 +221,12 @@ _API_FIELDS: Final = tuple(
 )
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, *, is_tls: bool = False) -> str:
     """The URL by which this machine reaches a server that listens on `host`."""
     # An address that means "all of them" can be listened on, not connected to.
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://[{reached}]:{port}" if ":" in reached else f"{scheme}://{reached}:{port}"
 
 
 def variable(field: str) -> str:
@@ -266,6 +289,7 @@ def load(
     settings = Settings(**found)
     try:
         settings.collector_config("")
+        _ = settings.api_config("").tls_files
     except ConfigError as error:
         faults += error.faults
     if settings.api_port and settings.api_port in (settings.otlp_http_port, settings.otlp_grpc_port):

@@ -87,8 +87,8 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
         stack.enter_context(announced(settings, api_url))
         yield Running(
             api_url=api_url,
-            otlp_http_url=url_of(addresses.host, addresses.otlp_http_port),
-            otlp_grpc_url=url_of(addresses.host, addresses.otlp_grpc_port),
+            otlp_http_url=url_of(addresses.host, addresses.otlp_http_port, is_tls=addresses.is_tls),
+            otlp_grpc_url=url_of(addresses.host, addresses.otlp_grpc_port, is_tls=addresses.is_tls),
             database_url=database_url,
         )
         for server in (collector, api):

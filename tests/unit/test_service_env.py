@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from spantree_deploy.service_env import docker_options, past_proxies, service_name_of, shell_lines
+from spantree_deploy.service_env import (
+    docker_options,
+    otel_settings,
+    other_authorities,
+    past_proxies,
+    service_name_of,
+    shell_lines,
+)
+from spantree_deploy.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -50,3 +60,34 @@ def test_a_container_reaches_the_hosts_loopback_as_its_platform_allows() -> None
     assert docker_options(here, "darwin") == ["--env=OTEL_EXPORTER_OTLP_ENDPOINT=http://host.docker.internal:4318"]
     elsewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://spantree.example:4318"}
     assert docker_options(elsewhere, "linux") == ["--env=OTEL_EXPORTER_OTLP_ENDPOINT=http://spantree.example:4318"]
+
+
+def _tls_of(settings: Settings) -> dict[str, str]:
+    names = {"CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"}
+    found = {name.removeprefix("OTEL_EXPORTER_OTLP_"): value for name, value in otel_settings(settings, "a").items()}
+    return {name: value for name, value in found.items() if name in names}
+
+
+def test_a_service_is_told_whom_to_trust_and_what_to_show_where_it_sends_over_https() -> None:
+    secure = "https://spantree.example:4318"
+    ca, client, key = Path("/etc/ca.pem"), Path("/etc/client.pem"), Path("/etc/client.key")
+    assert _tls_of(Settings(otlp_endpoint=secure)) == {}
+    assert _tls_of(Settings(ca=ca)) == {}
+    assert _tls_of(Settings(otlp_endpoint=secure, ca=ca)) == {"CERTIFICATE": "/etc/ca.pem"}
+    assert _tls_of(Settings(tls_certificate=Path("/etc/tls.crt"), ca=Path("ca.pem"))) == {
+        "CERTIFICATE": str(Path.cwd() / "ca.pem")
+    }
+    assert _tls_of(Settings(otlp_endpoint=secure, client_certificate=client)) == {
+        "CLIENT_CERTIFICATE": "/etc/client.pem",
+        "CLIENT_KEY": "/etc/client.pem",
+    }
+    assert _tls_of(Settings(otlp_endpoint=secure, ca=ca, client_certificate=client, client_key=key)) == {
+        "CERTIFICATE": "/etc/ca.pem",
+        "CLIENT_CERTIFICATE": "/etc/client.pem",
+        "CLIENT_KEY": "/etc/client.key",
+    }
+    assert otel_settings(Settings(tls_certificate=Path("/etc/tls.crt")), "a")["OTEL_EXPORTER_OTLP_ENDPOINT"] == (
+        "https://127.0.0.1:4318"
+    )
+    assert other_authorities({"REQUESTS_CA_BUNDLE": "/etc/all.pem"}) == "REQUESTS_CA_BUNDLE"
+    assert other_authorities({}) == ""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from spantree_api.answers_health import HealthAnswer, Liveness, Readiness
 from spantree_api.errors import Unavailable
-from spantree_api.health import health_answer
+from spantree_api.health import TlsState, health_answer
 from spantree_api.reads import health
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.service import ServiceOf
+from spantree_exporter.tls.certificate import ServerTls
 
 probes = APIRouter(tags=["health"])
 router = APIRouter(tags=["health"])
@@ -34,13 +35,15 @@ async def readyz(service: ServiceOf) -> Response:
 
 
 @router.get("/health", response_model=HealthAnswer, responses=error_answers(503))
-async def get_health(service: ServiceOf) -> Response:
+async def get_health(request: Request, service: ServiceOf) -> Response:
     """State of the parts; 503 with the same state in the error's `details` when the database is away."""
     now_ns = service.clock()
+    tls: ServerTls | None = request.app.state.tls
+    certificate = None if tls is None else TlsState(tls.days_left, tls.problem)
     try:
         async with service.database.snapshot(wait_s=_PROBE_WAIT_S) as snapshot:
             row = await health.health(snapshot, service.config.tenant_id, now_ns)
     except Unavailable as error:
-        error.details = dict(health_answer(None, str(error), now_ns))
+        error.details = dict(health_answer(None, str(error), now_ns, certificate))
         raise
-    return json_answer(health_answer(row, None, now_ns))
+    return json_answer(health_answer(row, None, now_ns, certificate))

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _SHOWN_WITHIN_S: Final = 15.0
 _POLL_S: Final = 0.1
 _ORDER: Final = '{"customer": "ada", "items": {"tea": 1}}'
+_NO_TLS: Final[dict[str, Any]] = {
+    f"{ports}tls_{what}": None for ports in ("", "api_") for what in ("certificate", "key", "client_ca")
+}
 _NEEDED: Final = ("fastapi", "sqlalchemy", "httpx", "opentelemetry.instrumentation.fastapi")
 
 
@@ -67,6 +70,8 @@ def demo(
         otlp_http_port=otlp_http_port or free,
         otlp_grpc_port=otlp_grpc_port or free,
     )
+    # Its services are on this machine, and know no certificate of yours.
+    settings = replace(settings, **_NO_TLS)
     if settings.data_dir == default_data_dir(os.environ):
         # A shop's made-up orders do not belong beside what somebody's real services sent.
         settings = replace(settings, data_dir=settings.data_dir / "demo")
@@ -78,7 +83,7 @@ def demo(
     os.environ.update(past_proxies(os.environ))
     with StopSignals() as signals, _hinting(), run_all(settings, signals) as running:
         with _services(settings, settings.otlp_endpoint or running.otlp_http_url) as services:
-            played = _play(services.orders_url, running.api_url)
+            played = _play(services.orders_url, running.api_url, settings)
             if keep:
                 until_signalled(
                     settings, running, signals, *_next_steps(settings, running, services.orders_url, played)
@@ -145,7 +150,7 @@ def _called_as(program: str) -> str:
     return name if is_on_path else shlex.quote(program)
 
 
-def _play(orders_url: str, api_url: str) -> list[Played]:
+def _play(orders_url: str, api_url: str, settings: Settings) -> list[Played]:
     from spantree_deploy.demo.scenario import ScenarioError, play
 
     try:
@@ -153,7 +158,7 @@ def _play(orders_url: str, api_url: str) -> list[Played]:
     except (ScenarioError, httpx.HTTPError) as error:
         raise SpantreeError(f"the demo's services do not answer as they should: {error}") from error
     console.step("reading the executions over the API")
-    with api_at(api_url) as api:
+    with api_at(api_url, settings) as api:
         _show(api, played)
     return played
 

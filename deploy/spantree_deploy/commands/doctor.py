@@ -26,6 +26,7 @@ def doctor(
     otlp_http_port: opt.OtlpHttpPort = None,
     otlp_grpc_port: opt.OtlpGrpcPort = None,
     api_url: opt.ApiUrl = None,
+    ca: opt.Ca = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
@@ -44,6 +45,7 @@ def doctor(
         otlp_http_port=otlp_http_port,
         otlp_grpc_port=otlp_grpc_port,
         api_url=api_url,
+        ca=ca,
     )
     problems = 0
     for finding in diagnose_service(command, os.environ) if command else diagnose(settings):

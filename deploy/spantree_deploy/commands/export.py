@@ -72,6 +72,7 @@ def export(
     ] = None,
     hidden: Hidden = False,
     api_url: opt.ApiUrl = None,
+    ca: opt.Ca = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -101,7 +102,7 @@ def export(
         raise ConfigError([f"--format otlp is a form of spans, not of {rows}: wanted `spantree export spans`"])
     if resume and out is None:
         raise ConfigError(["--resume goes on with a file: name it with --out"])
-    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     with api_of(settings) as api:
         parameters = {**filters, "format": str(form), "limit": _EXECUTIONS}
         if out is None:

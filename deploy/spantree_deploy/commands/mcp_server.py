@@ -16,6 +16,7 @@ def mcp(
     http: Annotated[bool, typer.Option("--http", help="listen on 127.0.0.1 instead of stdin and stdout")] = False,
     port: Annotated[int, typer.Option(help="with --http: the port; its path is /mcp", min=1, max=65535)] = 8811,
     api_url: opt.ApiUrl = None,
+    ca: opt.Ca = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -25,7 +26,7 @@ def mcp(
 
     It asks the API of the server that runs on this data, or of --api-url, anew at each call.
     """
-    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     try:
         from spantree_deploy.model_tools import server
     except ModuleNotFoundError as error:
@@ -37,7 +38,7 @@ def mcp(
         url = server_of(settings)
         if url is None:
             raise NotAnswered("no server of spantree runs on this data: start `spantree up`, or name --api-url", None)
-        with api_at(url, settings.token) as api:
+        with api_at(url, settings) as api:
             return api.get(path, parameters)
 
     if http:

@@ -68,6 +68,7 @@ def list_executions(
     ids: Annotated[bool, typer.Option("--ids", help="the ids alone, for scripts")] = False,
     json: Json = False,
     api_url: opt.ApiUrl = None,
+    ca: opt.Ca = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -93,7 +94,7 @@ def list_executions(
         "limit": limit,
         "cursor": cursor,
     }
-    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     with api_of(settings) as api:
         if follow:
             _follow_list(api, parameters, ids=ids, json=json)
@@ -121,13 +122,14 @@ def tree(
     depth: Annotated[int | None, typer.Option(help="levels below the root", min=0, show_default=False)] = None,
     json: Json = False,
     api_url: opt.ApiUrl = None,
+    ca: opt.Ca = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
     """Print one execution: its nodes, their statuses and durations, what failed first and why."""
-    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     parameters = {"root": root, "depth": depth}
     with api_of(settings) as api:
         execution = id_of(api, execution)
@@ -153,13 +155,14 @@ def failures(
     cursor: Cursor = None,
     json: Json = False,
     api_url: opt.ApiUrl = None,
+    ca: opt.Ca = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
     """List failed and partial executions, newest first, with the node that failed first and why."""
-    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     if group and user_id is not None:
         raise SpantreeError("--user-id does not go with --group: groups are counted over all users")
     parameters = {
@@ -192,13 +195,14 @@ def stuck(
     limit: Limit = 50,
     json: Json = False,
     api_url: opt.ApiUrl = None,
+    ca: opt.Ca = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
     """List executions that are pending, running or waiting for too long, and lost ones; the longest first."""
-    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     with api_of(settings) as api:
         answer = api.get("stuck", {"hidden": hidden or None, "limit": limit})
     if json:
@@ -219,13 +223,14 @@ def diff(
     ] = "last-good",
     json: Json = False,
     api_url: opt.ApiUrl = None,
+    ca: opt.Ca = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
     """Say what went differently in two executions: steps added, removed, changed, and the first difference."""
-    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     with api_of(settings) as api:
         answer = api.get(f"executions/{id_of(api, a)}/diff/{id_of(api, b)}")
     if json:
@@ -244,13 +249,14 @@ def stats(
     limit: Limit = 50,
     json: Json = False,
     api_url: opt.ApiUrl = None,
+    ca: opt.Ca = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
     """Counts, success rates and durations of workflows, or of nodes."""
-    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url)
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     of_nodes = nodes or workflow is not None
     with api_of(settings) as api:
         if of_nodes:

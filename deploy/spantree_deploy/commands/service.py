@@ -29,11 +29,12 @@ def env(
     shell: Annotated[bool, typer.Option("--shell", help='for eval "$(spantree env --shell)"')] = False,
     docker: Annotated[bool, typer.Option("--docker", help="as options of docker run")] = False,
     endpoint: Endpoint = None,
+    ca: opt.Ca = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
     """Print the OTEL_* settings with which a service sends its spans here."""
-    settings = opt.settings_of(config, set_, otlp_endpoint=endpoint)
+    settings = opt.settings_of(config, set_, otlp_endpoint=endpoint, ca=ca)
     variables = service_env.otel_settings(settings, service)
     if docker:
         lines = service_env.docker_options(variables)
@@ -48,6 +49,7 @@ def env(
 def run(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="how the service is started")],
     endpoint: Endpoint = None,
+    ca: opt.Ca = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
@@ -55,7 +57,7 @@ def run(
 
     The Python that runs it is the one that would run it without `spantree run`: it is asked what it has.
     """
-    settings = opt.settings_of(config, set_, otlp_endpoint=endpoint)
+    settings = opt.settings_of(config, set_, otlp_endpoint=endpoint, ca=ca)
     program, environ, messages = prepared(settings, command, os.environ)
     for message in messages:
         console.step(message)
@@ -80,6 +82,11 @@ def prepared(
     injection = injection_for(python, given)
     wanted, replaced = service_env.environment_of_service(settings, given, command)
     messages = [f"{name} is replaced: the spans go to {settings.otlp_url}" for name in replaced]
+    if wanted.get(service_env.CERTIFICATE) and (others := service_env.other_authorities(given)):
+        messages.append(
+            f"{others} is set, and Python's exporter trusts what it names, not {wanted[service_env.CERTIFICATE]}: "
+            "the authority has to be in the former, too"
+        )
     untraced = [one.subject for one in libraries(python, injection, given) if one.remedy] if python else []
     if untraced:
         messages.append(f"not traced: {', '.join(untraced)}; `spantree doctor -- {command[0]} ...` says why")
