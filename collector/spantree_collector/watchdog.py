@@ -6,11 +6,12 @@
     memory      resident bytes                                             SPANTREE_WRITER_MAX_BYTES
 
 Time spent waiting for PostgreSQL is no work. Silence is counted in this thread's own steps: what a machine slept, or
-this process itself was stopped, is nobody's silence.
+this process itself was stopped, is nobody's silence. Nor is what a process waits for a processor that others have.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import threading
 import time
@@ -21,6 +22,7 @@ from typing import Protocol
 _STEP_S = 0.25
 _MOST_STEP_S = 2 * _STEP_S
 _PAGE_BYTES = resource.getpagesize()
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Watched(Protocol):
@@ -81,6 +83,44 @@ class WorkClock:
                 return 0.0
             thread, before_s = self._began
             return time.clock_gettime(time.pthread_getcpuclockid(thread)) - before_s
+
+
+class SilenceClock:
+    """For how long a process has said nothing although it could have.
+
+    While one of its threads would run, only the processor time that the process gets counts: on a machine that others
+    keep busy it may be given none for longer than any living process is silent.
+    """
+
+    def __init__(self) -> None:
+        self.silent_s = 0.0
+        self._used_s: float | None = None
+
+    def heard(self) -> None:
+        """It has said something."""
+        self.silent_s, self._used_s = 0.0, None
+
+    def step(self, pid: int, step_s: float) -> None:
+        """Count the `step_s` since the last step."""
+        used_s, would_run = _processor_use(pid)
+        last_s, self._used_s = self._used_s, used_s
+        if would_run and last_s is not None:
+            step_s = min(step_s, max(0.0, used_s - last_s))
+        self.silent_s += step_s
+
+
+def _processor_use(pid: int) -> tuple[float, bool]:
+    """Processor time of all threads of a process, and whether one of them has a processor or waits for one."""
+    ticks, would_run = 0, False
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        try:
+            # After the name, which may hold anything: the state is field 3, utime and stime 14 and 15 (proc(5)).
+            fields = path.read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+            would_run = would_run or fields[0] == "R"
+        except (OSError, ValueError, IndexError):
+            continue
+    return ticks * _TICK_S, would_run
 
 
 def resident_bytes(pid: int) -> int:

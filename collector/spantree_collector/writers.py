@@ -31,7 +31,7 @@ from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.pump import GRACE_S, ProjectorThread, Pump
 from spantree_collector.retrying_store import StoreHealth, StoreLike, StoreState, health_now
 from spantree_collector.spool import SpoolFailed
-from spantree_collector.watchdog import resident_bytes
+from spantree_collector.watchdog import SilenceClock, resident_bytes
 from spantree_exporter.dead_letters import DeadLetterLimits
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.partitions import PartitionWindow
@@ -124,7 +124,7 @@ class WriterProcess:
     def __init__(self, number: int, setup: Setup, lease: BodyLease, metrics: CollectorMetrics, stall_s: float) -> None:
         self._name = f"writer process {number}"
         self._stall_s = stall_s
-        self._silent_s = 0.0
+        self._silence = SilenceClock()
         self._is_up = False
         self._spent_s = 0.0
         self._replaced_because = ""
@@ -177,10 +177,10 @@ class WriterProcess:
         if process is None or self._connection is None or self._stopping.is_set() or self._replaced_because:
             return
         # Anything that it says sets this to 0, from another thread: a step that is lost costs a quarter of a second.
-        self._silent_s += step_s
+        self._silence.step(process.pid, step_s)
         stall_s = self._stall_s if self._is_up else self._stall_s * _START_FACTOR
         memory_bytes = resident_bytes(process.pid)
-        if self._silent_s > stall_s:
+        if self._silence.silent_s > stall_s:
             because = f"gave no sign of life for {stall_s:g} s"
         elif self._spent_s > _WORK_FACTOR * self._stall_s:
             because = f"had worked on one thing for {self._spent_s:.0f} s"
@@ -225,7 +225,8 @@ class WriterProcess:
         with ours:
             with theirs:
                 process = _spawn(theirs)
-            self._silent_s, self._spent_s, self._is_up, self._replaced_because = 0.0, 0.0, False, ""
+            self._silence.heard()
+            self._spent_s, self._is_up, self._replaced_because = 0.0, False, ""
             self._process = process
             try:
                 ours.send(self._setup)
@@ -235,7 +236,8 @@ class WriterProcess:
                         self._send_stop(ours)
                 while True:
                     message = ours.recv()
-                    self._silent_s, self._is_up = 0.0, True
+                    self._silence.heard()
+                    self._is_up = True
                     self._answer(ours, message)
             except (EOFError, OSError):
                 pass

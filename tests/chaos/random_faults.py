@@ -51,7 +51,6 @@ class World:
     collector: CollectorProcess
     server: EmbeddedPostgres
     proxy: CuttingProxy
-    load: ExporterLoad
     random: random.Random
 
 
@@ -132,7 +131,7 @@ def run(folder: Path, faults: int, seed: int, say: Callable[[str], None] = lambd
             collector_process(folder / "data", proxy.url, _ENVIRONMENT) as collector,
         ):
             with ExporterLoad(collector.addresses) as load:
-                world = World(collector, server, proxy, load, source)
+                world = World(collector, server, proxy, source)
                 for number, fault in enumerate(order[:faults], 1):
                     wanted = load.traces + _TRACES_BETWEEN
                     wait_until(

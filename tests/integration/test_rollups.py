@@ -7,89 +7,20 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
-import psycopg
 import pytest
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, trace_id, workflow
+from tests.rollup_checks import CALLS_OF_ROLLUPS, assert_all_is_counted, fold, sum_up, wrong_figures
 from tests.tables import empty, project_all, query
 
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.rebuild import rebuild
 from spantree_exporter.rollup import GAMMA, Rollup, bucket_of, quantile_ns
-from spantree_exporter.rollup_store import Difference, RollupFolder, differences, recount
+from spantree_exporter.rollup_store import Difference, RollupFolder, recount
 from spantree_exporter.span import Attributes, Span
 from spantree_exporter.store import Store
 
 _DAYS = [date(2026, 11, day) for day in range(18, 24)]
-_EDGES_OF_ROWS = """
-    SELECT
-        execution.trace_id, execution.workflow_name, execution.service, earlier.name, later.kind, later.name, type,
-        bool_or(later.status IN ('failed', 'timed_out'))
-    FROM spantree.edge
-    JOIN spantree.execution USING (tenant_id, trace_id)
-    JOIN spantree.node AS earlier ON earlier.trace_id = edge.trace_id
-        AND (earlier.span_id, earlier.ordinal) = (from_span_id, from_ordinal)
-    JOIN spantree.node AS later ON later.trace_id = edge.trace_id
-        AND (later.span_id, later.ordinal) = (to_span_id, to_ordinal)
-    WHERE from_trace_id IS NULL AND execution.workflow_name IS NOT NULL
-    GROUP BY 1, 2, 3, 4, 5, 6, 7
-"""
-_EDGES_OF_ROLLUPS = """
-    SELECT workflow_name, service, name, kind, target, role, sum(total)::bigint, sum(failed)::bigint
-    FROM (
-        SELECT workflow_name, service, name, kind, target, role, total, failed FROM spantree.rollup
-        WHERE subject = 'edge' AND grain_h = %(grain)s
-    ) AS held
-    GROUP BY 1, 2, 3, 4, 5, 6
-    HAVING sum(total) <> 0
-    ORDER BY 1, 2, 3, 4, 5, 6
-"""
-
 _HOURS = "SELECT * FROM spantree.rollup WHERE grain_h = 1 AND total <> 0 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
-_SUMS = """
-    SELECT
-        subject, workflow_name, name, kind, role, sum(total), sum(completed), sum(failed), sum(duration_ns),
-        sum(input_tokens), sum((SELECT sum(held) FROM unnest((durations).counts) AS held))
-    FROM spantree.rollup
-    WHERE grain_h = %(grain)s
-    GROUP BY 1, 2, 3, 4, 5
-    HAVING sum(total) <> 0
-    ORDER BY 1, 2, 3, 4, 5
-"""
-
-# Calls between services, counted from the spans themselves.
-_CALLS_OF_SPANS = """
-    SELECT caller_sent.service_name, called_sent.service_name, count(*)
-    FROM spantree.span AS called
-    JOIN spantree.span AS caller ON caller.trace_id = called.trace_id AND caller.span_id = called.parent_span_id
-    JOIN spantree.resource AS called_sent ON called_sent.id = called.resource_id
-    JOIN spantree.resource AS caller_sent ON caller_sent.id = caller.resource_id
-    WHERE called_sent.service_name <> caller_sent.service_name
-    GROUP BY 1, 2
-    ORDER BY 1, 2
-"""
-_CALLS_OF_ROLLUPS = """
-    SELECT name, kind, sum(total)::bigint
-    FROM spantree.rollup
-    WHERE subject = 'call' AND grain_h = %(grain)s
-    GROUP BY 1, 2
-    HAVING sum(total) <> 0
-    ORDER BY 1, 2
-"""
-
-# Groups of failures that still have some.
-_GROUPS = """
-    SELECT fingerprint, first_seen_ns, last_seen_ns
-    FROM spantree.failure_group
-    WHERE fingerprint IN (SELECT name FROM spantree.rollup WHERE subject = 'error' AND grain_h = 1 AND total > 0)
-    ORDER BY fingerprint
-"""
-_GROUPS_OF_ROWS = """
-    SELECT error_fingerprint, min(started_ns), max(started_ns)
-    FROM spantree.execution
-    WHERE status IN ('failed', 'partial', 'timed_out') AND error_fingerprint IS NOT NULL
-    GROUP BY error_fingerprint
-    ORDER BY error_fingerprint
-"""
 
 
 @pytest.fixture
@@ -97,41 +28,6 @@ def store(migrated_url: str) -> Iterator[Store]:
     store = Store(migrated_url)
     yield store
     store.close()
-
-
-def _fold(url: str) -> None:
-    connection = StoreConnection(url, "spantree test")
-    try:
-        while RollupFolder(connection).fold():
-            pass
-    finally:
-        connection.close()
-
-
-def _wrong(url: str) -> list[Difference]:
-    _fold(url)
-    with psycopg.connect(url, autocommit=True) as connection:
-        return differences(connection, 0, _DAYS)
-
-
-def _sum_up(url: str) -> None:
-    connection = StoreConnection(url, "spantree test")
-    query(url, "UPDATE spantree.rollup_outdated SET since = '-infinity'")
-    while RollupFolder(connection).sum_up(datetime(2027, 1, 1, tzinfo=UTC)):
-        pass
-    connection.close()
-    assert query(url, "SELECT count(*) FROM spantree.rollup_outdated") == [(0,)]
-
-
-def _check_edges(url: str, grain: int) -> None:
-    expected = query(
-        url,
-        f"SELECT workflow_name, service, name, kind, target, type, count(*), count(*) FILTER (WHERE failed) "
-        f"FROM ({_EDGES_OF_ROWS}) AS taken (trace_id, workflow_name, service, name, kind, target, type, failed) "
-        "GROUP BY 1, 2, 3, 4, 5, 6 "
-        "ORDER BY 1, 2, 3, 4, 5, 6",
-    )
-    assert query(url, _EDGES_OF_ROLLUPS, grain=grain) == expected
 
 
 def _mixed(chance: random.Random) -> list[Span]:
@@ -187,36 +83,28 @@ def test_rollups_equal_the_rows_after_a_mix_of_everything(migrated_url: str, sto
         if chance.random() < 0.4:
             project_all(migrated_url, store)
         if chance.random() < 0.3:
-            assert _wrong(migrated_url) == []
+            assert wrong_figures(migrated_url, _DAYS) == []
     store.write(called)
     project_all(migrated_url, store)
-    assert _wrong(migrated_url) == []
-    assert query(migrated_url, "SELECT count(*) FROM spantree.rollup_delta") == [(0,)]
-    _check_edges(migrated_url, 1)
-    calls = query(migrated_url, _CALLS_OF_SPANS)
+    assert wrong_figures(migrated_url, _DAYS) == []
+    calls = query(migrated_url, CALLS_OF_ROLLUPS, grain=1)
     assert len(calls) == 4
-    assert query(migrated_url, _CALLS_OF_ROLLUPS, grain=1) == calls
     assert (
         query(migrated_url, "SELECT caller, called, sum(calls) FROM spantree.service_calls GROUP BY 1, 2 ORDER BY 1, 2")
         == calls
     )
-    assert query(migrated_url, _GROUPS) == query(migrated_url, _GROUPS_OF_ROWS)
     before = query(migrated_url, _HOURS)
     rebuild(migrated_url)
-    _fold(migrated_url)
+    fold(migrated_url)
     assert query(migrated_url, _HOURS) == before
-    _sum_up(migrated_url)
-    for grain in (24, 192):
-        _check_edges(migrated_url, grain)
-        assert query(migrated_url, _CALLS_OF_ROLLUPS, grain=grain) == calls
-        assert query(migrated_url, _SUMS, grain=grain) == query(migrated_url, _SUMS, grain=1)
+    assert_all_is_counted(migrated_url, _DAYS)
 
 
 def test_a_day_is_not_made_of_its_hours_before_it_is_over_and_again_when_they_change(
     migrated_url: str, store: Store
 ) -> None:
     store.write(workflow(1))
-    _fold(migrated_url)
+    fold(migrated_url)
     connection = StoreConnection(migrated_url, "spantree test")
     folder = RollupFolder(connection)
     assert not folder.sum_up(datetime(2026, 11, 21, 0, 29, tzinfo=UTC))
@@ -227,36 +115,36 @@ def test_a_day_is_not_made_of_its_hours_before_it_is_over_and_again_when_they_ch
     total = "SELECT grain_h, total FROM spantree.rollup WHERE subject = 'workflow' ORDER BY 1"
     assert query(migrated_url, total) == [(1, 1), (24, 1)]
     store.write(workflow(2))
-    _fold(migrated_url)
+    fold(migrated_url)
     assert query(migrated_url, "SELECT grain_h FROM spantree.rollup_outdated ORDER BY 1") == [(24,), (192,)]
     connection.close()
-    _sum_up(migrated_url)
+    sum_up(migrated_url)
     assert query(migrated_url, total) == [(1, 2), (24, 2), (192, 2)]
 
 
 def test_rows_that_are_gone_do_not_take_their_figures_with_them(migrated_url: str, store: Store) -> None:
     store.write(workflow(1))
-    _fold(migrated_url)
+    fold(migrated_url)
     empty(migrated_url, "execution", "node", "edge")
     assert query(migrated_url, "SELECT total FROM spantree.rollup WHERE subject = 'workflow' AND grain_h = 1") == [(1,)]
-    assert [(one.day, one.subject) for one in _wrong(migrated_url) if one.subject == "workflow"] == [
+    assert [(one.day, one.subject) for one in wrong_figures(migrated_url, _DAYS) if one.subject == "workflow"] == [
         (date(2026, 11, 20), "workflow")
     ]
 
 
 def test_calls_of_a_day_are_counted_anew_from_its_rows(migrated_url: str, store: Store) -> None:
     store.write([span(1), span(2, parent=1, service="bank"), span(3, parent=1, service="bank")])
-    _fold(migrated_url)
-    counted = query(migrated_url, _CALLS_OF_ROLLUPS, grain=1)
+    fold(migrated_url)
+    counted = query(migrated_url, CALLS_OF_ROLLUPS, grain=1)
     assert counted == [("shop", "bank", 2)]
     query(migrated_url, "DELETE FROM spantree.rollup WHERE subject = 'call'")
     day = date(2026, 11, 20)
-    assert _wrong(migrated_url) == [Difference(day, "call", "", "shop", 2, 0)]
+    assert wrong_figures(migrated_url, _DAYS) == [Difference(day, "call", "", "shop", 2, 0)]
     connection = StoreConnection(migrated_url, "spantree test")
     recount(connection, 0, day)
     connection.close()
-    assert query(migrated_url, _CALLS_OF_ROLLUPS, grain=1) == counted
-    assert _wrong(migrated_url) == []
+    assert query(migrated_url, CALLS_OF_ROLLUPS, grain=1) == counted
+    assert wrong_figures(migrated_url, _DAYS) == []
 
 
 def test_a_batch_that_is_refused_leaves_no_figures(migrated_url: str, store: Store) -> None:
@@ -266,7 +154,7 @@ def test_a_batch_that_is_refused_leaves_no_figures(migrated_url: str, store: Sto
     query(migrated_url, "UPDATE spantree.pending_projection SET due_at = now()")
     store.project_due()
     assert query(migrated_url, "SELECT count(*) FROM spantree.execution") == [(0,)]
-    assert _wrong(migrated_url) == []
+    assert wrong_figures(migrated_url, _DAYS) == []
 
 
 @pytest.mark.parametrize("duration_ns", [0, 1, 2, 3, 1_000, 123_456_789, 10**12, 9 * 10**18])

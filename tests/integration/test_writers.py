@@ -130,6 +130,7 @@ POISONS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("poison", POISONS)
 def test_the_span_that_a_writer_ends_over_is_found_and_all_others_are_stored(
     tmp_path: Path, migrated_url: str, monkeypatch: pytest.MonkeyPatch, poison: str
@@ -156,7 +157,8 @@ def test_the_span_that_a_writer_ends_over_is_found_and_all_others_are_stored(
         spans = [span(1, number, name=name) for number, name in enumerate([*names[:5], "poison", *names[5:]], 1)]
         assert post(addresses, request(*spans).SerializeToString()).status == 200
         assert post(addresses, request(span(2, 1, name="another body")).SerializeToString()).status == 200
-        wait_until(lambda: readiness(addresses)["spool"]["bodies"] == 0, 90, "the spool is drained")
+        # Of a writer that works without end processor time is counted, of which a busy machine gives little.
+        wait_until(lambda: readiness(addresses)["spool"]["bodies"] == 0, 400, "the spool is drained")
     stored = rows(migrated_url, "SELECT name FROM spantree.span ORDER BY name")
     assert [name for (name,) in stored] == ["another body", *names]
     [(reason, raw)] = rows(migrated_url, "SELECT reason, raw FROM spantree.dead_letter")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from tests.waiting import wait_until
 
-from spantree_collector.watchdog import Watchdog, WorkClock, resident_bytes
+from spantree_collector.watchdog import SilenceClock, Watchdog, WorkClock, resident_bytes
 
 
 def test_work_is_processor_time_and_waiting_is_none() -> None:
@@ -44,6 +51,55 @@ def test_memory_is_that_of_the_process_and_none_of_one_that_is_gone() -> None:
     assert resident_bytes(os.getpid()) - before > 48 * 2**20
     del held
     assert resident_bytes(2**30) == 0
+
+
+@contextlib.contextmanager
+def child(program: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", f"print(flush=True); {program}"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_process_that_waits_for_anything_but_a_processor_is_silent_all_the_time() -> None:
+    with child("import time; time.sleep(60)") as process:
+        wait_until(lambda: state_of(process.pid) == "S", 20, "it sleeps")
+        asleep, stopped = SilenceClock(), SilenceClock()
+        for _ in range(3):
+            asleep.step(process.pid, 0.5)
+        assert asleep.silent_s == 1.5
+        asleep.heard()
+        assert asleep.silent_s == 0
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: state_of(process.pid) == "T", 20, "it is stopped")
+        for _ in range(3):
+            stopped.step(process.pid, 0.5)
+        assert stopped.silent_s == 1.5
+
+
+def test_of_a_process_that_would_run_only_what_it_gets_counts_as_silence() -> None:
+    clock = SilenceClock()
+    with child("\nwhile True: pass") as process:
+        wait_until(lambda: state_of(process.pid) == "R", 20, "it runs")
+        began_s = used_s(process.pid)
+        # Steps of an hour: what is counted of them is what it got, however little that is on a busy machine.
+        clock.step(process.pid, 0.0)
+        for _ in range(20):
+            time.sleep(0.01)
+            clock.step(process.pid, 3600.0)
+        assert clock.silent_s <= used_s(process.pid) - began_s + 1e-9
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def used_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_step_is_never_longer_than_two_although_the_machine_slept() -> None:
