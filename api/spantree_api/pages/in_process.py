@@ -5,6 +5,7 @@ What a page shows is therefore what the API answers to the one who asks: with th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -63,7 +64,15 @@ async def _get(request: Request, path: str, parameters: Parameters) -> tuple[int
     status = 500
     parts: list[bytes] = []
 
+    asked = False
+
     async def receive() -> Message:
+        nonlocal asked
+        if asked:
+            # Whoever streams an answer waits here for the client to go away, and is cancelled when all is sent. An
+            # answer at once would be asked for again at once, for ever, and nothing else would run.
+            await asyncio.Event().wait()
+        asked = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Message) -> None:
