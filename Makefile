@@ -5,6 +5,7 @@
 #   make test-again      what failed in the last `make test`, one test at a time
 #   make check           the same without the tests
 #   make chaos           200 random faults under load: nothing acknowledged is lost   (ARGS="--faults 20 --seed 7")
+#   make test-citus      the integration tests against a Citus cluster of three workers   (needs Citus: make citus SOURCE=checkout)
 #   make test-live       real frameworks run and told by `spantree up`   (installs them in .venv-live, once)
 #   make wheel           dist/spantree-*.whl, for other environments: pip install "dist/spantree-....whl[run]"
 #   make bench           all that README quotes: cost a span, growth, reads, in a service   (ARGS="--only growth")
@@ -23,6 +24,7 @@ INSTALLED := $(VENV)/.installed
 COMPILED := $(VENV)/.compiled
 DATA ?= .spantree
 ARGS ?=
+SOURCE ?=
 # Files of tests that run at the same time.
 JOBS ?= 2
 KEEP ?=
@@ -31,7 +33,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
     if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
       command -v $$name; break; fi; done)
 
-.PHONY: demo test test-again chaos test-live check bench bench-pages screenshots wheel install constraints clean help
+.PHONY: demo test test-again chaos citus test-citus test-live check bench bench-pages screenshots wheel install constraints clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -48,6 +50,14 @@ test-again: check
 
 chaos: install
 	@"$(BIN)/python" -m tests.chaos.random_faults $(ARGS)
+
+# Apart from the rest: Citus is in few distributions, and its sources are nobody's to fetch here.
+test-citus: install
+	@"$(BIN)/python" -m tests.citus_cluster run "$(BIN)/python" -m pytest tests/integration $(ARGS)
+
+citus: install
+	@test -n "$(SOURCE)" || { echo "which sources of Citus? make citus SOURCE=folder, a clone of citusdata/citus" >&2; exit 2; }
+	@"$(BIN)/python" -m tests.citus_cluster build "$(SOURCE)"
 
 # Apart from the rest: these frameworks pin what spantree does not.
 test-live: install $(LIVE)/.installed

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tests.postgres import name_of, new_database, throw_away_server
+from tests.postgres import name_of, new_database, shards_of, throw_away_server
 
 from spantree_exporter import partitions
 
@@ -26,7 +26,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A server for the session: SPANTREE_TEST_DATABASE_URL (whose user may create databases), else one of our own."""
+    """A server for the session: SPANTREE_TEST_DATABASE_URL (whose user may create databases), else one of our own.
+
+    It may be the coordinator of a Citus cluster: what has `migrated_url` is then distributed.
+    """
     given = os.environ.get("SPANTREE_TEST_DATABASE_URL")
     if given:
         yield given
@@ -48,7 +51,7 @@ def _migrated_template(postgres_url: str) -> Iterator[str]:
     from spantree_exporter.migrate import migrate
 
     with new_database(postgres_url) as url:
-        migrate(url)
+        migrate(url, shards=shards_of(postgres_url))
         yield name_of(url)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from tests.citus_cluster import copy_databases, create_databases, drop_databases, nodes_of
 
 from spantree_deploy.embedded import EmbeddedPostgres
 
@@ -30,8 +31,21 @@ def throw_away_server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def new_database(server_url: str, template: str | None = None) -> Iterator[str]:
-    """A database that nobody else uses, empty or a copy of `template`; dropped afterwards, even if it is in use."""
+    """A database that nobody else uses, empty or a copy of `template`; dropped afterwards, even if it is in use.
+
+    On the coordinator of a Citus cluster it is one of every node, and nothing in it is distributed yet.
+    """
     name = f"{_PREFIX}_{secrets.token_hex(6)}"
+    if nodes := nodes_of(server_url):
+        try:
+            if template is None:
+                create_databases(nodes, name)
+            else:
+                copy_databases(nodes, name, template)
+            yield url_of(server_url, name)
+        finally:
+            drop_databases(nodes, name)
+        return
     # template0: what somebody put into a shared server's template1 is not in an empty database.
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
         sql.Identifier(name), sql.Identifier(template or "template0")
@@ -53,6 +67,11 @@ def url_of(server_url: str, database: str) -> str:
     scheme, _, rest = before.partition("://")
     authority = rest.partition("/")[0]
     return f"{scheme}://{authority}/{database}{mark}{query}"
+
+
+def shards_of(server_url: str) -> int | None:
+    """Over how many shards tests distribute: none on plain PostgreSQL."""
+    return 4 if nodes_of(server_url) else None
 
 
 def name_of(database_url: str) -> str:

@@ -47,21 +47,42 @@ class Query(Generic[Row]):
     make: RowMaker[Row]
 
 
+# Statements that take the first few rows of each of some traces. Citus asks every shard for the first few, which is
+# right here, for a trace is on one shard, and wrong elsewhere, so that it has to be told for each (docs/adr/015).
+_FEW_OF_EACH = frozenset(
+    {
+        "new_nodes",
+        "changed_matching_attribute",
+        "next_nodes",
+        "next_spans",
+        "failure_group_examples",
+        "failed_nodes_of_traces",
+        "matching_traces",
+        "attributes_of_traces",
+        "roots_of_traces",
+    }
+)
+
+
 class Snapshot:
     """One read-only transaction: everything read through it is of one moment, until it is renewed.
 
     `opened` are the rows of the query that it was opened with.
     """
 
-    def __init__(self, connection: AsyncConnection[Any], statements: Statements, opened: list[Any]) -> None:
+    def __init__(
+        self, connection: AsyncConnection[Any], statements: Statements, opened: list[Any], *, on_citus: bool = False
+    ) -> None:
         self._connection = connection
         self._statements = statements
+        self._on_citus = on_citus
         self.opened = opened
 
     async def all(self, statement: Name, parameters: Mapping[str, object], make: RowMaker[Row]) -> list[Row]:
         """Every row of the named statement."""
         async with self._connection.cursor(row_factory=_factory(make)) as cursor:
-            await cursor.execute(self._statements[statement], parameters)
+            async with self._told_apart(statement):
+                await cursor.execute(self._statements[statement], parameters)
             return await cursor.fetchall()
 
     async def first(self, statement: Name, parameters: Mapping[str, object], make: RowMaker[Row]) -> Row | None:
@@ -77,7 +98,8 @@ class Snapshot:
             for query in queries:
                 cursor = self._connection.cursor(row_factory=_factory(query.make))
                 cursors.append(cursor)
-                await cursor.execute(self._statements[query.statement], query.parameters)
+                async with self._told_apart(query.statement):
+                    await cursor.execute(self._statements[query.statement], query.parameters)
         return [await cursor.fetchall() for cursor in cursors]
 
     async def chunks(
@@ -88,6 +110,16 @@ class Snapshot:
             await cursor.execute(self._statements[statement], parameters)
             while rows := await cursor.fetchmany(rows_at_once):
                 yield rows
+
+    @asynccontextmanager
+    async def _told_apart(self, statement: Name) -> AsyncIterator[None]:
+        """Around a statement of _FEW_OF_EACH: Citus is told that it is one, and that the next is none."""
+        if not self._on_citus or statement not in _FEW_OF_EACH:
+            yield
+            return
+        await self._connection.execute(self._statements["push_limits"], {"pushed": "on"})
+        yield
+        await self._connection.execute(self._statements["push_limits"], {"pushed": "off"})
 
     async def renew(self) -> None:
         """Go on in a new transaction, which sees what was written since.
@@ -108,6 +140,7 @@ class Database:
         self._pool_wait_s = config.pool_wait_s
         self._statements = Statements(load_statements())
         self._connections_max = config.pool_max
+        self._on_citus = False
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             config.database_url,
             kwargs={
@@ -121,7 +154,7 @@ class Database:
             max_size=config.pool_max,
             timeout=config.pool_wait_s,
             reconnect_timeout=_RECONNECT_TIMEOUT_S,
-            configure=_configure,
+            configure=self._configure,
             open=False,
             name="spantree-api",
         )
@@ -160,7 +193,7 @@ class Database:
             connection, rows = await self._begin(begin, wait_s, opening)
             try:
                 async with connection:
-                    yield Snapshot(connection, self._statements, rows)
+                    yield Snapshot(connection, self._statements, rows, on_citus=self._on_citus)
             finally:
                 await self._pool.putconn(connection)
         except PoolTimeout as error:
@@ -193,6 +226,13 @@ class Database:
                     raise
         raise AssertionError  # the last turn of the loop returns or raises
 
+    async def _configure(self, connection: AsyncConnection[Any]) -> None:
+        # Transactions begin with a statement of ours, in one round trip with what is asked first.
+        await connection.set_autocommit(True)
+        cursor = await connection.execute(self._statements["is_citus"])
+        row = await cursor.fetchone()
+        self._on_citus = bool(row and row[0])
+
     def _told(self, error: psycopg.Error) -> Unavailable | InvalidParameter:
         if error.sqlstate == _QUERY_CANCELED:
             return Unavailable(
@@ -209,11 +249,6 @@ class Database:
             "database_not_ready",
             f'PostgreSQL is not set up for spantree ({error.sqlstate}: {_line(error)}): run "spantree migrate"',
         )
-
-
-async def _configure(connection: AsyncConnection[Any]) -> None:
-    # Transactions begin with a statement of ours, in one round trip with what is asked first.
-    await connection.set_autocommit(True)
 
 
 def _factory(make: RowMaker[Row]) -> Callable[[AsyncCursor[Any]], Callable[[Sequence[Any]], Row]]:

@@ -28,6 +28,7 @@ from spantree_deploy.finding import Finding
 from spantree_deploy.postmaster import running_postmaster
 from spantree_deploy.settings import Settings, url_of
 from spantree_deploy.sql import statements
+from spantree_exporter.distribution import cluster
 from spantree_exporter.errors import ConfigError, SchemaVersionError, SpantreeError, classify
 from spantree_exporter.hot_path import hot_path, reason
 from spantree_exporter.migrate import LATEST, check_version, version_of
@@ -143,6 +144,7 @@ def _database(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
         version = version_of(connection)
         if version == LATEST:
             yield Finding("schema", f"version {version}")
+            yield from cluster_findings(connection)
             yield from _rows(connection)
         elif version is None or version < LATEST:
             found = "is not there" if version is None else f"is at version {version}, this build needs {LATEST}"
@@ -177,6 +179,27 @@ def _rows(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     dead, newest = _row(connection, "dead_letters")
     remedy = "see `spantree dead-letter list`; `dead-letter retry` and `drop` take them away" if dead else None
     yield Finding("dead letters", f"{dead}; the newest: {newest}" if dead else "none", remedy)
+
+
+def cluster_findings(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """What there is of Citus; nothing on a plain PostgreSQL."""
+    found = cluster(connection)
+    if found is None:
+        return
+    subject = f"Citus {found.version}"
+    if found.shard_count is None:
+        yield Finding(
+            subject, "the tables are not distributed: all is on the coordinator; `spantree migrate --distribute`"
+        )
+        return
+    workers = [node for node in found.nodes if node.shards]
+    skew = f", the fullest has {found.skew:.1f} times the mean" if found.skew else ""
+    yield Finding(subject, f"{found.shard_count} shards on {len(workers)} nodes{skew}")
+    for node in found.nodes:
+        if not node.is_active:
+            yield Finding(subject, f"{node.name}:{node.port} is disabled", "see citus_activate_node")
+    if found.missing:
+        yield Finding(subject, f"{', '.join(found.missing)} are not distributed", "run `spantree migrate`")
 
 
 def _figures(connection: psycopg.Connection[Any]) -> Finding:

@@ -10,7 +10,7 @@ import psycopg
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.facts.log_events import tells
 from spantree_exporter.log_record import LogRecord
-from spantree_exporter.partitions import SENTINEL_DAY, date_arrays, date_of, day_number, day_of
+from spantree_exporter.partitions import SENTINEL_DAY, date_arrays, date_of, day_number, day_of, trace_days
 from spantree_exporter.sql import statements
 
 _SQL: Final = statements("logs") | statements("write")
@@ -57,7 +57,7 @@ class LogWriter:
                     for record in records:
                         copy.write_row(self._row(day, record))
             cursor.execute(_SQL["insert_staged_logs"])
-            stored = cursor.rowcount
+            stored = len(cursor.fetchall())
             if stored:
                 self._mark(cursor, by_day)
         self._connection.temporary_tables_kept([_STAGING])
@@ -113,7 +113,7 @@ class LogWriter:
             if trace_id not in mine and not of_trace <= known.get(trace_id, set())
         }
         if more:
-            cursor.execute(_SQL["extend_traces"], self._keys(more) | {"days": date_arrays(more.values())})
+            cursor.execute(_SQL["extend_traces"], {"tenant_id": self._tenant_id} | trace_days(more))
         telling = {
             record.trace_id
             for records in by_day.values()

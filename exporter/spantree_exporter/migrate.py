@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import psycopg
 
+from spantree_exporter.distribution import DEFAULT_SHARDS, check_coordinator, distribute, guard, is_distributed
 from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable, classify
 from spantree_exporter.partitions import days_to_keep_ready, ensure_partitions
 from spantree_exporter.row_security import guard_tables
@@ -38,18 +39,21 @@ _LOCK_POLL_S: Final = 0.05
 _LOCK_WAIT_S: Final = 600.0
 
 
-def migrate(database_url: str) -> list[int]:
+def migrate(database_url: str, *, shards: int | None = None) -> list[int]:
     """Apply what is missing and answer the versions applied, in order; an empty list where nothing was missing.
 
-    Safe when several processes start at once: one works, the others wait for it. Connect to PostgreSQL itself, not
-    through a pooler in transaction mode, which cannot hold the lock. A database that is newer keeps its views. Raises
-    SchemaVersionError if it is so much newer that this build cannot work with it, or an applied file was edited;
-    OperatorError, StoreUnavailable.
+    `shards` distributes the tables over the workers of a Citus cluster, where they are not yet; without it new tables
+    are distributed only where others are already. Safe when several processes start at once: one works, the others
+    wait for it. Connect to PostgreSQL itself, not through a pooler in transaction mode, which cannot hold the lock. A
+    database that is newer keeps its views. Raises SchemaVersionError if it is so much newer that this build cannot work
+    with it, or an applied file was edited; OperatorError, StoreUnavailable.
     """
-    return apply(database_url, scripts("migrations"), scripts("idempotent"))
+    return apply(database_url, scripts("migrations"), scripts("idempotent"), shards=shards)
 
 
-def apply(database_url: str, migrations: Sequence[Script], definitions: Sequence[Script]) -> list[int]:
+def apply(
+    database_url: str, migrations: Sequence[Script], definitions: Sequence[Script], *, shards: int | None = None
+) -> list[int]:
     """As `migrate`, with the files given; `migrations` in order of their versions."""
     try:
         with psycopg.connect(database_url, autocommit=True, application_name="spantree migrate") as connection:
@@ -64,10 +68,17 @@ def apply(database_url: str, migrations: Sequence[Script], definitions: Sequence
                     f"the database is encoded in {encoding}, wanted UTF8, for spans hold any character: create one "
                     "with ENCODING 'UTF8' TEMPLATE template0"
                 )
+            check_coordinator(connection)
             with _migration_lock(connection):
                 applied = _apply_migrations(connection, migrations)
                 if _scalar(connection, "latest_version") <= migrations[-1].version:
                     _apply_definitions(connection, definitions)
+                    if shards is not None or is_distributed(connection):
+                        moved = distribute(connection, shards or DEFAULT_SHARDS)
+                        if moved:
+                            # Once more: only now are functions and views made on the workers, too.
+                            _apply_definitions(connection, definitions, again=True)
+                        guard(connection, moved)
                 ensure_partitions(connection, days_to_keep_ready(datetime.now(UTC)))
                 guard_tables(connection)
             return applied
@@ -158,9 +169,11 @@ def _apply_one(connection: psycopg.Connection[Any], script: Script) -> None:
     in_transaction(connection, run)
 
 
-def _apply_definitions(connection: psycopg.Connection[Any], definitions: Sequence[Script]) -> None:
+def _apply_definitions(
+    connection: psycopg.Connection[Any], definitions: Sequence[Script], *, again: bool = False
+) -> None:
     in_database = dict(connection.execute(_SQL["applied_definitions"]).fetchall())
-    if all(in_database.get(script.name) == script.sha256 for script in definitions):
+    if not again and all(in_database.get(script.name) == script.sha256 for script in definitions):
         return
 
     # All of them, in order, in one transaction: a view may stand on one of another file.

@@ -8,7 +8,7 @@ that a broken clock cannot make a partition for each day that it invents.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -70,6 +70,12 @@ def day_number(day: date) -> int:
 def date_arrays(days: Iterable[Iterable[int]]) -> list[str]:
     """Each of `days` as the text of a date[]: unnest takes no arrays of arrays that differ in length."""
     return [f"{{{','.join([date_of(day).isoformat() for day in sorted(some)])}}}" for some in days]
+
+
+def trace_days(days: Mapping[bytes, Iterable[int]]) -> dict[str, list[Any]]:
+    """`days` of traces as the arrays of a statement: a trace id in hex and a date for each pair."""
+    pairs = [(trace_id.hex(), date_of(day)) for trace_id, of_trace in days.items() for day in of_trace]
+    return {"trace_ids": [trace_id for trace_id, _ in pairs], "days": [day for _, day in pairs]}
 
 
 def days_to_keep_ready(now: datetime) -> list[int]:

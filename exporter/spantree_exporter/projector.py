@@ -27,7 +27,7 @@ from spantree_exporter.connection import StoreConnection
 from spantree_exporter.errors import BatchFailed, BatchRejected, classify
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.log_projection import facts_with_logs
-from spantree_exporter.partitions import SENTINEL_DAY, date_arrays, date_of, day_number, day_of
+from spantree_exporter.partitions import SENTINEL_DAY, date_of, day_number, day_of, trace_days
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, first_line
 from spantree_exporter.rollup import HOUR_NS, Rollup, steps_of
 from spantree_exporter.rollup_store import insert_delta
@@ -306,9 +306,7 @@ class Projector:
             trace.trace_id: trace.all_days for trace in traces if not trace.all_days <= set(known_days[trace.trace_id])
         }
         if more_days:
-            cursor.execute(
-                _SQL["extend_traces"], self._keys(list(more_days)) | {"days": date_arrays(more_days.values())}
-            )
+            cursor.execute(_SQL["extend_traces"], {"tenant_id": self._tenant_id} | trace_days(more_days))
         return bool(again)
 
     def _is_counted(self, trace: ProjectedTrace) -> bool:

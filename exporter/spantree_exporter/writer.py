@@ -31,7 +31,15 @@ from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.operations import Operations
-from spantree_exporter.partitions import OUTSIDE_WINDOW, SENTINEL_DAY, date_arrays, date_of, day_number, day_of
+from spantree_exporter.partitions import (
+    OUTSIDE_WINDOW,
+    SENTINEL_DAY,
+    date_arrays,
+    date_of,
+    day_number,
+    day_of,
+    trace_days,
+)
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, facts_of_span
 from spantree_exporter.rollup import Rollup
 from spantree_exporter.rollup_store import insert_delta
@@ -210,12 +218,12 @@ class Writer:
             return count
         try:
             cursor.execute(_SQL["insert_staged_spans"])
+            return len(cursor.fetchall())
         except psycopg.errors.CheckViolation as error:
             if error.diag.constraint_name:  # a CHECK that somebody added
                 raise
             # "no partition of relation" has this SQLSTATE too, names no constraint, and is no fault of the spans.
             raise StoreUnavailable(f"the partition of a day went away while it was written to: {error}") from error
-        return cursor.rowcount
 
     def _write_block(self, copy: psycopg.Copy, block: Sequence[_Trace], *, assemble: bool) -> None:
         spans = [span for trace in block for span in trace.spans]
@@ -256,7 +264,7 @@ class Writer:
             if trace_id not in mine and not of_trace <= known.get(trace_id, set())
         }
         if more_days:
-            cursor.execute(_SQL["extend_traces"], self._keys(more_days) | {"days": date_arrays(more_days.values())})
+            cursor.execute(_SQL["extend_traces"], {"tenant_id": self._tenant_id} | trace_days(more_days))
         waiting = {trace_id: trace for trace_id, trace in batch.items() if trace_id not in whole}
         if waiting:
             self._mark_pending(cursor, waiting, known)

@@ -90,7 +90,7 @@ CROSS JOIN LATERAL (
     WHERE of_trace.tenant_id = %(tenant_id)s
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
-    OFFSET 0
+    ORDER BY of_trace.tenant_id
 ) AS execution
 
 -- name: changed_nodes
@@ -106,7 +106,7 @@ CROSS JOIN LATERAL (
         AND of_key.trace_id = wanted.trace_id
         AND of_key.span_id = wanted.span_id
         AND of_key.ordinal = wanted.ordinal
-    OFFSET 0
+    ORDER BY of_key.tenant_id
 ) AS node
 
 -- name: new_nodes
@@ -122,6 +122,7 @@ CROSS JOIN LATERAL (
     ORDER BY of_trace.sequence
     LIMIT %(limit)s
 ) AS node
+LIMIT %(limit)s::bigint * cardinality(%(trace_ids)s::uuid[])
 
 -- name: changed_matching_words
 -- which of some executions a search finds by its index; served by execution_pkey
@@ -133,7 +134,7 @@ CROSS JOIN LATERAL (
     WHERE of_trace.tenant_id = %(tenant_id)s
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
-    OFFSET 0
+    ORDER BY of_trace.tenant_id
 ) AS execution
 WHERE execution.search @@ %(search)s::tsquery
     OR strpos(lower(execution.name), %(text)s) > 0
@@ -145,12 +146,13 @@ WHERE execution.search @@ %(search)s::tsquery
 -- which of some executions have a span with an attribute; served by span_pkey
 SELECT wanted.trace_id
 FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
-WHERE EXISTS (
-    SELECT
+CROSS JOIN LATERAL (
+    SELECT span.span_id
     FROM spantree.span
     WHERE span.tenant_id = %(tenant_id)s
         AND span.day = ANY (%(days)s::date[])
         AND span.trace_id = wanted.trace_id
         AND span.attributes @> ANY (%(attributes)s::jsonb[])
-    OFFSET 0
-)
+    LIMIT 1
+) AS one
+LIMIT cardinality(%(trace_ids)s::uuid[])

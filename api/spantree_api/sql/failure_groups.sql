@@ -80,7 +80,8 @@ ORDER BY 1, 2, 3
 -- name: failure_group_examples
 -- the newest execution of each of some causes, on the day that it was last seen or the sentinel's; served by
 -- execution_error_idx on the days given
-SELECT wanted.fingerprint, newest.trace_id, newest.name, newest.error_summary, newest.started_ns
+SELECT DISTINCT ON (wanted.fingerprint)
+    wanted.fingerprint, newest.trace_id, newest.name, newest.error_summary, newest.started_ns
 FROM unnest(%(fingerprints)s::text[], %(newest_days)s::date[]) AS wanted (fingerprint, day)
 CROSS JOIN LATERAL (
     SELECT execution.trace_id, execution.name, execution.error_summary, execution.started_ns
@@ -92,6 +93,8 @@ CROSS JOIN LATERAL (
     ORDER BY execution.started_ns DESC
     LIMIT 1
 ) AS newest
+ORDER BY wanted.fingerprint, newest.started_ns DESC
+LIMIT cardinality(%(fingerprints)s::text[])
 
 -- name: change_failure_group
 -- a group's new state, and a line of its history; no row where there is no such group; served by failure_group_pkey

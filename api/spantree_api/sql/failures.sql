@@ -72,6 +72,7 @@ CROSS JOIN LATERAL (
     ORDER BY node.ended_ns NULLS LAST, node.sequence DESC
     LIMIT %(limit)s
 ) AS failed
+LIMIT %(limit)s::bigint * cardinality(%(trace_ids)s::uuid[])
 
 -- name: failed_before_node
 -- failed nodes below a node that had ended by some moment, in the order they failed; served by node_outline_idx on the days given

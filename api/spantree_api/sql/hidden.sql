@@ -4,7 +4,7 @@
 -- hidden executions that started in the range of a page, up to a limit; served by execution_started_idx
 SELECT NULL::text AS name, count(*) AS count
 FROM (
-    SELECT
+    SELECT trace_id
     FROM spantree.execution
     WHERE tenant_id = %(tenant_id)s
         AND hidden

@@ -131,6 +131,7 @@ CROSS JOIN LATERAL (
         )
     LIMIT %(spans_each)s
 ) AS matching
+LIMIT %(spans_each)s::bigint * cardinality(%(trace_ids)s::uuid[])
 
 -- name: attributes_of_traces
 -- which attributes spans of some traces have, and values of one of them; served by span_pkey
@@ -224,6 +225,7 @@ CROSS JOIN LATERAL (
     ORDER BY span.parent_span_id IS NOT NULL, span.start_ns, span.span_id
     LIMIT 1
 ) AS root
+LIMIT cardinality(%(trace_ids)s::uuid[])
 
 -- name: calls_between_services
 -- which service called which in the executions of a range, most calls first; from rollups, served by rollup_pkey

@@ -41,3 +41,11 @@ FROM (
 ) AS partitions
 WHERE day BETWEEN %(first_day)s::date AND %(last_day)s::date
 ORDER BY day DESC
+
+-- name: is_citus
+-- whether the database has Citus, asked once a connection
+SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
+
+-- name: push_limits
+-- within the transaction, for Citus: whether limits of subqueries are asked of every shard
+SELECT set_config('citus.subquery_pushdown', %(pushed)s::text, true)

@@ -395,7 +395,7 @@ step AS (
         WHERE step_of.tenant_id = %(tenant_id)s
             AND step_of.trace_id = newest.trace_id
             AND step_of.day = ANY (%(days)s::date[])
-        OFFSET 0
+        ORDER BY step_of.tenant_id
     ) AS node
     WHERE node.started_ns >= %(from_ns)s::bigint
         AND node.started_ns < %(end_ns)s::bigint

@@ -19,15 +19,21 @@ _DAY = ["%Y-%m-%d"]
 
 
 def migrate(
+    distribute: Annotated[
+        bool, typer.Option("--distribute", help="distribute the tables over the workers of a Citus cluster")
+    ] = False,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
-    """Bring the database to this build's schema; safe to repeat and to start twice."""
+    """Bring the database to this build's schema; safe to repeat and to start twice.
+
+    With --distribute also put the tables on the workers of a Citus cluster; later migrations keep to that.
+    """
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     with postgres_of(settings, console.step) as url:
-        applied = schema.migrate(url)
+        applied = schema.migrate(url, shards=settings.citus_shards if distribute else None)
         version = schema.schema_version(url)
     done = f"applied {', '.join(map(str, applied))}" if applied else "nothing to do"
     console.out.print(f"{done}: the schema is at version {version}")

@@ -30,6 +30,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
+from spantree_exporter.distribution import is_distributed
 from spantree_exporter.otlp_logs_json import logs_lines
 from spantree_exporter.otlp_rows import KeptLog, OtlpLog, OtlpSpan, SpanRow
 from spantree_exporter.partitions import day_number, ensure_partitions
@@ -65,6 +66,7 @@ class DayRetirement:
         self._say = say
         self._suffix = f"{day:%Y%m%d}"
         self._keep = f"retired_keep_{self._suffix}"
+        self._is_distributed = is_distributed(connection)
 
     def begin(self, age_days: int) -> None:
         """Note what is to be done: rows that are kept no longer than `age_days` go."""
@@ -103,7 +105,8 @@ class DayRetirement:
                 if row[0] == "detached":
                     self._run("rename", partition=partition, retired=retired)
                 else:
-                    name = "detach" if row[0] == "attached" else "finalize"
+                    attached = "detach_on_citus" if self._is_distributed else "detach"
+                    name = attached if row[0] == "attached" else "finalize"
                     self._run(name, parent=parent, partition=partition)
 
         self._patiently(attempt)

@@ -135,7 +135,7 @@ def _clean(connection: psycopg.Connection[Any], policy: Policy, today: date, rep
     report.failure_groups = _in_chunks(connection, "delete_failure_groups", {"before_ns": last_ns})
     before = datetime.combine(today, datetime.min.time(), UTC) - timedelta(days=policy.ages[-1])
     _in_chunks(connection, "delete_failure_group_changes", {"before": before})
-    _in_chunks(connection, "delete_analyses", {"before": today - timedelta(days=policy.days)})
+    _clean_analyses(connection, today - timedelta(days=policy.days))
     days = [row[0] for row in connection.execute(_SQL["days"]).fetchall()]
     oldest = min([*days, today - timedelta(days=policy.ages[-1])]) - _SEEN_BEFORE
     report.resources = _in_chunks(connection, "delete_resources", {"before": oldest})
@@ -150,6 +150,20 @@ def _in_chunks(connection: psycopg.Connection[Any], name: str, keys: dict[str, A
         done += count
         if count < _ROWS:
             return done
+
+
+def _clean_analyses(connection: psycopg.Connection[Any], before: date) -> None:
+    """Analyses of executions that are gone; in steps, for Citus joins no local table with one of shards."""
+    at: dict[str, Any] = {"tenant_id": -(2**31), "trace_id": UUID(int=0), "before": before, "rows": _ROWS}
+    while rows := connection.execute(_SQL["old_analyses"], at).fetchall():
+        at["tenant_id"], at["trace_id"] = rows[-1]
+        known = set(connection.execute(_SQL["known_traces"], _trace_keys(rows)).fetchall())
+        if gone := [row for row in rows if row not in known]:
+            connection.execute(_SQL["delete_analyses"], _trace_keys(gone))
+
+
+def _trace_keys(rows: list[tuple[int, UUID]]) -> dict[str, Any]:
+    return {"tenant_ids": [tenant_id for tenant_id, _ in rows], "trace_ids": [trace_id for _, trace_id in rows]}
 
 
 def _clean_sentinel(connection: psycopg.Connection[Any], before_ns: int) -> int:

@@ -1,51 +1,97 @@
 -- Groups of failures, brought up to date by what one fold adds to the figures: pg_temp.rollup_staging still holds it.
--- Look-ups are LATERAL with a LIMIT, so that a planner without statistics cannot make a join of whole days of them.
+-- Look-ups are LATERAL with a LIMIT, so that a planner without statistics cannot make a join of whole days of them; they
+-- are statements of their own, with DISTINCT ON and a LIMIT at their ends, for Citus asks each shard for one.
 -- `days` are the days that it is about, bounded in number, and with them the partitions that are looked at.
 
--- name: reopen_groups
--- Resolved groups that failed again since: open again, with the version that they failed with. Before note_groups.
--- Served by failure_group_pkey, execution_error_idx on the days given, span_pkey and resource_pkey.
-WITH seen AS MATERIALIZED (
-    SELECT tenant_id, name AS fingerprint, max(last_started_ns) AS last_ns
+-- name: seen_groups
+-- The groups that failed again, the latest first, and whether they were resolved before; of how many of them more is
+-- looked up is the caller's. Served by failure_group_pkey.
+SELECT
+    seen.tenant_id, seen.fingerprint, seen.from_ns,
+    coalesce(stored.state = 'resolved' AND to_timestamp(seen.last_ns / 1e9::double precision) > stored.changed_at, false)
+FROM (
+    SELECT
+        tenant_id, name AS fingerprint, extract(epoch FROM min(started_at))::bigint * 1000000000 AS from_ns,
+        max(last_started_ns) AS last_ns
     FROM pg_temp.rollup_staging
     WHERE subject = 'error'
         AND name <> ''
         AND total > 0
     GROUP BY tenant_id, name
-),
-back AS (
-    SELECT
-        stored.tenant_id, stored.fingerprint, to_timestamp(seen.last_ns / 1e9::double precision) AS at,
-        (
-            SELECT resource.attributes ->> 'service.version'
-            FROM (
-                SELECT execution.trace_id, execution.first_failed_span_id
-                FROM spantree.execution
-                WHERE execution.tenant_id = seen.tenant_id
-                    AND execution.error_fingerprint = seen.fingerprint
-                    AND execution.day = ANY (%(days)s::date[])
-                ORDER BY execution.started_ns DESC
-                LIMIT 1
-            ) AS newest
-            CROSS JOIN LATERAL (
-                SELECT span.resource_id
-                FROM spantree.span
-                WHERE span.tenant_id = seen.tenant_id
-                    AND span.trace_id = newest.trace_id
-                    AND span.span_id = newest.first_failed_span_id
-                    AND span.day = ANY (%(days)s::date[])
-                LIMIT 1
-            ) AS sent
-            JOIN spantree.resource
-                ON resource.tenant_id = seen.tenant_id
-                AND resource.id = sent.resource_id
-        ) AS version
-    FROM seen
-    JOIN spantree.failure_group AS stored
-        ON stored.tenant_id = seen.tenant_id
-        AND stored.fingerprint = seen.fingerprint
-    WHERE stored.state = 'resolved'
-        AND to_timestamp(seen.last_ns / 1e9::double precision) > stored.changed_at
+) AS seen
+LEFT JOIN spantree.failure_group AS stored
+    ON stored.tenant_id = seen.tenant_id
+    AND stored.fingerprint = seen.fingerprint
+ORDER BY seen.last_ns DESC
+
+-- name: first_of_groups
+-- The first start of an execution that failed of each. Served by execution_error_idx on the days given.
+SELECT DISTINCT ON (wanted.tenant_id, wanted.fingerprint) wanted.tenant_id, wanted.fingerprint, first.started_ns
+FROM unnest(%(tenant_ids)s::integer[], %(fingerprints)s::text[], %(from_ns)s::bigint[])
+    AS wanted (tenant_id, fingerprint, from_ns)
+CROSS JOIN LATERAL (
+    SELECT execution.started_ns
+    FROM spantree.execution
+    WHERE execution.tenant_id = wanted.tenant_id
+        AND execution.error_fingerprint = wanted.fingerprint
+        AND execution.day = ANY (%(days)s::date[])
+        AND execution.started_ns >= wanted.from_ns
+    ORDER BY execution.started_ns
+    LIMIT 1
+) AS first
+ORDER BY wanted.tenant_id, wanted.fingerprint, first.started_ns
+LIMIT cardinality(%(fingerprints)s::text[])
+
+-- name: newest_of_groups
+-- The newest execution that failed of each, and what failed first in it. Served by execution_error_idx on the days given.
+SELECT DISTINCT ON (wanted.tenant_id, wanted.fingerprint)
+    wanted.tenant_id, wanted.fingerprint, newest.trace_id, newest.first_failed_span_id
+FROM unnest(%(tenant_ids)s::integer[], %(fingerprints)s::text[]) AS wanted (tenant_id, fingerprint)
+CROSS JOIN LATERAL (
+    SELECT execution.trace_id, execution.first_failed_span_id, execution.started_ns
+    FROM spantree.execution
+    WHERE execution.tenant_id = wanted.tenant_id
+        AND execution.error_fingerprint = wanted.fingerprint
+        AND execution.day = ANY (%(days)s::date[])
+    ORDER BY execution.started_ns DESC
+    LIMIT 1
+) AS newest
+ORDER BY wanted.tenant_id, wanted.fingerprint, newest.started_ns DESC
+LIMIT cardinality(%(fingerprints)s::text[])
+
+-- name: versions_of_spans
+-- service.version of what sent some spans. Served by span_pkey on the days given, and resource_pkey.
+SELECT wanted.tenant_id, wanted.trace_id, left(resource.attributes ->> 'service.version', 100)
+FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::uuid[], %(span_ids)s::bigint[])
+    AS wanted (tenant_id, trace_id, span_id)
+CROSS JOIN LATERAL (
+    SELECT span.resource_id
+    FROM spantree.span
+    WHERE span.tenant_id = wanted.tenant_id
+        AND span.trace_id = wanted.trace_id
+        AND span.span_id = wanted.span_id
+        AND span.day = ANY (%(days)s::date[])
+    LIMIT 1
+) AS sent
+JOIN spantree.resource
+    ON resource.tenant_id = wanted.tenant_id
+    AND resource.id = sent.resource_id
+LIMIT cardinality(%(trace_ids)s::uuid[])
+
+-- name: reopen_groups
+-- Resolved groups that failed again since: open again, with the version that they failed with. Before note_groups.
+WITH back AS (
+    SELECT seen.tenant_id, seen.fingerprint, to_timestamp(seen.last_ns / 1e9::double precision) AS at, known.version
+    FROM (
+        SELECT tenant_id, name AS fingerprint, max(last_started_ns) AS last_ns
+        FROM pg_temp.rollup_staging
+        WHERE subject = 'error'
+            AND name <> ''
+            AND total > 0
+        GROUP BY tenant_id, name
+    ) AS seen
+    JOIN unnest(%(tenant_ids)s::integer[], %(fingerprints)s::text[], %(versions)s::text[])
+        AS known (tenant_id, fingerprint, version) USING (tenant_id, fingerprint)
 ),
 reopened AS (
     UPDATE spantree.failure_group AS stored
@@ -64,61 +110,25 @@ SELECT tenant_id, fingerprint, at, 'open', version
 FROM back
 
 -- name: note_groups
--- New groups, and what was seen of known ones. Of some of them, the latest, the exact first start and the version are
--- looked up: a flood of new causes is noted all the same. Served by execution_error_idx on the days given, span_pkey.
+-- New groups, and what was seen of known ones. Of some of them the exact first start and the version were looked up.
 INSERT INTO spantree.failure_group AS stored (
     tenant_id, fingerprint, category, hidden, first_seen_ns, last_seen_ns, versions
 )
 SELECT
-    seen.tenant_id, seen.fingerprint, seen.category, seen.hidden, coalesce(first.started_ns, seen.last_ns), seen.last_ns,
-    CASE WHEN newest.version IS NULL THEN '{}' ELSE ARRAY[left(newest.version, 100)] END
+    seen.tenant_id, seen.fingerprint, seen.category, seen.hidden, coalesce(known.first_ns, seen.last_ns), seen.last_ns,
+    CASE WHEN known.version IS NULL THEN '{}' ELSE ARRAY[known.version] END
 FROM (
     SELECT
         tenant_id, name AS fingerprint, min(kind) AS category, bool_and(hidden) AS hidden,
-        extract(epoch FROM min(started_at))::bigint * 1000000000 AS from_ns, max(last_started_ns) AS last_ns,
-        row_number() OVER (ORDER BY max(last_started_ns) DESC) AS nth
+        max(last_started_ns) AS last_ns
     FROM pg_temp.rollup_staging
     WHERE subject = 'error'
         AND name <> ''
         AND total > 0
     GROUP BY tenant_id, name
 ) AS seen
-LEFT JOIN LATERAL (
-    SELECT execution.started_ns
-    FROM spantree.execution
-    WHERE seen.nth <= %(looked_up)s
-        AND execution.tenant_id = seen.tenant_id
-        AND execution.error_fingerprint = seen.fingerprint
-        AND execution.day = ANY (%(days)s::date[])
-        AND execution.started_ns >= seen.from_ns
-    ORDER BY execution.started_ns
-    LIMIT 1
-) AS first ON true
-LEFT JOIN LATERAL (
-    SELECT resource.attributes ->> 'service.version' AS version
-    FROM (
-        SELECT execution.trace_id, execution.first_failed_span_id
-        FROM spantree.execution
-        WHERE seen.nth <= %(looked_up)s
-            AND execution.tenant_id = seen.tenant_id
-            AND execution.error_fingerprint = seen.fingerprint
-            AND execution.day = ANY (%(days)s::date[])
-        ORDER BY execution.started_ns DESC
-        LIMIT 1
-    ) AS latest
-    CROSS JOIN LATERAL (
-        SELECT span.resource_id
-        FROM spantree.span
-        WHERE span.tenant_id = seen.tenant_id
-            AND span.trace_id = latest.trace_id
-            AND span.span_id = latest.first_failed_span_id
-            AND span.day = ANY (%(days)s::date[])
-        LIMIT 1
-    ) AS sent
-    JOIN spantree.resource
-        ON resource.tenant_id = seen.tenant_id
-        AND resource.id = sent.resource_id
-) AS newest ON true
+LEFT JOIN unnest(%(tenant_ids)s::integer[], %(fingerprints)s::text[], %(first_ns)s::bigint[], %(versions)s::text[])
+    AS known (tenant_id, fingerprint, first_ns, version) USING (tenant_id, fingerprint)
 ORDER BY seen.tenant_id, seen.fingerprint
 ON CONFLICT ON CONSTRAINT failure_group_pkey
 DO UPDATE SET

@@ -8,12 +8,14 @@ COPY pg_temp.log_record_staging (
 ) FROM STDIN
 
 -- name: insert_staged_logs
--- The records that are not there yet. In order of the key, so that two writers of the same cannot deadlock.
+-- The records that are not there yet. In order of the key, so that two writers of the same cannot deadlock. A row each
+-- of them, as in write.sql.
 INSERT INTO spantree.log_record
 SELECT *
 FROM pg_temp.log_record_staging
 ORDER BY trace_id, span_id, fingerprint
 ON CONFLICT DO NOTHING
+RETURNING true
 
 -- name: telling_logs
 -- The records of some traces that may say something about their spans; what a service logs besides is not looked at.
@@ -23,15 +25,16 @@ SELECT
     log.severity_number, log.event_name, log.body, log.attributes, log.dropped_attributes_count
 FROM unnest(%(trace_ids)s::text[]::uuid[]) AS wanted (trace_id)
 CROSS JOIN LATERAL (
-    SELECT *
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY of_trace.trace_id ORDER BY of_trace.span_id, of_trace.fingerprint) AS position
     FROM spantree.log_record AS of_trace
     WHERE of_trace.tenant_id = %(tenant_id)s
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
         AND of_trace.tells
-    ORDER BY of_trace.span_id, of_trace.fingerprint
-    LIMIT %(records)s
 ) AS log
+WHERE log.position <= %(records)s
 
 -- name: spans_with_logs
 -- Whole spans by id, to be read again with their log records. Served by span_pkey on the days given.
@@ -50,7 +53,7 @@ CROSS JOIN LATERAL (
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
         AND of_trace.span_id = wanted.span_id
-    OFFSET 0
+    ORDER BY of_trace.tenant_id
 ) AS span
 LEFT JOIN spantree.resource
     ON resource.tenant_id = %(tenant_id)s

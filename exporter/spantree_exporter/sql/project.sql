@@ -107,7 +107,7 @@ CROSS JOIN LATERAL (
     WHERE of_trace.tenant_id = %(tenant_id)s
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
-    OFFSET 0
+    ORDER BY of_trace.tenant_id
 ) AS span
 LEFT JOIN spantree.resource
     ON resource.tenant_id = %(tenant_id)s
@@ -180,20 +180,24 @@ CROSS JOIN LATERAL (
         AND execution.trace_id = wanted.trace_id
         AND execution.workflow_name IS NOT NULL
         AND edge.from_trace_id IS NULL
-    GROUP BY 1, 2, 3, 4, 5, 6, 7
-    OFFSET 0
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, execution.trace_id
 ) AS of_trace
 
 -- name: delete_stale_executions
 -- Rows of these traces, on all their days, that are not exactly as staged: they go, and insert_* puts the staged ones
--- there. Rows that are as staged are not touched. Served by the primary key on the days given, as are the next two.
+-- there. Rows that are as staged are not touched. WITH, because Citus
+-- joins no temporary table with one of shards. Served by the primary key on the days given, as are the next two.
+WITH staged AS MATERIALIZED (
+    SELECT *
+    FROM pg_temp.execution_staging
+)
 DELETE FROM spantree.execution AS stored
 WHERE stored.tenant_id = %(tenant_id)s
     AND stored.day = ANY (%(days)s::date[])
     AND stored.trace_id = ANY (%(trace_ids)s::text[]::uuid[])
     AND NOT EXISTS (
         SELECT
-        FROM pg_temp.execution_staging AS staged
+        FROM staged
         WHERE staged.trace_id = stored.trace_id
             AND ROW(staged.*) IS NOT DISTINCT FROM ROW(stored.*)
     )
@@ -204,13 +208,17 @@ RETURNING
     uuid_send(stored.trace_id)
 
 -- name: delete_stale_nodes
+WITH staged AS MATERIALIZED (
+    SELECT *
+    FROM pg_temp.node_staging
+)
 DELETE FROM spantree.node AS stored
 WHERE stored.tenant_id = %(tenant_id)s
     AND stored.day = ANY (%(days)s::date[])
     AND stored.trace_id = ANY (%(trace_ids)s::text[]::uuid[])
     AND NOT EXISTS (
         SELECT
-        FROM pg_temp.node_staging AS staged
+        FROM staged
         WHERE staged.trace_id = stored.trace_id
             AND staged.span_id = stored.span_id
             AND staged.ordinal = stored.ordinal
@@ -222,13 +230,17 @@ RETURNING
     uuid_send(stored.trace_id), stored.span_id, stored.ordinal
 
 -- name: delete_stale_edges
+WITH staged AS MATERIALIZED (
+    SELECT *
+    FROM pg_temp.edge_staging
+)
 DELETE FROM spantree.edge AS stored
 WHERE stored.tenant_id = %(tenant_id)s
     AND stored.day = ANY (%(days)s::date[])
     AND stored.trace_id = ANY (%(trace_ids)s::text[]::uuid[])
     AND NOT EXISTS (
         SELECT
-        FROM pg_temp.edge_staging AS staged
+        FROM staged
         WHERE staged.trace_id = stored.trace_id
             AND staged.from_span_id = stored.from_span_id
             AND staged.to_span_id = stored.to_span_id

@@ -84,6 +84,10 @@ WHERE pg_class.oid = to_regclass('spantree.' || %(name)s)
 -- Waits for those that use the parent, and holds up nobody meanwhile.
 ALTER TABLE spantree.{parent} DETACH PARTITION spantree.{partition} CONCURRENTLY
 
+-- name: detach_on_citus
+-- Citus does it CONCURRENTLY for no table. Within the lock timeout, or another time.
+ALTER TABLE spantree.{parent} DETACH PARTITION spantree.{partition}
+
 -- name: finalize
 ALTER TABLE spantree.{parent} DETACH PARTITION spantree.{partition} FINALIZE
 
@@ -310,23 +314,28 @@ WHERE change.tenant_id = old.tenant_id
     AND change.changed_at = old.changed_at
     AND change.id = old.id
 
+-- name: old_analyses
+-- Executions with an analysis from before some day, from one on. Served by analysis_pkey.
+SELECT tenant_id, trace_id
+FROM spantree.analysis
+WHERE day < %(before)s::date
+    AND (tenant_id, trace_id) > (%(tenant_id)s::integer, %(trace_id)s::uuid)
+ORDER BY tenant_id, trace_id
+LIMIT %(rows)s
+
+-- name: known_traces
+-- Which of some traces are there still. Served by trace_pkey.
+SELECT tenant_id, trace_id
+FROM spantree.trace
+WHERE tenant_id = ANY (%(tenant_ids)s::integer[])
+    AND trace_id = ANY (%(trace_ids)s::uuid[])
+
 -- name: delete_analyses
--- Of executions that are gone. Served by analysis_day_idx and trace_pkey.
+-- Of executions that are gone. Served by analysis_pkey.
 DELETE FROM spantree.analysis
-USING (
-    SELECT tenant_id, trace_id
-    FROM spantree.analysis AS of_execution
-    WHERE day < %(before)s::date
-        AND NOT EXISTS (
-            SELECT
-            FROM spantree.trace
-            WHERE trace.tenant_id = of_execution.tenant_id
-                AND trace.trace_id = of_execution.trace_id
-        )
-    LIMIT %(rows)s
-) AS old
-WHERE analysis.tenant_id = old.tenant_id
-    AND analysis.trace_id = old.trace_id
+USING unnest(%(tenant_ids)s::integer[], %(trace_ids)s::uuid[]) AS gone (tenant_id, trace_id)
+WHERE analysis.tenant_id = gone.tenant_id
+    AND analysis.trace_id = gone.trace_id
 
 -- name: delete_resources
 -- Of resources that nobody has written for since before the oldest day that is there no span is left.

@@ -17,12 +17,14 @@ COPY pg_temp.span_staging (
 ) FROM STDIN (FORMAT binary)
 
 -- name: insert_staged_spans
--- The spans that are not there yet. In order of the key, so that two writers of the same spans cannot deadlock.
+-- The spans that are not there yet. In order of the key, so that two writers of the same spans cannot deadlock. A row
+-- each of them, because the count of rows that Citus answers has those in it that were there.
 INSERT INTO spantree.span
 SELECT *
 FROM pg_temp.span_staging
 ORDER BY trace_id, span_id, fingerprint
 ON CONFLICT DO NOTHING
+RETURNING true
 
 -- name: insert_resources
 -- In order of the key, for the same reason. Commits on its own: a resource without spans does no harm, but other
@@ -141,25 +143,22 @@ ON CONFLICT ON CONSTRAINT trace_pkey DO NOTHING
 RETURNING uuid_send(trace_id)
 
 -- name: extend_traces
--- More days of traces that are known. Rows are locked in order of the key, like upsert_pending.
-WITH locked AS MATERIALIZED (
-    SELECT trace.trace_id, sent.days::date[] AS days
-    FROM unnest(%(trace_ids)s::text[]::uuid[], %(days)s::text[]) AS sent (trace_id, days)
-    JOIN spantree.trace
-        ON trace.tenant_id = %(tenant_id)s
-        AND trace.trace_id = sent.trace_id
-    WHERE NOT trace.days @> sent.days::date[]
-    ORDER BY trace.trace_id
-    FOR UPDATE OF trace
-)
+-- More days of traces that are known, a pair for each. Of the traces in order of their keys, by trace_pkey, like
+-- upsert_pending.
 UPDATE spantree.trace
 SET days = (
     SELECT array_agg(DISTINCT day ORDER BY day)
-    FROM unnest(trace.days || locked.days) AS both_days (day)
+    FROM unnest(trace.days || sent.days) AS both_days (day)
 )
-FROM locked
+FROM (
+    SELECT trace_id, array_agg(day) AS days
+    FROM unnest(%(trace_ids)s::text[]::uuid[], %(days)s::date[]) AS pair (trace_id, day)
+    GROUP BY trace_id
+    ORDER BY trace_id
+) AS sent
 WHERE trace.tenant_id = %(tenant_id)s
-    AND trace.trace_id = locked.trace_id
+    AND trace.trace_id = sent.trace_id
+    AND NOT trace.days @> sent.days
 
 -- name: projected_spans
 -- From how many spans each of the traces is projected. Served by execution_pkey on the days given; trace by trace,
@@ -172,7 +171,7 @@ CROSS JOIN LATERAL (
     WHERE execution.tenant_id = %(tenant_id)s
         AND execution.day = ANY (%(days)s::date[])
         AND execution.trace_id = wanted.trace_id
-    OFFSET 0
+    ORDER BY execution.tenant_id
 ) AS projected
 
 -- name: copy_executions

@@ -32,14 +32,48 @@ $$;
 
 COMMENT ON FUNCTION spantree.tenant_of(name) IS 'the tenant whose rows a role may read, by default the current one; null where it is no tenant''s';
 
+CREATE OR REPLACE FUNCTION spantree.is_distributed(relation regclass)
+RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    known boolean := false;
+BEGIN
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
+        EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)' INTO known USING relation;
+    END IF;
+    RETURN known;
+END
+$$;
+
+COMMENT ON FUNCTION spantree.is_distributed(regclass) IS 'whether Citus has the table: by shards, or whole on every node; false on plain PostgreSQL';
+
+CREATE OR REPLACE FUNCTION spantree.drop_policies(guarded regclass)
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    policy name;
+BEGIN
+    FOR policy IN SELECT polname FROM pg_policy WHERE polrelid = guarded LOOP
+        EXECUTE format('DROP POLICY %I ON %s', policy, guarded);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION spantree.drop_policies(regclass) IS 'take the policies of a table away, until guard_table makes them anew: meanwhile only its owner reads it';
+
 CREATE OR REPLACE FUNCTION spantree.guard_table(guarded regclass)
 RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
     table_name name := (SELECT relname FROM pg_class WHERE oid = guarded);
+    -- Evaluated once a statement as a subquery, which policies of tables that Citus has may not hold.
+    own_tenant text := CASE WHEN spantree.is_distributed(guarded) THEN '%s' ELSE '(SELECT %s)' END;
     readers text;
 BEGIN
+    own_tenant := format(own_tenant, 'spantree.tenant_of(current_user)');
     -- A partition has no policy: rows are read through its parent, whose policies hold for them, or not at all.
     IF NOT (SELECT relispartition FROM pg_class WHERE oid = guarded) THEN
         IF table_name NOT IN ('token', 'tenant_role')
@@ -47,8 +81,8 @@ BEGIN
         THEN
             -- Tenant 0's thresholds hold where a tenant has none of its own (threshold_s).
             EXECUTE format(
-                'CREATE POLICY tenant ON %s FOR SELECT USING (tenant_id = (SELECT spantree.tenant_of(current_user))%s)',
-                guarded, CASE WHEN table_name = 'threshold' THEN ' OR tenant_id = 0' ELSE '' END
+                'CREATE POLICY tenant ON %s FOR SELECT USING (tenant_id = %s%s)',
+                guarded, own_tenant, CASE WHEN table_name = 'threshold' THEN ' OR tenant_id = 0' ELSE '' END
             );
         END IF;
         SELECT string_agg(quote_ident(role.rolname), ', ' ORDER BY role.rolname)

@@ -124,10 +124,11 @@ SELECT
                 AND n.trace_id = t.trace_id
                 AND n.day = on_day.day
                 AND n.status IN ('failed', 'timed_out')
-            OFFSET 0
+            ORDER BY n.tenant_id
         ) AS failed
         WHERE t.tenant_id = e.tenant_id
             AND t.trace_id = e.trace_id
+        GROUP BY t.trace_id
     ) AS failed_nodes,
     e.user_id,
     e.conversation_id,
@@ -178,10 +179,11 @@ SELECT
                 AND n.trace_id = t.trace_id
                 AND n.day = on_day.day
                 AND n.status IN ('pending', 'running', 'waiting')
-            OFFSET 0
+            ORDER BY n.tenant_id
         ) AS open
         WHERE t.tenant_id = e.tenant_id
             AND t.trace_id = e.trace_id
+        GROUP BY t.trace_id
     ) AS open_nodes,
     e.service,
     e.run_id,

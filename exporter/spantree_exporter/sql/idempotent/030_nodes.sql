@@ -153,10 +153,11 @@ CROSS JOIN LATERAL (
             AND attempt.trace_id = t.trace_id
             AND attempt.day = on_day.day
             AND attempt.task_key = last.task_key
-        OFFSET 0
+        ORDER BY attempt.tenant_id
     ) AS n
     WHERE t.tenant_id = last.tenant_id
         AND t.trace_id = last.trace_id
+    GROUP BY t.trace_id
 ) AS task
 WHERE last.attempt > 1
     AND task.last_span_id = last.span_id
