@@ -18,7 +18,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -215,16 +216,22 @@ def create_databases(node_urls: list[str], name: str) -> None:
 
 def copy_databases(node_urls: list[str], name: str, template: str) -> None:
     """A copy of the database `template` on every node: its shards and what it knows of them go along."""
-    for url in node_urls:
+
+    def copy(url: str) -> None:
         with _server(url) as connection:
             wait_until(lambda: _copied(connection, name, template), 60, f"{template} was copied")
+
+    _on_each(node_urls, copy)
 
 
 def drop_databases(node_urls: list[str], name: str) -> None:
     """On every node, whoever uses it."""
-    for url in node_urls:
+
+    def drop(url: str) -> None:
         with _server(url) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    _on_each(node_urls, drop)
 
 
 def nodes_of(coordinator_url: str) -> list[str]:
@@ -234,6 +241,12 @@ def nodes_of(coordinator_url: str) -> list[str]:
             return []
         rows = connection.execute("SELECT nodename, nodeport FROM pg_dist_node ORDER BY groupid").fetchall()
     return [f"postgresql://{_USER}@{host}:{port}/{_DATABASE}" for host, port in rows]
+
+
+def _on_each(node_urls: list[str], what: Callable[[str], None]) -> None:
+    """At the same time: a test waits for it."""
+    with ThreadPoolExecutor(len(node_urls)) as pool:
+        list(pool.map(what, node_urls))
 
 
 def _copied(connection: psycopg.Connection[tuple[object, ...]], name: str, template: str) -> bool:
