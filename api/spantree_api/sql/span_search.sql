@@ -181,13 +181,21 @@ WHERE tenant_id = %(tenant_id)s
     AND trace_id = ANY (%(trace_ids)s::uuid[])
 
 -- name: summaries_of_traces
--- spans, errors and times of each service of some traces, and how many spans have a parent that is not there; served by
--- span_pkey
+-- spans, errors and times of each service of some traces, and how many spans have a parent that is not there: each span
+-- names itself and its parent, and a parent that no span names is not there; served by span_pkey
 SELECT
-    summary.trace_id, summary.service, summary.spans, summary.errors, summary.orphans, summary.start_ns, summary.end_ns
-FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
-CROSS JOIN LATERAL (
-    WITH sent AS MATERIALIZED (
+    linked.trace_id, linked.service,
+    count(*) FILTER (WHERE NOT linked.is_child) AS spans,
+    count(*) FILTER (WHERE NOT linked.is_child AND linked.status_code = 2) AS errors,
+    count(*) FILTER (WHERE linked.is_child AND linked.id IS NOT NULL AND NOT linked.is_there) AS orphans,
+    min(linked.start_ns) AS start_ns,
+    max(linked.end_ns) AS end_ns
+FROM (
+    SELECT
+        sent.trace_id, sent.service, sent.status_code, sent.start_ns, sent.end_ns, link.id, link.is_child,
+        bool_or(NOT link.is_child) OVER (PARTITION BY sent.trace_id, link.id) AS is_there
+    FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
+    CROSS JOIN LATERAL (
         SELECT
             span.trace_id, span.span_id, span.parent_span_id, span.status_code, span.start_ns, span.end_ns,
             resource.service_name AS service
@@ -197,18 +205,11 @@ CROSS JOIN LATERAL (
             AND span.day = ANY (%(days)s::date[])
             AND span.trace_id = wanted.trace_id
             AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
-    )
-    SELECT
-        sent.trace_id, sent.service,
-        count(*) AS spans,
-        count(*) FILTER (WHERE sent.status_code = 2) AS errors,
-        count(*) FILTER (WHERE sent.parent_span_id IS NOT NULL AND parent.span_id IS NULL) AS orphans,
-        min(sent.start_ns) AS start_ns,
-        max(sent.end_ns) AS end_ns
-    FROM sent
-    LEFT JOIN (SELECT DISTINCT span_id FROM sent) AS parent ON parent.span_id = sent.parent_span_id
-    GROUP BY sent.trace_id, sent.service
-) AS summary
+        ORDER BY span.tenant_id
+    ) AS sent
+    CROSS JOIN LATERAL (VALUES (sent.span_id, false), (sent.parent_span_id, true)) AS link (id, is_child)
+) AS linked
+GROUP BY linked.trace_id, linked.service
 
 -- name: roots_of_traces
 -- the first span without a parent of each of some traces, the first of all where every one has one; served by span_pkey
