@@ -23,7 +23,7 @@ SELECT
     execution.retried_count, execution.skipped_count, execution.waiting_count, execution.running_count,
     execution.cancelled_count, execution.timed_out_count, execution.span_count, execution.input_tokens,
     execution.output_tokens, execution.cost_usd, execution.skipped_nodes, execution.resumes, execution.lost_after_s,
-    execution.hidden, execution.anomalies
+    execution.hidden, execution.anomalies, execution.calls
 
 -- name: of_newest_days
 -- part: executions of the newest days, and of the sentinel's day, whose starts may be any
