@@ -114,7 +114,7 @@ def jaeger_over(database_url: str, now_ns: int, **settings: Any) -> Iterator[Jae
         tokens = TokenWatch(database_url, interval_s=0.05)
         tokens.start()
         await asyncio.to_thread(tokens.wait_for_first_look, 10)
-        service = Service(config, database, clock, TenantStreams(database, config, clock))
+        service = Service(config, database, database, clock, TenantStreams(database, config, clock))
         storage = JaegerStorage(service, Authenticator(tokens, anonymous=True))
         port.append(await storage.start("127.0.0.1", 0))
         started.set()

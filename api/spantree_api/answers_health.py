@@ -51,6 +51,10 @@ class HealthAnswer(TypedDict):
     """what was accepted and can never become a row; equal ones once"""
     dead_letters_by_reason: list[DeadLettersOfReason] | None
     executions_last_hour: int | None
+    replica: Part
+    """where reads come from: a standby (SPANTREE_API_DATABASE_URL), or the database that is written"""
+    replication_lag_ms: float | None
+    """how far that standby is behind; null where there is none or it does not say"""
     error_rate: float | None
     """share of the executions of the last hour that failed, are partial or timed out; null when there were none"""
 

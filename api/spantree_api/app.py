@@ -22,6 +22,8 @@ from spantree_api.error_answers import install_error_answers
 from spantree_api.known_errors_file import load_known_errors
 from spantree_api.metrics import ApiMetrics, RequestMetrics
 from spantree_api.pages.site import install_pages
+from spantree_api.repeat import RepeatReads
+from spantree_api.replica import ReplicationLag, ReplicaWatch
 from spantree_api.routes import alerts as alert_routes
 from spantree_api.routes import (
     analysis,
@@ -105,18 +107,23 @@ def create_app(
     metrics = ApiMetrics(tls)
     known_errors = load_known_errors(config.known_errors)
     analyst = analyst or analyst_of(config)
-    tokens = TokenWatch(config.database_url, interval_s=config.token_interval_s)
+    tokens = TokenWatch(config.database_url, interval_s=config.token_interval_s, standby_url=config.read_database_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Made here: a pool belongs to the event loop that it is made in.
-        database = Database(config)
-        listeners = TenantStreams(database, config, clock)
-        app.state.service = Service(config, database, clock, listeners, known_errors, analyst)
+        primary = Database(config)
+        database = Database(config, config.read_database_url) if config.read_database_url else primary
+        listeners = TenantStreams(primary, config, clock)
+        app.state.service = Service(config, database, primary, clock, listeners, known_errors, analyst)
         app.state.figures = metrics_route.DatabaseFigures(metrics)
-        await database.open()
-        thresholds = asyncio.create_task(keep_thresholds(database, config))
-        watch = AlertWatch(database, config, clock, rules)
+        replica = app.state.replica = ReplicaWatch(database)
+        await primary.open()
+        if database is not primary:
+            await database.open()
+            replica.start()
+        thresholds = asyncio.create_task(keep_thresholds(primary, config))
+        watch = AlertWatch(primary, config, clock, rules)
         if alerts:
             watch.start()
         if not trusted:
@@ -130,7 +137,10 @@ def create_app(
             thresholds.cancel()
             await watch.close()
             await listeners.close()
-            await database.close()
+            await replica.close()
+            if database is not primary:
+                await database.close()
+            await primary.close()
             await asyncio.to_thread(tokens.stop)
 
     app = FastAPI(
@@ -151,6 +161,8 @@ def create_app(
     app.state.authenticator = Authenticator(tokens, anonymous=config.host in LOOPBACK or config.insecure)
     if not trusted:
         app.add_middleware(Authentication, authenticator=app.state.authenticator)
+    app.add_middleware(RepeatReads)
+    app.add_middleware(ReplicationLag, state=app.state)
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(Compression)
     app.include_router(health.probes)

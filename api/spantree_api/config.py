@@ -3,6 +3,7 @@
 | name | meaning | default |
 |---|---|---|
 | `SPANTREE_DATABASE_URL` | PostgreSQL that holds the schema `spantree`; libpq's `PG*` complete it | (libpq's own) |
+| `SPANTREE_API_DATABASE_URL` | a standby that answers reads; all else stays with the former | (none) |
 | `SPANTREE_API_HOST` | address to listen on | `127.0.0.1` |
 | `SPANTREE_INSECURE` | `true`: answer everybody beyond this machine, too, while no token was made | `false` |
 | `SPANTREE_API_PORT` | port to listen on, 0 takes a free one | `8000` |
@@ -37,12 +38,13 @@ from spantree_exporter.tls.certificate import TlsFiles, tls_files
 
 _PREFIX = "SPANTREE_API_"
 _DATABASE_URL = "SPANTREE_DATABASE_URL"
+_READ_DATABASE_URL = "SPANTREE_API_DATABASE_URL"
 INSECURE = "SPANTREE_INSECURE"
 
 
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
-    """Settings of one API server. `database_url` may hold a password and is therefore not in the repr."""
+    """Settings of one API server. URLs of databases may hold a password and are therefore not in the repr."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -52,6 +54,8 @@ class ApiConfig:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     database_url: str = field(default="", repr=False)
+    # A standby; empty: all is read where it is written.
+    read_database_url: str = field(default="", repr=False)
     pool_max: int = 8
     pool_wait_s: float = 3.0
     statement_timeout_ms: int = 15_000
@@ -88,9 +92,9 @@ class ApiConfig:
     def from_env(cls, environ: Mapping[str, str]) -> ApiConfig:
         """The settings that `environ` names, defaults for the rest. Raises ConfigError with every fault at once."""
         faults: list[str] = []
-        values: dict[str, object] = {}
+        values: dict[str, object] = {"read_database_url": environ.get(_READ_DATABASE_URL, "").strip()}
         for name, text in sorted(environ.items()):
-            if not name.startswith(_PREFIX):
+            if not name.startswith(_PREFIX) or name == _READ_DATABASE_URL:
                 continue
             reader = _READERS.get(name)
             if reader is None:

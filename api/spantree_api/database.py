@@ -27,6 +27,13 @@ from spantree_api.statements import Name, Statements, load_statements
 from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify
 
 _QUERY_CANCELED = "57014"
+# What reads one moment, or writes at READ COMMITTED, never meets it otherwise: a standby gave the read up, or its
+# connection, because it stood in the way of what the primary had done (ProcessRecoveryConflictInterrupt).
+_RECOVERY_CONFLICT = "40001"
+_READ_ONLY = "25006"
+_NOT_SUPPORTED = "0A000"
+# BEGIN READ WRITE is refused on a standby as a setting that cannot be had.
+_OF_A_SETTING = "guc.c"
 # The pool doubles its pause after each failed attempt; giving up early lets the next request try at once instead.
 _RECONNECT_TIMEOUT_S = 3.0
 _CONNECT_TIMEOUT_S = "5"
@@ -135,14 +142,15 @@ class Snapshot:
 class Database:
     """The pool. Open it in the server's event loop, close it when the server stops."""
 
-    def __init__(self, config: ApiConfig) -> None:
+    def __init__(self, config: ApiConfig, database_url: str | None = None) -> None:
+        """Of `database_url`, by default the settings' own; `config` says how it is used."""
         self._statement_timeout_ms = config.statement_timeout_ms
         self._pool_wait_s = config.pool_wait_s
         self._statements = Statements(load_statements())
         self._connections_max = config.pool_max
         self._on_citus = False
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            config.database_url,
+            config.database_url if database_url is None else database_url,
             kwargs={
                 "application_name": "spantree-api",
                 "client_encoding": "UTF8",
@@ -234,6 +242,23 @@ class Database:
         self._on_citus = bool(row and row[0])
 
     def _told(self, error: psycopg.Error) -> Unavailable | InvalidParameter:
+        if error.sqlstate == _RECOVERY_CONFLICT:
+            return Unavailable(
+                "replica_conflict",
+                "the standby gave the query up to go on following its primary: try again; hot_standby_feedback = on "
+                "in its settings avoids it",
+                passes=True,
+            )
+        if error.sqlstate == _NOT_SUPPORTED and error.diag.source_function == "RevalidateCachedQuery":
+            return Unavailable("schema_changed", "a table has gained a column meanwhile: try again", passes=True)
+        if error.sqlstate == _READ_ONLY or (
+            error.sqlstate == _NOT_SUPPORTED and error.diag.source_file == _OF_A_SETTING
+        ):
+            return Unavailable(
+                "database_read_only",
+                "the PostgreSQL of SPANTREE_DATABASE_URL takes no changes now, it is a standby or read-only: name the "
+                "primary there, and the standby in SPANTREE_API_DATABASE_URL",
+            )
         if error.sqlstate == _QUERY_CANCELED:
             return Unavailable(
                 "query_timeout",

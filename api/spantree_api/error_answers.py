@@ -12,7 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from spantree_api.answers import ErrorAnswer
-from spantree_api.errors import RETRY_AFTER_S, ApiError
+from spantree_api.errors import RETRY_AFTER_S, ApiError, Unavailable
+from spantree_api.repeat import PASSES
 from spantree_api.responses import json_answer
 
 _log = logging.getLogger("spantree.api")
@@ -35,8 +36,10 @@ def error_answer(
     return json_answer(answer, status_code, headers)
 
 
-async def _api_error(_: Request, error: Exception) -> Response:
+async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101  # as it was registered
+    if isinstance(error, Unavailable) and error.passes:
+        request.scope[PASSES] = True
     headers = {"retry-after": str(RETRY_AFTER_S)} if error.status_code == HTTPStatus.SERVICE_UNAVAILABLE else {}
     return error_answer(error.status_code, error.code, str(error), error.details, headers)
 

@@ -64,10 +64,14 @@ class NotFound(ApiError):
 
 
 class Unavailable(ApiError):
-    """PostgreSQL cannot answer now. `code` tells an absent database from one that is too slow or not set up."""
+    """PostgreSQL cannot answer now. `code` tells an absent database from one that is too slow or not set up.
+
+    `passes`: the reason has passed with this attempt, and a second one at once may succeed (repeat.py).
+    """
 
     status_code = 503
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, passes: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.passes = passes

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from spantree_api.answers_health import HealthAnswer, Part
 from spantree_api.rendering import rfc3339
-from spantree_api.stored_rows import HealthRow
+from spantree_api.stored_rows import HealthRow, ReplicationRow
 
 # S3's health check (features.md) calls its poller healthy when it was seen within five minutes.
 _COLLECTOR_QUIET_NS = 300_000_000_000
@@ -14,6 +15,8 @@ _COLLECTOR_QUIET_NS = 300_000_000_000
 _LAG_DEGRADED_NS = 60_000_000_000
 # Certificates of six days exist, and are renewed with two to spare (Let's Encrypt, "shortlived").
 _RENEWAL_DAYS = 1.0
+_REPLICA_DEGRADED_S = 60.0
+_NO_REPLICA: Final[Part] = {"status": "ok", "message": "none: reads come from the database that is written"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,13 @@ class TlsState:
 
 
 def health_answer(
-    row: HealthRow | None, database_error: str | None, now_ns: int, tls: TlsState | None = None
+    row: HealthRow | None,
+    database_error: str | None,
+    now_ns: int,
+    tls: TlsState | None = None,
+    replication: ReplicationRow | None = None,
 ) -> HealthAnswer:
-    """The answer for the figures, or for a database that did not give any."""
+    """The answer for the figures, or for a database that did not give any; `replication` of a standby that is read."""
     certificate = None if tls is None else _certificate(tls)
     days_left = None if tls is None else round(tls.days_left, 2)
     api: Part = {"status": "ok", "message": "answers"}
@@ -47,6 +54,8 @@ def health_answer(
             "pending_traces": None,
             "dead_letters": None,
             "dead_letters_by_reason": None,
+            "replica": unknown if replication is not None else _NO_REPLICA,
+            "replication_lag_ms": None,
             "executions_last_hour": None,
             "error_rate": None,
         }
@@ -55,8 +64,12 @@ def health_answer(
     seen = [ns for ns in (row.last_received_ns, row.oldest_pending_ns) if ns is not None]
     last_seen_ns = max(seen, default=None)
     projection = _projection(row, lag_ns)
+    replica = _replica(replication)
+    lag_s = None if replication is None or not replication.in_recovery else replication.lag_s
     return {
-        "status": "degraded" if "degraded" in (projection["status"], (certificate or api)["status"]) else "ok",
+        "status": "degraded"
+        if "degraded" in (projection["status"], replica["status"], (certificate or api)["status"])
+        else "ok",
         "checked_at": rfc3339(now_ns),
         "api": api,
         "database": {"status": "ok", "message": "answers"},
@@ -72,9 +85,24 @@ def health_answer(
             {"reason": of["reason"], "letters": of["letters"], "count": of["count"]}
             for of in row.dead_letters_by_reason
         ],
+        "replica": replica,
+        "replication_lag_ms": None if lag_s is None else max(0.0, lag_s) * 1000,
         "executions_last_hour": row.executions,
         "error_rate": row.failed_executions / row.executions if row.executions else None,
     }
+
+
+def _replica(replication: ReplicationRow | None) -> Part:
+    if replication is None:
+        return _NO_REPLICA
+    if not replication.in_recovery:
+        return {"status": "ok", "message": "SPANTREE_API_DATABASE_URL is no standby: nothing is stale"}
+    if replication.lag_s is None:
+        return {"status": "unknown", "message": "the standby has replayed nothing yet"}
+    lag_s = max(0.0, replication.lag_s)
+    if lag_s > _REPLICA_DEGRADED_S:
+        return {"status": "degraded", "message": f"the standby is {lag_s:.0f} s behind: what is answered is as old"}
+    return {"status": "ok", "message": f"a standby, {lag_s:.1f} s behind"}
 
 
 def _collector(last_seen_ns: int | None, now_ns: int) -> Part:

@@ -22,10 +22,14 @@ from spantree_api.streams import Streams, TenantStreams
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts of one API server. `clock` answers UTC nanoseconds since 1970."""
+    """The parts of one API server. `clock` answers UTC nanoseconds since 1970.
+
+    `database` is read, and may be a standby; `primary` is written, and read by what must not be behind.
+    """
 
     config: ApiConfig
     database: Database
+    primary: Database
     clock: Callable[[], int]
     tenant_streams: TenantStreams
     known_errors: KnownErrors = field(default_factory=our_known_errors)
@@ -55,7 +59,7 @@ class Service:
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[Reader]:
         """Reads and writes of one transaction, committed at the end of the block. Raises Unavailable."""
-        async with self.database.transaction() as transaction:
+        async with self.primary.transaction() as transaction:
             yield Reader(transaction, self.config, self.clock())
 
 

@@ -202,6 +202,14 @@ class HealthRow:
     failed_executions: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReplicationRow:
+    """What the server that is read from says of itself. `lag_s` is null where it has replayed nothing yet."""
+
+    in_recovery: bool
+    lag_s: float | None
+
+
 def records(record: Callable[..., Record]) -> Callable[[Sequence[str]], Callable[[Sequence[Any]], Record]]:
     """The row maker for a dataclass: its fields are taken from the columns of the same names."""
     names = [one.name for one in fields(record)]  # type: ignore[arg-type]

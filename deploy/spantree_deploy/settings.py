@@ -41,7 +41,7 @@ OTHERS: Final[Mapping[str, str]] = {
 # What Kubernetes puts into every container for a Service named spantree or spantree-...: SPANTREE_API_PORT=tcp://10.0.0.7:80
 # (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 _SERVICE_LINK: Final = re.compile(r"SPANTREE_(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))(_\w+)?")
-_SECRET: Final = frozenset({"database_url", "token"})
+_SECRET: Final = frozenset({"database_url", "api_database_url", "token"})
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -142,6 +142,7 @@ class Settings:
     retention_interval_s: Seconds = 3600.0
     drain_s: SecondsOrNone = 5.0
     # the API; the same with ApiConfig
+    api_database_url: Annotated[str | None, values.postgres] = field(default=None, repr=False)
     api_jaeger_port: PortOrOff = 17_271
     api_pool_max: Connections = 8
     api_pool_wait_s: Seconds = 3.0
@@ -202,6 +203,7 @@ class Settings:
         return ApiConfig(
             host=self.api_listens_on,
             database_url=database_url,
+            read_database_url=self.api_database_url or "",
             insecure=self.insecure,
             jaeger_url=self.jaeger_url,
             grafana_url=self.grafana_url,
@@ -218,7 +220,7 @@ _FIELDS: Final = frozenset(_READERS)
 _API_FIELDS: Final = tuple(
     one.name
     for one in fields(Settings)
-    if one.name.startswith("api_") and one.name not in ("api_host", "api_allowed_hosts", "api_url")
+    if one.name.startswith("api_") and one.name not in ("api_host", "api_allowed_hosts", "api_url", "api_database_url")
 )
 
 

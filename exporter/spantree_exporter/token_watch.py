@@ -30,10 +30,16 @@ _CONNECT_TIMEOUT_S: Final = 5
 
 
 class TokenWatch:
-    """`known` is what the database said last; None until it said anything. Any thread may use it."""
+    """`known` is what the database said last; None until it said anything. Any thread may use it.
 
-    def __init__(self, database_url: str, path: Path | None = None, interval_s: float = INTERVAL_S) -> None:
+    `standby_url` is looked at while `database_url` is away.
+    """
+
+    def __init__(
+        self, database_url: str, path: Path | None = None, interval_s: float = INTERVAL_S, standby_url: str = ""
+    ) -> None:
         self._database_url = database_url
+        self._standby_url = standby_url
         self._path = path
         self._interval_s = interval_s
         self._stop = threading.Event()
@@ -72,18 +78,13 @@ class TokenWatch:
         while True:
             try:
                 if connection is None or connection.closed:
-                    connection = psycopg.connect(
-                        self._database_url,
-                        autocommit=True,
-                        connect_timeout=_CONNECT_TIMEOUT_S,
-                        application_name="spantree-tokens",
-                    )
-                    set_up_look(connection)
+                    connection = _connect(self._database_url)
                 self._look(connection)
             except psycopg.Error as error:
                 if connection is not None:
                     connection.close()
                 self._complain(error)
+                self._look_at_standby()
             with self._looked:
                 self._looks += 1
                 self._looked.notify_all()
@@ -92,12 +93,22 @@ class TokenWatch:
         if connection is not None:
             connection.close()
 
-    def _look(self, connection: psycopg.Connection[Any]) -> None:
-        known = load(connection)
+    def _look_at_standby(self) -> None:
+        if self._standby_url:
+            try:
+                with contextlib.closing(_connect(self._standby_url)) as connection:
+                    self._note(load(connection))
+            except psycopg.Error as error:
+                self._complain(error)
+
+    def _note(self, known: KnownTokens) -> None:
         if known != self.known:
             self.known = known
             if self._path is not None:
                 _write(self._path, known)
+
+    def _look(self, connection: psycopg.Connection[Any]) -> None:
+        self._note(load(connection))
         if time.monotonic() - self._noted_at_s >= _NOTE_USE_S:
             with self._used_lock:
                 used, self._used = self._used, set()
@@ -110,6 +121,18 @@ class TokenWatch:
         if time.monotonic() - self._logged_at_s >= _LOG_INTERVAL_S:
             self._logged_at_s = time.monotonic()
             log.info("tokens cannot be looked at now, the last ones go on to hold: %s", str(error).partition("\n")[0])
+
+
+def _connect(database_url: str) -> psycopg.Connection[Any]:
+    connection = psycopg.connect(
+        database_url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, application_name="spantree-tokens"
+    )
+    try:
+        set_up_look(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _write(path: Path, known: KnownTokens) -> None:

@@ -18,6 +18,7 @@ def test_defaults_hold_where_nothing_is_said() -> None:
 def test_every_setting_is_read() -> None:
     environ = {
         "SPANTREE_DATABASE_URL": "postgresql://u:secret@h/db",
+        "SPANTREE_API_DATABASE_URL": "postgresql://u:secret@standby/db",
         "SPANTREE_API_HOST": "0.0.0.0",
         "SPANTREE_API_PORT": "0",
         "SPANTREE_API_JAEGER_PORT": "-1",
@@ -48,6 +49,7 @@ def test_every_setting_is_read() -> None:
         tls_key=Path("/etc/tls.key"),
         tls_client_ca=Path("/etc/ca.crt"),
         database_url="postgresql://u:secret@h/db",
+        read_database_url="postgresql://u:secret@standby/db",
         pool_max=3,
         pool_wait_s=1.5,
         statement_timeout_ms=250,
@@ -65,7 +67,7 @@ def test_every_setting_is_read() -> None:
     )
     assert config.private_hosts == {"hooks.internal", "10.0.0.5"}
     assert "secret" not in repr(config)
-    assert set(environ) == set(_READERS) | {"SPANTREE_DATABASE_URL"}
+    assert set(environ) == set(_READERS) | {"SPANTREE_DATABASE_URL", "SPANTREE_API_DATABASE_URL"}
 
 
 def test_all_faults_are_told_at_once() -> None:

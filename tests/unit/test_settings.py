@@ -250,6 +250,7 @@ class TestParts:
         reached = {name.removeprefix("api_") for name in Settings.__annotations__ if name.startswith("api_")}
         assert {one.name for one in fields(ApiConfig)} - {
             "database_url",
+            "read_database_url",
             "tenant_id",
             "jaeger_url",
             "grafana_url",

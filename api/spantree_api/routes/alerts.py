@@ -62,7 +62,7 @@ async def post_rule(service: ServiceOf, body: AlertRuleBody) -> Response:
     """Make a rule, which looks at what happens from now on; no other answer tells its secret."""
     _check_url(service, body.webhook_url)
     secret = body.secret or secrets.token_urlsafe(_SECRET_BYTES)
-    position = await newest_position(service.database, service.config.tenant_id)
+    position = await newest_position(service.primary, service.config.tenant_id)
     async with service.writer() as writer:
         known = await reads.all_rules(writer.snapshot, writer.config.tenant_id)
         if len(known) >= _RULES_MAX:
@@ -84,7 +84,7 @@ async def patch_rule(
     ],
 ) -> Response:
     """Change a rule, silence it, switch it off or on; of one of a file only `silenced_until` and `enabled`."""
-    position = await newest_position(service.database, service.config.tenant_id)
+    position = await newest_position(service.primary, service.config.tenant_id)
     async with service.writer() as writer:
         rule = await reads.one_rule(writer.snapshot, writer.config.tenant_id, rule_id)
         if rule is None:

@@ -8,6 +8,7 @@ from spantree_api.answers_health import HealthAnswer, Liveness, Readiness
 from spantree_api.errors import Unavailable
 from spantree_api.health import TlsState, health_answer
 from spantree_api.reads import health
+from spantree_api.replica import ReplicaWatch
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.service import ServiceOf
 from spantree_exporter.tls.certificate import ServerTls
@@ -40,10 +41,11 @@ async def get_health(request: Request, service: ServiceOf) -> Response:
     now_ns = service.clock()
     tls: ServerTls | None = request.app.state.tls
     certificate = None if tls is None else TlsState(tls.days_left, tls.problem)
+    replica: ReplicaWatch = request.app.state.replica
     try:
         async with service.database.snapshot(wait_s=_PROBE_WAIT_S) as snapshot:
             row = await health.health(snapshot, service.config.tenant_id, now_ns)
     except Unavailable as error:
-        error.details = dict(health_answer(None, str(error), now_ns, certificate))
+        error.details = dict(health_answer(None, str(error), now_ns, certificate, replica.state))
         raise
-    return json_answer(health_answer(row, None, now_ns, certificate))
+    return json_answer(health_answer(row, None, now_ns, certificate, replica.state))

@@ -5,6 +5,16 @@
 SELECT NULL::text AS name, count(*) AS count
 FROM (SELECT FROM spantree.pending_projection LIMIT 1) AS one
 
+-- name: replication
+-- how far a standby is behind: not at all while it has replayed what it received and something sends to it; else as long
+-- as its last transaction is ago, which is too much where the primary has nothing to do
+SELECT
+    pg_is_in_recovery() AS in_recovery,
+    CASE
+        WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
+        ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::double precision
+    END AS lag_s
+
 -- name: health
 -- lag, dead letters, and how the executions of the last hour went; only the days around now are looked at
 WITH recent AS (
