@@ -18,6 +18,8 @@ _FORBIDDEN = {
     "rewrites the table": r"\bADD\s+COLUMN\b[^,;]*\bDEFAULT\s+(?:gen_random_uuid|clock_timestamp|random)\b",
     "takes rows away": r"\b(?:TRUNCATE|DELETE\s+FROM)\b",
 }
+# Constraints that are made anew to allow more than before: the release before goes on to write what they allowed.
+_WIDENED = {"0026_add_calls_between_services.sql": "rollup_subject_check"}
 # Before there was a release to go on beside them.
 _BEFORE_THE_RULE = 7
 
@@ -30,6 +32,8 @@ def faults(script: Script) -> list[str]:
     own = set(re.findall(r"\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?([\w.]+)", text, re.IGNORECASE))
     found = []
     for statement in text.split(";"):
+        if (wider := _WIDENED.get(script.name)) is not None:
+            statement = re.sub(rf"\b(DROP|ADD)\s+CONSTRAINT\s+{wider}\b", "", statement)
         of = re.search(r"\b(?:ALTER\s+TABLE|TRUNCATE|DELETE\s+FROM)\s+(?:ONLY\s+)?([\w.]+)", statement, re.IGNORECASE)
         if of is not None and of[1] in own:
             continue
