@@ -91,7 +91,7 @@ enum span_field {
 enum event_field { EVENT_TIME_NS, EVENT_NAME, EVENT_ATTRIBUTES, EVENT_DROPPED, EVENT_FIELDS };
 enum link_field { LINK_TRACE_ID, LINK_SPAN_ID, LINK_STATE, LINK_ATTRIBUTES, LINK_FLAGS, LINK_DROPPED, LINK_FIELDS };
 enum resource_field { RESOURCE_ID, RESOURCE_FIELDS };
-enum scope_field { SCOPE_JSON, SCOPE_FIELDS };
+enum scope_field { SCOPE_JSON, SCOPE_ATTRIBUTES, SCOPE_FIELDS };
 
 typedef struct {
     layout span, event, link, resource, scope;
@@ -114,5 +114,7 @@ PyObject *read_spans(PyObject *module, PyObject *const *arguments, Py_ssize_t co
 PyObject *examine_body(PyObject *module, PyObject *body);
 PyObject *span_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *table_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+PyObject *term_postings(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+PyObject *term_filter(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 
 #endif

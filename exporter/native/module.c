@@ -72,7 +72,7 @@ static void keep(PyObject **place, PyObject *value) {
 }
 
 /* Counted up when what Python and C expect of each other changes: a build of yesterday's source is not used then. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 /* set_up(interface, Span, Event, Link, Resource, Scope, stored_double, stored_bytes, dumps, sha256, max_keys, use_own_sha256) */
 static PyObject *set_up(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
@@ -86,7 +86,7 @@ static PyObject *set_up(PyObject *module, PyObject *const *arguments, Py_ssize_t
     static const char *const link[LINK_FIELDS] = {
         "trace_id", "span_id", "trace_state", "attributes", "flags", "dropped_attributes_count"};
     static const char *const resource[RESOURCE_FIELDS] = {"id"};
-    static const char *const scope[SCOPE_FIELDS] = {"json"};
+    static const char *const scope[SCOPE_FIELDS] = {"json", "attributes"};
     if (count != 12 || PyLong_AsLong(arguments[0]) != INTERFACE) {
         PyErr_Clear();
         PyErr_SetString(PyExc_ImportError, "it was built from the source of another version");
@@ -117,6 +117,8 @@ static PyMethodDef methods[] = {
     {"examine_body", examine_body, METH_O, NULL},
     {"span_rows", (PyCFunction)(void (*)(void))span_rows, METH_FASTCALL, NULL},
     {"table_rows", (PyCFunction)(void (*)(void))table_rows, METH_FASTCALL, NULL},
+    {"term_postings", (PyCFunction)(void (*)(void))term_postings, METH_FASTCALL, NULL},
+    {"term_filter", (PyCFunction)(void (*)(void))term_filter, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -26,7 +26,7 @@ PYTHON: Final = "python"
 SETTING: Final = "SPANTREE_PURE_PYTHON"
 _OFF: Final = frozenset({"", "0", "false", "no", "off"})
 # What both sides expect of each other, see INTERFACE in native/module.c.
-_INTERFACE: Final = 1
+_INTERFACE: Final = 2
 
 
 class Native(Protocol):
@@ -50,6 +50,12 @@ class Native(Protocol):
         self, tenant_id: int, keys: list[tuple[int, bytes]], rows: list[Any], names: tuple[str, ...], columns: bytes, /
     ) -> bytes | None:
         """Tuples with a field for each of `names`; `columns` has a letter for each, see copy_binary.LETTERS."""
+
+    def term_postings(self, spans: list[Span], units: list[int], /) -> tuple[bytes, bytes, int] | None:
+        """The terms of the spans' postings, their units, and how many terms differ; see span_terms.py."""
+
+    def term_filter(self, terms: bytes, size: int, /) -> bytes | None:
+        """A filter of `size` bytes that has these terms."""
 
 
 def set_up(native: Native, *, own_sha256: bool = True) -> None:
