@@ -79,6 +79,12 @@ class JaegerClient:
         """GetCapabilities."""
         return self._one(CAPABILITIES, "GetCapabilities", b"", messages.GetCapabilitiesResponse)
 
+    def trailing(self, method: str, **query: Any) -> dict[str, str]:
+        """What a search of TraceReader tells beside its answer."""
+        call = self.channel.unary_unary(f"/{TRACE_READER}/{method}")
+        _, done = call.with_call(_request(query).SerializeToString(), timeout=30)
+        return {key: str(value) for key, value in done.trailing_metadata() or ()}
+
     def raw(self, method: str, payload: bytes) -> bytes:
         """Any unary call of TraceReader."""
         answer: bytes = self.channel.unary_unary(f"/{TRACE_READER}/{method}")(payload, timeout=30)

@@ -27,7 +27,7 @@ from spantree_api.authentication import Authenticator
 from spantree_api.errors import ApiError, Forbidden, InvalidParameter, Unauthorized, Unavailable
 from spantree_api.jaeger_chunks import chunks_of
 from spantree_api.jaeger_query import query_of, summary_message
-from spantree_api.reads.spans import SpanReads
+from spantree_api.reads.spans import INCOMPLETE_SEARCH, SpanReads
 from spantree_api.service import Service
 from spantree_api.span_query import kind_name, kind_number
 from spantree_exporter.tls.certificate import ServerTls
@@ -59,6 +59,7 @@ _Unary = Callable[[SpanReads, Any], Awaitable[Any]]
 _Stream = Callable[[Any], AsyncIterator[bytes]]
 
 
+_CALL: Final[ContextVar[_Context | None]] = ContextVar("the call", default=None)
 _TENANT_ID: Final[ContextVar[int]] = ContextVar("tenant of the call", default=DEFAULT_TENANT)
 
 
@@ -187,7 +188,10 @@ class JaegerStorage:
             raise Unavailable("overloaded", f"other reads of Jaeger took all of {wait_s:g} s: try again") from None
         try:
             async with self._service.for_tenant(_TENANT_ID.get()).reader() as reader:
-                yield SpanReads(reader)
+                reads = SpanReads(reader)
+                yield reads
+            if reads.is_incomplete and (context := _CALL.get()) is not None:
+                context.set_trailing_metadata(((INCOMPLETE_SEARCH, "incomplete"),))
         finally:
             self._reading.release()
 
@@ -197,6 +201,7 @@ class JaegerStorage:
         try:
             async with asyncio.timeout(_CALL_S):
                 # Each call is a task of its own, and so is what is set here.
+                _CALL.set(context)
                 _TENANT_ID.set(self._authenticator.identify(_token_of(context), "read").tenant_id)
                 yield
         except TimeoutError:

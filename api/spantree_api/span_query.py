@@ -12,16 +12,9 @@ from typing import Final, Literal, TypeAlias
 
 import orjson
 
-from spantree_exporter.search_text import (
-    ERROR_SPAN,
-    MANY_OPERATIONS,
-    all_of,
-    at_least_terms,
-    attribute_term,
-    operation_term,
-    text_of_value,
-)
+from spantree_exporter.search_text import ERROR_SPAN, MANY_OPERATIONS, all_of, at_least_terms, operation_term
 from spantree_exporter.span import STATUS_ERROR, JsonValue
+from spantree_exporter.span_terms import attribute_term, error_term, name_term, text_terms
 from spantree_exporter.stored import stored_key
 
 # Where a tag is looked for: in any set of attributes, in those of one of five, or among what every span has itself.
@@ -87,19 +80,19 @@ class SpanQuery:
             groups.append(at_least_terms(self.min_duration_ns))
         return all_of(*groups)
 
-    def root_search(self) -> str | None:
-        """The tsquery that finds traces whose root has one of the tags; None where no tag can be found so.
+    def conditions(self) -> list[TermCondition]:
+        """What its terms say of each match (span_terms.py): one unit of a segment has some term of each.
 
-        It finds some of the matches, without a walk: those whose root span is meant.
+        Empty where no tag has a term: patterns, comparisons by size, what a span is itself.
         """
-        terms = [
-            attribute_term(tag.key, text)
-            for tag in self.tags
-            if tag.place in ("any", "span")
-            and tag.operator == "="
-            and (text := tag.text if tag.text is not None else text_of_value(tag.value)) is not None
-        ]
-        return all_of(terms[:1]) if terms else None
+        found = [condition for tag in self.tags if (condition := _condition_of(tag)) is not None]
+        if not found:
+            return []
+        if self.operation is not None:
+            found.append(TermCondition(frozenset({name_term(self.operation)})))
+        if self.failed or self.status == STATUS_ERROR:
+            found.append(TermCondition(frozenset({error_term()})))
+        return found
 
     def parameters(self) -> dict[str, object]:
         """For the statement `matching_traces`."""
@@ -127,6 +120,23 @@ class SpanQuery:
             "tag_texts": [tag.text for tag in self.tags],
             "tag_values": [None if tag.text is not None else orjson.dumps(tag.value).decode() for tag in self.tags],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class TermCondition:
+    """Terms of which a match has one, or whose resource has the attribute of `tag`."""
+
+    terms: frozenset[int]
+    tag: Tag | None = None
+
+
+def _condition_of(tag: Tag) -> TermCondition | None:
+    if tag.operator != "=" or tag.place == "own":
+        return None
+    key = stored_key(tag.key)
+    terms = text_terms(key, tag.text) if tag.text is not None else {attribute_term(key, tag.value)}
+    of_resource = tag if tag.place in ("any", "resource") else None
+    return TermCondition(frozenset() if tag.place == "resource" else frozenset(terms), of_resource)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -23,12 +23,13 @@ from spantree_exporter.assemble import assemble as default_assemble
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.facts import read_facts as default_read_facts
 from spantree_exporter.migrate import check_version
-from spantree_exporter.partitions import LAST_DAY, SENTINEL_DAY, date_of
+from spantree_exporter.partitions import LAST_DAY, SENTINEL_DAY, date_of, day_number
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
 from spantree_exporter.projector import Projector
 from spantree_exporter.rollup_store import RollupFolder, differences, recount
 from spantree_exporter.sql import statements
 from spantree_exporter.stored_span import SpanRows
+from spantree_exporter.term_store import close_gap, insert_terms, is_gap
 
 _SQL: Final = statements("rebuild")
 _CHUNK_SPANS: Final = 2000
@@ -99,8 +100,10 @@ class _Rebuild:
             if position_day is not None and day < position_day:
                 continue
             after = position if day == position_day else _BEFORE_ALL
+            with connection.cursor() as cursor:
+                has_gap = is_gap(cursor, self._tenant_id, day)
             while True:
-                spans, changed, last = self._chunk(day, after)
+                spans, changed, last = self._chunk(day, after, with_terms=has_gap)
                 if last is None:
                     break
                 after = last
@@ -108,10 +111,18 @@ class _Rebuild:
                     day, state.spans + spans, state.changed_facts + changed, state.projected_traces + self._project()
                 )
                 progress(state)
+            if has_gap:
+                self._close_gap(day)
         self._wait_for_others()
         self._check_figures(days)
         connection.execute(_SQL["delete_position"], self._range)
         return state
+
+    def _close_gap(self, day: date) -> None:
+        # A day on which collectors of an earlier version may still write stays one that is searched span by span.
+        if day < datetime.now(UTC).date():
+            with self._connection.open().cursor() as cursor:
+                close_gap(cursor, self._tenant_id, day)
 
     def _wait_for_others(self) -> None:
         """Project until nothing that is due is left, also not of what another projector works on just now."""
@@ -133,7 +144,9 @@ class _Rebuild:
             if day != date_of(SENTINEL_DAY) and differences(connection, self._tenant_id, [day], limit=1):
                 recount(self._connection, self._tenant_id, day)
 
-    def _chunk(self, day: date, after: tuple[bytes, int, int]) -> tuple[int, int, tuple[bytes, int, int] | None]:
+    def _chunk(
+        self, day: date, after: tuple[bytes, int, int], *, with_terms: bool
+    ) -> tuple[int, int, tuple[bytes, int, int] | None]:
         """(spans read, spans whose facts changed, the key of the last one) of the chunk that follows `after`."""
         connection = self._connection.open()
         trace_id, span_id, fingerprint = after
@@ -173,6 +186,8 @@ class _Rebuild:
                         "facts": facts_texts,
                     },
                 )
+            if with_terms:
+                insert_terms(cursor, self._tenant_id, spans, [day_number(day)] * len(spans))
             counts = Counter(span.trace_id.hex() for span in spans)
             cursor.execute(
                 _SQL["mark_pending"],

@@ -1,6 +1,7 @@
 """Spans -> PostgreSQL, one transaction a batch, and the rows of the traces that are complete in it.
 
     span                   COPY, all that is new in the batch
+    span_terms             a row for them all: what searches find them by
     execution node edge    COPY, for each trace that is whole in this batch and that nobody has put into `trace` yet
     trace                  the days of each trace; who puts a trace there first may project it at once
     pending_projection     a row for each other trace, which a projector takes up
@@ -45,6 +46,7 @@ from spantree_exporter.rollup import Rollup
 from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.span import Resource, Span
 from spantree_exporter.sql import statements
+from spantree_exporter.term_store import insert_terms
 
 if TYPE_CHECKING:
     from spantree_exporter.decode import DeadLetter
@@ -184,6 +186,8 @@ class Writer:
             stored = projected = 0
             if batch:
                 stored = self._insert_spans(cursor, batch, staged=staged)
+                if stored:
+                    self._insert_terms(cursor, batch)
                 projected = self._project_and_mark(cursor, batch)
             if dead:
                 self._dead_letters.insert(cursor, dead)
@@ -224,6 +228,10 @@ class Writer:
                 raise
             # "no partition of relation" has this SQLSTATE too, names no constraint, and is no fault of the spans.
             raise StoreUnavailable(f"the partition of a day went away while it was written to: {error}") from error
+
+    def _insert_terms(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace]) -> None:
+        spans = [span for trace in batch.values() for span in trace.spans]
+        insert_terms(cursor, self._tenant_id, spans, [day for trace in batch.values() for day in trace.days])
 
     def _write_block(self, copy: psycopg.Copy, block: Sequence[_Trace], *, assemble: bool) -> None:
         spans = [span for trace in block for span in trace.spans]

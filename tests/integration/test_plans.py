@@ -22,6 +22,7 @@ from tests.postgres import new_database
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import listing_of
+from spantree_api.reads.span_terms import Wanted
 from spantree_api.reads.spans import candidate_walk, candidates_found
 from spantree_api.span_query import SpanQuery, Tag
 from spantree_api.statements import Name, Statements, load_statements
@@ -227,6 +228,7 @@ CONDITIONS = ("where_overlaps", "where_service", "where_search")
         (candidates_found(CONDITIONS), "execution_search_idx"),
         (candidates_found(CONDITIONS[:2]), "execution_search_idx"),
         (candidates_found(CONDITIONS[::2]), "execution_search_idx"),
+        (("select_candidates", "of_days", "of_traces", *CONDITIONS, "newest_first"), "execution_pkey"),
     ],
 )
 def test_a_search_of_spans_meets_its_index(
@@ -239,6 +241,36 @@ def test_a_search_of_spans_meets_its_index(
     by_day = {scan.day: parents.get(scan.index or "", scan.index) for scan in plan.scans}
     assert by_day["20261119"] == index, f"uses {sorted(indexes)}, wanted {index}:\n{plan.text}"
     assert not plan.whole, f"reads whole tables:\n{plan.text}"
+
+
+@pytest.fixture(scope="module")
+def with_terms(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """The same database with rows of terms of forty days, and resources."""
+    connection.execute(
+        """
+        INSERT INTO spantree.span_terms (tenant_id, day, last_ns, first_ns, spans, filter, postings)
+        SELECT 0, DATE '2026-11-20' - n / 100, %(now_ns)s - n * 1000000000::bigint, 0, 1, sha256(n::text::bytea), ''
+        FROM generate_series(1, 4000) AS n
+        """,
+        PARAMETERS,
+    )
+    connection.execute("ANALYZE spantree.span_terms")
+    return connection
+
+
+def test_terms_of_a_day_are_read_in_order_and_no_other_day(with_terms: psycopg.Connection[Any]) -> None:
+    looked_for = Wanted([frozenset({1, 2}), frozenset({3})], [None, frozenset({4})]).parameters()
+    at = {"day": TODAY, "before_ns": NOW_NS, "before_id": TRACE, "segments": 4}
+    plan = plan_of(with_terms, STATEMENTS["segments_with_terms"], PARAMETERS | looked_for | at)
+    assert "Index Scan Backward using span_terms_pkey" in plan.text, plan.text
+    assert re.search(r"Index Cond: \(\(day = .*tenant_id = .*last_ns", plan.text), plan.text
+    assert "Sort" not in plan.text, plan.text
+
+
+def test_calls_between_services_are_read_from_rollups(connection: psycopg.Connection[Any]) -> None:
+    parts = {"grains": [1, 24], "since": ["2026-11-13T00:00:00Z"] * 2, "until": ["2026-11-20T00:00:00Z"] * 2}
+    plan = plan_of(connection, STATEMENTS["calls_between_services"], PARAMETERS | parts)
+    assert "rollup_pkey" in plan.text or "rollup_workflow_idx" in plan.text, plan.text
 
 
 def test_requests_are_read_in_order_from_their_days(

@@ -162,7 +162,7 @@ def test_each_tenant_sees_its_own_rows_of_every_table_and_view(shared: Shared) -
     assert shared.red.execute("SELECT DISTINCT tenant_id, name FROM spantree.alert_rule").fetchall() == [(1, "x")]
 
 
-EMPTY = {"stuck_executions", "runs", "conversations", "retries"}
+EMPTY = {"stuck_executions", "runs", "conversations", "retries", "service_calls"}
 """Views of which the fixture has no rows: they read the tables that are tested."""
 
 

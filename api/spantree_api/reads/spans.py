@@ -17,6 +17,7 @@ from uuid import UUID
 from spantree_api.database import Query
 from spantree_api.listing import Range, windows_of
 from spantree_api.reader import Reader
+from spantree_api.reads.span_terms import Wanted, gaps, traces_with_terms, wanted_of
 from spantree_api.reads.stats import bounded_parameters
 from spantree_api.span_query import SpanQuery
 from spantree_api.stored_rows import DayRow, OtlpSpan, otlp_spans, records
@@ -32,6 +33,10 @@ _BATCH: Final = 100
 # Where fewer of the walked than one in so many are candidates, the index finds them faster.
 _RARE: Final = 20
 _LOOK_S: Final = 2.0
+# Header of an answer, and metadata of one over gRPC, that tells of a search that was not finished.
+INCOMPLETE_SEARCH: Final = "spantree-search"
+# So many times the wanted traces are enough, whether or not the newest are among them.
+_ENOUGH: Final = 4
 _SERVICES_MAX: Final = 10_000
 # Services whose operation is looked for where none is named.
 _SERVICES_OF_ONE: Final = 200
@@ -148,13 +153,14 @@ class CallRow:
 
 
 class SpanReads:
-    """Reads of one tenant in one snapshot."""
+    """Reads of one tenant in one snapshot. `is_incomplete`: a search ended before it had looked at all."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._snapshot = reader.snapshot
         self._tenant_id = reader.config.tenant_id
         self._now_ns = reader.now_ns
+        self.is_incomplete = False
 
     async def services(self) -> list[str]:
         """The services that have sent spans, in order of their names."""
@@ -167,16 +173,47 @@ class SpanReads:
         return await self._snapshot.all("operations_of_service", wanted, records(OperationRow))
 
     async def find(self, query: SpanQuery) -> list[CandidateRow]:
-        """Traces that match, newest first, at most `query.limit`."""
+        """Traces that match, newest first, at most `query.limit`.
+
+        After two seconds it ends with what it has found, and notes so in `is_incomplete`.
+        """
         if query.limit <= 0 or query.from_ns > query.to_ns:
             return []
         search = _Search(query, self._now_ns, await self._services_of(query))
+        wanted = await wanted_of(self._snapshot, self._tenant_id, query)
+        if wanted is not None:
+            await self._find_by_terms(search, wanted)
+        days = wanted and await gaps(self._snapshot, self._tenant_id, query.from_ns, search.starts.to_ns)
+        if not search.is_over and (wanted is None or days):
+            await self._find_by_walking(search)
+        self.is_incomplete |= search.is_cut
+        return search.found()
+
+    async def _find_by_walking(self, search: _Search) -> None:
         async for candidates in self._candidates(search):
             for first in range(0, len(candidates), _BATCH):
-                search.take(await self._matching(query, candidates[first : first + _BATCH]))
+                search.take(await self._matching(search.query, candidates[first : first + _BATCH]))
                 if search.is_over:
-                    return search.found()
-        return search.found()
+                    return
+
+    async def _find_by_terms(self, search: _Search, wanted: Wanted) -> None:
+        query = search.query
+        bounds = {"first_day": search.starts.first_day, "last_day": search.starts.last_day}
+        days = [row.day for row in await self._snapshot.all("partition_days", bounds, records(DayRow))]
+        to_ns = min(query.to_ns, search.starts.to_ns)
+        traces = traces_with_terms(self._snapshot, self._tenant_id, wanted, days, query.from_ns, to_ns)
+        async for some, further_ns in traces:
+            new = search.new_ids(some)
+            for first in range(0, len(new), _BATCH):
+                of_traces = await self._of_traces(new[first : first + _BATCH])
+                parts = ("select_candidates", "of_days", "of_traces", *search.conditions, "newest_first")
+                parameters = {**search.parameters(self._tenant_id), **of_traces}
+                candidates = await self._snapshot.all(parts, parameters, records(CandidateRow))
+                search.take(await self._matching(query, candidates))
+                if search.is_over_time:
+                    return
+            if search.has_newest(further_ns):
+                return
 
     async def _services_of(self, query: SpanQuery) -> list[str]:
         """The services that the operation is known of, where the query names none."""
@@ -250,17 +287,13 @@ class SpanReads:
         return [one for one in candidates if one.trace_id in matching]
 
     async def _candidates(self, search: _Search) -> AsyncIterator[list[CandidateRow]]:
-        """Executions that may match, newest first, those found by the root's tags before all others."""
+        """Executions that may match, newest first."""
         bounds = {"first_day": search.starts.first_day, "last_day": search.starts.last_day}
         partitions = [row.day for row in await self._snapshot.all("partition_days", bounds, records(DayRow))]
         for turn, window in enumerate(windows_of(search.starts, partitions, (3, 14, 48))):
             if turn:
                 await self._snapshot.renew()
             parameters = {**search.parameters(self._tenant_id), **window.parameters()}
-            if search.root_search is not None:
-                by_root = {**parameters, "search": search.root_search}
-                found = await self._snapshot.all(search.found_parts("where_search"), by_root, records(CandidateRow))
-                yield search.new(found)
             async for candidates in self._walk(search, parameters):
                 yield search.new(candidates)
 
@@ -291,15 +324,15 @@ class _Search:
     """What is looked for, what has been found, and for how long."""
 
     def __init__(self, query: SpanQuery, now_ns: int, services: Sequence[str] = ()) -> None:
-        self._query = query
+        self.query = query
         self._began_s = time.monotonic()
+        self.is_cut = False
         self._found: dict[UUID, CandidateRow] = {}
         self._seen: set[UUID] = set()
         # Spans cannot have begun later than now, but for clocks that differ.
         latest = min(query.to_ns, now_ns + _LONGEST_NS)
         self.starts = Range(max(query.from_ns, 0) - _LONGEST_NS, latest + _SKEW_NS)
         self._search = query.search(services)
-        self.root_search = query.root_search()
         conditions = ["where_overlaps"]
         if query.service is not None:
             conditions.append("where_service")
@@ -311,9 +344,9 @@ class _Search:
         """For every statement that looks for candidates."""
         return {
             "tenant_id": tenant_id,
-            "service": self._query.service,
+            "service": self.query.service,
             "search": self._search,
-            "ended_after_ns": max(self._query.from_ns, 0) - _SKEW_NS,
+            "ended_after_ns": max(self.query.from_ns, 0) - _SKEW_NS,
             "limit": _FOUND,
         }
 
@@ -322,10 +355,9 @@ class _Search:
         """Whether an index knows the candidates."""
         return not _BY_WORDS.isdisjoint(self.conditions)
 
-    def found_parts(self, *more: str) -> tuple[str, ...]:
+    def found_parts(self) -> tuple[str, ...]:
         """All candidates by the index, newest first."""
-        conditions = more or self.conditions
-        return candidates_found(conditions)
+        return candidates_found(self.conditions)
 
     def new(self, candidates: Sequence[CandidateRow]) -> list[CandidateRow]:
         """Those that were not looked at yet: a walk and an index find the same, and walks meet at their ends."""
@@ -337,15 +369,38 @@ class _Search:
         """Note matches."""
         self._found.update((one.trace_id, one) for one in found)
 
+    def new_ids(self, trace_ids: Sequence[UUID]) -> list[UUID]:
+        """Those that were not looked at yet."""
+        found = [one for one in trace_ids if one not in self._seen]
+        self._seen.update(found)
+        return found
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether it has taken long enough; what was not looked at until then is not looked at."""
+        if time.monotonic() - self._began_s > _LOOK_S:
+            self.is_cut = True
+        return self.is_cut
+
     @property
     def is_over(self) -> bool:
         """Whether there is enough, or it has taken long enough."""
-        return len(self._found) >= self._query.limit or time.monotonic() - self._began_s > _LOOK_S
+        return len(self._found) >= self.query.limit or self.is_over_time
+
+    def has_newest(self, further_ns: int) -> bool:
+        """Whether there is enough, none of which a trace that begins up to `further_ns` would displace.
+
+        Of long traces newer ones may begin before that for ever: then several times as many are enough.
+        """
+        if len(self._found) < self.query.limit:
+            return False
+        starts = sorted((one.started_ns for one in self._found.values()), reverse=True)
+        return starts[self.query.limit - 1] >= further_ns or len(starts) >= _ENOUGH * self.query.limit
 
     def found(self) -> list[CandidateRow]:
         """What was found, newest first."""
         newest = sorted(self._found.values(), key=lambda one: (one.started_ns, one.trace_id.bytes), reverse=True)
-        return newest[: self._query.limit]
+        return newest[: self.query.limit]
 
 
 def candidates_found(conditions: Sequence[str]) -> tuple[str, ...]:

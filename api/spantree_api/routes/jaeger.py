@@ -15,10 +15,10 @@ from fastapi.routing import APIRoute
 from spantree_api.errors import RETRY_AFTER_S, ApiError, InvalidParameter, NotFound, Unavailable
 from spantree_api.jaeger_params import trace_id_of, v1_query, v3_query, whole
 from spantree_api.jaeger_v1 import JaegerTrace
-from spantree_api.reads.spans import SpanReads, Summary
+from spantree_api.reads.spans import INCOMPLETE_SEARCH, SpanReads, Summary
 from spantree_api.responses import json_answer, json_parts
 from spantree_api.service import ServiceOf
-from spantree_api.span_query import SpanQuery, kind_name, kind_number
+from spantree_api.span_query import kind_name, kind_number
 from spantree_api.stored_rows import OtlpSpan
 from spantree_exporter.deep_json import dumps_any
 from spantree_exporter.otlp_json import resource_spans
@@ -108,7 +108,8 @@ async def find_traces(service: ServiceOf, request: Request) -> Response:
             query = v1_query(values)
             ids = [one.trace_id for one in await reads.find(query)]
         parts, count = await _v1_traces(reads, list(dict.fromkeys(ids)))
-    return json_parts([b'{"data":[', *parts, b'],"total":%d,"limit":0,"offset":0,"errors":null}' % count])
+    answer = json_parts([b'{"data":[', *parts, b'],"total":%d,"limit":0,"offset":0,"errors":null}' % count])
+    return _of_search(answer, reads)
 
 
 @router.get("/api/traces/{trace_id}")
@@ -158,7 +159,9 @@ async def find_traces_v3(service: ServiceOf, request: Request) -> Response:
     async with service.reader() as reader:
         reads = SpanReads(reader)
         parts = await _otlp_parts(reads, [one.trace_id for one in await reads.find(query)])
-    return _otlp_answer(parts)
+    if not parts and reads.is_incomplete:
+        raise NotFound("No traces found until the search ended: ask for a shorter range")
+    return _of_search(_otlp_answer(parts), reads)
 
 
 @router.get("/api/v3/traces/{trace_id}")
@@ -173,11 +176,16 @@ async def find_summaries(service: ServiceOf, request: Request) -> Response:
     """Traces in short, by what one of their spans is."""
     query = v3_query(_values(request))
     async with service.reader() as reader:
-        return json_answer({"summaries": [_summary(one) for one in await _summaries(SpanReads(reader), query)]})
+        reads = SpanReads(reader)
+        found = await reads.summaries([one.trace_id for one in await reads.find(query)])
+    return _of_search(json_answer({"summaries": [_summary(one) for one in found]}), reads)
 
 
-async def _summaries(reads: SpanReads, query: SpanQuery) -> list[Summary]:
-    return await reads.summaries([one.trace_id for one in await reads.find(query)])
+def _of_search(answer: Response, reads: SpanReads) -> Response:
+    """`answer`, which says where not all was looked at."""
+    if reads.is_incomplete:
+        answer.headers[INCOMPLETE_SEARCH] = "incomplete"
+    return answer
 
 
 async def _operations(service: ServiceOf, request: Request, name: str, *kinds: str) -> list[dict[str, str]]:

@@ -103,9 +103,11 @@ async def search(service: ServiceOf, request: Request) -> Response:
     text = request.query_params.get("q", "").strip()
     wanted = parse(text, base) if text else [Alternative(_of_tags(request, base))]
     async with service.reader() as reader:
-        found = await _found(SpanReads(reader), wanted, limit, each)
+        reads = SpanReads(reader)
+        found = await _found(reads, wanted, limit, each)
+    done = 0 if reads.is_incomplete else 1
     return json_answer(
-        {"traces": found, "metrics": {"inspectedTraces": len(found), "completedJobs": 1, "totalJobs": 1}}
+        {"traces": found, "metrics": {"inspectedTraces": len(found), "completedJobs": done, "totalJobs": 1}}
     )
 
 

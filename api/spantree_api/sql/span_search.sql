@@ -246,3 +246,61 @@ GROUP BY held.name, held.kind
 HAVING sum(held.total) > 0
 ORDER BY sum(held.total) DESC, held.name, held.kind
 LIMIT %(limit)s
+
+-- name: resources_of_service
+-- what a service runs as; reads the tenant's resources, one for each process, whatever it sent
+SELECT id
+FROM spantree.resource
+WHERE tenant_id = %(tenant_id)s
+    AND service_name = %(service)s
+LIMIT %(limit)s
+
+-- name: resources_with_attribute
+-- resources that have an attribute; reads the tenant's resources
+SELECT id
+FROM spantree.resource
+WHERE tenant_id = %(tenant_id)s
+    AND attributes ? %(key)s
+    AND (attributes ->> %(key)s = %(text)s::text OR attributes -> %(key)s = %(value)s::text::jsonb)
+LIMIT %(limit)s
+
+-- name: gaps_of_terms
+-- days of a range whose spans are not all found by terms; served by span_terms_gap_pkey
+SELECT day
+FROM spantree.span_terms_gap
+WHERE tenant_id = %(tenant_id)s
+    AND (day BETWEEN %(first_day)s::date AND %(last_day)s::date OR day = DATE '1970-01-01')
+ORDER BY day
+
+-- name: segments_with_terms
+-- what was written of spans of one day that has, by its filter, some term of each place, newest first; served by
+-- span_terms_pkey
+SELECT segment.last_ns, segment.id, segment.postings
+FROM spantree.span_terms AS segment
+WHERE segment.tenant_id = %(tenant_id)s
+    AND segment.day = %(day)s::date
+    AND segment.last_ns BETWEEN %(from_ns)s::bigint AND %(before_ns)s::bigint
+    AND (segment.last_ns, segment.id) < (%(before_ns)s::bigint, %(before_id)s::uuid)
+    AND segment.first_ns <= %(to_ns)s::bigint
+    AND NOT EXISTS (
+        SELECT
+        FROM unnest(%(places)s::integer[]) AS wanted (place)
+        WHERE NOT EXISTS (
+            SELECT
+            FROM unnest(%(terms)s::bigint[], %(others)s::bigint[], %(term_places)s::integer[]) AS term (one, other, place)
+            WHERE term.place = wanted.place
+                AND get_byte(substring(
+                    segment.filter FROM (term.one %% (8 * octet_length(segment.filter)) / 8)::integer + 1 FOR 1
+                ), 0) >> (term.one & 7)::integer & 1 = 1
+                AND get_byte(substring(
+                    segment.filter FROM (term.other %% (8 * octet_length(segment.filter)) / 8)::integer + 1 FOR 1
+                ), 0) >> (term.other & 7)::integer & 1 = 1
+        )
+    )
+ORDER BY segment.last_ns DESC, segment.id DESC
+LIMIT %(segments)s
+
+-- name: of_traces
+-- part: some traces by their ids; served by execution_pkey
+    AND tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::uuid[])

@@ -111,6 +111,8 @@ def _finish(
 ) -> None:
     began_s = time.monotonic()
     ended = DayRetirement(connection, policy, day, say).finish(state, age_days)
+    if ended == "dropped":
+        _in_chunks(connection, "delete_terms", {"day": day})
     (report.dropped if ended == "dropped" else report.thinned).append(day)
     say(f"{day} is {ended}, in {time.monotonic() - began_s:.1f} s")
 
@@ -140,6 +142,8 @@ def _clean(connection: psycopg.Connection[Any], policy: Policy, today: date, rep
     oldest = min([*days, today - timedelta(days=policy.ages[-1])]) - _SEEN_BEFORE
     report.resources = _in_chunks(connection, "delete_resources", {"before": oldest})
     _in_chunks(connection, "delete_operations", {"before": oldest})
+    _in_chunks(connection, "delete_terms_before", {"before": oldest})
+    connection.execute(_SQL["delete_gaps"], {"before": oldest})
     connection.execute(_SQL["forget_days"], {"before": today - _REMEMBERED})
 
 

@@ -368,6 +368,32 @@ WHERE operation.tenant_id = old.tenant_id
     AND operation.kind = old.kind
     AND operation.last_day < %(before)s::date
 
+-- name: delete_terms
+-- Of a day that is dropped. Served by span_terms_pkey.
+DELETE FROM spantree.span_terms
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
+    FROM spantree.span_terms
+    WHERE day = %(day)s
+    LIMIT %(rows)s
+))
+
+-- name: delete_terms_before
+-- Of days before all that have partitions, and of the sentinel's what was stored before some day.
+DELETE FROM spantree.span_terms
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
+    FROM spantree.span_terms
+    WHERE day < %(before)s::date
+        AND (day <> DATE '1970-01-01' OR stored_at < %(before)s::date)
+    LIMIT %(rows)s
+))
+
+-- name: delete_gaps
+DELETE FROM spantree.span_terms_gap
+WHERE day < %(before)s::date
+    AND day <> DATE '1970-01-01'
+
 -- name: forget_days
 -- A dropped day is remembered for as long as anything could still come for it that makes a partition.
 DELETE FROM spantree.retention_day

@@ -1,0 +1,51 @@
+"""What spans are found by, in PostgreSQL: written beside them, in their transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, Final
+
+import psycopg
+
+from spantree_exporter.partitions import date_of
+from spantree_exporter.span import Span
+from spantree_exporter.span_terms import segments_of
+from spantree_exporter.sql import statements
+
+_SQL: Final = statements("span_terms")
+
+
+def insert_terms(cursor: psycopg.Cursor[Any], tenant_id: int, spans: Sequence[Span], days: Sequence[int]) -> None:
+    """Store the terms of `spans`, whose partitions are `days`, in the caller's transaction. Raises psycopg.Error.
+
+    Spans of one trace that follow each other cost less than others. Storing some again does no harm.
+    """
+    by_day: dict[int, list[Span]] = {}
+    for span, day in zip(spans, days, strict=True):
+        by_day.setdefault(day, []).append(span)
+    for day, some in by_day.items():
+        for segment in segments_of(some):
+            cursor.execute(
+                _SQL["insert_segment"],
+                {
+                    "tenant_id": tenant_id,
+                    "day": date_of(day),
+                    "last_ns": segment.last_ns,
+                    "first_ns": segment.first_ns,
+                    "spans": segment.spans,
+                    "filter": segment.filter,
+                    "postings": segment.postings,
+                },
+            )
+
+
+def is_gap(cursor: psycopg.Cursor[Any], tenant_id: int, day: date) -> bool:
+    """Whether spans of the day may have no terms, for an earlier version wrote them. Raises psycopg.Error."""
+    row = cursor.execute(_SQL["is_gap"], {"tenant_id": tenant_id, "day": day}).fetchone()
+    return bool(row and row[0])
+
+
+def close_gap(cursor: psycopg.Cursor[Any], tenant_id: int, day: date) -> None:
+    """Note that all spans of the day have terms. Raises psycopg.Error."""
+    cursor.execute(_SQL["delete_gap"], {"tenant_id": tenant_id, "day": day})

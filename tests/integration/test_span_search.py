@@ -1,0 +1,138 @@
+"""Searches by attributes, wherever they are: found by the terms that were stored with the spans, without a walk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import date
+from typing import Any
+
+import pytest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from tests.api_rows import NOW_NS
+from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, trace_id
+from tests.jaeger_storage import JaegerClient, jaeger_over
+from tests.tables import project_all, query
+
+from spantree_api.reads.spans import SpanReads
+from spantree_exporter.rebuild import rebuild
+from spantree_exporter.span import Attributes, Event, Span
+from spantree_exporter.store import Store
+
+TRACES = 60
+RARE = 17
+
+
+def sent() -> list[Span]:
+    """Sixty traces of four spans over three days, newest last; one of them has what is looked for, below its root."""
+    spans = []
+    for trace in range(TRACES):
+        at_ns = NOON_NS - 2 * DAY_NS + trace * DAY_NS // 30
+        host: Attributes = {"host.name": f"h{trace % 2}"}
+        charge: Attributes = {"order": trace, "tenant": f"t{trace % 3}"}
+        failure = Event(at_ns, "exception", {"exception.type": "CardError"})
+        spans += [
+            span(1, trace=trace, attributes={"http.route": "/orders"}, start_ns=at_ns),
+            span(2, trace=trace, parent=1, name="charge", attributes=charge, start_ns=at_ns),
+            span(3, trace=trace, parent=2, service="bank", resource=host, start_ns=at_ns),
+            span(
+                4, trace=trace, parent=3, service="bank", resource=host, attributes={"price": 2.5 * trace},
+                start_ns=at_ns, events=[failure] if trace == RARE else [],
+            ),
+        ]  # fmt: skip
+    return spans
+
+
+@pytest.fixture
+def url(migrated_url: str) -> str:
+    store = Store(migrated_url)
+    spans = sent()
+    for first in range(0, len(spans), 50):
+        store.write(spans[first : first + 50])
+    project_all(migrated_url, store)
+    store.close()
+    return migrated_url
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[JaegerClient]:
+    with jaeger_over(url, NOW_NS) as found:
+        yield found
+
+
+@pytest.fixture
+def no_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(self: SpanReads, search: object) -> AsyncIterator[object]:
+        raise AssertionError("executions were walked over")
+
+    monkeypatch.setattr(SpanReads, "_find_by_walking", walk)
+
+
+def by(limit: int = 100, **tags: Any) -> dict[str, Any]:
+    """A search by attributes, given as texts as Jaeger's pages do, or by their types; `_` for a point."""
+    asked = []
+    for key, value in tags.items():
+        kind = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value"}[type(value)]
+        asked.append(KeyValue(key=key.replace("_", "."), value=AnyValue(**{kind: value})))
+    return {"attributes": asked, "search_depth": limit}
+
+
+def ids(*traces: int) -> list[str]:
+    return [trace_id(number).hex() for number in traces]
+
+
+@pytest.mark.usefixtures("no_walk")
+def test_what_is_asked_of_one_span_is_found_wherever_it_is(client: JaegerClient) -> None:
+    newest_first = range(TRACES - 1, -1, -1)
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        (by(order="17"), ids(RARE)),
+        (by(order=17), ids(RARE)),
+        (by(order=17.0), ids(RARE)),
+        (by(order=True), []),
+        (by(order="170"), []),
+        (by(price="42.5"), ids(RARE)),
+        (by(exception_type="CardError"), ids(RARE)),
+        (by(exception_type="CardError") | {"service_name": "shop"}, []),
+        (by(exception_type="CardError", host_name="h1"), ids(RARE)),
+        (by(exception_type="CardError", host_name="h0"), []),
+        (by(exception_type="CardError", order="17"), []),
+        (by(tenant="t2", order="17"), ids(RARE)),
+        (by(tenant="t1", order="17"), []),
+        (by(tenant="t1") | {"operation_name": "step"}, []),
+        (by(tenant="t1") | {"operation_name": "charge"}, ids(*(n for n in newest_first if n % 3 == 1))),
+        (by(host_name="h0") | {"service_name": "bank"}, ids(*(n for n in newest_first if n % 2 == 0))),
+        (by(host_name="h0") | {"service_name": "nobody"}, []),
+        (by(http_route="/orders"), ids(*newest_first)),
+        (by(3, http_route="/orders"), ids(59, 58, 57)),
+        (by(2, tenant="t0") | {"start_time_max": {"seconds": (NOON_NS - DAY_NS) // SECOND_NS}}, ids(30, 27)),
+        (by(http_route="/orders") | {"start_time_min": {"seconds": (NOW_NS + 2 * DAY_NS) // SECOND_NS}}, []),
+    ]
+    for asked, wanted in cases:
+        assert client.find_ids(**asked) == wanted, asked
+
+
+def test_days_of_an_earlier_version_are_walked_until_they_are_read_anew(
+    url: str, client: JaegerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = date(2026, 11, 18)
+    query(url, "DELETE FROM spantree.span_terms WHERE day = %(day)s", day=day)
+    assert client.find_ids(**by(order="3")) == []
+    query(url, "INSERT INTO spantree.span_terms_gap VALUES (0, %(day)s)", day=day)
+    assert client.find_ids(**by(order="3")) == ids(3)
+    rebuild(url, day, day)
+    assert query(url, "SELECT * FROM spantree.span_terms_gap") == []
+    monkeypatch.setattr(SpanReads, "_find_by_walking", None)
+    assert client.find_ids(**by(order="3")) == ids(3)
+
+
+def test_an_answer_says_that_the_time_was_over(client: JaegerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spantree_api.reads.spans._LOOK_S", -1.0)
+    assert client.trailing("FindTraceIDs", **by(http_route="/orders")) == {"spantree-search": "incomplete"}
+    monkeypatch.undo()
+    assert client.trailing("FindTraceIDs", **by(http_route="/orders")) == {}
+
+
+def test_spans_that_are_sent_again_are_found_once(url: str, client: JaegerClient) -> None:
+    store = Store(url)
+    store.write(sent()[:80])
+    store.close()
+    assert client.find_ids(**by(order="17")) == ids(RARE)
