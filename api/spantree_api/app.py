@@ -94,6 +94,7 @@ def create_app(
     alerts: bool = False,
     trusted: bool = False,
     tls: ServerTls | None = None,
+    for_jaeger: bool = False,
 ) -> FastAPI:
     """The API over the database that `config` names. It starts, and stays up, whether that is there or not.
 
@@ -101,6 +102,7 @@ def create_app(
     `analyst` analyses failures, the one that the settings name where none is given. With `alerts` it looks after the
     rules of alerts as well, together with all other processes that do. `trusted`: whoever asks has the database's own
     password and needs no token. `tls`: what its server shakes hands with, whose end /health and /metrics tell.
+    `for_jaeger`: only the APIs of Jaeger and Tempo are served, beside health and metrics; thresholds are not kept.
     Raises ConfigError for known errors or rules of alerts that cannot be read, or a model that cannot be used.
     """
     rules = None if config.alerts_file is None else file_rules(config.alerts_file, config.private_hosts)
@@ -122,7 +124,7 @@ def create_app(
         if database is not primary:
             await database.open()
             replica.start()
-        thresholds = asyncio.create_task(keep_thresholds(primary, config))
+        thresholds = asyncio.create_task(asyncio.sleep(0) if for_jaeger else keep_thresholds(primary, config))
         watch = AlertWatch(primary, config, clock, rules)
         if alerts:
             watch.start()
@@ -166,13 +168,15 @@ def create_app(
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(Compression)
     app.include_router(health.probes)
-    app.include_router(login.router)
     app.include_router(metrics_route.router)
+    for others in (jaeger, tempo):  # APIs of others: their parameters, their errors, their documentation
+        app.include_router(others.router)
+    if for_jaeger:
+        return app
+    app.include_router(login.router)
     for router in ROUTERS:
         app.include_router(router, prefix=BASE, dependencies=[Depends(refuse_unknown_parameters)])
     app.include_router(docs.router, prefix=BASE)
-    for others in (jaeger, tempo):  # APIs of others: their parameters, their errors, their documentation
-        app.include_router(others.router)
     install_pages(app)
     return app
 

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 # How long open requests may take when stopping; streams would otherwise hold it up for ever.
 _GRACE_S = 5
 _JAEGER_PORT = ApiConfig().jaeger_port
+_STORAGE_PORT = "SPANTREE_API_JAEGER_PORT"
 # Beside the clients that listen to changes.
 _MAX_CONNECTIONS = 500
 # Of the process's files: the collector may run in the same process, and neither is to starve the other.
@@ -70,15 +71,18 @@ async def serve_api(
     stop: asyncio.Event,
     started: Callable[[str], None],
     allowed_hosts: Collection[str] = (),
+    *,
+    for_jaeger: bool = False,
 ) -> None:
     """Answer requests until `stop` is set; `started` gets the URL. The database may be away all the time.
 
-    On a loopback address only requests to this machine's own names, and to `allowed_hosts`, are answered.
+    On a loopback address only requests to this machine's own names, and to `allowed_hosts`, are answered. `for_jaeger`:
+    only what Jaeger and Grafana read is served, and nothing where Jaeger's storage API cannot be. Raises ConfigError.
     """
     files = config.tls_files
     tls = None if files is None else ServerTls(files)
     url = url_of(config.host, listener.getsockname()[1], is_tls=tls is not None)
-    app = create_app(config, alerts=True, tls=tls)
+    app = create_app(config, alerts=not for_jaeger, tls=tls, for_jaeger=for_jaeger)
     application: ASGIApp = app
     if config.host in LOOPBACK:
         application = OwnNamesOnly(application, allowed_hosts)
@@ -120,6 +124,8 @@ async def serve_api(
         if own_started.is_set():
             _check_guarded(config, app.state.authenticator)
             storage = await _jaeger_storage(config, app.state.service, app.state.authenticator, tls, app.state.metrics)
+            if for_jaeger and storage is None:
+                raise ConfigError([f"{_STORAGE_PORT} {config.jaeger_port} cannot be taken: name one that is free"])
             started(url)
         await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
         if storage is not None:

@@ -52,6 +52,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "migrate": _Command("store", "migrate", "Bring the database to this build's schema."),
     "collector": _Command("serve", "collector", "Run the collector alone: OTLP in, rows out."),
     "api": _Command("serve", "api", "Run the API alone."),
+    "jaeger": _Command("serve", "jaeger", "Run what Jaeger and Grafana read from, and nothing else."),
     "rebuild": _Command("store", "rebuild", "Compute executions, nodes and edges anew from the stored spans."),
     "retention": _Command("retention", "retention", "Drop what is older than is kept, archived before; --dry-run."),
     "mcp": _Command("mcp_server", "mcp", "Let a model ask: an MCP server of read-only tools, over stdio or HTTP."),

@@ -1,4 +1,4 @@
-"""`spantree up`, `collector` and `api`: servers that run until a signal.
+"""`spantree up`, `collector`, `api` and `jaeger`: servers that run until a signal.
 
 What the servers are made of is imported by the command that needs it: `spantree run` and `env` are to start quickly.
 """
@@ -99,9 +99,29 @@ def api(
     set_: opt.Set = None,
 ) -> None:
     """Run the API alone."""
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, host=host, api_port=api_port)
+    _serve_api(settings, "the API answers on {}", for_jaeger=False)
+
+
+def jaeger(
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    host: opt.Host = None,
+    api_port: opt.ApiPort = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Run what Jaeger and Grafana read from in a process of its own, and nothing else.
+
+    Jaeger's storage API (gRPC, SPANTREE_API_JAEGER_PORT), and over HTTP the APIs of Jaeger and Tempo.
+    """
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, host=host, api_port=api_port)
+    _serve_api(settings, "Jaeger's and Tempo's APIs answer on {}", for_jaeger=True)
+
+
+def _serve_api(settings: Settings, sentence: str, *, for_jaeger: bool) -> None:
     from spantree_deploy.api_server import serve_api
 
-    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, host=host, api_port=api_port)
     console.log_to_stderr(logging.INFO)
     with (
         contextlib.closing(listen_for_api(settings)) as listener,
@@ -110,13 +130,20 @@ def api(
     ):
         if settings.is_embedded:
             migrate(url)
-        serve = partial(serve_api, settings.api_config(url), listener, allowed_hosts=settings.allowed_hosts)
-        server = Background("spantree-api", serve, signals.wake)
+        serve = partial(
+            serve_api,
+            settings.api_config(url),
+            listener,
+            allowed_hosts=settings.allowed_hosts,
+            for_jaeger=for_jaeger,
+        )
+        server = Background("spantree-jaeger" if for_jaeger else "spantree-api", serve, signals.wake)
         with contextlib.ExitStack() as told:
 
             def say(where: str) -> None:
-                told.enter_context(announced(settings, where))
-                console.step(f"the API answers on {where}")
+                if not for_jaeger:
+                    told.enter_context(announced(settings, where))
+                console.step(sentence.format(where))
 
             _serve(server, signals, say)
 
