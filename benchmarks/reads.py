@@ -63,7 +63,7 @@ def main() -> None:
         server: AbstractContextManager[str] = _seeded(Path(name), arguments.executions, arguments.days)
         if arguments.database_url:
             server = nullcontext(arguments.database_url)
-        with server as url, _api(url) as (base, pid):
+        with server as url, served(url) as (base, pid):
             figures = [*_over_http(url, base, pid, arguments.repeat, only), *_in_sql(url, arguments.repeat, only)]
     print(f"{'read':44} {'p50 ms':>8} {'p95 ms':>8} {'API CPU':>8} {'PG CPU':>8} {'rows':>7}")
     for one in figures:
@@ -227,7 +227,8 @@ def _cpu_s(pids: list[int]) -> float:
 
 
 @contextmanager
-def _api(url: str) -> Iterator[tuple[str, int]]:
+def served(url: str) -> Iterator[tuple[str, int]]:
+    """The API over a database, in a process of its own: its address and its id."""
     context = multiprocessing.get_context("spawn")
     ports: multiprocessing.Queue[int] = context.Queue()
     process = context.Process(target=_serve, args=(url, ports), daemon=True)
