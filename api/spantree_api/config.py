@@ -23,6 +23,7 @@
 | `SPANTREE_API_ANALYSIS_MODEL` | language model that analyses failures, for example `openai:gpt-5-mini` | (none) |
 | `SPANTREE_API_ANALYSIS_TIMEOUT_S` | how long that model may take before the rules answer | `60` |
 | `SPANTREE_API_ANALYSIS_MAX_CHARS` | characters that it is given at most | `20000` |
+| `SPANTREE_API_COLLECTOR_URLS` | collectors whose spool and writers `/health` tells, with commas between | (none) |
 | `SPANTREE_API_ALERTS_FILE` | TOML with rules of alerts | (none) |
 | `SPANTREE_API_ALERT_PRIVATE_HOSTS` | hosts of one's own network that webhooks may name, with commas between | (none) |
 """
@@ -73,6 +74,8 @@ class ApiConfig:
     grafana_url: str | None = None
     alerts_file: Path | None = None
     alert_private_hosts: str = ""
+    # OTLP/HTTP of collectors, whose /readyz tells of spool and writers.
+    collector_urls: str = ""
     # Whether everybody is answered beyond a loopback address while there is no token.
     insecure: bool = False
     token_interval_s: float = 2.0
@@ -87,6 +90,11 @@ class ApiConfig:
     def tls_files(self) -> TlsFiles | None:
         """What TLS is spoken with; None: it is not. Raises ConfigError for half of it."""
         return tls_files(self.tls_certificate, self.tls_key, self.tls_client_ca, "SPANTREE_API_TLS")
+
+    @property
+    def collector_addresses(self) -> list[str]:
+        """The collectors whose state is told, 20 at most."""
+        return [url.strip() for url in self.collector_urls.split(",") if url.strip()][:20]
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> ApiConfig:
@@ -163,5 +171,6 @@ _READERS: dict[str, Callable[[str], object]] = {
     "SPANTREE_API_ANALYSIS_MAX_CHARS": _whole(4_000, 1_000_000, "characters"),
     "SPANTREE_API_ALERTS_FILE": _file,
     "SPANTREE_API_ALERT_PRIVATE_HOSTS": str,
+    "SPANTREE_API_COLLECTOR_URLS": str,
 }
 assert {name.removeprefix(_PREFIX).lower() for name in _READERS} <= {one.name for one in fields(ApiConfig)}  # noqa: S101

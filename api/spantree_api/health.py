@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from spantree_api.answers_health import HealthAnswer, Part
+from spantree_api.answers_health import CollectorState, HealthAnswer, Part, SpoolState, StorageAnswer, WorkState
 from spantree_api.rendering import rfc3339
-from spantree_api.stored_rows import HealthRow, ReplicationRow
+from spantree_api.stored_rows import HealthRow, ReplicationRow, StorageRow
 
 # S3's health check (features.md) calls its poller healthy when it was seen within five minutes.
 _COLLECTOR_QUIET_NS = 300_000_000_000
@@ -17,6 +18,7 @@ _LAG_DEGRADED_NS = 60_000_000_000
 _RENEWAL_DAYS = 1.0
 _REPLICA_DEGRADED_S = 60.0
 _NO_REPLICA: Final[Part] = {"status": "ok", "message": "none: reads come from the database that is written"}
+_NO_COLLECTOR = "answers something else than a collector's /readyz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,12 @@ def health_answer(
     now_ns: int,
     tls: TlsState | None = None,
     replication: ReplicationRow | None = None,
+    collectors: list[CollectorState] | None = None,
 ) -> HealthAnswer:
-    """The answer for the figures, or for a database that did not give any; `replication` of a standby that is read."""
+    """The answer for the figures, or for a database that did not give any.
+
+    `replication`: of a standby that is read; `collectors`: by their own word.
+    """
     certificate = None if tls is None else _certificate(tls)
     days_left = None if tls is None else round(tls.days_left, 2)
     api: Part = {"status": "ok", "message": "answers"}
@@ -58,6 +64,7 @@ def health_answer(
             "replication_lag_ms": None,
             "executions_last_hour": None,
             "error_rate": None,
+            "collectors": collectors,
         }
     lag_ns = 0 if row.oldest_pending_ns is None else max(0, now_ns - row.oldest_pending_ns)
     # What is still to be projected has been received, too.
@@ -66,10 +73,14 @@ def health_answer(
     projection = _projection(row, lag_ns)
     replica = _replica(replication)
     lag_s = None if replication is None or not replication.in_recovery else replication.lag_s
+    states = [
+        projection["status"],
+        replica["status"],
+        (certificate or api)["status"],
+        *(one["status"] for one in collectors or ()),
+    ]
     return {
-        "status": "degraded"
-        if "degraded" in (projection["status"], replica["status"], (certificate or api)["status"])
-        else "ok",
+        "status": "degraded" if "degraded" in states or "down" in states else "ok",
         "checked_at": rfc3339(now_ns),
         "api": api,
         "database": {"status": "ok", "message": "answers"},
@@ -89,6 +100,63 @@ def health_answer(
         "replication_lag_ms": None if lag_s is None else max(0.0, lag_s) * 1000,
         "executions_last_hour": row.executions,
         "error_rate": row.failed_executions / row.executions if row.executions else None,
+        "collectors": collectors,
+    }
+
+
+def collector_state(url: str, answer: object, fault: str) -> CollectorState:
+    """What a collector's /readyz says; `fault` where it gave no answer, or one that is none."""
+    told = answer if isinstance(answer, dict) else {}
+    spool = told.get("spool")
+    writers = told.get("writers")
+    try:
+        state: CollectorState = {
+            "url": url,
+            "status": "ok",
+            "message": "",
+            "spool": _spool(spool) if isinstance(spool, dict) and "bodies" in spool else None,
+            "writers": [{"store": _work(one["store"]), "projector": _work(one["projector"])} for one in writers or ()],
+        }
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return {"url": url, "status": "down", "message": fault or _NO_COLLECTOR, "spool": None, "writers": []}
+    status = told.get("status")
+    # The API's own /readyz says ready, too, and knows no spool.
+    if status not in ("ready", "full", "failed") or (status != "failed" and state["spool"] is None):
+        state["status"], state["message"] = "down", fault or _NO_COLLECTOR
+    elif status == "failed":
+        state["status"], state["message"] = "down", "its spool failed: it takes in nothing"
+    elif status == "full":
+        state["status"], state["message"] = "degraded", "its spool is full: senders are asked to wait"
+    else:
+        works = [work for writer in state["writers"] for work in (writer["store"], writer["projector"])]
+        bad = next((work for work in works if work["state"] not in ("ok", "starting")), None)
+        state["status"] = "ok" if bad is None else "degraded"
+        state["message"] = "takes in and writes" if bad is None else bad["message"] or f"a writer is {bad['state']}"
+    return state
+
+
+def _spool(spool: Mapping[str, Any]) -> SpoolState:
+    return {
+        "bodies": int(spool["bodies"]),
+        "bytes": int(spool["bytes"]),
+        "max_bytes": int(spool["max_bytes"]),
+        "oldest_age_s": float(spool["oldest_age_s"]),
+    }
+
+
+def _work(work: Mapping[str, Any]) -> WorkState:
+    return {"state": str(work["state"]), "message": str(work["message"]), "since_s": float(work["since_s"])}
+
+
+def storage_answer(rows: Sequence[StorageRow]) -> StorageAnswer:
+    """The answer for the tables that are partitioned by day; `rows` has at least one."""
+    days = [day for row in rows for day in (row.first_day, row.last_day) if day is not None]
+    return {
+        "database_bytes": rows[0].database_bytes,
+        "first_day": min(days).isoformat() if days else None,
+        "last_day": max(days).isoformat() if days else None,
+        "days": max(row.days for row in rows),
+        "tables": [{"table": row.name, "partitions": row.partitions, "bytes": row.bytes} for row in rows],
     }
 
 

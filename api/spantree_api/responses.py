@@ -16,6 +16,7 @@ _JSON = "application/json"
 _PART_BYTES = 256 * 1024
 
 _CAUSES = {
+    403: "whoever asks may not know",
     404: "unknown",
     413: "the body is too large",
     422: "a parameter or id is not what it should be",

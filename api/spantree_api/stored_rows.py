@@ -210,6 +210,19 @@ class ReplicationRow:
     lag_s: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class StorageRow:
+    """A table that is partitioned by day. `days` leave out the partition of rows out of the range."""
+
+    name: str
+    partitions: int
+    days: int
+    first_day: date | None
+    last_day: date | None
+    bytes: int
+    database_bytes: int
+
+
 def records(record: Callable[..., Record]) -> Callable[[Sequence[str]], Callable[[Sequence[Any]], Record]]:
     """The row maker for a dataclass: its fields are taken from the columns of the same names."""
     names = [one.name for one in fields(record)]  # type: ignore[arg-type]

@@ -158,6 +158,7 @@ class Settings:
     api_analysis_max_chars: Annotated[int, values.whole(4_000, 1_000_000)] = 20_000
     api_alerts_file: LocationOrNone = None
     api_alert_private_hosts: AnyText = ""
+    api_collector_urls: AnyText = ""
 
     @property
     def is_embedded(self) -> bool:

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -71,18 +71,25 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
             report(f"{error}; {remedy_of(error.__cause__)}; spans are taken all the same and wait on disk until then")
             stack.enter_context(_migrating(database_url))
         report("starting collector and API")
-        api = Background(
-            "spantree-api",
-            partial(serve_api, settings.api_config(database_url), listener, allowed_hosts=settings.allowed_hosts),
-            watch.server_ended,
-        )
-        stack.callback(api.stop)
+        # The API stops after the collector, although it is made after it: it tells where the collector really is.
+        api_stack = stack.enter_context(ExitStack())
         collector = Background[Addresses](
             "spantree-collector", Collector(settings.collector_config(database_url)).serve, watch.server_ended
         )
         # Stopped first: it has requests to answer and spans to drain while everything else is still there.
         stack.callback(collector.stop)
         addresses = collector.start()
+        config = settings.api_config(database_url)
+        # One that asks for certificates of clients answers none of ours.
+        if not config.collector_urls and settings.tls_client_ca is None:
+            url = url_of(addresses.host, addresses.otlp_http_port, is_tls=addresses.is_tls)
+            config = replace(config, collector_urls=url)
+        api = Background(
+            "spantree-api",
+            partial(serve_api, config, listener, allowed_hosts=settings.allowed_hosts),
+            watch.server_ended,
+        )
+        api_stack.callback(api.stop)
         api_url = api.start()
         stack.enter_context(announced(settings, api_url))
         yield Running(

@@ -39,6 +39,7 @@ def test_every_setting_is_read() -> None:
         "SPANTREE_API_ANALYSIS_MAX_CHARS": "5000",
         "SPANTREE_API_ALERTS_FILE": "/etc/alerts.toml",
         "SPANTREE_API_ALERT_PRIVATE_HOSTS": "Hooks.internal, 10.0.0.5",
+        "SPANTREE_API_COLLECTOR_URLS": "http://a:4318, http://b:4318,",
     }
     config = ApiConfig.from_env(environ)
     assert config == ApiConfig(
@@ -64,7 +65,9 @@ def test_every_setting_is_read() -> None:
         analysis_max_chars=5_000,
         alerts_file=Path("/etc/alerts.toml"),
         alert_private_hosts="Hooks.internal, 10.0.0.5",
+        collector_urls="http://a:4318, http://b:4318,",
     )
+    assert config.collector_addresses == ["http://a:4318", "http://b:4318"]
     assert config.private_hosts == {"hooks.internal", "10.0.0.5"}
     assert "secret" not in repr(config)
     assert set(environ) == set(_READERS) | {"SPANTREE_DATABASE_URL", "SPANTREE_API_DATABASE_URL"}

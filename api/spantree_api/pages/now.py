@@ -76,9 +76,12 @@ async def workflow_lines(request: Request, limit: int = _WORKFLOWS) -> list[Work
 @router.get("/system")
 async def system_page(request: Request) -> Response:
     """The state of the collector, the database and the projection; it is shown even when the database is away."""
+    storage = None
     try:
         health = await ask(request, "/health")
         fault = None
+        storage = await ask(request, "/health/storage")
     except NotAnswered as refusal:
-        health, fault = None, str(refusal)
-    return render(request, "system.html", 200 if health else 503, health=health, fault=fault)
+        if refusal.status != 403:  # what all tenants keep is not told to each of them
+            health, fault = None, str(refusal)
+    return render(request, "system.html", 200 if health else 503, health=health, fault=fault, storage=storage)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from spantree_api.database import Snapshot
 from spantree_api.filters import moment_of
 from spantree_api.metrics import BacklogRow, CauseRow, RunsRow
-from spantree_api.stored_rows import CountRow, HealthRow, records
+from spantree_api.stored_rows import CountRow, HealthRow, StorageRow, records
 
 _HOUR_NS = 3_600_000_000_000
 
@@ -30,6 +30,11 @@ async def ping(snapshot: Snapshot) -> None:
 async def health(snapshot: Snapshot, tenant_id: int, now_ns: int) -> HealthRow | None:
     """State of collector and projection, and how the executions of the last hour went."""
     return await snapshot.first("health", _last_hour(tenant_id, now_ns), records(HealthRow))
+
+
+async def storage(snapshot: Snapshot) -> list[StorageRow]:
+    """The tables that are partitioned by day, by name."""
+    return await snapshot.all("storage", {}, records(StorageRow))
 
 
 async def figures(snapshot: Snapshot, tenant_id: int, now_ns: int) -> Figures:

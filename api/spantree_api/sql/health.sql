@@ -56,3 +56,33 @@ SELECT
     (SELECT count(*) FROM recent) AS executions,
     (SELECT count(*) FROM recent WHERE status IN ('failed', 'partial', 'timed_out')) AS failed_executions
 FROM pending
+
+-- name: storage
+-- partitions and bytes of each table that is partitioned by day; reads the catalog and the sizes of files only. CASE,
+-- because the planner may look at the names of all relations before it knows which are partitions (PostgreSQL 15 does)
+SELECT
+    name,
+    count(*) AS partitions,
+    count(day) AS days,
+    min(day) AS first_day,
+    max(day) AS last_day,
+    sum(bytes)::bigint AS bytes,
+    pg_database_size(current_database()) AS database_bytes
+FROM (
+    SELECT
+        parent.relname::text AS name,
+        NULLIF(
+            CASE
+                WHEN partition.relname ~ '_[0-9]{8}$' THEN to_date(right(partition.relname, 8), 'YYYYMMDD')
+            END,
+            '1970-01-01'
+        ) AS day,
+        pg_total_relation_size(partition.oid) AS bytes
+    FROM pg_class AS parent
+    JOIN pg_inherits ON pg_inherits.inhparent = parent.oid
+    JOIN pg_class AS partition ON partition.oid = pg_inherits.inhrelid
+    WHERE parent.relnamespace = 'spantree'::regnamespace
+        AND parent.relkind = 'p'
+) AS partitions
+GROUP BY name
+ORDER BY name
