@@ -97,6 +97,16 @@ def small(number: int, workflow: str, start_ns: int, status: str = "completed", 
     return trace(number, nodes, **(values | failing | changes))
 
 
+def loop(number: int, start_ns: int) -> Trace:
+    """A run of an agent that thinks twice and searches once between."""
+    steps = (("think", "llm", 1), ("search", "tool", 1), ("think", "llm", 2))
+    nodes = [node(1, "agent", kind="agent", started_ns=start_ns, ended_ns=start_ns + 3 * S)]
+    for at, (name, kind, turn) in enumerate(steps):
+        began = start_ns + at * S
+        nodes.append(node(2 + at, name, 1, kind=kind, iteration=turn, started_ns=began, ended_ns=began + S // 2))
+    return trace(number, nodes, name="agent", workflow_name="agent", started_ns=start_ns, ended_ns=start_ns + 3 * S)
+
+
 def two_weeks(now_ns: int, first: int = 1_000) -> Iterator[Trace]:
     """What ran in the two weeks before `now_ns`; failures become more on the last two days."""
     chance = random.Random(7)  # no secret

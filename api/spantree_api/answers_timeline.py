@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from typing_extensions import TypedDict
 
 from spantree_api.answers import documented
@@ -41,6 +43,23 @@ class TimelineColumns(TypedDict):
 
 
 @documented
+class GroupColumns(TypedDict):
+    """What belongs together among neighbours: one entry a group in each list, outer ones before inner ones."""
+
+    first: list[int]
+    """sequence number of its first node"""
+    end: list[int]
+    """sequence number of the first node after it"""
+    kind: list[Literal["attempts", "iteration"]]
+    number: list[int]
+    """how many attempts; which iteration"""
+    name: list[int]
+    """index into `names`: of the task; empty of an iteration"""
+    status: list[int]
+    """index into `statuses`: of the last attempt; of an iteration the worst of its steps"""
+
+
+@documented
 class TimelineAnswer(TypedDict):
     """A part of an execution's nodes as a timeline draws them."""
 
@@ -60,6 +79,39 @@ class TimelineAnswer(TypedDict):
     errors: list[str]
     """error types"""
     nodes: TimelineColumns
+    groups: GroupColumns
+    """attempts of a task and iterations of a loop; empty where not all nodes of the execution are on this page"""
+
+
+@documented
+class FoldedColumns(TypedDict):
+    """One entry a span in each list, by the node that it is folded into, then by start."""
+
+    sequence: list[int]
+    """sequence number of that node"""
+    span_id: list[str]
+    name: list[int]
+    """index into `names`"""
+    scope: list[int]
+    """index into `scopes`"""
+    start_us: list[int]
+    """microseconds after the execution's `started_ns`"""
+    duration_us: list[int]
+    failed: list[int]
+    """1 where its own status is an error, else 0"""
+
+
+@documented
+class FoldedAnswer(TypedDict):
+    """Spans that belong to nodes and are none of their own."""
+
+    execution_id: str
+    names: list[str]
+    scopes: list[str]
+    """instrumentation scopes: what made the spans"""
+    spans: FoldedColumns
+    truncated: bool
+    """whether there are more"""
 
 
 @documented

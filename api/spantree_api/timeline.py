@@ -1,36 +1,16 @@
-"""Nodes -> the columns of a timeline. Pure."""
+"""Nodes, their groups and the spans folded into them -> the columns of a timeline. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spantree_api.answers_timeline import TimelineColumns
-from spantree_exporter.ids import node_id
+from spantree_api.answers_timeline import FoldedColumns, GroupColumns, TimelineColumns
+from spantree_api.timeline_groups import Group
+from spantree_api.timeline_rows import FoldedRow, TimelineRow
+from spantree_exporter.ids import node_id, span_id_to_hex
 
 _NAME_CHARS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineRow:
-    """What a timeline needs of a node."""
-
-    span_id: int
-    ordinal: int
-    sequence: int
-    depth: int
-    name: str
-    kind: str
-    status: str
-    service: str
-    started_ns: int
-    ended_ns: int | None
-    attempt: int
-    task_key: str | None
-    iteration: int | None
-    error_type: str | None
-    on_critical_path: bool
-    folded_count: int
 
 
 class Index:
@@ -94,6 +74,33 @@ def columns_of(
         "folded": [row.folded_count for row in rows],
     }
     return columns, texts
+
+
+def group_columns(groups: Sequence[Group], texts: Texts) -> GroupColumns:
+    """The columns of `groups`; their texts go to those of the nodes."""
+    return {
+        "first": [group.first for group in groups],
+        "end": [group.end for group in groups],
+        "kind": [group.kind for group in groups],
+        "number": [group.number for group in groups],
+        "name": [texts.names.number_of(group.name[:_NAME_CHARS]) for group in groups],
+        "status": [texts.statuses.number_of(group.status) for group in groups],
+    }
+
+
+def folded_columns(rows: Sequence[FoldedRow], started_ns: int) -> tuple[FoldedColumns, Index, Index]:
+    """The columns of spans that are no nodes, the names and the scopes that they point into."""
+    names, scopes = Index(), Index()
+    columns: FoldedColumns = {
+        "sequence": [row.sequence for row in rows],
+        "span_id": [span_id_to_hex(row.span_id) for row in rows],
+        "name": [names.number_of(row.name[:_NAME_CHARS]) for row in rows],
+        "scope": [scopes.number_of((row.scope or "")[:_NAME_CHARS]) for row in rows],
+        "start_us": [(row.start_ns - started_ns) // 1_000 for row in rows],
+        "duration_us": [max(0, row.end_ns - row.start_ns) // 1_000 for row in rows],
+        "failed": [int(row.status_code == 2) for row in rows],
+    }
+    return columns, names, scopes
 
 
 def ends_of(rows: Sequence[TimelineRow], ends_after: dict[int, int]) -> list[int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -10,16 +11,16 @@ from playwright.sync_api import Browser, expect
 from tests.api_rows import NOW_NS, S, insert, node, trace, trace_id
 from tests.api_server import api_over
 from tests.browser import axe_findings, chromium, opened
-from tests.factories import live_mark, span
+from tests.factories import NOON_NS, live_mark, span
 from tests.factories import trace_id as sent_trace_id
-from tests.page_rows import large, order, small, two_weeks
+from tests.page_rows import large, loop, order, small, two_weeks
 from tests.postgres import new_database
 from tests.tables import project_all
 
 from spantree_exporter.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202egnp\x1b[31m"
-FAILED, GOOD, LARGE, HUGE, HOSTILE_RUN = 1, 2, 3, 4, 5
+FAILED, GOOD, LARGE, HUGE, HOSTILE_RUN, LOOP = 1, 2, 3, 4, 5, 6
 NOW_MS = NOW_NS // 1_000_000
 HOUR_NS = 3_600 * S
 
@@ -43,6 +44,7 @@ def site(browser: Browser, postgres_url: str, _migrated_template: str) -> Iterat
             small(10, "triage agent", NOW_NS - 60 * S, "running"),
             small(11, "nightly report", NOW_NS - 30 * HOUR_NS, "running", last_seen_ns=NOW_NS - 60 * S),
             large(LARGE, 5_000, NOW_NS - 3 * HOUR_NS),
+            loop(LOOP, NOW_NS - 5 * HOUR_NS),
             trace(
                 HOSTILE_RUN,
                 [node(1, HOSTILE, status="failed", input=HOSTILE, output='{"a": "<b>"}', service=HOSTILE, **hostile)],
@@ -60,6 +62,7 @@ PAGES = (
     "/executions?status=failed&q=busy",
     f"/executions/{trace_id(FAILED)}",
     f"/executions/{trace_id(FAILED)}?node={103:016x}",
+    f"/executions/{trace_id(LOOP)}",
     f"/executions/{trace_id(FAILED)}/graph",
     f"/executions/{trace_id(FAILED)}/failure",
     f"/executions/{trace_id(FAILED)}/table",
@@ -145,6 +148,61 @@ def test_the_timeline_is_worked_by_keys(browser: Browser, site: str) -> None:
         page.keyboard.press("g")
         page.keyboard.press("w")
         expect(page.get_by_role("heading", name="Workflows")).to_be_visible()
+        assert seen.faults == []
+
+
+def test_attempts_and_turns_have_rows_above_them(browser: Browser, site: str) -> None:
+    with opened(browser, site, now_ms=NOW_MS) as (page, seen):
+        page.goto(f"/executions/{trace_id(FAILED)}")
+        group = page.locator(".trow.tgroup")
+        expect(group).to_contain_text("charge card3 attempts")
+        expect(group).to_have_attribute("aria-level", "2")
+        expect(page.locator(".trow", has_text="attempt 1/3")).to_have_attribute("aria-level", "3")
+        rows = page.locator(".trow").count()
+        group.click()
+        expect(group).to_have_attribute("aria-expanded", "false")
+        expect(page.locator(".trow", has_text="attempt")).to_have_count(1)
+        page.keyboard.press("e")
+        expect(page.locator(".trow.chosen")).to_contain_text("attempt 1/3")
+        expect(page.locator(".trow")).to_have_count(rows)
+        page.locator("#rows").focus()
+        page.keyboard.press("k")
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator(".trow", has_text="attempt 1/3")).to_have_count(0)
+        page.goto(f"/executions/{trace_id(LOOP)}")
+        expect(page.locator(".trow")).to_have_text(
+            [re.compile(one) for one in ("agent", "turn 12 steps", "think", "search", "turn 21 step", "think")]
+        )
+        expect(page.locator(".tmark", has_text="turn")).to_have_count(0)
+        assert seen.faults == []
+
+
+def test_folded_spans_are_shown_on_demand(browser: Browser, migrated_url: str) -> None:
+    store = Store(migrated_url)
+    connect: Any = {"db.system": "postgresql"}
+    store.write(
+        [
+            span(1, name="order", duration_ns=S),
+            span(2, parent=1, name="load", duration_ns=S // 2),
+            span(3, parent=2, name="connect", duration_ns=S // 4, attributes=connect, kind=3),
+            span(4, parent=1, name="ship", start_ns=NOON_NS + S // 2, duration_ns=S // 2),
+        ]
+    )
+    project_all(migrated_url, store)
+    store.close()
+    with api_over(migrated_url) as client, opened(browser, str(client.base_url)) as (page, seen):
+        page.goto(f"/executions/{sent_trace_id(1).hex()}")
+        expect(page.locator(".trow")).to_have_count(3)
+        expect(page.locator(".tmark", has_text="+1")).to_be_visible()
+        page.get_by_label("folded spans").check()
+        expect(page.locator(".trow .tname")).to_have_text(["order", "load", "connect", "ship"])
+        expect(page.locator(".tfolded")).to_have_attribute("aria-level", "3")
+        assert axe_findings(page) == []
+        page.locator(".tfolded").click()
+        expect(page.locator("article.node h2")).to_have_text("load")
+        page.keyboard.press("Escape")
+        page.keyboard.press("h")
+        expect(page.locator(".trow")).to_have_count(3)
         assert seen.faults == []
 
 

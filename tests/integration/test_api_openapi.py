@@ -125,6 +125,7 @@ ANSWERED = [
     ("/executions/{a}/diff/{b}", f"/executions/{trace_id(1)}/diff/{trace_id(2)}"),
     ("/executions/{trace_id}/timeline", f"/executions/{trace_id(1)}/timeline"),
     ("/executions/{trace_id}/timeline/matches", f"/executions/{trace_id(1)}/timeline/matches?q=a"),
+    ("/executions/{trace_id}/timeline/folded", f"/executions/{trace_id(1)}/timeline/folded"),
     ("/executions/{trace_id}/nodes", f"/executions/{trace_id(1)}/nodes"),
     ("/executions/{trace_id}/nodes/{node_id}", f"/executions/{trace_id(1)}/nodes/{2:016x}"),
     ("/executions/{trace_id}/failure", f"/executions/{trace_id(1)}/failure"),
@@ -150,6 +151,7 @@ ANSWERED = [
     ("/alerts/rules", "/alerts/rules"),
     ("/alerts/deliveries", "/alerts/deliveries"),
     ("/health", "/health"),
+    ("/health/storage", "/health/storage"),
 ]
 
 

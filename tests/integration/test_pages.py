@@ -11,7 +11,13 @@ import httpx
 import pytest
 from tests.api_rows import NOW_NS, T0_NS, S, Trace, insert, node, trace, trace_id
 from tests.api_server import api_over
+from tests.factories import span
+from tests.factories import trace_id as sent_trace_id
 from tests.postgres import new_database
+from tests.tables import project_all
+
+from spantree_exporter.span import Attributes
+from spantree_exporter.store import Store
 
 HOSTILE = "<script>alert(1)</script>\u202egnp.exe\x1b[31m\x07\u200b'\"javascript:alert(1)"
 
@@ -158,6 +164,41 @@ def test_every_page_reads_without_a_script(pages: httpx.Client) -> None:
     assert "What went differently" in page_of(pages.get(f"/compare/{trace_id(1)}/{trace_id(2)}")).text
 
 
+def test_what_is_folded_into_steps_is_told_by_step(migrated_url: str) -> None:
+    store = Store(migrated_url)
+    connect: Attributes = {"db.system": "postgresql"}
+    store.write(
+        [
+            span(1, name="order", start_ns=T0_NS, duration_ns=S),
+            span(2, parent=1, name="load", start_ns=T0_NS + 1_000, duration_ns=S // 2),
+            span(3, parent=2, name="connect", start_ns=T0_NS + 3_000, duration_ns=2_000, attributes=connect, kind=3),
+            span(4, parent=2, name="connect", start_ns=T0_NS + 2_000, duration_ns=5_000, attributes=connect, kind=3),
+        ]
+    )
+    project_all(migrated_url, store)
+    store.close()
+    with api_over(migrated_url) as api:
+        path = f"/api/v1/executions/{sent_trace_id(1).hex()}/timeline"
+        folded = api.get(f"{path}/folded").json()
+        assert api.get(path).json()["nodes"]["folded"] == [0, 2]
+        assert api.get(f"{path}/folded?first=3").json()["spans"]["span_id"] == []
+    assert folded == {
+        "execution_id": sent_trace_id(1).hex(),
+        "names": ["connect"],
+        "scopes": ["tests"],
+        "spans": {
+            "sequence": [2, 2],
+            "span_id": [f"{4:016x}", f"{3:016x}"],
+            "name": [0, 0],
+            "scope": [0, 0],
+            "start_us": [2, 3],
+            "duration_us": [5, 2],
+            "failed": [0, 0],
+        },
+        "truncated": False,
+    }
+
+
 def test_what_is_not_there_is_said_on_a_page(pages: httpx.Client) -> None:
     missing = page_of(pages.get(f"/executions/{trace_id(77)}"), 404)
     assert "no execution" in missing.text
@@ -184,6 +225,7 @@ def test_a_timeline_is_columns_with_the_end_of_each_subtree(pages: httpx.Client)
     columns = whole["nodes"]
     assert columns["id"] == ["0000000000000001", "0000000000000002"]
     assert (columns["depth"], columns["end"]) == ([0, 1], [None, None])
+    assert whole["groups"]["first"] == []
     assert whole["names"][columns["name"][0]] == "nightly report"
     first = pages.get(f"/api/v1/executions/{trace_id(1)}/timeline?limit=1").json()
     second = pages.get(f"/api/v1/executions/{trace_id(1)}/timeline?first=2&limit=1").json()

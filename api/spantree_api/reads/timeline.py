@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from spantree_api.reader import Reader, TraceKey
 from spantree_api.stored_rows import records
-from spantree_api.timeline import TimelineRow, open_depths
+from spantree_api.timeline import open_depths
+from spantree_api.timeline_rows import FoldedRow, TimelineRow
 
 # Subtrees whose end is looked up: one look into the index each. The ends of deeper ones are not told.
 _ENDS_MAX = 100
@@ -44,3 +45,9 @@ async def matching(reader: Reader, key: TraceKey, text: str | None, limit: int, 
     """The nodes with `text` in name or error; only those that failed with `failed`."""
     asked = {"text": None if text is None else text.lower(), "failed": failed, "limit": limit}
     return await reader.snapshot.all("nodes_that_match", key.parameters() | asked, records(MatchRow))
+
+
+async def folded_into(reader: Reader, key: TraceKey, from_sequence: int, limit: int) -> list[FoldedRow]:
+    """The spans that are folded into nodes from a sequence number on, by node and start."""
+    asked = {"from_sequence": from_sequence, "limit": limit}
+    return await reader.snapshot.all("folded_spans", key.parameters() | asked, records(FoldedRow))

@@ -6,19 +6,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from spantree_api.answers_timeline import TimelineAnswer, TimelineMatches
+from spantree_api.answers_timeline import FoldedAnswer, TimelineAnswer, TimelineMatches
 from spantree_api.params import Text, TraceIdPath, trace_id_of
 from spantree_api.reads import timeline
 from spantree_api.rendering import clock_of, effective_status
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.service import ServiceOf
-from spantree_api.timeline import columns_of
+from spantree_api.timeline import columns_of, folded_columns, group_columns
+from spantree_api.timeline_groups import groups_of
 from spantree_exporter.ids import node_id
 from spantree_exporter.statuses import RUNNING
 
 router = APIRouter(tags=["executions"])
 _SEQUENCE_MAX = (1 << 31) - 1
 _MATCHES_MAX = 2_000
+_FOLDED_MAX = 5_000
 
 
 @router.get("/executions/{trace_id}/timeline", response_model=TimelineAnswer, responses=error_answers(404, 422, 503))
@@ -28,7 +30,7 @@ async def get_timeline(
     first: Annotated[int, Query(ge=1, le=_SEQUENCE_MAX, description="sequence number to begin with")] = 1,
     limit: Annotated[int, Query(ge=1, le=5_000, description="nodes at most")] = 5_000,
 ) -> Response:
-    """Nodes in sequence order as columns: what is drawn of them, and where the subtree of each ends."""
+    """Nodes in sequence order as columns: what is drawn of them, where subtrees end, what belongs together."""
     wanted = trace_id_of(trace_id)
     async with service.reader(wanted) as reader:
         key = reader.key(wanted)
@@ -37,6 +39,8 @@ async def get_timeline(
     execution = row.execution
     status = effective_status(execution, reader.now_ns, reader.config.lost_after_s)
     columns, texts = columns_of(rows, execution.started_ns, ends_after)
+    is_whole = first == 1 and len(rows) == execution.total_count
+    groups = group_columns(groups_of(rows) if is_whole else [], texts)
     has_ended = execution.ended_ns is not None and status not in RUNNING
     answer: TimelineAnswer = {
         "execution_id": row.trace_id.hex,
@@ -53,6 +57,7 @@ async def get_timeline(
         "services": texts.services.texts,
         "errors": texts.errors.texts,
         "nodes": columns,
+        "groups": groups,
     }
     return json_answer(answer)
 
@@ -77,5 +82,30 @@ async def get_matches(
         "sequences": [row.sequence for row in shown],
         "ids": [node_id(row.span_id, row.ordinal) for row in shown],
         "truncated": len(rows) > _MATCHES_MAX,
+    }
+    return json_answer(answer)
+
+
+@router.get(
+    "/executions/{trace_id}/timeline/folded", response_model=FoldedAnswer, responses=error_answers(404, 422, 503)
+)
+async def get_folded(
+    service: ServiceOf,
+    trace_id: TraceIdPath,
+    first: Annotated[int, Query(ge=1, le=_SEQUENCE_MAX, description="sequence number of a node to begin with")] = 1,
+) -> Response:
+    """The spans that belong to nodes and are none of their own (middleware, checks, transport), 5,000 at most."""
+    wanted = trace_id_of(trace_id)
+    async with service.reader(wanted) as reader:
+        key = reader.key(wanted)
+        row = await reader.execution(key)
+        rows = await timeline.folded_into(reader, key, first, _FOLDED_MAX + 1)
+    columns, names, scopes = folded_columns(rows[:_FOLDED_MAX], row.execution.started_ns)
+    answer: FoldedAnswer = {
+        "execution_id": row.trace_id.hex,
+        "names": names.texts,
+        "scopes": scopes.texts,
+        "spans": columns,
+        "truncated": len(rows) > _FOLDED_MAX,
     }
     return json_answer(answer)

@@ -43,3 +43,29 @@ WHERE tenant_id = %(tenant_id)s
     AND (NOT %(failed)s::boolean OR status IN ('failed', 'timed_out', 'retried'))
 ORDER BY sequence
 LIMIT %(limit)s::bigint
+
+-- name: folded_spans
+-- spans that are folded into nodes, by the nodes' order; served by node_sequence_idx, and span_pkey for each span
+SELECT folded.sequence, span.span_id, span.name, span.scope ->> 'name' AS scope, span.start_ns, span.end_ns, span.status_code
+FROM (
+    SELECT node.sequence, each.span_id
+    FROM spantree.node
+    CROSS JOIN LATERAL unnest(node.folded_span_ids) AS each (span_id)
+    WHERE node.tenant_id = %(tenant_id)s
+        AND node.trace_id = %(trace_id)s::uuid
+        AND node.day = ANY (%(days)s::date[])
+        AND node.sequence >= %(from_sequence)s::integer
+    ORDER BY node.sequence
+    LIMIT %(limit)s::bigint
+) AS folded
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.span AS one
+    WHERE one.tenant_id = %(tenant_id)s
+        AND one.trace_id = %(trace_id)s::uuid
+        AND one.span_id = folded.span_id
+        AND one.day = ANY (%(days)s::date[])
+    ORDER BY one.start_ns
+    LIMIT 1
+) AS span
+ORDER BY folded.sequence, span.start_ns, span.span_id

@@ -48,7 +48,7 @@ const KEYS = [
   ["t", "times: UTC, local, ago"], ["Esc", "close, leave the search"],
 ];
 const TIMELINE_KEYS = [
-  ["→ ←", "expand, collapse or go to the parent"], ["e", "next error"], ["n N", "next, previous match"], ["[ ]", "collapse all, expand all"],
+  ["→ ←", "expand, collapse or go to the parent"], ["e", "next error"], ["n N", "next, previous match"], ["[ ]", "collapse all, expand all"], ["h", "folded spans"],
   ["+ − 0", "zoom in, out, whole time"],
 ];
 

@@ -9,6 +9,10 @@ const SPARE = 12;
 const INDENT = 14;
 const INDENTS = 18;
 
+/** The number of a node; of a row that is none, that of the node which it stands at. */
+const sequenceOf = (item) => (typeof item === "number" ? item : item.sequence);
+const idOf = (item) => (typeof item === "number" ? `step-${item}` : `row-${item.key.replace(" ", "-")}`);
+
 export class Timeline {
   constructor(place, id, open) {
     this.place = place;
@@ -17,6 +21,7 @@ export class Timeline {
     this.box = one("#rows", place);
     this.canvas = one("#canvas", place);
     this.drawn = new Map();
+    this.items = new WeakMap();
     this.chosen = null;
     this.cursor = 1;
     this.matches = [];
@@ -55,6 +60,7 @@ export class Timeline {
     this.nowUs = length;
     this.nowAt = performance.now();
     this.minimap.add(page, this.whole, this.rows.total);
+    if (this.rows.isWhole && page.nodes.folded.some(Boolean)) one("#folded", this.place).hidden = false;
     this.draw(true);
   }
 
@@ -87,7 +93,7 @@ export class Timeline {
   drawNow(anew) {
     const { count } = this.rows;
     this.canvas.style.height = `${count * ROW}px`;
-    this.box.setAttribute("aria-rowcount", this.rows.total);
+    this.box.setAttribute("aria-rowcount", count);
     const first = Math.max(0, Math.floor(this.box.scrollTop / ROW) - SPARE);
     const last = Math.min(count - 1, Math.ceil((this.box.scrollTop + this.box.clientHeight) / ROW) + SPARE);
     if (anew) {
@@ -99,25 +105,27 @@ export class Timeline {
     const kept = new Set();
     const added = [];
     for (let index = first; index <= last; index += 1) {
-      const sequence = this.rows.at(index);
-      kept.add(sequence);
-      const there = this.drawn.get(sequence);
-      const row = this.rows.row(sequence);
+      const item = this.rows.at(index);
+      kept.add(item);
+      const there = this.drawn.get(item);
+      const row = this.rows.row(item);
       if (there && (there.loaded || !row)) continue;
       there?.element.remove();
-      const element = row ? this.rowElement(row, index) : this.emptyElement(sequence, index);
-      this.drawn.set(sequence, { element, loaded: row !== null });
+      const element = row ? this.rowElement(row, index) : this.emptyElement(item, index);
+      this.drawn.set(item, { element, loaded: row !== null });
+      this.items.set(element, item);
       added.push(element);
     }
-    for (const [sequence, { element }] of this.drawn) {
-      if (!kept.has(sequence)) {
+    for (const [item, { element }] of this.drawn) {
+      if (!kept.has(item)) {
         element.remove();
-        this.drawn.delete(sequence);
+        this.drawn.delete(item);
       }
     }
     this.canvas.append(...added);
+    this.mark();
     if (count) {
-      this.seen = [this.rows.at(first), this.rows.at(last)];
+      this.seen = [first, last].map((index) => sequenceOf(this.rows.at(index)));
       this.wantSoon(...this.seen);
     }
   }
@@ -134,25 +142,29 @@ export class Timeline {
     const [sign, tone, word] = SIGNS[row.status] ?? ["·", "calm", row.status];
     const indent = el("span", { class: "indent" });
     indent.style.width = `${Math.min(row.depth, INDENTS) * INDENT}px`;
-    const collapsed = this.rows.collapsed.has(row.sequence);
-    const fold = el("span", { class: "fold", "aria-hidden": "true" }, row.parent ? (collapsed ? "▸" : "▾") : "");
-    const name = el("bdi", { class: "tname" }, visible(row.name));
-    const marks = [];
-    if (row.attempt > 1 || row.attempts > 1 || row.status === "retried") marks.push(`attempt ${row.attempt}${row.attempts > 1 ? `/${row.attempts}` : ""}`);
-    if (row.iteration !== null) marks.push(`turn ${row.iteration}`);
-    if (row.folded) marks.push(`+${row.folded}`);
-    if (collapsed) marks.push(`${row.end - row.sequence - 1} below`);
-    const cell = el("div", { class: "tcell", role: "gridcell" }, indent, fold, el("span", { class: `tsign ${tone}`, "aria-label": word, role: "img", title: word }, sign), name,
-      el("span", { class: "tkind" }, visible(row.error === null ? row.kind : row.error.split(".").at(-1))), ...marks.map((mark) => el("span", { class: "tmark", title: mark.startsWith("+") ? "spans folded into it" : mark }, mark)));
-    if (row.error) cell.querySelector(".tkind").classList.add("bad");
-    const element = el("div", { class: "trow", role: "row", id: `step-${row.sequence}`, "aria-level": row.depth + 1, "aria-rowindex": row.sequence, "aria-selected": String(row.id === this.chosen) }, cell, this.trackOf(row, tone));
+    const fold = el("span", { class: "fold", "aria-hidden": "true" }, row.parent ? (row.collapsed ? "▸" : "▾") : "");
+    const cell = el("div", { class: "tcell", role: "gridcell" }, indent, fold, el("span", { class: `tsign ${tone}`, "aria-label": word, role: "img", title: word }, sign),
+      el("bdi", { class: "tname" }, visible(row.name)), ...this.marksOf(row));
+    const element = el("div", { class: "trow", role: "row", id: idOf(row.type ? row : row.sequence), "aria-level": row.depth + 1, "aria-rowindex": index + 1 }, cell, this.trackOf(row, tone));
     element.style.top = `${index * ROW}px`;
-    element.title = `${visible(row.name)} · ${word} · ${visible(row.service)}`;
-    element.dataset.sequence = row.sequence;
-    if (row.parent) element.setAttribute("aria-expanded", String(!collapsed));
-    if (row.id === this.chosen) element.classList.add("chosen");
-    if (this.found.has(row.sequence)) element.classList.add("found");
+    element.title = [row.name, word, row.service].filter(Boolean).map(visible).join(" · ");
+    if (row.type) element.classList.add(`t${row.type}`);
+    else element.dataset.sequence = row.sequence;
+    if (row.parent) element.setAttribute("aria-expanded", String(!row.collapsed));
     return element;
+  }
+
+  /** What stands behind a name: kind or error, attempt, turn, how much is inside. */
+  marksOf(row) {
+    const mark = (text, title = text) => el("span", { class: "tmark", title }, text);
+    if (row.type === "group") return [mark(row.told)];
+    if (row.type === "folded") return [el("span", { class: "tkind" }, visible(row.kind))];
+    const marks = [el("span", { class: row.error ? "tkind bad" : "tkind" }, visible(row.error === null ? row.kind : row.error.split(".").at(-1)))];
+    if (row.attempt > 1 || row.attempts > 1 || row.status === "retried") marks.push(mark(`attempt ${row.attempt}${row.attempts > 1 ? `/${row.attempts}` : ""}`));
+    if (row.iteration !== null) marks.push(mark(`turn ${row.iteration}`));
+    if (row.folded && !this.rows.folded.has(row.sequence)) marks.push(mark(`+${row.folded}`, "spans folded into it"));
+    if (row.collapsed && row.end > row.sequence + 1) marks.push(mark(`${row.end - row.sequence - 1} below`));
+    return marks;
   }
 
   trackOf(row, tone) {
@@ -210,49 +222,52 @@ export class Timeline {
   }
 
   mark() {
-    for (const row of all(".trow[data-sequence]", this.canvas)) {
-      const number = Number(row.dataset.sequence);
-      const chosen = this.chosen !== null && this.rows.numbers.get(this.chosen) === number;
-      row.classList.toggle("chosen", chosen || (number === this.cursor && this.hasCursor));
-      row.setAttribute("aria-selected", String(chosen));
-      row.classList.toggle("found", this.found.has(number));
+    for (const [item, { element }] of this.drawn) {
+      const chosen = this.chosen !== null && this.rows.numbers.get(this.chosen) === item;
+      element.classList.toggle("chosen", chosen || (item === this.cursor && this.hasCursor));
+      element.setAttribute("aria-selected", String(chosen));
+      element.classList.toggle("found", this.found.has(item));
     }
-    this.box.setAttribute("aria-activedescendant", `step-${this.cursor}`);
+    this.box.setAttribute("aria-activedescendant", idOf(this.cursor));
   }
 
-  bring(sequence) {
-    const hidden = this.rows.hidden.length;
-    this.rows.reveal(sequence);
-    if (hidden !== this.rows.hidden.length) this.draw(true);
-    const top = this.rows.indexOf(sequence) * ROW;
+  bring(item) {
+    if (typeof item === "number" && this.rows.reveal(item)) this.draw(true);
+    const top = this.rows.indexOf(item) * ROW;
     if (top < this.box.scrollTop || top > this.box.scrollTop + this.box.clientHeight - 2 * ROW) {
       this.canvas.style.height = `${this.rows.count * ROW}px`;
       this.box.scrollTop = Math.max(0, top - this.box.clientHeight / 3);
     }
     this.draw();
-    requestAnimationFrame(() => this.mark());
   }
 
-  async goTo(sequence, open = true) {
+  /** Put the cursor on an item; `open`: and show the node's panel, or open and close the group. */
+  async goTo(item, open = true) {
     this.hasCursor = true;
-    this.cursor = sequence;
-    this.bring(sequence);
+    this.cursor = item;
+    this.bring(item);
+    if (item.type === "group") {
+      if (open) this.toggle(this.rows.row(item));
+      return;
+    }
+    const sequence = sequenceOf(item);
     await this.rows.want(sequence, sequence).catch((error) => say(error.message));
-    const row = this.rows.row(sequence);
+    const row = this.rows.node(sequence);
     if (row && open) this.open(row.id);
     this.mark();
   }
 
   move(step) {
     const index = Math.max(0, Math.min(this.rows.count - 1, this.rows.indexOf(this.cursor) + step));
-    const sequence = this.rows.at(index);
-    this.goTo(sequence, false);
+    const item = this.rows.at(index);
+    if (item === undefined) return;
+    this.goTo(item, false);
     if (this.chosen !== null) this.openSoon();
   }
 
   openSoon = settled(() => {
     const row = this.rows.row(this.cursor);
-    if (row) this.open(row.id);
+    if (row?.id) this.open(row.id);
   }, 150);
 
   async search(text) {
@@ -279,7 +294,9 @@ export class Timeline {
 
   nextOf(sequences, step) {
     if (!sequences.length) return null;
-    const later = step > 0 ? sequences.find((one) => one > this.cursor) : sequences.findLast((one) => one < this.cursor);
+    // A group stands before its first node, a folded span after its node.
+    const at = sequenceOf(this.cursor) - (this.cursor.type === "group" ? 0.5 : 0);
+    const later = step > 0 ? sequences.find((one) => one > at) : sequences.findLast((one) => one < at);
     return later ?? (step > 0 ? sequences[0] : sequences.at(-1));
   }
 
@@ -303,6 +320,17 @@ export class Timeline {
     else this.goTo(next);
   }
 
+  /** Show the spans that are folded into steps as rows below them, or no more. */
+  async showFolded(shown) {
+    try {
+      if (await this.rows.unfold(shown)) say("the first 5,000 folded spans are shown");
+    } catch (error) {
+      one("#show-folded", this.place).checked = false;
+      say(error.message);
+    }
+    this.draw(true);
+  }
+
   // following
 
   async refresh() {
@@ -323,13 +351,13 @@ export class Timeline {
     new ResizeObserver(() => this.draw(true)).observe(this.box);
     document.addEventListener("recoloured", () => this.minimap.redraw());
     this.canvas.addEventListener("click", (event) => {
-      const element = event.target.closest(".trow[data-sequence]");
-      if (!element) return;
-      const row = this.rows.row(Number(element.dataset.sequence));
+      const item = this.items.get(event.target.closest(".trow"));
+      const row = item === undefined ? null : this.rows.row(item);
       if (!row) return;
-      this.cursor = row.sequence;
-      if (event.target.closest(".fold") && row.parent) this.toggle(row);
-      else this.open(row.id);
+      if (event.target.closest(".fold") && row.parent) {
+        this.cursor = item;
+        this.toggle(row);
+      } else this.goTo(item);
     });
     this.canvas.addEventListener("wheel", (event) => {
       if (!event.ctrlKey || !event.target.closest(".track")) return;
@@ -343,6 +371,8 @@ export class Timeline {
     find.addEventListener("keydown", (event) => {
       if (event.key === "Enter") this.nextMatch(event.shiftKey ? -1 : 1);
     });
+    const folded = one("#show-folded", this.place);
+    folded.addEventListener("change", () => this.showFolded(folded.checked));
     const buttons = {
       "find-next": () => this.nextMatch(1), "find-previous": () => this.nextMatch(-1), "next-error": () => this.nextError(),
       "collapse-all": () => this.collapseAll(), "expand-all": () => this.expandAll(), "zoom-out": () => this.zoom(null),
@@ -358,6 +388,7 @@ export class Timeline {
     const act = {
       j: () => this.move(1), k: () => this.move(-1), f: () => this.move(1), b: () => this.move(-1),
       e: () => this.nextError(), n: () => this.nextMatch(1), N: () => this.nextMatch(-1),
+      h: () => this.toggleFolded(),
       "[": () => this.collapseAll(), "]": () => this.expandAll(),
       "+": () => this.zoomBy(0.5), "=": () => this.zoomBy(0.5), "-": () => this.zoomBy(2), 0: () => this.zoom(null),
       ...(onRows && {
@@ -371,6 +402,14 @@ export class Timeline {
     act();
   }
 
+  toggleFolded() {
+    const folded = one("#show-folded", this.place);
+    if (one("#folded", this.place).hidden) return say("no span is folded into a step here");
+    folded.checked = !folded.checked;
+    this.showFolded(folded.checked);
+    return undefined;
+  }
+
   toggle(row) {
     this.rows.toggle(row);
     this.draw(true);
@@ -378,18 +417,18 @@ export class Timeline {
 
   expand() {
     const row = this.rows.row(this.cursor);
-    if (row?.parent && this.rows.collapsed.has(row.sequence)) this.toggle(row);
+    if (row?.parent && row.collapsed) this.toggle(row);
     else if (row?.parent) this.move(1);
   }
 
   collapse() {
     const row = this.rows.row(this.cursor);
     if (!row) return;
-    if (row.parent && !this.rows.collapsed.has(row.sequence)) this.toggle(row);
-    else for (let at = row.sequence - 1; at > 0; at -= 1) {
-      const before = this.rows.row(at);
+    if (row.parent && !row.collapsed) this.toggle(row);
+    else for (let at = this.rows.indexOf(this.cursor) - 1; at >= 0; at -= 1) {
+      const before = this.rows.row(this.rows.at(at));
       if (!before) break;
-      if (before.depth < row.depth) { this.goTo(at, false); break; }
+      if (before.depth < row.depth) { this.goTo(this.rows.at(at), false); break; }
     }
   }
 

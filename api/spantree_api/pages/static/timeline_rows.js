@@ -1,6 +1,8 @@
 // Which rows there are, without having them all: pages of columns by sequence number, and what is collapsed.
 //
-// Nodes are numbered depth first, so a subtree is a range of numbers and a collapsed node hides (itself, its end).
+// Nodes are numbered depth first, so a subtree is a range of numbers and a collapsed node hides (itself, its end). What
+// stands in the tree is a list of items: the sequence number of a node, or an object for a row that is no node: a group
+// of attempts or of a turn, above its nodes, and a span that is folded into a node, below it.
 import { json } from "./dom.js";
 
 const WHOLE = 5000;
@@ -10,19 +12,28 @@ export class Rows {
   constructor(id, total, arrived) {
     this.id = id;
     this.total = total;
-    this.size = total <= WHOLE ? WHOLE : PAGE;
     this.pages = new Map();
     this.numbers = new Map();
     this.collapsed = new Map();
-    this.hidden = [];
+    this.closed = new Set();
+    this.groups = [];
+    this.folded = new Map();
     this.arrived = arrived;
+    this.list();
   }
 
-  /** How many rows are not hidden by a collapsed one. */
-  get count() { return Math.max(0, this.total - this.hidden.reduce((sum, [from, to]) => sum + to - from, 0)); }
+  get size() { return this.total <= WHOLE ? WHOLE : PAGE; }
 
-  /** The row of sequence number `sequence`, null while it is not loaded. */
-  row(sequence) {
+  /** Whether all nodes come at once: only then are there groups and folded spans. */
+  get isWhole() { return this.total <= WHOLE; }
+
+  /** How many rows are not hidden by a collapsed one. */
+  get count() { return this.items.length; }
+
+  /** The row of an item, null while it is not loaded. */
+  row(item) { return typeof item === "number" ? this.node(item) : { ...item, collapsed: this.closed.has(item.key) }; }
+
+  node(sequence) {
     const page = this.pages.get(Math.floor((sequence - 1) / this.size));
     if (!page || page.loading) return null;
     const at = sequence - page.first;
@@ -30,17 +41,18 @@ export class Rows {
     if (at < 0 || at >= nodes.id.length) return null;
     const end = nodes.end[at] ?? this.total + 1;
     const nextDepth = at + 1 < nodes.depth.length ? nodes.depth[at + 1] : 0;
+    const below = nodes.end[at] === null ? nextDepth > nodes.depth[at] : end > sequence + 1;
     return {
-      sequence, id: nodes.id[at], depth: nodes.depth[at], end,
-      parent: nodes.end[at] === null ? nextDepth > nodes.depth[at] : end > sequence + 1,
+      sequence, id: nodes.id[at], depth: nodes.depth[at] + (this.shift?.[sequence] ?? 0), end,
+      parent: below || this.folded.has(sequence), collapsed: this.collapsed.has(sequence),
       name: page.names[nodes.name[at]], kind: page.kinds[nodes.kind[at]], status: page.statuses[nodes.status[at]],
       service: page.services[nodes.service[at]], start: nodes.start_us[at], duration: nodes.duration_us[at],
-      attempt: nodes.attempt[at], attempts: nodes.attempts[at], iteration: nodes.iteration[at],
+      attempt: nodes.attempt[at], attempts: nodes.attempts[at], iteration: this.inTurn?.[sequence] ? null : nodes.iteration[at],
       error: nodes.error[at] === null ? null : page.errors[nodes.error[at]], critical: nodes.critical[at] === 1, folded: nodes.folded[at],
     };
   }
 
-  /** Load what is missing of [from, to]. */
+  /** Load what is missing of the nodes [from, to]. */
   want(from, to) {
     const asked = [];
     for (let page = Math.floor((from - 1) / this.size); page <= Math.floor((to - 1) / this.size); page += 1) {
@@ -50,15 +62,18 @@ export class Rows {
   }
 
   async load(page) {
+    const { size } = this;
     if (!this.pages.has(page)) this.pages.set(page, { loading: true });
     try {
-      const found = await json(`/api/v1/executions/${this.id}/timeline?first=${page * this.size + 1}&limit=${this.size}`);
-      this.pages.set(page, found);
+      const found = await json(`/api/v1/executions/${this.id}/timeline?first=${page * size + 1}&limit=${size}`);
+      const grew = found.total !== this.total;
+      this.total = found.total;
+      // Grown out of one page: what was loaded is numbered by another size.
+      if (size !== this.size) this.pages.clear();
+      else this.pages.set(page, found);
       found.nodes.id.forEach((id, at) => this.numbers.set(id, found.first + at));
-      if (found.total !== this.total) {
-        this.total = found.total;
-        this.hide();
-      }
+      if (this.isWhole || this.groups.length) this.group(found);
+      if (grew || this.isWhole) this.list();
       this.arrived(found, page);
     } catch (error) {
       this.pages.delete(page);
@@ -71,66 +86,135 @@ export class Rows {
     const shown = [...this.pages.keys()].filter((page) => (page + 1) * this.size >= from && page * this.size + 1 <= to);
     for (const page of this.pages.keys()) if (!shown.includes(page)) this.pages.delete(page);
     await Promise.all(shown.map((page) => this.load(page)));
+    if (this.showsFolded) await this.unfold(true);
   }
 
-  /** The sequence number of the row that stands at `index`. */
-  at(index) {
-    let sequence = index + 1;
-    for (const [from, to] of this.hidden) {
-      if (sequence < from) break;
-      sequence += to - from;
+  /** Show or hide the spans that are folded into nodes. Returns whether there are more than are shown. */
+  async unfold(shown) {
+    this.showsFolded = shown;
+    this.folded.clear();
+    let truncated = false;
+    if (shown) {
+      const found = await json(`/api/v1/executions/${this.id}/timeline/folded`);
+      const { spans } = found;
+      truncated = found.truncated;
+      spans.sequence.forEach((sequence, at) => {
+        if (!this.folded.has(sequence)) this.folded.set(sequence, []);
+        this.folded.get(sequence).push({
+          type: "folded", key: `span ${spans.span_id[at]}`, sequence, name: found.names[spans.name[at]], kind: found.scopes[spans.scope[at]],
+          start: spans.start_us[at], duration: spans.duration_us[at], status: spans.failed[at] ? "failed" : "completed", depth: 0,
+        });
+      });
     }
-    return sequence;
+    this.list();
+    return truncated;
   }
 
-  /** Where the row of `sequence` stands; of one that is hidden, where the one that hides it does. */
-  indexOf(sequence) {
-    let before = 0;
-    for (const [from, to] of this.hidden) {
-      if (sequence < from) break;
-      if (sequence < to) return from - 2 - before;
-      before += to - from;
+  /** Rows above attempts of a task and turns of a loop, and how far they push their nodes to the right. */
+  group({ groups, names, statuses, nodes, first }) {
+    const shift = new Uint16Array(this.total + 2);
+    const inTurn = new Uint8Array(this.total + 2);
+    this.groups = groups.first.map((from, at) => {
+      const [end, number, kind] = [groups.end[at], groups.number[at], groups.kind[at]];
+      const depth = nodes.depth[from - first] + shift[from];
+      let [start, until, isOpen, critical] = [Infinity, -Infinity, false, false];
+      for (let one = from - first; one < end - first; one += 1) {
+        start = Math.min(start, nodes.start_us[one]);
+        if (nodes.duration_us[one] === null) isOpen = true;
+        else until = Math.max(until, nodes.start_us[one] + nodes.duration_us[one]);
+        critical ||= nodes.critical[one] === 1;
+        shift[one + first] += 1;
+        if (kind === "iteration") inTurn[one + first] = 1;
+      }
+      const steps = nodes.depth.slice(from - first, end - first).filter((one) => one === nodes.depth[from - first]).length;
+      return {
+        type: "group", key: `${kind} ${from}`, sequence: from, end, depth, kind, critical, parent: true,
+        name: kind === "iteration" ? `turn ${number}` : names[groups.name[at]],
+        told: kind === "iteration" ? `${steps} ${steps === 1 ? "step" : "steps"}` : `${number} attempts`,
+        status: statuses[groups.status[at]], start, duration: isOpen ? null : Math.max(0, until - start),
+      };
+    });
+    this.shift = shift;
+    this.inTurn = inTurn;
+  }
+
+  /** The list of items that are not hidden, and where each node stands; of a hidden one, where what hides it does. */
+  list() {
+    this.items = [];
+    this.places = new Int32Array(this.total + 2);
+    let group = 0;
+    let sequence = 1;
+    const skip = (end) => {
+      for (let one = sequence; one < Math.min(end, this.total + 1); one += 1) this.places[one] = this.items.length - 1;
+      sequence = end;
+      while (group < this.groups.length && this.groups[group].sequence < end) group += 1;
+    };
+    while (sequence <= this.total) {
+      const next = this.groups[group];
+      if (next?.sequence === sequence) {
+        group += 1;
+        this.items.push(next);
+        if (this.closed.has(next.key)) skip(next.end);
+        continue;
+      }
+      this.places[sequence] = this.items.length;
+      this.items.push(sequence);
+      const end = this.collapsed.has(sequence) ? this.node(sequence)?.end ?? this.collapsed.get(sequence) : undefined;
+      const spans = this.folded.get(sequence);
+      sequence += 1;
+      if (end !== undefined) skip(end);
+      else if (spans) {
+        const depth = this.node(sequence - 1)?.depth ?? 0;
+        for (const span of spans) this.items.push(Object.assign(span, { depth: depth + 1 }));
+      }
     }
-    return sequence - 1 - before;
   }
 
-  toggle(row, collapse = !this.collapsed.has(row.sequence)) {
-    if (collapse && row.parent) this.collapsed.set(row.sequence, row.end);
+  at(index) { return this.items[index]; }
+
+  /** Where an item stands; of a node that is hidden, where the row that hides it does. */
+  indexOf(item) {
+    if (typeof item === "number") return this.places[item] ?? 0;
+    const at = this.items.findIndex((one) => one.key === item.key);
+    return at < 0 ? this.places[item.sequence] ?? 0 : at;
+  }
+
+  toggle(row, collapse = !row.collapsed) {
+    if (row.type === "group") {
+      if (collapse) this.closed.add(row.key);
+      else this.closed.delete(row.key);
+    } else if (collapse && row.parent) this.collapsed.set(row.sequence, row.end);
     else this.collapsed.delete(row.sequence);
-    this.hide();
+    this.list();
   }
 
-  /** Open everything that hides `sequence`. */
+  /** Open everything that hides the node of `sequence`. Returns whether something did. */
   reveal(sequence) {
-    for (const [from, end] of this.collapsed) if (from < sequence && sequence < end) this.collapsed.delete(from);
-    this.hide();
+    const hiding = [...this.collapsed].filter(([from, end]) => from < sequence && sequence < end);
+    const closed = this.groups.filter((one) => this.closed.has(one.key) && one.sequence <= sequence && sequence < one.end);
+    for (const [from] of hiding) this.collapsed.delete(from);
+    for (const one of closed) this.closed.delete(one.key);
+    if (!hiding.length && !closed.length) return false;
+    this.list();
+    return true;
   }
 
   collapseAll() {
     for (const row of this.loaded()) if (row.parent && row.depth > 0) this.collapsed.set(row.sequence, row.end);
-    this.hide();
+    for (const one of this.groups) this.closed.add(one.key);
+    this.list();
   }
 
   expandAll() {
     this.collapsed.clear();
-    this.hide();
+    this.closed.clear();
+    this.list();
   }
 
   * loaded() {
     for (const page of this.pages.values()) {
       if (page.loading) continue;
-      for (let at = 0; at < page.nodes.id.length; at += 1) yield this.row(page.first + at);
+      for (let at = 0; at < page.nodes.id.length; at += 1) yield this.node(page.first + at);
     }
-  }
-
-  hide() {
-    const ranges = [...this.collapsed].map(([from, end]) => [from + 1, Math.min(end, this.total + 1)]).sort((a, b) => a[0] - b[0]);
-    const merged = [];
-    for (const [from, to] of ranges) {
-      const last = merged.at(-1);
-      if (last && from < last[1]) last[1] = Math.max(last[1], to);
-      else if (to > from) merged.push([from, to]);
-    }
-    this.hidden = merged;
   }
 }

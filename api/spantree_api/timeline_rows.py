@@ -1,0 +1,40 @@
+"""What a timeline is made of, as it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineRow:
+    """What a timeline needs of a node."""
+
+    span_id: int
+    ordinal: int
+    sequence: int
+    depth: int
+    name: str
+    kind: str
+    status: str
+    service: str
+    started_ns: int
+    ended_ns: int | None
+    attempt: int
+    task_key: str | None
+    iteration: int | None
+    error_type: str | None
+    on_critical_path: bool
+    folded_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedRow:
+    """A span that belongs to the node of that sequence number and is no node of its own."""
+
+    sequence: int
+    span_id: int
+    name: str
+    scope: str | None
+    start_ns: int
+    end_ns: int
+    status_code: int
