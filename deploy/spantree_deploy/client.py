@@ -69,6 +69,10 @@ class ApiClient:
         """Whether `copy` takes an answer that goes on for ever: over the network it does."""
         return isinstance(self._transport, HttpTransport)
 
+    def page(self, path: str) -> str | None:
+        """Where a browser finds a page, without a user or password; None where no server runs."""
+        return f"{self._transport.base}{path}" if isinstance(self._transport, HttpTransport) else None
+
     def get(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """The JSON of `GET /api/v1/{path}`; None leaves a parameter out, a list repeats it. Raises NotAnswered."""
         return self._json(self._transport.get, _target(path, parameters))
@@ -135,6 +139,7 @@ class HttpTransport:
             raise NotAnswered(
                 f"{without_passwords(url)} is no URL that can be asked: wanted one such as http://127.0.0.1:8000", None
             ) from None
+        self.base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{self._prefix}"
         self._headers = {"accept": "application/json"}
         if token is not None:
             self._headers["authorization"] = f"Bearer {token}"

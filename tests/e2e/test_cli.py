@@ -16,9 +16,11 @@ import httpx
 import psycopg
 import pytest
 from tests import factories
+from tests.api_server import api_over
 from tests.spantree_process import environment, spantree, up
 
 from spantree_deploy import cli
+from spantree_deploy.client import ApiClient, HttpTransport
 from spantree_exporter.migrate import LATEST
 from spantree_exporter.store import Store
 
@@ -154,6 +156,21 @@ class TestTree:
             "--database-url or --api-url\n"
         )
         assert not (tmp_path / "none").exists()
+
+    def test_where_a_server_runs_it_says_where_a_browser_shows_it(
+        self, failed_run: tuple[str, str], tmp_path: Path
+    ) -> None:
+        with api_over(failed_run[0], None) as api:
+            base = str(api.base_url).rstrip("/")
+            env = {"SPANTREE_API_URL": base}
+            tree = spantree("tree", failed_run[1], directory=tmp_path, env=env)
+            failures = spantree("failures", directory=tmp_path, env=env)
+            told = spantree("tree", failed_run[1], "--json", directory=tmp_path, env=env)
+        assert tree.stderr == f"• in a browser: {base}/executions/{failed_run[1]}\n"
+        assert failures.stderr == f"• in a browser: {base}/failures\n"
+        assert told.stderr == ""
+        named = ApiClient(HttpTransport("http://ada:secret@h:8/under/"), "")
+        assert named.page("/failures") == "http://h:8/under/failures"
 
     def test_an_api_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         done = spantree("tree", "0" * 32, "--api-url", "http://127.0.0.1:1", directory=tmp_path)

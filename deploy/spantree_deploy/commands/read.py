@@ -141,6 +141,7 @@ def tree(
         print_json(answer)
     else:
         print_tree(answer)
+        _say_page(api, f"/executions/{answer['execution_id']}")
 
 
 def failures(
@@ -185,9 +186,11 @@ def failures(
     elif group:
         console.out.lines(render.groups_table(answer["groups"]))
         _say_more(answer, limit)
+        _say_page(api, "/failures")
     else:
         console.out.lines(render.executions_table(answer["failures"]))
         _say_more(answer, limit)
+        _say_page(api, "/failures")
 
 
 def stuck(
@@ -381,6 +384,12 @@ def _say_more(answer: Any, limit: int) -> None:
     # On standard error: a count of the lines on standard output is a count of executions.
     if answer["next_cursor"] is not None:
         console.step(f"the newest {limit}; more: --limit, or --cursor {answer['next_cursor']}")
+
+
+def _say_page(api: ApiClient, path: str) -> None:
+    # On standard error, as it is no part of the result.
+    if (address := api.page(path)) is not None:
+        console.step(f"in a browser: {address}")
 
 
 def _say_hidden(answer: Any) -> None:
