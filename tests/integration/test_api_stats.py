@@ -155,6 +155,8 @@ def test_health_of_an_empty_database(migrated_url: str) -> None:
             "dead_letters_by_reason": [],
             "executions_last_hour": 0,
             "error_rate": None,
+            "tls": None,
+            "certificate_days_left": None,
             "collectors": None,
         }
 
