@@ -1,6 +1,6 @@
 """`make screenshots`: pictures of the pages for README and docs, of the demo's services and two weeks of made-up runs.
 
-    .venv/bin/python -m tests.screenshots [--into docs/images] [--all]
+    .venv/bin/python -m tests.screenshots [--into docs/images] [--all] [--only timeline system]
 
 With `--all` every page in light, dark and on a narrow screen, to be looked at; else the few that the docs show.
 """
@@ -86,6 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--into", type=Path, default=Path("docs/images"))
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--only", nargs="+", help="of these pages, by the names of their pictures")
     chosen = parser.parse_args()
     chosen.into.mkdir(parents=True, exist_ok=True)
     with (
@@ -101,6 +102,8 @@ def main() -> int:
         large = []
         every = [(name, scheme, width) for name in pages for scheme, width in _ALL]
         for name, scheme, width in every if chosen.all else _SHOWN:
+            if chosen.only and name not in chosen.only:
+                continue
             ending = f"{'-narrow' if width < 600 else ''}{'-dark' if scheme == 'dark' else ''}.png"
             into = chosen.into / f"{name}{ending}"
             shoot(browser, server.api_url, pages[name], into, scheme, width)

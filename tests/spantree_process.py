@@ -170,6 +170,13 @@ def up(
         yield server
 
 
+def is_well(api_url: str) -> bool:
+    """Whether all of it is, by its own word. A machine that is busy takes its time to say so."""
+    with contextlib.suppress(httpx.TimeoutException):
+        return bool(httpx.get(f"{api_url}/api/v1/health", trust_env=False).json().get("status") == "ok")
+    return False
+
+
 def tree(api_url: str, trace_id: str) -> dict[str, object] | None:
     """The execution's tree; None while there is none, or while the API has no database."""
     response = httpx.get(f"{api_url}/api/v1/executions/{trace_id}/tree", timeout=30, trust_env=False)

@@ -18,12 +18,12 @@ from spantree_api.answers_health import CollectorState
 from spantree_api.health import collector_state
 from spantree_exporter.tokens import LOOPBACK
 
-_TIMEOUT_S: Final = 1.0
+_TIMEOUT_S: Final = 2.0
 _ANSWER_MAX_BYTES: Final = 256 * 1024
 
 
 async def collector_states(urls: Sequence[str]) -> list[CollectorState]:
-    """The state of each, in their order; one that does not answer within a second is down."""
+    """The state of each, in their order; one that does not answer within two seconds is down."""
     return list(await asyncio.gather(*(run_in_threadpool(_state, url) for url in urls)))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.spantree_process import environment, spantree, started, tree
+from tests.spantree_process import environment, is_well, spantree, started, tree
 from tests.waiting import wait_until
 
 STEPS = ["starting collector and API", "starting the demo's services", "reading the executions over the API"]
@@ -54,8 +55,8 @@ def test_keep_leaves_everything_running_until_ctrl_c(tmp_path: Path, database_ur
         answer = tree(server.api_url, shown[0])
         assert answer is not None
         assert answer["status"] == "completed"
-        health = httpx.get(f"{server.api_url}/api/v1/health", trust_env=False).json()
-        assert (health["status"], health["dead_letters"]) == ("ok", 0)
+        wait_until(partial(is_well, server.api_url), 60, "all is well")
+        assert httpx.get(f"{server.api_url}/api/v1/health", trust_env=False).json()["dead_letters"] == 0
         assert server.told("data") == f"{tmp_path}/spantree/demo"
         # Every line of "what to try next" works as it stands; the shop takes orders, too.
         lines = server.lines[server.lines.index("what to try next, in another terminal:") + 1 :]

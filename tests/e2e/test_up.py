@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from tests.chaos.cutting_proxy import CuttingProxy
 from tests.otlp_requests import trace_request
 from tests.postgres import url_of
-from tests.spantree_process import spantree, started, tree, up
+from tests.spantree_process import is_well, spantree, started, tree, up
 from tests.waiting import free_port, wait_until
 
 from spantree_exporter.migrate import LATEST, schema_version
@@ -76,7 +77,7 @@ def test_takes_spans_shows_them_stops_in_order_and_still_has_them_after_a_restar
         }
         for name, trace_id in ids.items():
             assert wait_for_tree(server.api_url, trace_id) == [name, "inner"]
-        assert httpx.get(f"{server.api_url}/api/v1/health", trust_env=False).json()["status"] == "ok"
+        wait_until(partial(is_well, server.api_url), 60, "all is well, the collector by its own word, too")
         database_url = server.database_url
         assert server.stop() == 0
         assert server.lines[-1] == "• stopping: collector, API, PostgreSQL"
