@@ -24,7 +24,7 @@ from tests.webhook_receiver import SECRET, receiver
 RUNS = [Run(number, error="boom" if number % 7 == 0 else None) for number in range(40)]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_every_change_is_streamed_and_every_alert_delivered_over_a_killed_process(
     migrated_url: str, tmp_path: Path
 ) -> None:
@@ -35,7 +35,7 @@ def test_every_change_is_streamed_and_every_alert_delivered_over_a_killed_proces
         one = stack.enter_context(api_process(migrated_url, tmp_path, ports[0]))
         stack.enter_context(api_process(migrated_url, tmp_path, ports[1]))
         rule = {"name": "orders", "kind": "failure", "webhook_url": hook.url, "secret": SECRET}
-        assert httpx.post(f"{urls[1]}/alerts/rules", json=rule, trust_env=False).status_code == 200
+        assert httpx.post(f"{urls[1]}/alerts/rules", json=rule, trust_env=False, timeout=60).status_code == 200
         listing = stack.enter_context(list_following(urls[1].removesuffix("/api/v1"), tmp_path))
         turns = iter(range(1_000_000))
         told = [
@@ -58,18 +58,18 @@ def test_every_change_is_streamed_and_every_alert_delivered_over_a_killed_proces
             store.write(run.ended())
             time.sleep(0.02)  # as they come, over some seconds
         count = "SELECT count(*) FROM spantree.execution WHERE status IN ('completed', 'failed')"
-        wait_until(lambda: query(migrated_url, count) == [(len(RUNS),)], 30, "all were projected")
+        wait_until(lambda: query(migrated_url, count) == [(len(RUNS),)], 90, "all were projected")
         for latest in told:
-            wait_until(partial(latest.has_ended, RUNS), 30, "every execution was told to have ended")
+            wait_until(partial(latest.has_ended, RUNS), 90, "every execution was told to have ended")
         failed = {run.execution_id for run in RUNS if run.error is not None}
-        wait_until(lambda: len(hook.bodies()) == len(failed), 40, "every alert was taken")
+        wait_until(lambda: len(hook.bodies()) == len(failed), 90, "every alert was taken")
         assert faults_of_alerts(hook, {"orders": failed}) == []
         nodes = {(run.execution_id, f"{number:016x}") for run in RUNS for number in (1, 2)}
         for at, latest in enumerate(told):
             if at != 1:
-                wait_until(partial(latest.has_nodes, nodes), 30, "every node was told")
+                wait_until(partial(latest.has_nodes, nodes), 90, "every node was told")
             assert faults_of_stream(latest, RUNS) == []
-        wait_until(lambda: set(listing) == {run.execution_id for run in RUNS}, 30, "`spantree list --follow` told all")
+        wait_until(lambda: set(listing) == {run.execution_id for run in RUNS}, 90, "`spantree list --follow` told all")
         assert len(told[2].follower.positions) > 1 and len(told[0].follower.positions) > 1
 
 

@@ -157,6 +157,8 @@ def test_health_of_an_empty_database(migrated_url: str) -> None:
             "error_rate": None,
             "tls": None,
             "certificate_days_left": None,
+            "replica": {"status": "ok", "message": "none: reads come from the database that is written"},
+            "replication_lag_ms": None,
             "collectors": None,
         }
 
