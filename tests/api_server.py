@@ -37,7 +37,7 @@ def api_over(
     """A client of the API over `database_url`, served by a thread until the end of the block; None: the real clock."""
     config = ApiConfig(database_url=database_url, **settings)
     app = create_app(config, time.time_ns if now_ns is None else lambda: now_ns, analyst, alerts=alerts)
-    server = _Server(uvicorn.Config(app, port=0, log_config=None, ws="none", lifespan="on"))
+    server = _Server(uvicorn.Config(app, port=0, log_config=None, ws="none", lifespan="on", proxy_headers=False))
     thread = threading.Thread(target=server.run, name="api under test")
     thread.start()
     try:

@@ -17,11 +17,14 @@ from spantree_api.authentication import Authentication, Authenticator
 from spantree_api.body_limit import BodyLimit
 from spantree_api.compression import Compression
 from spantree_api.config import ApiConfig
+from spantree_api.cors import Cors
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
 from spantree_api.known_errors_file import load_known_errors
 from spantree_api.metrics import ApiMetrics, RequestMetrics
 from spantree_api.pages.site import install_pages
+from spantree_api.people.people import People
+from spantree_api.people.settings import people_settings
 from spantree_api.repeat import RepeatReads
 from spantree_api.replica import ReplicationLag, ReplicaWatch
 from spantree_api.routes import alerts as alert_routes
@@ -103,10 +106,12 @@ def create_app(
     rules of alerts as well, together with all other processes that do. `trusted`: whoever asks has the database's own
     password and needs no token. `tls`: what its server shakes hands with, whose end /health and /metrics tell.
     `for_jaeger`: only the APIs of Jaeger and Tempo are served, beside health and metrics; thresholds are not kept.
-    Raises ConfigError for known errors or rules of alerts that cannot be read, or a model that cannot be used.
+    Raises ConfigError for known errors or rules of alerts that cannot be read, a model that cannot be used, or faults
+    in how people are known.
     """
     rules = None if config.alerts_file is None else file_rules(config.alerts_file, config.private_hosts)
     metrics = ApiMetrics(tls)
+    people = People(people_settings(config), metrics.spoofed)
     known_errors = load_known_errors(config.known_errors)
     analyst = analyst or analyst_of(config)
     tokens = TokenWatch(config.database_url, interval_s=config.token_interval_s, standby_url=config.read_database_url)
@@ -160,13 +165,18 @@ def create_app(
     app.state.metrics = metrics
     app.state.tls = tls
     app.add_middleware(BodyLimit)
-    app.state.authenticator = Authenticator(tokens, anonymous=config.host in LOOPBACK or config.insecure)
+    app.state.people = people
+    app.state.authenticator = Authenticator(
+        tokens, anonymous=config.host in LOOPBACK or config.insecure, people=people.settings.are_known
+    )
     if not trusted:
-        app.add_middleware(Authentication, authenticator=app.state.authenticator)
+        app.add_middleware(Authentication, authenticator=app.state.authenticator, people=people)
     app.add_middleware(RepeatReads)
     app.add_middleware(ReplicationLag, state=app.state)
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(Compression)
+    if people.settings.cors_origins:
+        app.add_middleware(Cors, origins=people.settings.cors_origins)
     app.include_router(health.probes)
     app.include_router(metrics_route.router)
     for others in (jaeger, tempo):  # APIs of others: their parameters, their errors, their documentation

@@ -1,11 +1,17 @@
-"""Who asks: a token in `Authorization: Bearer`, or in the cookie of a browser that showed it once.
+"""Who asks: a token or a person.
 
-Where no token was ever made, everybody is the one tenant's admin, on a loopback address; beyond it nothing is answered
-unless SPANTREE_INSECURE says so. From the first token on, everything but the probes wants one. What is not allowed and
-what is not there look alike to another tenant, for every read is of the tenant of the token.
+    Authorization: Bearer    a token of ours, or an access token of the provider where such are taken
+    headers of a proxy       that is trusted (SPANTREE_TRUSTED_PROXIES): the person whom it names
+    a session's cookie       the person who has logged in with this browser
+    a token's cookie         a browser that showed its token once
 
-A cookie is sent by the browser whoever asks it to, so it may change something only where the browser says that the
-page that asks is our own (https://owasp.org/www-community/attacks/csrf; Fetch Metadata Request Headers, W3C).
+Where no token was ever made and people are not known otherwise, everybody is the one tenant's admin, on a loopback
+address; beyond it nothing is answered unless SPANTREE_INSECURE says so. From the first token on, everything but the
+probes wants one. What is not allowed and what is not there look alike to another tenant, for every read is of the
+tenant of whoever asks.
+
+Cookies, and what a proxy knows a browser by, are sent whoever makes the browser ask. So they may change something only
+where the browser says that the page that asks is our own (https://owasp.org/www-community/attacks/csrf).
 """
 
 from __future__ import annotations
@@ -14,21 +20,24 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spantree_api.error_answers import error_answer
 from spantree_api.errors import RETRY_AFTER_S, ApiError, Forbidden, Unauthorized, Unavailable
-from spantree_exporter.tokens import ANYONE, DEFAULT_TENANT, Identity, Watch, bearer_of
+from spantree_api.people.origin import comes_from_own_page, own_path
+from spantree_api.people.people import TENANT_COOKIE, Known, People, cookies_of
+from spantree_exporter.origins import ANY_ORIGIN
+from spantree_exporter.tokens import ANYONE, DEFAULT_TENANT, Identity, KnownTokens, Watch, bearer_of
 from spantree_exporter.tokens import Scope as TokenScope
 
 COOKIE: Final = "spantree_token"
 LOGIN_PATH: Final = "/login"
 # Answered to everybody: whether the process lives, and how one becomes somebody.
 _OPEN: Final = frozenset({"/healthz", "/readyz", LOGIN_PATH, "/logout"})
-_OPEN_BELOW: Final = ("/static/",)
+_OPEN_BELOW: Final = ("/static/", f"{LOGIN_PATH}/")
 # What the process and the whole installation do is the default tenant's to see.
 _METRICS: Final = "/metrics"
 # Told without the database, which then has nothing in it to tell.
@@ -44,38 +53,44 @@ _SLOWED_MAX: Final = 200
 class Authenticator:
     """Tells who asks."""
 
-    def __init__(self, watch: Watch, *, anonymous: bool) -> None:
-        """`anonymous`: everybody is answered while there has never been a token."""
+    def __init__(self, watch: Watch, *, anonymous: bool, people: bool = False) -> None:
+        """`anonymous`: everybody is answered while there has never been a token; not where `people` are known."""
         self._watch = watch
         self._anonymous = anonymous
+        self._people = people
 
     def identify(self, token: str | None, wanted: TokenScope) -> Identity:
         """Whom `token` names, if that one may do what `wanted` says. Raises Unauthorized, Forbidden, Unavailable."""
+        known = self.known
+        if not known.required and not self._anonymous and not self._people:
+            raise Forbidden(
+                'no token has been made, and this API listens beyond its own machine: "spantree token create --scope '
+                'read" makes one, SPANTREE_INSECURE=true answers everybody'
+            )
+        identity = known.identity_of(token, time.time_ns())
+        if token is None and (identity is None or self._people):
+            told = "log in, or send" if self._people else "a token is wanted: send"
+            raise Unauthorized(f"{told} Authorization: Bearer TOKEN", guessed=False)
+        if identity is None:
+            raise Unauthorized("the token is unknown, out of date or revoked: ask for another", guessed=True)
+        self._watch.used(identity)
+        return allowed(identity, wanted)
+
+    @property
+    def known(self) -> KnownTokens:
+        """The tokens and tenants that there are. Raises Unavailable."""
         known = self._watch.known
         if known is None:
             raise Unavailable(
                 "database_unavailable",
                 "no connection to PostgreSQL yet, which knows the tokens: it is away; try again",
             )
-        if not known.required and not self._anonymous:
-            raise Forbidden(
-                'no token has been made, and this API listens beyond its own machine: "spantree token create --scope '
-                'read" makes one, SPANTREE_INSECURE=true answers everybody'
-            )
-        identity = known.identity_of(token, time.time_ns())
-        if identity is None and token is None:
-            raise Unauthorized("a token is wanted: send Authorization: Bearer TOKEN", guessed=False)
-        if identity is None:
-            raise Unauthorized("the token is unknown, out of date or revoked: ask for another", guessed=True)
-        self._watch.used(identity)
-        if not identity.may(wanted):
-            raise Forbidden(f"the token does not allow this: one of scope {wanted} does")
-        return identity
+        return known
 
     @property
     def is_required(self) -> bool:
-        """Whether there has ever been a token."""
-        return self._watch.known is not None and self._watch.known.required
+        """Whether nobody is answered who is nobody: there has been a token, or people are known otherwise."""
+        return self._people or (self._watch.known is not None and self._watch.known.required)
 
     @property
     def is_blind(self) -> bool:
@@ -83,12 +98,22 @@ class Authenticator:
         return self._watch.known is None
 
 
+def allowed(identity: Identity, wanted: TokenScope) -> Identity:
+    """`identity`, where it may do that. Raises Forbidden."""
+    if identity.may(wanted):
+        return identity
+    if identity.person:
+        raise Forbidden(f"{identity.person_name} may not do this for {identity.tenant}: the role {wanted} does")
+    raise Forbidden(f"the token does not allow this: one of scope {wanted} does")
+
+
 class Authentication:
     """ASGI middleware: `scope["state"]["identity"]` is who asks; or a refusal in the one shape."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, people: People) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._people = people
         self._slowed = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,34 +122,71 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
+        headers = {name: value for name, value in scope["headers"] if name in _READ}
+        state = scope.setdefault("state", {})
+        scope["scheme"] = self._people.take_scheme_of_proxy(scope, headers)
         if path in _OPEN or path.startswith(_OPEN_BELOW):
             await self._app(scope, receive, send)
             return
-        headers = {name: value for name, value in scope["headers"] if name in _READ}
         try:
-            identity = self._identify(scope["method"], path, headers)
+            identity = await self._identify(scope, path, headers)
         except ApiError as error:
             if isinstance(error, Unauthorized) and error.guessed:
                 await self._slow_down()
             await _answer(error, scope, headers)(scope, receive, send)
             return
-        scope.setdefault("state", {})["identity"] = identity
+        state["identity"] = identity
+        scope["client"] = self._people.client(scope)
         await self._app(scope, receive, send)
 
-    def _identify(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Identity:
+    async def _identify(self, scope: Scope, path: str, headers: Mapping[bytes, bytes]) -> Identity:
+        method: str = scope["method"]
+        reads = method in _SAFE or _READ_BY_POST.fullmatch(path) is not None
+        wanted: TokenScope = "read" if reads else "admin"
+        if (identity := scope["state"].get("identity")) is not None:
+            # A page asks the API for the one who asked for the page.
+            return allowed(identity, wanted)
         if path in _OF_THE_PROCESS and self._authenticator.is_blind:
             # All that can be told without the database is that it is away.
             return ANYONE
-        token, is_cookie = token_of(headers)
-        reads = method in _SAFE or _READ_BY_POST.fullmatch(path) is not None
-        identity = self._authenticator.identify(token, "read" if reads else "admin")
-        if is_cookie and method not in _SAFE and headers.get(b"sec-fetch-site") != b"same-origin":
-            raise Forbidden(
-                "a page of another site, or a browser too old to tell, asks for a change: send the token itself"
-            )
+        cookies = cookies_of(headers)
+        sent = headers.get(b"authorization")
+        token = None if sent is None else bearer_of(sent.decode("latin-1"))
+        known: Known | None = None
+        if token is not None:
+            known = await self._people.by_bearer(token) if self._people.takes_bearer(token) else None
+        else:
+            known = self._people.through_proxy(scope) or self._people.by_session(cookies, scope["scheme"])
+        is_cookie = token is None and known is None and COOKIE in cookies
+        scope["state"]["known"] = known
+        if known is not None:
+            tenants = self._authenticator.known.tenants
+            identity = allowed(self._people.identity(known, tenants, cookies.get(TENANT_COOKIE)), wanted)
+        else:
+            identity = self._authenticator.identify(cookies[COOKIE] if is_cookie else token, wanted)
+        if token is None and method not in _SAFE:
+            self._refuse_other_sites(scope, headers, is_known=known is not None or is_cookie)
         if path == _METRICS and identity.tenant_id != DEFAULT_TENANT:
             raise Forbidden("figures of the whole installation are for tokens of the default tenant")
         return identity
+
+    def _refuse_other_sites(self, scope: Scope, headers: Mapping[bytes, bytes], *, is_known: bool) -> None:
+        """Raise Forbidden for a change that a page of another site may have made the browser ask for.
+
+        Where the browser shows who asks it has to say that it is our own page; where nobody has to be known it must
+        not say that it is another's, but for the origins that CORS is allowed for.
+        """
+        own = self._people.own_origins(scope["scheme"], headers)
+        is_own = comes_from_own_page(headers, own)
+        if not is_known:
+            origins = self._people.settings.cors_origins
+            is_own = (
+                is_own is not False or ANY_ORIGIN in origins or headers.get(b"origin", b"").decode("latin-1") in origins
+            )
+        if not is_own:
+            raise Forbidden(
+                "a page of another site, or a browser too old to tell, asks for a change: send the token itself"
+            )
 
     async def _slow_down(self) -> None:
         if self._slowed < _SLOWED_MAX:
@@ -135,21 +197,9 @@ class Authentication:
                 self._slowed -= 1
 
 
-_READ: Final = frozenset({b"authorization", b"cookie", b"sec-fetch-site", b"accept"})
-
-
-def token_of(headers: Mapping[bytes, bytes]) -> tuple[str | None, bool]:
-    """(the token that a request shows, whether it is the cookie's); a header goes before a cookie."""
-    if (sent := headers.get(b"authorization")) is not None:
-        return bearer_of(sent.decode("latin-1")), False
-    if (cookies := headers.get(b"cookie")) is not None and len(cookies) <= 8192:
-        try:
-            morsel = SimpleCookie(cookies.decode("latin-1")).get(COOKIE)
-        except CookieError:
-            morsel = None
-        if morsel is not None and morsel.value:
-            return morsel.value, True
-    return None, False
+_READ: Final = frozenset(
+    {b"authorization", b"cookie", b"host", b"sec-fetch-site", b"origin", b"accept", b"x-forwarded-proto"}
+)
 
 
 def identity_of(state: Mapping[str, Any]) -> Identity:
@@ -165,8 +215,11 @@ def _answer(error: ApiError, scope: Scope, headers: Mapping[bytes, bytes]) -> AS
     if isinstance(error, Unauthorized):
         sent["www-authenticate"] = "Bearer"
         if b"text/html" in headers.get(b"accept", b"") and scope["method"] in {"GET", "HEAD"}:
-            # A person is led to where the token can be shown.
-            status, sent = 303, sent | {"location": LOGIN_PATH}
+            # A person is led to where one logs in, and from there back.
+            asked = b"?".join(filter(None, (scope.get("raw_path", b""), scope["query_string"])))
+            back = own_path(asked.decode("latin-1"))
+            query = "" if back == "/" else f"?next={quote(back, safe='/')}"
+            status, sent = 303, sent | {"location": f"{LOGIN_PATH}{query}"}
     elif isinstance(error, Unavailable):
         sent["retry-after"] = str(RETRY_AFTER_S)
     return error_answer(status, error.code, str(error), {}, sent)

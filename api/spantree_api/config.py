@@ -11,6 +11,20 @@
 | `SPANTREE_API_TLS_CERTIFICATE` | PEM: certificate of both, read again when it changes | (none: no TLS) |
 | `SPANTREE_API_TLS_KEY` | PEM: its key | (in the same file) |
 | `SPANTREE_API_TLS_CLIENT_CA` | PEM: authorities one of which clients have to show a certificate of | (none) |
+| `SPANTREE_API_PUBLIC_URL` | where browsers reach the pages | (what they name) |
+| `SPANTREE_API_OIDC_ISSUER` | provider of OpenID Connect at which people log in | (none) |
+| `SPANTREE_API_OIDC_CLIENT_ID` | who we are there | (none) |
+| `SPANTREE_API_OIDC_CLIENT_SECRET` | how that is proved | (none: a public client) |
+| `SPANTREE_API_OIDC_SCOPES` | what is asked of it | `openid profile email` |
+| `SPANTREE_API_OIDC_ROLES_CLAIM` | the claim whose values are roles | `groups` |
+| `SPANTREE_API_OIDC_AUDIENCE` | `aud` of the provider's access tokens that the API takes | (none: it takes none) |
+| `SPANTREE_API_ROLES` | what a role allows, `VALUE=TENANT:read` or `:admin`, commas between | (roles.DEFAULT_ROLES) |
+| `SPANTREE_API_SESSION_S` | how long one is logged in | `28800` |
+| `SPANTREE_API_SESSION_KEY` | what cookies are signed with | (made of the client's secret) |
+| `SPANTREE_TRUSTED_PROXIES` | addresses of proxies whose headers tell who asks, with commas between | (none) |
+| `SPANTREE_API_PROXY_USER_HEADER` | the header with who that is | `x-forwarded-user` |
+| `SPANTREE_API_PROXY_ROLES_HEADER` | the one with the roles, commas between | `x-forwarded-groups` |
+| `SPANTREE_API_CORS_ORIGINS` | origins whose pages may ask the API, with commas between; `*` for all | (none) |
 | `SPANTREE_API_POOL_MAX` | connections to PostgreSQL at most | `8` |
 | `SPANTREE_API_POOL_WAIT_S` | how long a request waits for a connection before it is answered 503 | `3` |
 | `SPANTREE_API_STATEMENT_TIMEOUT_MS` | a query that takes longer is given up and answered 503 | `15000` |
@@ -41,6 +55,7 @@ _PREFIX = "SPANTREE_API_"
 _DATABASE_URL = "SPANTREE_DATABASE_URL"
 _READ_DATABASE_URL = "SPANTREE_API_DATABASE_URL"
 INSECURE = "SPANTREE_INSECURE"
+TRUSTED_PROXIES = "SPANTREE_TRUSTED_PROXIES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +69,21 @@ class ApiConfig:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    # People; spantree_api.people.settings reads and checks these.
+    public_url: str = ""
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = field(default="", repr=False)
+    oidc_scopes: str = "openid profile email"
+    oidc_roles_claim: str = "groups"
+    oidc_audience: str = ""
+    roles: str = "spantree-read=default:read,spantree-admin=default:admin"
+    session_s: float = 28_800.0
+    session_key: str = field(default="", repr=False)
+    trusted_proxies: str = ""
+    proxy_user_header: str = "x-forwarded-user"
+    proxy_roles_header: str = "x-forwarded-groups"
+    cors_origins: str = ""
     database_url: str = field(default="", repr=False)
     # A standby; empty: all is read where it is written.
     read_database_url: str = field(default="", repr=False)
@@ -115,6 +145,7 @@ class ApiConfig:
                 faults.append(f"{name} is {text[:80]!r}: {error}")
         if faults:
             raise ConfigError(faults)
+        values["trusted_proxies"] = environ.get(TRUSTED_PROXIES, "")
         values["insecure"] = environ.get(INSECURE, "").strip().lower() in {"1", "true", "yes", "on"}
         return cls(database_url=environ.get(_DATABASE_URL, ""), **values)  # type: ignore[arg-type]
 
@@ -157,6 +188,19 @@ _READERS: dict[str, Callable[[str], object]] = {
     "SPANTREE_API_TLS_CERTIFICATE": _file,
     "SPANTREE_API_TLS_KEY": _file,
     "SPANTREE_API_TLS_CLIENT_CA": _file,
+    "SPANTREE_API_PUBLIC_URL": str.strip,
+    "SPANTREE_API_OIDC_ISSUER": str.strip,
+    "SPANTREE_API_OIDC_CLIENT_ID": str.strip,
+    "SPANTREE_API_OIDC_CLIENT_SECRET": str.strip,
+    "SPANTREE_API_OIDC_SCOPES": str.strip,
+    "SPANTREE_API_OIDC_ROLES_CLAIM": str.strip,
+    "SPANTREE_API_OIDC_AUDIENCE": str.strip,
+    "SPANTREE_API_ROLES": str.strip,
+    "SPANTREE_API_SESSION_S": _seconds,
+    "SPANTREE_API_SESSION_KEY": str.strip,
+    "SPANTREE_API_PROXY_USER_HEADER": str.strip,
+    "SPANTREE_API_PROXY_ROLES_HEADER": str.strip,
+    "SPANTREE_API_CORS_ORIGINS": str.strip,
     "SPANTREE_API_POOL_MAX": _whole(1, 500, "connections"),
     "SPANTREE_API_POOL_WAIT_S": _seconds,
     "SPANTREE_API_STATEMENT_TIMEOUT_MS": _whole(1, 3_600_000, "milliseconds"),

@@ -62,6 +62,14 @@ class ApiMetrics:
         self._connections_refused = CounterMetric(
             "spantree_api_connections_refused", "Connections cut, by reason.", ["reason"], registry=registry
         )
+        self._spoofed = CounterMetric(
+            "spantree_api_untrusted_identity_headers",
+            "Requests with headers that say who asks, from an address that is no trusted proxy's; they are ignored.",
+            registry=registry,
+        )
+        self._logins = CounterMetric(
+            "spantree_api_logins", "People who came back from the provider, by outcome.", ["outcome"], registry=registry
+        )
         if tls is not None:
             days = Gauge(
                 "spantree_api_certificate_days_left", "Days until the certificate in use ends.", registry=registry
@@ -111,6 +119,14 @@ class ApiMetrics:
         """One answered request; `route` is its template, None where there is none."""
         labels = (method if method in _METHODS else "OTHER", route or "(none)", str(status))
         self._request_s.labels(*labels).observe(elapsed_s)
+
+    def spoofed(self) -> None:
+        """A request had the headers of a proxy, and did not come from one that is trusted."""
+        self._spoofed.inc()
+
+    def logged_in(self, outcome: str) -> None:
+        """Somebody came back from the provider: `ok`, `refused`, `no_role` or `unavailable`."""
+        self._logins.labels(outcome).inc()
 
     def connection_refused(self, reason: str) -> None:
         """One was cut, or never became one; any thread may call this."""

@@ -38,6 +38,7 @@ from spantree_collector.spool import Spool, SpoolFailed
 from spantree_collector.watchdog import Watchdog
 from spantree_collector.writers import SpoolWriter, WriterProcess, new_writers, worst
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.origins import origins_of
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.token_watch import TokenWatch
@@ -144,7 +145,10 @@ class Collector:
             )
             grpc_receiver = GrpcReceiver(intake, front, grpc_listener)
             http_receiver = HttpReceiver(
-                intake, functools.partial(_readiness, spool, writers, tls), body_deadline_s=config.body_deadline_s
+                intake,
+                functools.partial(_readiness, spool, writers, tls),
+                body_deadline_s=config.body_deadline_s,
+                cors_origins=origins_of(config.collector_cors_origins),
             )
             stack.push_async_callback(asyncio.to_thread, _stop_writers, writers, config.drain_s)
             for writer in writers:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.origins import origins_of
 from spantree_exporter.partitions import DEFAULT_DAYS_BACK
 from spantree_exporter.retention.policy import Policy, keep_rules
 from spantree_exporter.tls.certificate import TlsFiles, tls_files
@@ -43,6 +44,8 @@ class CollectorConfig:
     """PEM: its key; None: in the same file."""
     tls_client_ca: Path | None = None
     """PEM: clients have to show a certificate of one of these authorities; None: they need none."""
+    collector_cors_origins: str = ""
+    """Origins whose pages may send OTLP/HTTP from a browser, with commas between; `*` for all."""
     spool_max_bytes: int = 8 * 2**30
     """Most bytes of request bodies that wait for PostgreSQL; beyond it requests get 503 and are to be sent again."""
     spool_reserve_bytes: int = 64 * 2**20
@@ -111,6 +114,10 @@ class CollectorConfig:
             tls_files(self.tls_certificate, self.tls_key, self.tls_client_ca)
         except ConfigError as error:
             faults += error.faults
+        try:
+            origins_of(self.collector_cors_origins)
+        except ValueError as error:
+            faults.append(f"SPANTREE_COLLECTOR_CORS_ORIGINS: {error}")
         try:
             keep_rules(self.retention_keep)
         except ValueError as error:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 from spantree_collector import metrics as exposition
+from spantree_collector.cors import Cors, Headers
 from spantree_collector.decompress import ACCEPTED, ENCODINGS
 from spantree_collector.inflate import too_large
 from spantree_collector.intake import Intake, Reservation
@@ -49,7 +50,10 @@ class _Disconnected(Exception):
 class HttpReceiver:
     """The ASGI application. `readiness` tells whether bodies are taken now, and what else a person may want to know."""
 
-    def __init__(self, intake: Intake, readiness: Readiness, *, body_deadline_s: float) -> None:
+    def __init__(
+        self, intake: Intake, readiness: Readiness, *, body_deadline_s: float, cors_origins: Sequence[str] = ()
+    ) -> None:
+        self._cors = Cors(cors_origins)
         self._intake = intake
         self._readiness = readiness
         self._body_deadline_s = body_deadline_s
@@ -60,6 +64,14 @@ class HttpReceiver:
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         encoding = _ENCODINGS.get(_media_type(headers), JSON)
+        cors: Headers = []
+        if scope["path"] in _SIGNALS:
+            preflight = self._cors.preflight(scope["method"], headers)
+            if preflight is not None:
+                await send({"type": "http.response.start", "status": 204, "headers": preflight})
+                await send({"type": "http.response.body", "body": b""})
+                return
+            cors = self._cors.headers(headers)
         try:
             status, content_type, body, extra = await self._answer(scope, headers, receive)
         except _Disconnected:
@@ -70,7 +82,7 @@ class HttpReceiver:
             self._intake.refused(TRANSPORT, refusal, error)
             status, content_type, body = refusal.http_status, _CONTENT_TYPES[encoding], refusal.body(encoding)
             extra = _refusal_headers(refusal, scope["path"])
-        head = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *extra]
+        head = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *extra, *cors]
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

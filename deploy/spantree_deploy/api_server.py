@@ -105,6 +105,8 @@ async def serve_api(
             log_config=None,
             access_log=False,
             server_header=False,
+            # uvicorn would believe any process of this machine; people.py looks whom to believe.
+            proxy_headers=False,
             ws="none",
             lifespan="on",
             timeout_graceful_shutdown=_GRACE_S,

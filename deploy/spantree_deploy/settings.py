@@ -41,7 +41,7 @@ OTHERS: Final[Mapping[str, str]] = {
 # What Kubernetes puts into every container for a Service named spantree or spantree-...: SPANTREE_API_PORT=tcp://10.0.0.7:80
 # (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 _SERVICE_LINK: Final = re.compile(r"SPANTREE_(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))(_\w+)?")
-_SECRET: Final = frozenset({"database_url", "api_database_url", "token"})
+_SECRET: Final = frozenset({"database_url", "api_database_url", "token", "api_oidc_client_secret", "api_session_key"})
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -106,6 +106,8 @@ class Settings:
     api_tls_certificate: LocationOrNone = None
     api_tls_key: LocationOrNone = None
     api_tls_client_ca: LocationOrNone = None
+    trusted_proxies: AnyText = ""
+    collector_cors_origins: AnyText = ""
     # who may come
     insecure: YesOrNo = False
     token: Annotated[str | None, values.text] = field(default=None, repr=False)
@@ -159,6 +161,19 @@ class Settings:
     api_alerts_file: LocationOrNone = None
     api_alert_private_hosts: AnyText = ""
     api_collector_urls: AnyText = ""
+    api_public_url: AnyText = ""
+    api_oidc_issuer: AnyText = ""
+    api_oidc_client_id: AnyText = ""
+    api_oidc_client_secret: Annotated[str, values.any_text] = field(default="", repr=False)
+    api_oidc_scopes: AnyText = "openid profile email"
+    api_oidc_roles_claim: AnyText = "groups"
+    api_oidc_audience: AnyText = ""
+    api_roles: AnyText = "spantree-read=default:read,spantree-admin=default:admin"
+    api_session_s: Seconds = 28_800.0
+    api_session_key: Annotated[str, values.any_text] = field(default="", repr=False)
+    api_proxy_user_header: AnyText = "x-forwarded-user"
+    api_proxy_roles_header: AnyText = "x-forwarded-groups"
+    api_cors_origins: AnyText = ""
 
     @property
     def is_embedded(self) -> bool:
@@ -206,6 +221,7 @@ class Settings:
             database_url=database_url,
             read_database_url=self.api_database_url or "",
             insecure=self.insecure,
+            trusted_proxies=self.trusted_proxies,
             jaeger_url=self.jaeger_url,
             grafana_url=self.grafana_url,
             **own,

@@ -47,6 +47,9 @@ class Identity:
     expires_ns: int | None = None
     spans_per_s_max: int | None = None
     spool_bytes_max: int | None = None
+    person: str = ""
+    """How somebody without a token is known, and the id there: `oidc:...`, `proxy:...`."""
+    person_name: str = ""
 
     def may(self, wanted: Scope) -> bool:
         """Whether it is allowed what `wanted` names: admins may everything, the others what they are made for."""
@@ -64,6 +67,8 @@ class KnownTokens:
     by_digest: Mapping[bytes, Identity] = field(default_factory=dict)
     required: bool = False
     """Whether there has ever been a token: from then on nothing is answered without one."""
+    tenants: Mapping[str, int] = field(default_factory=dict)
+    """The number of each tenant that was not dropped, by its name."""
 
     def identity_of(self, token: str | None, now_ns: int) -> Identity | None:
         """Whom `token` names; `ANYONE` where none is required and none is shown, None where it is refused."""
@@ -130,7 +135,8 @@ def load(connection: psycopg.Connection[Any]) -> KnownTokens:
         for digest, token_id, tenant_id, tenant, scope, expires_ns, spans_per_s_max, spool_bytes_max in rows
     }
     found = True if by_digest else connection.execute(_SQL["any_token"]).fetchone() == (True,)
-    return KnownTokens(by_digest, found)
+    tenants: dict[str, int] = dict(connection.execute(_SQL["tenant_numbers"], {"most": _TOKENS_MAX}).fetchall())
+    return KnownTokens(by_digest, found, tenants)
 
 
 def note_use(connection: psycopg.Connection[Any], token_ids: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
 import httpx
@@ -15,16 +16,18 @@ import pytest
 from tests.api_server import api_over, ok, refused
 from tests.factories import span, trace_id
 from tests.jaeger_storage import jaeger_over
+from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, oidc_provider
 from tests.postgres import new_database
 from tests.waiting import wait_until
 
 from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
+from spantree_api.people.sessions import Sessions, key_of
 from spantree_exporter.store import Store
 from spantree_exporter.tokens import TokenBook
 
 TRACE = trace_id(1).hex()
-OPEN = {"/healthz", "/readyz", "/login", "/logout"}
+OPEN = {"/healthz", "/readyz", "/login", "/login/oidc", "/login/callback", "/login/tenant", "/logout"}
 
 
 @dataclass
@@ -117,6 +120,47 @@ def test_readers_may_ask_and_only_admins_may_change(client: httpx.Client, tokens
     assert {key: status for key, status in told.items() if status in {401, 500}} == {}
     assert told["GET", "/metrics"] == 403
     assert told["GET", f"/api/v1/executions/{TRACE}"] == 200
+
+
+def test_people_are_answered_as_tokens_of_their_role_are(module_url: str, tokens: Tokens) -> None:
+    with oidc_provider() as provider:
+        settings: dict[str, Any] = {
+            "oidc_issuer": provider.issuer,
+            "oidc_client_id": CLIENT_ID,
+            "oidc_client_secret": CLIENT_SECRET,
+            "oidc_audience": "api",
+            "trusted_proxies": "127.0.0.1",
+            "roles": "viewers=blue:read,admins=blue:admin,others=green:admin",
+        }
+        sessions = Sessions(key_of("", CLIENT_SECRET), 100)
+        own = {"sec-fetch-site": "same-origin"}
+
+        def of(role: str) -> dict[str, dict[str, str]]:
+            jwt = provider.signed(provider.id_claims(aud="api", sub="u", groups=[role]))
+            return {
+                "session": {"cookie": f"spantree_session={sessions.session_cookie('u', 'ada', (role,))}"} | own,
+                "proxy": {"x-forwarded-user": "ada", "x-forwarded-groups": role} | own,
+                "bearer": {"authorization": f"Bearer {jwt}"},
+            }
+
+        with api_over(module_url, token_interval_s=0.05, **settings) as client:
+
+            def asked(headers: dict[str, str]) -> dict[tuple[str, str], int]:
+                told = {}
+                for method, path in _paths():
+                    with client.stream(method, path, headers=headers) as response:
+                        told[method, path] = response.status_code
+                return told
+
+            by_token = {"viewers": asked(_bearer(tokens.read)), "admins": asked(_bearer(tokens.admin))}
+            for role, wanted in by_token.items():
+                for kind, headers in of(role).items():
+                    assert asked(headers) == wanted, (role, kind)
+            for kind, headers in of("strangers").items():
+                assert set(asked(headers).values()) == {403}, kind
+            others = {kind: client.get(f"/api/v1/executions/{TRACE}", headers=headers).status_code
+                      for kind, headers in of("others").items()}  # fmt: skip
+            assert others == {"session": 404, "proxy": 404, "bearer": 404}
 
 
 def test_what_is_anothers_looks_as_if_it_were_not_there(client: httpx.Client, tokens: Tokens) -> None:

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from spantree_api.authentication import identity_of
 from spantree_api.pages import json_view, series, wording
 from spantree_api.pages.assets import asset_path
 from spantree_api.pages.in_process import NotAnswered
@@ -44,9 +45,20 @@ def render(request: Request, template: str, /, status_code: int = 200, **values:
     """A page. `now_ns` is the API's clock at this moment."""
     now_ns: int = request.app.state.service.clock()
     text = _environment.get_template(template).render(
-        path=request.url.path, query=request.url.query, now_ns=now_ns, navigation=NAVIGATION, **values
+        path=request.url.path,
+        query=request.url.query,
+        now_ns=now_ns,
+        navigation=NAVIGATION,
+        account=_account(request),
+        **values,
     )
     return Response(text, status_code, headers=_HEADERS, media_type="text/html; charset=utf-8")
+
+
+def _account(request: Request) -> str:
+    """Who looks, where that is somebody."""
+    identity = identity_of(request.scope.get("state", {}))
+    return identity.person_name or identity.token_id
 
 
 async def error_page(request: Request, error: Exception) -> Response:

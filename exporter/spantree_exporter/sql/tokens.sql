@@ -21,6 +21,9 @@ LIMIT %(most)s
 -- Whether authentication was ever asked for: tokens that were revoked or are out of date count.
 SELECT EXISTS (SELECT FROM spantree.token)
 
+-- name: tenant_numbers
+SELECT name, tenant_id FROM spantree.tenant WHERE dropped_at IS NULL ORDER BY tenant_id LIMIT %(most)s
+
 -- name: note_use
 UPDATE spantree.token SET last_used_at = now() WHERE token_id = ANY (%(token_ids)s)
 
