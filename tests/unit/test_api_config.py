@@ -98,7 +98,8 @@ def test_every_setting_is_read() -> None:
     assert config.collector_addresses == ["http://a:4318", "http://b:4318"]
     assert config.private_hosts == {"hooks.internal", "10.0.0.5"}
     assert "secret" not in repr(config)
-    assert set(environ) == set(_READERS) | {"SPANTREE_DATABASE_URL", "SPANTREE_API_DATABASE_URL"}
+    apart = {"SPANTREE_DATABASE_URL", "SPANTREE_API_DATABASE_URL", "SPANTREE_TRUSTED_PROXIES"}
+    assert set(environ) == set(_READERS) | apart
 
 
 def test_all_faults_are_told_at_once() -> None:
