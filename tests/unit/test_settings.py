@@ -255,5 +255,6 @@ class TestParts:
             "jaeger_url",
             "grafana_url",
             "insecure",
+            "trusted_proxies",
             "token_interval_s",
         } <= reached
