@@ -39,6 +39,8 @@ ELSEWHERE = {
     r"spantree dead-letter (show|drop) 9f86d081": "one of its owner: integration/test_dead_letter.py",
     r"curl -X POST \S+/analyze": "a failed execution of its owner: integration/test_api_analysis.py",
     r"curl -X PATCH \S+/failures/groups/": "a group of its owner: integration/test_api_failure_groups.py",
+    r"SPANTREE_TLS_CERTIFICATE=|spantree tree --api-url https:|eval .*--endpoint https:": "integration/test_api_tls.py",
+    r"SPANTREE_API_|SPANTREE_TRUSTED_PROXIES=": "a provider, a proxy: integration/test_people.py and others",
     r"spantree token create ": "all others would want a token from then on: integration/test_authentication.py",
     r"curl -N ": "goes on for ever: integration/test_api_stream.py",
     r"\. \.venv/bin/activate": "PATH has it here",
