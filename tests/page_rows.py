@@ -55,6 +55,8 @@ def order(number: int, start_ns: int, *, fails: bool = False, **changes: Any) ->
     nodes.append(node(300, "ship", 1, status="skipped" if fails else "completed", started_ns=at + 2_900_000_000,
                       ended_ns=at + 3 * S))  # fmt: skip
     edges.append(Edge(previous, 0, 300, 0, "sequential", None, "declared"))
+    for one in nodes:
+        one.workflow_name = "order fulfilment"
     if fails:
         root.status = "failed"
         root.error_type, root.error_message = _BUSY["error_type"], _BUSY["error_message"]

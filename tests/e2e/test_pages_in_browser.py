@@ -126,6 +126,7 @@ def test_the_timeline_is_worked_by_keys(browser: Browser, site: str) -> None:
     with opened(browser, site, now_ms=NOW_MS) as (page, seen):
         page.goto(f"/executions/{trace_id(FAILED)}")
         expect(page.locator(".trow").first).to_contain_text("order fulfilment")
+        expect(page.locator(".trow.chosen")).to_have_count(0)
         rows = page.locator(".trow").count()
         page.keyboard.press("e")
         expect(page.locator("article.node h2")).to_have_text("charge card")
@@ -203,6 +204,17 @@ def test_folded_spans_are_shown_on_demand(browser: Browser, migrated_url: str) -
         page.keyboard.press("Escape")
         page.keyboard.press("h")
         expect(page.locator(".trow")).to_have_count(3)
+        assert seen.faults == []
+
+
+def test_steps_of_a_workflow_have_their_trend(browser: Browser, site: str) -> None:
+    with opened(browser, site, now_ms=NOW_MS) as (page, seen):
+        page.goto("/workflows/order%20fulfilment")
+        step = page.locator("table.steps tr", has_text="charge card")
+        expect(step.locator("svg rect.warn").first).to_be_attached()
+        expect(step.locator("svg rect.bad").first).to_be_attached()
+        told = re.compile(r"charge card over time: \d+ runs, \d+ failed, \d+ retried")
+        expect(step.locator("svg")).to_have_attribute("aria-label", told)
         assert seen.faults == []
 
 

@@ -24,6 +24,7 @@ export class Timeline {
     this.items = new WeakMap();
     this.chosen = null;
     this.cursor = 1;
+    this.hasCursor = false;
     this.matches = [];
     this.found = new Set();
     this.errors = null;
