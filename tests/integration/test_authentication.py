@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import grpc
 import httpx
 import psycopg
 import pytest
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 from tests.api_server import api_over, ok, refused
 from tests.factories import span, trace_id
 from tests.jaeger_storage import jaeger_over
-from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, oidc_provider
+from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider, oidc_provider, unsigned
 from tests.postgres import new_database
 from tests.waiting import wait_until
 
+from spantree_api import authentication
 from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
+from spantree_api.people.people import People
 from spantree_api.people.sessions import Sessions, key_of
+from spantree_api.people.settings import people_settings
 from spantree_exporter.store import Store
-from spantree_exporter.tokens import TokenBook
+from spantree_exporter.tokens import Identity, KnownTokens, TokenBook, digest_of
 
 TRACE = trace_id(1).hex()
 OPEN = {"/healthz", "/readyz", "/login", "/login/oidc", "/login/callback", "/login/tenant", "/logout"}
@@ -122,45 +127,104 @@ def test_readers_may_ask_and_only_admins_may_change(client: httpx.Client, tokens
     assert told["GET", f"/api/v1/executions/{TRACE}"] == 200
 
 
-def test_people_are_answered_as_tokens_of_their_role_are(module_url: str, tokens: Tokens) -> None:
+def test_people_are_answered_as_tokens_of_their_role_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authentication, "_SLOWED_S", 0.0)
+    roles = {"viewers": "read", "admins": "admin", "strangers": None}
     with oidc_provider() as provider:
-        settings: dict[str, Any] = {
-            "oidc_issuer": provider.issuer,
-            "oidc_client_id": CLIENT_ID,
-            "oidc_client_secret": CLIENT_SECRET,
-            "oidc_audience": "api",
-            "trusted_proxies": "127.0.0.1",
-            "roles": "viewers=blue:read,admins=blue:admin,others=green:admin",
+        config = ApiConfig(
+            oidc_issuer=provider.issuer,
+            oidc_client_id=CLIENT_ID,
+            oidc_client_secret=CLIENT_SECRET,
+            oidc_audience="api",
+            trusted_proxies="10.0.0.1",
+            roles="viewers=blue:read,admins=blue:admin",
+        )
+        answered = asyncio.run(_answers(config, provider))
+    assert len(answered["nobody"]) > 30
+    for who in ("nobody", "forged session", "session of another key", "untrusted proxy", "ID token", "unsigned"):
+        assert set(answered[who].values()) == {401}, who
+    for role, scope in roles.items():
+        for kind in ("session", "proxy", "bearer"):
+            told = answered[f"{kind} of {role}"]
+            if scope is None:
+                assert set(told.values()) == {403}, kind
+            else:
+                assert told == answered[f"token to {scope}"] == answered[f"token's cookie to {scope}"], (kind, role)
+    assert {204, 403} == set(answered["token to read"].values())
+    assert {key for key, status in answered["token to admin"].items() if status != 204} == {("GET", "/metrics")}
+
+
+class _TwoTokens:
+    known: KnownTokens | None = KnownTokens(
+        {
+            digest_of("spt_read"): Identity(1, "blue", "read", "spt_read"),
+            digest_of("spt_admin"): Identity(1, "blue", "admin", "spt_admin"),
+        },
+        True,
+        {"default": 0, "blue": 1},
+    )
+
+    def used(self, identity: Identity) -> None:
+        """Nothing to note."""
+
+
+async def _answers(config: ApiConfig, provider: Provider) -> dict[str, dict[tuple[str, str], int]]:
+    """What each kind of caller is answered on every path by what stands before the routes; 204: it may ask them."""
+
+    async def routes(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(status_code=204)(scope, receive, send)
+
+    guarded = authentication.Authentication(
+        routes,
+        authentication.Authenticator(_TwoTokens(), anonymous=True, people=True),
+        People(people_settings(config)),
+    )
+    sessions, others = Sessions(key_of("", CLIENT_SECRET), 100), Sessions("k" * 32, 100)
+    claims = provider.id_claims(sub="u", groups=["admins"])
+    session = sessions.session_cookie("u", "ada", ("admins",))
+    spoofed = {"x-forwarded-user": "ada", "x-forwarded-groups": "admins"}
+    callers: dict[str, dict[str, str]] = {
+        "nobody": {},
+        "forged session": {"cookie": f"spantree_session={session[:-3]}AAA"},
+        "session of another key": {"cookie": f"spantree_session={others.session_cookie('u', 'ada', ('admins',))}"},
+        "untrusted proxy": spoofed | {"x-forwarded-for": "10.0.0.1"},
+        "ID token": _bearer(provider.signed(claims)),
+        "unsigned": _bearer(unsigned(claims | {"aud": "api"})),
+    }
+    for scope in ("read", "admin"):
+        callers[f"token to {scope}"] = _bearer(f"spt_{scope}")
+        callers[f"token's cookie to {scope}"] = {"cookie": f"spantree_token=spt_{scope}"}
+    for role in ("viewers", "admins", "strangers"):
+        callers[f"session of {role}"] = {"cookie": f"spantree_session={sessions.session_cookie('u', 'ada', (role,))}"}
+        callers[f"proxy of {role}"] = {"x-forwarded-user": "ada", "x-forwarded-groups": role}
+        callers[f"bearer of {role}"] = _bearer(provider.signed(claims | {"aud": "api", "groups": [role]}))
+    paths = _paths()
+
+    async def asked(who: str, method: str, path: str) -> int:
+        statuses: list[int] = []
+        headers = {"host": "spantree.example", "sec-fetch-site": "same-origin", **callers[who]}
+        scope = {
+            "type": "http",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "client": ("10.0.0.1" if who.startswith("proxy") else "127.0.0.1", 1),
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
-        sessions = Sessions(key_of("", CLIENT_SECRET), 100)
-        own = {"sec-fetch-site": "same-origin"}
 
-        def of(role: str) -> dict[str, dict[str, str]]:
-            jwt = provider.signed(provider.id_claims(aud="api", sub="u", groups=[role]))
-            return {
-                "session": {"cookie": f"spantree_session={sessions.session_cookie('u', 'ada', (role,))}"} | own,
-                "proxy": {"x-forwarded-user": "ada", "x-forwarded-groups": role} | own,
-                "bearer": {"authorization": f"Bearer {jwt}"},
-            }
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b""}
 
-        with api_over(module_url, token_interval_s=0.05, **settings) as client:
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
 
-            def asked(headers: dict[str, str]) -> dict[tuple[str, str], int]:
-                told = {}
-                for method, path in _paths():
-                    with client.stream(method, path, headers=headers) as response:
-                        told[method, path] = response.status_code
-                return told
+        await guarded(scope, receive, send)
+        return statuses[0]
 
-            by_token = {"viewers": asked(_bearer(tokens.read)), "admins": asked(_bearer(tokens.admin))}
-            for role, wanted in by_token.items():
-                for kind, headers in of(role).items():
-                    assert asked(headers) == wanted, (role, kind)
-            for kind, headers in of("strangers").items():
-                assert set(asked(headers).values()) == {403}, kind
-            others = {kind: client.get(f"/api/v1/executions/{TRACE}", headers=headers).status_code
-                      for kind, headers in of("others").items()}  # fmt: skip
-            assert others == {"session": 404, "proxy": 404, "bearer": 404}
+    return {who: {one: await asked(who, *one) for one in paths} for who in callers}
 
 
 def test_what_is_anothers_looks_as_if_it_were_not_there(client: httpx.Client, tokens: Tokens) -> None:
