@@ -136,12 +136,16 @@ def matching_traces(
 def _segment(spans: Sequence[Span]) -> Segment:
     traces: dict[bytes, int] = {}
     resources: dict[int, int] = {}
-    units: dict[tuple[int, int], int] = {}
+    units: dict[tuple[bytes, int], int] = {}
+    places: list[int] = []  # of each unit: of its trace, of its resource
     of_spans: list[int] = []
     for span in spans:
-        trace = traces.setdefault(span.trace_id, len(traces))
-        resource = resources.setdefault(span.resource.id, len(resources))
-        of_spans.append(units.setdefault((trace, resource), len(units)))
+        key = (span.trace_id, span.resource.id)
+        if (unit := units.get(key)) is None:
+            unit = units[key] = len(units)
+            places.append(traces.setdefault(span.trace_id, len(traces)))
+            places.append(resources.setdefault(span.resource.id, len(resources)))
+        of_spans.append(unit)
     native = hot_path.native
     listed = spans if isinstance(spans, list) else list(spans)
     found = None if native is None else native.term_postings(listed, of_spans)
@@ -156,7 +160,7 @@ def _segment(spans: Sequence[Span]) -> Segment:
         _HEADER.pack(len(traces), len(resources), len(units), len(terms) // 4),
         *traces,
         _little(array("q", resources)),
-        _little(array("H", [place for unit in units for place in unit])),
+        _little(array("H", places)),
         terms,
         of_terms,
     ]

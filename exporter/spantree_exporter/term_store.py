@@ -21,9 +21,7 @@ def insert_terms(cursor: psycopg.Cursor[Any], tenant_id: int, spans: Sequence[Sp
 
     Spans of one trace that follow each other cost less than others. Storing some again does no harm.
     """
-    by_day: dict[int, list[Span]] = {}
-    for span, day in zip(spans, days, strict=True):
-        by_day.setdefault(day, []).append(span)
+    by_day = {days[0]: spans} if len(set(days)) == 1 else _by_day(spans, days)
     for day, some in by_day.items():
         for segment in segments_of(some):
             cursor.execute(
@@ -38,6 +36,13 @@ def insert_terms(cursor: psycopg.Cursor[Any], tenant_id: int, spans: Sequence[Sp
                     "postings": segment.postings,
                 },
             )
+
+
+def _by_day(spans: Sequence[Span], days: Sequence[int]) -> dict[int, Sequence[Span]]:
+    by_day: dict[int, list[Span]] = {}
+    for span, day in zip(spans, days, strict=True):
+        by_day.setdefault(day, []).append(span)
+    return dict(by_day)
 
 
 def is_gap(cursor: psycopg.Cursor[Any], tenant_id: int, day: date) -> bool:

@@ -14,7 +14,7 @@ from tests.api_rows import NOW_NS, T0_NS, S, trace_id
 from tests.api_server import api_over, ok
 from tests.jaeger_storage import spans_of, store_request
 from tests.postgres import new_database
-from tests.tables import project_all
+from tests.tables import project_all, query
 
 from spantree_exporter.decode import JSON, PROTOBUF, decode_request
 from spantree_exporter.deep_json import loads_any
@@ -367,6 +367,9 @@ def test_answers_lead_to_jaeger_and_grafana_where_these_are_named(postgres_url: 
         store_request(url, request())
         with api_over(url, NOW_NS) as plain:
             assert "jaeger_url" not in ok(plain.get(f"/api/v1/executions/{SHOP}"))
+            for end in ("", "/nodes/0000000000000002?panel=1"):
+                answer = plain.get(f"/executions/{SHOP}{end}")
+                assert (answer.status_code, ">Jaeger</a>" in answer.text) == (200, False)
         with api_over(url, NOW_NS, jaeger_url="http://jaeger/", grafana_url="http://grafana") as client:
             for path in ("", "/tree"):
                 told = ok(client.get(f"/api/v1/executions/{SHOP}{path}"))
@@ -374,3 +377,10 @@ def test_answers_lead_to_jaeger_and_grafana_where_these_are_named(postgres_url: 
                 assert told["grafana_url"].startswith("http://grafana/explore?schemaVersion=1&panes=%7B%22spantree%22")
             node = ok(client.get(f"/api/v1/executions/{SHOP}/nodes/0000000000000002"))
             assert node["jaeger_url"] == f"http://jaeger/trace/{SHOP}?uiFind=0000000000000002"
+            page = client.get(f"/executions/{SHOP}").text
+            assert f'<a href="http://jaeger/trace/{SHOP}">Jaeger</a>' in page
+            assert '<a href="http://grafana/explore?' in page
+            panel = client.get(f"/executions/{SHOP}/nodes/0000000000000002?panel=1").text
+            assert f'<a href="{node["jaeger_url"]}">Jaeger</a>' in panel
+            sql = "SELECT spantree.jaeger_url('http://jaeger/', trace_id, span_id) FROM spantree.nodes WHERE depth = 1"
+            assert query(url, sql) == [(node["jaeger_url"],)]

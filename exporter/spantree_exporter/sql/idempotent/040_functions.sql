@@ -94,3 +94,16 @@ END
 $$;
 
 COMMENT ON FUNCTION spantree.critical_path(uuid, integer) IS 'the steps without which the execution would have ended earlier, in order of start';
+
+CREATE OR REPLACE FUNCTION spantree.jaeger_url(jaeger text, trace uuid, span_id text DEFAULT NULL)
+RETURNS text
+LANGUAGE plpgsql
+IMMUTABLE
+PARALLEL SAFE
+AS $$
+BEGIN
+    RETURN rtrim(jaeger, '/') || '/trace/' || replace(trace::text, '-', '') || coalesce('?uiFind=' || span_id, '');
+END
+$$;
+
+COMMENT ON FUNCTION spantree.jaeger_url(text, uuid, text) IS 'the page of a trace, or of one of its spans by its 16 hex digits, in the Jaeger at this address, as the API''s jaeger_url';
