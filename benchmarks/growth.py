@@ -12,7 +12,6 @@ machine, which spans/s does not.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from benchmarks.measuring import GIVE_UP_S, bodies, collector, family_cpu_s, load, send
+from benchmarks.measuring import bodies, collector, family_cpu_s, load, send, wait_until_projected
 
 from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_exporter.migrate import migrate
@@ -87,7 +86,7 @@ def _round(
         sender.start()
     for sender in senders:
         sender.join()
-    _wait_until_projected(url, port)
+    wait_until_projected(url, port)
     seconds = time.perf_counter() - started_s
     ours_s, theirs_s = family_cpu_s(collector_pid) - ours_s, family_cpu_s(postgres_pid) - theirs_s
     spans = _counts(url) - before
@@ -101,23 +100,6 @@ def _round(
     line = f"{title:>20}  {spans:>9,} spans  ours {figures['ours us']:6.1f} us"
     print(f"{line}  PostgreSQL {figures['PostgreSQL us']:6.1f} us  {figures['spans/s']:9,.0f} spans/s", flush=True)
     return figures
-
-
-def _wait_until_projected(url: str, port: int) -> None:
-    """Poll what is small whatever is stored: the spool's count and the pending traces."""
-    deadline_s = time.monotonic() + GIVE_UP_S
-    with psycopg.connect(url, autocommit=True) as connection:
-        while time.monotonic() < deadline_s:
-            asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            asked.request("GET", "/metrics")
-            metrics = asked.getresponse().read().decode()
-            asked.close()
-            spooled = [line for line in metrics.splitlines() if line.startswith("spantree_collector_spool_bodies ")]
-            waiting = connection.execute("SELECT EXISTS (SELECT FROM spantree.pending_projection)").fetchone()
-            if spooled and float(spooled[0].split()[1]) == 0 and waiting == (False,):
-                return
-            time.sleep(0.2)
-    raise SystemExit(f"after {GIVE_UP_S:.0f} s not every trace is projected")
 
 
 def _counts(url: str) -> int:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
@@ -110,6 +111,23 @@ def send(port: int, bodies: list[bytes], latencies_s: list[float]) -> None:
             raise SystemExit(f"the collector answered {answer.status}")
         latencies_s.append(time.perf_counter() - started_s)
     connection.close()
+
+
+def wait_until_projected(url: str, port: int) -> None:
+    """Poll what is small whatever is stored: the spool's count and the pending traces."""
+    deadline_s = time.monotonic() + GIVE_UP_S
+    with psycopg.connect(url, autocommit=True) as connection:
+        while time.monotonic() < deadline_s:
+            asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            asked.request("GET", "/metrics")
+            metrics = asked.getresponse().read().decode()
+            asked.close()
+            spooled = [line for line in metrics.splitlines() if line.startswith("spantree_collector_spool_bodies ")]
+            waiting = connection.execute("SELECT EXISTS (SELECT FROM spantree.pending_projection)").fetchone()
+            if spooled and float(spooled[0].split()[1]) == 0 and waiting == (False,):
+                return
+            time.sleep(0.2)
+    raise SystemExit(f"after {GIVE_UP_S:.0f} s not every trace is projected")
 
 
 def bodies(path: Path) -> Iterator[bytes]:

@@ -46,6 +46,8 @@ from spantree_exporter.tokens import LOOPBACK, open_to_all
 
 log = logging.getLogger(__name__)
 
+LEFT = 3
+"""Exit status of a collector that stopped in order and leaves requests in its spool."""
 # How long requests that have come may take to be answered when stopping; an acknowledgement takes milliseconds.
 _GRACE_S = 2.0
 # Other threads compute without a pause, and Python lets them do so for 5 ms each time the event loop wants to go on.
@@ -82,6 +84,8 @@ class Collector:
     def __init__(self, config: CollectorConfig) -> None:
         self.config = config
         self.addresses: Addresses | None = None
+        self.left_bodies = 0
+        """After it has stopped: requests that are still in the spool, to be written after the next start."""
         self._thread: threading.Thread | None = None
         self._ask_to_stop: Callable[[], None] = lambda: None
         self._thread_error: BaseException | None = None
@@ -116,7 +120,7 @@ class Collector:
                 on_failure=lambda failure: _call_if_running(loop, failed.set),
                 observe_commit=metrics.observe_commit,
             )
-            stack.push_async_callback(asyncio.to_thread, spool.close)
+            stack.push_async_callback(asyncio.to_thread, self._close_spool, spool)
             tokens = TokenWatch(config.database_url, config.data_dir / _TOKENS_FILE)
             tokens.start()
             stack.push_async_callback(asyncio.to_thread, tokens.stop)
@@ -230,6 +234,18 @@ class Collector:
         thread.join()
         if self._thread_error is not None:
             raise self._thread_error
+
+    def _close_spool(self, spool: Spool) -> None:
+        if spool.failure is None:
+            self.left_bodies = spool.stats().bodies
+            if self.left_bodies:
+                log.warning(
+                    "the spool %s still holds %d requests: they are written after the next start, or by "
+                    '"spantree collector --drain" on it',
+                    spool.path,
+                    self.left_bodies,
+                )
+        spool.close()
 
     def _say_started(self, addresses: Addresses, spool: Spool) -> None:
         stats = spool.stats()

@@ -53,6 +53,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "collector": _Command("serve", "collector", "Run the collector alone: OTLP in, rows out."),
     "api": _Command("serve", "api", "Run the API alone."),
     "jaeger": _Command("serve", "jaeger", "Run what Jaeger and Grafana read from, and nothing else."),
+    "capacity": _Command("capacity", "capacity", "What a rate of spans needs: collectors, PostgreSQL, disk, network."),
     "rebuild": _Command("store", "rebuild", "Compute executions, nodes and edges anew from the stored spans."),
     "retention": _Command("retention", "retention", "Drop what is older than is kept, archived before; --dry-run."),
     "mcp": _Command("mcp_server", "mcp", "Let a model ask: an MCP server of read-only tools, over stdio or HTTP."),

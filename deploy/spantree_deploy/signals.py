@@ -47,6 +47,11 @@ class StopSignals:
         """End `wait` from any thread."""
         self._wake.set()
 
+    @property
+    def stopped(self) -> threading.Event:
+        """Set at the first signal, or when `wake` is called."""
+        return self._wake
+
     def wait(self) -> None:
         """Return at the first signal, or when `wake` is called."""
         self._wake.wait()

@@ -59,6 +59,12 @@ class CollectorProcess:
         self._process.send_signal(signal.SIGKILL)
         assert self._process.wait(20) == -signal.SIGKILL
 
+    def ended(self) -> int:
+        """Ask it to stop, as an orchestrator does; its exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(90)
+
     def stop(self) -> None:
         """An orderly stop, where it still runs."""
         if self._process is None or self._process.poll() is not None:

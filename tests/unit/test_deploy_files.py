@@ -268,6 +268,22 @@ def test_a_script_for_real_programs_is_valid_bash_and_says_how_to_call_it(name: 
     assert f"deploy/{name}" in outcome.stdout
 
 
+class TestKafka:
+    @pytest.mark.parametrize("name", ["to-kafka.yaml", "from-kafka.yaml"])
+    def test_nothing_is_acknowledged_that_only_memory_holds(self, name: str) -> None:
+        of = yaml.safe_load((ROOT / "deploy" / "kafka" / name).read_text(encoding="utf-8"))
+        for exporter in of["exporters"].values():
+            assert exporter["sending_queue"] == {"enabled": False}
+        (pipeline,) = of["service"]["pipelines"].values()
+        assert "batch" not in pipeline.get("processors", ())
+        if name == "from-kafka.yaml":
+            receiver = of["receivers"]["kafka"]
+            assert receiver["message_marking"] == {"after": True, "on_error": False}
+            assert receiver["error_backoff"]["max_elapsed_time"] == 0
+        else:
+            assert of["exporters"]["kafka"]["producer"]["required_acks"] == -1
+
+
 class TestKubernetes:
     @pytest.fixture
     def objects(self) -> dict[tuple[str, str], Any]:
@@ -297,7 +313,48 @@ class TestKubernetes:
             ("Service", "spantree-api"),
             ("Deployment", "spantree-api"),
             ("PodDisruptionBudget", "spantree-api"),
+            ("HorizontalPodAutoscaler", "spantree-collector"),
+            ("HorizontalPodAutoscaler", "spantree-api"),
+            ("NetworkPolicy", "spantree-collector"),
+            ("NetworkPolicy", "spantree-api"),
+            ("NetworkPolicy", "spantree-migrate"),
         }
+
+    def test_an_autoscaler_alone_says_how_many_there_are(self, objects: dict[tuple[str, str], Any]) -> None:
+        of = {name: one["spec"] for (kind, name), one in objects.items() if kind == "HorizontalPodAutoscaler"}
+        for name, spec in of.items():
+            target = spec["scaleTargetRef"]
+            scaled = objects[target["kind"], target["name"]]
+            assert (target["name"], target["apiVersion"]) == (name, scaled["apiVersion"])
+            assert "replicas" not in scaled["spec"], "an apply would undo what the autoscaler has chosen"
+            # A budget of one leaves something running at the least number.
+            assert spec["minReplicas"] > objects["PodDisruptionBudget", name]["spec"]["maxUnavailable"]
+        lag = of["spantree-collector"]["metrics"][1]["pods"]["metric"]["name"]
+        source = (ROOT / "collector" / "spantree_collector" / "app.py").read_text(encoding="utf-8")
+        assert f'"{lag}"' in source, "the metric that it goes by is one that the collector has"
+
+    def test_a_collector_that_goes_has_time_to_write_what_it_holds(
+        self, objects: dict[tuple[str, str], Any], pods: dict[str, Any]
+    ) -> None:
+        (container,) = pods["spantree-collector"]["spec"]["containers"]
+        given = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+        pause_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+        grace_s = pods["spantree-collector"]["spec"]["terminationGracePeriodSeconds"]
+        assert grace_s >= pause_s + float(given["SPANTREE_DRAIN_S"]) + 10
+        scaling = objects["HorizontalPodAutoscaler", "spantree-collector"]["spec"]["behavior"]["scaleDown"]
+        assert all(one["value"] == 1 and one["periodSeconds"] > grace_s for one in scaling["policies"])
+        kept = objects["StatefulSet", "spantree-collector"]["spec"]["persistentVolumeClaimRetentionPolicy"]
+        assert kept == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+
+    def test_every_pod_is_reached_on_its_ports_alone(
+        self, objects: dict[tuple[str, str], Any], pods: dict[str, Any]
+    ) -> None:
+        for name, pod in pods.items():
+            spec = objects["NetworkPolicy", name]["spec"]
+            assert spec["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+            assert spec["policyTypes"] == ["Ingress"]
+            opened = {port["port"] for rule in spec.get("ingress", ()) for port in rule["ports"]}
+            assert opened == {port["name"] for port in pod["spec"]["containers"][0].get("ports", ())}, name
 
     def test_no_container_is_root_or_may_write_outside_its_volumes(self, pods: dict[str, Any]) -> None:
         for name, pod in pods.items():

@@ -10,7 +10,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
@@ -63,11 +65,14 @@ def collector(
     host: opt.Host = None,
     otlp_http_port: opt.OtlpHttpPort = None,
     otlp_grpc_port: opt.OtlpGrpcPort = None,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="take nothing in: write what the spool holds, and end; for drain_s at most")
+    ] = False,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
-    """Run the collector alone: OTLP in, rows out."""
-    from spantree_collector.app import Collector
+    """Run the collector alone: OTLP in, rows out. It ends with 3 where its spool still holds requests."""
+    from spantree_collector.app import LEFT, Collector
 
     settings = opt.settings_of(
         config,
@@ -80,14 +85,30 @@ def collector(
     )
     console.log_to_stderr(logging.INFO)
     facts_reader(settings.rules)  # a fault in the rules is to be told before anything is started
-    faults = check_otlp_ports(settings)
+    faults = [] if drain else check_otlp_ports(settings)
     if faults:
         raise ConfigError(faults)
     with StopSignals() as signals, postgres_of(settings, console.step, partial(_at_once, signals)) as url:
         if settings.is_embedded:
             migrate(url)
-        server = Background("spantree-collector", Collector(settings.collector_config(url)).serve, signals.wake)
-        _serve(server, signals)
+        if drain:
+            left = _drained(settings, url, signals)
+        else:
+            server = Collector(settings.collector_config(url))
+            _serve(Background("spantree-collector", server.serve, signals.wake), signals)
+            left = server.left_bodies
+    if left:
+        raise typer.Exit(LEFT)
+
+
+def _drained(settings: Settings, url: str, signals: StopSignals) -> int:
+    """Write what the spool holds; how many requests are left."""
+    from spantree_collector.drain import drain
+
+    signals.interrupts = False
+    left = drain(settings.collector_config(url), settings.drain_s, signals.stopped)
+    console.step(f"{left} requests are left in the spool" if left else "the spool is empty: all is written")
+    return left
 
 
 def api(
