@@ -39,6 +39,7 @@ from spantree_collector.watchdog import Watchdog
 from spantree_collector.writers import SpoolWriter, WriterProcess, new_writers, worst
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.origins import origins_of
+from spantree_exporter.redaction import redactor_of
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.token_watch import TokenWatch
@@ -103,6 +104,7 @@ class Collector:
         reader = facts_reader(config.rules)
         files = config.tls_files
         tls = None if files is None else ServerTls(files)
+        redactor = redactor_of(config.redact, config.redact_hash_key)
         failed = asyncio.Event()
         metrics = CollectorMetrics()
         async with contextlib.AsyncExitStack() as stack:
@@ -134,6 +136,7 @@ class Collector:
                 max_body_objects=config.max_body_objects,
                 max_in_flight_bytes=config.max_in_flight_bytes,
                 authenticator=authenticator,
+                redactor=redactor,
             )
             stack.callback(intake.close)
             writers = new_writers(config, reader, SpoolDispatcher(spool, count_spans), metrics)

@@ -64,6 +64,10 @@ class CollectorConfig:
     """Longest time from the end of the headers to the end of the body."""
     idle_timeout_s: float = 60.0
     """How long an HTTP connection may wait for its next request."""
+    redact: str = "default"
+    """What is redacted before a body is stored: `default`, a file of rules, `off` (spantree_exporter.redaction)."""
+    redact_hash_key: str = field(default="", repr=False)
+    """Key of the hashes that stand for secrets where a rule's mode is `hash`; 16 random characters or more."""
     rules: Path | None = None
     """TOML with a team's own rules (spantree_exporter.rules)."""
     writers: int = 2

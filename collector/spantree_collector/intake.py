@@ -1,4 +1,4 @@
-"""What both receivers do with a body: bound it, examine it, put it on disk. No transport here."""
+"""What both receivers do with a body: bound it, redact it, examine it, put it on disk. No transport here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -21,6 +22,7 @@ from spantree_collector.status import Overloaded, Refusal
 from spantree_collector.tenant_quota import TenantQuota
 from spantree_exporter.decode import Examined
 from spantree_exporter.errors import SpantreeError
+from spantree_exporter.redaction import Redactor
 from spantree_exporter.signals import examine, is_logs
 from spantree_exporter.tokens import ANYONE, Identity
 
@@ -28,6 +30,8 @@ from spantree_exporter.tokens import ANYONE, Identity
 # up every other request (inflation lets the loop run meanwhile, examining shares the interpreter with it).
 _INLINE_BYTES = 512 * 2**10
 _INFLATE_STEP_BYTES = 2**20
+# A body that may hold a secret is read field by field: some ten microseconds for each span that does.
+_INLINE_REDACTED_BYTES = 32 * 2**10
 # Examining takes up to four microseconds a frame, and half a megabyte can be 200,000 of them.
 _INLINE_FRAMES = 8_000
 
@@ -126,7 +130,9 @@ class Intake:
         max_body_objects: int,
         max_in_flight_bytes: int,
         authenticator: Authenticator | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
+        self._redactor = redactor
         self.authenticator = authenticator or Authenticator(NO_TOKENS, anonymous=True)
         self.max_body_bytes = max_body_bytes
         self._max_body_objects = max_body_objects
@@ -146,7 +152,7 @@ class Intake:
         transport: str,
         sender: Identity = ANYONE,
     ) -> Examined:
-        """Return once `payload` is on disk; what was examined tells whether some of its spans are rejected.
+        """Return once `payload` is on disk, redacted; what was examined tells whether some of its spans are rejected.
 
         `encoding` is one of spantree_exporter.signals, `sender` whose spans they are.
 
@@ -155,10 +161,14 @@ class Intake:
         """
         started_s = time.perf_counter()
         received_ns = time.time_ns()
+        received_bytes = len(payload)
         if len(payload) > self.max_body_bytes:
             raise too_large(self.max_body_bytes)
         plain = await self._decompressed(payload, compression, reservation) if compression else payload
-        examined = await self._examined(plain, encoding)
+        examined, redacted, kinds = await self._examined(plain, encoding)
+        if redacted is not plain:
+            reservation.add(len(redacted))
+            payload, compression = redacted, ""
         # A log record that belongs to no span is refused for good, a span that cannot be stored becomes a dead letter.
         if examined.spans > (examined.rejected_spans if is_logs(encoding) else 0):
             self._quota.check(sender, examined.spans, len(payload))
@@ -166,7 +176,9 @@ class Intake:
         self.metrics.ack_s.labels(transport).observe(time.perf_counter() - started_s)
         self.metrics.accepted.labels(transport).inc()
         self.refusals.accepted()
-        self.metrics.received_bytes.labels(transport).inc(len(payload))
+        self.metrics.received_bytes.labels(transport).inc(received_bytes)
+        for kind, count in kinds.items():
+            self.metrics.redacted.labels(kind).inc(count)
         received, rejected = self.metrics.received_spans, self.metrics.rejected_spans
         if is_logs(encoding):
             received, rejected = self.metrics.received_log_records, self.metrics.rejected_log_records
@@ -192,18 +204,27 @@ class Intake:
             await asyncio.get_running_loop().run_in_executor(self._threads, _decompress_rest, work, reservation)
         return work.result()
 
-    async def _examined(self, plain: bytes, encoding: str) -> Examined:
-        if len(plain) <= _INLINE_BYTES and frames_at_most(plain, encoding) <= _INLINE_FRAMES:
+    async def _examined(self, plain: bytes, encoding: str) -> tuple[Examined, bytes, Counter[str]]:
+        """What is in the body, the body without secrets, and how many of each kind there were."""
+        is_quick = len(plain) <= _INLINE_BYTES and frames_at_most(plain, encoding) <= _INLINE_FRAMES
+        if is_quick and (len(plain) <= _INLINE_REDACTED_BYTES or not self._may_hold_secrets(plain, encoding)):
             return self._examine(plain, encoding)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._examine, plain, encoding)
 
-    def _examine(self, plain: bytes, encoding: str) -> Examined:
+    def _may_hold_secrets(self, plain: bytes, encoding: str) -> bool:
+        return self._redactor is not None and self._redactor.may_hold_secrets(plain, encoding)
+
+    def _examine(self, plain: bytes, encoding: str) -> tuple[Examined, bytes, Counter[str]]:
         check_objects(plain, encoding, self._max_body_objects)
+        kinds: Counter[str] = Counter()
+        if self._redactor is not None:
+            # Before anything else reads it: what is said of a body that is refused may quote it.
+            plain, kinds = self._redactor.body(plain, encoding)
         most_spans = self._max_body_objects // SPAN_UNITS
         examined = examine(plain, encoding, most_spans)
         if examined.spans > most_spans:
             raise too_many_objects(self._max_body_objects)
-        return examined
+        return examined, plain, kinds
 
 
 def _decompress_rest(work: Decompression, reservation: Reservation) -> None:

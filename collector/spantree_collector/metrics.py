@@ -68,6 +68,12 @@ class CollectorMetrics:
         self.received_bytes = Counter(
             "spantree_collector_received_bytes", "Bytes of accepted bodies as sent.", ["transport"], registry=registry
         )
+        self.redacted = Counter(
+            "spantree_collector_redacted",
+            "Secrets that were redacted in accepted requests, by the kind that the rules name.",
+            ["kind"],
+            registry=registry,
+        )
         self.ack_s = Histogram(
             "spantree_collector_ack_seconds",
             "From a complete body to its acknowledgement, fsync included.",

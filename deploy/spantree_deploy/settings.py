@@ -41,7 +41,9 @@ OTHERS: Final[Mapping[str, str]] = {
 # What Kubernetes puts into every container for a Service named spantree or spantree-...: SPANTREE_API_PORT=tcp://10.0.0.7:80
 # (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 _SERVICE_LINK: Final = re.compile(r"SPANTREE_(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))(_\w+)?")
-_SECRET: Final = frozenset({"database_url", "api_database_url", "token", "api_oidc_client_secret", "api_session_key"})
+_SECRET: Final = frozenset(
+    {"database_url", "api_database_url", "token", "api_oidc_client_secret", "api_session_key", "redact_hash_key"}
+)
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -111,6 +113,9 @@ class Settings:
     # who may come
     insecure: YesOrNo = False
     token: Annotated[str | None, values.text] = field(default=None, repr=False)
+    # what is not stored of what comes
+    redact: Text = "default"
+    redact_hash_key: AnyText = field(default="", repr=False)
     # where commands find it
     otlp_endpoint: Url = None
     api_url: Url = None

@@ -74,6 +74,10 @@ INPUT_CUT_FROM_CHARS: Final = "spantree.input.cut_from_chars"
 OUTPUT_CUT_FROM_CHARS: Final = "spantree.output.cut_from_chars"
 """int. As for the input."""
 
+# -- what was redacted before it was stored (redaction/) --------------------------------------------------------------
+REDACTED: Final = "spantree.redacted"
+"""string[], on a span, a log record, a resource or a scope: a kind of secret and where it was, as `cookie:name`."""
+
 # -- links ------------------------------------------------------------------------------------------------------------
 LINK_TYPE: Final = "spantree.link.type"
 """string on a span link, one of LINK_TYPES; dependency: the linked node's result is needed here; resume: the linked

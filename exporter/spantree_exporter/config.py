@@ -11,6 +11,8 @@ from spantree_exporter.errors import ConfigError
 SPANTREE_DATABASE_URL: Final = "SPANTREE_DATABASE_URL"
 SPANTREE_SCHEMA: Final = "SPANTREE_SCHEMA"
 SPANTREE_EXPORT_TIMEOUT_S: Final = "SPANTREE_EXPORT_TIMEOUT_S"
+SPANTREE_REDACT: Final = "SPANTREE_REDACT"
+SPANTREE_REDACT_HASH_KEY: Final = "SPANTREE_REDACT_HASH_KEY"
 
 DEFAULT_EXPORT_TIMEOUT_S: Final = 10.0
 REQUIRE: Final = "require"
@@ -30,6 +32,11 @@ class ExporterConfig:
     """SPANTREE_SCHEMA: `require` the schema to be there, or `create` it at first use, which takes the right to."""
     export_timeout_s: float = DEFAULT_EXPORT_TIMEOUT_S
     """SPANTREE_EXPORT_TIMEOUT_S: how long one batch is tried before it is given up (OTLP exporters: 10 s)."""
+
+    redact: str = "default"
+    """SPANTREE_REDACT: what is redacted before a span is stored: `default`, a TOML file of rules, `off`."""
+    redact_hash_key: str = field(default="", repr=False)
+    """SPANTREE_REDACT_HASH_KEY: the key of the hashes that stand for secrets where a rule's mode is `hash`."""
 
     def __post_init__(self) -> None:
         faults = []
@@ -59,8 +66,12 @@ class ExporterConfig:
         except ValueError:
             faults.append(f'{SPANTREE_EXPORT_TIMEOUT_S} is "{timeout}"; wanted a number of seconds')
             export_timeout_s = DEFAULT_EXPORT_TIMEOUT_S
+        redact = environ.get(SPANTREE_REDACT, "").strip() or "default"
+        key = environ.get(SPANTREE_REDACT_HASH_KEY, "").strip()
         try:
-            config = cls(database_url, environ.get(SPANTREE_SCHEMA, "").strip() or REQUIRE, export_timeout_s)
+            config = cls(
+                database_url, environ.get(SPANTREE_SCHEMA, "").strip() or REQUIRE, export_timeout_s, redact, key
+            )
         except ConfigError as error:
             raise ConfigError(faults + error.faults) from None
         if faults:

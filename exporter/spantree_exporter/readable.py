@@ -18,6 +18,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from spantree_exporter.build import MAX_KEYS, Envelope, build_resource, build_scope, seal
 from spantree_exporter.decode import PROTOBUF, DeadLetter, decode_request
+from spantree_exporter.redaction import Redactor
 from spantree_exporter.span import Attributes, Event, JsonValue, Link, Resource, Scope, Span
 from spantree_exporter.stored import stored_bytes, stored_double, stored_key
 
@@ -40,23 +41,28 @@ class ReadSpans:
     sources: list[ReadableSpan] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
+    redactor: Redactor | None = None
 
     def raw(self, index: int) -> bytes:
         """An OTLP request that holds only the span that is `spans[index]`."""
-        return _request(self.sources[index])
+        return _request(self.sources[index], self.redactor)
 
 
 class SpanReader:
-    """Reads batches, on any thread; remembers the resources and scopes of the process."""
+    """Reads batches, on any thread; remembers the resources and scopes of the process.
 
-    def __init__(self) -> None:
+    With a `redactor`, no secret that it knows is in what was read, nor in what `ReadSpans.raw` gives.
+    """
+
+    def __init__(self, redactor: Redactor | None = None) -> None:
+        self._redactor = redactor
         # By identity: their hashes cost more than building them does. The object is kept so that its id stays its own.
         self._resources: dict[int, tuple[SdkResource, Resource | None]] = {}
         self._scopes: dict[int, tuple[InstrumentationScope | None, Scope | None]] = {}
 
     def read(self, spans: Sequence[ReadableSpan], received_ns: int) -> ReadSpans:
         """All of `spans`, in their order; `received_ns` is when they were taken in."""
-        result = ReadSpans()
+        result = ReadSpans(redactor=self._redactor)
         for span in spans:
             try:
                 result.spans.append(self._span(span, received_ns))
@@ -113,7 +119,12 @@ class SpanReader:
         )
         if not span.span_id or not any(span.trace_id) or type(span.name) is not str:
             raise _Odd
-        return seal(span, None, _LOSSLESS)
+        read = seal(span, None, _LOSSLESS)
+        if self._redactor is not None and (redacted := self._redactor.span(read)) is not None:
+            # Nothing was lost, or it would be odd; sealing says what is odd about its times.
+            redacted.anomalies.clear()
+            return seal(redacted, None, _LOSSLESS)
+        return read
 
     def _resource(self, sent: SdkResource) -> Resource:
         known = self._resources.get(id(sent))
@@ -122,6 +133,8 @@ class SpanReader:
             built = build_resource(_attributes(sent.attributes), sent.schema_url or "", 0, losses)
             if len(self._resources) >= _KNOWN:
                 self._resources.clear()
+            if self._redactor is not None:
+                built = self._redactor.resource(built) or built
             known = self._resources[id(sent)] = sent, None if losses else built
         if known[1] is None:
             raise _Odd
@@ -140,6 +153,8 @@ class SpanReader:
             )
             if len(self._scopes) >= _KNOWN:
                 self._scopes.clear()
+            if self._redactor is not None:
+                built = self._redactor.scope(built) or built
             known = self._scopes[id(sent)] = sent, None if losses else built
         if known[1] is None:
             raise _Odd
@@ -198,13 +213,14 @@ def _rare(value: Any) -> JsonValue:
     raise _Odd
 
 
-def _request(span: ReadableSpan) -> bytes:
-    return encode_spans([span]).SerializeToString()
+def _request(span: ReadableSpan, redactor: Redactor | None) -> bytes:
+    request: bytes = encode_spans([span]).SerializeToString()
+    return request if redactor is None else redactor.body(request, PROTOBUF)[0]
 
 
 def _read_over_otlp(span: ReadableSpan, received_ns: int, result: ReadSpans) -> None:
     try:
-        decoded = decode_request(_request(span), PROTOBUF, received_ns)
+        decoded = decode_request(_request(span, result.redactor), PROTOBUF, received_ns)
     except Exception as error:
         result.errors.append(error)
         return

@@ -21,6 +21,7 @@ from spantree_exporter.config import (
 )
 from spantree_exporter.in_process import Complaints, InProcessWriter, untraced
 from spantree_exporter.readable import SpanReader
+from spantree_exporter.redaction import redactor_of
 
 
 class PostgresSpanExporter(SpanExporter):
@@ -48,7 +49,7 @@ class PostgresSpanExporter(SpanExporter):
         self._export_timeout_s = config.export_timeout_s
         self._complaints = Complaints()
         self._writer = InProcessWriter(config, self._complaints)
-        self._reader = SpanReader()
+        self._reader = SpanReader(redactor_of(config.redact, config.redact_hash_key))
         self._closed = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

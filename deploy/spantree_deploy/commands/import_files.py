@@ -14,6 +14,7 @@ from spantree_deploy.database import postgres_of
 from spantree_deploy.importing.files import bodies
 from spantree_deploy.importing.importer import Importer, Progress
 from spantree_exporter.partitions import PartitionWindow
+from spantree_exporter.redaction import redactor_of
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.store import Store
 
@@ -62,7 +63,8 @@ def import_files(
     hold_until = datetime.now(UTC).date() + timedelta(days=hold) if hold else None
     with postgres_of(settings, console.step) as url:
         store = Store(url, application_name="spantree import", window=window, read_facts=facts_reader(settings.rules))
-        importer = Importer(store, console.fault, hold_until)
+        redactor = redactor_of(settings.redact, settings.redact_hash_key)
+        importer = Importer(store, console.fault, hold_until, redactor)
         try:
             store.check()
             for file in files:
@@ -88,6 +90,8 @@ def summary(progress: Progress) -> str:
     parts = [f"{progress.spans} spans stored", f"{progress.duplicates} were there already"]
     if progress.log_records or progress.duplicate_log_records:
         parts += [f"{progress.log_records} log records stored", f"{progress.duplicate_log_records} were there already"]
+    if progress.redacted:
+        parts.append(f"{progress.redacted.total()} secrets redacted")
     parts.append(f"{progress.bad} parts could not be read")
     return ", ".join(parts)
 

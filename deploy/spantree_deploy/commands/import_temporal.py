@@ -21,6 +21,7 @@ from spantree_deploy.importing.temporal import Source, TemporalServer, bodies_of
 from spantree_deploy.moments import moment
 from spantree_exporter.errors import ConfigError, SpantreeError
 from spantree_exporter.partitions import PartitionWindow
+from spantree_exporter.redaction import Redactor, redactor_of
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.store import Store
 
@@ -70,8 +71,9 @@ def import_temporal(
         )
         try:
             store.check()
+            redactor = redactor_of(settings.redact, settings.redact_hash_key)
             start = None if asked_since is None else datetime.fromisoformat(asked_since)
-            sync = TemporalSync(store, namespace, query, start)
+            sync = TemporalSync(store, namespace, query, start, redactor)
             bad = sync.once(files, sources, workflow_id)
             while every is not None:
                 time.sleep(every)
@@ -89,7 +91,10 @@ def import_temporal(
 class TemporalSync:
     """Imports rounds of histories; each round asks for what can have changed since the one before began."""
 
-    def __init__(self, store: Store, namespace: str, query: str, since: datetime | None) -> None:
+    def __init__(
+        self, store: Store, namespace: str, query: str, since: datetime | None, redactor: Redactor | None = None
+    ) -> None:
+        self._redactor = redactor
         self._store = store
         self._namespace = namespace
         self._query = query
@@ -98,7 +103,7 @@ class TemporalSync:
     def once(self, files: Sequence[Path], sources: Sequence[Source], workflow_id: str = "") -> int:
         """One round; how much could not be read. Raises SpantreeError: nothing that it missed is passed over."""
         began = datetime.now(UTC)
-        importer = Importer(self._store, console.fault)
+        importer = Importer(self._store, console.fault, redactor=self._redactor)
         for file in _histories(files):
             importer.add(str(file), bodies_of_file(file, self._namespace, workflow_id))
         for source in sources:

@@ -19,6 +19,7 @@ from spantree_exporter.ids import span_id_from_hex, span_id_to_hex
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.otlp_json import FINGERPRINTS, RECEIVED_NS
 from spantree_exporter.partitions import SENTINEL_DAY, date_of, day_of
+from spantree_exporter.redaction import Redactor
 from spantree_exporter.signals import Item, decode_body
 from spantree_exporter.store import Store
 
@@ -35,7 +36,10 @@ _WAIT_STEP_S: Final = 0.2
 
 @dataclass(slots=True)
 class Progress:
-    """What came of the files so far. `outside` are spans of days that may get no partition, by day."""
+    """What came of the files so far.
+
+    `outside` are spans of days that may get no partition, by day; `redacted` are secrets, by kind.
+    """
 
     spans: int = 0
     duplicates: int = 0
@@ -43,6 +47,7 @@ class Progress:
     duplicate_log_records: int = 0
     bad: int = 0
     outside: Counter[str] = field(default_factory=Counter)
+    redacted: Counter[str] = field(default_factory=Counter)
 
     @property
     def stored(self) -> int:
@@ -56,7 +61,10 @@ class Importer:
     With `hold_until` every day of theirs gets a partition, and retention leaves it alone up to that day.
     """
 
-    def __init__(self, store: Store, say: Callable[[str], None], hold_until: date | None = None) -> None:
+    def __init__(
+        self, store: Store, say: Callable[[str], None], hold_until: date | None = None, redactor: Redactor | None = None
+    ) -> None:
+        self._redactor = redactor
         self.progress = Progress()
         self._hold_until = hold_until
         self._store = store
@@ -73,7 +81,11 @@ class Importer:
                 self._complain(f"{file}: {part.where}: {part.reason}")
                 continue
             try:
-                decoded = decode_body(part.body, part.encoding, time.time_ns())
+                body = part.body
+                if self._redactor is not None:
+                    body, kinds = self._redactor.body(body, part.encoding)
+                    self.progress.redacted.update(kinds)
+                decoded = decode_body(body, part.encoding, time.time_ns())
             except MalformedRequest as error:
                 self._complain(f"{file}: {part.where}: {error}")
                 continue

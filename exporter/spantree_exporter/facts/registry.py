@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from spantree_exporter.attributes import REDACTED
 from spantree_exporter.facts.conventions import (
     agent_framework,
     airflow,
@@ -53,7 +54,7 @@ from spantree_exporter.facts.conventions import (
     workflow,
 )
 from spantree_exporter.facts.prices import Prices
-from spantree_exporter.facts.reading import Convention
+from spantree_exporter.facts.reading import Convention, texts_of
 from spantree_exporter.facts.storable import NAME_CHARS, cut_name, make_storable
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import KIND_CONSUMER, KIND_SERVER, STATUS_ERROR, Span
@@ -183,6 +184,12 @@ class FactsReader:
                 facts["parent_remote"] = False
         if len(span.name) > NAME_CHARS:
             facts.setdefault("name", cut_name(span.name))
+        if REDACTED in span.attributes or REDACTED in span.resource.attributes or REDACTED in span.scope.attributes:
+            facts["redacted"] = [
+                note
+                for told in (span.attributes, span.resource.attributes, span.scope.attributes)
+                for note in texts_of(told.get(REDACTED)) or ()
+            ]
         if facts:
             make_storable(facts)
             if self._prices is not None and "model" in facts:

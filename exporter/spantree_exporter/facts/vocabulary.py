@@ -158,5 +158,8 @@ class Facts(TypedDict, total=False):
     retry_policy: bool  # it is tried again when it fails
     input_digest: str  # equal for equal inputs
 
+    # -- what was redacted of the span, its resource and its scope: `kind:where` (redaction/)
+    redacted: list[str]
+
     # -- what could not be stored as it was told (storable.py)
     anomalies: list[str]
