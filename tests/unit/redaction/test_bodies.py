@@ -334,7 +334,8 @@ def test_a_fault_of_ours_costs_the_texts_and_not_the_span(encoding: str, monkeyp
 
 def test_values_deeper_than_what_is_stored_go_where_they_may_hold_a_secret() -> None:
     # By hand: what makes official messages refuses so many levels.
-    wire, told = _field(1, f"password={SECRET}".encode()), {"stringValue": f"password={SECRET}"}
+    wire = _field(1, f"password={SECRET}".encode())
+    told: dict[str, Any] = {"stringValue": f"password={SECRET}"}
     for _ in range(90):
         wire, told = _field(5, _field(1, wire)), {"arrayValue": {"values": [told]}}
     pair = _field(1, b"deep") + _field(2, wire)
