@@ -3,7 +3,7 @@
     python -m benchmarks.bench                             some ten minutes
     python -m benchmarks.bench --rounds 31                 growth up to 3.1 million spans
     python -m benchmarks.bench --executions 1000000        reads on a million executions of 25 nodes
-    python -m benchmarks.bench --only growth hot_path      some of them: hot_path ingest growth reads service
+    python -m benchmarks.bench --only growth hot_path      some: hot_path redaction ingest growth reads service
 
 Leave the machine alone meanwhile: rates are of this run, and only ratios and CPU can be compared with another's.
 """
@@ -31,6 +31,7 @@ def main() -> None:
     growth = [f"--{name}={getattr(arguments, name)}" for name in ("rounds", "partitions", "big")]
     commands = {
         "hot_path": [],
+        "redaction": [],
         "ingest": [],
         "growth": growth,
         "growth in Python": [*growth[:1], "--partitions=0", "--pure-python"],

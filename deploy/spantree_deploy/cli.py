@@ -55,6 +55,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "jaeger": _Command("serve", "jaeger", "Run what Jaeger and Grafana read from, and nothing else."),
     "capacity": _Command("capacity", "capacity", "What a rate of spans needs: collectors, PostgreSQL, disk, network."),
     "rebuild": _Command("store", "rebuild", "Compute executions, nodes and edges anew from the stored spans."),
+    "redact": _Command("redact", "redact", "Take passwords, tokens and keys out of what is stored; --dry-run."),
     "retention": _Command("retention", "retention", "Drop what is older than is kept, archived before; --dry-run."),
     "mcp": _Command("mcp_server", "mcp", "Let a model ask: an MCP server of read-only tools, over stdio or HTTP."),
     "conform": _Command("conform", "conform", "Check a receiver of OTLP, any, against the specification."),

@@ -6,7 +6,7 @@ So that a span has one stored form and one fingerprint whether it came as protob
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -147,11 +147,11 @@ def seal(span: Span, sent: Any, envelope: Envelope) -> Span:
     if changed:
         nul, span.attributes = True, orjson.loads(span.attributes_json)
     if span.events:
-        span.events_json, changed = dump_json([_stored_event(event) for event in span.events])
+        span.events_json, changed = dump_json(stored_events(span.events))
         if changed:
             nul, span.events = True, events_from_json(span.events_json)
     if span.links:
-        span.links_json, changed = dump_json([_stored_link(link) for link in span.links])
+        span.links_json, changed = dump_json(stored_links(span.links))
         if changed:
             nul, span.links = True, links_from_json(span.links_json)
     if "\x00" in span.name or "\x00" in span.status_message or "\x00" in span.trace_state:
@@ -212,6 +212,16 @@ def fingerprint(span: Span) -> int:
 
 def _without_nul(text: str) -> str:
     return text.replace("\x00", NUL_SIGN)
+
+
+def stored_events(events: Iterable[Event]) -> list[dict[str, object]]:
+    """Events as their column has them."""
+    return [_stored_event(event) for event in events]
+
+
+def stored_links(links: Iterable[Link]) -> list[dict[str, object]]:
+    """Links as their column has them."""
+    return [_stored_link(link) for link in links]
 
 
 def _stored_event(event: Event) -> dict[str, object]:

@@ -499,6 +499,20 @@ def test_rebuild_reads_every_span_again(failed_run: tuple[str, str], tmp_path: P
     assert done.stdout == "10 spans read, 0 of them say something else than before; 2 traces projected\n"
 
 
+def test_redact_says_what_it_found_and_wants_rules(failed_run: tuple[str, str], tmp_path: Path) -> None:
+    where = {"SPANTREE_DATABASE_URL": failed_run[0]}
+    done = spantree("redact", "--dry-run", directory=tmp_path, env=where)
+    assert (done.returncode, done.stdout) == (0, "10 spans and 0 log records read, no secret found\n")
+    own = tmp_path / "redact.toml"
+    own.write_text('[[key]]\nname = "shop"\nmatch = "service.name"\n')
+    done = spantree("redact", "--dry-run", directory=tmp_path, env=where | {"SPANTREE_REDACT": str(own)})
+    assert done.stdout.startswith("10 spans and 0 log records read; rows that would be redacted: ")
+    assert "of resource (shop " in done.stdout
+    done = spantree("redact", directory=tmp_path, env=where | {"SPANTREE_REDACT": "off"})
+    assert done.returncode == 2
+    assert "SPANTREE_REDACT is off" in done.stderr
+
+
 class TestEnv:
     LINES = (
         "OTEL_SERVICE_NAME=shop",

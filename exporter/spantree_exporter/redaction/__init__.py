@@ -16,13 +16,15 @@ from spantree_exporter.decode import JSON
 from spantree_exporter.decode_logs import LOGS_JSON
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.redaction.json_body import JsonRedactor
+from spantree_exporter.redaction.notes import Notes
 from spantree_exporter.redaction.protobuf import ProtobufRedactor
 from spantree_exporter.redaction.rules import Rules, rules_of
 from spantree_exporter.redaction.scan import scans
 from spantree_exporter.redaction.spans import redacted_log, redacted_resource, redacted_scope, redacted_span
 from spantree_exporter.redaction.text import TextRedactor
+from spantree_exporter.redaction.values import redacted_value
 from spantree_exporter.signals import is_logs
-from spantree_exporter.span import Resource, Scope, Span
+from spantree_exporter.span import JsonValue, Resource, Scope, Span
 
 __all__ = ["Redactor", "redactor_of"]
 
@@ -50,8 +52,10 @@ class Redactor:
             return self._json.body(body)
         return self._protobuf.body(body, logs=is_logs(encoding))
 
-    def span(self, span: Span) -> Span | None:
-        """A span in its stored form without secrets, to be sealed anew; None where it has none.
+    def span(self, span: Span, kinds: Counter[str] | None = None) -> Span | None:
+        """A span in its stored form without secrets, its JSON to be made anew; None where it has none.
+
+        Here and below `kinds` gains how many there were of each kind.
 
         Its resource and its scope are looked at by themselves.
         """
@@ -60,22 +64,32 @@ class Redactor:
             b"\n".join((*map(_utf8, stored), span.attributes_json, span.events_json or b"", span.links_json or b""))
         ):
             return None
-        return redacted_span(span, self.texts, Counter())
+        return redacted_span(span, self.texts, _counter(kinds))
 
-    def log(self, record: LogRecord) -> LogRecord | None:
+    def log(self, record: LogRecord, kinds: Counter[str] | None = None) -> LogRecord | None:
         """As `span`, for a log record."""
         stored = (record.severity_text, record.event_name)
         if not self.scans.stored(b"\n".join((*map(_utf8, stored), record.body_json or b"", record.attributes_json))):
             return None
-        return redacted_log(record, self.texts, Counter())
+        return redacted_log(record, self.texts, _counter(kinds))
 
-    def resource(self, resource: Resource) -> Resource | None:
+    def resource(self, resource: Resource, kinds: Counter[str] | None = None) -> Resource | None:
         """A resource without secrets, under the id of what is left; None where it has none."""
-        return redacted_resource(resource, self.texts, Counter())
+        return redacted_resource(resource, self.texts, _counter(kinds))
 
-    def scope(self, scope: Scope) -> Scope | None:
+    def scope(self, scope: Scope, kinds: Counter[str] | None = None) -> Scope | None:
         """A scope without secrets; None where it has none."""
-        return redacted_scope(scope, self.texts, Counter())
+        return redacted_scope(scope, self.texts, _counter(kinds))
+
+    def value(self, value: JsonValue) -> tuple[JsonValue, list[str]]:
+        """JSON of any kind without secrets, and the kinds of those that there were."""
+        notes = Notes()
+        redacted = redacted_value(value, self.texts, notes, "")
+        return redacted, list(notes.kinds.elements())
+
+
+def _counter(kinds: Counter[str] | None) -> Counter[str]:
+    return Counter() if kinds is None else kinds
 
 
 def _utf8(text: str) -> bytes:
