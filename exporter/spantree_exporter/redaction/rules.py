@@ -53,12 +53,14 @@ class TextRule:
     """A text is a secret where `pattern` matches, of which only the group `s` goes if there is one.
 
     `scan` is in RE2's syntax, over bytes, and matches within every text that `pattern` does: it may begin and end
-    anywhere. `verify` has the last word, where there is one. `own`: a person's, for RE2.
+    anywhere; one of `stems` is in all of them, in lower case (none: not known). `verify` has the last word, where there
+    is one. `own`: a person's, for RE2.
     """
 
     kind: str
     pattern: str
     scan: str
+    stems: tuple[bytes, ...] = ()
     mode: Mode | None = None
     mask: str = "<redacted>"
     verify: Callable[[str], bool] | None = None
@@ -109,45 +111,61 @@ TEXT_RULES: Final = (
         "url_credentials",
         r"""(?i):(?:\\{0,8}/){2}[^\s/:@?#"'<>\\]{0,200}:(?P<s>[^\s/?#"'<>]{1,4000})@""",
         r"""(?i::(?:\\*/){2}[^\s/?#"'<>@]*@)""",
+        stems=(b"@",),
     ),
     TextRule(
         "url_credentials",
         r"""(?i)https?:(?:\\{0,8}/){2}(?P<s>[^\s/:@?#"'<>\\]{16,4000})@""",
         r"""(?i::(?:\\*/){2}[^\s/?#"'<>@]*@)""",
+        stems=(b"@",),
     ),
     TextRule(
         "url_signature",
         rf"""(?i)[?&]{_SIGNATURES}=(?P<s>[^&\s#"'<>\\]+)""",
         rf"(?i:(?:[?&]|\\u0026){_SIGNATURES}=)",
+        stems=(b"sig=", b"signature=", b"keyid=", b"-credential=", b"-token="),
     ),
     TextRule(
         "bearer",
         r"(?i)bearer(?:\s|\\[nrt]|%20){1,4}(?P<s>[\w.~+/=-]{8,})",
         r"(?i:bearer(?:\s|\\+[nrt]|%20)+[\w.~+/=-]{8})",
+        stems=(b"bearer",),
         verify=is_no_word,
     ),
     TextRule(
         "basic",
         r"(?i)basic(?:\s|\\[nrt]|%20){1,4}(?P<s>[a-z0-9+/]{8,}={0,2})",
         r"(?i:basic(?:\s|\\+[nrt]|%20)+[a-z0-9+/]{8})",
+        stems=(b"basic",),
         verify=is_basic,
     ),
-    TextRule("jwt", _BEGINS + r"eyJ[\w-]{6,}+\.[\w-]{4,}+(?:\.[\w-]*+){0,3}", r"eyJ[\w-]{6}"),
-    TextRule("aws_key", _BEGINS + r"(?:AKIA|ASIA)[0-9A-Z]{12,}", r"(?:AKIA|ASIA)[0-9A-Z]{12}"),
+    TextRule("jwt", _BEGINS + r"eyJ[\w-]{6,}+\.[\w-]{4,}+(?:\.[\w-]*+){0,3}", r"eyJ[\w-]{6}", (b"eyj",)),
+    TextRule("aws_key", _BEGINS + r"(?:AKIA|ASIA)[0-9A-Z]{12,}", r"(?:AKIA|ASIA)[0-9A-Z]{12}", (b"akia", b"asia")),
     TextRule(
         "github_token",
         _BEGINS + r"(?:gh[pousr]_|github_pat_)\w{16,}|" + _BEGINS + r"glpat-[\w-]{16,}",
         r"gh[pousr]_\w{16}|github_pat_\w{16}|glpat-[\w-]{16}",
+        stems=(b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-"),
     ),
     TextRule(
         "slack_token",
         _BEGINS + r"(?:xox[abeoprs]-|xapp-)[\w-]{8,}|hooks\.slack\.com/services/(?P<s>[\w/]{8,})",
         r"(?:xox[abeoprs]-|xapp-)[\w-]{8}|hooks\.slack\.com/services/[\w/]{8}",
+        stems=(b"xox", b"xapp-", b"hooks.slack.com"),
     ),
     # OpenAI, Anthropic, Stripe and those who do as they do.
-    TextRule("sk_key", _BEGINS + r"[srp]k[-_][\w-]{16,}", r"[srp]k[-_][\w-]{16}", verify=has_digit_or_case),
     TextRule(
-        "google_key", _BEGINS + r"(?:AIza[\w-]{30,}|ya29\.[\w-]{20,})", r"AIza[\w-]{30}|ya29\.[\w-]{20}"
+        "sk_key",
+        _BEGINS + r"[srp]k[-_][\w-]{16,}",
+        r"[srp]k[-_][\w-]{16}",
+        stems=(b"sk-", b"sk_", b"rk-", b"rk_", b"pk-", b"pk_"),
+        verify=has_digit_or_case,
+    ),
+    TextRule(
+        "google_key",
+        _BEGINS + r"(?:AIza[\w-]{30,}|ya29\.[\w-]{20,})",
+        r"AIza[\w-]{30}|ya29\.[\w-]{20}",
+        stems=(b"aiza", b"ya29."),
     ),
     TextRule(
         "service_key",
@@ -156,17 +174,24 @@ TEXT_RULES: Final = (
         + _BEGINS + r"AGE-SECRET-KEY-1[0-9A-Z]{20,}",
         r"(?:hf_|npm_|lin_api_|glsa_|whsec_|sntrys_|dop_v1_|shp(?:at|ca|pa|ss)_|spt_)\w[\w+/=-]{15}"
         r"|pypi-[\w-]{40}|SG\.[\w-]{16}|AGE-SECRET-KEY-1",
+        stems=(
+            b"hf_", b"npm_", b"lin_api_", b"glsa_", b"whsec_", b"sntrys_", b"dop_v1_", b"shp", b"spt_", b"pypi-",
+            b"sg.", b"age-secret-key-1",
+        ),
         verify=has_digit_or_case,
     ),
 )  # fmt: skip
 """Besides these: private keys in PEM, and key and value in one text (text.py)."""
 
-PEM: Final = TextRule("pem", r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY", r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
+PEM: Final = TextRule(
+    "pem", r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY", r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY", (b"private key",)
+)
 CARD: Final = TextRule("card", r"(?<![\d.])\d(?:[ -]?\d){12,18}(?![\d.])", r"[0-9](?:[ -]?[0-9]){12}", verify=is_card)
 EMAIL: Final = TextRule(
     "email",
     r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}",
     r"[\w.+-]@[\w-]+\.[\w-]",
+    stems=(b"@",),
     mask="<email>",
 )
 NUMBER: Final = TextRule("number", r"\b\d(?:[ -]?\d){12,18}\b", r"[0-9](?:[ -]?[0-9]){12}", mask="<number>")
@@ -282,7 +307,7 @@ class _Reader:
             if fault := pattern_fault(match):
                 self.fault(f'the pattern "{name}" {fault}')
             else:
-                found.append(TextRule(name, match, without_places(match), mode, own=True))
+                found.append(TextRule(name, match, without_places(match), mode=mode, own=True))
         return found
 
     def _own(self, table: str) -> list[tuple[str, str, Mode | None]]:

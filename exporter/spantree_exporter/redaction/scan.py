@@ -1,8 +1,8 @@
 """Whether bytes may hold a secret at all: one look, for nearly all hold none. Never says no where a rule would match.
 
-By RE2 where it is installed (google-re2; in the collector it is): a nanosecond a byte. Otherwise by stems that every
-match has one of, found at some fourteen nanoseconds a byte, and by Python's `re` where there is one. The three forms
-that texts are looked for in:
+By RE2 where it is installed (google-re2; in the collector it is): a nanosecond a byte. Otherwise by stems that whatever
+a rule matches has one of, and only where there is one by Python's `re`, which takes a hundred times as long (`Stems`).
+The three forms that texts are looked for in:
 
     wire      OTLP in protobuf: texts as they are, a key is followed by the tag of its value
     json      OTLP in JSON: texts escaped, bytes in base64
@@ -26,18 +26,9 @@ Scan: TypeAlias = Callable[[bytes], bool]
 _SPACE: Final = r"(?:\s|\\+[nrtf])*"
 _QUOTE: Final = r"\\*[\"']"
 _IS: Final = r"(?:=|:)"
-_OF_JSON: Final = (
-    # Letters that were escaped, and bytes.
-    r"\\u00[2-7]|\"bytes_?[vV]alue\"|\"\$b\""
-)
-# Whatever a rule of ours matches has one of these, but for those that only a person turns on.
-_STEMS: Final = (
-    b"pass", b"pwd", b"secret", b"token", b"key", b"credential", b"authorization", b"cookie", b"jsessionid",
-    b"phpsessid", b"jwt", b"://", b":\\", b"sig", b"bearer", b"basic", b"eyj", b"akia", b"asia", b"gh", b"glpat-",
-    b"xox", b"xapp-", b"hooks.slack", b"k-", b"k_", b"aiza", b"ya29.", b"hf_", b"npm_", b"lin_api_", b"glsa_",
-    b"whsec_", b"sntrys_", b"dop_v1_", b"shp", b"spt_", b"pypi-", b"sg.", b"session", b"\\u00", b"bytes", b'"$b"',
-    b"-credential=", b"-security-token=",
-)  # fmt: skip
+# Letters that were escaped, and bytes.
+_ESCAPED: Final = r"\\u00[2-7]"
+_IN_BASE64: Final = r"\"bytes_?[vV]alue\"|\"\$b\""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +43,22 @@ class Scans:
 def scans(rules: Rules, *, fast: bool = True) -> Scans:
     """The looks for `rules`. `fast`: by RE2 where that is installed."""
     words = words_pattern(rules)
-    wire = "|".join((_keys(words), *dict.fromkeys(rule.scan for rule in rules.texts if not rule.own)))
-    in_json = "|".join((wire, _named_before(words), _OF_JSON))
+    texts = {rule.scan: rule.stems for rule in rules.texts if not rule.own}
+    in_json = {_named_before(words): KEY_STEMS, _ESCAPED: (b"\\u00",), _IN_BASE64: (b'"bytes', b'"$b"')}
     if fast and re2_or_none() is not None:
-        look = _by_re2
+        look: Callable[[dict[str, tuple[bytes, ...]]], Scan] = _by_re2
     else:
-        own_keys = any(rule.whole for rule in rules.keys)
-        look = _by_re if own_keys or any(rule.kind in _WITHOUT_STEM for rule in rules.texts) else _by_stems
+        # Of what keys a person adds no stem is known.
+        stems = () if any(rule.whole for rule in rules.keys) else KEY_STEMS
+        look = Stems(_keys(words), stems).look
+    of_keys: dict[str, tuple[bytes, ...]] = {_keys(words): ()} if look is _by_re2 else {}
+    texts = of_keys | texts
+    texts_and_json, of_stored = texts | in_json, texts | {_IN_BASE64: in_json[_IN_BASE64]}
     own = [compiled(rule.scan) for rule in rules.texts if rule.own]
     if not own:
-        return Scans(look(wire), look(in_json), look(in_json))
+        return Scans(look(texts), look(texts_and_json), look(of_stored))
     # What people look for could be hidden by escapes: JSON is then always read.
-    of_wire = look(wire)
+    of_wire = look(texts)
     return Scans(lambda body: of_wire(body) or any(one.search(body) is not None for one in own), _always, _always)
 
 
@@ -82,24 +77,68 @@ def _named_before(words: str) -> str:
     return rf"(?i:\"key\"{_SPACE}:{_SPACE}\"[^\"]*(?:{words})\")"
 
 
-_WITHOUT_STEM: Final = frozenset({"card", "email", "number"})
-
-
-def _by_re2(pattern: str) -> Scan:
-    search: Any = compiled_scan(pattern).search
+def _by_re2(patterns: dict[str, tuple[bytes, ...]]) -> Scan:
+    search: Any = compiled_scan("|".join(patterns)).search
     return lambda body: search(body) is not None
 
 
-def _by_re(pattern: str) -> Scan:
-    search = re.compile(pattern.encode()).search
-    return lambda body: search(body) is not None
+class Stems:
+    """The look without RE2.
+
+    Python's `re` is fast at patterns that begin with a literal: after each stem of a key is looked for what makes it a
+    key; only around such a place, and where a text has a stem of a rule, the rule itself is tried.
+    """
+
+    def __init__(self, keys: str, stems: tuple[bytes, ...]) -> None:
+        self._keys = re.compile(keys.encode())
+        self._stems = [
+            (stem, re.compile(stem + (b"" if stem in _NO_PLURAL else _ENDINGS) + _AFTER_STEM)) for stem in stems
+        ]
+
+    def look(self, patterns: dict[str, tuple[bytes, ...]]) -> Scan:
+        """Whether a key of a secret or one of `patterns`, each with its stems, is in a body."""
+        rules = [(stems, re.compile(pattern.encode())) for pattern, stems in patterns.items()]
+
+        def look(body: bytes) -> bool:
+            lower = body.lower()
+            if self._has_key(body, lower):
+                return True
+            return any(
+                (not stems or any(stem in lower for stem in stems)) and pattern.search(body) is not None
+                for stems, pattern in rules
+            )
+
+        return look
+
+    def _has_key(self, body: bytes, lower: bytes) -> bool:
+        if not self._stems:
+            return self._keys.search(body) is not None
+        for stem, after in self._stems:
+            if stem not in lower:
+                continue
+            for found in after.finditer(lower):
+                start = found.start()
+                if found[1] is not None and _FLAG.search(lower, max(0, start - _BEFORE), start) is None:
+                    continue
+                if self._keys.search(body, max(0, start - _BEFORE), found.end() + _BEHIND) is not None:
+                    return True
+        return False
 
 
-def _by_stems(pattern: str) -> Scan:
-    search = re.compile(pattern.encode()).search
-
-    def look(body: bytes) -> bool:
-        lower = body.lower()
-        return any(stem in lower for stem in _STEMS) and search(body) is not None
-
-    return look
+KEY_STEMS: Final = (
+    b"pass", b"pwd", b"secret", b"token", b"key", b"credential", b"authorization", b"cookie", b"jsessionid",
+    b"phpsessid", b"jwt", b"session",
+)  # fmt: skip
+"""What the keys of all rules of ours have one of."""
+_NO_PLURAL: Final = frozenset({b"token"})
+# Whatever may stand between a stem and what tells that it is a key, more than any rule allows; the group: white space,
+# which tells it of a flag only.
+_AFTER_STEM: Final = (
+    rb"(?:[._-]?[a-z0-9]{3,12})?(?:[._-]?\d{1,3})?"
+    rb"(?:\s*[=:]|[\x12>\"']|\\+[u\"']|%3d|(\s|\\+[nrt]))"
+)
+_ENDINGS: Final = rb"(?:word|wd|phrase|code|[._-]?id)?s?"
+_FLAG: Final = re.compile(rb"-[\w-]*\Z")
+_BEFORE: Final = 100
+# Of a flag it is white space that tells it, of JSON what comes after that.
+_BEHIND: Final = 100
