@@ -229,7 +229,9 @@ export class Timeline {
       element.setAttribute("aria-selected", String(chosen));
       element.classList.toggle("found", this.found.has(item));
     }
-    this.box.setAttribute("aria-activedescendant", idOf(this.cursor));
+    // Only what is in the document can be named.
+    if (this.drawn.has(this.cursor)) this.box.setAttribute("aria-activedescendant", idOf(this.cursor));
+    else this.box.removeAttribute("aria-activedescendant");
   }
 
   bring(item) {
