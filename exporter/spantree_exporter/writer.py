@@ -121,15 +121,20 @@ class Writer:
         return Written(stored, len(spans) - stored, projected, outside=outside)
 
     def _by_days(self, spans: list[Span]) -> list[list[Span]]:
-        """`spans` in parts of few days each; nearly always there is one part."""
-        days = sorted({day_of(span.start_ns) for span in spans})
+        """`spans` in parts of few days each; nearly always there is one part.
+
+        Days that have their partitions come first: to make one takes PostgreSQL some 60 ms, and whoever sends spans of
+        ninety days that have none lets nobody wait for that whose spans are in the same batch.
+        """
+        is_ready = self._connection.days.is_ready
+        days = sorted({day_of(span.start_ns) for span in spans}, key=lambda day: (not is_ready(day), -day))
         if len(days) <= _DAYS_PER_TRANSACTION:
             return [spans] if spans else []
         part_of = {day: index // _DAYS_PER_TRANSACTION for index, day in enumerate(days)}
         parts: dict[int, list[Span]] = {}
         for span in spans:
             parts.setdefault(part_of[day_of(span.start_ns)], []).append(span)
-        return list(parts.values())
+        return [parts[part] for part in sorted(parts)]
 
     def _write(self, spans: Sequence[Span], dead: Sequence[DeadLetter]) -> tuple[int, int]:
         batch = self._traces(spans)

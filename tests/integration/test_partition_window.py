@@ -10,6 +10,8 @@ import pytest
 from tests.factories import DAY_NS, span, trace_id
 from tests.tables import project_all, query
 
+from spantree_exporter import partitions
+from spantree_exporter.errors import StoreUnavailable
 from spantree_exporter.partitions import OUTSIDE_WINDOW, PartitionWindow, date_of, day_of, ensure_partitions
 from spantree_exporter.span import Span
 from spantree_exporter.store import Store
@@ -103,6 +105,20 @@ def test_a_body_with_a_span_on_each_of_500_days_makes_no_more_partitions_than_th
     assert query(migrated_url, _PARTITIONS) == [(91 + 3,)]  # the window, the sentinel, tomorrow and the day after
     project_all(migrated_url, store)
     assert query(migrated_url, "SELECT count(*) FROM spantree.execution") == [(500,)]
+
+
+def test_spans_of_days_that_are_there_do_not_wait_for_partitions_of_others(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "_LOCK_TIMEOUT_MS", 200)
+    store.write([_days_ago(0, trace=1)])
+    with psycopg.connect(migrated_url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(1936744814, 1)")  # nobody makes a partition meanwhile
+        with pytest.raises(StoreUnavailable):
+            store.write([*(_days_ago(days, trace=10 + days) for days in range(10, 40)), _days_ago(0, trace=2)])
+        assert query(migrated_url, "SELECT count(*) FROM spantree.execution") == [(2,)]
+    store.write([_days_ago(days, trace=10 + days) for days in range(10, 40)])
+    assert query(migrated_url, "SELECT count(*) FROM spantree.execution") == [(32,)]
 
 
 def test_one_trace_on_every_day_of_the_window_is_projected_and_locks_no_more_than_its_days(
