@@ -19,6 +19,8 @@ _SQL: Final = statements("logs")
 # Of one trace: some dozens of spans' worth of the most that one span may have.
 _RECORDS_OF_TRACE: Final = 20 * MAX_RECORDS
 _SPANS: Final = 500
+# Spans that share an id, and so its records: attempts of an engine that keeps the id, some more for broken clients.
+_VERSIONS: Final = 20
 # Days that one statement names, as for the projector's own: each is tables and indexes to lock.
 _DAYS: Final = 8
 
@@ -54,6 +56,7 @@ def facts_with_logs(
                 "tenant_id": tenant_id,
                 "trace_ids": [trace_id.hex() for trace_id, _ in some],
                 "span_ids": [span_id for _, span_id in some],
+                "versions": _VERSIONS,
             }
             for of_days in parts:
                 rows.execute(_SQL["spans_with_logs"], ids | of_days)

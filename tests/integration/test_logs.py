@@ -26,8 +26,10 @@ from tests.waiting import wait_until
 
 from spantree_collector.app import Addresses
 from spantree_exporter.decode_logs import LOGS_PROTOBUF, decode_logs
+from spantree_exporter.facts import Facts, read_facts
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.signals import Item
+from spantree_exporter.span import Span
 from spantree_exporter.store import Store, Written
 
 
@@ -131,6 +133,23 @@ def test_a_record_of_another_day_than_its_span_is_found(migrated_url: str, store
         ("1970-01-01", False),
         ("2026-11-21", True),
     ]
+
+
+def test_records_of_an_id_that_many_spans_share_are_read_with_few_of_them(migrated_url: str) -> None:
+    read: list[Span] = []
+
+    def noting(one: Span) -> Facts:
+        read.append(one)
+        return read_facts(one)
+
+    store = Store(migrated_url, read_facts=noting)
+    same = [span(4, parent=1, name=f"step {number}") for number in range(200)]
+    store.write([span(1), *same, *declined(), *records(request(exception_type="Later", exception_message="no"))])
+    read.clear()
+    assert project_all(migrated_url, store) == 1
+    store.close()
+    assert len(read) == 20
+    assert {len(one.events) for one in read} == {2}
 
 
 def test_ordinary_records_are_stored_and_say_nothing(migrated_url: str, store: Store) -> None:

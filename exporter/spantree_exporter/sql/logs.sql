@@ -37,7 +37,8 @@ CROSS JOIN LATERAL (
 WHERE log.position <= %(records)s
 
 -- name: spans_with_logs
--- Whole spans by id, to be read again with their log records. Served by span_pkey on the days given.
+-- Whole spans by id, to be read again with their log records. Served by span_pkey on the days given. An id that more
+-- spans share than retries make is nobody's: each of them with all of its records would be the product of the two.
 SELECT
     uuid_send(span.trace_id) AS trace_id, span.span_id, span.fingerprint, span.parent_span_id, span.name, span.kind,
     span.status_code, span.status_message, span.start_ns, span.end_ns, span.flags, span.received_ns, span.trace_state,
@@ -47,14 +48,14 @@ SELECT
     resource.dropped_attributes_count AS resource_dropped
 FROM unnest(%(trace_ids)s::text[]::uuid[], %(span_ids)s::bigint[]) AS wanted (trace_id, span_id)
 CROSS JOIN LATERAL (
-    SELECT *
+    SELECT *, row_number() OVER (PARTITION BY of_trace.trace_id ORDER BY of_trace.fingerprint) AS position
     FROM spantree.span AS of_trace
     WHERE of_trace.tenant_id = %(tenant_id)s
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
         AND of_trace.span_id = wanted.span_id
-    ORDER BY of_trace.tenant_id
 ) AS span
 LEFT JOIN spantree.resource
     ON resource.tenant_id = %(tenant_id)s
     AND resource.id = span.resource_id
+WHERE span.position <= %(versions)s
