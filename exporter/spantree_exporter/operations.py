@@ -37,10 +37,14 @@ class Operations:
     def note(self, cursor: psycopg.Cursor[Any], spans: Iterable[Span]) -> None:
         """Store what of `spans` is not known to be stored. Idempotent. Raises psycopg.Error."""
         known = self._known
+        # A name that is too long is not offered and not remembered either: memory is bounded by the number of names.
         new = {
             key
             for span in spans
-            if (key := (span.resource.service_name, span.name, span.kind)) not in known and not _is_mark(span)
+            if (key := (span.resource.service_name, span.name, span.kind)) not in known
+            and 0 < len(key[0]) <= _NAME_CHARS
+            and len(key[1]) <= _NAME_CHARS
+            and not _is_mark(span)
         }
         if not new:
             return
@@ -49,19 +53,17 @@ class Operations:
             # A day's first of each name moves `last_day` on.
             self._day = day
             known.clear()
-        told = [key for key in new if key[0] and len(key[0]) <= _NAME_CHARS and len(key[1]) <= _NAME_CHARS]
-        if told:
-            cursor.execute(
-                _SQL["upsert_operations"],
-                {
-                    "tenant_id": self._tenant_id,
-                    "services": [service for service, _, _ in told],
-                    "names": [name for _, name, _ in told],
-                    "kinds": [kind for _, _, kind in told],
-                    "day": day,
-                    "most": OPERATIONS_MAX,
-                },
-            )
+        cursor.execute(
+            _SQL["upsert_operations"],
+            {
+                "tenant_id": self._tenant_id,
+                "services": [service for service, _, _ in new],
+                "names": [name for _, name, _ in new],
+                "kinds": [kind for _, _, kind in new],
+                "day": day,
+                "most": OPERATIONS_MAX,
+            },
+        )
         known |= new
 
 

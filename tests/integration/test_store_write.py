@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -341,3 +343,19 @@ def test_no_service_has_more_names_than_a_form_can_offer(
     assert query(migrated_url, noted) == [
         ("bank", "another"), ("shop", "user 1"), ("shop", "user 2"), ("shop", "user 3"),
     ]  # fmt: skip
+
+
+def test_names_that_are_too_long_to_be_offered_are_not_remembered(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    store.write([span(1)])
+    tracemalloc.start()
+    try:
+        before_bytes, _ = tracemalloc.get_traced_memory()
+        for first in range(10, 210, 50):
+            store.write([span(number, name=f"{number}" + "x" * 100_000) for number in range(first, first + 50)])
+        gc.collect()
+        held_bytes = tracemalloc.get_traced_memory()[0] - before_bytes
+    finally:
+        tracemalloc.stop()
+    assert held_bytes < 10_000_000  # of twenty that were sent
+    assert query(migrated_url, "SELECT service, name FROM spantree.operation") == [("shop", "step")]
