@@ -136,6 +136,16 @@ class PartitionDays:
             self.make(connection, [SENTINEL_DAY])
         return placed
 
+    def plan(self, connection: psycopg.Connection[Any], days: Collection[int]) -> dict[int, int]:
+        """Day -> the day whose partition will take its rows, as `place` would tell, but nothing is made.
+
+        Raises psycopg.Error.
+        """
+        unknown = [day for day in days if day not in self._ready and not self._known_absent(day)]
+        if unknown:
+            self._find(connection, unknown)
+        return {day: day if day in self._ready or day in self._window else SENTINEL_DAY for day in days}
+
     def is_ready(self, day: int) -> bool:
         """Whether the partition of `day` is known to exist."""
         return day in self._ready

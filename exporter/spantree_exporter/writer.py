@@ -126,14 +126,21 @@ class Writer:
         Days that have their partitions come first: to make one takes PostgreSQL some 60 ms, and whoever sends spans of
         ninety days that have none lets nobody wait for that whose spans are in the same batch.
         """
-        is_ready = self._connection.days.is_ready
-        days = sorted({day_of(span.start_ns) for span in spans}, key=lambda day: (not is_ready(day), -day))
+        days = {day_of(span.start_ns) for span in spans}
         if len(days) <= _DAYS_PER_TRANSACTION:
             return [spans] if spans else []
-        part_of = {day: index // _DAYS_PER_TRANSACTION for index, day in enumerate(days)}
+        known = self._connection.days
+        # What is outside of the window goes together, however many days it claims.
+        planned = known.plan(self._connection.open(), days)
+        newest = sorted(set(planned.values()), reverse=True)
+        ready = [day for day in newest if known.is_ready(day)]
+        others = [day for day in newest if not known.is_ready(day)]
+        part_of: dict[int, int] = {}
+        for part, some in enumerate((*_chunks(ready), *_chunks(others))):
+            part_of.update(dict.fromkeys(some, part))
         parts: dict[int, list[Span]] = {}
         for span in spans:
-            parts.setdefault(part_of[day_of(span.start_ns)], []).append(span)
+            parts.setdefault(part_of[planned[day_of(span.start_ns)]], []).append(span)
         return [parts[part] for part in sorted(parts)]
 
     def _write(self, spans: Sequence[Span], dead: Sequence[DeadLetter]) -> tuple[int, int]:
@@ -375,6 +382,10 @@ class Writer:
                 "today": date_of(self._today),
             },
         )
+
+
+def _chunks(days: Sequence[int]) -> list[Sequence[int]]:
+    return [days[first : first + _DAYS_PER_TRANSACTION] for first in range(0, len(days), _DAYS_PER_TRANSACTION)]
 
 
 def _outside(span: Span) -> Span:
