@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import gc
 import logging
 import random
 import threading
@@ -187,6 +188,9 @@ class RetryingStore:
             log.log(level, "the %s thread waits for PostgreSQL; what was acknowledged is safe: %s", self._thread, error)
         self._note(state, str(error))
         self.close()
+        # Errors and their tracebacks hold the store in cycles, 24 kB an attempt, which processes that handle batches
+        # would look for after half a gigabyte. There is nothing else to do now.
+        gc.collect()
         if self._stop.wait(backoff.next_s()):
             raise Stopped
 

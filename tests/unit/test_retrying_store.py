@@ -1,0 +1,41 @@
+"""What is left behind by attempts that PostgreSQL does not answer."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import pytest
+from tests.collectors import AWAY_URL
+
+from spantree_collector import retrying_store
+from spantree_collector.metrics_delta import MetricsBuffer
+from spantree_collector.retrying_store import RetryingStore, Stopped
+from spantree_exporter.store import Store
+
+
+def test_attempts_that_fail_leave_nothing_behind_although_garbage_is_collected_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retrying_store, "_UNAVAILABLE_FIRST_S", 0.001)
+    monkeypatch.setattr(retrying_store, "_UNAVAILABLE_CAP_S", 0.001)
+    opened: list[weakref.ref[Store]] = []
+    stop = threading.Event()
+
+    def open_store() -> Store:
+        if len(opened) == 20:
+            stop.set()
+        store = Store(AWAY_URL)
+        opened.append(weakref.ref(store))
+        return store
+
+    gc.disable()
+    try:
+        with pytest.raises(Stopped):
+            RetryingStore("pump", open_store, stop, MetricsBuffer()).run(lambda store: None)
+        assert len(opened) == 21
+        # The last ones are held by the error that ended it.
+        assert [one for one in opened[:-2] if one() is not None] == []
+    finally:
+        gc.enable()
