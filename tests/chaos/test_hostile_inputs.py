@@ -17,9 +17,7 @@ _INPUTS = {
     "nested_json": "413",
     "json_keys": "413",
     "command_message": "200",
-    "literal_text": "200",
     "refused_spans": "200",
-    "many_days": "200",
     "half_sent_http": "24 connections",
     "half_sent_grpc": "",
 }
