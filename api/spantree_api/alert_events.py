@@ -43,6 +43,7 @@ class Rule:
     active_since: datetime
     created_at: datetime
     updated_at: datetime
+    changed_by: str | None = None
 
     @property
     def looks_at_windows(self) -> bool:

@@ -130,6 +130,7 @@ class AlertRule(TypedDict):
     source: Annotated[Literal["api", "file"], Field(description="one of a file is changed there")]
     created_at: str
     updated_at: str
+    changed_by: Annotated[str | None, Field(description="the token or person that made or changed it last")]
 
 
 class AlertRules(TypedDict):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import Depends, FastAPI
 
@@ -22,6 +23,7 @@ from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
 from spantree_api.known_errors_file import load_known_errors
 from spantree_api.metrics import ApiMetrics, RequestMetrics
+from spantree_api.own_audit import OwnAudit, OwnAuditing
 from spantree_api.pages.site import install_pages
 from spantree_api.people.people import People
 from spantree_api.people.settings import people_settings
@@ -43,6 +45,7 @@ from spantree_api.routes import (
     nodes,
     otlp,
     otlp_logs,
+    own_audit,
     runs,
     stats,
     streams,
@@ -56,6 +59,7 @@ from spantree_api.service import Service
 from spantree_api.streams import TenantStreams
 from spantree_api.thresholds import keep_thresholds
 from spantree_api.unknown_parameters import refuse_unknown_parameters
+from spantree_exporter.own_audit import local_actor
 from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.token_watch import TokenWatch
 from spantree_exporter.tokens import LOOPBACK
@@ -84,6 +88,7 @@ ROUTERS = tuple(
         trends,
         workflows,
         audit,
+        own_audit,
         health,
     )
 )
@@ -114,6 +119,7 @@ def create_app(
     people = People(people_settings(config), metrics.spoofed)
     known_errors = load_known_errors(config.known_errors)
     analyst = analyst or analyst_of(config)
+    recorded = OwnAudit(config.audit, config.audit_flush_s, metrics.count_lost_events)
     tokens = TokenWatch(config.database_url, interval_s=config.token_interval_s, standby_url=config.read_database_url)
 
     @asynccontextmanager
@@ -126,6 +132,7 @@ def create_app(
         app.state.figures = metrics_route.DatabaseFigures(metrics)
         replica = app.state.replica = ReplicaWatch(database)
         await primary.open()
+        recorded.start(primary)
         if database is not primary:
             await database.open()
             replica.start()
@@ -147,6 +154,7 @@ def create_app(
             await replica.close()
             if database is not primary:
                 await database.close()
+            await recorded.stop()
             await primary.close()
             await asyncio.to_thread(tokens.stop)
 
@@ -171,6 +179,14 @@ def create_app(
     )
     if not trusted:
         app.add_middleware(Authentication, authenticator=app.state.authenticator, people=people)
+    app.add_middleware(
+        OwnAuditing,
+        audit=recorded,
+        base=BASE,
+        templates=lambda: templates_of(app),
+        channel="command" if trusted else "http",
+        actor=local_actor() if trusted else None,
+    )
     app.add_middleware(RepeatReads)
     app.add_middleware(ReplicationLag, state=app.state)
     app.add_middleware(RequestMetrics, metrics=metrics)
@@ -189,6 +205,17 @@ def create_app(
     app.include_router(docs.router, prefix=BASE)
     install_pages(app)
     return app
+
+
+def templates_of(app: FastAPI) -> Iterator[str]:
+    """The path of every route, as it was declared; the same one may come again."""
+    for included in app.routes:
+        # What FastAPI includes is one route of several contexts, each with a path of its own.
+        contexts: list[Any] = getattr(included, "effective_route_contexts", list)()
+        for route in contexts or [included]:
+            path = getattr(route, "path", None)
+            if isinstance(path, str):
+                yield path
 
 
 async def end_streams(app: FastAPI) -> None:

@@ -20,9 +20,10 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
+from fastapi import Depends, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spantree_api.error_answers import error_answer
@@ -38,6 +39,8 @@ LOGIN_PATH: Final = "/login"
 # Answered to everybody: whether the process lives, and how one becomes somebody.
 _OPEN: Final = frozenset({"/healthz", "/readyz", LOGIN_PATH, "/logout"})
 _OPEN_BELOW: Final = ("/static/", f"{LOGIN_PATH}/")
+# Who asked for what is not every reader's to see.
+_FOR_ADMINS: Final = frozenset({"/api/v1/audit/own", "/api/v1/export/audit/own"})
 # What the process and the whole installation do is the default tenant's to see.
 _METRICS: Final = "/metrics"
 # Told without the database, which then has nothing in it to tell.
@@ -103,8 +106,10 @@ def allowed(identity: Identity, wanted: TokenScope) -> Identity:
     if identity.may(wanted):
         return identity
     if identity.person:
-        raise Forbidden(f"{identity.person_name} may not do this for {identity.tenant}: the role {wanted} does")
-    raise Forbidden(f"the token does not allow this: one of scope {wanted} does")
+        raise Forbidden(
+            f"{identity.person_name} may not do this for {identity.tenant}: the role {wanted} does", identity
+        )
+    raise Forbidden(f"the token does not allow this: one of scope {wanted} does", identity)
 
 
 class Authentication:
@@ -131,6 +136,9 @@ class Authentication:
         try:
             identity = await self._identify(scope, path, headers)
         except ApiError as error:
+            if isinstance(error, Unauthorized | Forbidden):
+                # For the own audit.
+                scope.setdefault("state", {})["refused"] = error.identity if isinstance(error, Forbidden) else None
             if isinstance(error, Unauthorized) and error.guessed:
                 await self._slow_down()
             await _answer(error, scope, headers)(scope, receive, send)
@@ -141,7 +149,7 @@ class Authentication:
 
     async def _identify(self, scope: Scope, path: str, headers: Mapping[bytes, bytes]) -> Identity:
         method: str = scope["method"]
-        reads = method in _SAFE or _READ_BY_POST.fullmatch(path) is not None
+        reads = path not in _FOR_ADMINS and (method in _SAFE or _READ_BY_POST.fullmatch(path) is not None)
         wanted: TokenScope = "read" if reads else "admin"
         if (identity := scope["state"].get("identity")) is not None:
             # A page asks the API for the one who asked for the page.
@@ -167,7 +175,7 @@ class Authentication:
         if token is None and method not in _SAFE:
             self._refuse_other_sites(scope, headers, is_known=known is not None or is_cookie)
         if path == _METRICS and identity.tenant_id != DEFAULT_TENANT:
-            raise Forbidden("figures of the whole installation are for tokens of the default tenant")
+            raise Forbidden("figures of the whole installation are for tokens of the default tenant", identity)
         return identity
 
     def _refuse_other_sites(self, scope: Scope, headers: Mapping[bytes, bytes], *, is_known: bool) -> None:
@@ -207,6 +215,14 @@ def identity_of(state: Mapping[str, Any]) -> Identity:
     identity = state.get("identity", ANYONE)
     assert isinstance(identity, Identity)  # noqa: S101  # as the middleware put it
     return identity
+
+
+def _identity_of_request(request: Request) -> Identity:
+    return identity_of(request.scope.get("state", {}))
+
+
+IdentityOf = Annotated[Identity, Depends(_identity_of_request)]
+"""Who asks, for a route."""
 
 
 def _answer(error: ApiError, scope: Scope, headers: Mapping[bytes, bytes]) -> ASGIApp:

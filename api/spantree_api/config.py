@@ -40,6 +40,7 @@
 | `SPANTREE_API_COLLECTOR_URLS` | collectors whose spool and writers `/health` tells, with commas between | (none) |
 | `SPANTREE_API_ALERTS_FILE` | TOML with rules of alerts | (none) |
 | `SPANTREE_API_ALERT_PRIVATE_HOSTS` | hosts of one's own network that webhooks may name, with commas between | (none) |
+| `SPANTREE_API_AUDIT` | what the own audit tells besides refusals: `changes`, `content`, `all` | `content` |
 """
 
 from __future__ import annotations
@@ -47,8 +48,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import get_args
 
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.own_audit import Level
 from spantree_exporter.tls.certificate import TlsFiles, tls_files
 
 _PREFIX = "SPANTREE_API_"
@@ -109,6 +112,9 @@ class ApiConfig:
     # Whether everybody is answered beyond a loopback address while there is no token.
     insecure: bool = False
     token_interval_s: float = 2.0
+    # What is recorded of what the API is asked, and how long it may wait.
+    audit: Level = "content"
+    audit_flush_s: float = 1.0
     tenant_id: int = 0
 
     @property
@@ -154,6 +160,12 @@ def _text(text: str) -> str:
     if not text.strip():
         raise ValueError("wanted an address, for example 127.0.0.1")
     return text.strip()
+
+
+def _level(text: str) -> str:
+    if text.strip() in get_args(Level):
+        return text.strip()
+    raise ValueError(f"wanted one of {', '.join(get_args(Level))}")
 
 
 def _file(text: str) -> Path:
@@ -216,5 +228,6 @@ _READERS: dict[str, Callable[[str], object]] = {
     "SPANTREE_API_ALERTS_FILE": _file,
     "SPANTREE_API_ALERT_PRIVATE_HOSTS": str,
     "SPANTREE_API_COLLECTOR_URLS": str,
+    "SPANTREE_API_AUDIT": _level,
 }
 assert {name.removeprefix(_PREFIX).lower() for name in _READERS} <= {one.name for one in fields(ApiConfig)}  # noqa: S101

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from spantree_exporter.errors import SpantreeError
+from spantree_exporter.tokens import Identity
 
 RETRY_AFTER_S = 2
 
@@ -50,10 +51,14 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """Whoever asks may not do this."""
+    """Whoever asks may not do this; `identity` is who that is, where it is known."""
 
     status_code = 403
     code = "forbidden"
+
+    def __init__(self, message: str, identity: Identity | None = None) -> None:
+        super().__init__(message)
+        self.identity = identity
 
 
 class NotFound(ApiError):

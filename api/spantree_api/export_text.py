@@ -47,6 +47,11 @@ AUDIT_COLUMNS: Final = (
     "address", "user_agent", "execution_id", "span_id", "service", "route", "duration_ms", "cursor",
 )  # fmt: skip
 
+OWN_AUDIT_COLUMNS: Final = (
+    "at", "actor_kind", "actor", "scope", "channel", "action", "object_type", "object_id", "method", "route", "status",
+    "times", "address", "details", "cursor",
+)  # fmt: skip
+
 
 def node_line(trace_id: str, node: NodeAnswer) -> dict[str, Any]:
     """A node as an export tells it: as everywhere, with its execution's id."""

@@ -108,6 +108,9 @@ class ApiMetrics:
             "spantree_dead_letters_seen", "How often the dead letters that are kept have come, by reason.", ["reason"],
             registry=registry,
         )  # fmt: skip
+        self._lost_events = CounterMetric(
+            "spantree_api_audit_events_lost", "Events of the own audit that could not be written.", registry=registry
+        )
         self._runs = Gauge(
             "spantree_workflow_runs_last_hour",
             f"Executions that started within the last hour; the {MAX_WORKFLOWS} workflows with most of them by name.",
@@ -154,6 +157,10 @@ class ApiMetrics:
     def exposition(self) -> bytes:
         """The text that GET /metrics answers."""
         return generate_latest(self._registry)
+
+    def count_lost_events(self, events: int) -> None:
+        """So many more events of the own audit could not be written."""
+        self._lost_events.inc(events)
 
     def request_began(self) -> None:
         """One more request is being answered."""

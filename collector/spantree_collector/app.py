@@ -163,8 +163,10 @@ class Collector:
             watchdog = Watchdog([writer for writer in writers if isinstance(writer, WriterProcess)])
             watchdog.start()
             stack.push_async_callback(asyncio.to_thread, watchdog.stop)
-            if config.retention is not None:
-                keeper = RetentionThread(config.database_url, config.retention, config.retention_interval_s)
+            if config.retention is not None or config.audit_days:
+                keeper = RetentionThread(
+                    config.database_url, config.retention, config.audit_days, config.retention_interval_s
+                )
                 keeper.start()
                 stack.push_async_callback(asyncio.to_thread, keeper.stop)
             await grpc_receiver.start()

@@ -10,6 +10,7 @@ from typing import Any
 
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.origins import origins_of
+from spantree_exporter.own_audit import DEFAULT_KEPT_DAYS
 from spantree_exporter.partitions import DEFAULT_DAYS_BACK
 from spantree_exporter.retention.policy import Policy, keep_rules
 from spantree_exporter.tls.certificate import TlsFiles, tls_files
@@ -94,6 +95,8 @@ class CollectorConfig:
     """Where what goes is written before, for `spantree import`; none: nowhere."""
     retention_interval_s: float = 3600.0
     """How often the collectors look what is to go; one of them does it."""
+    audit_days: int = DEFAULT_KEPT_DAYS
+    """How many days the own audit is kept, in whole months; 0: for ever."""
     drain_s: float = 5.0
     """How long stopping goes on writing what the spool holds; the rest is written after the next start."""
 
@@ -199,6 +202,7 @@ _LOWEST = {
     "drain_s": 0,
     "partition_days_back": 1,
     "retention_days": 0,
+    "audit_days": 0,
     "retention_interval_s": 1,
 }
 
@@ -212,6 +216,7 @@ _COUNTS = frozenset(
         "partition_days_back",
         "dead_letters_max",
         "retention_days",
+        "audit_days",
     }
 )
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.retention.policy import Policy
-from spantree_exporter.retention.run import run
+from spantree_exporter.retention.run import drop_own_audit, run
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +19,11 @@ _FIRST_S: Final = 10.0
 class RetentionThread:
     """Runs retention now and then until it is stopped; what stopping cuts off, the next run goes on with."""
 
-    def __init__(self, database_url: str, policy: Policy, interval_s: float) -> None:
+    def __init__(self, database_url: str, policy: Policy | None, audit_days: int, interval_s: float) -> None:
+        """Without a policy every day stays; of the own audit all, where `audit_days` is 0."""
         self._database_url = database_url
         self._policy = policy
+        self._audit_days = audit_days
         self._interval_s = interval_s
         self._stop = threading.Event()
         # A daemon: a run may be reading a day for minutes, and can be cut off anywhere.
@@ -41,7 +43,10 @@ class RetentionThread:
         while not self._stop.wait(wait_s):
             wait_s = self._interval_s
             try:
-                run(self._database_url, self._policy, lambda sentence: log.info("retention: %s", sentence))
+                if self._policy is not None:
+                    run(self._database_url, self._policy, lambda sentence: log.info("retention: %s", sentence))
+                if self._audit_days and (months := drop_own_audit(self._database_url, self._audit_days)):
+                    log.info("retention: %d months of the own audit are dropped", months)
             except SpantreeError as error:
                 log.warning("retention is tried again in %.0f s: %s", wait_s, error)
             except Exception:

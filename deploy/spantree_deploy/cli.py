@@ -64,6 +64,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
 
 # Modules whose `app` has commands of its own, by the name of the group.
 GROUPS: Final = {
+    "audit": ("audit", "Who asked what of spantree itself, and changed what: own."),
     "dead-letter": ("dead_letter", "What was accepted and can be no row: list, show, retry, drop."),
     "tenant": ("tenant", "Who shares this installation: add, list, rename, limit, drop."),
     "token": ("token", "Who may send and who may read: create, list, revoke."),

@@ -13,6 +13,7 @@ from psycopg.rows import class_row
 from spantree_deploy.sql import statements
 from spantree_exporter.errors import BatchRejected, MalformedRequest, SpantreeError, classify
 from spantree_exporter.migrate import check_version
+from spantree_exporter.own_audit import Event, local_actor, write
 from spantree_exporter.signals import decode_body
 from spantree_exporter.store import Store
 from spantree_exporter.stored import NUL_SIGN
@@ -101,13 +102,16 @@ class DeadLetterBox:
 
     def drop(self, letter: Letter) -> None:
         """Delete one."""
-        with _errors():
+        with _errors(), self._connection.transaction():
             self._connection.execute(_SQL["delete"], _key(letter))
+            self._record("drop", letter.digest.hex())
 
     def drop_all(self, cause: str | None) -> int:
         """Delete all, or all of a cause; how many."""
-        with _errors():
-            return self._connection.execute(_SQL["delete_all"], {"cause": cause}).rowcount
+        with _errors(), self._connection.transaction():
+            count = self._connection.execute(_SQL["delete_all"], {"cause": cause}).rowcount
+            self._record("drop", None, {"cause": cause, "letters": count})
+            return count
 
     def all(self, cause: str | None) -> Iterator[WholeLetter]:
         """Every letter, of one cause or of all, in order of the digest."""
@@ -119,6 +123,10 @@ class DeadLetterBox:
             if len(page) < _PAGE:
                 return
             digest = page[-1].digest
+
+    def _record(self, action: str, digest: str | None, details: dict[str, Any] | None = None) -> None:
+        event = Event(local_actor(), "command", action, 0, "dead_letter", digest, details=details or {})
+        write(self._connection, event)
 
     def retry(self, letters: Iterator[WholeLetter], open_store: Callable[[str], Store]) -> Retried:
         """Read and write `letters` again, as if they came now; what passes is dropped, the rest keeps its reason.

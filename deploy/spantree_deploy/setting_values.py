@@ -76,6 +76,18 @@ def text(value: object) -> str:
     return value
 
 
+def one_of(*wanted: str) -> Read:
+    """One of some words."""
+
+    def read(value: object) -> str:
+        found = text(value)
+        if found not in wanted:
+            raise ValueError(f"wanted one of {', '.join(wanted)}")
+        return found
+
+    return read
+
+
 def any_text(value: object) -> str:
     """A text, also an empty one."""
     return text(value) if value else ""

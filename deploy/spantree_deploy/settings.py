@@ -14,12 +14,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
 from spantree_api.config import ApiConfig
 from spantree_collector.config import CollectorConfig
 from spantree_deploy import setting_values as values
 from spantree_exporter.errors import ConfigError, without_passwords
+from spantree_exporter.own_audit import Level
 
 PREFIX: Final = "SPANTREE_"
 CONFIG_FILE: Final = "spantree.toml"
@@ -147,6 +148,7 @@ class Settings:
     retention_keep: AnyText = ""
     retention_archive_dir: LocationOrNone = None
     retention_interval_s: Seconds = 3600.0
+    audit_days: CountOrNone = 400
     drain_s: SecondsOrNone = 5.0
     # the API; the same with ApiConfig
     api_database_url: Annotated[str | None, values.postgres] = field(default=None, repr=False)
@@ -179,6 +181,7 @@ class Settings:
     api_proxy_user_header: AnyText = "x-forwarded-user"
     api_proxy_roles_header: AnyText = "x-forwarded-groups"
     api_cors_origins: AnyText = ""
+    api_audit: Annotated[str, values.one_of(*get_args(Level))] = "content"
 
     @property
     def is_embedded(self) -> bool:

@@ -26,7 +26,7 @@ REFERENCE: Final = ("resource", "tenant", "tenant_role", "threshold")
 # Queues, counters, figures and what people set: of the coordinator alone. Locks and SKIP LOCKED are its own there.
 LOCAL: Final = (
     "alert_delivery", "alert_firing", "alert_rule", "alert_state", "analysis", "change", "change_counter",
-    "dead_letter", "definition", "failure_group", "failure_group_change", "migration", "operation",
+    "dead_letter", "definition", "failure_group", "failure_group_change", "migration", "operation", "own_audit_event",
     "pending_projection", "rebuild_position", "redact_position", "retention_day", "rollup", "rollup_delta",
     "rollup_outdated", "span_terms", "span_terms_gap", "token",
 )  # fmt: skip

@@ -7,8 +7,9 @@ that, so no slow hash is needed, and a lookup by the digest tells nothing by the
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 import psycopg
 
 from spantree_exporter.errors import OperatorError, classify
+from spantree_exporter.own_audit import Event, local_actor, write
 from spantree_exporter.sql import statements
 
 Scope: TypeAlias = Literal["ingest", "read", "admin"]
@@ -188,8 +190,7 @@ class TokenBook:
     def add_tenant(self, name: str, spans_per_s_max: int | None = None, spool_bytes_max: int | None = None) -> int:
         """Its number."""
         limits: dict[str, object] = {"spans_per_s_max": spans_per_s_max, "spool_bytes_max": spool_bytes_max}
-        (row,) = self._run("add_tenant", limits | {"name": name})
-        return int(row[0])
+        return self._changed("add_tenant", limits | {"name": name}, name, "create", limits)
 
     def tenants(self) -> list[Tenant]:
         """All that are not dropped, in the order in which they were added."""
@@ -197,43 +198,46 @@ class TokenBook:
 
     def rename_tenant(self, name: str, new_name: str) -> None:
         """Rows keep their tenant: they carry its number."""
-        self._changed("rename_tenant", {"name": name, "new_name": new_name}, name)
+        self._changed("rename_tenant", {"name": name, "new_name": new_name}, name, "rename", {"name": new_name})
 
     def limit_tenant(self, name: str, spans_per_s_max: int | None, spool_bytes_max: int | None) -> None:
         """Set both limits; None lifts one."""
         limits: dict[str, object] = {"spans_per_s_max": spans_per_s_max, "spool_bytes_max": spool_bytes_max}
-        self._changed("limit_tenant", limits | {"name": name}, name)
+        self._changed("limit_tenant", limits | {"name": name}, name, "limit", limits)
 
     def drop_tenant(self, name: str) -> None:
         """Refuse its tokens from now on; what it has stored stays until retention takes it."""
         if name == "default":
             raise OperatorError('the tenant "default" cannot be dropped: it owns what came without a token')
-        self._changed("drop_tenant", {"name": name}, name)
+        self._changed("drop_tenant", {"name": name}, name, "drop")
 
     def make_role(self, name: str) -> str:
         """The role of PostgreSQL whose members read this tenant's rows only, made where it is missing. Idempotent."""
-        ((role,),) = self._run("make_role", {"name": name})
-        if role is None:
-            raise self._unknown(name)
+        tenant_id = self._tenant_of(name)
+        with self._recorded(Event(local_actor(), "command", "create", tenant_id, "role")) as event:
+            ((role,),) = self._run("make_role", {"name": name})
+            event(object_id=str(role))
         return str(role)
 
     def create_token(self, tenant: str, scope: Scope, expires_at: datetime | None = None, note: str = "") -> str:
         """The token, which nobody can see again."""
-        found = self._run("tenant_of_name", {"name": tenant})
-        if not found:
-            raise self._unknown(tenant)
+        tenant_id = self._tenant_of(tenant)
         token = new_token()
-        self._run(
-            "add_token",
-            {
-                "token_id": token[:_ID_CHARS],
-                "tenant_id": found[0][0],
-                "scope": scope,
-                "digest": digest_of(token),
-                "note": note,
-                "expires_at": expires_at,
-            },
-        )
+        details = {"scope": scope, "note": note, "expires_at": None if expires_at is None else expires_at.isoformat()}
+        with self._recorded(
+            Event(local_actor(), "command", "create", tenant_id, "token", token[:_ID_CHARS], details=details)
+        ):
+            self._run(
+                "add_token",
+                {
+                    "token_id": token[:_ID_CHARS],
+                    "tenant_id": tenant_id,
+                    "scope": scope,
+                    "digest": digest_of(token),
+                    "note": note,
+                    "expires_at": expires_at,
+                },
+            )
         return token
 
     def tokens(self) -> list[Token]:
@@ -242,21 +246,60 @@ class TokenBook:
 
     def revoke_token(self, token_id: str) -> None:
         """Refuse it from now on: within seconds everywhere. Idempotent."""
-        if not self._run("revoke_token", {"token_id": token_id[:_ID_CHARS]}):
-            raise OperatorError(f'there is no token "{token_id[:_ID_CHARS]}": "spantree token list" shows all')
+        token_id = token_id[:_ID_CHARS]
+        with self._recorded(Event(local_actor(), "command", "revoke", 0, "token", token_id)) as event:
+            found = self._run("revoke_token", {"token_id": token_id})
+            if not found:
+                raise OperatorError(f'there is no token "{token_id}": "spantree token list" shows all')
+            event(tenant_id=found[0][1])
 
-    def _changed(self, statement: str, parameters: Mapping[str, object], name: str) -> None:
-        if not self._run(statement, parameters):
+    def _changed(
+        self,
+        statement: str,
+        parameters: Mapping[str, object],
+        name: str,
+        action: str,
+        details: Mapping[str, object] | None = None,
+    ) -> int:
+        with self._recorded(Event(local_actor(), "command", action, 0, "tenant", name, details=details or {})) as event:
+            found = self._run(statement, parameters)
+            if not found:
+                raise self._unknown(name)
+            event(tenant_id=found[0][0])
+        return int(found[0][0])
+
+    @contextmanager
+    def _recorded(self, event: Event) -> Iterator[Callable[..., None]]:
+        """A change and its line in the own audit, both or neither; what it yields completes the line."""
+        told = event
+
+        def change(**changes: Any) -> None:
+            nonlocal told
+            told = replace(told, **changes)
+
+        with self._errors(), self._connection.transaction():
+            yield change
+            write(self._connection, told)
+
+    def _tenant_of(self, name: str) -> int:
+        found = self._run("tenant_of_name", {"name": name})
+        if not found:
             raise self._unknown(name)
+        return int(found[0][0])
 
     def _unknown(self, name: str) -> OperatorError:
         known = ", ".join(tenant.name for tenant in self.tenants())
         return OperatorError(f'there is no tenant "{name}": there are {known}; "spantree tenant add" adds one')
 
     def _run(self, statement: str, parameters: Mapping[str, object] | None = None) -> list[Any]:
-        try:
+        with self._errors():
             cursor = self._connection.execute(_SQL[statement], parameters)
             return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except psycopg.errors.UniqueViolation as error:
             raise OperatorError("a tenant of this name is there already") from error
         except psycopg.errors.CheckViolation as error:

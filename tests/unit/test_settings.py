@@ -257,4 +257,5 @@ class TestParts:
             "insecure",
             "trusted_proxies",
             "token_interval_s",
+            "audit_flush_s",
         } <= reached

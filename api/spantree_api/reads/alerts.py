@@ -40,13 +40,14 @@ class RuleRow:
     active_since: datetime
     created_at: datetime
     updated_at: datetime
+    changed_by: str | None
 
     def rule(self) -> Rule:
         """What it says."""
         own = {"name": self.name, "enabled": self.enabled, "silenced_until": self.silenced_until}
         return Rule(
             self.id, AlertRuleBody.model_validate(self.definition | own), self.secret, self.source, self.from_position,
-            self.active_since, self.created_at, self.updated_at,
+            self.active_since, self.created_at, self.updated_at, self.changed_by,
         )  # fmt: skip
 
 
@@ -118,7 +119,14 @@ async def one_rule(snapshot: Snapshot, tenant_id: int, rule_id: UUID) -> Rule | 
 
 
 async def put_rule(
-    transaction: Snapshot, tenant_id: int, rule_id: UUID, body: AlertRuleBody, secret: str, source: str, position: int
+    transaction: Snapshot,
+    tenant_id: int,
+    rule_id: UUID,
+    body: AlertRuleBody,
+    secret: str,
+    source: str,
+    position: int,
+    changed_by: str | None = None,
 ) -> Rule:
     """Make or change a rule; one that was off until now looks at what comes after `position`."""
     kept = body.model_dump(mode="json", exclude={"name", "enabled", "silenced_until", "secret"})
@@ -127,7 +135,7 @@ async def put_rule(
         {
             "tenant_id": tenant_id, "id": rule_id, "name": body.name, "enabled": body.enabled,
             "definition": orjson.dumps(kept).decode(), "secret": secret, "source": source,
-            "silenced_until": body.silenced_until, "from_position": position,
+            "silenced_until": body.silenced_until, "from_position": position, "changed_by": changed_by,
         },
         records(RuleRow),
     )  # fmt: skip

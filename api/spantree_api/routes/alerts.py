@@ -22,8 +22,10 @@ from spantree_api.answers_alerts import (
     AlertTest,
     DeliveryState,
 )
+from spantree_api.authentication import IdentityOf
 from spantree_api.cursor import MomentCursor
 from spantree_api.errors import InvalidParameter, NotFound
+from spantree_api.own_audit import NoteOf, changed_by
 from spantree_api.params import CursorQuery, LimitQuery
 from spantree_api.reads import alerts as reads
 from spantree_api.reads.changes import newest_position
@@ -58,7 +60,7 @@ async def get_rule(service: ServiceOf, rule_id: RuleId) -> Response:
 
 
 @router.post("/alerts/rules", response_model=AlertRule, responses=error_answers(413, 422, 503))
-async def post_rule(service: ServiceOf, body: AlertRuleBody) -> Response:
+async def post_rule(service: ServiceOf, identity: IdentityOf, note: NoteOf, body: AlertRuleBody) -> Response:
     """Make a rule, which looks at what happens from now on; no other answer tells its secret."""
     _check_url(service, body.webhook_url)
     secret = body.secret or secrets.token_urlsafe(_SECRET_BYTES)
@@ -67,13 +69,18 @@ async def post_rule(service: ServiceOf, body: AlertRuleBody) -> Response:
         known = await reads.all_rules(writer.snapshot, writer.config.tenant_id)
         if len(known) >= _RULES_MAX:
             raise InvalidParameter("name", f"there are {len(known)} rules already, and no more are looked at")
-        rule = await reads.put_rule(writer.snapshot, writer.config.tenant_id, uuid4(), body, secret, "api", position)
+        rule = await reads.put_rule(
+            writer.snapshot, writer.config.tenant_id, uuid4(), body, secret, "api", position, changed_by(identity, None)
+        )
+    note.object_id, note.details = str(rule.id), {"name": body.name, "kind": body.kind}
     return json_answer({**_answer(rule), "secret": secret})
 
 
 @router.patch("/alerts/rules/{rule_id}", response_model=AlertRule, responses=error_answers(404, 413, 422, 503))
 async def patch_rule(
     service: ServiceOf,
+    identity: IdentityOf,
+    note: NoteOf,
     rule_id: RuleId,
     changes: Annotated[
         dict[str, Any],
@@ -84,6 +91,10 @@ async def patch_rule(
     ],
 ) -> Response:
     """Change a rule, silence it, switch it off or on; of one of a file only `silenced_until` and `enabled`."""
+    # Of what may be secret or long, that it was changed.
+    note.details = {"changed": sorted(changes)[:50]} | {
+        name: changes[name] for name in ("enabled", "silenced_until") if isinstance(changes.get(name), bool | str)
+    }
     position = await newest_position(service.primary, service.config.tenant_id)
     async with service.writer() as writer:
         rule = await reads.one_rule(writer.snapshot, writer.config.tenant_id, rule_id)
@@ -96,13 +107,14 @@ async def patch_rule(
         if "webhook_url" in changes:
             _check_url(service, body.webhook_url)
         rule = await reads.put_rule(
-            writer.snapshot, writer.config.tenant_id, rule_id, body, body.secret or rule.secret, rule.source, position
-        )
+            writer.snapshot, writer.config.tenant_id, rule_id, body, body.secret or rule.secret, rule.source, position,
+            changed_by(identity, None),
+        )  # fmt: skip
     return json_answer(_answer(rule))
 
 
 @router.delete("/alerts/rules/{rule_id}", response_model=AlertRuleDeleted, responses=error_answers(404, 422, 503))
-async def delete_rule(service: ServiceOf, rule_id: RuleId) -> Response:
+async def delete_rule(service: ServiceOf, note: NoteOf, rule_id: RuleId) -> Response:
     """Take a rule away; what it has told stays in the history."""
     async with service.writer() as writer:
         rule = await reads.one_rule(writer.snapshot, writer.config.tenant_id, rule_id)
@@ -111,6 +123,7 @@ async def delete_rule(service: ServiceOf, rule_id: RuleId) -> Response:
         if rule.source == "file":
             raise InvalidParameter("rule_id", "the rule is of a file: take it out there, and start the API again")
         await reads.delete_rule(writer.snapshot, writer.config.tenant_id, rule_id)
+    note.details = {"name": rule.body.name}
     answer: AlertRuleDeleted = {"id": str(rule_id), "deleted": True}
     return json_answer(answer)
 
@@ -191,6 +204,7 @@ def _answer(rule: Rule) -> AlertRule:
         "source": "file" if rule.source == "file" else "api",
         "created_at": _told(rule.created_at),
         "updated_at": _told(rule.updated_at),
+        "changed_by": rule.changed_by,
     }
 
 

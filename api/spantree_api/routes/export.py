@@ -41,7 +41,7 @@ from spantree_exporter.otlp_json import traces_lines
 router = APIRouter(tags=["export"])
 
 NEXT_AFTER: Final = "x-spantree-next-after"
-_MEDIA_TYPES: Final = {
+MEDIA_TYPES: Final = {
     "jsonl": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
     "otlp": "application/x-ndjson",
@@ -68,7 +68,8 @@ LimitQuery = Annotated[
 ]
 
 
-def _answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
+def file_answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI is told of a route whose answer is a file."""
     responses: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "the rows, one a line",
@@ -82,7 +83,7 @@ def _answers(*media_types: str) -> dict[int | str, dict[str, Any]]:
     return {**responses, **error_answers(404, 422, 503)}
 
 
-@router.get("/export/executions", response_class=Response, responses=_answers("application/x-ndjson", "text/csv"))
+@router.get("/export/executions", response_class=Response, responses=file_answers("application/x-ndjson", "text/csv"))
 async def export_executions(
     service: ServiceOf,
     wanted: FilterOf,
@@ -101,7 +102,7 @@ async def export_executions(
     return await _answer(export, wanted, after, limit, form, EXECUTION_COLUMNS, rows)
 
 
-@router.get("/export/nodes", response_class=Response, responses=_answers("application/x-ndjson", "text/csv"))
+@router.get("/export/nodes", response_class=Response, responses=file_answers("application/x-ndjson", "text/csv"))
 async def export_nodes(
     service: ServiceOf,
     wanted: FilterOf,
@@ -127,7 +128,9 @@ async def export_nodes(
     return await _answer(export, wanted, after, limit, form, NODE_COLUMNS, rows)
 
 
-@router.get("/export/spans", response_class=Response, responses=_answers("application/x-ndjson", "text/csv", _PROTOBUF))
+@router.get(
+    "/export/spans", response_class=Response, responses=file_answers("application/x-ndjson", "text/csv", _PROTOBUF)
+)
 async def export_spans(
     service: ServiceOf,
     wanted: FilterOf,
@@ -155,7 +158,7 @@ async def export_spans(
     return await _answer(export, wanted, after, limit, form, SPAN_COLUMNS, rows, media_type)
 
 
-@router.get("/export/audit", response_class=Response, responses=_answers("application/x-ndjson", "text/csv"))
+@router.get("/export/audit", response_class=Response, responses=file_answers("application/x-ndjson", "text/csv"))
 async def export_audit(
     service: ServiceOf, wanted: AuditFilterOf, form: FormatQuery = "jsonl", cursor: CursorQuery = None
 ) -> Response:
@@ -174,7 +177,7 @@ async def export_audit(
         async for rows in pages:
             yield told(rows)
 
-    return StreamingResponse(body(), media_type=_MEDIA_TYPES[form])
+    return StreamingResponse(body(), media_type=MEDIA_TYPES[form])
 
 
 def _in_order(spans: list[OtlpSpan]) -> list[OtlpSpan]:
@@ -215,7 +218,7 @@ async def _answer(
             async for part in rows(piece):
                 yield part
 
-    return StreamingResponse(body(), media_type=media_type or _MEDIA_TYPES[form], headers=_next_after(known, limit))
+    return StreamingResponse(body(), media_type=media_type or MEDIA_TYPES[form], headers=_next_after(known, limit))
 
 
 def _next_after(pieces: Sequence[ExecutionsPiece], limit: int | None) -> Mapping[str, str]:

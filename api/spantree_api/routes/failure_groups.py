@@ -7,9 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from spantree_api.answers_failure_groups import FailureGroupDetail, FailureGroupPage, GroupPatch, GroupState
+from spantree_api.authentication import IdentityOf
 from spantree_api.cursor import GroupCursor
 from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.failure_groups import bucket_hours, change_answer, group_answer, group_answers
+from spantree_api.own_audit import NoteOf, changed_by
 from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, MomentQuery, Text
 from spantree_api.reader import Reader
 from spantree_api.reads.failure_groups import (
@@ -73,12 +75,16 @@ async def get_group(service: ServiceOf, fingerprint: Fingerprint, since: MomentQ
 @router.patch(
     "/failures/groups/{fingerprint}", response_model=FailureGroupDetail, responses=error_answers(404, 413, 422, 503)
 )
-async def patch_group(service: ServiceOf, fingerprint: Fingerprint, change: GroupPatch) -> Response:
+async def patch_group(
+    service: ServiceOf, identity: IdentityOf, note: NoteOf, fingerprint: Fingerprint, change: GroupPatch
+) -> Response:
     """Resolve, ignore or open a group, with a note; each change is a line of its history."""
     if change.state is None and change.note is None:
         raise InvalidParameter("state", "neither state nor note is given: wanted what is to change")
+    note.details = {name: value for name, value in (("state", change.state), ("by", change.by)) if value is not None}
+    by = changed_by(identity, change.by)
     async with service.writer() as writer:
-        if not await change_group(writer, fingerprint, change.state, change.note, change.by):
+        if not await change_group(writer, fingerprint, change.state, change.note, by):
             raise _unknown(fingerprint)
         answer = await _detail(writer, fingerprint, None)
     return json_answer(answer)

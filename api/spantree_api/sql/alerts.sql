@@ -23,10 +23,10 @@ WHERE tenant_id = %(tenant_id)s
 -- name: put_alert_rule
 -- makes or changes a rule; one that is switched on looks at what comes from then on. Served by alert_rule_pkey
 INSERT INTO spantree.alert_rule AS stored
-    (tenant_id, id, name, enabled, definition, secret, source, silenced_until, from_position, active_since)
+    (tenant_id, id, name, enabled, definition, secret, source, silenced_until, from_position, active_since, changed_by)
 VALUES (
     %(tenant_id)s, %(id)s::uuid, %(name)s, %(enabled)s, %(definition)s::text::jsonb, %(secret)s, %(source)s,
-    %(silenced_until)s, %(from_position)s, clock_timestamp()
+    %(silenced_until)s, %(from_position)s, clock_timestamp(), %(changed_by)s
 )
 ON CONFLICT ON CONSTRAINT alert_rule_pkey
 DO UPDATE SET
@@ -43,7 +43,8 @@ DO UPDATE SET
         WHEN EXCLUDED.enabled AND NOT stored.enabled THEN EXCLUDED.active_since
         ELSE stored.active_since
     END,
-    updated_at = clock_timestamp()
+    updated_at = clock_timestamp(),
+    changed_by = EXCLUDED.changed_by
 RETURNING stored.*
 
 -- name: delete_alert_rule

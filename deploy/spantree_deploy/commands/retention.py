@@ -12,8 +12,9 @@ from spantree_deploy import options as opt
 from spantree_deploy.commands.read import Json, print_json
 from spantree_deploy.database import postgres_of
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.own_audit import local_actor
 from spantree_exporter.retention.policy import Policy, keep_rules, told
-from spantree_exporter.retention.run import DuePlan, RetentionReport, plan, run
+from spantree_exporter.retention.run import DuePlan, RetentionReport, drop_own_audit, plan, run
 
 
 def retention(
@@ -46,7 +47,10 @@ def retention(
         if dry_run:
             _show_plan(plan(url, policy), policy, json)
             return
-        _show_report(run(url, policy, console.step), json)
+        report = run(url, policy, console.step, actor=local_actor())
+        if settings.audit_days:
+            drop_own_audit(url, settings.audit_days)
+        _show_report(report, json)
 
 
 def _policy(days: int, keep: list[str] | None, of_settings: str, archive: Path | None) -> Policy:

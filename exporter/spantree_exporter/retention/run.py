@@ -17,10 +17,14 @@ from psycopg.types.json import set_json_loads
 
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.migrate import check_version
+from spantree_exporter.own_audit import Actor, Channel, Event, drop_old, write
 from spantree_exporter.partitions import date_of
 from spantree_exporter.retention.day import PARENTS, WORKED_ON, DayRetirement, Say
 from spantree_exporter.retention.policy import Policy
 from spantree_exporter.sql import statements
+
+SERVICE: Final = Actor("service", "retention")
+"""Who drops days where no person asks for it: a collector."""
 
 _SQL: Final = statements("retention")
 _ROWS: Final = 5_000
@@ -75,9 +79,13 @@ def plan(database_url: str, policy: Policy, today: date | None = None) -> list[D
 
 
 def run(
-    database_url: str, policy: Policy, say: Say = lambda sentence: None, today: date | None = None
+    database_url: str,
+    policy: Policy,
+    say: Say = lambda sentence: None,
+    today: date | None = None,
+    actor: Actor = SERVICE,
 ) -> RetentionReport:
-    """Drop and thin what is due, once over any number of processes that do so at a time.
+    """Drop and thin what is due, once over any number of processes that do so at a time; `actor` is who is told of it.
 
     What it did not come to the end of, for a crash or because somebody had a lock for minutes, the next run goes on
     with. Raises StoreUnavailable, OperatorError (an archive that cannot be written, rights that do not suffice).
@@ -91,13 +99,27 @@ def run(
             return report
         for day, state, age_days in connection.execute(_SQL["unfinished"]).fetchall():
             _finish(connection, policy, day, state, age_days, say, report)
+            _record(connection, actor, report, day)
         for day, age_days, _ in list(_due(connection, policy, today)):
             retirement = DayRetirement(connection, policy, day, say)
             retirement.begin(age_days)
             _finish(connection, policy, day, "retiring", age_days, say, report)
+            _record(connection, actor, report, day)
         _clean(connection, policy, today, report)
         connection.execute(_SQL["unlock"])
     return report
+
+
+def drop_own_audit(database_url: str, keep_days: int) -> int:
+    """Drop months of the own audit that are older than is kept; how many. Raises StoreUnavailable, OperatorError."""
+    with _connected(database_url) as connection:
+        return drop_old(connection, keep_days)
+
+
+def _record(connection: psycopg.Connection[Any], actor: Actor, report: RetentionReport, day: date) -> None:
+    action = "drop" if day in report.dropped else "thin"
+    channel: Channel = "service" if actor.kind == "service" else "command"
+    write(connection, Event(actor, channel, action, 0, "day", day.isoformat()))
 
 
 def _finish(

@@ -84,4 +84,4 @@ ORDER BY token.created_at, token.token_id
 UPDATE spantree.token
 SET revoked_at = coalesce(revoked_at, now())
 WHERE token_id = %(token_id)s
-RETURNING token_id
+RETURNING token_id, tenant_id

@@ -1,0 +1,134 @@
+"""The own audit: what was asked of spantree itself and changed in it, appended to a table that nobody changes.
+
+What commands change is written in the transaction of the change: neither is there without the other. What the API
+answers is written behind the answers (spantree_api.own_audit).
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias
+from uuid import UUID, uuid4
+
+import orjson
+import psycopg
+
+from spantree_exporter.sql import statements
+from spantree_exporter.stored import NUL_SIGN
+
+ActorKind: TypeAlias = Literal["token", "person", "local", "anyone", "nobody", "service"]
+Channel: TypeAlias = Literal["http", "grpc", "command", "service"]
+Level: TypeAlias = Literal["changes", "content", "all"]
+DEFAULT_KEPT_DAYS: Final = 400
+"""Thirteen months: a year can be looked back upon whole."""
+
+_SQL: Final = statements("own_audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who: `name` is the beginning of a token, a person or an account; empty where there is none."""
+
+    kind: ActorKind
+    name: str = ""
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the own audit. `times`: how many equal requests it stands for. Nothing in it is a secret."""
+
+    actor: Actor
+    channel: Channel
+    action: str
+    tenant_id: int = 0
+    object_type: str | None = None
+    object_id: str | None = None
+    method: str | None = None
+    route: str | None = None
+    status: int | None = None
+    address: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    times: int = 1
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    id: UUID = field(default_factory=uuid4)
+
+
+def local_actor() -> Actor:
+    """The account of the operating system that this process runs as."""
+    try:
+        return Actor("local", getpass.getuser())
+    except (OSError, KeyError):
+        # A container's number without a name.
+        return Actor("local", f"uid {os.getuid()}")
+
+
+def as_json(events: Sequence[Event]) -> str:
+    """What `spantree.write_own_audit` takes."""
+    rows = []
+    for event in events:
+        row = asdict(event)
+        actor = row.pop("actor")
+        rows.append(row | {"actor_kind": actor["kind"], "actor": actor["name"], "scope": actor["scope"]})
+    # What no text of PostgreSQL can hold (NUL, half a surrogate pair) is told by a sign.
+    return orjson.dumps(_storable(rows)).decode()
+
+
+def write(connection: psycopg.Connection[Any], *events: Event) -> None:
+    """Append; idempotent by the events' ids. Part of the connection's transaction. Raises psycopg.Error."""
+    connection.execute(_SQL["write"], {"events": as_json(events)})
+
+
+def drop_old(connection: psycopg.Connection[Any], keep_days: int) -> int:
+    """Drop the months of which every day is older; how many. Raises psycopg.Error."""
+    row = connection.execute(_SQL["drop"], {"keep_days": keep_days}).fetchone()
+    return int(row[0]) if row else 0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAuditLine:
+    """An event as it is read. `tenant` is None where it is a tenant that never was."""
+
+    tenant: str | None
+    at: datetime
+    actor_kind: str
+    actor: str
+    channel: str
+    action: str
+    object_type: str | None
+    object_id: str | None
+    method: str | None
+    route: str | None
+    status: int | None
+    times: int
+    address: str | None
+    details: dict[str, Any]
+
+
+def newest(
+    connection: psycopg.Connection[Any],
+    *,
+    tenant: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    object_: str | None = None,
+    since: datetime | None = None,
+    limit: int = 50,
+) -> list[OwnAuditLine]:
+    """The newest events that match, newest first. Raises psycopg.Error."""
+    wanted = {"tenant": tenant, "actor": actor, "action": action, "object": object_, "since": since, "limit": limit}
+    return [OwnAuditLine(*row) for row in connection.execute(_SQL["newest"], wanted).fetchall()]
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", NUL_SIGN).encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {str(name): _storable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(one) for one in value]
+    return value
