@@ -5,6 +5,7 @@
     time, memory (BatchFailed)          the same again, then smaller pieces, down to the span; a span that fails alone
                                         time after time becomes a dead letter
     internal error (BatchFailed, XX)    the same, but nothing is blamed: its body stays in the spool
+    a worker of a cluster away          the traces of each worker by themselves; what is left waits, others go on
     database away, schema, rights       RetryingStore waits; nothing is divided and nothing becomes a dead letter
 
 Before anything is blamed, a plain span is tried (Store.check_tables): where that is refused too, it is the tables.
@@ -23,7 +24,7 @@ from spantree_collector.metrics_delta import Counts
 from spantree_collector.retrying_store import RetryingStore, Stopped, StoreLike
 from spantree_collector.spool import SpooledBody
 from spantree_exporter.decode import DeadLetter
-from spantree_exporter.errors import BatchFailed, BatchRejected
+from spantree_exporter.errors import BatchFailed, BatchRejected, WorkerUnavailable
 from spantree_exporter.signals import Item, raw_items
 from spantree_exporter.store import Written
 
@@ -68,6 +69,8 @@ class Batch:
     plain_bytes: int = 0
     tenant_id: int = 0
     tables_checked: bool = False
+    refused: dict[int, str] = field(default_factory=dict)  # why, by the places of the spans
+    waiting: list[Sequence[int]] = field(default_factory=list)  # places of spans whose worker is away, by worker
 
     def ids(self) -> list[int]:
         """The bodies' ids."""
@@ -85,9 +88,13 @@ class BatchWriter:
     def write(self, batch: Batch) -> bool:
         """Store all of `batch`, as rows or as dead letters. False where some of it must stay in the spool.
 
-        Raises Stopped when PostgreSQL does not take it while stopping.
+        What has `waiting` afterwards is not through: to be written again later, which goes on with that. Raises Stopped
+        when PostgreSQL does not take it while stopping.
         """
-        refused, is_whole = self._write_spans(batch)
+        is_whole = self._write_spans(batch)
+        if batch.waiting:
+            return False
+        refused = batch.refused
         letters: list[DeadLetter] = []
         letters_bytes = 0
         for letter in chain(batch.dead, _letters(batch, refused)):
@@ -107,35 +114,47 @@ class BatchWriter:
             self._counts.count("left_bodies", len(batch.bodies))
         return is_whole
 
-    def _write_spans(self, batch: Batch) -> tuple[dict[int, str], bool]:
-        """Why which spans are refused, by their place; whether all others are stored."""
+    def _write_spans(self, batch: Batch) -> bool:
+        """Whether all that is neither refused nor waiting is stored."""
         count = len(batch.spans)
-        refused: dict[int, str] = {}
+        refused = batch.refused
         is_whole = True
         # Even pieces: a full one and a rest of a few spans would be two transactions for the work of one.
-        pieces = _divided(0, count, max(1, count // self._batch_spans)) if count else []
+        pieces = [(piece, False) for piece in _divided(range(count), max(1, count // self._batch_spans))]
+        if batch.waiting:
+            pieces, batch.waiting = [(piece, True) for piece in batch.waiting], []
         while pieces:
-            first, end = pieces.pop()
-            is_single = end - first == 1
+            piece, is_of_worker = pieces.pop()
+            is_single = len(piece) == 1
             try:
-                self._write_piece(batch, first, end)
+                self._write_piece(batch, piece, 1 if is_of_worker else _SPAN_TRIES if is_single else _PIECE_TRIES)
             except BatchRejected as error:
                 if is_single or len(refused) >= _MOST_REFUSED:
-                    refused.update(dict.fromkeys(range(first, end), str(error)))
+                    refused.update(dict.fromkeys(piece, str(error)))
                 else:
-                    pieces += _divided(first, end, _PARTS)
+                    pieces += [(part, is_of_worker) for part in _divided(piece, _PARTS)]
             except (BatchFailed, MemoryError) as error:
                 if not is_single:
-                    pieces += _divided(first, end, _PARTS)
+                    pieces += [(part, is_of_worker) for part in _divided(piece, _PARTS)]
                 elif isinstance(error, BatchFailed) and error.is_internal:
                     is_whole = False
                     log.error("PostgreSQL fails on a span; its body stays in the spool until the next start: %s", error)
                 else:
-                    refused[first] = str(error) or "writing it takes more memory than a writer may use"
-        return refused, is_whole
+                    refused[piece[0]] = str(error) or "writing it takes more memory than a writer may use"
+            except WorkerUnavailable:
+                if is_of_worker:
+                    batch.waiting.append(piece)
+                else:
+                    pieces += [(part, True) for part in self._by_worker(batch, piece)]
+        return is_whole
 
-    def _write_piece(self, batch: Batch, first: int, end: int) -> None:
-        spans = batch.spans[first:end]
+    def _by_worker(self, batch: Batch, piece: Sequence[int]) -> list[Sequence[int]]:
+        trace_ids = {batch.spans[place].trace_id for place in piece}
+        sets = self._store.run(lambda store: store.by_worker(trace_ids))
+        return [[place for place in piece if batch.spans[place].trace_id in of_worker] for of_worker in sets]
+
+    def _write_piece(self, batch: Batch, piece: Sequence[int], tries: int) -> None:
+        spans = [batch.spans[place] for place in piece]
 
         def write(store: StoreLike) -> Written:
             try:
@@ -149,15 +168,15 @@ class BatchWriter:
 
         started_s = time.perf_counter()
         try:
-            written = self._store.run(write, tries=_SPAN_TRIES if end - first == 1 else _PIECE_TRIES)
-        except (Stopped, BatchRejected, BatchFailed, MemoryError):
+            written = self._store.run(write, tries)
+        except (Stopped, BatchRejected, BatchFailed, WorkerUnavailable, MemoryError):
             raise
         except Exception as error:
             # A fault of ours. With a new connection it may pass; if not, one of these spans is behind it.
             self._store.fault(error)
             try:
                 written = self._store.run(write)
-            except (Stopped, BatchRejected, BatchFailed, MemoryError):
+            except (Stopped, BatchRejected, BatchFailed, WorkerUnavailable, MemoryError):
                 raise
             except Exception as again:
                 self._store.fault(again)
@@ -188,11 +207,12 @@ class BatchWriter:
         return True
 
 
-def _divided(first: int, end: int, parts: int) -> list[tuple[int, int]]:
-    """Even pieces of `first` to `end`, the last one first: the next to be popped is the first."""
-    parts = min(parts, end - first)
-    bounds = [first + (end - first) * part // parts for part in range(parts + 1)]
-    return list(pairwise(bounds))[::-1]
+def _divided(piece: Sequence[int], parts: int) -> list[Sequence[int]]:
+    """`piece` in even pieces, the last one first: the next to be popped is the first."""
+    count = len(piece)
+    parts = min(parts, count)
+    bounds = [count * part // parts for part in range(parts + 1)] if parts else []
+    return [piece[first:end] for first, end in pairwise(bounds)][::-1]
 
 
 def _letters(batch: Batch, refused: dict[int, str]) -> Iterator[DeadLetter]:

@@ -35,6 +35,10 @@ _IDLE_S = 0.25
 _PROJECT_INTERVAL_S = 0.25
 # After an error that no rule foresees.
 _FAULT_PAUSE_S = 5.0
+# Batches of which something waits for a worker of a Citus cluster that is away: how many are kept in memory, and how
+# often the oldest is tried.
+_MOST_UNFINISHED = 8
+_UNFINISHED_PAUSE_S = 2.0
 # Bodies taken at a time; small ones are many.
 _TAKE_BODIES = 512
 # Only what makes up a batch is taken, as far as the spans before it tell, for another pump may have time for the rest.
@@ -63,6 +67,8 @@ class Pump:
         self._writer = BatchWriter(self._store, counts, batch_spans)
         self._span_bytes = _FIRST_SPAN_BYTES
         self._waiting: deque[SpooledBody] = deque()
+        self._unfinished: deque[Batch] = deque()  # parts of which wait for a worker of a cluster
+        self._unfinished_at_s = 0.0
         self._decoding = WorkClock()
         self._short_of_memory = False
         self._thread = threading.Thread(target=self._run, name="spantree-pump", daemon=True)
@@ -101,6 +107,7 @@ class Pump:
                 # was written before is recognised.
                 self._store.fault(error)
                 self._waiting.clear()
+                self._unfinished.clear()
                 self._bodies.rewind()
                 if self._stop.wait(_FAULT_PAUSE_S):
                     break
@@ -121,10 +128,7 @@ class Pump:
                 if is_ordinary:
                     # Decoded while PostgreSQL is busy with the one before.
                     ahead = decoder.submit(self._next_batch)
-                if self._writer.write(batch):
-                    self._bodies.remove(batch.ids())
-                else:
-                    self._bodies.leave(batch.ids())
+                self._settle(batch)
                 if not is_ordinary:
                     del batch
                     ahead = decoder.submit(self._next_batch)
@@ -132,7 +136,38 @@ class Pump:
             if self._stop.is_set():
                 break
             self._bodies.wait(_IDLE_S)
+            self._write_unfinished()
             ahead = decoder.submit(self._next_batch)
+
+    def _settle(self, batch: Batch) -> None:
+        """Write `batch`, and let its bodies go from the spool when it is through."""
+        is_whole = self._writer.write(batch)
+        if batch.waiting:
+            self._unfinished.append(batch)
+        elif is_whole:
+            self._bodies.remove(batch.ids())
+        else:
+            self._bodies.leave(batch.ids())
+        while len(self._unfinished) > _MOST_UNFINISHED:
+            # A worker is away for long: now its traces hold up the others, for memory has an end.
+            if self._stop.wait(_UNFINISHED_PAUSE_S):
+                raise Stopped
+            self._write_unfinished()
+        self._write_unfinished()
+
+    def _write_unfinished(self) -> None:
+        """Now and then, try again what is left of batches for a worker that was away."""
+        if not self._unfinished or time.monotonic() < self._unfinished_at_s:
+            return
+        batch = self._unfinished.popleft()
+        is_whole = self._writer.write(batch)
+        if batch.waiting:
+            self._unfinished.appendleft(batch)
+            self._unfinished_at_s = time.monotonic() + _UNFINISHED_PAUSE_S
+        elif is_whole:
+            self._bodies.remove(batch.ids())
+        else:
+            self._bodies.leave(batch.ids())
 
     # ---- bodies -> spans ---------------------------------------------------------------------------------------
 

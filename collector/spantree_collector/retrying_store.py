@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from spantree_collector.backoff import Backoff
 from spantree_collector.metrics_delta import Counts
 from spantree_collector.watchdog import WorkClock
 from spantree_exporter.decode import DeadLetter
-from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, StoreUnavailable
+from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, StoreUnavailable, WorkerUnavailable
 
 if TYPE_CHECKING:
     from spantree_exporter.store import Projected, Written
@@ -44,6 +44,10 @@ class StoreLike(Protocol):
 
     def project_due(self) -> Projected:
         """Project traces that are due."""
+        ...
+
+    def by_worker(self, trace_ids: Collection[bytes]) -> list[set[bytes]]:
+        """`trace_ids` in sets that can be written apart where one worker of a cluster is away."""
         ...
 
     def check(self) -> None:
@@ -118,8 +122,8 @@ class RetryingStore:
     def run(self, action: Callable[[StoreLike], _T], tries: int | None = None) -> _T:
         """The result of `action` once PostgreSQL has taken it, however long that takes.
 
-        Raises BatchRejected at once, for retrying cannot help, BatchFailed at the last of `tries` (None: never), and
-        Stopped when it does not pass while stopping.
+        Raises BatchRejected at once, for retrying cannot help, BatchFailed and WorkerUnavailable at the last of `tries`
+        (None: never), and Stopped when it does not pass while stopping.
         """
         failures = 0
         while True:
@@ -129,7 +133,7 @@ class RetryingStore:
             except BatchRejected:
                 self._well()
                 raise
-            except BatchFailed as error:
+            except (BatchFailed, WorkerUnavailable) as error:
                 failures += 1
                 if failures == tries:
                     self.close()

@@ -6,7 +6,7 @@ projectors, the API and `spantree` connect to the coordinator, which alone has t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -125,6 +125,20 @@ def guard(connection: psycopg.Connection[Any], tables: Iterable[str]) -> None:
     """Give tables that were moved their policies again. Raises psycopg.Error."""
     for name in tables:
         connection.execute(_SQL["guard"], {"table": f"spantree.{name}"})
+
+
+def by_worker(connection: psycopg.Connection[Any], trace_ids: Collection[bytes]) -> list[set[bytes]]:
+    """`trace_ids` in sets, each of those that one worker has; one set of all on plain PostgreSQL.
+
+    Asks the coordinator alone. Raises psycopg.Error.
+    """
+    if not is_distributed(connection):
+        return [set(trace_ids)]
+    of_worker: dict[int, set[bytes]] = {}
+    keys = {"trace_ids": [trace_id.hex() for trace_id in trace_ids]}
+    for trace_id, group_id in connection.execute(_SQL["workers_of_traces"], keys, binary=True):
+        of_worker.setdefault(group_id, set()).add(trace_id)
+    return list(of_worker.values())
 
 
 def cluster(connection: psycopg.Connection[Any]) -> Cluster | None:

@@ -5,7 +5,8 @@ SpantreeError
 ├── MalformedRequest       a body that is no ExportTraceServiceRequest; never worth a retry
 ├── BatchRejected          PostgreSQL refuses the batch for its content; the same batch will always be refused
 ├── StoreUnavailable       PostgreSQL is away, starting, read-only or overloaded; retry for ever
-│   └── BatchFailed        PostgreSQL gave up on this batch: time, memory, an internal error; a smaller one may pass
+│   ├── BatchFailed        PostgreSQL gave up on this batch: time, memory, an internal error; a smaller one may pass
+│   └── WorkerUnavailable  one worker of a Citus cluster is away: what is not for it may pass
 └── OperatorError          PostgreSQL answers, but somebody has to act: no schema, no rights, no such database
 └── SchemaVersionError the schema is not the one that this build needs
 """
@@ -63,6 +64,10 @@ class BatchFailed(StoreUnavailable):
         return self.sqlstate[:2] == _INTERNAL_CLASS
 
 
+class WorkerUnavailable(StoreUnavailable):
+    """The coordinator of a Citus cluster answers, and a worker does not. What other workers have to take may pass."""
+
+
 class OperatorError(SpantreeError):
     """PostgreSQL answers but is not set up for this build. Retrying helps only after somebody acted."""
 
@@ -83,6 +88,10 @@ _SCHEMA_CODES = frozenset({"22P03", "22P04", "08P01"})
 # Time limits (57014 statement, 25P03 idle in transaction, 25P04 transaction) and memory (53200; locks are memory, too).
 _FAILED_CODES = frozenset({"57014", "25P03", "25P04", "53200"})
 _INTERNAL_CLASS = "XX"
+# An error of the server itself of this class is about a connection of its own: of a coordinator's to a worker. What a
+# worker says of itself comes with this context (measured on 13.2).
+_CONNECTION_CLASS = "08"
+_OF_WORKER = "while executing command on "
 # Citus reports a duplicate key inside COPY so (measured on 13.2).
 _CITUS_DUPLICATE = "XX000"
 # libpq repeats the connection string that it cannot read: user:password@ of a URL, password=... of its own form.
@@ -117,6 +126,9 @@ def classify(error: psycopg.Error) -> SpantreeError:
         )
     if sqlstate in _FAILED_CODES or sqlstate[:2] == _INTERNAL_CLASS:
         return BatchFailed(f"PostgreSQL gave up on the batch ({sqlstate}): {text}", sqlstate)
+    is_of_worker = sqlstate[:2] == _CONNECTION_CLASS or _OF_WORKER in (error.diag.context or "")
+    if is_of_worker and sqlstate[:2] in _UNAVAILABLE_CLASSES:
+        return WorkerUnavailable(f"a worker of the cluster cannot take writes now ({sqlstate}): {text}")
     if sqlstate == _READ_ONLY or sqlstate[:2] in _UNAVAILABLE_CLASSES:
         return StoreUnavailable(f"PostgreSQL cannot take writes now ({sqlstate}): {text}")
     if sqlstate[:2] in _CONTENT_CLASSES:

@@ -16,6 +16,7 @@ from spantree_exporter.changes import ChangePruner
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.dead_letters import DeadLetterLimits
 from spantree_exporter.decode import JSON, decode_request
+from spantree_exporter.distribution import by_worker
 from spantree_exporter.errors import BatchRejected, OperatorError, SpantreeError
 from spantree_exporter.facts import read_facts as default_read_facts
 from spantree_exporter.log_record import LogRecord
@@ -90,6 +91,11 @@ class Store:
             # What they believe to be stored may have been rolled back, or another server may answer next.
             self._forget()
             raise
+
+    def by_worker(self, trace_ids: Collection[bytes]) -> list[set[bytes]]:
+        """`trace_ids` by the worker of a Citus cluster that has them; all together where there is no cluster."""
+        with self._connection.errors():
+            return by_worker(self._connection.open(), trace_ids)
 
     def project_due(self, limit_spans: int = 20_000) -> Projected:
         """Bring the rows of traces that are due up to date, some `limit_spans` spans' worth.

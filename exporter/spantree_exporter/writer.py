@@ -368,18 +368,23 @@ class Writer:
             self._known_resources.update(record.resource.id for record in new)
 
     def _insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[Span | LogRecord]) -> None:
+        keys = {"tenant_id": self._tenant_id, "today": date_of(self._today)}
+        ids = {"ids": [span.resource.id for span in senders]}
+        stored = {resource_id for (resource_id,) in cursor.execute(_SQL["stored_resources"], keys | ids)}
+        senders = [span for span in senders if span.resource.id not in stored]
+        if not senders:
+            return
         resources: list[Resource] = [span.resource for span in senders]
         cursor.execute(
             _SQL["insert_resources"],
-            {
-                "tenant_id": self._tenant_id,
+            keys
+            | {
                 "ids": [resource.id for resource in resources],
                 "attributes": [resource.attributes_json.decode() for resource in resources],
                 "service_names": [resource.service_name for resource in resources],
                 "schema_urls": [resource.schema_url for resource in resources],
                 "dropped": [resource.dropped_attributes_count for resource in resources],
                 "first_seen_ns": [span.received_ns for span in senders],
-                "today": date_of(self._today),
             },
         )
 

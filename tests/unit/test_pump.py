@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from tests.otlp_requests import request, span, trace_request
+from tests.otlp_requests import request, span, trace_id, trace_request
 from tests.waiting import wait_until
 
 from spantree_collector.dispatcher import SpoolDispatcher
@@ -19,7 +19,14 @@ from spantree_collector.pump import ProjectorThread, Pump
 from spantree_collector.retrying_store import StoreState
 from spantree_collector.spool import Body, Spool, SpooledBody
 from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, raw_spans
-from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
+from spantree_exporter.errors import (
+    BatchFailed,
+    BatchRejected,
+    OperatorError,
+    SchemaVersionError,
+    StoreUnavailable,
+    WorkerUnavailable,
+)
 from spantree_exporter.signals import DecodedItems, decode_body
 from spantree_exporter.span import Span
 from spantree_exporter.store import Projected, Written
@@ -43,6 +50,7 @@ class FakeStore:
     attempts: int = 0
     projections: list[Projected] = field(default_factory=list)
     gate: threading.Event | None = None
+    workers: list[set[bytes]] = field(default_factory=list)
 
     def open(self) -> FakeStore:
         self.opened += 1
@@ -67,6 +75,9 @@ class FakeStore:
         if self.failures:
             raise self.failures.pop(0)
         return self.projections.pop(0) if self.projections else Projected(traces=0, spans=0, more=False)
+
+    def by_worker(self, trace_ids: Collection[bytes]) -> list[set[bytes]]:
+        return [of_worker & set(trace_ids) for of_worker in self.workers] if self.workers else [set(trace_ids)]
 
     def check(self) -> None:
         self.checked += 1
@@ -187,6 +198,29 @@ def test_a_database_that_is_away_is_retried_with_new_connections_until_it_is_bac
     assert (store.names, store.dead) == (["a"], [])
     assert (store.opened, store.checked, store.closed) == (4, 4, 3)
     assert (pump.health.state, pump.health.message) == (StoreState.OK, "")
+
+
+def test_what_a_worker_that_is_away_has_to_take_waits_and_the_rest_is_written(
+    spool: Spool, run: Callable[..., Pump]
+) -> None:
+    here, away = trace_id(1), trace_id(2)
+    is_away = threading.Event()
+    is_away.set()
+    store = FakeStore(
+        refuses=lambda spans, dead: is_away.is_set() and any(one.trace_id == away for one in spans),
+        refusal=lambda: WorkerUnavailable("a worker is away"),
+        workers=[{here}, {away}],
+    )
+    sent = [span(1, 1, name="here"), span(2, 2, name="away"), span(1, 3, name="here too")]
+    put(spool, request(*sent).SerializeToString())
+    run(store)
+    wait_until(lambda: store.names == ["here", "here too"], 20, "the other worker had its spans")
+    put(spool, request(span(1, 4, name="later")).SerializeToString())
+    wait_until(lambda: store.names == ["here", "here too", "later"], 20, "later bodies were written, too")
+    wait_until(lambda: spool.stats().bodies == 1, 20, "what is written whole was removed")
+    is_away.clear()
+    drained(spool)
+    assert (store.names, store.dead) == (["here", "here too", "later", "away"], [])
 
 
 def test_what_only_a_person_can_mend_is_told_and_nothing_is_lost(spool: Spool, run: Callable[..., Pump]) -> None:

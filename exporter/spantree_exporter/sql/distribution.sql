@@ -71,3 +71,10 @@ ORDER BY node.groupid
 SELECT shard_count
 FROM citus_tables
 WHERE table_name = 'spantree.span'::regclass
+
+-- name: workers_of_traces
+-- Which worker has the shard of each of some traces.
+SELECT uuid_send(sent.trace_id), placement.groupid
+FROM unnest(%(trace_ids)s::text[]::uuid[]) AS sent (trace_id)
+JOIN pg_dist_placement AS placement
+    ON placement.shardid = get_shard_id_for_distribution_column('spantree.span', sent.trace_id)

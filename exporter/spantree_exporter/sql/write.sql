@@ -26,6 +26,15 @@ ORDER BY trace_id, span_id, fingerprint
 ON CONFLICT DO NOTHING
 RETURNING true
 
+-- name: stored_resources
+-- Which of some resources are there, and noted to be in use: on Citus the coordinator tells it, and for writing them every
+-- node is needed. Served by resource_pkey.
+SELECT id
+FROM spantree.resource
+WHERE tenant_id = %(tenant_id)s
+    AND id = ANY (%(ids)s::bigint[])
+    AND last_seen_day >= %(today)s::date
+
 -- name: insert_resources
 -- In order of the key, for the same reason. Commits on its own: a resource without spans does no harm, but other
 -- writers that have it as well would wait for the whole batch.
