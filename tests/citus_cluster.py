@@ -229,7 +229,7 @@ def drop_databases(node_urls: list[str], name: str) -> None:
 
     def drop(url: str) -> None:
         with _server(url) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            wait_until(lambda: _dropped(connection, name), 60, f"{name} was dropped")
 
     _on_each(node_urls, drop)
 
@@ -256,6 +256,14 @@ def _copied(connection: psycopg.Connection[tuple[object, ...]], name: str, templ
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         )
+    except psycopg.errors.ObjectInUse:
+        return False
+    return True
+
+
+def _dropped(connection: psycopg.Connection[tuple[object, ...]], name: str) -> bool:
+    try:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
     except psycopg.errors.ObjectInUse:
         return False
     return True

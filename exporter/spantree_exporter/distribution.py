@@ -127,6 +127,13 @@ def guard(connection: psycopg.Connection[Any], tables: Iterable[str]) -> None:
         connection.execute(_SQL["guard"], {"table": f"spantree.{name}"})
 
 
+def distribute_like_spans(connection: psycopg.Connection[Any], table: str) -> None:
+    """Distribute a table of ours with a `trace_id`, empty or not, where it is not yet. Raises psycopg.Error."""
+    if table not in _distributed(connection):
+        like = f"spantree.{DISTRIBUTED[0]}"
+        connection.execute(_SQL["distribute"], {"table": f"spantree.{table}", "like": like})
+
+
 def by_worker(connection: psycopg.Connection[Any], trace_ids: Collection[bytes]) -> list[set[bytes]]:
     """`trace_ids` in sets, each of those that one worker has; one set of all on plain PostgreSQL.
 

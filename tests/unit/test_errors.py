@@ -14,6 +14,7 @@ from spantree_exporter.errors import (
     SchemaVersionError,
     SpantreeError,
     StoreUnavailable,
+    WorkerUnavailable,
     classify,
     staged_may_pass,
 )
@@ -24,7 +25,6 @@ from spantree_exporter.errors import (
     [
         psycopg.OperationalError("connection refused"),
         psycopg.InterfaceError("the connection is closed"),
-        pg.ConnectionFailure(),
         pg.AdminShutdown(),
         pg.CannotConnectNow(),
         pg.ReadOnlySqlTransaction(),
@@ -38,6 +38,10 @@ from spantree_exporter.errors import (
 )
 def test_a_database_that_is_away_read_only_or_busy_is_waited_for(error: psycopg.Error) -> None:
     assert type(classify(error)) is StoreUnavailable
+
+
+def test_a_connection_that_the_server_itself_has_lost_is_to_a_worker() -> None:
+    assert type(classify(pg.ConnectionFailure())) is WorkerUnavailable
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from spantree_exporter.distribution import is_distributed
+from spantree_exporter.distribution import distribute_like_spans, is_distributed
 from spantree_exporter.otlp_logs_json import logs_lines
 from spantree_exporter.otlp_rows import KeptLog, OtlpLog, OtlpSpan, SpanRow
 from spantree_exporter.partitions import day_number, ensure_partitions
@@ -132,6 +132,8 @@ class DayRetirement:
             self._connection.execute(_SQL["unbounded"])
             self._run("create_keep", keep=self._keep)
             self._run("comment_keep", keep=self._keep)
+            if self._is_distributed:
+                distribute_like_spans(self._connection, self._keep)
             if kept:
                 rows = self._connection.execute(_named("other_days", **names)).fetchall()
                 wanted = {"statuses": kept.statuses, "workflows": kept.workflows, "days": [day for (day,) in rows]}
@@ -185,12 +187,19 @@ class DayRetirement:
     def _forget_traces(self, parent: str) -> None:
         if not self._exists(parent):
             return
-        query = _named("forget_traces", table=self._retired(parent), keep=self._keep)
-        at: dict[str, Any] = {"tenant_id": -(2**31), "trace_id": _NO_TRACE, "traces": _TRACES, "day": self._day}
+        query = _named("traces_of_day", table=self._retired(parent))
+        at: dict[str, Any] = {"tenant_id": -(2**31), "trace_id": _NO_TRACE, "traces": _TRACES}
 
         def attempt() -> None:
-            while (row := self._connection.execute(query, at).fetchone()) is not None:
-                at["tenant_id"], at["trace_id"] = row
+            while rows := self._connection.execute(query, at).fetchall():
+                of_tenants: dict[int, list[UUID]] = {}
+                for tenant_id, trace_id in rows:
+                    of_tenants.setdefault(tenant_id, []).append(trace_id)
+                for tenant_id, trace_ids in of_tenants.items():
+                    keys = {"tenant_id": tenant_id, "trace_ids": trace_ids, "day": self._day}
+                    for name in ("delete_traces_of_day", "forget_day_of_traces"):
+                        self._connection.execute(_named(name, keep=self._keep), keys)
+                at["tenant_id"], at["trace_id"] = rows[-1]
 
         self._patiently(attempt)
 

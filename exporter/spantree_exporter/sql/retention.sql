@@ -200,46 +200,41 @@ WHERE log.tenant_id = %(tenant_id)s
     )
 ORDER BY log.trace_id, log.resource_id, log.span_id, log.fingerprint
 
--- name: forget_traces
--- Some traces of the day that are not kept lose the day, and their row where they have no other. Answers the last one
--- looked at; none: that was all. Served by the primary key of the retired table.
-WITH gone AS MATERIALIZED (
-    SELECT DISTINCT tenant_id, trace_id
-    FROM spantree.{table}
-    WHERE (tenant_id, trace_id) > (%(tenant_id)s::integer, %(trace_id)s::uuid)
-    ORDER BY tenant_id, trace_id
-    LIMIT %(traces)s
-), left_over AS MATERIALIZED (
-    SELECT trace.tenant_id, trace.trace_id, trace.days
-    FROM gone
-    JOIN spantree.trace USING (tenant_id, trace_id)
-    WHERE trace.days @> ARRAY[%(day)s::date]
-        AND NOT EXISTS (
-            SELECT
-            FROM spantree.{keep} AS kept
-            WHERE kept.tenant_id = gone.tenant_id
-                AND kept.trace_id = gone.trace_id
-        )
-    ORDER BY trace.tenant_id, trace.trace_id
-    FOR UPDATE OF trace
-), deleted AS (
-    DELETE FROM spantree.trace
-    USING left_over
-    WHERE trace.tenant_id = left_over.tenant_id
-        AND trace.trace_id = left_over.trace_id
-        AND left_over.days = ARRAY[%(day)s::date]
-), updated AS (
-    UPDATE spantree.trace
-    SET days = array_remove(left_over.days, %(day)s::date)
-    FROM left_over
-    WHERE trace.tenant_id = left_over.tenant_id
-        AND trace.trace_id = left_over.trace_id
-        AND left_over.days <> ARRAY[%(day)s::date]
-)
-SELECT tenant_id, trace_id
-FROM gone
-ORDER BY tenant_id DESC, trace_id DESC
-LIMIT 1
+-- name: traces_of_day
+-- Some traces of the day, from one on. Served by the primary key of the retired table.
+SELECT DISTINCT tenant_id, trace_id
+FROM spantree.{table}
+WHERE (tenant_id, trace_id) > (%(tenant_id)s::integer, %(trace_id)s::uuid)
+ORDER BY tenant_id, trace_id
+LIMIT %(traces)s
+
+-- name: delete_traces_of_day
+-- Of some traces those that are not kept and have no other day. Served by trace_pkey.
+DELETE FROM spantree.trace
+WHERE trace.tenant_id = %(tenant_id)s
+    AND trace.trace_id = ANY (%(trace_ids)s::uuid[])
+    AND trace.days = ARRAY[%(day)s::date]
+    AND NOT EXISTS (
+        SELECT
+        FROM spantree.{keep} AS kept
+        WHERE kept.tenant_id = trace.tenant_id
+            AND kept.trace_id = trace.trace_id
+    )
+
+-- name: forget_day_of_traces
+-- Of some traces those that are not kept lose the day. Served by trace_pkey.
+UPDATE spantree.trace
+SET days = array_remove(trace.days, %(day)s::date)
+WHERE trace.tenant_id = %(tenant_id)s
+    AND trace.trace_id = ANY (%(trace_ids)s::uuid[])
+    AND trace.days @> ARRAY[%(day)s::date]
+    AND trace.days <> ARRAY[%(day)s::date]
+    AND NOT EXISTS (
+        SELECT
+        FROM spantree.{keep} AS kept
+        WHERE kept.tenant_id = trace.tenant_id
+            AND kept.trace_id = trace.trace_id
+    )
 
 -- name: old_sentinel_traces
 -- Traces on the sentinel's day whose newest span there came before some time. Served by span_pkey, from one on.

@@ -1,0 +1,108 @@
+"""CPU a span on a Citus cluster against one PostgreSQL: all nodes together, by the number of workers.
+
+    python -m benchmarks.citus [--workers 1 2 3] [--traces 2000]
+
+The same load through a real collector each time, until every span is stored and every trace projected; processor time
+of all servers, of the coordinator, and of the collector. On one machine only the overhead shows, no gain. Ends with 2
+where there is no Citus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from benchmarks.measuring import GIVE_UP_S, bodies, collector, family_cpu_s, load, send
+from tests.citus_cluster import CitusNotThere, bin_dir, citus_cluster
+
+from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_exporter.decode import PROTOBUF, decode_request
+from spantree_exporter.distribution import DEFAULT_SHARDS
+from spantree_exporter.migrate import migrate
+
+
+def main() -> int:
+    """Print a line for each setting, at last all as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 3])
+    parser.add_argument("--traces", type=int, default=2000, help="of some 25 spans")
+    given = parser.parse_args()
+    figures: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="spantree-bench-") as name:
+        folder = Path(name)
+        try:
+            bin_dir()
+        except CitusNotThere as error:
+            print(error, file=sys.stderr)
+            return 2
+        requests = list(bodies(load(folder, given.traces)))
+        for workers in (0, *given.workers):
+            with _servers(folder, workers) as (url, pids):
+                place = folder / f"collector-{workers}"
+                place.mkdir()
+                told = figures[f"{workers} workers" if workers else "one PostgreSQL"] = _measure(
+                    url, pids, requests, place
+                )
+            one = figures["one PostgreSQL"]["servers us/span"]
+            line = ", ".join(f"{what} {value:,.0f}" for what, value in told.items())
+            label = f"{workers} workers" if workers else "one PostgreSQL"
+            print(f"{label:>16}: {line}; {told['servers us/span'] / one:.2f} of one", flush=True)
+    print(json.dumps(figures))
+    return 0
+
+
+@contextmanager
+def _servers(folder: Path, workers: int) -> Iterator[tuple[str, Sequence[int]]]:
+    """(URL to write to, the postmasters, the coordinator's first)."""
+    if not workers:
+        with EmbeddedPostgres(folder / "postgres", pg_bin=bin_dir()) as server:
+            migrate(server.url)
+            assert server.pid is not None
+            yield server.url, [server.pid]
+        return
+    with citus_cluster(workers, durable=True) as cluster:
+        migrate(cluster.coordinator.url, shards=DEFAULT_SHARDS)
+        yield cluster.coordinator.url, [node.pid for node in cluster.nodes]
+
+
+def _measure(url: str, pids: Sequence[int], requests: list[bytes], folder: Path) -> dict[str, float]:
+    spans = [span for body in requests for span in decode_request(body, PROTOBUF, time.time_ns()).spans]
+    count, traces = len(spans), len({span.trace_id for span in spans})
+    del spans
+    with collector(url, folder) as (process, port):
+        before = [family_cpu_s(pid) for pid in (*pids, process.pid)]
+        send(port, requests, [])
+        _wait(url, count, traces)
+        used = [family_cpu_s(pid) - spent for pid, spent in zip((*pids, process.pid), before, strict=True)]
+    per_span = [1e6 * spent / count for spent in used]
+    return {
+        "servers us/span": sum(per_span[:-1]),
+        "of these the first": per_span[0],
+        "collector us/span": per_span[-1],
+    }
+
+
+def _wait(url: str, spans: int, traces: int) -> None:
+    deadline_s = time.monotonic() + GIVE_UP_S
+    with psycopg.connect(url, autocommit=True) as connection:
+        while time.monotonic() < deadline_s:
+            # Asked seldom, for it is asked of the servers that are measured.
+            time.sleep(2)
+            pending = connection.execute("SELECT count(*) FROM spantree.pending_projection").fetchone()
+            found = connection.execute("SELECT count(*) FROM spantree.trace").fetchone()
+            if pending == (0,) and found == (traces,):
+                stored = connection.execute("SELECT count(*) FROM spantree.span").fetchone()
+                if stored == (spans,):
+                    return
+    raise SystemExit(f"after {GIVE_UP_S:.0f} s not all of {spans} spans are there")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
