@@ -144,7 +144,7 @@ ON CONFLICT DO NOTHING
 ANALYZE spantree.{table}
 
 -- name: any_kept
-SELECT EXISTS (SELECT FROM spantree.{keep})
+SELECT EXISTS (SELECT kept.trace_id FROM spantree.{keep} AS kept)
 
 -- name: copy_kept
 INSERT INTO spantree.{parent}
