@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.citus_cluster import copy_databases, create_databases, drop_databases, nodes_of
 
 from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_exporter.distribution import allow_functions
 
 # A name of ours, so that what a killed test run leaves on a shared server can be told from other people's databases.
 _PREFIX = "spantree_test"
@@ -42,6 +43,8 @@ def new_database(server_url: str, template: str | None = None) -> Iterator[str]:
                 create_databases(nodes, name)
             else:
                 copy_databases(nodes, name, template)
+                with psycopg.connect(url_of(server_url, name), autocommit=True) as connection:
+                    allow_functions(connection)
             yield url_of(server_url, name)
         finally:
             drop_databases(nodes, name)

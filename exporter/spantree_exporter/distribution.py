@@ -118,7 +118,14 @@ def distribute(connection: psycopg.Connection[Any], shards: int = DEFAULT_SHARDS
                 connection.execute(_SQL["distribute"], {"table": table, "like": f"spantree.{DISTRIBUTED[0]}"})
         connection.execute(_SQL["truncate_local"], {"table": table})
         moved.append(name)
+    if moved:
+        allow_functions(connection)
     return moved
+
+
+def allow_functions(connection: psycopg.Connection[Any]) -> None:
+    """Let what runs on shards call our functions; of the database, and so again after it was copied by other means."""
+    connection.execute(_SQL["allow_functions"], {})
 
 
 def guard(connection: psycopg.Connection[Any], tables: Iterable[str]) -> None:

@@ -78,3 +78,10 @@ SELECT uuid_send(sent.trace_id), placement.groupid
 FROM unnest(%(trace_ids)s::text[]::uuid[]) AS sent (trace_id)
 JOIN pg_dist_placement AS placement
     ON placement.shardid = get_shard_id_for_distribution_column('spantree.span', sent.trace_id)
+
+-- name: allow_functions
+-- On every node: functions of views and policies read reference tables, which each node has whole, from what runs on a
+-- shard. Citus allows that only where it is told that it is meant.
+SELECT run_command_on_all_nodes(
+    format('ALTER DATABASE %%I SET citus.allow_nested_distributed_execution TO on', current_database())
+)

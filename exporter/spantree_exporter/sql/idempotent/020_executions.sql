@@ -167,7 +167,7 @@ SELECT
     to_timestamp((e.started_ns / 1000) / 1e6::double precision) AS started_at,
     to_timestamp((e.last_seen_ns / 1000) / 1e6::double precision) AS last_seen_at,
     extract(epoch FROM now())::double precision - e.last_seen_ns / 1e9::double precision AS silent_s,
-    stuck.after_s AS threshold_s,
+    e.after_s AS threshold_s,
     (
         SELECT array_agg(open.name ORDER BY open.sequence)
         FROM spantree.trace AS t
@@ -189,16 +189,17 @@ SELECT
     e.run_id,
     e.conversation_id,
     e.user_id
-FROM spantree.execution AS e
-CROSS JOIN LATERAL (
-    SELECT spantree.stuck_after_s(
-        e.status, e.anomalies, e.started_ns, e.last_seen_ns, e.lost_after_s, spantree.threshold_s(e.tenant_id, 'lost'),
-        spantree.threshold_s(e.tenant_id, e.status), (extract(epoch FROM now()) * 1000000000)::bigint
-    ) AS after_s
-    OFFSET 0
-) AS stuck
-WHERE e.status IN ('pending', 'running', 'waiting')
-    AND stuck.after_s IS NOT NULL;
+FROM (
+    SELECT
+        execution.*,
+        spantree.stuck_after_s(
+            status, anomalies, started_ns, last_seen_ns, lost_after_s, spantree.threshold_s(tenant_id, 'lost'),
+            spantree.threshold_s(tenant_id, status), (extract(epoch FROM now()) * 1000000000)::bigint
+        ) AS after_s
+    FROM spantree.execution
+    WHERE status IN ('pending', 'running', 'waiting')
+) AS e
+WHERE e.after_s IS NOT NULL;
 
 COMMENT ON VIEW spantree.stuck_executions IS 'executions that are open for longer than their threshold, and lost ones';
 COMMENT ON COLUMN spantree.stuck_executions.execution_id IS 'the trace id; compares with its 32 hex digits and meets the index';
