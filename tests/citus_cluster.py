@@ -34,7 +34,8 @@ VERSION: Final = "v13.2.2"
 # 13.x is for PostgreSQL 15 to 17; these are where distributions put them.
 _BIN_DIRS: Final = tuple(Path(f"/usr/lib/postgresql/{major}/bin") for major in (15, 16, 17))
 _WITHOUT: Final = ("--without-libcurl", "--without-pg-version-check")
-_USER: Final = "spantree"
+# Not `spantree`: a user's own schema is in their search path, and would be left out where tables are named.
+_USER: Final = "postgres"
 _DATABASE: Final = "spantree"
 _SETTINGS: Final = """
 listen_addresses = '127.0.0.1'
@@ -47,13 +48,12 @@ max_prepared_transactions = 300
 max_worker_processes = 64
 # Partitions times shards.
 max_locks_per_transaction = 1024
-# A worker that was killed leaves prepared transactions, which hold locks until they are looked after.
-citus.recover_2pc_interval = 2s
 citus.node_connection_timeout = 5s
 citus.node_conninfo = 'sslmode=disable'
 """
-# Tests and chaos outlive no power cut.
-_NOT_DURABLE: Final = "fsync = off\nfull_page_writes = off\n"
+# Tests and chaos outlive no power cut. A worker that was killed leaves prepared transactions, which hold locks until they
+# are looked after.
+_NOT_DURABLE: Final = "fsync = off\nfull_page_writes = off\ncitus.recover_2pc_interval = 2s\n"
 
 
 class CitusNotThere(Exception):

@@ -226,7 +226,7 @@ FROM (
         SELECT
             tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, service, project, user_id, hidden,
             error_fingerprint, error_category, retried_count, input_tokens, output_tokens, cost_usd, NULL AS model,
-            false AS is_node, false AS is_root
+            false AS is_node, false AS is_root, trace_id
         FROM spantree.execution
         WHERE tenant_id = %(tenant_id)s
             AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
@@ -235,7 +235,7 @@ FROM (
         UNION ALL
         SELECT
             tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, NULL, NULL, NULL, false,
-            NULL, NULL, 0, input_tokens, output_tokens, cost_usd, model, true, parent_span_id IS NULL
+            NULL, NULL, 0, input_tokens, output_tokens, cost_usd, model, true, parent_span_id IS NULL, trace_id
         FROM spantree.node
         WHERE tenant_id = %(tenant_id)s
             AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
@@ -330,14 +330,14 @@ WITH counted AS (
     SELECT
         tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, service, project, user_id, hidden,
         error_fingerprint, error_category, retried_count, input_tokens, output_tokens, NULL AS model,
-        false AS is_node, false AS is_root
+        false AS is_node, false AS is_root, trace_id
     FROM spantree.execution
     WHERE tenant_id = %(tenant_id)s
         AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
     UNION ALL
     SELECT
         tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, NULL, NULL, NULL, false, NULL, NULL, 0,
-        input_tokens, output_tokens, model, true, parent_span_id IS NULL
+        input_tokens, output_tokens, model, true, parent_span_id IS NULL, trace_id
     FROM spantree.node
     WHERE tenant_id = %(tenant_id)s
         AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
