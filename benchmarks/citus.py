@@ -27,12 +27,15 @@ from spantree_exporter.decode import PROTOBUF, decode_request
 from spantree_exporter.distribution import DEFAULT_SHARDS
 from spantree_exporter.migrate import migrate
 
+_FIRST_TRACES = 400
+
 
 def main() -> int:
     """Print a line for each setting, at last all as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--traces", type=int, default=2000, help="of some 25 spans")
+    parser.add_argument("--shards", type=int, default=DEFAULT_SHARDS)
     given = parser.parse_args()
     figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="spantree-bench-") as name:
@@ -43,23 +46,22 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 2
         requests = list(bodies(load(folder, given.traces)))
+        first = list(bodies(load(folder, _FIRST_TRACES, seed=2)))
         for workers in (0, *given.workers):
-            with _servers(folder, workers) as (url, pids):
+            with _servers(folder, workers, given.shards) as (url, pids):
                 place = folder / f"collector-{workers}"
                 place.mkdir()
-                told = figures[f"{workers} workers" if workers else "one PostgreSQL"] = _measure(
-                    url, pids, requests, place
-                )
+                label = f"{workers} workers" if workers else "one PostgreSQL"
+                told = figures[label] = _measure(url, pids, first, requests, place)
             one = figures["one PostgreSQL"]["servers us/span"]
             line = ", ".join(f"{what} {value:,.0f}" for what, value in told.items())
-            label = f"{workers} workers" if workers else "one PostgreSQL"
             print(f"{label:>16}: {line}; {told['servers us/span'] / one:.2f} of one", flush=True)
     print(json.dumps(figures))
     return 0
 
 
 @contextmanager
-def _servers(folder: Path, workers: int) -> Iterator[tuple[str, Sequence[int]]]:
+def _servers(folder: Path, workers: int, shards: int) -> Iterator[tuple[str, Sequence[int]]]:
     """(URL to write to, the postmasters, the coordinator's first)."""
     if not workers:
         with EmbeddedPostgres(folder / "postgres", pg_bin=bin_dir()) as server:
@@ -68,18 +70,22 @@ def _servers(folder: Path, workers: int) -> Iterator[tuple[str, Sequence[int]]]:
             yield server.url, [server.pid]
         return
     with citus_cluster(workers, durable=True) as cluster:
-        migrate(cluster.coordinator.url, shards=DEFAULT_SHARDS)
+        migrate(cluster.coordinator.url, shards=shards)
         yield cluster.coordinator.url, [node.pid for node in cluster.nodes]
 
 
-def _measure(url: str, pids: Sequence[int], requests: list[bytes], folder: Path) -> dict[str, float]:
-    spans = [span for body in requests for span in decode_request(body, PROTOBUF, time.time_ns()).spans]
-    count, traces = len(spans), len({span.trace_id for span in spans})
-    del spans
+def _measure(
+    url: str, pids: Sequence[int], first: list[bytes], requests: list[bytes], folder: Path
+) -> dict[str, float]:
+    first_count, first_traces = _counted(first)
+    count, traces = _counted(requests)
     with collector(url, folder) as (process, port):
+        # Connections, and what they know of each shard's tables: once, however much is written.
+        send(port, first, [])
+        _wait(url, first_count, first_traces)
         before = [family_cpu_s(pid) for pid in (*pids, process.pid)]
         send(port, requests, [])
-        _wait(url, count, traces)
+        _wait(url, first_count + count, first_traces + traces)
         used = [family_cpu_s(pid) - spent for pid, spent in zip((*pids, process.pid), before, strict=True)]
     per_span = [1e6 * spent / count for spent in used]
     return {
@@ -87,6 +93,12 @@ def _measure(url: str, pids: Sequence[int], requests: list[bytes], folder: Path)
         "of these the first": per_span[0],
         "collector us/span": per_span[-1],
     }
+
+
+def _counted(requests: list[bytes]) -> tuple[int, int]:
+    """(spans, traces)."""
+    spans = [span for body in requests for span in decode_request(body, PROTOBUF, time.time_ns()).spans]
+    return len(spans), len({span.trace_id for span in spans})
 
 
 def _wait(url: str, spans: int, traces: int) -> None:

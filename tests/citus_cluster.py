@@ -51,8 +51,8 @@ max_locks_per_transaction = 1024
 citus.node_connection_timeout = 5s
 citus.node_conninfo = 'sslmode=disable'
 """
-# Tests and chaos outlive no power cut. A worker that was killed leaves prepared transactions, which hold locks until they
-# are looked after.
+# Tests and chaos outlive no power cut. A worker that was killed leaves prepared transactions, which hold locks until
+# they are looked after.
 _NOT_DURABLE: Final = "fsync = off\nfull_page_writes = off\ncitus.recover_2pc_interval = 2s\n"
 
 
