@@ -240,7 +240,8 @@ def nodes_of(coordinator_url: str) -> list[str]:
         if connection.execute("SELECT FROM pg_extension WHERE extname = 'citus'").fetchone() is None:
             return []
         rows = connection.execute("SELECT nodename, nodeport FROM pg_dist_node ORDER BY groupid").fetchall()
-    return [f"postgresql://{_USER}@{host}:{port}/{_DATABASE}" for host, port in rows]
+    given = conninfo_to_dict(coordinator_url)
+    return [f"postgresql://{given.get('user', _USER)}@{host}:{port}/{given['dbname']}" for host, port in rows]
 
 
 def _on_each(node_urls: list[str], what: Callable[[str], None]) -> None:

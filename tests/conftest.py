@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.citus_cluster import nodes_of
+from tests.citus_exceptions import reason_of
 from tests.postgres import name_of, new_database, shards_of, throw_away_server
 
 from spantree_exporter import partitions
@@ -22,6 +24,16 @@ os.environ["SPANTREE_PARTITION_DAYS_BACK"] = "20000"
 
 # A job in the background of a shell without job control ignores Ctrl-C, and so would the servers that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what does not hold on a Citus cluster, where there is one."""
+    given = os.environ.get("SPANTREE_TEST_DATABASE_URL")
+    if not given or not nodes_of(given):
+        return
+    for item in items:
+        if reason := reason_of(item.nodeid):
+            item.add_marker(pytest.mark.skip(reason=f"not on Citus: {reason}"))
 
 
 @pytest.fixture(scope="session")

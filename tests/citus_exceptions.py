@@ -1,0 +1,30 @@
+"""What of the integration tests does not hold on a Citus cluster, and why: the one place that says so.
+
+Parts of a test's id -> the reason. They are skipped where SPANTREE_TEST_DATABASE_URL is a coordinator's.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_PLANS: Final = "looks at plans of PostgreSQL itself, which on Citus are those of the shards"
+_SET_ROLE: Final = "Citus connects to the workers as the role that asks: SET ROLE to one that may not log in is refused"
+
+NOT_ON_CITUS: Final = {
+    "test_plans.py": _PLANS,
+    "test_a_policy_is_asked_once_a_statement_and_meets_the_index": _PLANS,
+    "test_an_owner_who_is_no_superuser_reads_and_writes_as_without_policies": _PLANS,
+    "test_a_day_reads_the_partitions_of_that_day": _PLANS,
+    "test_a_dropped_tenants_role_sees_nothing_and_a_role_of_two_must_choose": _SET_ROLE,
+    "test_a_role_admitted_to_all_tenants_sees_them_through_the_tables_and_not_the_partitions": _SET_ROLE,
+    "test_search_and_leaky_operators_meet_own_rows_only": "a function of pg_temp is not on the workers",
+    "test_each_tenant_sees_its_own_rows_of_every_table_and_view": "Citus on PostgreSQL 15 and 16 refuses outer joins "
+    "under a policy (pseudoconstant quals): tenants' roles read such views from 17 on",
+    "test_a_start_long_ago_or_impossible_finds_its_partition": "asks for the names of partitions, on Citus of shards",
+    "test_embedded_": "about the embedded PostgreSQL, which is none",
+}
+
+
+def reason_of(test_id: str) -> str | None:
+    """Why a test is left out on Citus; None where it holds."""
+    return next((reason for part, reason in NOT_ON_CITUS.items() if part in test_id), None)

@@ -1,0 +1,78 @@
+"""On a Citus cluster, where SPANTREE_TEST_DATABASE_URL is a coordinator's (`make test-citus`)."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from tests.citus_cluster import nodes_of
+from tests.factories import workflow
+from tests.postgres import name_of, shards_of, url_of
+
+from spantree_deploy.diagnosis import cluster_findings
+from spantree_exporter.distribution import DISTRIBUTED, LOCAL, REFERENCE, by_worker, cluster, distribute
+from spantree_exporter.errors import OperatorError
+from spantree_exporter.migrate import migrate
+from spantree_exporter.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _on_citus(postgres_url: str) -> None:
+    if not nodes_of(postgres_url):
+        pytest.skip("no Citus: `make test-citus`")
+
+
+def test_each_table_is_where_it_belongs(migrated_url: str) -> None:
+    with psycopg.connect(migrated_url) as connection:
+        found = dict(
+            connection.execute(
+                "SELECT relname, citus_table_type FROM citus_tables JOIN pg_class ON oid = table_name"
+                " WHERE NOT relispartition"
+            ).fetchall()
+        )
+    assert found == dict.fromkeys(DISTRIBUTED, "distributed") | dict.fromkeys(REFERENCE, "reference")
+    assert not found.keys() & set(LOCAL)
+
+
+def test_what_is_distributed_stays_so_and_nothing_is_without_being_asked_for(
+    migrated_url: str, database_url: str
+) -> None:
+    assert migrate(migrated_url) == []
+    migrate(database_url)
+    with psycopg.connect(migrated_url, autocommit=True) as one, psycopg.connect(database_url, autocommit=True) as other:
+        assert distribute(one, 64) == []
+        undistributed = cluster(other)
+        assert undistributed is not None
+        assert undistributed.shard_count is None
+
+
+def test_rows_that_were_there_move_along(database_url: str, postgres_url: str) -> None:
+    migrate(database_url)
+    store = Store(database_url)
+    store.write(list(workflow(3)))
+    store.close()
+    migrate(database_url, shards=shards_of(postgres_url))
+    store = Store(database_url)
+    assert store.write(list(workflow(3))).spans == 0
+    store.close()
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM spantree.span").fetchone() == (5,)
+        assert connection.execute("SELECT count(*) FROM ONLY spantree.resource").fetchone() == (1,)
+
+
+def test_a_worker_is_told_from_the_coordinator(migrated_url: str, postgres_url: str) -> None:
+    worker = url_of(nodes_of(postgres_url)[1], name_of(migrated_url))
+    with pytest.raises(OperatorError, match="this is a worker of a Citus cluster, wanted the coordinator"):
+        migrate(worker)
+
+
+def test_traces_are_told_apart_by_worker_and_the_cluster_is_told(migrated_url: str, postgres_url: str) -> None:
+    workers = len(nodes_of(postgres_url)) - 1
+    trace_ids = [number.to_bytes(16, "big") for number in range(200)]
+    with psycopg.connect(migrated_url, autocommit=True) as connection:
+        sets = by_worker(connection, trace_ids)
+        findings = list(cluster_findings(connection))
+    assert len(sets) == workers
+    assert set().union(*sets) == set(trace_ids)
+    assert sum(map(len, sets)) == len(trace_ids)
+    assert [finding.remedy for finding in findings] == [None]
+    assert f"{shards_of(postgres_url)} shards on {workers} nodes" in findings[0].found
