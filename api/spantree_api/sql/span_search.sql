@@ -78,52 +78,47 @@ CROSS JOIN LATERAL (
                 %(tag_values)s::text[]::jsonb[], %(tag_numbers)s::float8[]
             ) WITH ORDINALITY AS tag (key, place, operator, text, value, number, number_of)
             CROSS JOIN LATERAL (
-                SELECT 'span', span.attributes
-                UNION ALL
-                SELECT 'resource', resource.attributes
-                UNION ALL
-                SELECT 'scope', span.scope -> 'attributes'
-                UNION ALL
-                SELECT 'event', event -> 'attributes'
-                FROM jsonb_array_elements(span.events) AS event
-                UNION ALL
-                SELECT 'link', link -> 'attributes'
-                FROM jsonb_array_elements(span.links) AS link
-                UNION ALL
-                SELECT 'own', CASE WHEN tag.place = 'own' THEN jsonb_build_object(
-                    'name', span.name, 'service', resource.service_name, 'kind', span.kind,
-                    'status', span.status_code, 'status_message', coalesce(span.status_message, ''),
-                    'duration_ns', span.end_ns - span.start_ns, 'is_root', span.parent_span_id IS NULL
-                ) END
-                UNION ALL
-                SELECT 'own', jsonb_build_object('event_name', event ->> 'name')
-                FROM jsonb_array_elements(span.events) AS event
-                WHERE tag.key = 'event_name'
-            ) AS held (place, attributes)
-            WHERE (held.place = tag.place OR tag.place = 'any' AND held.place <> 'own')
-                AND held.attributes ? tag.key
+                VALUES
+                    ('span', tag.key, '[]' || span.attributes),
+                    ('resource', tag.key, '[]' || resource.attributes),
+                    ('scope', tag.key, '[]' || (span.scope -> 'attributes')),
+                    ('event', tag.key, jsonb_path_query_array(span.events, '$[*].attributes')),
+                    ('link', tag.key, jsonb_path_query_array(span.links, '$[*].attributes')),
+                    -- Made of what is immutable, unlike jsonb_build_object.
+                    ('own', tag.key, CASE WHEN tag.place = 'own' THEN '[]' || (jsonb_object(
+                        ARRAY['name', 'service', 'status_message'],
+                        ARRAY[span.name, resource.service_name, coalesce(span.status_message, '')]
+                    ) || (
+                        '{"kind":' || span.kind::text || ',"status":' || span.status_code::text || ',"duration_ns":'
+                        || (span.end_ns - span.start_ns)::text || ',"is_root":' || (span.parent_span_id IS NULL)::text || '}'
+                    )::jsonb) END),
+                    ('own', 'name', CASE WHEN tag.key = 'event_name' THEN span.events END)
+            ) AS place (name, key, held)
+            CROSS JOIN LATERAL jsonb_array_elements(place.held) AS held (attributes)
+            WHERE (place.name = tag.place OR tag.place = 'any' AND place.name <> 'own')
+                AND held.attributes ? place.key
                 AND CASE tag.operator
-                    WHEN '=' THEN held.attributes ->> tag.key = tag.text OR held.attributes -> tag.key = tag.value
+                    WHEN '=' THEN held.attributes ->> place.key = tag.text OR held.attributes -> place.key = tag.value
                     WHEN '!=' THEN
-                        held.attributes ->> tag.key IS DISTINCT FROM tag.text
-                        AND held.attributes -> tag.key IS DISTINCT FROM tag.value
-                    WHEN '=~' THEN held.attributes ->> tag.key ~ tag.text
-                    WHEN '!~' THEN held.attributes ->> tag.key !~ tag.text
+                        held.attributes ->> place.key IS DISTINCT FROM tag.text
+                        AND held.attributes -> place.key IS DISTINCT FROM tag.value
+                    WHEN '=~' THEN held.attributes ->> place.key ~ tag.text
+                    WHEN '!~' THEN held.attributes ->> place.key !~ tag.text
                     WHEN '>' THEN CASE
-                        WHEN jsonb_typeof(held.attributes -> tag.key) = 'number'
-                        THEN (held.attributes -> tag.key)::float8 > tag.number
+                        WHEN jsonb_typeof(held.attributes -> place.key) = 'number'
+                        THEN (held.attributes -> place.key)::float8 > tag.number
                     END
                     WHEN '>=' THEN CASE
-                        WHEN jsonb_typeof(held.attributes -> tag.key) = 'number'
-                        THEN (held.attributes -> tag.key)::float8 >= tag.number
+                        WHEN jsonb_typeof(held.attributes -> place.key) = 'number'
+                        THEN (held.attributes -> place.key)::float8 >= tag.number
                     END
                     WHEN '<' THEN CASE
-                        WHEN jsonb_typeof(held.attributes -> tag.key) = 'number'
-                        THEN (held.attributes -> tag.key)::float8 < tag.number
+                        WHEN jsonb_typeof(held.attributes -> place.key) = 'number'
+                        THEN (held.attributes -> place.key)::float8 < tag.number
                     END
                     WHEN '<=' THEN CASE
-                        WHEN jsonb_typeof(held.attributes -> tag.key) = 'number'
-                        THEN (held.attributes -> tag.key)::float8 <= tag.number
+                        WHEN jsonb_typeof(held.attributes -> place.key) = 'number'
+                        THEN (held.attributes -> place.key)::float8 <= tag.number
                     END
                 END
         )
