@@ -31,7 +31,7 @@ LOCAL: Final = (
     "rollup_outdated", "span_terms", "span_terms_gap", "token",
 )  # fmt: skip
 
-# Where a statement or a setting is not the same on both, and why. Tests count them.
+# Where a statement or a setting is not the same on both, and why.
 DIFFERENCES: Final = {
     "guard_table": "Citus takes no policy with a subquery, which PostgreSQL evaluates once a statement",
     "retention: detach": "Citus detaches no partition CONCURRENTLY: who uses the table waits, for 2 s at most",

@@ -23,7 +23,7 @@ def _on_citus(postgres_url: str) -> None:
 
 def test_each_table_is_where_it_belongs(migrated_url: str) -> None:
     with psycopg.connect(migrated_url) as connection:
-        found = dict(
+        found: dict[str, str] = dict(
             connection.execute(
                 "SELECT relname, citus_table_type FROM citus_tables JOIN pg_class ON oid = table_name"
                 " WHERE NOT relispartition"
