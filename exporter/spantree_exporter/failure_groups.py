@@ -34,8 +34,10 @@ def note_failure_groups(cursor: psycopg.Cursor[Any], days: Collection[int]) -> N
         return
     looked_up = seen[:_LOOKED_UP]
     reopened = [(tenant_id, fingerprint) for tenant_id, fingerprint, _, is_back in seen if is_back]
+    cursor.execute(_SQL["push_limits"], {"pushed": "on"})
     first_ns = _first_ns(cursor, looked_up, of_days)
     versions = _versions(cursor, {*((group[0], group[1]) for group in looked_up), *reopened}, of_days)
+    cursor.execute(_SQL["push_limits"], {"pushed": "off"})
     if reopened:
         cursor.execute(_SQL["reopen_groups"], _keys(reopened) | {"versions": list(map(versions.get, reopened))})
     noted = [(tenant_id, fingerprint) for tenant_id, fingerprint, _, _ in looked_up]

@@ -5,7 +5,7 @@
 -- Every statement here looks rows up by key; without statistics, as of a partition that is new, PostgreSQL takes some
 -- hundred keys for all of the table and reads the whole of it. What Citus is told, PostgreSQL keeps unread: one connection
 -- a worker, as statements come in batches and each connection is a participant of the commit; parameters that SET LOCAL
--- changes count on the workers, too; the LIMIT of a LATERAL subquery is asked of each shard.
+-- changes count on the workers, too.
 SELECT
     set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('lock_timeout', %(lock_timeout)s, false),
@@ -17,5 +17,4 @@ SELECT
     set_config('citus.multi_shard_modify_mode', 'sequential', false),
     set_config('citus.max_adaptive_executor_pool_size', '1', false),
     set_config('citus.propagate_set_commands', 'local', false),
-    set_config('citus.subquery_pushdown', 'on', false),
     set_config('client_min_messages', 'warning', false)

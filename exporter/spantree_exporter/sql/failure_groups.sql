@@ -24,6 +24,10 @@ LEFT JOIN spantree.failure_group AS stored
     AND stored.fingerprint = seen.fingerprint
 ORDER BY seen.last_ns DESC
 
+-- name: push_limits
+-- Within the transaction, for Citus: whether limits of subqueries are asked of every shard.
+SELECT set_config('citus.subquery_pushdown', %(pushed)s::text, true)
+
 -- name: first_of_groups
 -- The first start of an execution that failed of each. Served by execution_error_idx on the days given.
 SELECT DISTINCT ON (wanted.tenant_id, wanted.fingerprint) wanted.tenant_id, wanted.fingerprint, first.started_ns
