@@ -1,53 +1,89 @@
-"""A trace as it came in."""
+"""A trace and its log records as they came in."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 from fastapi import APIRouter, Header, Response
 
 from spantree_api.errors import NotFound
+from spantree_api.otlp_logs import logs_data
 from spantree_api.otlp_protobuf import traces_data
 from spantree_api.params import TraceIdPath, trace_id_of
-from spantree_api.reads.otlp import span_chunks
+from spantree_api.reads.otlp import log_chunks, span_chunks
 from spantree_api.responses import error_answers, sent_parts
 from spantree_api.service import ServiceOf
 from spantree_exporter.deep_json import dumps_any
 from spantree_exporter.otlp_json import resource_spans
+from spantree_exporter.otlp_logs_json import resource_logs
 
 router = APIRouter(tags=["executions"])
 _JSON = "application/json"
 _PROTOBUF = "application/x-protobuf"
-_SCHEMA = {"type": "object", "properties": {"resourceSpans": {"type": "array", "items": {"type": "object"}}}}
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "TracesData of opentelemetry/proto/trace/v1/trace.proto",
-        "content": {_JSON: {"schema": _SCHEMA}, _PROTOBUF: {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+_Row = TypeVar("_Row")
+_Accept = Annotated[str, Header(description=f"`{_PROTOBUF}` for protobuf; JSON for anything else")]
+
+
+def _answers(message: str, field: str) -> dict[int | str, dict[str, Any]]:
+    schema = {"type": "object", "properties": {field: {"type": "array", "items": {"type": "object"}}}}
+    content = {_JSON: {"schema": schema}, _PROTOBUF: {"schema": {"type": "string", "format": "binary"}}}
+    return {200: {"description": message, "content": content}, **error_answers(404, 422, 503)}
 
 
 @router.get(
-    "/executions/{trace_id}/otlp", response_class=Response, responses={**_ANSWERS, **error_answers(404, 422, 503)}
+    "/executions/{trace_id}/otlp",
+    response_class=Response,
+    responses=_answers("TracesData of opentelemetry/proto/trace/v1/trace.proto", "resourceSpans"),
 )
-async def get_otlp(
-    service: ServiceOf,
-    trace_id: TraceIdPath,
-    accept: Annotated[str, Header(description=f"`{_PROTOBUF}` for protobuf; JSON for anything else")] = _JSON,
-) -> Response:
+async def get_otlp(service: ServiceOf, trace_id: TraceIdPath, accept: _Accept = _JSON) -> Response:
     """All spans of the trace as OTLP, equal to what came in but for the order of attributes."""
     wanted = trace_id_of(trace_id)
-    protobuf = _PROTOBUF in accept or "application/protobuf" in accept
-    parts: list[bytes] = []
     async with service.reader(wanted) as reader:
-        async for spans in span_chunks(reader, reader.key(wanted)):
-            if protobuf:
-                parts.append(traces_data(spans))
-            else:
-                # The brackets of the list of ResourceSpans are written once, around all chunks.
-                parts.append((b"," if parts else b"") + dumps_any(resource_spans(spans))[1:-1])
+        chunks = span_chunks(reader, reader.key(wanted))
+        parts = await _parts(accept, chunks, traces_data, resource_spans)
+    return _answer(parts, accept, "resourceSpans", f"no span of a trace {wanted.hex}", wanted)
+
+
+@router.get(
+    "/executions/{trace_id}/otlp/logs",
+    response_class=Response,
+    responses=_answers("LogsData of opentelemetry/proto/logs/v1/logs.proto", "resourceLogs"),
+)
+async def get_otlp_logs(service: ServiceOf, trace_id: TraceIdPath, accept: _Accept = _JSON) -> Response:
+    """All log records of the trace as OTLP, equal to what came in but for the order of attributes."""
+    wanted = trace_id_of(trace_id)
+    async with service.reader() as reader:
+        chunks = log_chunks(reader, wanted)
+        parts = await _parts(accept, chunks, logs_data, resource_logs)
+    return _answer(parts, accept, "resourceLogs", f"no log record of a trace {wanted.hex}", wanted)
+
+
+async def _parts(
+    accept: str,
+    chunks: AsyncIterator[list[_Row]],
+    as_protobuf: Callable[[Sequence[_Row]], bytes],
+    as_json: Callable[[Sequence[_Row]], list[dict[str, Any]]],
+) -> list[bytes]:
+    """Each chunk as a message, or as elements of a list of JSON, the comma before them included."""
+    parts: list[bytes] = []
+    async for rows in chunks:
+        if _wants_protobuf(accept):
+            parts.append(as_protobuf(rows))
+        else:
+            # The brackets of the list are written once, around all chunks.
+            parts.append((b"," if parts else b"") + dumps_any(as_json(rows))[1:-1])
+    return parts
+
+
+def _answer(parts: list[bytes], accept: str, field: str, missing: str, trace_id: UUID) -> Response:
     if not parts:
-        raise NotFound(f"no span of a trace {wanted.hex}", {"execution_id": wanted.hex})
-    if protobuf:
+        raise NotFound(missing, {"execution_id": trace_id.hex})
+    if _wants_protobuf(accept):
         return sent_parts(parts, _PROTOBUF)
-    return sent_parts([b'{"resourceSpans":[', *parts, b"]}"], _JSON)
+    return sent_parts([f'{{"{field}":['.encode(), *parts, b"]}"], _JSON)
+
+
+def _wants_protobuf(accept: str) -> bool:
+    return _PROTOBUF in accept or "application/protobuf" in accept
