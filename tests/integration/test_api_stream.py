@@ -200,7 +200,7 @@ def test_a_client_whose_queue_is_full_is_let_go_and_misses_nothing(
     with following(url(api), events="execution") as follower:
         store.write(spans)
         events = heard(follower, 39)
-        assert len(follower.positions) == 2
+        assert len(follower.positions) >= 2
     assert {event.data["execution_id"] for event in events} == {trace_id(number).hex() for number in range(1, 40)}
     numbers = [event.number for event in events]
     assert numbers == sorted(set(numbers))
