@@ -26,15 +26,18 @@ class RepeatReads:
         if scope["type"] != "http" or scope["method"] not in _READS:
             await self._app(scope, receive, send)
             return
-        first = dict(scope)
+        # What is outside looks at the scope afterwards, for the route for instance: both attempts are made in this one.
+        as_it_came = dict(scope)
         refused = False
 
         async def unless_it_passes(message: Message) -> None:
             nonlocal refused
-            refused = refused or (message["type"] == "http.response.start" and first.get(PASSES, False))
+            refused = refused or (message["type"] == "http.response.start" and scope.get(PASSES, False))
             if not refused:
                 await send(message)
 
-        await self._app(first, receive, unless_it_passes)
+        await self._app(scope, receive, unless_it_passes)
         if refused:
+            scope.clear()
+            scope.update(as_it_came)
             await self._app(scope, receive, send)

@@ -138,6 +138,7 @@ def _connect(database_url: str) -> psycopg.Connection[Any]:
 def _write(path: Path, known: KnownTokens) -> None:
     content = {
         "required": known.required,
+        "tenants": dict(known.tenants),
         "tokens": [
             [
                 base64.b64encode(digest).decode(), one.tenant_id, one.tenant, one.scope, one.token_id, one.expires_ns,
@@ -159,7 +160,7 @@ def _write(path: Path, known: KnownTokens) -> None:
 def _read(path: Path) -> KnownTokens | None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads(path.read_text())
-        return KnownTokens(
-            {base64.b64decode(digest): Identity(*rest) for digest, *rest in content["tokens"]}, content["required"]
-        )
+        by_digest = {base64.b64decode(digest): Identity(*rest) for digest, *rest in content["tokens"]}
+        # A file of a version before has no tenants: they are known with the first look.
+        return KnownTokens(by_digest, content["required"], dict(content.get("tenants", {})))
     return None
