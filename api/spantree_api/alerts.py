@@ -142,7 +142,7 @@ class Alerts:
     """The rules and messages of one tenant, as one process looks at them and delivers them."""
 
     def __init__(self, database: Database, config: ApiConfig, clock: Callable[[], int]) -> None:
-        self._database = database
+        self._database = database.of(config.tenant_id)
         self._config = config
         self._clock = clock
         self._usual: dict[str, tuple[float, events.UsualDuration]] = {}

@@ -126,7 +126,9 @@ def create_app(
         primary = Database(config)
         database = Database(config, config.read_database_url) if config.read_database_url else primary
         listeners = TenantStreams(primary, config, clock)
-        app.state.service = Service(config, database, primary, clock, listeners, known_errors, analyst)
+        app.state.service = Service(
+            config, database.of(config.tenant_id), primary.of(config.tenant_id), clock, listeners, known_errors, analyst
+        )
         app.state.figures = metrics_route.DatabaseFigures(metrics)
         replica = app.state.replica = ReplicaWatch(database)
         await primary.open()
@@ -134,7 +136,9 @@ def create_app(
         if database is not primary:
             await database.open()
             replica.start()
-        thresholds = asyncio.create_task(asyncio.sleep(0) if for_jaeger else keep_thresholds(primary, config))
+        thresholds = asyncio.create_task(
+            asyncio.sleep(0) if for_jaeger else keep_thresholds(primary.of(config.tenant_id), config)
+        )
         watch = AlertWatch(primary, config, clock, rules)
         if alerts:
             watch.start()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -78,10 +79,17 @@ class Snapshot:
     """
 
     def __init__(
-        self, connection: AsyncConnection[Any], statements: Statements, opened: list[Any], *, on_citus: bool = False
+        self,
+        connection: AsyncConnection[Any],
+        statements: Statements,
+        opened: list[Any],
+        tenant_id: int | None,
+        *,
+        on_citus: bool = False,
     ) -> None:
         self._connection = connection
         self._statements = statements
+        self._tenant_id = tenant_id
         self._on_citus = on_citus
         self.opened = opened
 
@@ -137,13 +145,19 @@ class Snapshot:
         async with self._connection.pipeline():
             await self._connection.execute(self._statements["commit"])
             await self._connection.execute(self._statements["begin"])
+            if self._tenant_id is not None:
+                await self._connection.execute(self._statements["name_tenant"], {"tenant_id": self._tenant_id})
 
 
 class Database:
-    """The pool. Open it in the server's event loop, close it when the server stops."""
+    """The pool. Open it in the server's event loop, close it when the server stops.
+
+    `of` tells whose rows are read: the database itself sees to it where the API connects as spantree_reader.
+    """
 
     def __init__(self, config: ApiConfig, database_url: str | None = None) -> None:
         """Of `database_url`, by default the settings' own; `config` says how it is used."""
+        self._tenant_id: int | None = None
         self._statement_timeout_ms = config.statement_timeout_ms
         self._pool_wait_s = config.pool_wait_s
         self._statements = Statements(load_statements())
@@ -166,6 +180,12 @@ class Database:
             open=False,
             name="spantree-api",
         )
+
+    def of(self, tenant_id: int) -> Database:
+        """The same pool, whose transactions are bound to one tenant."""
+        bound = copy(self)
+        bound._tenant_id = tenant_id
+        return bound
 
     async def open(self) -> None:
         """Start connecting. Returns at once, whether the database is there or not."""
@@ -201,7 +221,7 @@ class Database:
             connection, rows = await self._begin(begin, wait_s, opening)
             try:
                 async with connection:
-                    yield Snapshot(connection, self._statements, rows, on_citus=self._on_citus)
+                    yield Snapshot(connection, self._statements, rows, self._tenant_id, on_citus=self._on_citus)
             finally:
                 await self._pool.putconn(connection)
         except PoolTimeout as error:
@@ -222,6 +242,8 @@ class Database:
             try:
                 async with connection.pipeline():
                     await connection.execute(self._statements[begin])
+                    if self._tenant_id is not None:
+                        await connection.execute(self._statements["name_tenant"], {"tenant_id": self._tenant_id})
                     cursor = None
                     if opening is not None:
                         cursor = connection.cursor(row_factory=_factory(opening.make))

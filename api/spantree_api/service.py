@@ -44,7 +44,12 @@ class Service:
         """The same, for another tenant: everything that a request reads or changes goes by `config.tenant_id`."""
         if tenant_id == self.config.tenant_id:
             return self
-        return replace(self, config=replace(self.config, tenant_id=tenant_id))
+        return replace(
+            self,
+            config=replace(self.config, tenant_id=tenant_id),
+            database=self.database.of(tenant_id),
+            primary=self.primary.of(tenant_id),
+        )
 
     @asynccontextmanager
     async def reader(self, trace_id: UUID | None = None) -> AsyncIterator[Reader]:

@@ -155,7 +155,7 @@ class Streams:
     """The listeners of one tenant in one process and the reader that serves them. Made in the event loop."""
 
     def __init__(self, database: Database, config: ApiConfig, clock: Callable[[], int]) -> None:
-        self._database = database
+        self._database = database.of(config.tenant_id)
         self._config = config
         self._clock = clock
         self._listeners: set[Listener] = set()

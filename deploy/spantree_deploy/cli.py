@@ -50,6 +50,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "explain": _Command("explain", "explain", "Say which convention gave each fact of an execution's spans."),
     "doctor": _Command("doctor", "doctor", "Say what is wrong and what to do about it."),
     "migrate": _Command("store", "migrate", "Bring the database to this build's schema."),
+    "roles": _Command("store", "roles", "Make the roles that collector and API may connect as, with the least rights."),
     "collector": _Command("serve", "collector", "Run the collector alone: OTLP in, rows out."),
     "api": _Command("serve", "api", "Run the API alone."),
     "jaeger": _Command("serve", "jaeger", "Run what Jaeger and Grafana read from, and nothing else."),

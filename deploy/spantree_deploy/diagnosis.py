@@ -34,7 +34,7 @@ from spantree_exporter.hot_path import hot_path, reason
 from spantree_exporter.migrate import LATEST, check_version, version_of
 from spantree_exporter.partitions import date_of, days_to_keep_ready
 from spantree_exporter.rollup_store import differences
-from spantree_exporter.row_security import count_tenant_roles, holes, unguarded
+from spantree_exporter.row_security import count_tenant_roles, holes, leaks, unguarded
 from spantree_exporter.tls.certificate import ServerTls
 
 _SQL: Final = statements("doctor")
@@ -225,7 +225,7 @@ def row_security_findings(connection: psycopg.Connection[Any]) -> Iterator[Findi
     if open_tables:
         named = ", ".join(open_tables[:5]) + (f" and {len(open_tables) - 5} more" if open_tables[5:] else "")
         yield Finding(subject, f"off for {named}", "run `spantree migrate`, which switches it on")
-    found = holes(connection)
+    found = holes(connection) + leaks(connection)
     for hole in found:
         yield Finding(subject, hole, "take it away, or tenants see each other in SQL")
     if not open_tables and not found:

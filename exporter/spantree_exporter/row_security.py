@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
+from psycopg.sql import SQL, Composed, Identifier
 
 from spantree_exporter.short_locks import in_transaction
 from spantree_exporter.sql import statements
@@ -42,6 +43,44 @@ def count_tenant_roles(connection: psycopg.Connection[Any]) -> int:
     """How many roles for tenants' own SQL there are. Raises psycopg.Error."""
     row = connection.execute(_SQL["tenant_roles"]).fetchone()
     return int(row[0]) if row else 0
+
+
+def leaks(connection: psycopg.Connection[Any]) -> list[str]:
+    """What some roles of tenants see of others, found by trying: each a clause for people to read; changes nothing.
+
+    By every table and view, the newest partitions, the functions and the search index. What takes longer than two
+    seconds is passed over. Raises psycopg.Error.
+    """
+    found: list[str] = []
+    relations = [name for (name,) in connection.execute(_SQL["relations_to_try"]).fetchall()]
+    for role, tenant_id in connection.execute(_SQL["roles_to_try"]).fetchall():
+        other = connection.execute(_SQL["foreign_trace"], {"tenant_id": tenant_id}).fetchone()
+        with connection.transaction(force_rollback=True):
+            connection.execute(SQL(_SQL["set_role"]).format(role=Identifier(role)))
+            connection.execute(_SQL["limit_try"])
+            tries: list[tuple[str, Composed, dict[str, Any]]] = [
+                (".".join(name), SQL(_SQL["foreign_row"]).format(relation=Identifier(*name)), {"tenant_id": tenant_id})
+                for name in (("spantree", relation) for relation in relations)
+            ]
+            if other is not None:
+                tree = {"foreign_id": other[0], "trace_id": other[1]}
+                tries.append(("a function or the search", SQL(_SQL["foreign_tree"]).format(), tree))
+            for name, statement, parameters in tries:
+                with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.QueryCanceled):
+                    with connection.transaction():
+                        row = connection.execute(statement, parameters).fetchone()
+                    if row == (True,):
+                        found.append(f'the role "{role}" sees rows of other tenants by {name}')
+    return found
+
+
+def make_roles(connection: psycopg.Connection[Any]) -> list[str]:
+    """Make what is missing of the roles that collector and API connect as, and grant both what they need; idempotent.
+
+    Answers those that were made. Raises psycopg.Error; InsufficientPrivilege, with what to ask for, where it may not.
+    """
+    with connection.transaction():
+        return [name for (name,) in connection.execute(_SQL["make_roles"]).fetchall()]
 
 
 def _guard(connection: psycopg.Connection[Any], table: str) -> None:

@@ -2,9 +2,8 @@
 
 -- name: alert_tenants
 -- whose rules are to be looked at; reads the keys of all rules, which are few; served by alert_rule_pkey
-SELECT DISTINCT tenant_id
-FROM spantree.alert_rule
-ORDER BY tenant_id
+SELECT tenant_id
+FROM spantree.alert_tenants() AS tenant_id
 
 -- name: alert_rules
 -- all rules of a tenant, by name; served by alert_rule_pkey

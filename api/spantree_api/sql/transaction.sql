@@ -8,6 +8,10 @@ BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY
 -- the same for the few requests that change something
 BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE
 
+-- name: name_tenant
+-- whose rows this transaction reads, for the policies: the role spantree_reader sees those, and without it none
+SELECT set_config('spantree.tenant', %(tenant_id)s::text, true)
+
 -- name: commit
 -- gives up the locks that reading took
 COMMIT

@@ -5,14 +5,18 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated
 
+import psycopg
 import typer
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.database import postgres_of
 from spantree_exporter import migrate as schema
+from spantree_exporter.errors import OperatorError, classify
+from spantree_exporter.migrate import check_version
 from spantree_exporter.rebuild import RebuildProgress
 from spantree_exporter.rebuild import rebuild as rebuild_rows
+from spantree_exporter.row_security import make_roles
 from spantree_exporter.rules import facts_reader
 
 _DAY = ["%Y-%m-%d"]
@@ -37,6 +41,31 @@ def migrate(
         version = schema.schema_version(url)
     done = f"applied {', '.join(map(str, applied))}" if applied else "nothing to do"
     console.out.print(f"{done}: the schema is at version {version}")
+
+
+def roles(
+    data: opt.DataDir = None,
+    database_url: opt.Database = None,
+    config: opt.Config = None,
+    set_: opt.Set = None,
+) -> None:
+    """Make spantree_writer for collectors and spantree_reader for the API, with the least rights; safe to repeat."""
+    settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
+    with postgres_of(settings, console.step) as url:
+        try:
+            with psycopg.connect(url, autocommit=True, application_name="spantree roles") as connection:
+                check_version(connection)
+                made = make_roles(connection)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise OperatorError(str(error.diag.message_primary)) from error
+        except psycopg.Error as error:
+            raise classify(error) from error
+    console.out.print(
+        f"made {', '.join(made)}" if made else "both roles are there; their rights are those of this build"
+    )
+    console.out.print("nobody logs in as them yet; let collector and API in, as an administrator of PostgreSQL:")
+    for role in ("spantree_writer", "spantree_reader"):
+        console.out.print(f"  ALTER ROLE {role} LOGIN PASSWORD '...';")
 
 
 def rebuild(

@@ -15,7 +15,14 @@ AS $$
 DECLARE
     own integer;
     all_of_it integer[];
+    named text := nullif(current_setting('spantree.tenant', true), '');
 BEGIN
+    -- The API's role reads for whom its transaction names, and nothing where that is nobody. Others may set what they like.
+    IF to_regrole('spantree_reader') IS NOT NULL AND pg_has_role(member, to_regrole('spantree_reader'), 'USAGE')
+        AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = member)
+    THEN
+        RETURN named::integer;
+    END IF;
     SELECT max(bound.tenant_id) FILTER (WHERE bound.role_name = member), array_agg(DISTINCT bound.tenant_id)
     INTO own, all_of_it
     FROM spantree.tenant_role AS bound

@@ -4,6 +4,9 @@
 CREATE OR REPLACE FUNCTION spantree.ensure_partitions(days date[])
 RETURNS integer
 LANGUAGE plpgsql
+-- The collector's role owns no table, and makes partitions by this alone.
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $$
 DECLARE
@@ -82,3 +85,5 @@ END
 $$;
 
 COMMENT ON FUNCTION spantree.ensure_partitions(date[]) IS 'make the partitions of span, execution, node, edge and log_record for the given days where they are missing, but for days that retention has dropped; answers how many it made';
+
+REVOKE EXECUTE ON FUNCTION spantree.ensure_partitions(date[]) FROM PUBLIC;

@@ -94,16 +94,19 @@ $$;
 
 COMMENT ON FUNCTION spantree.write_own_audit(jsonb) IS 'append events to the own audit, given as an array of objects named like its columns; those that are there are left alone';
 
+-- With its owner's rights: the collector's role owns no table. The last month is nobody's to drop.
 CREATE OR REPLACE FUNCTION spantree.drop_own_audit(keep_days integer)
 RETURNS integer
 LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     partition regclass;
     dropped integer := 0;
 BEGIN
-    IF keep_days < 1 THEN
-        RAISE EXCEPTION 'the own audit is kept for % days: wanted 1 or more', keep_days
+    IF keep_days < 30 THEN
+        RAISE EXCEPTION 'the own audit is kept for % days: wanted 30 or more', keep_days
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     FOR partition IN

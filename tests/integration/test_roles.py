@@ -1,0 +1,224 @@
+"""Collector and API as roles of their own: least rights, and the database itself filters what the API reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import LiteralString
+
+import httpx
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+from tests.api_rows import insert, node, trace, trace_id
+from tests.api_server import api_over, ok
+from tests.collectors import post, running, settings
+from tests.otlp_requests import trace_request
+from tests.postgres import throw_away_server
+from tests.tables import query
+from tests.waiting import wait_until
+
+from spantree_api import database as api_database
+from spantree_api.statements import load_statements
+from spantree_deploy.diagnosis import row_security_findings
+from spantree_deploy.finding import Finding
+from spantree_exporter.migrate import migrate
+from spantree_exporter.row_security import holes, leaks, make_roles
+from spantree_exporter.tokens import TokenBook
+
+ONE = trace_id(1)
+RULE = {"name": "r", "kind": "failure", "webhook_url": "https://example.com/x"}
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A server of its own, for roles are the server's; two tenants with the same ids, a token of an admin of each."""
+
+    owner: str
+    writer: str
+    reader: str
+    tokens: dict[str, str]
+    roles: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[Installation]:
+    with throw_away_server() as url:
+        migrate(url)
+        with psycopg.connect(url, autocommit=True) as owner:
+            assert make_roles(owner) == ["spantree_writer", "spantree_reader"]
+            assert make_roles(owner) == []
+            for role in ("spantree_writer", "spantree_reader"):
+                owner.execute(SQL("ALTER ROLE {} LOGIN PASSWORD 'x'").format(Identifier(role)))
+        with TokenBook(url) as book:
+            tokens, roles = {}, {}
+            for name in ("red", "blue"):
+                book.add_tenant(name)
+                tokens[name] = book.create_token(name, "admin")
+                roles[name] = book.make_role(name)
+        for tenant_id, name in ((0, "default"), (1, "red"), (2, "blue")):
+            steps = [node(1, f"{name}'s secret"), node(2, "step", 1, status="failed", error_fingerprint="f")]
+            one = trace(
+                1, steps, name=f"{name}'s secret", status="failed", error_category="timeout", error_fingerprint="f"
+            )
+            insert(url, one, tenant_id=tenant_id)
+        users = [make_conninfo(url, user=f"spantree_{one}", password="x") for one in ("writer", "reader")]
+        yield Installation(url, users[0], users[1], tokens, roles)
+
+
+def asks(client: httpx.Client, token: str) -> list[str]:
+    """The names that every kind of read answers with."""
+    headers = {"authorization": f"Bearer {token}"}
+    texts = [
+        client.get(path, headers=headers)
+        for path in (
+            "/api/v1/executions?since=2026-11-01T00:00:00Z",
+            "/api/v1/executions?q=secret&since=2026-11-01T00:00:00Z",
+            f"/api/v1/executions/{ONE}/tree",
+            f"/api/v1/executions/{ONE}/nodes",
+            f"/api/v1/executions/{ONE}/timeline",
+            "/api/v1/failures",
+            "/api/v1/failures/groups?since=2026-11-01T00:00:00Z",
+            "/api/v1/stats/workflows",
+            "/api/v1/export/executions?since=2026-11-01T00:00:00Z",
+            "/jaeger/api/services",
+            "/executions",
+            "/api/v1/health",
+        )
+    ]
+    assert [(answer.url.path, answer.status_code) for answer in texts if answer.status_code != 200] == []
+    whole = "".join(answer.text for answer in texts).replace("&#39;", "'")
+    return [name for name in ("default", "red", "blue") if f"{name}'s secret" in whole]
+
+
+def test_the_collector_writes_and_projects_as_the_writer_and_owns_nothing(there: Installation, tmp_path: Path) -> None:
+    with TokenBook(there.owner) as book:
+        book.create_token("red", "ingest")
+        token = book.create_token("blue", "ingest")
+    with running(settings(tmp_path / "data", there.writer)) as addresses:
+        # Of today: a day that has its partitions only since this collector is there, or `migrate`.
+        body = trace_request(77, 5).SerializeToString()
+        assert post(addresses, body, authorization=f"Bearer {token}").status == 200
+        wait_until(
+            lambda: query(there.owner, "SELECT count(*) FROM spantree.node WHERE trace_id::text LIKE '%4d'") == [(5,)],
+            60,
+            "the trace is projected",
+        )
+    with psycopg.connect(there.writer, autocommit=True) as writer:
+        assert writer.execute("SELECT spantree.ensure_partitions(ARRAY[DATE '2031-01-01'])").fetchone() == (5,)
+        for statement in (
+            "DROP TABLE spantree.span_20310101",
+            "ALTER TABLE spantree.span DISABLE ROW LEVEL SECURITY",
+            "UPDATE spantree.tenant SET name = 'x'",
+            "UPDATE spantree.token SET scope = 'admin'",
+            "SELECT FROM spantree.own_audit_event",
+            "INSERT INTO spantree.tenant_role VALUES ('spantree_writer', 1)",
+            "SELECT secret FROM spantree.alert_rule",
+            "SELECT FROM spantree.span_20310101",
+            "SELECT spantree.grant_roles()",
+            "TRUNCATE spantree.span",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                writer.execute(statement.encode())
+
+
+def test_the_api_reads_and_changes_as_the_reader_and_each_tenant_its_own(there: Installation) -> None:
+    with api_over(there.reader, token_interval_s=0.05, audit_flush_s=0.05) as client:
+        for name, token in there.tokens.items():
+            headers = {"authorization": f"Bearer {token}"}
+            assert asks(client, token) == [name]
+            group = ok(client.patch("/api/v1/failures/groups/f", json={"state": "resolved"}, headers=headers))
+            assert group["changed_by"] == token[:12]
+            rule = ok(client.post("/api/v1/alerts/rules", json=RULE, headers=headers))
+            ok(client.patch(f"/api/v1/alerts/rules/{rule['id']}", json={"enabled": False}, headers=headers))
+            ok(client.post(f"/api/v1/executions/{ONE}/analyze", headers=headers))
+            ok(client.delete(f"/api/v1/alerts/rules/{rule['id']}", headers=headers))
+            wait_until(
+                lambda: len(ok(client.get("/api/v1/audit/own?action=delete", headers=headers))["entries"]) == 1,  # noqa: B023
+                20,
+                "the own audit is written",
+            )
+    assert query(there.owner, "SELECT tenant_id, state FROM spantree.failure_group ORDER BY 1") == [
+        (0, "open"),
+        (1, "resolved"),
+        (2, "resolved"),
+    ]
+
+
+def test_a_statement_that_forgets_the_tenant_shows_nobody_elses_rows_to_the_reader(
+    there: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = load_statements
+
+    def broken() -> dict[str, LiteralString]:
+        return {name: text.replace("tenant_id = %(tenant_id)s", "true") for name, text in load().items()}
+
+    monkeypatch.setattr(api_database, "load_statements", broken)
+    names = {}
+    for role, url in (("owner", there.owner), ("reader", there.reader)):
+        with api_over(url, token_interval_s=0.05) as client:
+            headers = {"authorization": f"Bearer {there.tokens['red']}"}
+            answer = ok(client.get("/api/v1/executions?since=2026-11-01T00:00:00Z", headers=headers))
+            names[role] = sorted(one["name"] for one in answer["executions"])
+    assert names["reader"] == ["red's secret"]
+    # The statements are broken indeed.
+    assert {"blue's secret", "red's secret"} <= set(names["owner"])
+
+
+def test_the_reader_sees_nothing_where_no_tenant_is_named_and_changes_no_others_rows(there: Installation) -> None:
+    with psycopg.connect(there.reader, autocommit=True) as reader:
+        assert reader.execute("SELECT count(*) FROM spantree.executions").fetchone() == (0,)
+        assert reader.execute("SELECT spantree.tenant_of()").fetchone() == (None,)
+        with reader.transaction():
+            reader.execute("SELECT set_config('spantree.tenant', '1', true)")
+            assert reader.execute("SELECT DISTINCT tenant_id FROM spantree.executions").fetchall() == [(1,)]
+            assert reader.execute("UPDATE spantree.failure_group SET note = 'x' WHERE tenant_id = 2").rowcount == 0
+        for statement in (
+            "UPDATE spantree.execution SET name = 'x'",
+            "DELETE FROM spantree.span",
+            "INSERT INTO spantree.tenant_role VALUES ('spantree_reader', 2)",
+            "UPDATE spantree.token SET scope = 'admin'",
+            "SELECT spantree.ensure_partitions(ARRAY[DATE '2031-01-02'])",
+            "SELECT spantree.drop_own_audit(30)",
+            "SELECT FROM spantree.execution_20261120",
+            "SET ROLE spantree_tenant_red",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(statement.encode())
+        with reader.transaction(force_rollback=True):
+            reader.execute("SELECT set_config('spantree.tenant', '1', true)")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+                reader.execute(
+                    "INSERT INTO spantree.failure_group_change (tenant_id, fingerprint, changed_at, state)"
+                    " VALUES (2, 'f', now(), 'open')"
+                )
+
+
+def test_the_setting_moves_no_tenants_role(there: Installation) -> None:
+    with psycopg.connect(there.owner, autocommit=True) as connection:
+        connection.execute(SQL("SET ROLE {}").format(Identifier(there.roles["red"])))
+        connection.execute("SELECT set_config('spantree.tenant', '2', false)")
+        assert connection.execute("SELECT DISTINCT tenant_id FROM spantree.executions").fetchall() == [(1,)]
+
+
+def test_doctor_tries_what_tenants_see_and_names_what_they_should_not(there: Installation) -> None:
+    with psycopg.connect(there.owner, autocommit=True) as owner:
+        assert (holes(owner), leaks(owner)) == ([], [])
+        assert list(row_security_findings(owner)) == [
+            Finding("row-level security", "on for every table; 2 roles of tenants")
+        ]
+        owner.execute("ALTER VIEW spantree.failures RESET (security_invoker)")
+        owner.execute("ALTER POLICY tenant ON spantree.rollup USING (true)")
+        try:
+            assert leaks(owner) == [
+                f'the role "{there.roles[name]}" sees rows of other tenants by spantree.{relation}'
+                for name in ("blue", "red")
+                for relation in ("failures", "rollup", "trends")
+            ]
+        finally:
+            owner.execute("ALTER VIEW spantree.failures SET (security_invoker = true)")
+            owner.execute(
+                "ALTER POLICY tenant ON spantree.rollup USING (tenant_id = (SELECT spantree.tenant_of(current_user)))"
+            )
