@@ -58,7 +58,7 @@ from spantree_api.service import Service
 from spantree_api.streams import TenantStreams
 from spantree_api.thresholds import keep_thresholds
 from spantree_api.unknown_parameters import refuse_unknown_parameters
-from spantree_exporter.own_audit import local_actor
+from spantree_exporter.own_audit_event import local_actor
 from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.token_watch import TokenWatch
 from spantree_exporter.tokens import LOOPBACK

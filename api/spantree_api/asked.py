@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from starlette.routing import compile_path
 
-from spantree_exporter.own_audit import Level
+from spantree_exporter.own_audit_event import Level
 
 Category = Literal["change", "export", "content", "list"]
 

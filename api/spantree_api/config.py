@@ -51,7 +51,7 @@ from pathlib import Path
 from typing import get_args
 
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.own_audit import Level
+from spantree_exporter.own_audit_event import Level
 from spantree_exporter.tls.certificate import TlsFiles, tls_files
 
 _PREFIX = "SPANTREE_API_"

@@ -22,7 +22,8 @@ from spantree_api.asked import Asked, Templates, asked
 from spantree_api.database import Database
 from spantree_api.errors import ApiError
 from spantree_api.stored_rows import CountRow, records
-from spantree_exporter.own_audit import Actor, Channel, Event, Level, as_json
+from spantree_exporter.own_audit import as_json
+from spantree_exporter.own_audit_event import Actor, Channel, Event, Level
 from spantree_exporter.tokens import ANYONE, Identity
 
 log = logging.getLogger(__name__)

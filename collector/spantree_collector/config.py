@@ -10,7 +10,7 @@ from typing import Any
 
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.origins import origins_of
-from spantree_exporter.own_audit import DEFAULT_KEPT_DAYS
+from spantree_exporter.own_audit_event import DEFAULT_KEPT_DAYS
 from spantree_exporter.partitions import DEFAULT_DAYS_BACK
 from spantree_exporter.retention.policy import Policy, keep_rules
 from spantree_exporter.tls.certificate import TlsFiles, tls_files

@@ -13,7 +13,8 @@ from psycopg.rows import class_row
 from spantree_deploy.sql import statements
 from spantree_exporter.errors import BatchRejected, MalformedRequest, SpantreeError, classify
 from spantree_exporter.migrate import check_version
-from spantree_exporter.own_audit import Event, local_actor, write
+from spantree_exporter.own_audit import write
+from spantree_exporter.own_audit_event import Event, local_actor
 from spantree_exporter.signals import decode_body
 from spantree_exporter.store import Store
 from spantree_exporter.stored import NUL_SIGN

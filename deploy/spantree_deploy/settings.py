@@ -20,7 +20,7 @@ from spantree_api.config import ApiConfig
 from spantree_collector.config import CollectorConfig
 from spantree_deploy import setting_values as values
 from spantree_exporter.errors import ConfigError, without_passwords
-from spantree_exporter.own_audit import Level
+from spantree_exporter.own_audit_event import Level
 
 PREFIX: Final = "SPANTREE_"
 CONFIG_FILE: Final = "spantree.toml"

@@ -6,65 +6,19 @@ answers is written behind the answers (spantree_api.own_audit).
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias
-from uuid import UUID, uuid4
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
 
 import orjson
 import psycopg
 
+from spantree_exporter.own_audit_event import Event
 from spantree_exporter.sql import statements
 from spantree_exporter.stored import NUL_SIGN
 
-ActorKind: TypeAlias = Literal["token", "person", "local", "anyone", "nobody", "service"]
-Channel: TypeAlias = Literal["http", "grpc", "command", "service"]
-Level: TypeAlias = Literal["changes", "content", "all"]
-DEFAULT_KEPT_DAYS: Final = 400
-"""Thirteen months: a year can be looked back upon whole."""
-
 _SQL: Final = statements("own_audit")
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who: `name` is the beginning of a token, a person or an account; empty where there is none."""
-
-    kind: ActorKind
-    name: str = ""
-    scope: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of the own audit. `times`: how many equal requests it stands for. Nothing in it is a secret."""
-
-    actor: Actor
-    channel: Channel
-    action: str
-    tenant_id: int = 0
-    object_type: str | None = None
-    object_id: str | None = None
-    method: str | None = None
-    route: str | None = None
-    status: int | None = None
-    address: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-    times: int = 1
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    id: UUID = field(default_factory=uuid4)
-
-
-def local_actor() -> Actor:
-    """The account of the operating system that this process runs as."""
-    try:
-        return Actor("local", getpass.getuser())
-    except (OSError, KeyError):
-        # A container's number without a name.
-        return Actor("local", f"uid {os.getuid()}")
 
 
 def as_json(events: Sequence[Event]) -> str:

@@ -18,7 +18,8 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 import psycopg
 
 from spantree_exporter.errors import OperatorError, classify
-from spantree_exporter.own_audit import Event, local_actor, write
+from spantree_exporter.own_audit import write
+from spantree_exporter.own_audit_event import Event, local_actor
 from spantree_exporter.sql import statements
 
 Scope: TypeAlias = Literal["ingest", "read", "admin"]

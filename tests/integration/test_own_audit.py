@@ -27,7 +27,8 @@ from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.own_audit import OwnAudit
 from spantree_exporter.errors import BatchRejected, OperatorError
-from spantree_exporter.own_audit import Actor, Event, newest, write
+from spantree_exporter.own_audit import newest, write
+from spantree_exporter.own_audit_event import Actor, Event
 from spantree_exporter.retention.run import drop_own_audit
 from spantree_exporter.tokens import TokenBook
 

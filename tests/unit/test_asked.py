@@ -9,7 +9,7 @@ import pytest
 from spantree_api.app import create_app, templates_of
 from spantree_api.asked import Asked, Templates, asked
 from spantree_api.config import ApiConfig
-from spantree_exporter.own_audit import Level
+from spantree_exporter.own_audit_event import Level
 
 RULE = "0b9d2c1e-0000-0000-0000-000000000001"
 CASES: list[tuple[str, str, dict[str, str], Asked | None]] = [

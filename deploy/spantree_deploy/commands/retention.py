@@ -12,7 +12,7 @@ from spantree_deploy import options as opt
 from spantree_deploy.commands.read import Json, print_json
 from spantree_deploy.database import postgres_of
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.own_audit import local_actor
+from spantree_exporter.own_audit_event import local_actor
 from spantree_exporter.retention.policy import Policy, keep_rules, told
 from spantree_exporter.retention.run import DuePlan, RetentionReport, drop_own_audit, plan, run
 

@@ -17,7 +17,8 @@ from psycopg.types.json import set_json_loads
 
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.migrate import check_version
-from spantree_exporter.own_audit import Actor, Channel, Event, drop_old, write
+from spantree_exporter.own_audit import drop_old, write
+from spantree_exporter.own_audit_event import Actor, Channel, Event
 from spantree_exporter.partitions import date_of
 from spantree_exporter.retention.day import PARENTS, WORKED_ON, DayRetirement, Say
 from spantree_exporter.retention.policy import Policy
