@@ -147,7 +147,7 @@ def test_every_page_reads_without_a_script(pages: httpx.Client) -> None:
         "/failures/f1": ("charge: no credit", "How it went up", "Resolved"),
         "/stuck": ("Nothing is stuck",),
         "/workflows": ("nightly report", "good", "long"),
-        "/workflows/nightly%20report": ("nightly report", "Map", "user", "Steps, worst first"),
+        "/workflows/nightly%20report": ("nightly report", "Map", "user"),
         "/runs/run%201%2F2": ("run 1/2", "nightly report", "charge"),
         "/conversations/c%231": ("c#1", "1 turns", "nightly report"),
         f"/executions/{trace_id(1)}/graph": ("nightly report", "2 steps"),

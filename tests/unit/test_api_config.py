@@ -54,6 +54,7 @@ def test_every_setting_is_read() -> None:
         "SPANTREE_API_ALERTS_FILE": "/etc/alerts.toml",
         "SPANTREE_API_ALERT_PRIVATE_HOSTS": "Hooks.internal, 10.0.0.5",
         "SPANTREE_API_COLLECTOR_URLS": "http://a:4318, http://b:4318,",
+        "SPANTREE_API_AUDIT": "all",
     }
     config = ApiConfig.from_env(environ)
     assert config == ApiConfig(
@@ -94,6 +95,7 @@ def test_every_setting_is_read() -> None:
         alerts_file=Path("/etc/alerts.toml"),
         alert_private_hosts="Hooks.internal, 10.0.0.5",
         collector_urls="http://a:4318, http://b:4318,",
+        audit="all",
     )
     assert config.collector_addresses == ["http://a:4318", "http://b:4318"]
     assert config.private_hosts == {"hooks.internal", "10.0.0.5"}

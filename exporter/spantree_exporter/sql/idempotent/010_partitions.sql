@@ -16,7 +16,7 @@ DECLARE
     made integer := 0;
     -- Columns that no statement of ours has a condition on: no statistics are kept of them.
     shown_only CONSTANT text[] := ARRAY[
-        'anomalies', 'attributes', 'body', 'condition', 'dropped_attributes_count', 'dropped_events_count',
+        'anomalies', 'attributes', 'body', 'calls', 'condition', 'dropped_attributes_count', 'dropped_events_count',
         'dropped_links_count', 'error_message', 'error_summary', 'events', 'facts',
         'first_failed_error_message', 'flags', 'folded_span_ids', 'input', 'links', 'output', 'raw', 'scope',
         'severity_text', 'skipped_nodes', 'status_message', 'status_reason', 'trace_state'
