@@ -168,6 +168,7 @@ def test_attempts_and_turns_have_rows_above_them(browser: Browser, site: str) ->
         expect(page.locator(".trow")).to_have_count(rows)
         page.locator("#rows").focus()
         page.keyboard.press("k")
+        expect(page.locator(".trow.chosen")).to_contain_text("3 attempts")
         page.keyboard.press("ArrowLeft")
         expect(page.locator(".trow", has_text="attempt 1/3")).to_have_count(0)
         page.goto(f"/executions/{trace_id(LOOP)}")
