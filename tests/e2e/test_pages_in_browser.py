@@ -166,9 +166,11 @@ def test_attempts_and_turns_have_rows_above_them(browser: Browser, site: str) ->
         page.keyboard.press("e")
         expect(page.locator(".trow.chosen")).to_contain_text("attempt 1/3")
         expect(page.locator(".trow")).to_have_count(rows)
+        # The panel takes the cursor to its node when it comes.
+        expect(page.locator("#panel article")).to_be_visible()
         page.locator("#rows").focus()
         page.keyboard.press("k")
-        expect(page.locator(".trow.chosen")).to_contain_text("3 attempts")
+        expect(page.locator(".trow.tgroup.chosen")).to_contain_text("3 attempts")
         page.keyboard.press("ArrowLeft")
         expect(page.locator(".trow", has_text="attempt 1/3")).to_have_count(0)
         page.goto(f"/executions/{trace_id(LOOP)}")
