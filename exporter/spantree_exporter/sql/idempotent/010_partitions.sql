@@ -53,7 +53,7 @@ BEGIN
                     'autovacuum_analyze_scale_factor = 0.2, autovacuum_freeze_min_age = 1000000)', partition
                 );
                 -- ANALYZE reads 300 rows for each unit of the largest target, and decompresses and sorts what it reads:
-                -- half of what PostgreSQL did for 400,000 spans of one day was that, over and over, while the day grew.
+                -- a third of what PostgreSQL did for 400,000 spans of one day was that, over and over, while the day grew.
                 EXECUTE (
                     SELECT format(
                         'ALTER TABLE spantree.%I %s', partition,
