@@ -24,6 +24,7 @@ from typing import Any
 from spantree_collector.authenticate import Authenticator
 from spantree_collector.config import CollectorConfig, variable
 from spantree_collector.dispatcher import SpoolDispatcher
+from spantree_collector.examiners import PROCESSES, Examiners
 from spantree_collector.file_limit import connections_within
 from spantree_collector.garbage_collection import tune_garbage_collector
 from spantree_collector.grpc_front import GrpcFront
@@ -129,14 +130,17 @@ class Collector:
             await asyncio.to_thread(tokens.wait_for_first_look, _FIRST_LOOK_S)
             authenticator = Authenticator(tokens, anonymous=config.host in LOOPBACK or config.insecure)
             _check_guarded(config, tokens)
+            # Without writer processes all is done in this one.
+            examiners = Examiners(
+                redactor, config.max_body_objects, metrics, processes=PROCESSES if config.writers else 0
+            )
             intake = Intake(
                 spool,
                 metrics,
+                examiners,
                 max_body_bytes=config.max_body_bytes,
-                max_body_objects=config.max_body_objects,
                 max_in_flight_bytes=config.max_in_flight_bytes,
                 authenticator=authenticator,
-                redactor=redactor,
             )
             stack.callback(intake.close)
             writers = new_writers(config, reader, SpoolDispatcher(spool, count_spans), metrics)
@@ -160,7 +164,9 @@ class Collector:
             stack.push_async_callback(asyncio.to_thread, _stop_writers, writers, config.drain_s)
             for writer in writers:
                 writer.start()
-            watchdog = Watchdog([writer for writer in writers if isinstance(writer, WriterProcess)])
+            watchdog = Watchdog(
+                [*(writer for writer in writers if isinstance(writer, WriterProcess)), *examiners.watched]
+            )
             watchdog.start()
             stack.push_async_callback(asyncio.to_thread, watchdog.stop)
             if config.retention is not None or config.audit_days:

@@ -72,7 +72,7 @@ class CollectorConfig:
     rules: Path | None = None
     """TOML with a team's own rules (spantree_exporter.rules)."""
     writers: int = 2
-    """Processes that decode, write and project; 0: threads of the collector's own process."""
+    """Processes that decode, write and project; 0: threads of the collector's own process, as is then examining."""
     writer_max_bytes: int = 768 * 2**20
     """Memory of a writer process; one that grows beyond it is replaced, and what it had is tried in smaller parts."""
     writer_stall_s: float = 20.0

@@ -6,29 +6,31 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from spantree_collector.authenticate import NO_TOKENS, Authenticator
 from spantree_collector.decompress import Decompression, decompress, decompression
+from spantree_collector.examination import Examination
+from spantree_collector.examiners import Examiners
 from spantree_collector.inflate import too_large
 from spantree_collector.metrics import CollectorMetrics
-from spantree_collector.object_budget import SPAN_UNITS, check_objects, frames_at_most, too_many_objects
+from spantree_collector.object_budget import frames_at_most
 from spantree_collector.refusal_log import RefusalLog
 from spantree_collector.spool import Body, Spool, SpooledBody
 from spantree_collector.status import Overloaded, Refusal
 from spantree_collector.tenant_quota import TenantQuota
 from spantree_exporter.decode import Examined
 from spantree_exporter.errors import SpantreeError
-from spantree_exporter.redaction import Redactor
-from spantree_exporter.signals import examine, is_logs
+from spantree_exporter.signals import examine, is_json, is_logs
 from spantree_exporter.tokens import ANYONE, Identity
 
-# Inflating or examining this much takes about a millisecond; what is larger goes to a thread, so that it does not hold
-# up every other request (inflation lets the loop run meanwhile, examining shares the interpreter with it).
+# Inflating or examining this much takes about a millisecond; what is larger goes elsewhere, so that it does not hold up
+# every other request: inflation to a thread, examining to what does without the interpreter's lock (examiners.py).
 _INLINE_BYTES = 512 * 2**10
+# JSON takes twenty times as long to examine, and most of that is one call.
+_INLINE_JSON_BYTES = 128 * 2**10
 _INFLATE_STEP_BYTES = 2**20
 # A body that may hold a secret is read field by field: some ten microseconds for each span that does.
 _INLINE_REDACTED_BYTES = 32 * 2**10
@@ -125,17 +127,15 @@ class Intake:
         self,
         spool: Spool,
         metrics: CollectorMetrics,
+        examiners: Examiners,
         *,
         max_body_bytes: int,
-        max_body_objects: int,
         max_in_flight_bytes: int,
         authenticator: Authenticator | None = None,
-        redactor: Redactor | None = None,
     ) -> None:
-        self._redactor = redactor
         self.authenticator = authenticator or Authenticator(NO_TOKENS, anonymous=True)
         self.max_body_bytes = max_body_bytes
-        self._max_body_objects = max_body_objects
+        self.examiners = examiners
         self.in_flight = InFlight(max_in_flight_bytes)
         self.metrics = metrics
         self.refusals = RefusalLog()
@@ -165,10 +165,11 @@ class Intake:
         if len(payload) > self.max_body_bytes:
             raise too_large(self.max_body_bytes)
         plain = await self._decompressed(payload, compression, reservation) if compression else payload
-        examined, redacted, kinds = await self._examined(plain, encoding)
-        if redacted is not plain:
-            reservation.add(len(redacted))
-            payload, compression = redacted, ""
+        examination = await self._examined(plain, encoding)
+        examined = examination.examined
+        if examination.body is not plain:
+            reservation.add(len(examination.body))
+            payload, compression = examination.body, ""
         # A log record that belongs to no span is refused for good, a span that cannot be stored becomes a dead letter.
         if examined.spans > (examined.rejected_spans if is_logs(encoding) else 0):
             self._quota.check(sender, examined.spans, len(payload))
@@ -177,7 +178,7 @@ class Intake:
         self.metrics.accepted.labels(transport).inc()
         self.refusals.accepted()
         self.metrics.received_bytes.labels(transport).inc(received_bytes)
-        for kind, count in kinds.items():
+        for kind, count in examination.redacted.items():
             self.metrics.redacted.labels(kind).inc(count)
         received, rejected = self.metrics.received_spans, self.metrics.rejected_spans
         if is_logs(encoding):
@@ -193,7 +194,8 @@ class Intake:
         self.refusals.refused(transport, refusal, None if isinstance(error, SpantreeError) else error)
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, and the processes that examine."""
+        self.examiners.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _decompressed(self, payload: bytes, compression: str, reservation: Reservation) -> bytes:
@@ -204,27 +206,14 @@ class Intake:
             await asyncio.get_running_loop().run_in_executor(self._threads, _decompress_rest, work, reservation)
         return work.result()
 
-    async def _examined(self, plain: bytes, encoding: str) -> tuple[Examined, bytes, Counter[str]]:
-        """What is in the body, the body without secrets, and how many of each kind there were."""
-        is_quick = len(plain) <= _INLINE_BYTES and frames_at_most(plain, encoding) <= _INLINE_FRAMES
-        if is_quick and (len(plain) <= _INLINE_REDACTED_BYTES or not self._may_hold_secrets(plain, encoding)):
-            return self._examine(plain, encoding)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._examine, plain, encoding)
-
-    def _may_hold_secrets(self, plain: bytes, encoding: str) -> bool:
-        return self._redactor is not None and self._redactor.may_hold_secrets(plain, encoding)
-
-    def _examine(self, plain: bytes, encoding: str) -> tuple[Examined, bytes, Counter[str]]:
-        check_objects(plain, encoding, self._max_body_objects)
-        kinds: Counter[str] = Counter()
-        if self._redactor is not None:
-            # Before anything else reads it: what is said of a body that is refused may quote it.
-            plain, kinds = self._redactor.body(plain, encoding)
-        most_spans = self._max_body_objects // SPAN_UNITS
-        examined = examine(plain, encoding, most_spans)
-        if examined.spans > most_spans:
-            raise too_many_objects(self._max_body_objects)
-        return examined, plain, kinds
+    async def _examined(self, plain: bytes, encoding: str) -> Examination:
+        if len(plain) > (_INLINE_JSON_BYTES if is_json(encoding) else _INLINE_BYTES):
+            return await self.examiners.examine_large(plain, encoding)
+        here = self.examiners.here
+        is_quick = frames_at_most(plain, encoding) <= _INLINE_FRAMES
+        if is_quick and (len(plain) <= _INLINE_REDACTED_BYTES or not here.may_hold_secrets(plain, encoding)):
+            return here.examine(plain, encoding)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, here.examine, plain, encoding)
 
 
 def _decompress_rest(work: Decompression, reservation: Reservation) -> None:

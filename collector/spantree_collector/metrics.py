@@ -147,6 +147,11 @@ class CollectorMetrics:
             "Writer processes that died and were started again.",
             registry=registry,
         )
+        self.examiner_restarts = Counter(
+            "spantree_collector_examiner_restarts",
+            "Processes that examine large requests and ended over one.",
+            registry=registry,
+        )
         self._counters: dict[CounterName, Counter] = {
             "stored_spans": self.stored_spans,
             "duplicate_spans": self.duplicate_spans,

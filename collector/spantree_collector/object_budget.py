@@ -7,8 +7,9 @@ eight million spans. The limit counts units:
     4   an event, a link
     1   an attribute, a value within an array or a map
 
-Most bodies are told to be within the budget by their length or by counting bytes, at the speed of memory; only what
-could be beyond is read frame by frame, and reading stops as soon as the budget is spent.
+Most bodies are told to be within the budget by their length. Others are read frame by frame, which stops as soon as
+the budget is spent: in C, without the interpreter's lock (native/budget.c), or, where that is not built, in Python,
+and only where counting bytes, at the speed of memory, leaves it open.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 from typing import Final
 
 from spantree_collector.inflate import BodyTooLarge
+from spantree_exporter import hot_path
 from spantree_exporter.decode import JSON
 from spantree_exporter.decode_logs import LOGS_JSON
 from spantree_exporter.signals import is_logs
@@ -25,6 +27,8 @@ SPAN_UNITS: Final = 5
 """What a span costs, and a resource, and a scope."""
 _EVENT_UNITS: Final = 4
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+# Readers pass over a group and go on after it, so what is in it counts as if it were not.
+_GROUP = (3, 4)
 
 _REQUEST, _RESOURCE_SPANS, _RESOURCE, _SCOPE_SPANS, _SCOPE, _SPAN, _EVENT, _LINK, _KEY_VALUE, _VALUE, _ARRAY, _MAP = (
     range(12)
@@ -54,9 +58,13 @@ _FIELDS: Final[dict[int, dict[int, tuple[int, int]]]] = {
 _FRAMES: Final = frozenset({_REQUEST, _RESOURCE_SPANS, _SCOPE_SPANS, _LOGS_REQUEST, _RESOURCE_LOGS, _SCOPE_LOGS})
 # Fields 1 and 2 of the messages that frame spans, in however many bytes the tag is written.
 _FRAME_TAGS: Final = bytes([0x0A, 0x12, 0x8A, 0x92])
-_JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_JSON_STRING: Final = re.compile(_STRING, re.DOTALL)
+# What looks for strings must not begin again within one that has no end: in each of its quotes, to the end each time.
+_WHOLE_STRINGS: Final = re.compile(rb'(?:[^"]*+' + _STRING + rb')*+[^"]*+', re.DOTALL)
 # One call of `re` keeps the interpreter's lock: of 30 MB at once all other requests would wait for half a second.
 _JSON_PIECE_BYTES: Final = 64 * 2**10
+_COUNTED_PIECE_BYTES: Final = 2**20
 # Fields that hold no message cost nothing to decode and time to step over: an attribute has three for its one unit.
 _STEPS_PER_UNIT: Final = 4
 
@@ -82,20 +90,30 @@ def too_many_objects(max_units: int) -> BodyTooLarge:
 
 def frames_at_most(body: bytes, encoding: str) -> int:
     """No fewer than the resources, scopes and spans in `body`: the bytes that can begin one, counted."""
-    marks = b"{" if encoding == JSON else _FRAME_TAGS
-    return len(body) - len(body.translate(None, marks))
+    return _count_of(body, b"{" if encoding == JSON else _FRAME_TAGS)
+
+
+def _count_of(body: bytes, marks: bytes) -> int:
+    """How many bytes of `body` are one of `marks`; other threads go on between two pieces."""
+    count = 0
+    for at in range(0, len(body), _COUNTED_PIECE_BYTES):
+        piece = body[at : at + _COUNTED_PIECE_BYTES]
+        count += len(piece) - len(piece.translate(None, marks))
+    return count
 
 
 def _protobuf_within(body: bytes, max_units: int, request: int) -> bool:
     # The cheapest way to a unit is a span of two bytes.
     if len(body) // 2 * SPAN_UNITS <= max_units:
         return True
+    if hot_path.native is not None:
+        units = hot_path.native.object_units(body, request == _LOGS_REQUEST, max_units)
+        if units is not None:
+            return units <= max_units
     frame_units = _spent_units(body, max_units, request, frames_only=True)
     if frame_units > max_units:
         return False
-    most_units = frame_units + sum(
-        units * (len(body) - len(body.translate(None, tags))) for units, tags in _INNER_TAGS.items()
-    )
+    most_units = frame_units + sum(units * _count_of(body, tags) for units, tags in _INNER_TAGS.items())
     return most_units <= max_units or _spent_units(body, max_units, request, frames_only=False) <= max_units
 
 
@@ -153,7 +171,7 @@ def _spent_units(body: bytes, max_units: int, request: int, *, frames_only: bool
                     at += 8
                 elif kind == _FIXED32:
                     at += 4
-                else:
+                elif kind not in _GROUP:
                     break
             except IndexError:
                 break
@@ -180,16 +198,13 @@ def _json_within(body: bytes, max_units: int) -> bool:
     # Texts may hold as many as they like.
     units = at = 0
     while at < len(body) and units <= max_units:
-        piece = body[at : at + _JSON_PIECE_BYTES]
-        outside = _JSON_STRING.sub(b"", piece)
-        quote = outside.find(b'"')
-        if quote < 0:
-            units += _marks(outside)
-            at += len(piece)
+        found = _WHOLE_STRINGS.match(body, at, at + _JSON_PIECE_BYTES)
+        whole = b"" if found is None else found[0]
+        units += _marks(_JSON_STRING.sub(b"", whole))
+        at += len(whole)
+        if len(whole) == _JSON_PIECE_BYTES or at == len(body):
             continue
-        # The piece ends within a string, which is all that follows the quote.
-        units += _marks(outside[:quote])
-        at += len(piece) - (len(outside) - quote)
+        # The piece ends within a string.
         string = _JSON_STRING.match(body, at)
         if string is None:
             return units + _marks(body[at:]) <= max_units

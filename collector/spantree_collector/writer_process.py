@@ -7,13 +7,10 @@ a signal to the whole group is the collector's to answer, by Stop.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import logging
 import os
 import queue
-import resource
-import signal
 import sys
 import threading
 import time
@@ -21,13 +18,13 @@ from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
+from spantree_collector.child_process import end_with_the_collector, limit_address_space
 from spantree_collector.garbage_collection import tune_garbage_collector
 from spantree_collector.messages import FromWriter, Heartbeat, Leave, LogLine, Progress, Rewind, Setup, Stop, Take, Wait
 from spantree_collector.metrics_delta import MetricsBuffer
 from spantree_collector.pump import GRACE_S, ProjectorThread, Pump
 from spantree_collector.retrying_store import StoreHealth, StoreState, health_now
 from spantree_collector.spool import SpooledBody
-from spantree_collector.watchdog import address_space_bytes
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.partitions import PartitionWindow
@@ -37,7 +34,6 @@ from spantree_exporter.store import Store
 # How late the collector may learn what PostgreSQL says, where no commit tells it earlier.
 _PROGRESS_INTERVAL_S = 0.1
 _HEARTBEAT_INTERVAL_S = 1.0
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Beyond the limit on memory, which the collector sees to, allocation fails: what one decoding grabs at once is faster
 # than anybody can look. Half as much again, because address space is reserved that is never used.
 _ADDRESS_SPACE_FACTOR = 1.5
@@ -150,7 +146,7 @@ class _ToCollector(logging.Handler):
 
 def main() -> None:
     """Serve one collector until its pipe ends."""
-    _end_with_the_collector()
+    end_with_the_collector()
     connection = Connection(int(sys.argv[1]))
     try:
         setup: Setup = connection.recv()
@@ -167,7 +163,7 @@ def main() -> None:
         return
     tune_garbage_collector()
     writer = _PumpAndProjector(pipe, setup, reader)
-    _limit_address_space(setup.max_bytes)
+    limit_address_space(int(setup.max_bytes * _ADDRESS_SPACE_FACTOR))
     writer.start()
     heartbeat_s = 0.0
     while True:
@@ -184,20 +180,6 @@ def main() -> None:
             pipe.answers.put(message)
         else:
             writer.report()
-
-
-def _end_with_the_collector() -> None:
-    """Have the kernel kill this process with the thread that serves it: one that is stopped reads no end of a pipe."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _limit_address_space(max_bytes: int) -> None:
-    present_bytes = address_space_bytes()
-    wanted_bytes = present_bytes + int(max_bytes * _ADDRESS_SPACE_FACTOR)
-    _, hard_bytes = resource.getrlimit(resource.RLIMIT_AS)
-    if present_bytes and (hard_bytes == resource.RLIM_INFINITY or wanted_bytes <= hard_bytes):
-        resource.setrlimit(resource.RLIMIT_AS, (wanted_bytes, hard_bytes))
 
 
 def _end(status: int) -> NoReturn:

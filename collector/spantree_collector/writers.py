@@ -10,20 +10,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import random
-import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Protocol, assert_never
 
 from spantree_collector.backoff import Backoff
+from spantree_collector.child_process import spawn
 from spantree_collector.config import CollectorConfig
 from spantree_collector.dispatcher import BodyLease, SpoolDispatcher
 from spantree_collector.messages import FromWriter, Heartbeat, Leave, LogLine, Progress, Rewind, Setup, Stop, Take, Wait
@@ -43,7 +40,6 @@ _RESTART_FIRST_S = 0.2
 _RESTART_CAP_S = 10.0
 # A process that does not end in time after Stop is killed: what it has not committed is in the spool.
 _END_S = 1.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # One that is just starting imports for some seconds before it can say anything.
 _START_FACTOR = 3.0
 _WORK_FACTOR = 3.0
@@ -224,7 +220,7 @@ class WriterProcess:
         ours, theirs = Pipe()
         with ours:
             with theirs:
-                process = _spawn(theirs)
+                process = spawn("spantree_collector.writer_process", theirs)
             self._silence.heard()
             self._spent_s, self._is_up, self._replaced_because = 0.0, False, ""
             self._process = process
@@ -340,26 +336,3 @@ _SEVERITY = (StoreState.OK, StoreState.STARTING, StoreState.UNAVAILABLE, StoreSt
 def worst(reports: Sequence[StoreHealth]) -> StoreHealth:
     """The report of the writer that is worst off, the longest: another that comes and goes does not hide it."""
     return max(reports, key=lambda report: (_SEVERITY.index(report.state), -report.since_s))
-
-
-def _spawn(theirs: Connection) -> subprocess.Popen[bytes]:
-    # It imports what this process would; -P, because the current directory is nobody's business.
-    paths = [path or str(Path.cwd()) for path in sys.path]
-    with _signals_blocked():
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "spantree_collector.writer_process", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        )
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Children inherit the mask of blocked signals, so these are blocked in a writer from its first moment."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

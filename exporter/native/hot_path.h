@@ -7,8 +7,8 @@
  * Memory: input is read through a cursor that never passes its end; output goes to a buffer that checks each write;
  * nesting ends at MAX_DEPTH. Nothing is allocated by a length that the input merely claims.
  *
- * The GIL is held throughout: nearly every step makes or reads a Python object, and the buffers and the cache of texts
- * are shared by all calls.
+ * The GIL is held where rows and spans are made: nearly every step makes or reads a Python object, and the buffers and
+ * the cache of texts are shared by all calls. What only reads the bytes of a body (examine.c, budget.c) lets it go.
  */
 #ifndef SPANTREE_HOT_PATH_H
 #define SPANTREE_HOT_PATH_H
@@ -112,6 +112,7 @@ int is_left_to_python(void);
 
 PyObject *read_spans(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *examine_body(PyObject *module, PyObject *body);
+PyObject *object_units(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *span_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *table_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *term_postings(PyObject *module, PyObject *const *arguments, Py_ssize_t count);

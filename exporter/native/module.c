@@ -72,7 +72,7 @@ static void keep(PyObject **place, PyObject *value) {
 }
 
 /* Counted up when what Python and C expect of each other changes: a build of yesterday's source is not used then. */
-#define INTERFACE 2
+#define INTERFACE 3
 
 /* set_up(interface, Span, Event, Link, Resource, Scope, stored_double, stored_bytes, dumps, sha256, max_keys, use_own_sha256) */
 static PyObject *set_up(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
@@ -115,6 +115,7 @@ static PyMethodDef methods[] = {
     {"set_up", (PyCFunction)(void (*)(void))set_up, METH_FASTCALL, NULL},
     {"read_spans", (PyCFunction)(void (*)(void))read_spans, METH_FASTCALL, NULL},
     {"examine_body", examine_body, METH_O, NULL},
+    {"object_units", (PyCFunction)(void (*)(void))object_units, METH_FASTCALL, NULL},
     {"span_rows", (PyCFunction)(void (*)(void))span_rows, METH_FASTCALL, NULL},
     {"table_rows", (PyCFunction)(void (*)(void))table_rows, METH_FASTCALL, NULL},
     {"term_postings", (PyCFunction)(void (*)(void))term_postings, METH_FASTCALL, NULL},

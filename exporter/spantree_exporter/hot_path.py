@@ -26,7 +26,7 @@ PYTHON: Final = "python"
 SETTING: Final = "SPANTREE_PURE_PYTHON"
 _OFF: Final = frozenset({"", "0", "false", "no", "off"})
 # What both sides expect of each other, see INTERFACE in native/module.c.
-_INTERFACE: Final = 2
+_INTERFACE: Final = 3
 
 
 class Native(Protocol):
@@ -40,6 +40,9 @@ class Native(Protocol):
 
     def examine_body(self, body: bytes, /) -> int | None:
         """How many spans there are in a request whose frames and ids are all in order."""
+
+    def object_units(self, body: bytes, logs: bool, most: int, /) -> int | None:
+        """What a request holds by the prices of object_budget.py; more than `most` as soon as that is sure."""
 
     def span_rows(
         self, tenant_id: int, days: list[int], spans: list[Span], facts: list[Facts], first: int, last: int, /

@@ -38,6 +38,11 @@ def is_logs(encoding: str) -> bool:
     return encoding in (LOGS_PROTOBUF, LOGS_JSON)
 
 
+def is_json(encoding: str) -> bool:
+    """Whether a body that is called so is JSON."""
+    return encoding in (JSON, LOGS_JSON)
+
+
 def examine(body: bytes, encoding: str, most_items: int | None = None) -> Examined:
     """As decode.examine, for any signal. Raises MalformedRequest."""
     if is_logs(encoding):

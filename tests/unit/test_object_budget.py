@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from tests.hot_paths import each_hot_path
 from tests.otlp_requests import request, span, trace_request
 
 from spantree_collector.inflate import BodyTooLarge
 from spantree_collector.object_budget import check_objects, frames_at_most
 from spantree_exporter.decode import JSON, PROTOBUF
 from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF
+
+__all__ = ["each_hot_path"]
+pytestmark = pytest.mark.usefixtures("each_hot_path")
 
 BUDGET = 20_000
 
@@ -56,6 +61,10 @@ BOMBS = {
     "members of a map": in_span(field(9, field(1, b"k") + field(2, field(6, field(1, b"") * MANY)))),
     "values within values": in_span(field(9, field(2, nested_values(900))) * 40),
     "tags of more bytes than they need": in_span(b"\xca\x00\x00" * MANY),
+    # Readers pass over a group, and of a varint they take what fits into 64 bits.
+    "spans after a group": field(1, field(2, b"\xa3\x06\xa4\x06" + field(2, b"") * MANY)),
+    "events after a group": in_span(b"\xa3\x06\xa4\x06" + field(11, b"") * MANY),
+    "events after a varint beyond 64 bits": in_span(b"\x30" + b"\xff" * 9 + b"\x7f" + field(11, b"") * MANY),
 }
 
 
@@ -105,6 +114,14 @@ def test_the_units_are_those_that_the_refusal_names() -> None:
         check_objects(sent.SerializeToString(), PROTOBUF, units - 1)
 
 
+@pytest.mark.parametrize(
+    "what", ["spans after a group", "events after a group", "events after a varint beyond 64 bits"]
+)
+def test_what_is_no_field_of_otlp_hides_nothing_that_protobuf_reads(what: str) -> None:
+    [read] = ExportTraceServiceRequest.FromString(BOMBS[what]).resource_spans[0].scope_spans
+    assert len(read.spans) == MANY or len(read.spans[0].events) == MANY
+
+
 def test_what_frames_spans_is_never_told_to_be_less_than_it_is() -> None:
     sent = trace_request(1, 500)
     for body, encoding in ((sent.SerializeToString(), PROTOBUF), (b'{"resourceSpans":[' + b"{}," * 600, JSON)):
@@ -118,6 +135,17 @@ def test_json_is_told_by_its_marks(one: bytes) -> None:
     body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[%s]}]}]}' % b",".join([one] * BUDGET)
     with pytest.raises(BodyTooLarge):
         check_objects(body, JSON, BUDGET)
+
+
+def test_strings_in_json_are_read_once_however_many_quotes_are_in_them() -> None:
+    # Seconds for each where every quote is taken for the beginning of a string.
+    texts = b",".join([b'"%s"' % (b'\\"' * 50_000)] * 10)
+    body = b'{"x":"%s","y":[%s],"z":"%s' % (b"{" * BUDGET, texts, b'\\"' * 50_000)
+    began_s = time.process_time()
+    check_objects(body, JSON, BUDGET)
+    with pytest.raises(BodyTooLarge):
+        check_objects(body + b"{" * BUDGET, JSON, 5)
+    assert time.process_time() - began_s < 1
 
 
 def _lines_run(call: Callable[[], object]) -> int:
