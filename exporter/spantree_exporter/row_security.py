@@ -46,31 +46,31 @@ def count_tenant_roles(connection: psycopg.Connection[Any]) -> int:
 
 
 def leaks(connection: psycopg.Connection[Any]) -> list[str]:
-    """What some roles of tenants see of others, found by trying: each a clause for people to read; changes nothing.
+    """What some roles of tenants, and the API's, see of others, found by trying: clauses for people; changes nothing.
 
-    By every table and view, the newest partitions, the functions and the search index. What takes longer than two
-    seconds is passed over. Raises psycopg.Error.
+    By the rows and the errors of every table and view, the newest partitions, the functions, the search index and
+    PostgreSQL's statistics. What takes longer than two seconds is passed over. Raises psycopg.Error.
     """
     found: list[str] = []
-    relations = [name for (name,) in connection.execute(_SQL["relations_to_try"]).fetchall()]
-    for role, tenant_id in connection.execute(_SQL["roles_to_try"]).fetchall():
+    for role, tenant_id, is_told in connection.execute(_SQL["roles_to_try"]).fetchall():
+        relations = [name for (name,) in connection.execute(_SQL["relations_to_try"], {"is_told": is_told}).fetchall()]
         other = connection.execute(_SQL["foreign_trace"], {"tenant_id": tenant_id}).fetchone()
+        foreign_id, trace_id = other or (tenant_id, None)
+        values = {"tenant_id": tenant_id, "foreign_id": foreign_id, "trace_id": trace_id}
+        tries = [
+            (f"spantree.{relation}", SQL(_SQL[attempt]).format(relation=Identifier("spantree", relation)))
+            for relation in relations
+            for attempt in ("attempt_by_rows", "attempt_by_error")
+        ]
+        tries.append(("a function or the search", SQL(_SQL["attempt_by_function"]).format()))
+        if not is_told:
+            tries.append(("statistics", SQL(_SQL["attempt_by_statistics"]).format()))
         with connection.transaction(force_rollback=True):
             connection.execute(SQL(_SQL["set_role"]).format(role=Identifier(role)))
             connection.execute(_SQL["limit_try"])
-            tries: list[tuple[str, Composed, dict[str, Any]]] = [
-                (".".join(name), SQL(_SQL["foreign_row"]).format(relation=Identifier(*name)), {"tenant_id": tenant_id})
-                for name in (("spantree", relation) for relation in relations)
-            ]
-            if other is not None:
-                tree = {"foreign_id": other[0], "trace_id": other[1]}
-                tries.append(("a function or the search", SQL(_SQL["foreign_tree"]).format(), tree))
-            for name, statement, parameters in tries:
-                with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.QueryCanceled):
-                    with connection.transaction():
-                        row = connection.execute(statement, parameters).fetchone()
-                    if row == (True,):
-                        found.append(f'the role "{role}" sees rows of other tenants by {name}')
+            connection.execute(_SQL["name_tenant"], {"tenant_id": tenant_id if is_told else foreign_id})
+            seen = [name for name, statement in tries if _sees(connection, statement, values)]
+        found += [f'the role "{role}" sees rows of other tenants by {name}' for name in dict.fromkeys(seen)]
     return found
 
 
@@ -87,3 +87,13 @@ def _guard(connection: psycopg.Connection[Any], table: str) -> None:
     # Retention may have dropped it meanwhile.
     with suppress(psycopg.errors.UndefinedTable):
         in_transaction(connection, lambda: connection.execute(_SQL["guard_table"], {"table": table}))
+
+
+def _sees(connection: psycopg.Connection[Any], statement: Composed, values: dict[str, Any]) -> bool:
+    try:
+        with connection.transaction():
+            return connection.execute(statement, values).fetchone() == (True,)
+    except psycopg.errors.DivisionByZero:
+        return True
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.QueryCanceled):
+        return False

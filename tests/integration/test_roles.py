@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
+from tests import adversary
 from tests.api_rows import insert, node, trace, trace_id
 from tests.api_server import api_over, ok
 from tests.collectors import post, running, settings
@@ -196,6 +197,27 @@ def test_the_reader_sees_nothing_where_no_tenant_is_named_and_changes_no_others_
                 )
 
 
+def test_an_adversary_with_the_readers_password_sees_the_tenant_that_is_named_alone(there: Installation) -> None:
+    """Who has it may name whom he likes; but a statement sees one tenant's rows, and no other road is open."""
+    # It has to know tokens, and what messages are signed with.
+    own = ("SELECT secret FROM spantree.alert_rule", "COPY spantree.token TO STDOUT", "GRANT SELECT ON spantree.token")
+    tried = tuple(one for one in adversary.REFUSED if not one.startswith(own))
+    with psycopg.connect(there.reader, autocommit=True) as reader:
+        assert adversary.not_refused(reader, tried) == []
+        assert adversary.readable_without_a_tenant(reader) == ["definition", "migration", "retention_day"]
+        reader.execute("SET spantree.tenant = '1'")
+        assert adversary.foreign_rows(reader, 1) == []
+        assert {
+            one for one in adversary.told_by_leaky_operators(reader, 1) if not one[1].startswith("tenant=1 ")
+        } == set()
+        reader.execute("PREPARE mine AS SELECT DISTINCT tenant_id FROM spantree.executions")
+        assert reader.execute("EXECUTE mine").fetchall() == [(1,)]
+        reader.execute("SET spantree.tenant = '2'")
+        assert reader.execute("EXECUTE mine").fetchall() == [(2,)]
+        reader.execute("RESET spantree.tenant")
+        assert reader.execute("EXECUTE mine").fetchall() == []
+
+
 def test_the_setting_moves_no_tenants_role(there: Installation) -> None:
     with psycopg.connect(there.owner, autocommit=True) as connection:
         connection.execute(SQL("SET ROLE {}").format(Identifier(there.roles["red"])))
@@ -203,19 +225,54 @@ def test_the_setting_moves_no_tenants_role(there: Installation) -> None:
         assert connection.execute("SELECT DISTINCT tenant_id FROM spantree.executions").fetchall() == [(1,)]
 
 
+HOLES: dict[LiteralString, str] = {
+    "GRANT TRUNCATE ON spantree.span TO spantree_tenant_red": (
+        "spantree_tenant_red has the right TRUNCATE on spantree.span"
+    ),
+    "GRANT REFERENCES ON spantree.tenant TO PUBLIC": "PUBLIC has the right REFERENCES on spantree.tenant",
+    "GRANT CREATE ON SCHEMA spantree TO PUBLIC": "PUBLIC may make things in the schema spantree",
+    "CREATE MATERIALIZED VIEW spantree.copy AS SELECT 1": "spantree.copy holds rows that no policy is asked about",
+    "GRANT EXECUTE ON FUNCTION spantree.alert_tenants() TO PUBLIC": (
+        "the function spantree.alert_tenants() lends its owner's rights to everybody"
+    ),
+    "ALTER FUNCTION spantree.alert_tenants() RESET search_path": (
+        "the function spantree.alert_tenants() lends its owner's rights and does not name where it looks for others"
+    ),
+    "CREATE FUNCTION public.low(text) RETURNS boolean LANGUAGE sql LEAKPROOF AS 'SELECT true'": (
+        "the function low(text) is marked as leakproof"
+    ),
+    "CREATE INDEX by_user ON spantree.execution (user_id)": "the index spantree.by_user finds user_id of every tenant",
+    "CREATE STATISTICS spantree.both ON name, kind FROM spantree.execution": (
+        'there are statistics "both" of spantree.execution, which no policy is asked about'
+    ),
+    "CREATE ROLE ann IN ROLE spantree_tenant_red, pg_monitor": (
+        "the role \"ann\" reads as a tenant's and also everybody's rows"
+    ),
+    "CREATE ROLE ann NOINHERIT IN ROLE spantree_tenant_red; GRANT spantree_reader TO spantree_tenant_red": (
+        "the role \"spantree_tenant_red\" reads as a tenant's and also everybody's rows"
+    ),
+}
+
+
 def test_doctor_tries_what_tenants_see_and_names_what_they_should_not(there: Installation) -> None:
     with psycopg.connect(there.owner, autocommit=True) as owner:
         assert (holes(owner), leaks(owner)) == ([], [])
+        for statement, hole in HOLES.items():
+            with owner.transaction(force_rollback=True):
+                owner.execute(statement)
+                assert holes(owner) == [hole]
         assert list(row_security_findings(owner)) == [
             Finding("row-level security", "on for every table; 2 roles of tenants")
         ]
         owner.execute("ALTER VIEW spantree.failures RESET (security_invoker)")
         owner.execute("ALTER POLICY tenant ON spantree.rollup USING (true)")
         try:
+            # By rows, or by the error that they make; the views over the figures are by the policy of these.
+            seen = ("failures", "node_stats", "rollup", "trends", "workflow_stats")
             assert leaks(owner) == [
-                f'the role "{there.roles[name]}" sees rows of other tenants by spantree.{relation}'
-                for name in ("blue", "red")
-                for relation in ("failures", "rollup", "trends")
+                f'the role "{role}" sees rows of other tenants by spantree.{relation}'
+                for role in (there.roles["blue"], there.roles["red"], "spantree_reader")
+                for relation in seen
             ]
         finally:
             owner.execute("ALTER VIEW spantree.failures SET (security_invoker = true)")

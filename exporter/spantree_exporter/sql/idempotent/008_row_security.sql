@@ -70,6 +70,57 @@ $$;
 
 COMMENT ON FUNCTION spantree.drop_policies(regclass) IS 'take the policies of a table away, until guard_table makes them anew: meanwhile only its owner reads it';
 
+-- What EXPLAIN estimates comes from everybody's rows, and moves exactly where a guess passes a value that the statistics
+-- hold: with some thousand guesses a frequent text is found letter by letter. Statistics of texts are not kept, therefore,
+-- but for words of ours. (Of other types that have leakproof comparisons: numbers, times, ids.)
+CREATE OR REPLACE FUNCTION spantree.texts_of(guarded regclass)
+RETURNS TABLE (column_name name, has_statistics boolean)
+LANGUAGE plpgsql
+STABLE
+AS $$
+BEGIN
+    RETURN QUERY
+    -- NULL from PostgreSQL 17 on, -1 before: the default target.
+    SELECT a.attname, coalesce(a.attstattarget, -1) <> 0
+    FROM pg_attribute AS a
+    WHERE a.attrelid = guarded
+        AND a.attnum > 0
+        AND NOT a.attisdropped
+        AND a.atttypid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'name'::regtype, 'bytea'::regtype)
+        AND a.attname NOT IN ('kind', 'provenance', 'state', 'status', 'subject', 'type');
+END
+$$;
+
+COMMENT ON FUNCTION spantree.texts_of(regclass) IS 'columns of a table that hold what people wrote, and whether ANALYZE reads them, by which a tenant could learn of the others'' rows';
+
+CREATE OR REPLACE FUNCTION spantree.forget_texts(guarded regclass)
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    told record;
+BEGIN
+    FOR told IN SELECT * FROM spantree.texts_of(guarded) LOOP
+        IF told.has_statistics THEN
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS 0', guarded, told.column_name);
+        END IF;
+        -- What ANALYZE has found already stays, and only some may take it away.
+        IF current_setting('server_version_num')::integer >= 180000 THEN
+            EXECUTE
+                'SELECT pg_catalog.pg_clear_attribute_stats(''spantree'', c.relname, $2, kept.inherited) '
+                'FROM pg_class AS c CROSS JOIN (VALUES (false), (true)) AS kept (inherited) WHERE c.oid = $1'
+            USING guarded, told.column_name;
+        ELSIF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+            DELETE FROM pg_statistic
+            WHERE starelid = guarded
+                AND staattnum = (SELECT attnum FROM pg_attribute WHERE attrelid = guarded AND attname = told.column_name);
+        END IF;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION spantree.forget_texts(regclass) IS 'keep no statistics of a table''s texts any longer, and drop those that there are where that is allowed';
+
 CREATE OR REPLACE FUNCTION spantree.guard_table(guarded regclass)
 RETURNS void
 LANGUAGE plpgsql
@@ -106,10 +157,14 @@ BEGIN
         END IF;
     END IF;
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', guarded);
+    -- A table that Citus has takes no such command; its shards have the targets that it had when it was distributed.
+    IF NOT spantree.is_distributed(guarded) THEN
+        PERFORM spantree.forget_texts(guarded);
+    END IF;
 END
 $$;
 
-COMMENT ON FUNCTION spantree.guard_table(regclass) IS 'switch row-level security of a table on, and give it its policies where it is no partition; bears repetition';
+COMMENT ON FUNCTION spantree.guard_table(regclass) IS 'switch row-level security of a table on, give it its policies where it is no partition, and keep no statistics of its texts; bears repetition';
 
 CREATE OR REPLACE FUNCTION spantree.grant_reading(reader name)
 RETURNS void

@@ -36,6 +36,7 @@ BEGIN
     END IF;
     EXECUTE format('CREATE TABLE spantree.%I (LIKE spantree.own_audit_event INCLUDING ALL)', partition);
     EXECUTE format('ALTER TABLE spantree.%I ENABLE ROW LEVEL SECURITY', partition);
+    PERFORM spantree.forget_texts(format('spantree.%I', partition)::regclass);
     -- Triggers for rows come with the parent's, this one does not.
     EXECUTE format(
         'CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON spantree.%I FOR EACH STATEMENT EXECUTE FUNCTION spantree.refuse_change()',
