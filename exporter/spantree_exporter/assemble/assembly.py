@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from spantree_exporter.assemble import (
     attempts,
@@ -20,7 +21,7 @@ from spantree_exporter.assemble.chains import unnest_planned
 from spantree_exporter.assemble.critical_path import mark_critical_path
 from spantree_exporter.assemble.detached import adopt_detached
 from spantree_exporter.assemble.row_of import execution_row, node_row
-from spantree_exporter.assemble.step import Step, preorder
+from spantree_exporter.assemble.step import Step, preorder, take_apart
 from spantree_exporter.rows import Assembled, SpanFacts
 
 
@@ -55,7 +56,9 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     summary = execution_row(spans, stored, roots, ordered, keys_said, anomalies)
     summary.calls = called
     workflow = summary.workflow_name
-    return Assembled(summary, [node_row(step, workflow) for step in ordered], rows)
+    assembled = Assembled(summary, [node_row(step, workflow) for step in ordered], rows)
+    take_apart(chain(found.steps, ordered))
+    return assembled
 
 
 def _number_twins(ordered: list[Step]) -> None:

@@ -18,10 +18,14 @@ UNNAMED = "(unnamed)"
 
 @dataclass(slots=True)
 class Forest:
-    """`roots` in order of start; `hosts` leads from every span id to the step that its span belongs to."""
+    """`roots` in order of start; `hosts` leads from every span id to the step that its span belongs to.
+
+    `steps` are all, those that were folded into others too.
+    """
 
     roots: list[Step]
     hosts: dict[int, Step]
+    steps: list[Step]
 
 
 def build(spans: Sequence[SpanFacts]) -> Forest:
@@ -46,7 +50,7 @@ def build(spans: Sequence[SpanFacts]) -> Forest:
         skew.correct(parents_first, calls)
     hosts = folding.fold(parents_first)
     roots = [step for step in parents_first if step.parent is None and hosts[step] is step]
-    return Forest(roots, _by_span_id(parents_first, hosts, marks))
+    return Forest(roots, _by_span_id(parents_first, hosts, marks), parents_first)
 
 
 def _step(span: SpanFacts, order: int) -> Step:

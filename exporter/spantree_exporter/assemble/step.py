@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from spantree_exporter.facts.vocabulary import DeclaredStep, Facts
@@ -142,3 +143,14 @@ def preorder(roots: list[Step]) -> list[Step]:
         if step.children:
             stack.extend(reversed(step.children))
     return out
+
+
+def take_apart(steps: Iterable[Step]) -> None:
+    """Cut what makes rings of steps, so that they are freed at once: nobody may look at them afterwards.
+
+    Left to the garbage collector they cost 7.6 us of processor a span, and the memory of 200,000 spans until then.
+    """
+    for step in steps:
+        step.parent = step.previous_attempt = step.first_of_task = step.last_of_task = None
+        if step.follows:
+            step.follows = []

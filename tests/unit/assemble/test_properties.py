@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.assemble.traces import TRACE, span
 
 from spantree_exporter.assemble import assemble
+from spantree_exporter.assemble.step import Step
 from spantree_exporter.assemble.versions import one_of_each
 from spantree_exporter.facts import Facts
 from spantree_exporter.rows import Assembled, SpanFacts
@@ -118,6 +120,19 @@ def test_order_and_repetition_change_nothing(spans: list[SpanFacts], rng: random
     again = [*spans, *rng.sample(spans, len(spans) // 2)]
     rng.shuffle(again)
     assert assemble(again, TRACE) == assemble(spans, TRACE)
+
+
+@settings(max_examples=100, deadline=None)
+@given(traces())
+def test_no_step_is_left_to_the_garbage_collector(spans: list[SpanFacts]) -> None:
+    gc.disable()
+    gc.freeze()
+    try:
+        assemble(spans, TRACE)
+        assert [thing for thing in gc.get_objects() if isinstance(thing, Step)] == []
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 @settings(max_examples=150, deadline=None)
