@@ -17,7 +17,7 @@ through every value of http.route. The root's attributes are told
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Final
@@ -30,6 +30,7 @@ TERMS_MAX: Final = 600
 WORD_CHARS: Final = 64
 _BEGINNING_CHARS: Final = 3
 _VALUE_CHARS: Final = 200
+_LEXEME_BYTES: Final = 2_000
 _ATTRIBUTES_MAX: Final = 64
 # A trace of more names of spans says so instead, and whoever looks for one looks at its spans.
 _OPERATIONS_MAX: Final = 200
@@ -82,19 +83,26 @@ def text_of_value(value: object) -> str | None:
 
 def search_terms(execution: Execution, nodes: Iterable[Node] = (), spans: Iterable[SpanFacts] = ()) -> list[str]:
     """The lexemes of an execution's row, sorted by their bytes as a tsvector is; equal rows give equal ones."""
-    terms: dict[str, None] = {}
-    for some in _terms(execution, nodes, spans):
-        terms.update(dict.fromkeys(some))
+    spans = list(spans)
+    found: list[str] = []
+    _add_execution(found, execution)
+    _add_spans(found, spans)
+    told = [span for span in spans if span.attributes]
+    for span in sorted(told, key=lambda span: (span.start_ns, span.span_id, span.fingerprint)):
+        _add_attributes(found, span.attributes)
+    terms = dict.fromkeys(found)
+    for text in _texts_of(nodes):
         if len(terms) >= TERMS_MAX:
-            return sorted(islice(terms, TERMS_MAX))
+            break
+        terms.update(dict.fromkeys(words_of(text)))
     # By code points, which is the order of the bytes of UTF-8.
-    return sorted(terms)
+    return sorted(terms if len(terms) <= TERMS_MAX else islice(terms, TERMS_MAX))
 
 
-def _terms(execution: Execution, nodes: Iterable[Node], spans: Iterable[SpanFacts]) -> Iterator[Iterable[str]]:
+def _add_execution(found: list[str], execution: Execution) -> None:
     for text in (execution.name, execution.workflow_name, execution.entry, execution.service, *execution.services):
         if text:
-            yield words_of(text)
+            found += words_of(text)
     for key, value in (
         ("run_id", execution.run_id),
         ("conversation_id", execution.conversation_id),
@@ -102,70 +110,77 @@ def _terms(execution: Execution, nodes: Iterable[Node], spans: Iterable[SpanFact
         ("project", execution.project),
     ):
         if value:
-            yield from _of_attribute(key, value)
+            _add_attribute(found, key, value)
     for text in (execution.error_category, execution.first_failed_error_type, execution.error_summary):
         if text:
-            yield words_of(text[:_MESSAGE_CHARS])
-    spans = list(spans)
-    yield _of_spans(spans)
-    told = [span for span in spans if span.attributes]
-    for span in sorted(told, key=lambda span: (span.start_ns, span.span_id, span.fingerprint)):
-        yield from _of_attributes(span.attributes)
+            found += words_of(text[:_MESSAGE_CHARS])
+
+
+def _texts_of(nodes: Iterable[Node]) -> Iterable[str]:
+    """What nodes say of their failures, then their names; each once."""
+    texts: dict[str, None] = {}
     names: dict[str, None] = {}
     for node in nodes:
         names[node.name] = None
         if node.error_type:
-            yield words_of(node.error_type)
+            texts[node.error_type] = None
         if node.error_message:
-            yield words_of(node.error_message[:_MESSAGE_CHARS])
-    for name in names:
-        yield words_of(name)
+            texts[node.error_message[:_MESSAGE_CHARS]] = None
+    texts.update(names)
+    return texts
 
 
-def _of_spans(spans: Sequence[SpanFacts]) -> Iterator[str]:
+def _add_spans(found: list[str], spans: Sequence[SpanFacts]) -> None:
     if not spans:
         return
-    yield longest_term(max([span.end_ns - span.start_ns for span in spans]))
-    if any(span.status_code == STATUS_ERROR for span in spans):
-        yield ERROR_SPAN
+    found.append(longest_term(max([span.end_ns - span.start_ns for span in spans])))
+    if STATUS_ERROR in {span.status_code for span in spans}:
+        found.append(ERROR_SPAN)
     operations = {(span.service, span.name) for span in spans}
     if len(operations) > _OPERATIONS_MAX:
-        yield MANY_OPERATIONS
+        found.append(MANY_OPERATIONS)
         return
     for service, name in sorted(operations):
         term = operation_term(service, name)
         if _storable(term):
-            yield term
+            found.append(term)
 
 
-def _of_attributes(attributes: Mapping[str, object]) -> Iterator[Iterable[str]]:
+def _add_attributes(found: list[str], attributes: Mapping[str, object]) -> None:
     # In order of the keys: jsonb keeps another order than the one in which they were sent.
     for key in sorted(attributes)[:_ATTRIBUTES_MAX]:
         value = text_of_value(attributes[key])
         if value:
-            yield from _of_attribute(key, value)
+            _add_attribute(found, key, value)
 
 
-def _of_attribute(key: str, value: str) -> Iterator[Iterable[str]]:
-    term = attribute_term(key, value)
+def _add_attribute(found: list[str], key: str, value: str) -> None:
+    value = value[:_VALUE_CHARS]
+    term = f"={key}:{value}"
     if "\x00" not in term and _storable(term):
-        yield (term,)
-    yield words_of(value[:_VALUE_CHARS])
+        found.append(term)
+    found += words_of(value)
 
 
 def _storable(term: str) -> bool:
     # A lone surrogate has no UTF-8; a tsvector's lexeme has less than 2 KiB.
+    if term.isascii():
+        return len(term) < _LEXEME_BYTES
     try:
-        return len(term.encode()) < 2_000
+        return len(term.encode()) < _LEXEME_BYTES
     except UnicodeEncodeError:
         return False
 
 
 def _words(text: str) -> tuple[str, ...]:
+    runs = _WORD.findall(text)
+    if text == text.lower():
+        return tuple(dict.fromkeys([run[:WORD_CHARS] for run in runs]))
     found: dict[str, None] = {}
-    for run in _WORD.findall(text):
-        found[run[:WORD_CHARS].lower()] = None
-        if not run.islower() and len(parts := _HUMP.split(run)) > 1:
+    for run in runs:
+        lower = run.lower()
+        found[lower if len(run) <= WORD_CHARS else run[:WORD_CHARS].lower()] = None
+        if run != lower and len(parts := _HUMP.split(run)) > 1:
             for part in parts:
                 found[part[:WORD_CHARS].lower()] = None
     return tuple(found)
