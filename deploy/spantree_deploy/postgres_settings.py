@@ -24,8 +24,9 @@ WANTED_COMPRESSION = ("wal_compression", "lz4")
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "on", "full_page_writes": "off"}
 
 _TUNED = {
-    # Holds the indexes of the day that is being written; the operating system's cache holds the rest.
-    "shared_buffers": "256MB",
+    # Holds the indexes of the day that is being written; the operating system's cache holds the rest. With three
+    # million spans on one day, PostgreSQL cost 16 % more a span than with none at 256 MB, 8 % at 512 MB.
+    "shared_buffers": "512MB",
     # Sorts and hashes of the read API (lists, stats) in memory; few run at once.
     "work_mem": "16MB",
     # One batch of spans is a few MB of WAL: it fits, so a writer does not flush half a batch.

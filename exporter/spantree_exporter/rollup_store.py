@@ -54,13 +54,17 @@ class Difference:
 def differences(
     connection: psycopg.Connection[Any], tenant_id: int, days: Iterable[date], limit: int = 20
 ) -> list[Difference]:
-    """Figures of these UTC days that are not what the rows say, `limit` a day at most; reads all their rows.
+    """Figures of these UTC days that are not what the rows say, `limit` a day at most; reads all their rows,
+    however long that takes.
 
     A day whose partitions retention has taken has figures and no rows. Raises psycopg.Error.
     """
     found: list[Difference] = []
     for day in days:
-        rows = connection.execute(_SQL["differences"], {"tenant_id": tenant_id, "day": day, "limit": limit}).fetchall()
+        with connection.transaction():
+            connection.execute(_SQL["unbounded"])
+            wanted = {"tenant_id": tenant_id, "day": day, "limit": limit}
+            rows = connection.execute(_SQL["differences"], wanted).fetchall()
         found += [Difference(day, *row) for row in rows]
     return found
 
@@ -78,6 +82,7 @@ def recount(connection: StoreConnection, tenant_id: int, day: date) -> None:
     try:
         opened.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         with opened.transaction(), opened.cursor() as cursor:
+            cursor.execute(_SQL["unbounded"])
             while _fold_some(connection, cursor):
                 pass
             for statement in ("delete_hours", "recount_hours", "recount_steps", "recount_calls", "mark_day_outdated"):

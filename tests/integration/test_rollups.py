@@ -12,10 +12,11 @@ from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, trace_i
 from tests.rollup_checks import CALLS_OF_ROLLUPS, assert_all_is_counted, fold, sum_up, wrong_figures
 from tests.tables import empty, project_all, query
 
+from spantree_exporter import rollup_store
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.rebuild import rebuild
 from spantree_exporter.rollup import GAMMA, Rollup, bucket_of, quantile_ns
-from spantree_exporter.rollup_store import Difference, RollupFolder, recount
+from spantree_exporter.rollup_store import Difference, RollupFolder, differences, recount
 from spantree_exporter.span import Attributes, Span
 from spantree_exporter.store import Store
 
@@ -145,6 +146,19 @@ def test_calls_of_a_day_are_counted_anew_from_its_rows(migrated_url: str, store:
     connection.close()
     assert query(migrated_url, CALLS_OF_ROLLUPS, grain=1) == counted
     assert wrong_figures(migrated_url, _DAYS) == []
+
+
+def test_a_day_may_take_longer_to_count_than_a_statement_of_the_road(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = StoreConnection(migrated_url, "spantree test")
+    connection.open().execute("SET statement_timeout = '500ms'")
+    for name in ("recount_hours", "differences"):
+        monkeypatch.setitem(rollup_store._SQL, name, "SELECT 'x', 'x', 'x', 1, 0 FROM pg_sleep(0.7)")
+    recount(connection, 0, _DAYS[0])
+    assert differences(connection.open(), 0, _DAYS[:1]) == [Difference(_DAYS[0], "x", "x", "x", 1, 0)]
+    assert connection.open().execute("SHOW statement_timeout").fetchone() == ("500ms",)
+    connection.close()
 
 
 def test_a_batch_that_is_refused_leaves_no_figures(migrated_url: str, store: Store) -> None:

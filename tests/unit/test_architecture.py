@@ -83,3 +83,18 @@ def test_routes_name_no_statement() -> None:
         if name in named
     }
     assert found == set(), "move these reads into a module of spantree_api/reads"
+
+
+def test_an_advisory_lock_is_one_purpose_s() -> None:
+    # Retention once took the number of the folding of figures, which then stood still until retention was through.
+    of_number: dict[str, set[str]] = {}
+    for file in (ROOT / "exporter" / "spantree_exporter" / "sql").rglob("*.sql"):
+        for number in re.findall(r"advisory\w+\(1936744814, (\d+)\)", file.read_text(encoding="utf-8")):
+            of_number.setdefault(number, set()).add(file.stem)
+    assert of_number == {
+        "0": {"migrate"},
+        "1": {"010_partitions"},
+        "2": {"rollup"},
+        "3": {"060_own_audit"},
+        "4": {"retention"},
+    }

@@ -10,10 +10,10 @@ SELECT set_config('statement_timeout', '0', true)
 
 -- name: try_lock
 -- One retention at a time, whoever runs it. 'span' in hex.
-SELECT pg_try_advisory_lock(1936744814, 2)
+SELECT pg_try_advisory_lock(1936744814, 4)
 
 -- name: unlock
-SELECT pg_advisory_unlock(1936744814, 2)
+SELECT pg_advisory_unlock(1936744814, 4)
 
 -- name: days
 -- The days that have partitions, oldest first, the sentinel's aside, with what retention did, and the bytes of each.

@@ -315,6 +315,10 @@ SELECT
 FROM (VALUES (24), (192)) AS grain (hours)
 ON CONFLICT ON CONSTRAINT rollup_outdated_pkey DO NOTHING
 
+-- name: unbounded
+-- For a transaction that reads a whole day, on behalf of somebody who waits for it.
+SELECT set_config('statement_timeout', '0', true)
+
 -- name: lock_folding
 -- Of the session, before the transaction's snapshot is taken.
 SELECT pg_advisory_lock(1936744814, 2)
