@@ -15,6 +15,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from tests.wire import field
 
 from spantree_deploy.importing.files import Bad, Body, bodies
 from spantree_deploy.importing.json_elements import NotJson, elements
@@ -149,12 +150,22 @@ def test_a_bad_line_is_named_and_takes_no_other_with_it(tmp_path: Path) -> None:
         (b"\x00\x00\x00", "its length is none"),
         (b"\x00\x00\x10\x00abc", "the file ends within it: 3 of 4096 bytes are there"),
         (gzip.compress(LINES[0] * 2)[:-20], "the compressed file ends or breaks here: "),
+        (zstandard.compress(LINES[0] * 2)[:9] + b"broken", "the compressed file ends or breaks here: "),
+        (b"\x05" + zstandard.compress(b"")[:4] + b"!", "the compressed file ends or breaks here: "),
+        # 16 kB that would become gigabytes of objects.
+        (gzip.compress(field(1, field(2, field(2, b"") * 8_000_000))), "it holds more than 4000000 spans"),
     ],
 )
 def test_a_file_that_breaks_off_says_where(tmp_path: Path, content: bytes, reason: str) -> None:
     _, bad = read(tmp_path / "f", content)
     assert len(bad) == 1
     assert bad[0].reason.startswith(reason)
+
+
+def test_a_line_that_would_become_too_many_objects_is_not_read(tmp_path: Path) -> None:
+    content = LINES[0] + b'\n{"data":[%s1]}' % (b"1," * 4_000_000)
+    _, bad = read(tmp_path / "f", content)
+    assert bad == [Bad("line 2", "it holds more than 4000000 objects, lists and members")]
 
 
 def test_an_empty_file_holds_nothing(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import orjson
 
+from spantree_collector.object_budget import check_objects
 from spantree_deploy.importing.json_elements import NotJson, elements
 from spantree_exporter.decode import JSON, PROTOBUF
 from spantree_exporter.decode_logs import LOGS_JSON
@@ -33,6 +34,8 @@ from spantree_exporter.otlp_json import BYTES, OURS
 MOST_BYTES: Final = 64 * 2**20
 # A first line that is longer is not read whole to see what it is.
 _FIRST_LINE_BYTES: Final = 8 * 2**20
+# 64 MiB of real traces hold two million at most; of spans without anything 16 kB of gzip would hold forty.
+MOST_OBJECTS: Final = 4_000_000
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _MESSAGE_TAG: Final = 0x0A  # resource_spans = 1, length-delimited
@@ -60,21 +63,39 @@ class Bad:
 def bodies(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[Body | Bad]:
     """All of a file, in its order. Raises OSError; SpantreeError where it is compressed and cannot be read."""
     try:
-        with path.open("rb") as raw, _plain(path, raw) as file:
-            start = file.peek(64)[:64]
-            if not start:
-                return
-            if start.lstrip()[:1] in (b"{", b"["):
-                yield from _json(file, most_bytes)
-            elif start[0] == _MESSAGE_TAG:
-                yield from _one_message(file, most_bytes)
-            else:
-                yield from _messages(file, start[0] == 0, most_bytes)
+        for part in _parts(path, most_bytes):
+            yield part if isinstance(part, Bad) else _bounded(part)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield Bad(str(path.name), f"the compressed file ends or breaks here: {error}")
+    except Exception as error:
+        # zstandard is there only with the collector, so its error has no name here.
+        if type(error).__name__ != "ZstdError":
+            raise
         yield Bad(str(path.name), f"the compressed file ends or breaks here: {error}")
 
 
-def _plain(path: Path, raw: BinaryIO) -> io.BufferedReader:
+def _bounded(part: Body) -> Body | Bad:
+    try:
+        check_objects(part.body, part.encoding, MOST_OBJECTS)
+    except SpantreeError:
+        return Bad(part.where, f"it holds more than {MOST_OBJECTS} spans, attributes and values")
+    return part
+
+
+def _parts(path: Path, most_bytes: int) -> Iterator[Body | Bad]:
+    with path.open("rb") as raw, _plain(raw) as file:
+        start = file.peek(64)[:64]
+        if not start:
+            return
+        if start.lstrip()[:1] in (b"{", b"["):
+            yield from _json(file, most_bytes)
+        elif start[0] == _MESSAGE_TAG:
+            yield from _one_message(file, most_bytes)
+        else:
+            yield from _messages(file, start[0] == 0, most_bytes)
+
+
+def _plain(raw: BinaryIO) -> io.BufferedReader:
     reader = cast("io.BufferedReader", raw)
     start = reader.peek(4)[:4]
     if start.startswith(_GZIP):
@@ -121,10 +142,22 @@ def _is_object(line: bytes) -> bool:
     if not line.rstrip().endswith(b"}"):
         return False
     try:
-        found = loads_any(line)
+        found = _read(line)
     except ValueError:
         return False
     return isinstance(found, dict)
+
+
+def _read(text: bytes) -> Any:
+    """What JSON says. Raises ValueError where it is none, or more than is read."""
+    try:
+        check_objects(text, JSON, MOST_OBJECTS)
+    except SpantreeError:
+        raise ValueError(f"it holds more than {MOST_OBJECTS} objects, lists and members") from None
+    try:
+        return loads_any(text)
+    except ValueError as error:
+        raise ValueError(f"it is no JSON: {error}") from error
 
 
 def _lines(file: _Rejoined, most_bytes: int) -> Iterator[Body | Bad]:
@@ -142,9 +175,9 @@ def _lines(file: _Rejoined, most_bytes: int) -> Iterator[Body | Bad]:
 
 def _object(where: str, text: bytes) -> Iterator[Body | Bad]:
     try:
-        found = loads_any(text)
+        found = _read(text)
     except ValueError as error:
-        yield Bad(where, f"it is no JSON: {error}")
+        yield Bad(where, str(error))
         return
     match found:
         case {"resourceSpans": list()} | {"resource_spans": list()}:
@@ -190,9 +223,9 @@ def _document(file: _Rejoined, most_bytes: int) -> Iterator[Body | Bad]:
 
 def _jaeger_text(where: str, text: bytes) -> Iterator[Body | Bad]:
     try:
-        trace = loads_any(text)
+        trace = _read(text)
     except ValueError as error:
-        yield Bad(where, f"it is no JSON: {error}")
+        yield Bad(where, str(error))
         return
     yield from _jaeger(where, trace)
 
