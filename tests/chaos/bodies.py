@@ -17,6 +17,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from tests.fuzz_hot_path import RECORDINGS, mutated
 from tests.otlp_json import otlp_json
 
+from spantree_exporter import deep_json
+
 _DAY_NS = 86_400_000_000_000
 _AWKWARD_TEXTS = [
     "",
@@ -324,5 +326,9 @@ class Bodies:
 
     def _json_bytes(self, sent: Any) -> bytes:
         ascii_only = self.chance.random() < 0.5
-        body = json.dumps(sent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        try:
+            body = json.dumps(sent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        except RecursionError:
+            # Nested by one mutation and then by another.
+            body = deep_json.dumps(sent).encode()
         return b"\xef\xbb\xbf" + body if self.chance.random() < 0.02 else body

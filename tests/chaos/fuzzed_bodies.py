@@ -122,6 +122,7 @@ def run(folder: Path, bodies: int, seed: int, say: Callable[[str], None] = lambd
                 thread.start()
             for thread in threads:
                 thread.join()
+            assert campaign.answers.total() == bodies, f"seed {seed}: {campaign.answers.total()} bodies were sent"
             assert not campaign.faults, f"seed {seed}:\n" + "\n".join(campaign.faults)
             wait_until(
                 lambda: readiness(collector.addresses)["spool"]["bodies"] == 0, _TIMEOUT_S, "the spool was drained"
