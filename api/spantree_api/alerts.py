@@ -43,8 +43,11 @@ _DROP_S: Final = 3_600.0
 _LOG_INTERVAL_S: Final = 60.0
 # A turn that has begun may end by itself: cancelled in the midst of a query, the driver complains.
 _ENDING_S: Final = 1.0
-# Transactions of projections that one look takes in: some thousand executions.
+# Transactions of projections that one look takes in, and bytes of what they changed: some thousand executions.
 _CHANGES: Final = 200
+_CHANGED_BYTES: Final = 64 * 2**10
+# Executions that one rule is held against before other requests of this process have their turn: some milliseconds.
+_AT_ONCE: Final = 100
 # /stuck lists the first of them; so many are looked at here.
 _OPEN_ROWS: Final = 2_000
 # Days of which a workflow's usual duration is made, and how long it is remembered.
@@ -58,6 +61,8 @@ _CLOCKS_S: Final = 300.0
 _NS_PER_S: Final = 1_000_000_000
 _RETRY_S: Final = 2.0
 _RETRY_MAX_S: Final = 3_600.0
+# A receiver that fails again and again is given pauses of up to this, whatever else waits for it.
+_REST_MAX_S: Final = 600.0
 _REOPENED: Final = timedelta(days=7)
 
 
@@ -72,6 +77,7 @@ class AlertWatch:
         self._clock = clock
         self._file_rules = file_rules
         self._tasks: list[asyncio.Task[None]] = []
+        self._delivering: dict[int, asyncio.Task[bool]] = {}  # by tenant
         self._ending = asyncio.Event()
         self._tenants: dict[int, Alerts] = {}
         self._logged_at_s = float("-inf")
@@ -84,11 +90,12 @@ class AlertWatch:
     async def close(self) -> None:
         """End both; what was being sent is sent again by whoever is next."""
         self._ending.set()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_ENDING_S)
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._delivering.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_ENDING_S)
+        for task in tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, ApiError):
                 await task
 
     async def _again(self, turn: Callable[[], Awaitable[bool]]) -> None:
@@ -123,8 +130,16 @@ class AlertWatch:
         return more
 
     async def _deliver(self) -> bool:
-        """Send some messages of each tenant; whether there were any."""
-        return any(await asyncio.gather(*(one.deliver() for one in list(self._tenants.values()))))
+        """Send some messages of each tenant, which waits for no receiver of another; whether there were any."""
+        for tenant_id, one in self._tenants.items():
+            if tenant_id not in self._delivering:
+                self._delivering[tenant_id] = asyncio.create_task(one.deliver(), name="spantree-alerts-tenant")
+        if not self._delivering:
+            return False
+        await asyncio.wait(self._delivering.values(), timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        ended = [self._delivering.pop(one) for one, task in list(self._delivering.items()) if task.done()]
+        results = [task.result() for task in ended]  # of all: an error of one is told
+        return any(results)
 
     def _of(self, tenant_id: int) -> Alerts:
         if (found := self._tenants.get(tenant_id)) is None:
@@ -147,12 +162,18 @@ class Alerts:
         self._clock = clock
         self._usual: dict[str, tuple[float, events.UsualDuration]] = {}
         self._next_s: dict[str, float] = {}
+        self._resting: dict[UUID, tuple[int, float]] = {}  # rule -> failures in a row, and until when none is sent
+        self._full_logged_at_s = float("-inf")
 
     async def look(self) -> bool:
         """Make the messages of all that the rules find now; whether there is more to look at."""
         async with self._database.snapshot() as snapshot:
             rules = await reads.all_rules(snapshot, self._config.tenant_id)
-        enabled = [rule for rule in rules if rule.body.enabled]
+            full = await reads.full_rules(snapshot, self._config.tenant_id) if rules else frozenset()
+        enabled = [rule for rule in rules if rule.body.enabled and rule.id not in full]
+        for rule in rules:
+            if rule.id in full:
+                self._complain_of_full(rule)
         if self._is_due("drop", _DROP_S):
             async with self._database.transaction() as transaction:
                 await reads.drop_old_messages(transaction, self._config.tenant_id)
@@ -178,40 +199,55 @@ class Alerts:
             position = begin if noted is None or noted < begin else noted
             if noted is not None and position >= newest:
                 return False
-            traces, reached = await changes.traces_after(transaction, tenant_id, position, _CHANGES)
+            traces, reached = await changes.traces_after(transaction, tenant_id, position, _CHANGES, _CHANGED_BYTES)
             now_ns = self._clock()
             rows = await changes.read_executions(transaction, tenant_id, list(traces))
-            messages = await self._of_changed(transaction, rules, list(rows.values()), traces, now_ns)
-            await reads.put_messages(transaction, tenant_id, messages, now_ns)
+            usual, groups = await self._known_before(transaction, rules, list(rows.values()), now_ns)
+            for rule in rules:
+                messages = await self._of_changed(rule, list(rows.values()), traces, usual, groups, now_ns)
+                await reads.put_messages(transaction, tenant_id, messages, now_ns)
             await reads.put_position(transaction, tenant_id, reached)
         return reached < newest
 
-    async def _of_changed(
-        self,
-        transaction: Snapshot,
-        rules: Sequence[Rule],
-        rows: Sequence[ExecutionRow],
-        positions: dict[UUID, int],
-        now_ns: int,
-    ) -> list[Message]:
-        lost_after_s = self._config.lost_after_s
+    async def _known_before(
+        self, transaction: Snapshot, rules: Sequence[Rule], rows: Sequence[ExecutionRow], now_ns: int
+    ) -> tuple[dict[str, events.UsualDuration], dict[str, events.GroupRow]]:
+        """The usual durations and the groups of failures that rules hold executions against."""
         kinds = {rule.body.kind for rule in rules}
-        usual, groups = {}, {}
+        usual: dict[str, events.UsualDuration] = {}
+        groups: dict[str, events.GroupRow] = {}
         if "duration" in kinds:
             names = {row.execution.workflow_name for row in rows if row.execution.workflow_name is not None}
             usual = await self._usual_durations(transaction, names, now_ns)
         if "new_group" in kinds:
             fingerprints = {row.execution.error_fingerprint for row in rows if row.execution.error_fingerprint}
             groups = await reads.groups_of(transaction, self._config.tenant_id, fingerprints)
-        messages = []
-        for rule in rules:
-            oldest_ns = max(rule.active_since_ns - _CLOCKS_S * _NS_PER_S, now_ns - _NEWS_S * _NS_PER_S)
-            for row in rows:
-                if positions[row.trace_id] <= rule.from_position or row.execution.last_seen_ns < oldest_ns:
-                    continue
-                message = events.of_changed(rule, row, usual, groups, now_ns, lost_after_s)
-                if message is not None:
-                    messages.append(message)
+        return usual, groups
+
+    async def _of_changed(
+        self,
+        rule: Rule,
+        rows: Sequence[ExecutionRow],
+        positions: dict[UUID, int],
+        usual: dict[str, events.UsualDuration],
+        groups: dict[str, events.GroupRow],
+        now_ns: int,
+    ) -> list[Message]:
+        """The messages of one rule, as many as may wait."""
+        lost_after_s = self._config.lost_after_s
+        oldest_ns = max(rule.active_since_ns - _CLOCKS_S * _NS_PER_S, now_ns - _NEWS_S * _NS_PER_S)
+        messages: list[Message] = []
+        for number, row in enumerate(rows, 1):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            if positions[row.trace_id] <= rule.from_position or row.execution.last_seen_ns < oldest_ns:
+                continue
+            message = events.of_changed(rule, row, usual, groups, now_ns, lost_after_s)
+            if message is not None:
+                messages.append(message)
+            if len(messages) >= reads.MOST_WAITING:
+                self._complain_of_full(rule)
+                break
         return messages
 
     async def _usual_durations(
@@ -282,7 +318,7 @@ class Alerts:
     async def deliver(self) -> bool:
         """Send some messages that are due; whether there were any."""
         async with self._database.transaction() as transaction:
-            claimed = await reads.claim_messages(transaction, self._config.tenant_id)
+            claimed = await reads.claim_messages(transaction, self._config.tenant_id, self._rests())
         await asyncio.gather(*map(self._send, claimed))
         return bool(claimed)
 
@@ -293,6 +329,7 @@ class Alerts:
                 await reads.settle_message(transaction, tenant_id, message.id, delivered=False, dropped=True)
             return
         outcome = await send(self._config, message.id, message.body, message.webhook_url, message.secret)
+        self._note_receiver(message.rule_id, outcome)
         wait_s = min(_RETRY_MAX_S, _RETRY_S * 2.0 ** min(message.attempts - 1, 20)) * random.uniform(0.8, 1.2)  # noqa: S311
         async with self._database.transaction() as transaction:
             await reads.settle_message(
@@ -303,6 +340,32 @@ class Alerts:
                 wait_s=wait_s,
                 answer_status=outcome.status,
                 error=outcome.error,
+            )
+
+    def _rests(self) -> list[UUID]:
+        """The rules whose receivers have a pause now."""
+        now_s = time.monotonic()
+        # Of one that has not failed for long, and of rules that are gone, nothing is remembered.
+        self._resting = {one: rest for one, rest in self._resting.items() if rest[1] > now_s - _REST_MAX_S}
+        return [rule_id for rule_id, (_, until_s) in self._resting.items() if until_s > now_s]
+
+    def _note_receiver(self, rule_id: UUID, outcome: Outcome) -> None:
+        failures, until_s = self._resting.pop(rule_id, (0, 0.0))
+        if outcome.delivered:
+            return
+        now_s = time.monotonic()
+        if until_s <= now_s:  # of those that were sent together one counts
+            failures, until_s = failures + 1, now_s + min(_REST_MAX_S, _RETRY_S * 2.0 ** min(failures, 20))
+        self._resting[rule_id] = (failures, until_s)
+
+    def _complain_of_full(self, rule: Rule) -> None:
+        now_s = time.monotonic()
+        if now_s - self._full_logged_at_s >= _LOG_INTERVAL_S:
+            self._full_logged_at_s = now_s
+            _log.warning(
+                "%d messages of the alert rule %s wait for their receiver: no more are made until some are delivered",
+                reads.MOST_WAITING,
+                rule.id,
             )
 
     async def take_file_rules(self, rules: Sequence[FileRule]) -> None:

@@ -40,8 +40,10 @@ _LOG_INTERVAL_S: Final = 60.0
 _QUEUE_BYTES: Final = 512 * 2**10
 # Events that one look tells; where more changed, everybody is told to load anew.
 _EVENTS_AT_ONCE: Final = 20_000
-# Events that one client that came back is told before it has taken them.
+# Events that one client that came back is told before it has taken them, and in all: each part is planned anew out of
+# all that it has missed.
 _MISSED_AT_ONCE: Final = 200
+_MISSED: Final = 5_000
 # Clients that read what they missed at the same time: the pool is for other requests, too.
 _CATCHING_UP: Final = 3
 # Different texts that listeners search for; each is asked of the database at every change.
@@ -292,7 +294,7 @@ class Streams:
         wanted, tenant_id = listener.wanted, self._config.tenant_id
         async with self._database.snapshot() as snapshot:
             found = await reads.changes_after(snapshot, tenant_id, listener.after, wanted.only)
-            if found.missed:
+            if found.missed or sum(max(1, event.new_nodes) for event in found.events) > _MISSED:
                 listener.catch_up(found.position)
                 return [
                     reload_frame(found.position, "changes since then are not kept any more, or are too many")

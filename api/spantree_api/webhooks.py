@@ -13,8 +13,10 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -31,6 +33,9 @@ _ERROR_CHARS: Final = 300
 # IPv6 that carries an IPv4 address: NAT64 (RFC 6052), 6to4 (RFC 3056).
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _LOCAL_NAT64: Final = ipaddress.ip_network("64:ff9b:1::/48")
+
+# Names whose servers never answer hold these threads, and not those that the rest of the process resolves names by.
+_RESOLVERS: Final = ThreadPoolExecutor(max_workers=8, thread_name_prefix="spantree-webhook-names")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -113,7 +118,8 @@ async def post(url: str, headers: Mapping[str, str], body: bytes, allowed_hosts:
 async def _addresses(parts: SplitResult, allowed_hosts: Collection[str]) -> list[str]:
     """The host's addresses, all of which may be asked. Raises WebhookRefused, OSError."""
     host = parts.hostname or ""
-    found = await asyncio.get_running_loop().getaddrinfo(host, _port(parts), type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, _port(parts), type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, look_up)
     addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
     if host not in allowed_hosts:
         for text in addresses:

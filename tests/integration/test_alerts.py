@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tests.webhook_receiver import SECRET, Receiver, receiver
 
 from spantree_api import alerts
 from spantree_api.config import ApiConfig
+from spantree_api.reads import alerts as reads
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.rollup_store import RollupFolder
@@ -237,6 +239,28 @@ def test_the_rules_of_every_tenant_look_at_its_own_executions(migrated_url: str,
         wait_until(lambda: hook.bodies() and hook.bodies("/hook/seven"), 20, "both were told")
         assert [body["execution"]["tenant"] for body in hook.bodies()] == ["0"]
         assert [body["execution"]["execution_id"] for body in hook.bodies("/hook/seven")] == [trace_id(2).hex()]
+
+
+def test_a_receiver_that_never_answers_holds_up_no_other_rule_and_its_messages_are_bounded(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(reads, "MOST_WAITING", 30)
+    with socket.create_server(("127.0.0.1", 0)) as silent, receiver() as hook, watching(migrated_url) as api:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        for number in range(6):
+            body = {"name": f"silent {number}", "kind": "failure", "webhook_url": url, "secret": SECRET}
+            ok(api.post("/api/v1/alerts/rules", json=body))
+        for number in range(1, 61):
+            store.write(run(number, error="boom"))
+        waiting = "SELECT count(*) FROM spantree.alert_delivery WHERE state = 'pending'"
+        wait_until(lambda: query(migrated_url, waiting)[0][0] >= 180, 20, "messages wait")
+        make(api, hook, kind="failure", name="zzz")
+        store.write(run(100, error="boom"))
+        # Not after the hundreds of attempts of ten seconds each, sixteen at a time, that wait.
+        wait_until(hook.bodies, 60, "the other rule was told")
+        assert [body["execution"]["execution_id"] for body in hook.bodies()] == [trace_id(100).hex()]
+        assert query(migrated_url, waiting)[0][0] <= 6 * 60
+    assert "messages of the alert rule" in caplog.text
 
 
 def test_a_process_that_died_over_a_message_is_followed_by_another(migrated_url: str, store: Store) -> None:

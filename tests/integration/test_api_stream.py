@@ -171,7 +171,9 @@ def test_filters_are_those_of_lists(migrated_url: str, store: Store, api: httpx.
         assert {event.data["execution_id"] for event in told} == {one["execution_id"] for one in listed}, filters
 
 
-def test_what_was_missed_and_is_not_kept_is_told_as_such(migrated_url: str, store: Store, api: httpx.Client) -> None:
+def test_what_was_missed_and_is_not_kept_is_told_as_such(
+    migrated_url: str, store: Store, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     connection = StoreConnection(migrated_url, "test")
     try:
         with following(url(api)) as follower:
@@ -186,6 +188,10 @@ def test_what_was_missed_and_is_not_kept_is_told_as_such(migrated_url: str, stor
         assert (event.kind, event.data["execution_id"]) == ("reload", None)
         with following(url(api), last_event_id=10**9) as lost:
             [event] = heard(lost, 1)
+        assert (event.kind, event.number) == ("reload", 18)
+        monkeypatch.setattr(streams, "_MISSED", 5)
+        with following(url(api), after=12) as late:
+            [event] = heard(late, 1)
         assert (event.kind, event.number) == ("reload", 18)
     finally:
         connection.close()

@@ -42,13 +42,13 @@ def test_what_is_no_url_of_a_webhook_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize("addresses", [["10.0.0.5"], ["93.184.216.34", "127.0.0.1"], ["::1"], ["fe80::1%eth0"]])
 def test_a_name_is_refused_for_any_of_its_addresses(addresses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    async def resolved(self: Any, host: str, port: int, **_: Any) -> list[Any]:
+    def resolved(host: str, port: int, **_: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
 
     async def connected(*_: Any, **__: Any) -> None:
         raise AssertionError("it connects all the same")
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolved)
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
     monkeypatch.setattr(asyncio, "open_connection", connected)
     outcome = asyncio.run(post("https://hooks.example.com/x", {}, b"{}"))
     assert outcome.status is None

@@ -20,6 +20,8 @@ from spantree_api.stored_rows import records
 LEASE_S = 60.0
 TRIED_FOR_S = 86_400.0
 KEPT_S = 30 * 86_400.0
+MOST_WAITING = 1_000
+"""Messages of a rule that wait for their receiver; while there are so many, no more are made of it."""
 _CLAIMED = 16
 _CLAIMED_OF_EACH = 4
 _WALKED = 100_000
@@ -74,6 +76,7 @@ class ClaimedRow:
     """A message to send now; no `webhook_url` where its rule is gone."""
 
     id: UUID
+    rule_id: UUID
     attempts: int
     body: str
     secret: str | None
@@ -185,9 +188,18 @@ async def put_messages(transaction: Snapshot, tenant_id: int, messages: Iterable
     return len(await transaction.all("put_alert_messages", parameters, records(IdRow)))
 
 
-async def claim_messages(transaction: Snapshot, tenant_id: int) -> list[ClaimedRow]:
-    """Some that are due: this process's to send for a minute, from the commit on."""
-    parameters = {"tenant_id": tenant_id, "limit": _CLAIMED, "of_each": _CLAIMED_OF_EACH, "lease_s": LEASE_S}
+async def full_rules(snapshot: Snapshot, tenant_id: int) -> frozenset[UUID]:
+    """The rules of which as many messages wait as may."""
+    parameters = {"tenant_id": tenant_id, "most": MOST_WAITING}
+    return frozenset(row.id for row in await snapshot.all("full_alert_rules", parameters, records(IdRow)))
+
+
+async def claim_messages(transaction: Snapshot, tenant_id: int, resting: Collection[UUID] = ()) -> list[ClaimedRow]:
+    """Some that are due, of other rules than `resting`: this process's to send for a minute, from the commit on."""
+    parameters = {
+        "tenant_id": tenant_id, "limit": _CLAIMED, "of_each": _CLAIMED_OF_EACH, "lease_s": LEASE_S,
+        "resting": list(resting),
+    }  # fmt: skip
     return await transaction.all("claim_alert_messages", parameters, records(ClaimedRow))
 
 

@@ -14,9 +14,9 @@ from spantree_api.filters import attribute_forms, search_query
 from spantree_api.stored_rows import DayRow, ExecutionRow, NodeRow, TraceRow, execution_rows, node_rows, records
 from spantree_exporter.changes import NAMED_NODES, NodeKey
 
-# What one look at the changes takes in; who is further behind has to load anew instead.
+# What one look at the changes takes in, some 50,000 events in 0.2 s; who is further behind has to load anew instead.
 _ROWS = 2_000
-_BYTES = 4 * 2**20
+_BYTES = 512 * 2**10
 _NUMBERED_AT_ONCE = 2_000
 # Traces and nodes that one statement names.
 _TRACES_AT_ONCE = 200
@@ -113,9 +113,11 @@ async def changes_after(snapshot: Snapshot, tenant_id: int, after: int, only: fr
     return Found(planned_events(rows, later, after, only), position, missed=False)
 
 
-async def traces_after(snapshot: Snapshot, tenant_id: int, after: int, rows: int) -> tuple[dict[UUID, int], int]:
+async def traces_after(
+    snapshot: Snapshot, tenant_id: int, after: int, rows: int, most_bytes: int
+) -> tuple[dict[UUID, int], int]:
     """The traces that changed after a position, of some changes, and where last; the position reached."""
-    parameters = {"tenant_id": tenant_id, "after": after, "rows": rows, "bytes": _BYTES}
+    parameters = {"tenant_id": tenant_id, "after": after, "rows": rows, "bytes": most_bytes}
     found = await snapshot.all("changes_after", parameters, records(ChangeRow))
     traces = {UUID(bytes=one.trace_id): one.last for row in found for one in row.traces()}
     return traces, found[-1].position if found else after

@@ -47,11 +47,19 @@ DO UPDATE SET
 RETURNING stored.*
 
 -- name: delete_alert_rule
--- a rule goes, and what it has found beyond its limit; served by alert_rule_pkey, alert_firing_pkey
+-- a rule goes, what it has found beyond its limit and what was not delivered; served by alert_rule_pkey,
+-- alert_firing_pkey, alert_delivery_rule_idx
 WITH firing AS (
     DELETE FROM spantree.alert_firing
     WHERE tenant_id = %(tenant_id)s
         AND rule_id = %(id)s::uuid
+),
+waiting AS (
+    UPDATE spantree.alert_delivery
+    SET state = 'dropped'
+    WHERE tenant_id = %(tenant_id)s
+        AND rule_id = %(id)s::uuid
+        AND state = 'pending'
 )
 DELETE FROM spantree.alert_rule
 WHERE tenant_id = %(tenant_id)s
@@ -88,25 +96,68 @@ ORDER BY id
 ON CONFLICT ON CONSTRAINT alert_delivery_pkey DO NOTHING
 RETURNING id
 
--- name: claim_alert_messages
--- some that are due, a few of each rule, for this process to send: others take over when it has not by then. Those of
--- a rule that is gone come without one. Served by alert_delivery_due_idx, alert_delivery_pkey
-WITH due AS MATERIALIZED (
-    SELECT id
-    FROM (
-        SELECT id, due_at, row_number() OVER (PARTITION BY rule_id ORDER BY due_at, id) AS nth
+-- name: full_alert_rules
+-- rules of which as many messages wait as may; served by alert_delivery_rule_idx
+SELECT rule.id
+FROM spantree.alert_rule AS rule
+WHERE rule.tenant_id = %(tenant_id)s
+    AND (
+        SELECT count(*)
         FROM (
-            SELECT id, rule_id, due_at
+            SELECT
+            FROM spantree.alert_delivery AS waiting
+            WHERE waiting.tenant_id = %(tenant_id)s
+                AND waiting.rule_id = rule.id
+                AND waiting.state = 'pending'
+            LIMIT %(most)s
+        ) AS counted
+    ) >= %(most)s::bigint
+
+-- name: claim_alert_messages
+-- some that are due, a few of each rule, in turn, for this process to send: others take over when it has not by then.
+-- `resting` are rules whose receivers are given a pause. Those of a rule that is gone come without one. Served by
+-- alert_delivery_rule_idx, alert_delivery_pkey
+WITH RECURSIVE waiting (rule_id) AS (
+    (
+        SELECT rule_id
+        FROM spantree.alert_delivery
+        WHERE tenant_id = %(tenant_id)s
+            AND state = 'pending'
+        ORDER BY rule_id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT next.rule_id
+        FROM spantree.alert_delivery AS next
+        WHERE next.tenant_id = %(tenant_id)s
+            AND next.state = 'pending'
+            AND next.rule_id > waiting.rule_id
+        ORDER BY next.rule_id
+        LIMIT 1
+    )
+    FROM waiting
+    WHERE waiting.rule_id IS NOT NULL
+),
+due AS MATERIALIZED (
+    SELECT first.id
+    FROM waiting
+    CROSS JOIN LATERAL (
+        SELECT id, due_at, row_number() OVER (ORDER BY due_at) AS nth
+        FROM (
+            SELECT id, due_at
             FROM spantree.alert_delivery
             WHERE tenant_id = %(tenant_id)s
+                AND rule_id = waiting.rule_id
                 AND state = 'pending'
                 AND due_at <= clock_timestamp()
             ORDER BY due_at
-            LIMIT 1000
-        ) AS first
-    ) AS counted
-    WHERE nth <= %(of_each)s
-    ORDER BY due_at, id
+            LIMIT %(of_each)s
+        ) AS oldest
+    ) AS first
+    WHERE waiting.rule_id IS NOT NULL
+        AND NOT waiting.rule_id = ANY (%(resting)s::uuid[])
+    ORDER BY first.nth, first.due_at, first.id
     LIMIT %(limit)s
 ),
 locked AS MATERIALIZED (
@@ -133,7 +184,9 @@ LEFT JOIN LATERAL (
 ) AS rule ON true
 WHERE delivery.tenant_id = %(tenant_id)s
     AND delivery.id = locked.id
-RETURNING delivery.id, delivery.attempts, delivery.body, rule.secret, rule.definition ->> 'webhook_url' AS webhook_url
+RETURNING
+    delivery.id, delivery.rule_id, delivery.attempts, delivery.body, rule.secret,
+    rule.definition ->> 'webhook_url' AS webhook_url
 
 -- name: settle_alert_message
 -- what came of an attempt: delivered, to be tried again after a while, or given up a day after it was made; served by
