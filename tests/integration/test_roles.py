@@ -25,11 +25,18 @@ from spantree_api import database as api_database
 from spantree_api.statements import load_statements
 from spantree_deploy.diagnosis import row_security_findings
 from spantree_deploy.finding import Finding
+from spantree_exporter.errors import OperatorError
 from spantree_exporter.migrate import migrate
+from spantree_exporter.rebuild import rebuild
+from spantree_exporter.redact_stored import Asked, redact_stored
+from spantree_exporter.redaction import redactor_of
+from spantree_exporter.retention.policy import Policy
+from spantree_exporter.retention.run import run as run_retention
 from spantree_exporter.row_security import holes, leaks, make_roles
 from spantree_exporter.tokens import TokenBook
 
 ONE = trace_id(1)
+DAY_NS = 86_400_000_000_000
 RULE = {"name": "r", "kind": "failure", "webhook_url": "https://example.com/x"}
 
 
@@ -123,6 +130,73 @@ def test_the_collector_writes_and_projects_as_the_writer_and_owns_nothing(there:
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 writer.execute(statement.encode())
+
+
+@pytest.fixture
+def three(there: Installation) -> Iterator[Installation]:
+    """A database of its own whose owner, writer and reader are three logins, none of them a superuser."""
+    with psycopg.connect(there.owner, autocommit=True) as administrator:
+        administrator.execute("CREATE ROLE spantree_owner LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD 'x'")
+        administrator.execute("CREATE DATABASE three OWNER spantree_owner")
+        owner, writer, reader = (
+            make_conninfo(there.owner, dbname="three", user=f"spantree_{one}", password="x")
+            for one in ("owner", "writer", "reader")
+        )
+        migrate(owner)
+        yield Installation(owner, writer, reader, {}, {})
+        administrator.execute("DROP DATABASE three WITH (FORCE)")
+        administrator.execute("DROP ROLE spantree_owner")
+
+
+def test_owner_writer_and_reader_go_the_whole_road_and_none_is_a_superuser(three: Installation, tmp_path: Path) -> None:
+    with TokenBook(three.owner) as book:
+        token = book.create_token("default", "admin")
+    headers = {"authorization": f"Bearer {token}"}
+    old, new = trace_request(1, 3), trace_request(2, 3, payload="password=hunter2")
+    for span in old.resource_spans[0].scope_spans[0].spans:
+        span.start_time_unix_nano -= 40 * DAY_NS
+        span.end_time_unix_nano -= 40 * DAY_NS
+        span.status.code = span.status.STATUS_CODE_ERROR
+    new.resource_spans[0].scope_spans[0].spans[0].status.code = span.status.STATUS_CODE_ERROR
+    # The collector: makes the partitions of a late day, writes, projects, folds figures.
+    with running(settings(tmp_path / "data", three.writer, redact="off")) as addresses:
+        for body in (old, new):
+            assert post(addresses, body.SerializeToString(), **headers).status == 200
+        wait_until(
+            lambda: (
+                query(three.owner, "SELECT count(*) FROM spantree.node") == [(6,)]
+                and query(three.owner, "SELECT count(*) FROM spantree.rollup_delta") == [(0,)]
+            ),
+            60,
+            "both traces are projected and counted",
+        )
+    # Its owner: redacts, computes anew, drops days; the writer may do the first two as well.
+    redactor = redactor_of("default")
+    assert redactor is not None
+    assert redact_stored(three.owner, redactor, Asked()).redacted["span"] == 3
+    assert rebuild(three.writer).spans == rebuild(three.owner).spans == 6
+    with pytest.raises(OperatorError, match='days are dropped by who owns the tables, "spantree_owner"'):
+        run_retention(three.writer, Policy(30))
+    assert len(run_retention(three.owner, Policy(30)).dropped) == 1
+    assert query(three.owner, "SELECT DISTINCT trace_id::text LIKE '%2' FROM spantree.node") == [(True,)]
+    # The API.
+    with api_over(three.reader, None, alerts=True, token_interval_s=0.05, audit_flush_s=0.05) as client:
+        (group,) = ok(client.get("/api/v1/failures/groups", headers=headers))["groups"]
+        path = f"/api/v1/failures/groups/{group['fingerprint']}"
+        assert ok(client.patch(path, json={"state": "resolved"}, headers=headers))["state"] == "resolved"
+        assert ok(client.post("/api/v1/alerts/rules", json=RULE, headers=headers))["name"] == "r"
+        (execution,) = ok(client.get("/api/v1/executions", headers=headers))["executions"]
+        assert "hunter2" not in client.get(f"/api/v1/executions/{execution['execution_id']}/otlp", headers=headers).text
+        assert ok(client.get("/api/v1/stats/workflows", headers=headers))["workflows"][0]["runs"] >= 1
+        wait_until(
+            lambda: len(ok(client.get("/api/v1/audit/own?action=update", headers=headers))["entries"]) == 1,
+            20,
+            "the own audit is written",
+        )
+    with psycopg.connect(three.owner, autocommit=True) as owner:
+        assert list(row_security_findings(owner)) == [
+            Finding("row-level security", "on for every table; 0 roles of tenants")
+        ]
 
 
 def test_the_api_reads_and_changes_as_the_reader_and_each_tenant_its_own(there: Installation) -> None:

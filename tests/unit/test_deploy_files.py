@@ -28,6 +28,9 @@ PLACEHOLDER = re.compile(r"\$\{env:([A-Z0-9_]+):-([^}]*)\}")
 MIB = 2**20
 
 
+DATABASE_ROLES = ("spantree_owner", "spantree_writer", "spantree_reader")
+
+
 def parsed(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
@@ -143,6 +146,7 @@ class TestCompose:
             "migrate",
             "collector",
             "api",
+            "retention",
             "queue-volume",
             "otel-collector",
             "jaeger",
@@ -184,7 +188,7 @@ class TestCompose:
 
     def test_only_the_spantree_services_reach_the_database(self, services: dict[str, Any]) -> None:
         on_store = {name for name, service in services.items() if "store" in service.get("networks", [])}
-        assert on_store == {"postgres", "migrate", "collector", "api"}
+        assert on_store == {"postgres", "migrate", "collector", "api", "retention"}
         assert parsed(COMPOSE_FILE)["networks"] == {"store": {"internal": True}}
 
     def test_durable_state_lies_in_named_volumes(self, services: dict[str, Any]) -> None:
@@ -210,16 +214,42 @@ class TestCompose:
 
     def test_passwords_are_files_and_no_variable_of_a_container(self, services: dict[str, Any]) -> None:
         text = COMPOSE_FILE.read_text(encoding="utf-8")
-        assert set(parsed(COMPOSE_FILE)["secrets"]) == {"postgres_password", "spantree_password"}
+        passwords = {f"{name}_password" for name in ("postgres", *DATABASE_ROLES)}
+        assert set(parsed(COMPOSE_FILE)["secrets"]) == passwords == set(services["postgres"]["secrets"])
         assert "${POSTGRES_PASSWORD" not in text
         assert "POSTGRES_PASSWORD_FILE" in services["postgres"]["environment"]
-        for name in ("migrate", "collector", "api"):
-            assert services[name]["secrets"] == ["spantree_password"], name
-            assert 'exec spantree "$$0" "$$@"' in services[name]["entrypoint"][-1], name
+        for name in ("migrate", "collector", "api", "retention"):
+            entrypoint = services[name]["entrypoint"][-1]
+            assert "cat /run/secrets/database_password" in entrypoint and 'spantree "$$0" "$$@"' in entrypoint, name
 
-    def test_spantrees_account_is_no_superuser(self) -> None:
+    def test_each_service_connects_as_the_role_with_the_least_rights_it_needs(self, services: dict[str, Any]) -> None:
+        connected = {
+            name: (service["environment"]["SPANTREE_DATABASE_URL"], service["secrets"])
+            for name, service in services.items()
+            if "SPANTREE_DATABASE_URL" in service.get("environment", {})
+        }
+        assert connected == {
+            name: (
+                f"postgresql://{role}@postgres:5432/spantree",
+                [{"source": f"{role}_password", "target": "database_password"}],
+            )
+            for name, role in {
+                "migrate": "spantree_owner",
+                "collector": "spantree_writer",
+                "api": "spantree_reader",
+                "retention": "spantree_owner",
+            }.items()
+        }
+        assert services["api"]["environment"]["SPANTREE_API_COLLECTOR_URLS"] == "http://collector:4318"
+        # Nothing is deleted unless it is asked for.
+        assert services["retention"]["profiles"] == ["retention"]
+
+    def test_spantrees_accounts_are_no_superusers_and_have_a_password_each(self) -> None:
         script = (ROOT / "deploy" / "postgres-init.sh").read_text(encoding="utf-8")
-        assert "CREATE ROLE spantree LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE" in script
+        secrets = (ROOT / "deploy" / "make-secrets.sh").read_text(encoding="utf-8")
+        for role in DATABASE_ROLES:
+            assert f"CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE " in script
+            assert f"{role}_password" in secrets
         for name in ("postgres-init.sh", "make-secrets.sh"):
             subprocess.run(["sh", "-n", str(ROOT / "deploy" / name)], check=True, timeout=10)
 
@@ -242,7 +272,7 @@ class TestDockerfile:
         of_image = dict(re.findall(r"(SPANTREE_[A-Z_]+)=(\S+)", DOCKERFILE.read_text(encoding="utf-8")))
         settings = load({}, of_image | services["api"]["environment"], directory=tmp_path)
         assert (settings.host, settings.data_dir) == ("0.0.0.0", Path("/var/lib/spantree"))
-        assert settings.database_url == "postgresql://spantree@postgres:5432/spantree"
+        assert settings.database_url == "postgresql://spantree_reader@postgres:5432/spantree"
         assert (settings.otlp_grpc_port, settings.otlp_http_port, settings.api_port) == (4317, 4318, 8000)
 
     def test_names_no_package_index(self) -> None:
@@ -301,6 +331,10 @@ class TestKubernetes:
             name: one["spec"]["template"]
             for (kind, name), one in objects.items()
             if kind in ("Job", "StatefulSet", "Deployment")
+        } | {
+            name: one["spec"]["jobTemplate"]["spec"]["template"]
+            for (kind, name), one in objects.items()
+            if kind == "CronJob"
         }
 
     def test_what_there_is(self, objects: dict[tuple[str, str], Any]) -> None:
@@ -318,6 +352,8 @@ class TestKubernetes:
             ("NetworkPolicy", "spantree-collector"),
             ("NetworkPolicy", "spantree-api"),
             ("NetworkPolicy", "spantree-migrate"),
+            ("CronJob", "spantree-retention"),
+            ("NetworkPolicy", "spantree-retention"),
         }
 
     def test_an_autoscaler_alone_says_how_many_there_are(self, objects: dict[tuple[str, str], Any]) -> None:
@@ -376,7 +412,7 @@ class TestKubernetes:
             (container,) = pod["spec"]["containers"]
             assert set(container["resources"]["requests"]) == {"cpu", "memory"}, name
             assert "memory" in container["resources"]["limits"], name
-            if name == "spantree-migrate":
+            if name in ("spantree-migrate", "spantree-retention"):
                 continue
             named = {port["name"]: port["containerPort"] for port in container["ports"]}
             for probe, path in (
@@ -418,14 +454,18 @@ class TestKubernetes:
         assert settings.spool_max_bytes + settings.spool_reserve_bytes < volume_bytes
         assert pods["spantree-collector"]["spec"]["terminationGracePeriodSeconds"] > settings.drain_s + 10
 
+    def test_days_are_dropped_only_if_asked_for(self, objects: dict[tuple[str, str], Any]) -> None:
+        assert objects["CronJob", "spantree-retention"]["spec"]["suspend"] is True
+
     def test_the_database_is_named_by_one_secret_and_the_image_by_the_kustomization(self, pods: dict[str, Any]) -> None:
+        keys = {"spantree-collector": "writer-url", "spantree-api": "reader-url"}
         (image,) = parsed(KUBERNETES / "kustomization.yaml")["images"]
         for name, pod in pods.items():
             (container,) = pod["spec"]["containers"]
             assert container["image"] == image["name"], name
             assert container["env"][0] == {
                 "name": "SPANTREE_DATABASE_URL",
-                "valueFrom": {"secretKeyRef": {"name": "spantree-database", "key": "url"}},
+                "valueFrom": {"secretKeyRef": {"name": "spantree-database", "key": keys.get(name, "url")}},
             }, name
             assert container["args"] == [name.removeprefix("spantree-")], name
 

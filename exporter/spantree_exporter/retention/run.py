@@ -94,6 +94,7 @@ def run(
     today = today or _today()
     report = RetentionReport()
     with _connected(database_url) as connection:
+        _check_owner(connection)
         row = connection.execute(_SQL["try_lock"]).fetchone()
         if row is None or not row[0]:
             report.busy = True
@@ -115,6 +116,16 @@ def drop_own_audit(database_url: str, keep_days: int) -> int:
     """Drop months of the own audit that are older than is kept; how many. Raises StoreUnavailable, OperatorError."""
     with _connected(database_url) as connection:
         return drop_old(connection, keep_days)
+
+
+def _check_owner(connection: psycopg.Connection[Any]) -> None:
+    """Before anything is noted: who writes for a collector may do all of it but take partitions off."""
+    row = connection.execute(_SQL["owner"]).fetchone()
+    if row is not None:
+        raise OperatorError(
+            f'days are dropped by who owns the tables, "{row[0]}", and this is "{connection.info.user}": run '
+            '"spantree retention" as the owner, and take SPANTREE_RETENTION_DAYS from the collector'
+        )
 
 
 def _record(connection: psycopg.Connection[Any], actor: Actor, report: RetentionReport, day: date) -> None:

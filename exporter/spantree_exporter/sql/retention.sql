@@ -12,6 +12,13 @@ SELECT set_config('statement_timeout', '0', true)
 -- One retention at a time, whoever runs it. 'span' in hex.
 SELECT pg_try_advisory_lock(1936744814, 4)
 
+-- name: owner
+-- Who has to be asked to drop days, where that is not who asks.
+SELECT pg_get_userbyid(c.relowner)
+FROM pg_class AS c
+WHERE c.oid = 'spantree.span'::regclass
+    AND NOT pg_has_role(c.relowner, 'USAGE')
+
 -- name: unlock
 SELECT pg_advisory_unlock(1936744814, 4)
 
