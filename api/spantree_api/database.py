@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
@@ -38,6 +39,10 @@ _OF_A_SETTING = "guc.c"
 # The pool doubles its pause after each failed attempt; giving up early lets the next request try at once instead.
 _RECONNECT_TIMEOUT_S = 3.0
 _CONNECT_TIMEOUT_S = "5"
+_A_WORKER = (
+    "this is a worker of a Citus cluster, wanted the coordinator, which alone has the queues and the figures: name the "
+    "coordinator in SPANTREE_DATABASE_URL or SPANTREE_API_DATABASE_URL"
+)
 # Rows taken from a large result at once: some 20 ms of the event loop.
 _STREAM_ROWS = 2_000
 
@@ -56,7 +61,9 @@ class Query(Generic[Row]):
 
 
 # Statements that take the first few rows of each of some traces. Citus asks every shard for the first few, which is
-# right here, for a trace is on one shard, and wrong elsewhere, so that it has to be told for each (docs/adr/015).
+# right here, for a trace is on one shard, and wrong elsewhere, so that it has to be told for each (docs/adr/015). Of
+# lists the parts that look spans up: each shard then walks as many executions as all together otherwise, and what is
+# found further back is found all the same.
 _FEW_OF_EACH = frozenset(
     {
         "new_nodes",
@@ -68,6 +75,7 @@ _FEW_OF_EACH = frozenset(
         "matching_traces",
         "attributes_of_traces",
         "roots_of_traces",
+        "where_span_attribute",
     }
 )
 
@@ -129,7 +137,8 @@ class Snapshot:
     @asynccontextmanager
     async def _told_apart(self, statement: Name) -> AsyncIterator[None]:
         """Around a statement of _FEW_OF_EACH: Citus is told that it is one, and that the next is none."""
-        if not self._on_citus or statement not in _FEW_OF_EACH:
+        parts = (statement,) if isinstance(statement, str) else statement
+        if not self._on_citus or _FEW_OF_EACH.isdisjoint(parts):
             yield
             return
         await self._connection.execute(self._statements["push_limits"], {"pushed": "on"})
@@ -158,11 +167,13 @@ class Database:
     def __init__(self, config: ApiConfig, database_url: str | None = None) -> None:
         """Of `database_url`, by default the settings' own; `config` says how it is used."""
         self._tenant_id: int | None = None
+        # Those of the pool that are to a Citus cluster; like the pool, one set for all that `of` binds.
+        self._on_citus: WeakSet[AsyncConnection[Any]] = WeakSet()
+        self._to_workers: WeakSet[AsyncConnection[Any]] = WeakSet()
         self._statement_timeout_ms = config.statement_timeout_ms
         self._pool_wait_s = config.pool_wait_s
         self._statements = Statements(load_statements())
         self._connections_max = config.pool_max
-        self._on_citus = False
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             config.database_url if database_url is None else database_url,
             kwargs={
@@ -221,7 +232,8 @@ class Database:
             connection, rows = await self._begin(begin, wait_s, opening)
             try:
                 async with connection:
-                    yield Snapshot(connection, self._statements, rows, self._tenant_id, on_citus=self._on_citus)
+                    on_citus = connection in self._on_citus
+                    yield Snapshot(connection, self._statements, rows, self._tenant_id, on_citus=on_citus)
             finally:
                 await self._pool.putconn(connection)
         except PoolTimeout as error:
@@ -239,6 +251,9 @@ class Database:
         # After a restart of the server every pooled connection is dead; each is given up as it is found to be.
         for left in reversed(range(self._connections_max + 1)):
             connection = await self._pool.getconn(wait_s)
+            if connection in self._to_workers:
+                await self._pool.putconn(connection)
+                raise Unavailable("database_not_ready", _A_WORKER)
             try:
                 async with connection.pipeline():
                     await connection.execute(self._statements[begin])
@@ -259,9 +274,15 @@ class Database:
     async def _configure(self, connection: AsyncConnection[Any]) -> None:
         # Transactions begin with a statement of ours, in one round trip with what is asked first.
         await connection.set_autocommit(True)
-        cursor = await connection.execute(self._statements["is_citus"])
+        if await self._is(connection, "is_citus"):
+            self._on_citus.add(connection)
+            if await self._is(connection, "is_worker"):
+                self._to_workers.add(connection)
+
+    async def _is(self, connection: AsyncConnection[Any], statement: Name) -> bool:
+        cursor = await connection.execute(self._statements[statement])
         row = await cursor.fetchone()
-        self._on_citus = bool(row and row[0])
+        return bool(row and row[0])
 
     def _told(self, error: psycopg.Error) -> Unavailable | InvalidParameter:
         if error.sqlstate == _RECOVERY_CONFLICT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
 
@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import set_json_loads
 
+from spantree_exporter.distribution import check_coordinator
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.partitions import PartitionDays, PartitionWindow, days_to_keep_ready
 from spantree_exporter.sql import statements
@@ -83,6 +84,8 @@ class StoreConnection:
                 self.close()
             ours = classify(error)
             if error.sqlstate in ("42P01", "3F000", "42883"):  # undefined table, schema, function
+                with suppress(psycopg.Error):
+                    check_coordinator(self.open())
                 raise OperatorError(f'{ours}; if the schema is not there, run "spantree migrate"') from error
             raise ours from error
 

@@ -92,8 +92,11 @@ _INTERNAL_CLASS = "XX"
 # worker says of itself comes with this context (measured on 13.2).
 _CONNECTION_CLASS = "08"
 _OF_WORKER = "while executing command on "
-# Citus reports a duplicate key inside COPY so (measured on 13.2).
-_CITUS_DUPLICATE = "XX000"
+# What a worker refuses inside COPY reaches us with its message and without its SQLSTATE, by this function of the
+# coordinator (multi_copy.c of 13.2). Other ways to write the same rows keep the SQLSTATE, and are what decides.
+_CITUS_COPY_REFUSED = "ReportCopyError"
+# How a row that a CHECK forbids is told from one without a partition where the constraint's name is lost on the way.
+_OF_A_CHECK = "violates check constraint"
 # libpq repeats the connection string that it cannot read: user:password@ of a URL, password=... of its own form.
 _PASSWORD = re.compile(r"(://[^:/@\s\"]*:)[^@\s\"]*(?=@)|(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s\"]+)")
 
@@ -124,6 +127,8 @@ def classify(error: psycopg.Error) -> SpantreeError:
             f"PostgreSQL's tables are not those that this build writes to ({sqlstate}): {text}; undo what was changed "
             "in the schema spantree, or run the build that belongs to it"
         )
+    if is_refused_in_copy(error):
+        return BatchRejected(f"a worker of the cluster refused the batch: {text}", sqlstate)
     if sqlstate in _FAILED_CODES or sqlstate[:2] == _INTERNAL_CLASS:
         return BatchFailed(f"PostgreSQL gave up on the batch ({sqlstate}): {text}", sqlstate)
     is_of_worker = sqlstate[:2] == _CONNECTION_CLASS or _OF_WORKER in (error.diag.context or "")
@@ -136,6 +141,25 @@ def classify(error: psycopg.Error) -> SpantreeError:
     return OperatorError(f"PostgreSQL is not set up for spantree ({sqlstate}): {text}")
 
 
+def is_refused_in_copy(error: psycopg.Error) -> bool:
+    """Whether a worker of a Citus cluster refused COPY: a duplicate, a CHECK, or whatever else it has against it.
+
+    What it is, the staging table and the projector find out, which write by INSERT or trace by trace.
+    """
+    return error.diag.source_function == _CITUS_COPY_REFUSED and (error.sqlstate or "")[:2] == _INTERNAL_CLASS
+
+
+def is_without_partition(error: psycopg.errors.CheckViolation) -> bool:
+    """Whether it is "no partition of relation", which has the SQLSTATE of a CHECK, and not a CHECK that somebody added.
+
+    Where in doubt it is: then the same is tried again. The coordinator of a Citus cluster leaves out the constraint's
+    name of what a worker refused, so that there its message decides.
+    """
+    if _OF_WORKER in (error.diag.context or ""):
+        return _OF_A_CHECK not in (error.diag.message_primary or "")
+    return not error.diag.constraint_name
+
+
 def staged_may_pass(error: psycopg.Error) -> bool:
     """Whether what straight COPY met may pass by way of the staging table, which skips what is there already."""
-    return error.sqlstate == _CITUS_DUPLICATE or isinstance(classify(error), BatchRejected)
+    return isinstance(classify(error), BatchRejected)

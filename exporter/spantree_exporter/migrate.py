@@ -106,8 +106,13 @@ def version_of(connection: psycopg.Connection[Any]) -> int | None:
 
 
 def check_version(connection: psycopg.Connection[Any]) -> None:
-    """Raise SchemaVersionError unless this build can work with the schema; its text says what to do."""
+    """Raise SchemaVersionError unless this build can work with the schema; its text says what to do.
+
+    Raises OperatorError where it is a worker of a Citus cluster, for the coordinator has it.
+    """
     version = version_of(connection)
+    if version is None:
+        check_coordinator(connection)
     if version is None or version < LATEST:
         at = "does not exist" if version is None else f"is at version {version}"
         raise SchemaVersionError(f'the schema spantree {at}, this build needs version {LATEST}: run "spantree migrate"')

@@ -27,7 +27,14 @@ from spantree_exporter.changes import Changes, insert_changes
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.copy_binary import HEADER, TRAILER, RowUnencodable, span_rows
 from spantree_exporter.dead_letters import DeadLetterLimits, DeadLetters
-from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify, staged_may_pass
+from spantree_exporter.errors import (
+    BatchRejected,
+    StoreUnavailable,
+    classify,
+    is_refused_in_copy,
+    is_without_partition,
+    staged_may_pass,
+)
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
 from spantree_exporter.log_record import LogRecord
@@ -236,9 +243,9 @@ class Writer:
             cursor.execute(_SQL["insert_staged_spans"])
             return len(cursor.fetchall())
         except psycopg.errors.CheckViolation as error:
-            if error.diag.constraint_name:  # a CHECK that somebody added
+            if not is_without_partition(error):  # a CHECK that somebody added
                 raise
-            # "no partition of relation" has this SQLSTATE too, names no constraint, and is no fault of the spans.
+            # No fault of the spans.
             raise StoreUnavailable(f"the partition of a day went away while it was written to: {error}") from error
 
     def _insert_terms(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace]) -> None:
@@ -320,6 +327,8 @@ class Writer:
         except psycopg.Error as error:
             if not isinstance(classify(error), BatchRejected):
                 raise
+            if is_refused_in_copy(error):  # most often a trace that another writer put there
+                return None
             self._reader.complain("rows of a projection were refused; the projector will tell which")
         return None
 

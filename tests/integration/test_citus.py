@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from unittest.mock import ANY
+
 import psycopg
 import pytest
+from tests.api_server import api_over, ok, refused
 from tests.citus_cluster import nodes_of
 from tests.factories import workflow
 from tests.postgres import name_of, shards_of, url_of
@@ -61,8 +64,23 @@ def test_rows_that_were_there_move_along(database_url: str, postgres_url: str) -
 
 def test_a_worker_is_told_from_the_coordinator(migrated_url: str, postgres_url: str) -> None:
     worker = url_of(nodes_of(postgres_url)[1], name_of(migrated_url))
-    with pytest.raises(OperatorError, match="this is a worker of a Citus cluster, wanted the coordinator"):
+    said = "this is a worker of a Citus cluster, wanted the coordinator"
+    with pytest.raises(OperatorError, match=said):
         migrate(worker)
+    # It knows the distributed tables, and the queues, whose locks hold on the coordinator only, it does not.
+    store = Store(worker)
+    with pytest.raises(OperatorError, match=said):
+        store.check()
+    with pytest.raises(OperatorError, match=said):
+        store.write(list(workflow(3)))
+    with pytest.raises(OperatorError, match=said):
+        store.project_due()
+    store.close()
+    with psycopg.connect(migrated_url) as connection:
+        assert connection.execute("SELECT count(*) FROM spantree.span").fetchone() == (0,)
+    with api_over(worker) as api:
+        assert refused(api.get("/api/v1/executions")) == (503, "database_not_ready", ANY)
+        assert said in api.get("/readyz").text
 
 
 def test_traces_are_told_apart_by_worker_and_the_cluster_is_told(migrated_url: str, postgres_url: str) -> None:
@@ -76,3 +94,22 @@ def test_traces_are_told_apart_by_worker_and_the_cluster_is_told(migrated_url: s
     assert sum(map(len, sets)) == len(trace_ids)
     assert [finding.remedy for finding in findings] == [None]
     assert f"{shards_of(postgres_url)} shards on {workers} nodes" in findings[0].found
+
+
+def test_what_lies_on_the_workers_counts_as_stored(migrated_url: str) -> None:
+    store = Store(migrated_url)
+    store.write([one for number in range(40) for one in workflow(number)])
+    store.close()
+    with psycopg.connect(migrated_url) as connection:
+        on_coordinator: dict[str, int] = dict(
+            connection.execute(
+                "SELECT relation.relname, sum(pg_total_relation_size(inhrelid))::bigint FROM pg_inherits"
+                " JOIN pg_class AS relation ON relation.oid = inhparent WHERE relation.relkind = 'p' GROUP BY 1"
+            ).fetchall()
+        )
+    with api_over(migrated_url) as api:
+        told = ok(api.get("/api/v1/health/storage"))
+    by_table = {one["table"]: one["bytes"] for one in told["tables"]}
+    assert by_table["span"] > on_coordinator["span"]
+    assert by_table["node"] > on_coordinator["node"]
+    assert told["database_bytes"] > sum(by_table.values())

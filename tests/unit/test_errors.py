@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Final, TypeVar
+
 import psycopg
 import pytest
 from psycopg import errors as pg
@@ -16,8 +19,12 @@ from spantree_exporter.errors import (
     StoreUnavailable,
     WorkerUnavailable,
     classify,
+    is_without_partition,
     staged_may_pass,
 )
+
+_Error = TypeVar("_Error", bound=psycopg.Error)
+_ON_WORKER: Final = "while executing command on 127.0.0.1:5432"
 
 
 @pytest.mark.parametrize(
@@ -83,12 +90,40 @@ def test_what_a_smaller_batch_may_pass_is_told_apart_and_blames_nobody_for_an_in
     assert isinstance(ours, StoreUnavailable)
 
 
-def test_citus_says_internal_error_for_a_duplicate_in_copy_so_the_staged_way_decides() -> None:
-    assert [staged_may_pass(error) for error in (pg.InternalError_(), pg.UniqueViolation(), pg.DiskFull())] == [
-        True,
-        True,
-        False,
-    ]
+class _Told(SimpleNamespace):
+    """psycopg's Diagnostic, as far as it is looked at; what is not given is None."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+def _with(error: type[_Error], **told: str) -> _Error:
+    """An error that a server sent with these fields."""
+    made: type[_Error] = type(error.__name__, (error,), {"diag": _Told(**told), "sqlstate": error.sqlstate})
+    return made()
+
+
+def test_what_a_worker_refuses_in_copy_loses_its_sqlstate_and_the_staged_way_decides() -> None:
+    refused = _with(pg.InternalError_, source_function="ReportCopyError", message_primary="duplicate key value")
+    assert isinstance(classify(refused), BatchRejected)
+    errors: list[psycopg.Error] = [refused, pg.UniqueViolation(), pg.InternalError_(), pg.DiskFull()]
+    assert [staged_may_pass(error) for error in errors] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"constraint_name": "no_poison"}, False),
+        ({"message_primary": 'no partition of relation "span" found for row'}, True),
+        (
+            {"context": _ON_WORKER, "message_primary": 'new row for "span_1" violates check constraint "no_poison"'},
+            False,
+        ),
+        ({"context": _ON_WORKER, "message_primary": 'no partition of relation "span_1" found for row'}, True),
+    ],
+)
+def test_a_check_is_told_from_a_partition_that_is_not_there(told: dict[str, str], expected: bool) -> None:
+    assert is_without_partition(_with(pg.CheckViolation, **told)) is expected
 
 
 @pytest.mark.parametrize(

@@ -18,21 +18,30 @@ WITH walked AS (
     ORDER BY audit.started_ns DESC, audit.execution_id DESC, audit.span_number DESC
     LIMIT %(walked)s
 ),
+users AS MATERIALIZED (
+    SELECT wanted.execution_id, execution.user_id
+    FROM (
+        SELECT DISTINCT execution_id
+        FROM walked
+        WHERE caller_id IS NULL
+    ) AS wanted
+    CROSS JOIN LATERAL (
+        SELECT of_trace.user_id
+        FROM spantree.execution AS of_trace
+        WHERE of_trace.tenant_id = %(tenant_id)s
+            AND of_trace.trace_id = wanted.execution_id
+            AND of_trace.day = ANY (%(days)s::date[])
+        ORDER BY of_trace.tenant_id
+    ) AS execution
+),
 whose AS (
     SELECT
         walked.*,
-        COALESCE(walked.caller_id, execution.user_id) AS user_id,
+        COALESCE(walked.caller_id, users.user_id) AS user_id,
         row_number() OVER (ORDER BY started_ns DESC, execution_id DESC, span_number DESC) AS turn,
         count(*) OVER () AS turns
     FROM walked
-    LEFT JOIN LATERAL (
-        SELECT user_id
-        FROM spantree.execution
-        WHERE execution.tenant_id = %(tenant_id)s
-            AND execution.trace_id = walked.execution_id
-            AND execution.day = ANY (%(days)s::date[])
-        OFFSET 0
-    ) AS execution ON true
+    LEFT JOIN users USING (execution_id)
 ),
 judged AS (
     SELECT

@@ -58,8 +58,9 @@ SELECT
 FROM pending
 
 -- name: storage
--- partitions and bytes of each table that is partitioned by day; reads the catalog and the sizes of files only. CASE,
--- because the planner may look at the names of all relations before it knows which are partitions (PostgreSQL 15 does)
+-- partitions and bytes of each table that is partitioned by day, on a Citus cluster of all nodes; reads catalogs and the
+-- sizes of files only. CASE, because the planner may look at the names of all relations before it knows which are
+-- partitions (PostgreSQL 15 does)
 SELECT
     name,
     count(*) AS partitions,
@@ -67,7 +68,7 @@ SELECT
     min(day) AS first_day,
     max(day) AS last_day,
     sum(bytes)::bigint AS bytes,
-    pg_database_size(current_database()) AS database_bytes
+    spantree.database_size() AS database_bytes
 FROM (
     SELECT
         parent.relname::text AS name,
@@ -77,10 +78,11 @@ FROM (
             END,
             '1970-01-01'
         ) AS day,
-        pg_total_relation_size(partition.oid) AS bytes
+        sizes.bytes
     FROM pg_class AS parent
     JOIN pg_inherits ON pg_inherits.inhparent = parent.oid
     JOIN pg_class AS partition ON partition.oid = pg_inherits.inhrelid
+    JOIN spantree.partition_sizes() AS sizes ON sizes.partition = partition.oid
     WHERE parent.relnamespace = 'spantree'::regnamespace
         AND parent.relkind = 'p'
 ) AS partitions

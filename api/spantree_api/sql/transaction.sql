@@ -50,6 +50,11 @@ ORDER BY day DESC
 -- whether the database has Citus, asked once a connection
 SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
 
+-- name: is_worker
+-- of Citus: whether it is a node without the queues and figures, asked once a connection
+SELECT groupid <> 0
+FROM pg_dist_local_group
+
 -- name: push_limits
 -- within the transaction, for Citus: whether limits of subqueries are asked of every shard
 SELECT set_config('citus.subquery_pushdown', %(pushed)s::text, true)
