@@ -193,7 +193,8 @@ def _copy(
             for span in originals
         ]
         for first in range(0, len(made), 2_000):
-            insert_terms(cursor, 0, made[first : first + 2_000], [day_number(day)] * len(made[first : first + 2_000]))
+            some = made[first : first + 2_000]
+            insert_terms(cursor, {0: (some, [day_number(day)] * len(some))})
 
 
 def _copied_id(trace_id: bytes, copy: int) -> bytes:

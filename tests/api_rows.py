@@ -128,7 +128,7 @@ def insert(database_url: str, *traces: Trace, tenant_id: int = 0) -> None:
                 edge_keys = [(day[row.to_span_id, row.to_ordinal], id_bytes) for row in one.edges]
                 copy(connection, "edge", EDGE_COLUMNS, edge_rows(tenant_id, edge_keys, one.edges))
             with connection.cursor() as cursor:
-                insert_delta(cursor, tenant_id, rollup)
+                insert_delta(cursor, {tenant_id: rollup})
     fold_all(database_url)
 
 

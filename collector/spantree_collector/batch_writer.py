@@ -8,6 +8,8 @@
     a worker of a cluster away          the traces of each worker by themselves; what is left waits, others go on
     database away, schema, rights       RetryingStore waits; nothing is divided and nothing becomes a dead letter
 
+A piece of several tenants is divided between them first, so that nobody's spans are blamed for another's.
+
 Before anything is blamed, a plain span is tried (Store.check_tables): where that is refused too, it is the tables.
 """
 
@@ -18,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 
 from spantree_collector.metrics_delta import Counts
 from spantree_collector.retrying_store import RetryingStore, Stopped, StoreLike
@@ -26,7 +28,7 @@ from spantree_collector.spool import SpooledBody
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchFailed, BatchRejected, WorkerUnavailable
 from spantree_exporter.signals import Item, raw_items
-from spantree_exporter.store import Written
+from spantree_exporter.store import Share, Written
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +56,17 @@ class DecodedBody:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter, and the body that it comes from."""
+
+    spooled: SpooledBody
+    letter: DeadLetter
+
+
 @dataclass(slots=True)
 class Batch:
-    """Whole bodies of one tenant, or parts of them, decoded.
+    """Whole bodies, or parts of them, of any tenants, decoded.
 
     The spans, log records among them, are in the order of the bodies. `dead_counts`: how many of `dead`, and of what is
     not even kept, there are of each cause.
@@ -64,17 +74,37 @@ class Batch:
 
     bodies: list[DecodedBody] = field(default_factory=list)
     spans: list[Item] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
+    tenant_ids: list[int] = field(default_factory=list)  # whose `spans` are
+    dead: list[Letter] = field(default_factory=list)
     dead_counts: Counter[str] = field(default_factory=Counter)
     plain_bytes: int = 0
-    tenant_id: int = 0
     tables_checked: bool = False
     refused: dict[int, str] = field(default_factory=dict)  # why, by the places of the spans
     waiting: list[Sequence[int]] = field(default_factory=list)  # places of spans whose worker is away, by worker
+    left: set[int] = field(default_factory=set)  # ids of bodies of which something could not be stored
 
     def ids(self) -> list[int]:
         """The bodies' ids."""
         return [body.spooled.id for body in self.bodies]
+
+    def bury(self, spooled: SpooledBody, letters: Sequence[DeadLetter]) -> None:
+        """Have dead letters stored with the rest; `spooled` is the body that they come from."""
+        self.dead += [Letter(spooled, letter) for letter in letters]
+
+    def body_of(self, place: int) -> SpooledBody:
+        """The body that has the span of this place."""
+        for body in self.bodies:
+            if place < body.count:
+                return body.spooled
+            place -= body.count
+        raise IndexError(place)
+
+    def shares(self, piece: Sequence[int]) -> list[Share]:
+        """The spans of these places, tenant by tenant."""
+        of_tenants: dict[int, list[Item]] = {}
+        for place in piece:
+            of_tenants.setdefault(self.tenant_ids[place], []).append(self.spans[place])
+        return [Share(tenant_id, spans) for tenant_id, spans in of_tenants.items()]
 
 
 class BatchWriter:
@@ -85,68 +115,71 @@ class BatchWriter:
         self._counts = counts
         self._batch_spans = batch_spans
 
-    def write(self, batch: Batch) -> bool:
-        """Store all of `batch`, as rows or as dead letters. False where some of it must stay in the spool.
+    def write(self, batch: Batch) -> None:
+        """Store all of `batch`, as rows or as dead letters; bodies of which some must stay in the spool are its `left`.
 
         What has `waiting` afterwards is not through: to be written again later, which goes on with that. Raises Stopped
         when PostgreSQL does not take it while stopping.
         """
-        is_whole = self._write_spans(batch)
+        self._write_spans(batch)
         if batch.waiting:
-            return False
+            return
         refused = batch.refused
-        letters: list[DeadLetter] = []
+        letters: list[Letter] = []
         letters_bytes = 0
         for letter in chain(batch.dead, _letters(batch, refused)):
             letters.append(letter)
-            letters_bytes += len(letter.raw)
+            letters_bytes += len(letter.letter.raw)
             if len(letters) >= _LETTERS or letters_bytes >= _LETTER_BYTES:
-                is_whole &= self._write_letters(batch.tenant_id, letters)
+                self._write_letters(batch, letters)
                 letters, letters_bytes = [], 0
         if letters:
-            is_whole &= self._write_letters(batch.tenant_id, letters)
+            self._write_letters(batch, letters)
         # Only now: a batch that is not written whole because something failed is decoded, and would be counted, again.
         batch.dead_counts["refused"] += len(refused)
         for reason, count in batch.dead_counts.items():
             if count:
                 self._counts.count("dead_letters", count, [reason])
-        if not is_whole:
-            self._counts.count("left_bodies", len(batch.bodies))
-        return is_whole
+        if batch.left:
+            self._counts.count("left_bodies", len(batch.left))
 
-    def _write_spans(self, batch: Batch) -> bool:
-        """Whether all that is neither refused nor waiting is stored."""
+    def _write_spans(self, batch: Batch) -> None:
+        """Store all that is neither refused nor waiting."""
         count = len(batch.spans)
         refused = batch.refused
-        is_whole = True
+        refused_of = Counter(batch.tenant_ids[place] for place in refused)
         # Even pieces: a full one and a rest of a few spans would be two transactions for the work of one.
-        pieces = [(piece, False) for piece in _divided(range(count), max(1, count // self._batch_spans))]
+        in_order = sorted(range(count), key=batch.tenant_ids.__getitem__)
+        pieces = [(piece, False) for piece in _divided(in_order, max(1, count // self._batch_spans))]
         if batch.waiting:
             pieces, batch.waiting = [(piece, True) for piece in batch.waiting], []
         while pieces:
             piece, is_of_worker = pieces.pop()
             is_single = len(piece) == 1
+            tenant_id = batch.tenant_ids[piece[0]]
             try:
                 self._write_piece(batch, piece, 1 if is_of_worker else _SPAN_TRIES if is_single else _PIECE_TRIES)
             except BatchRejected as error:
-                if is_single or len(refused) >= _MOST_REFUSED:
+                is_too_many = refused_of[tenant_id] >= _MOST_REFUSED and len(_tenants(batch, piece)) == 1
+                if is_single or is_too_many:
                     refused.update(dict.fromkeys(piece, str(error)))
+                    refused_of[tenant_id] += len(piece)
                 else:
-                    pieces += [(part, is_of_worker) for part in _divided(piece, _PARTS)]
+                    pieces += [(part, is_of_worker) for part in _parts(batch, piece)]
             except (BatchFailed, MemoryError) as error:
                 if not is_single:
-                    pieces += [(part, is_of_worker) for part in _divided(piece, _PARTS)]
+                    pieces += [(part, is_of_worker) for part in _parts(batch, piece)]
                 elif isinstance(error, BatchFailed) and error.is_internal:
-                    is_whole = False
+                    batch.left.add(batch.body_of(piece[0]).id)
                     log.error("PostgreSQL fails on a span; its body stays in the spool until the next start: %s", error)
                 else:
                     refused[piece[0]] = str(error) or "writing it takes more memory than a writer may use"
+                    refused_of[tenant_id] += 1
             except WorkerUnavailable:
                 if is_of_worker:
                     batch.waiting.append(piece)
                 else:
                     pieces += [(part, True) for part in self._by_worker(batch, piece)]
-        return is_whole
 
     def _by_worker(self, batch: Batch, piece: Sequence[int]) -> list[Sequence[int]]:
         trace_ids = {batch.spans[place].trace_id for place in piece}
@@ -154,11 +187,11 @@ class BatchWriter:
         return [[place for place in piece if batch.spans[place].trace_id in of_worker] for of_worker in sets]
 
     def _write_piece(self, batch: Batch, piece: Sequence[int], tries: int) -> None:
-        spans = [batch.spans[place] for place in piece]
+        shares = batch.shares(piece)
 
         def write(store: StoreLike) -> Written:
             try:
-                return store.write(spans, tenant_id=batch.tenant_id)
+                return store.write_shares(shares)
             except BatchRejected:
                 if not batch.tables_checked:
                     # Raises OperatorError, upon which the store waits and calls this again.
@@ -191,20 +224,42 @@ class BatchWriter:
             self._counts.count("stored_log_records", written.log_records)
             self._counts.count("duplicate_log_records", written.duplicate_log_records)
 
-    def _write_letters(self, tenant_id: int, letters: Sequence[DeadLetter]) -> bool:
-        """Whether all of them are stored."""
+    def _write_letters(self, batch: Batch, letters: Sequence[Letter]) -> None:
+        """Store them; the bodies of those that cannot be stored are left."""
+        of_tenants: dict[int, list[DeadLetter]] = {}
+        for one in letters:
+            of_tenants.setdefault(one.spooled.body.tenant_id, []).append(one.letter)
+        shares = [Share(tenant_id, (), dead) for tenant_id, dead in of_tenants.items()]
         try:
-            self._store.run(lambda store: store.write((), letters, tenant_id=tenant_id), tries=_PIECE_TRIES)
+            self._store.run(lambda store: store.write_shares(shares), tries=_PIECE_TRIES)
         except Stopped:
             raise
         except Exception as error:
             if len(letters) > 1:
                 middle = len(letters) // 2
-                first = self._write_letters(tenant_id, letters[:middle])
-                return self._write_letters(tenant_id, letters[middle:]) and first
+                self._write_letters(batch, letters[:middle])
+                self._write_letters(batch, letters[middle:])
+                return
             log.error("a dead letter cannot be stored; its body stays in the spool until the next start: %s", error)
-            return False
-        return True
+            batch.left.add(letters[0].spooled.id)
+
+
+def _tenants(batch: Batch, piece: Sequence[int]) -> list[int]:
+    """How many spans of `piece` each of its tenants has; those of one follow each other."""
+    return list(Counter(batch.tenant_ids[place] for place in piece).values())
+
+
+def _parts(batch: Batch, piece: Sequence[int]) -> list[Sequence[int]]:
+    """`piece` in some parts, the last one first: between its tenants where it is of several."""
+    counts = _tenants(batch, piece)
+    if len(counts) == 1:
+        return _divided(piece, _PARTS)
+    ends = list(accumulate(counts))
+    # The end of a tenant's that is next to each even one.
+    wanted = [len(piece) * part / _PARTS for part in range(1, _PARTS)]
+    chosen = sorted({min(ends[:-1], key=lambda end: abs(end - want)) for want in wanted})
+    bounds = [0, *chosen, len(piece)]
+    return [piece[first:end] for first, end in pairwise(bounds)][::-1]
 
 
 def _divided(piece: Sequence[int], parts: int) -> list[Sequence[int]]:
@@ -215,7 +270,7 @@ def _divided(piece: Sequence[int], parts: int) -> list[Sequence[int]]:
     return [piece[first:end] for first, end in pairwise(bounds)][::-1]
 
 
-def _letters(batch: Batch, refused: dict[int, str]) -> Iterator[DeadLetter]:
+def _letters(batch: Batch, refused: dict[int, str]) -> Iterator[Letter]:
     """For each refused span a letter with its bytes; each body is read once for all of its own."""
     offset = 0
     for decoded in batch.bodies:
@@ -225,5 +280,6 @@ def _letters(batch: Batch, refused: dict[int, str]) -> Iterator[DeadLetter]:
             shift = decoded.first - offset
             raws = raw_items(decoded.plain, body.encoding, [place + shift for place in places])
             for place, raw in zip(places, raws, strict=True):
-                yield DeadLetter(refused[place], raw, body.encoding, body.received_ns, "refused")
+                letter = DeadLetter(refused[place], raw, body.encoding, body.received_ns, "refused")
+                yield Letter(decoded.spooled, letter)
         offset += decoded.count

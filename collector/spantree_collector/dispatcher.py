@@ -1,7 +1,8 @@
 """The dispatcher: which writer has which bodies of the spool, and what becomes of those that writers end over.
 
-    handed out   each body to one writer, in the order of acknowledgement; again when that writer ends. Tenants take
-                 turns, and what is handed out together is one tenant's
+    handed out   each body to one writer, a tenant's in the order of acknowledgement; again when that writer ends. What
+                 is handed out together is shared evenly by the tenants that have bodies, in turns: a flood of one does
+                 not keep the others waiting, and many that send little fill a batch together
     suspect      after two crashes, or one that the watchdog had to make: alone, nothing else in the writer's hands
     divided      after a crash with it alone: read only, then in halves, down to the span that does it
     dead letter  that span, without another attempt to write it; the whole body where reading it alone does it
@@ -17,7 +18,7 @@ from bisect import insort
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import takewhile
+from itertools import zip_longest
 from typing import Protocol
 
 from spantree_collector.spool import Part, Spool, SpooledBody
@@ -61,7 +62,8 @@ class SpoolDispatcher:
         self.lock = threading.Lock()
         self._count_spans = count_spans
         self._positions: dict[int, int] = {}  # of each tenant: the last body that was handed out for the first time
-        self._turns: deque[int] = deque()  # tenants in the order of their turns
+        self._turns: deque[int] = deque()  # tenants that have bodies to be handed out, in the order of their turns
+        self._last_ids: dict[int, int] = {}  # the last body of each of them
         self._all_handed_out = 0  # up to this id nothing is left of any tenant
         self._again: list[int] = []  # handed out before and not written; in order
         self._crashes: Counter[int] = Counter()
@@ -78,22 +80,43 @@ class SpoolDispatcher:
             if not self.is_suspect(self._again[0]):
                 return self._once_more(max_bodies, max_bytes)
             return self._once_more(1, max_bytes) if is_alone else []
-        last_id, last_ids = self.spool.last_ids()
-        self._turns.extend(sorted(last_ids.keys() - self._positions.keys()))
-        for tenant_id in last_ids:
-            self._positions.setdefault(tenant_id, 0)
+        last_id, arrivals = self.spool.arrivals()
+        self._turns.extend(sorted(arrivals.keys() - self._last_ids.keys()))
+        self._last_ids |= arrivals
+        taken: list[list[SpooledBody]] = []
+        left_bodies, left_bytes = max_bodies, max_bytes
+        # Whoever asks has room for more than that where one is alone or some have little, and asks again.
+        each_bytes = max_bytes // max(len(self._turns), 1)
         for _ in range(len(self._turns)):
-            tenant_id = self._turns[0]
+            if left_bytes <= 0 or left_bodies <= 0:
+                break
+            try:
+                some = self._of_tenant(self._turns[0], left_bodies, min(each_bytes, left_bytes))
+            except Exception:
+                if not taken:
+                    raise
+                # What was taken is handed out, and the fault met again.
+                break
+            taken.append(some)
+            left_bodies -= len(some)
+            left_bytes -= sum(len(one.body.payload) for one in some)
+        if not any(taken):
+            self._all_handed_out = last_id
+        # The first of each, then the second: what comes after the end of a batch waits for the next.
+        return [one for in_turn in zip_longest(*taken) for one in in_turn if one is not None]
+
+    def _of_tenant(self, tenant_id: int, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
+        """The next bodies of the tenant whose turn it is, one at least; its next turn comes after the others'."""
+        position = self._positions.get(tenant_id, 0)
+        taken = self.spool.take(position, max_bodies=max_bodies, max_bytes=max_bytes, tenant_id=tenant_id)
+        if taken:
+            position = self._positions[tenant_id] = taken[-1].id
+        if position < self._last_ids[tenant_id]:
             self._turns.rotate(-1)
-            position = self._positions[tenant_id]
-            if last_ids[tenant_id] <= position:
-                continue
-            taken = self.spool.take(position, max_bodies=max_bodies, max_bytes=max_bytes, tenant_id=tenant_id)
-            if taken:
-                self._positions[tenant_id] = taken[-1].id
-                return taken
-        self._all_handed_out = last_id
-        return []
+        else:
+            self._turns.popleft()
+            del self._last_ids[tenant_id]
+        return taken
 
     def _once_more(self, max_bodies: int, max_bytes: int) -> list[SpooledBody]:
         run = self._again[:1]
@@ -101,7 +124,7 @@ class SpoolDispatcher:
             if body_id != run[-1] + 1 or self.is_suspect(body_id):
                 break
             run.append(body_id)
-        taken = _of_one_tenant(self.spool.take(run[0] - 1, max_bodies=len(run), max_bytes=max_bytes))
+        taken = self.spool.take(run[0] - 1, max_bodies=len(run), max_bytes=max_bytes)
         del self._again[: len(taken)]
         return [replace(one, part=self._parts[one.id][0]) if one.id in self._parts else one for one in taken]
 
@@ -226,11 +249,6 @@ class BodyLease:
             for body_id in released:
                 self._held.pop(body_id, None)
             return self._dispatcher.done(released, keep=keep)
-
-
-def _of_one_tenant(bodies: list[SpooledBody]) -> list[SpooledBody]:
-    """The first bodies, as far as they are one tenant's."""
-    return list(takewhile(lambda one: one.body.tenant_id == bodies[0].body.tenant_id, bodies))
 
 
 def _halves(first: int, end: int) -> list[Part]:

@@ -141,13 +141,11 @@ class Pump:
 
     def _settle(self, batch: Batch) -> None:
         """Write `batch`, and let its bodies go from the spool when it is through."""
-        is_whole = self._writer.write(batch)
+        self._writer.write(batch)
         if batch.waiting:
             self._unfinished.append(batch)
-        elif is_whole:
-            self._bodies.remove(batch.ids())
         else:
-            self._bodies.leave(batch.ids())
+            self._let_go(batch)
         while len(self._unfinished) > _MOST_UNFINISHED:
             # A worker is away for long: now its traces hold up the others, for memory has an end.
             if self._stop.wait(_UNFINISHED_PAUSE_S):
@@ -160,14 +158,18 @@ class Pump:
         if not self._unfinished or time.monotonic() < self._unfinished_at_s:
             return
         batch = self._unfinished.popleft()
-        is_whole = self._writer.write(batch)
+        self._writer.write(batch)
         if batch.waiting:
             self._unfinished.appendleft(batch)
             self._unfinished_at_s = time.monotonic() + _UNFINISHED_PAUSE_S
-        elif is_whole:
-            self._bodies.remove(batch.ids())
         else:
-            self._bodies.leave(batch.ids())
+            self._let_go(batch)
+
+    def _let_go(self, batch: Batch) -> None:
+        """Remove the bodies that are stored, and leave those of which something is not."""
+        if batch.left:
+            self._bodies.leave(sorted(batch.left))
+        self._bodies.remove([body_id for body_id in batch.ids() if body_id not in batch.left])
 
     # ---- bodies -> spans ---------------------------------------------------------------------------------------
 
@@ -185,10 +187,7 @@ class Pump:
                 )
                 if not self._waiting:
                     break
-            if batch.bodies and self._waiting[0].body.tenant_id != batch.tenant_id:
-                break
             spooled = self._waiting.popleft()
-            batch.tenant_id = spooled.body.tenant_id
             try:
                 with self._decoding:
                     self._decode(spooled, batch)
@@ -226,17 +225,21 @@ class Pump:
         spans = decoded.items[first:end] if part is not None else decoded.items
         if part is not None and part.verdict:
             raws = raw_items(plain, body.encoding, range(first, first + len(spans)))
-            batch.dead += [DeadLetter(part.verdict, raw, body.encoding, body.received_ns, "refused") for raw in raws]
+            batch.bury(
+                spooled,
+                [DeadLetter(part.verdict, raw, body.encoding, body.received_ns, "refused") for raw in raws],
+            )
             batch.dead_counts["refused"] += len(spans)
             spans = []
         if part is None or first == 0 < end:
-            self._note_unusable(decoded, batch)
+            self._note_unusable(spooled, decoded, batch)
         batch.bodies.append(DecodedBody(spooled, plain, first, len(spans)))
         batch.spans += spans
+        batch.tenant_ids += [body.tenant_id] * len(spans)
         batch.plain_bytes += len(plain)
 
-    def _note_unusable(self, decoded: DecodedItems, batch: Batch) -> None:
-        batch.dead += decoded.dead
+    def _note_unusable(self, spooled: SpooledBody, decoded: DecodedItems, batch: Batch) -> None:
+        batch.bury(spooled, decoded.dead)
         if decoded.dead:
             batch.dead_counts["unreadable"] += len(decoded.dead)
         if decoded.unkept:
@@ -254,7 +257,7 @@ class Pump:
             with contextlib.suppress(MalformedRequest):
                 plain = decompress(body.payload, body.compression)
         letter = DeadLetter(reason, plain or body.payload, body.encoding, body.received_ns, "body")
-        batch.dead.append(letter)
+        batch.bury(spooled, [letter])
         batch.dead_counts["body"] += 1
         batch.bodies.append(DecodedBody(spooled, letter.raw, 0, 0))
         batch.plain_bytes += len(letter.raw)

@@ -10,16 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from spantree_collector.backoff import Backoff
 from spantree_collector.metrics_delta import Counts
 from spantree_collector.watchdog import WorkClock
-from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, StoreUnavailable, WorkerUnavailable
 
 if TYPE_CHECKING:
-    from spantree_exporter.store import Projected, Written
+    from spantree_exporter.store import Projected, Share, Written
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +35,8 @@ _T = TypeVar("_T")
 class StoreLike(Protocol):
     """What the collector needs of spantree_exporter.store.Store."""
 
-    def write(
-        self, items: Sequence[Any], dead: Sequence[DeadLetter] = (), /, *, tenant_id: int | None = None
-    ) -> Written:
-        """Store items of requests (spantree_exporter.signals.Item) and dead letters of one tenant."""
+    def write_shares(self, shares: Sequence[Share]) -> Written:
+        """Store items of requests and dead letters, of each tenant in one share."""
         ...
 
     def project_due(self) -> Projected:

@@ -166,10 +166,10 @@ class Spool:
         self._bytes: int
         self._last_id: int
         self._bodies, self._bytes, self._last_id = self._databases.writer.execute(self._sql["totals"]).fetchone()
-        self._last_ids: dict[int, int] = {}  # of each tenant
+        self._arrivals: dict[int, int] = {}  # the last ids of tenants that got bodies, since `arrivals` was asked
         self._tenant_bytes: Counter[int] = Counter()
         for tenant_id, last_id, waiting_bytes in self._databases.writer.execute(self._sql["tenants"]):
-            self._last_ids[tenant_id] = last_id
+            self._arrivals[tenant_id] = last_id
             self._tenant_bytes[tenant_id] = waiting_bytes
         self._thread = threading.Thread(target=self._write_for_ever, name="spantree-spool", daemon=True)
         self._checkpointer = threading.Thread(
@@ -255,10 +255,11 @@ class Spool:
             self._arrived.wait_for(lambda: self._last_id > after_id, timeout_s)
             return self._last_id > after_id
 
-    def last_ids(self) -> tuple[int, dict[int, int]]:
-        """The last id on disk, of all and of each tenant that has or had bodies."""
+    def arrivals(self) -> tuple[int, dict[int, int]]:
+        """The last id on disk, of all and of each tenant that got bodies since the last call; for one dispatcher."""
         with self._lock:
-            return self._last_id, dict(self._last_ids)
+            arrivals, self._arrivals = self._arrivals, {}
+            return self._last_id, arrivals
 
     def tenant_bytes(self, tenant_id: int) -> int:
         """How many bytes of one tenant wait."""
@@ -394,10 +395,12 @@ class Spool:
         self._bodies += len(accepted) - len(removed)
         self._bytes += sum(len(body.payload) for body, _ in accepted) - sum(size_bytes for _, size_bytes in removed)
         for body_id, (body, _) in enumerate(accepted, first_id):
-            self._last_ids[body.tenant_id] = body_id
+            self._arrivals[body.tenant_id] = body_id
             self._tenant_bytes[body.tenant_id] += len(body.payload)
         for tenant_id, size_bytes in removed:
             self._tenant_bytes[tenant_id] -= size_bytes
+            if not self._tenant_bytes[tenant_id]:
+                del self._tenant_bytes[tenant_id]
 
     def _postpone(self, removals: list[int]) -> None:
         """Try removals that do not pass now with the next group, or in a while; not when closing: they are replayed."""

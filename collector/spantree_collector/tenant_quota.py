@@ -13,7 +13,7 @@ from spantree_exporter.tokens import Identity
 
 # A sender's batches come in bursts: so many seconds' worth may come at once.
 _BURST_S: Final = 5.0
-_TENANTS_MAX: Final = 10_000
+_TENANTS_MAX: Final = 100_000
 
 
 class TenantQuota:
@@ -23,7 +23,8 @@ class TenantQuota:
         self._waiting_bytes = waiting_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        self._buckets: dict[int, tuple[float, float]] = {}  # tenant -> (spans left, when that was)
+        # tenant -> (spans left, when that was); who sent last is the last.
+        self._buckets: dict[int, tuple[float, float]] = {}
 
     def check(self, sender: Identity, spans: int, size_bytes: int) -> None:
         """Raise SpoolFull or Overloaded where `sender` has sent enough: what is refused is to be sent again.
@@ -44,11 +45,12 @@ class TenantQuota:
         most = rate * _BURST_S
         now_s = self._clock()
         with self._lock:
-            left, then_s = self._buckets.get(sender.tenant_id, (most, now_s))
+            left, then_s = self._buckets.pop(sender.tenant_id, (most, now_s))
             left = min(most, left + (now_s - then_s) * rate)
             is_allowed = spans <= left or left >= most
             if len(self._buckets) >= _TENANTS_MAX:
-                self._buckets.clear()
+                # Who has not sent for longest: most often that bucket is full again, as if it were new.
+                del self._buckets[next(iter(self._buckets))]
             self._buckets[sender.tenant_id] = (left - spans if is_allowed else left, now_s)
         if not is_allowed:
             raise Overloaded(

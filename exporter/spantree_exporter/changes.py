@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -134,12 +134,17 @@ def decoded(changed: bytes, first: int) -> Iterator[ChangedTrace]:
         yield one
 
 
-def insert_changes(cursor: psycopg.Cursor[Any], tenant_id: int, changes: Changes) -> None:
-    """Note `changes` in the caller's transaction. Raises psycopg.Error."""
-    if changes.events:
+def insert_changes(cursor: psycopg.Cursor[Any], changes: Mapping[int, Changes]) -> None:
+    """Note the `changes` of each tenant in the caller's transaction. Raises psycopg.Error."""
+    some = {tenant_id: of_tenant for tenant_id, of_tenant in changes.items() if of_tenant.events}
+    if some:
         cursor.execute(
             _SQL["insert_changes"],
-            {"tenant_id": tenant_id, "events": changes.events, "changed": changes.encoded()},
+            {
+                "tenant_ids": list(some),
+                "events": [of_tenant.events for of_tenant in some.values()],
+                "changed": [of_tenant.encoded() for of_tenant in some.values()],
+            },
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.projection import TolerantReader
 from spantree_exporter.sql import statements
 from spantree_exporter.stored_span import SpanRows
+from spantree_exporter.trace_key import TraceKey, key_arrays
 
 _SQL: Final = statements("logs")
 # Of one trace: some dozens of spans' worth of the most that one span may have.
@@ -24,46 +26,42 @@ _VERSIONS: Final = 20
 # Days that one statement names, as for the projector's own: each is tables and indexes to lock.
 _DAYS: Final = 8
 
-FactsOfSpans = dict[tuple[bytes, int, int], Facts]
-"""(trace id, span id, fingerprint) -> facts."""
+FactsOfSpans = dict[tuple[TraceKey, int, int], Facts]
+"""(trace, span id, fingerprint) -> facts."""
 
 
 def facts_with_logs(
     cursor: psycopg.Cursor[Any],
-    tenant_id: int,
-    trace_ids: Sequence[bytes],
+    traces: Collection[TraceKey],
     days: Sequence[date],
     reader: TolerantReader,
 ) -> FactsOfSpans:
-    """The facts of the spans of `trace_ids` on `days` that have log records; the others are not in it.
+    """The facts of the spans of `traces` on `days` that have log records; the others are not in it.
 
     `days` should be all days of the traces, for a record and its span may be on two. Raises psycopg.Error.
     """
-    logs: dict[tuple[bytes, int], list[SpanLog]] = {}
-    ids = {"tenant_id": tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
+    logs: dict[tuple[TraceKey, int], list[SpanLog]] = {}
+    ids = key_arrays(traces)
     found: FactsOfSpans = {}
     parts = [{"days": list(days[first : first + _DAYS])} for first in range(0, len(days), _DAYS)]
     with cursor.connection.cursor(binary=True, row_factory=dict_row) as rows:
         for of_days in parts:
             rows.execute(_SQL["telling_logs"], ids | of_days | {"records": _RECORDS_OF_TRACE})
             for row in rows:
-                logs.setdefault((row["trace_id"], row["span_id"]), []).append(_span_log(row))
-        spans = SpanRows()
+                logs.setdefault(((row["tenant_id"], row["trace_id"]), row["span_id"]), []).append(_span_log(row))
+        # Each tenant's apart: what was redacted of a resource keeps its id.
+        spans: defaultdict[int, SpanRows] = defaultdict(SpanRows)
         wanted = list(logs)
         for first in range(0, len(wanted), _SPANS):
             some = wanted[first : first + _SPANS]
-            ids = {
-                "tenant_id": tenant_id,
-                "trace_ids": [trace_id.hex() for trace_id, _ in some],
-                "span_ids": [span_id for _, span_id in some],
-                "versions": _VERSIONS,
-            }
+            ids = key_arrays(key for key, _ in some)
+            of_spans = {"span_ids": [span_id for _, span_id in some], "versions": _VERSIONS}
             for of_days in parts:
-                rows.execute(_SQL["spans_with_logs"], ids | of_days)
-                read = [spans.span(row) for row in rows]
-                together = [with_logs(span, logs[span.trace_id, span.span_id]) for span in read]
-                for span, facts in zip(read, reader.facts(together), strict=True):
-                    found[span.trace_id, span.span_id, span.fingerprint] = facts
+                rows.execute(_SQL["spans_with_logs"], ids | of_spans | of_days)
+                read = [((row["tenant_id"], row["trace_id"]), spans[row["tenant_id"]].span(row)) for row in rows]
+                together = [with_logs(span, logs[key, span.span_id]) for key, span in read]
+                for (key, span), facts in zip(read, reader.facts(together), strict=True):
+                    found[key, span.span_id, span.fingerprint] = facts
     return found
 
 

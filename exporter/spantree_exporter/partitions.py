@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from spantree_exporter.sql import statements
+from spantree_exporter.trace_key import TraceKey, key_arrays
 
 if TYPE_CHECKING:
     import psycopg
@@ -72,10 +73,10 @@ def date_arrays(days: Iterable[Iterable[int]]) -> list[str]:
     return [f"{{{','.join([date_of(day).isoformat() for day in sorted(some)])}}}" for some in days]
 
 
-def trace_days(days: Mapping[bytes, Iterable[int]]) -> dict[str, list[Any]]:
-    """`days` of traces as the arrays of a statement: a trace id in hex and a date for each pair."""
-    pairs = [(trace_id.hex(), date_of(day)) for trace_id, of_trace in days.items() for day in of_trace]
-    return {"trace_ids": [trace_id for trace_id, _ in pairs], "days": [day for _, day in pairs]}
+def trace_days(days: Mapping[TraceKey, Iterable[int]]) -> dict[str, list[Any]]:
+    """`days` of traces as the arrays of a statement: a tenant, a trace id in hex and a date for each pair."""
+    pairs = [(key, date_of(day)) for key, of_trace in days.items() for day in of_trace]
+    return key_arrays(key for key, _ in pairs) | {"days": [day for _, day in pairs]}
 
 
 def days_to_keep_ready(now: datetime) -> list[int]:

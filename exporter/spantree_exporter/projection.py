@@ -49,7 +49,7 @@ class ProjectedTrace:
 
 @dataclass(slots=True)
 class CopyRows:
-    """Whole COPY BINARY files for the three tables; b"" where there is no row."""
+    """COPY BINARY tuples for the three tables, without header and trailer."""
 
     executions: bytes
     nodes: bytes
@@ -167,21 +167,25 @@ def copy_rows(tenant_id: int, traces: Sequence[ProjectedTrace]) -> CopyRows:
         node_keys += [(node_day, trace_id) for node_day in node_days.values()]
         edge_keys += [(node_days.get((edge.to_span_id, edge.to_ordinal), day), trace_id) for edge in assembled.edges]
     return CopyRows(
-        _file(execution_rows(tenant_id, execution_keys, executions, searches)),
-        _file(node_rows(tenant_id, node_keys, nodes)),
-        _file(edge_rows(tenant_id, edge_keys, edges)),
+        execution_rows(tenant_id, execution_keys, executions, searches),
+        node_rows(tenant_id, node_keys, nodes),
+        edge_rows(tenant_id, edge_keys, edges),
     )
 
 
 def copy_files(
-    cursor: psycopg.Cursor[Any], executions: LiteralString, nodes: LiteralString, edges: LiteralString, rows: CopyRows
+    cursor: psycopg.Cursor[Any],
+    executions: LiteralString,
+    nodes: LiteralString,
+    edges: LiteralString,
+    rows: Sequence[CopyRows],
 ) -> None:
-    """COPY `rows` by the three statements. Raises psycopg.Error."""
-    for statement, content in ((executions, rows.executions), (nodes, rows.nodes), (edges, rows.edges)):
-        if content:
+    """COPY all `rows` by the three statements. Raises psycopg.Error."""
+    for statement, parts in (
+        (executions, [some.executions for some in rows]),
+        (nodes, [some.nodes for some in rows]),
+        (edges, [some.edges for some in rows]),
+    ):
+        if any(parts):
             with cursor.copy(statement) as copy:
-                copy.write(content)
-
-
-def _file(tuples: bytes) -> bytes:
-    return HEADER + tuples + TRAILER if tuples else b""
+                copy.write(b"".join((HEADER, *parts, TRAILER)))

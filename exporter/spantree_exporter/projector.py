@@ -14,10 +14,10 @@ time at most.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import pairwise
+from itertools import groupby
 from typing import Any, Final
 
 import psycopg
@@ -33,6 +33,7 @@ from spantree_exporter.rollup import HOUR_NS, Rollup, steps_of
 from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.rows import SpanFacts
 from spantree_exporter.sql import statements
+from spantree_exporter.trace_key import TraceKey, key_arrays
 
 _SQL: Final = statements("project") | statements("write")
 
@@ -40,6 +41,8 @@ _SQL: Final = statements("project") | statements("write")
 _CLAIMED_TRACES: Final = 400
 # How many due traces are looked at for ones that are not locked by other projectors.
 _CANDIDATES: Final = 4 * _CLAIMED_TRACES
+# Of each of many tenants, at least.
+_CANDIDATES_EACH: Final = 20
 _FETCHED_ROWS: Final = 2000
 _STAGING: Final = ("execution_staging", "node_staging", "edge_staging")
 # Traces whose stored rows are compared with new ones by one statement: of some hundred keys, without statistics,
@@ -59,44 +62,54 @@ _TOO_MUCH: Final = (psycopg.errors.QueryCanceled, psycopg.errors.OutOfMemory, ps
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """What one `Store.project_due` did. `more`: call again at once, there is work left; `failed`: traces left as is."""
+    """What one `Store.project_due` did. `more`: call again at once, there is work left; `failed`: traces left as is.
+
+    `by_tenant`: whose traces got their rows.
+    """
 
     traces: int
     spans: int
     more: bool
     failed: int = 0
+    by_tenant: Mapping[int, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True)
 class _Claimed:
     """One trace to be projected."""
 
+    tenant_id: int
     trace_id: bytes
     batches: int  # of its pending row, before its spans were read
     days: list[int]
     spans: list[SpanFacts] = field(default_factory=list)
     span_days: list[int] = field(default_factory=list)
     took_s: float = 0.0  # to assemble
+    projected: ProjectedTrace | None = None
+
+    @property
+    def key(self) -> TraceKey:
+        """Which trace it is."""
+        return self.tenant_id, self.trace_id
 
 
 class Projector:
-    """Projects one tenant's traces over one connection."""
+    """Projects traces of any tenants over one connection."""
 
-    def __init__(self, connection: StoreConnection, tenant_id: int, reader: TolerantReader) -> None:
+    def __init__(self, connection: StoreConnection, reader: TolerantReader) -> None:
         self._connection = connection
-        self._tenant_id = tenant_id
         self._reader = reader
         self._suspects_at_s = 0.0  # when suspects may be tried again
 
-    def project_due(self, limit_spans: int) -> Projected:
-        """As Store.project_due. Raises psycopg.Error."""
+    def project_due(self, tenant_ids: Sequence[int], limit_spans: int) -> Projected:
+        """As Store.project_due, for these tenants, whose turns come in this order. Raises psycopg.Error."""
         connection = self._connection.open()
         with connection.cursor() as cursor:
             try:
-                claimed, more = self._claim(cursor, limit_spans)
+                claimed, more = self._claim(cursor, tenant_ids, limit_spans)
                 done = [self._project(cursor, some) for some in _by_days(claimed)]
                 if time.monotonic() >= self._suspects_at_s:
-                    suspects, _ = self._claim(cursor, limit_spans, suspects=True)
+                    suspects, _ = self._claim(cursor, tenant_ids, limit_spans, suspects=True)
                     if suspects:
                         claimed += suspects
                         done.append(self._project_suspects(cursor, suspects))
@@ -104,7 +117,8 @@ class Projector:
                 if not connection.closed:
                     cursor.execute(_SQL["release_claims"])
         traces, spans = sum(traces for traces, _ in done), sum(spans for _, spans in done)
-        return Projected(traces, spans, more, len(claimed) - traces)
+        of_tenants = Counter(one.tenant_id for one in claimed if one.projected is not None)
+        return Projected(traces, spans, more, len(claimed) - traces, dict(of_tenants))
 
     def _project_suspects(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> tuple[int, int]:
         """As `_project`, for traces that were begun in vain: of one that fails alone the reason is noted."""
@@ -116,86 +130,90 @@ class Projector:
                 raise
             self._reader.complain("trace %s cannot be projected; its spans are stored", claimed[0].trace_id.hex())
             errors = {"errors": [first_line(error)]}
-            cursor.execute(_SQL["note_failures"], self._keys([claimed[0].trace_id]) | errors)
+            cursor.execute(_SQL["note_failures"], key_arrays([claimed[0].key]) | errors)
             return 0, 0
         finally:
             ended_s = time.monotonic()
             self._suspects_at_s = ended_s + _REST_FACTOR * (ended_s - began_s)
         return sum(traces for traces, _ in done), sum(spans for _, spans in done)
 
-    def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:
-        """As Store.still_pending. Raises psycopg.Error."""
-        cursor = self._connection.open().execute(_SQL["still_pending"], self._keys(list(trace_ids)), binary=True)
-        return {trace_id for (trace_id,) in cursor}
-
     def _claim(
-        self, cursor: psycopg.Cursor[Any], limit_spans: int, *, suspects: bool = False
+        self, cursor: psycopg.Cursor[Any], tenant_ids: Sequence[int], limit_spans: int, *, suspects: bool = False
     ) -> tuple[list[_Claimed], bool]:
         """(traces that no other projector works on, as many as `limit_spans` allows but at least one; any left)."""
+        traces = _SUSPECTS if suspects else _CLAIMED_TRACES
         cursor.execute(
             _SQL["claim_due"],
             {
-                "tenant_id": self._tenant_id,
-                "candidates": _CANDIDATES,
-                "traces": _SUSPECTS if suspects else _CLAIMED_TRACES,
+                "tenant_ids": list(tenant_ids),
+                "candidates": max(_CANDIDATES // len(tenant_ids), _CANDIDATES_EACH),
+                "traces": traces,
                 "suspects": suspects,
             },
             binary=True,
         )
-        locked = [trace_id for (trace_id,) in cursor]
+        locked: list[TraceKey] = cursor.fetchall()
         if not locked:
             return [], False
-        cursor.execute(_SQL["claimed_pending"], self._keys(locked), binary=True)
-        batches: dict[bytes, int] = {}
+        cursor.execute(_SQL["claimed_pending"], key_arrays(locked), binary=True)
+        batches: dict[TraceKey, int] = {}
         total = 0
         more = len(locked) == _CLAIMED_TRACES
-        for trace_id, of_trace, spans, attempts in cursor.fetchall():
+        for tenant_id, trace_id, of_trace, spans, attempts in cursor.fetchall():
             if batches and (total + spans > limit_spans or attempts > 1):
                 more = True
-                break
+                if attempts > 1:
+                    break
+                # One that is too large for the rest comes first when it is its tenant's turn to be the first.
+                continue
             total += spans
-            batches[trace_id] = of_trace
+            batches[tenant_id, trace_id] = of_trace
             if attempts > 1:
                 break
-        cursor.execute(_SQL["note_begun"], self._keys(batches) | {"risky_spans": _RISKY_SPANS}, binary=True)
-        begun = [trace_id for (trace_id,) in cursor]
-        cursor.execute(_SQL["days_of_traces"], self._keys(begun), binary=True)
-        days = {trace_id: list(map(day_number, of_trace)) for trace_id, of_trace in cursor}
-        return [_Claimed(trace_id, batches[trace_id], days.get(trace_id, [])) for trace_id in begun], more
+        keys = sorted(batches)
+        cursor.execute(_SQL["note_begun"], key_arrays(keys) | {"risky_spans": _RISKY_SPANS}, binary=True)
+        begun: list[TraceKey] = cursor.fetchall()
+        cursor.execute(_SQL["days_of_traces"], key_arrays(begun), binary=True)
+        days = {(tenant_id, trace_id): list(map(day_number, of_trace)) for tenant_id, trace_id, of_trace in cursor}
+        return [_Claimed(*key, batches[key], days.get(key, [])) for key in begun], more
 
     def _project(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> tuple[int, int]:
         """Project some traces that share their days; (traces, spans) that were."""
         self._load(cursor, claimed)
-        traces: list[ProjectedTrace] = []
-        failures: dict[bytes, str] = {}
+        traces: list[_Claimed] = []
+        failures: dict[TraceKey, str] = {}
         # In order of the key, as writers do it: both may write rows of the same traces.
-        for one in sorted(claimed, key=lambda one: one.trace_id):
+        for one in sorted(claimed, key=lambda one: one.key):
             if not one.spans:  # retention took them
                 continue
             began_s = time.monotonic()
             outcome = self._reader.assemble(one.trace_id, one.spans, one.span_days)
             one.took_s = time.monotonic() - began_s
             if isinstance(outcome, ProjectedTrace):
-                traces.append(outcome)
+                one.projected = outcome
+                traces.append(one)
             else:
-                failures[one.trace_id] = outcome
-        self._place_executions(traces)
+                failures[one.key] = outcome
+        self._place_executions([one.projected for one in traces if one.projected is not None])
         self._write_in_parts(cursor, claimed, traces, failures)
-        done = [one for one in claimed if one.trace_id not in failures]
+        for one in claimed:
+            if one.key in failures:
+                one.projected = None
+        done = [one for one in claimed if one.key not in failures]
         return len(done), sum(len(one.spans) for one in done)
 
     def _load(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> None:
-        by_id = {one.trace_id: one for one in claimed}
+        by_key = {one.key: one for one in claimed}
         days = sorted({day for one in claimed for day in one.days})
         for first in range(0, len(days), _DAYS):
-            keys = self._keys(list(by_id)) | _dates(days[first : first + _DAYS])
+            keys = key_arrays(by_key) | _dates(days[first : first + _DAYS])
             cursor.execute(_SQL["span_facts"], keys, binary=True)
             while rows := cursor.fetchmany(_FETCHED_ROWS):
                 for (
-                    trace_id, span_id, parent_span_id, fingerprint, name, kind, status_code, status_message,
+                    tenant_id, trace_id, span_id, parent_span_id, fingerprint, name, kind, status_code, status_message,
                     start_ns, end_ns, received_ns, service, links, facts, anomalies, day, attributes,
                 ) in rows:  # fmt: skip
-                    one = by_id[trace_id]
+                    one = by_key[tenant_id, trace_id]
                     one.span_days.append(day_number(day))
                     one.spans.append(
                         SpanFacts(
@@ -205,17 +223,17 @@ class Projector:
                             facts or Facts(), anomalies or [], attributes or {},
                         )
                     )  # fmt: skip
-        self._add_logs(cursor, by_id)
+        self._add_logs(cursor, by_key)
 
-    def _add_logs(self, cursor: psycopg.Cursor[Any], by_id: dict[bytes, _Claimed]) -> None:
+    def _add_logs(self, cursor: psycopg.Cursor[Any], by_key: dict[TraceKey, _Claimed]) -> None:
         """Let log records have their say about their spans."""
-        days = [date_of(day) for day in sorted({day for one in by_id.values() for day in one.days})]
-        with_logs = facts_with_logs(cursor, self._tenant_id, list(by_id), days, self._reader)
+        days = [date_of(day) for day in sorted({day for one in by_key.values() for day in one.days})]
+        with_logs = facts_with_logs(cursor, by_key, days, self._reader)
         if not with_logs:
             return
-        for trace_id, one in by_id.items():
+        for key, one in by_key.items():
             for span in one.spans:
-                facts = with_logs.get((trace_id, span.span_id, span.fingerprint))
+                facts = with_logs.get((key, span.span_id, span.fingerprint))
                 if facts is not None:
                     span.facts = facts
 
@@ -234,17 +252,16 @@ class Projector:
         self,
         cursor: psycopg.Cursor[Any],
         claimed: Sequence[_Claimed],
-        traces: Sequence[ProjectedTrace],
-        failures: dict[bytes, str],
+        traces: Sequence[_Claimed],
+        failures: dict[TraceKey, str],
     ) -> None:
         """Write and settle all `claimed` in one transaction or, where that is too much for PostgreSQL, in halves."""
-        rollup, changes = Rollup(), Changes()
+        figures = _Figures()
         try:
             with cursor.connection.transaction():
-                days = {one.trace_id: one.days for one in claimed}
-                used_staging = self._write(cursor, traces, days, failures, rollup, changes)
-                insert_delta(cursor, self._tenant_id, rollup)
-                insert_changes(cursor, self._tenant_id, changes)
+                used_staging = self._write(cursor, traces, failures, figures)
+                insert_delta(cursor, figures.rollups)
+                insert_changes(cursor, figures.changes)
                 self._settle(cursor, claimed, failures)
             if used_staging:
                 self._connection.temporary_tables_kept(_STAGING)
@@ -253,115 +270,120 @@ class Projector:
             if cursor.connection.closed:
                 raise
             if len(claimed) == 1:
-                trace_id = claimed[0].trace_id
-                self._reader.complain("the rows of trace %s cannot be written; its spans are stored", trace_id.hex())
-                failures[trace_id] = first_line(error)
+                self._reader.complain(
+                    "the rows of trace %s cannot be written; its spans are stored", claimed[0].trace_id.hex()
+                )
+                failures[claimed[0].key] = first_line(error)
                 with cursor.connection.transaction():
                     self._settle(cursor, claimed, failures)
                 return
         half = len(claimed) // 2
-        left = [trace for trace in traces if trace.trace_id not in failures]
+        left = [one for one in traces if one.key not in failures]
         for part in (claimed[:half], claimed[half:]):
-            ids = {one.trace_id for one in part}
-            self._write_in_parts(cursor, part, [trace for trace in left if trace.trace_id in ids], failures)
+            keys = {one.key for one in part}
+            self._write_in_parts(cursor, part, [one for one in left if one.key in keys], failures)
 
     def _write(
         self,
         cursor: psycopg.Cursor[Any],
-        traces: Sequence[ProjectedTrace],
-        known_days: dict[bytes, list[int]],
-        failures: dict[bytes, str],
-        rollup: Rollup,
-        changes: Changes,
+        traces: Sequence[_Claimed],
+        failures: dict[TraceKey, str],
+        figures: _Figures,
     ) -> bool:
         """Write what changed; whether staging tables were used. Traces that are refused go to `failures`."""
         if not traces:
             return False
-        days = sorted({day for trace in traces for day in trace.all_days.union(known_days[trace.trace_id])})
-        keys = self._keys([trace.trace_id for trace in traces])
-        cursor.execute(_SQL["projected_spans"], keys | _dates(days), binary=True)
-        projected_before = {trace_id for trace_id, _ in cursor}
-        new = [trace for trace in traces if trace.trace_id not in projected_before]
-        again = [trace for trace in traces if trace.trace_id in projected_before]
-        self._tolerantly(
-            cursor, [one for one in new if not self._is_counted(one)], self._insert, failures, rollup, changes
+        cursor.execute(
+            _SQL["projected_spans"], key_arrays(one.key for one in traces) | _dates(_all_days(traces)), binary=True
         )
+        projected_before = {(tenant_id, trace_id) for tenant_id, trace_id, _ in cursor}
+        new = [one for one in traces if one.key not in projected_before]
+        again = [one for one in traces if one.key in projected_before]
+        self._tolerantly(cursor, [one for one in new if not self._is_counted(one)], self._insert, failures, figures)
         # What an import brings back after retention took it: its figures stayed.
         self._tolerantly(
-            cursor, [one for one in new if self._is_counted(one)], self._insert, failures, Rollup(), changes
+            cursor, [one for one in new if self._is_counted(one)], self._insert, failures, figures.uncounted()
         )
         if again:
             for name in _STAGING:
                 self._connection.temporary_table(name, _SQL[f"create_{name}"])
-            # Those whose figures count together.
-            again.sort(key=lambda trace: self._is_counted(trace))
-            fresh = sum(not self._is_counted(trace) for trace in again)
-            firsts = [*range(0, fresh, _REPLACED_TRACES), *range(fresh, len(again), _REPLACED_TRACES), len(again)]
-            for first, end in pairwise(firsts):
-                if first:
-                    cursor.execute(_SQL["empty_staging"])
-                into = rollup if first < fresh else Rollup()
-                self._tolerantly(cursor, again[first:end], partial(self._replace, known_days), failures, into, changes)
+            is_first = True
+            # One tenant's at a time, those whose figures count together.
+            again.sort(key=lambda one: (one.tenant_id, self._is_counted(one)))
+            for (_, is_counted), group in groupby(again, lambda one: (one.tenant_id, self._is_counted(one))):
+                some = list(group)
+                for first in range(0, len(some), _REPLACED_TRACES):
+                    if not is_first:
+                        cursor.execute(_SQL["empty_staging"])
+                    is_first = False
+                    into = figures.uncounted() if is_counted else figures
+                    self._tolerantly(cursor, some[first : first + _REPLACED_TRACES], self._replace, failures, into)
         more_days = {
-            trace.trace_id: trace.all_days for trace in traces if not trace.all_days <= set(known_days[trace.trace_id])
+            one.key: one.projected.all_days
+            for one in traces
+            if one.projected is not None and not one.projected.all_days <= set(one.days)
         }
         if more_days:
-            cursor.execute(_SQL["extend_traces"], {"tenant_id": self._tenant_id} | trace_days(more_days))
+            cursor.execute(_SQL["extend_traces"], trace_days(more_days))
         return bool(again)
 
-    def _is_counted(self, trace: ProjectedTrace) -> bool:
-        return self._connection.days.is_counted(trace.execution_day)
+    def _is_counted(self, one: _Claimed) -> bool:
+        return one.projected is not None and self._connection.days.is_counted(one.projected.execution_day)
 
     def _tolerantly(
         self,
         cursor: psycopg.Cursor[Any],
-        traces: Sequence[ProjectedTrace],
-        write: Callable[[psycopg.Cursor[Any], Sequence[ProjectedTrace]], tuple[Rollup, Changes]],
-        failures: dict[bytes, str],
-        rollup: Rollup,
-        changes: Changes,
+        traces: Sequence[_Claimed],
+        write: Callable[[psycopg.Cursor[Any], Sequence[_Claimed]], _Figures],
+        failures: dict[TraceKey, str],
+        figures: _Figures,
     ) -> None:
         """`write` all `traces` at once or, where that is refused for what they hold, one at a time.
 
-        What that changes in the figures is added to `rollup`, which rows to `changes`.
+        What that changes is added to `figures`.
         """
         if not traces:
             return
         try:
             with cursor.connection.transaction():
-                figures, rows = write(cursor, traces)
-            rollup.merge(figures)
-            changes.merge(rows)
+                changed = write(cursor, traces)
+            figures.merge(changed)
         except Exception as error:
             if isinstance(error, psycopg.Error) and not isinstance(classify(error), BatchRejected):
                 raise
             if len(traces) == 1:
-                trace_id = traces[0].trace_id
                 if not _is_overtaken(error):
-                    self._reader.complain("the rows of trace %s are refused; its spans are stored", trace_id.hex())
-                failures[trace_id] = first_line(error)
+                    self._reader.complain(
+                        "the rows of trace %s are refused; its spans are stored", traces[0].trace_id.hex()
+                    )
+                failures[traces[0].key] = first_line(error)
                 return
-            for trace in traces:
-                self._tolerantly(cursor, [trace], write, failures, rollup, changes)
+            for one in traces:
+                self._tolerantly(cursor, [one], write, failures, figures)
 
-    def _insert(self, cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]) -> tuple[Rollup, Changes]:
-        rows = copy_rows(self._tenant_id, traces)
+    def _insert(self, cursor: psycopg.Cursor[Any], traces: Sequence[_Claimed]) -> _Figures:
+        of_tenants = _by_tenant(traces)
+        rows = [copy_rows(tenant_id, projected) for tenant_id, projected in of_tenants.items()]
         copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
-        added, new = Rollup(), Changes()
-        for trace in traces:
-            added.add(trace.assembled)
-            new.add_new(trace.trace_id, len(trace.assembled.nodes))
-        return added, new
+        added = _Figures()
+        for tenant_id, some in of_tenants.items():
+            rollup, changes = added.of(tenant_id)
+            for projected in some:
+                rollup.add(projected.assembled)
+                changes.add_new(projected.trace_id, len(projected.assembled.nodes))
+        return added
 
-    def _replace(
-        self, known_days: dict[bytes, list[int]], cursor: psycopg.Cursor[Any], traces: Sequence[ProjectedTrace]
-    ) -> tuple[Rollup, Changes]:
-        rows = copy_rows(self._tenant_id, traces)
+    def _replace(self, cursor: psycopg.Cursor[Any], traces: Sequence[_Claimed]) -> _Figures:
+        """For traces of one tenant."""
+        ((tenant_id, some),) = _by_tenant(traces).items()
+        rows = copy_rows(tenant_id, some)
         staging = (_SQL["copy_execution_staging"], _SQL["copy_node_staging"], _SQL["copy_edge_staging"])
-        copy_files(cursor, *staging, rows)
-        days = sorted({day for trace in traces for day in trace.all_days.union(known_days[trace.trace_id])})
-        keys = self._keys([trace.trace_id for trace in traces]) | _dates(days)
-        changed, touched = Rollup(), Touched()
+        copy_files(cursor, *staging, [rows])
+        trace_ids = [one.trace_id.hex() for one in traces]
+        keys = {"tenant_id": tenant_id, "trace_ids": trace_ids} | _dates(_all_days(traces))
+        figures = _Figures()
+        changed, changes = figures.of(tenant_id)
+        touched = Touched()
         cursor.execute(_SQL["stored_steps"], keys)
         changed.add_steps(((start_ns // HOUR_NS, *step) for start_ns, *step in cursor), -1)
         changed.add_executions(touched.executions(cursor.execute(_SQL["delete_stale_executions"], keys)), -1)
@@ -370,35 +392,72 @@ class Projector:
         changed.add_nodes(touched.nodes(cursor.execute(_SQL["insert_staged_nodes"])), 1)
         cursor.execute(_SQL["delete_stale_edges"], keys)
         cursor.execute(_SQL["insert_staged_edges"])
-        for trace in traces:
-            changed.add_steps(steps_of(trace.assembled), 1)
-        return changed, touched.changes()
+        for projected in some:
+            changed.add_steps(steps_of(projected.assembled), 1)
+        changes.merge(touched.changes())
+        return figures
 
-    def _settle(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed], failures: dict[bytes, str]) -> None:
+    def _settle(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed], failures: dict[TraceKey, str]) -> None:
         """Settle the pending rows: they go where nothing came meanwhile."""
-        seen = {one.trace_id: one.batches for one in claimed}
-        cursor.execute(_SQL["lock_pending"], self._keys(list(seen)), binary=True)
-        batches_now: dict[bytes, int] = dict(cursor.fetchall())
-        done = [
-            trace_id
-            for trace_id, batches in seen.items()
-            if trace_id not in failures and batches_now.get(trace_id) == batches
-        ]
-        changed = [
-            trace_id for trace_id in batches_now if trace_id not in failures and batches_now[trace_id] != seen[trace_id]
-        ]
-        failed = {trace_id: error for trace_id, error in failures.items() if trace_id in seen}
+        seen = {one.key: one for one in sorted(claimed, key=lambda one: one.key)}
+        cursor.execute(_SQL["lock_pending"], key_arrays(seen), binary=True)
+        batches_now: dict[TraceKey, int] = {(tenant_id, trace_id): batches for tenant_id, trace_id, batches in cursor}
+        done = [key for key, one in seen.items() if key not in failures and batches_now.get(key) == one.batches]
+        changed = [key for key in batches_now if key not in failures and batches_now[key] != seen[key].batches]
+        failed = {key: error for key, error in failures.items() if key in seen}
         if done:
-            cursor.execute(_SQL["delete_pending"], self._keys(done))
+            cursor.execute(_SQL["delete_pending"], key_arrays(done))
         if changed:
-            took_s = {one.trace_id: one.took_s for one in claimed}
-            restarted = {"took_s": [took_s[trace_id] for trace_id in changed]}
-            cursor.execute(_SQL["restart_pending"], self._keys(changed) | restarted)
+            restarted = {"took_s": [seen[key].took_s for key in changed]}
+            cursor.execute(_SQL["restart_pending"], key_arrays(changed) | restarted)
         if failed:
-            cursor.execute(_SQL["note_failures"], self._keys(list(failed)) | {"errors": list(failed.values())})
+            cursor.execute(_SQL["note_failures"], key_arrays(failed) | {"errors": list(failed.values())})
 
-    def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
-        return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
+
+class _Figures:
+    """What a transaction changes, tenant by tenant: of figures, and which rows."""
+
+    def __init__(self) -> None:
+        self.rollups: dict[int, Rollup] = {}
+        self.changes: dict[int, Changes] = {}
+
+    def of(self, tenant_id: int) -> tuple[Rollup, Changes]:
+        """Those of one tenant, to be added to."""
+        return self.rollups.setdefault(tenant_id, Rollup()), self.changes.setdefault(tenant_id, Changes())
+
+    def uncounted(self) -> _Figures:
+        """One that shares what rows are noted, and whose figures are nobody's."""
+        shared = _Figures()
+        shared.changes = self.changes
+        return shared
+
+    def merge(self, other: _Figures) -> None:
+        """Add all that `other` holds."""
+        for tenant_id, changes in other.changes.items():
+            self.of(tenant_id)[1].merge(changes)
+        for tenant_id, rollup in other.rollups.items():
+            self.of(tenant_id)[0].merge(rollup)
+
+
+def still_pending(connection: StoreConnection, tenant_id: int, trace_ids: Collection[bytes]) -> set[bytes]:
+    """As Store.still_pending. Raises psycopg.Error."""
+    keys = {"tenant_id": tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
+    cursor = connection.open().execute(_SQL["still_pending"], keys, binary=True)
+    return {trace_id for (trace_id,) in cursor}
+
+
+def _by_tenant(traces: Sequence[_Claimed]) -> dict[int, list[ProjectedTrace]]:
+    of_tenants: dict[int, list[ProjectedTrace]] = {}
+    for one in traces:
+        if one.projected is not None:
+            of_tenants.setdefault(one.tenant_id, []).append(one.projected)
+    return of_tenants
+
+
+def _all_days(traces: Sequence[_Claimed]) -> list[int]:
+    """The days that the traces have rows on, or are to have."""
+    days = {day for one in traces for day in one.days}
+    return sorted(days.union(*(one.projected.all_days for one in traces if one.projected is not None)))
 
 
 def due_tenants(connection: StoreConnection) -> list[int]:

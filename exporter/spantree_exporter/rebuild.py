@@ -87,7 +87,7 @@ class _Rebuild:
         self._reader = reader
         self._range = range_
         self._tenant_id: int = range_["tenant_id"]
-        self._projector = Projector(connection, self._tenant_id, reader)
+        self._projector = Projector(connection, reader)
         self._rows = SpanRows()
 
     def run(self, progress: Callable[[RebuildProgress], None]) -> RebuildProgress:
@@ -187,7 +187,7 @@ class _Rebuild:
                     },
                 )
             if with_terms:
-                insert_terms(cursor, self._tenant_id, spans, [day_number(day)] * len(spans))
+                insert_terms(cursor, {self._tenant_id: (spans, [day_number(day)] * len(spans))})
             counts = Counter(span.trace_id.hex() for span in spans)
             cursor.execute(
                 _SQL["mark_pending"],
@@ -210,7 +210,7 @@ class _Rebuild:
         # Here as well as in the collector, which may not be running; advisory locks keep the two apart.
         traces = 0
         while True:
-            projected = self._projector.project_due(_PROJECT_SPANS)
+            projected = self._projector.project_due([self._tenant_id], _PROJECT_SPANS)
             traces += projected.traces
             if not projected.traces:
                 return traces

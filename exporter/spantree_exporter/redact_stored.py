@@ -132,7 +132,7 @@ class _Redact:
         self._state = state
         self._progress = progress
         self._dry_run = dry_run
-        self._projector = Projector(connection, tenant_id, reader)
+        self._projector = Projector(connection, reader)
         self._rows = SpanRows()
         self._others = RedactOthers(connection, redactor, tenant_id, state.redacted, state.kinds, dry_run=dry_run)
         self._scopes: dict[bytes, bytes | None] = {}
@@ -370,7 +370,7 @@ class _Redact:
 
     def _project(self) -> None:
         # Here as well as in the collector, which may not be running; advisory locks keep the two apart.
-        while self._projector.project_due(_PROJECT_SPANS).traces:
+        while self._projector.project_due([self._tenant_id], _PROJECT_SPANS).traces:
             pass
 
     def _wait_for_others(self) -> None:

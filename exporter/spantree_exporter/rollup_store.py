@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -25,18 +25,22 @@ _RETRY_S: Final = 10.0
 _DAY_H: Final = 24
 # The place of the failed ones after the total of a row.
 _FAILED: Final = 4
-# Transactions whose changes one fold takes: some thousand spans each, or a single late one.
-_DELTAS: Final = 100
+# Changes that one fold takes, one for each tenant of a transaction; the more of one tenant there are together, the less
+# each costs. In memory a change takes some ten times its bytes.
+_DELTAS: Final = 2_000
+_DELTA_BYTES: Final = 8 * 2**20
 # An interval is summed up anew at most so often: a day of a thousand names takes a second.
 _CLOSE_INTERVAL_S: Final = 10.0
 # What COPY's text format reads otherwise (https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2).
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
-def insert_delta(cursor: psycopg.Cursor[Any], tenant_id: int, rollup: Rollup) -> None:
-    """Note what `rollup` changes, in the caller's transaction. Raises psycopg.Error."""
-    if rollup:
-        cursor.execute(_SQL["insert_delta"], {"tenant_id": tenant_id, "changes": rollup.encoded()})
+def insert_delta(cursor: psycopg.Cursor[Any], rollups: Mapping[int, Rollup]) -> None:
+    """Note what the rollup of each tenant changes, in the caller's transaction. Raises psycopg.Error."""
+    some = {tenant_id: rollup for tenant_id, rollup in rollups.items() if rollup}
+    if some:
+        changes = [rollup.encoded() for rollup in some.values()]
+        cursor.execute(_SQL["insert_delta"], {"tenant_ids": list(some), "changes": changes})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def recount(connection: StoreConnection, tenant_id: int, day: date) -> None:
         opened.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         with opened.transaction(), opened.cursor() as cursor:
             cursor.execute(_SQL["unbounded"])
-            while _fold_some(connection, cursor):
+            while _fold_some(connection, cursor)[0]:
                 pass
             for statement in ("delete_hours", "recount_hours", "recount_steps", "recount_calls", "mark_day_outdated"):
                 cursor.execute(_SQL[statement], keys)
@@ -98,6 +102,7 @@ class RollupFolder:
 
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
+        self._is_behind = False  # more is waiting than the last fold took
         self._fold_at_s = 0.0
         self._close_at_s = 0.0
 
@@ -108,21 +113,22 @@ class RollupFolder:
             return 0
         # Where it fails, traces are projected all the same before it is tried again.
         self._fold_at_s = begun_s + _RETRY_S
+        self._is_behind = False
         folded = self.fold()
         if not folded and begun_s >= self._close_at_s:
             self._close_at_s = begun_s + _CLOSE_INTERVAL_S
             self.sum_up(datetime.now(UTC))
         ended_s = time.monotonic()
         # At once again where more is waiting than one fold takes.
-        self._fold_at_s = 0.0 if folded == _DELTAS else ended_s + max(_INTERVAL_S, (ended_s - begun_s) / _SHARE)
+        self._fold_at_s = 0.0 if self._is_behind else ended_s + max(_INTERVAL_S, (ended_s - begun_s) / _SHARE)
         return folded
 
     def fold(self) -> int:
-        """Fold up to some hundred transactions' changes; how many: 0 also where somebody else folds just now."""
+        """Fold up to some thousand changes; how many: 0 also where somebody else folds just now."""
         with self._locked() as cursor:
             if cursor is None:
                 return 0
-            count = _fold_some(self._connection, cursor)
+            count, self._is_behind = _fold_some(self._connection, cursor)
         if count:
             self._connection.temporary_tables_kept(["rollup_staging"])
         return count
@@ -152,12 +158,14 @@ class RollupFolder:
             yield cursor if row and row[0] else None
 
 
-def _fold_some(connection: StoreConnection, cursor: psycopg.Cursor[Any]) -> int:
-    """Fold up to some hundred transactions' changes, in the caller's transaction and under its lock; how many."""
+def _fold_some(connection: StoreConnection, cursor: psycopg.Cursor[Any]) -> tuple[int, bool]:
+    """(how many changes were folded, whether many more may wait), in the caller's transaction and under its lock."""
     rollups: dict[int, Rollup] = {}
-    count = 0
-    for tenant_id, changes in cursor.execute(_SQL["take_deltas"], {"deltas": _DELTAS}, binary=True):
+    count = size_bytes = 0
+    limits = {"deltas": _DELTAS, "bytes": _DELTA_BYTES}
+    for tenant_id, changes in cursor.execute(_SQL["take_deltas"], limits, binary=True):
         count += 1
+        size_bytes += len(changes)
         rollups.setdefault(tenant_id, Rollup()).merge(Rollup.decoded(changes))
     if count:
         connection.temporary_table("rollup_staging", _SQL["create_rollup_staging"])
@@ -169,7 +177,7 @@ def _fold_some(connection: StoreConnection, cursor: psycopg.Cursor[Any]) -> int:
         cursor.execute(_SQL["mark_outdated"])
         note_failure_groups(cursor, {day for rollup in rollups.values() for day in rollup.days_of_errors()})
         cursor.execute(_SQL["empty_rollup_staging"])
-    return count
+    return count, count == _DELTAS or size_bytes > _DELTA_BYTES // 2
 
 
 def _lines(rollups: dict[int, Rollup]) -> tuple[list[str], list[str]]:

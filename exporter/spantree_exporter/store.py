@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
@@ -24,18 +24,30 @@ from spantree_exporter.log_writer import LogWriter
 from spantree_exporter.migrate import check_version
 from spantree_exporter.partitions import PartitionWindow, day_of
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
-from spantree_exporter.projector import Projected, Projector, due_tenants
+from spantree_exporter.projector import Projected, Projector, due_tenants, still_pending
 from spantree_exporter.rollup_store import RollupFolder
 from spantree_exporter.span import Span
+from spantree_exporter.writer import Share as SpanShare
 from spantree_exporter.writer import Writer, Written
 
 if TYPE_CHECKING:
     from spantree_exporter.decode import DeadLetter
 
-__all__ = ["Projected", "Store", "Written"]
+__all__ = ["Projected", "Share", "Store", "Written"]
 
-# Tenants of which it is remembered what is stored; beyond this many they are forgotten together.
-_KNOWN_TENANTS: Final = 200
+# Tenants of which it is remembered when their old changes were dropped; beyond this many they are forgotten together.
+_KNOWN_TENANTS: Final = 20_000
+# Tenants whose traces are projected by one call: its statements are the same for one and for many.
+_TENANTS_TOGETHER: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one tenant has in a batch: spans and log records in any order, and dead letters."""
+
+    tenant_id: int
+    items: Sequence[Span | LogRecord]
+    dead: Sequence[DeadLetter] = ()
 
 
 class Store:
@@ -60,36 +72,47 @@ class Store:
         self._reader = TolerantReader(read_facts, assemble)
         self._connection = StoreConnection(database_url, application_name, window)
         self._tenant_id = tenant_id
-        self._dead_letters = dead_letters or DeadLetterLimits()
-        self._writers: dict[int, tuple[Writer, LogWriter]] = {}
-        self._projectors: dict[int, tuple[Projector, ChangePruner]] = {}
+        self._writer = Writer(self._connection, self._reader, dead_letters or DeadLetterLimits())
+        self._log_writer = LogWriter(self._connection, self._writer.insert_resources)
+        self._projector = Projector(self._connection, self._reader)
+        self._pruners: dict[int, ChangePruner] = {}
         self._due_tenants: deque[int] = deque()
+        self._last_turn = -1  # of which tenant the last call that projected began
         self._folder = RollupFolder(self._connection)
 
     def write(
         self, items: Sequence[Span | LogRecord], dead: Sequence[DeadLetter] = (), *, tenant_id: int | None = None
     ) -> Written:
-        """Store all of `items` and `dead` for one tenant; returns after the commits: of log records, then of the rest.
+        """Store all of `items` and `dead` for one tenant; see write_shares."""
+        return self.write_shares([Share(self._tenant_id if tenant_id is None else tenant_id, items, dead)])
+
+    def write_shares(self, shares: Sequence[Share]) -> Written:
+        """Store what some tenants sent, each in one share; returns after the commits: of log records, then of the rest.
 
         Idempotent, whatever order, split or repetition they come in. Raises BatchRejected where PostgreSQL refuses
         something in the batch for its content: a part of it may pass, and the log records may be stored.
         """
-        if not items and not dead:
+        records: dict[int, Sequence[LogRecord]] = {}
+        others: list[SpanShare] = []
+        for share in shares:
+            logs = [item for item in share.items if isinstance(item, LogRecord)]
+            if logs:
+                records[share.tenant_id] = logs
+            spans = [item for item in share.items if not isinstance(item, LogRecord)] if logs else share.items
+            if spans or share.dead:
+                others.append(SpanShare(share.tenant_id, spans, share.dead))  # type: ignore[arg-type]  # no log records
+        given = sum(map(len, records.values()))
+        if not others and not given:
             return Written(0, 0, 0)
-        records = [item for item in items if isinstance(item, LogRecord)]
-        spans = [item for item in items if not isinstance(item, LogRecord)] if records else items
-        writer, log_writer = self._writers_of(self._tenant_id if tenant_id is None else tenant_id)
         try:
             with self._connection.errors():
                 # Before the spans: a trace that is whole in a batch is then projected once, with its records.
-                stored = log_writer.write(records) if records else 0
-                if not spans and not dead:
-                    return Written(0, 0, 0, stored, len(records) - stored)
-                written = writer.write(spans, dead)  # type: ignore[arg-type]  # no log record is left in it
-                return replace(written, log_records=stored, duplicate_log_records=len(records) - stored)
+                stored = self._log_writer.write(records) if records else 0
+                written = self._writer.write(others) if others else Written(0, 0, 0)
+                return replace(written, log_records=stored, duplicate_log_records=given - stored)
         except SpantreeError:
             # What they believe to be stored may have been rolled back, or another server may answer next.
-            self._forget()
+            self._writer.forget()
             raise
 
     def by_worker(self, trace_ids: Collection[bytes]) -> list[set[bytes]]:
@@ -100,26 +123,31 @@ class Store:
     def project_due(self, limit_spans: int = 20_000) -> Projected:
         """Bring the rows of traces that are due up to date, some `limit_spans` spans' worth.
 
-        Tenants take turns: each call goes on with the next one that has something due. Now and then it folds rollups
-        and drops changes of more than a day ago. A trace that cannot be projected stays pending, with the reason in
-        pending_projection.error.
+        Tenants take turns: a call is for some that have something due, the first of each before the second of any, and
+        the next one goes on with others. Now and then it folds rollups and drops changes of more than a day ago. A
+        trace that cannot be projected stays pending, with the reason in pending_projection.error.
         """
         with self._connection.errors():
             projected = Projected(0, 0, more=False)
             if not self._due_tenants:
-                self._due_tenants.extend(due_tenants(self._connection))
+                due = due_tenants(self._connection)
+                # Who was first the last time is the last one now: of a tenant that comes first any trace is taken.
+                self._due_tenants.extend(sorted(due, key=lambda tenant_id: (tenant_id <= self._last_turn, tenant_id)))
             if self._due_tenants:
-                projector, pruner = self._projector(self._due_tenants.popleft())
-                of_one = projector.project_due(limit_spans)
-                projected = replace(of_one, more=of_one.more or bool(self._due_tenants))
-                pruner.prune_when_due()
+                count = min(len(self._due_tenants), _TENANTS_TOGETHER)
+                turns = [self._due_tenants.popleft() for _ in range(count)]
+                self._last_turn = turns[0]
+                of_some = self._projector.project_due(turns, limit_spans)
+                projected = replace(of_some, more=of_some.more or bool(self._due_tenants))
+                for tenant_id in turns:
+                    self._pruner(tenant_id).prune_when_due()
             self._folder.fold_when_due()
             return projected
 
     def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:
         """Those of `trace_ids` that wait for a projection, due or not: for whoever wants to see them projected."""
         with self._connection.errors():
-            return self._projector(self._tenant_id)[0].still_pending(trace_ids)
+            return still_pending(self._connection, self._tenant_id, trace_ids)
 
     def days_without_partition(self, days: Collection[int]) -> set[int]:
         """Those of `days` whose spans would be stored under 1970-01-01; partitions that the window allows are made."""
@@ -148,7 +176,7 @@ class Store:
                 # Making a partition commits on its own, so it is made before.
                 self._connection.place_days({day_of(now_ns)})
                 with self._connection.open().transaction(force_rollback=True):
-                    self._writers_of(self._tenant_id)[0].write(_plain_spans(now_ns), ())
+                    self._writer.write([SpanShare(self._tenant_id, _plain_spans(now_ns))])
         except BatchRejected as error:
             raise OperatorError(
                 f"PostgreSQL refuses even a plain span, so its tables are not those of this build: {error}; undo what "
@@ -156,33 +184,19 @@ class Store:
             ) from error
         finally:
             # What is believed to be there, a temporary table for example, was rolled back.
-            self._forget()
+            self._writer.forget()
             self._connection.close()
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _forget(self) -> None:
-        for writer, _ in self._writers.values():
-            writer.forget()
-
-    def _projector(self, tenant_id: int) -> tuple[Projector, ChangePruner]:
-        if (projector := self._projectors.get(tenant_id)) is None:
-            if len(self._projectors) >= _KNOWN_TENANTS:
-                self._projectors.clear()
-            pruner = ChangePruner(self._connection, tenant_id)
-            projector = self._projectors[tenant_id] = Projector(self._connection, tenant_id, self._reader), pruner
-        return projector
-
-    def _writers_of(self, tenant_id: int) -> tuple[Writer, LogWriter]:
-        if (writers := self._writers.get(tenant_id)) is None:
-            if len(self._writers) >= _KNOWN_TENANTS:
-                self._writers.clear()
-            writer = Writer(self._connection, tenant_id, self._reader, self._dead_letters)
-            writers = writer, LogWriter(self._connection, tenant_id, writer.insert_resources)
-            self._writers[tenant_id] = writers
-        return writers
+    def _pruner(self, tenant_id: int) -> ChangePruner:
+        if (pruner := self._pruners.get(tenant_id)) is None:
+            if len(self._pruners) >= _KNOWN_TENANTS:
+                self._pruners.clear()
+            pruner = self._pruners[tenant_id] = ChangePruner(self._connection, tenant_id)
+        return pruner
 
 
 def _plain_spans(now_ns: int) -> list[Span]:

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import psycopg
 
 from spantree_exporter.partitions import date_of
 from spantree_exporter.span import Span
-from spantree_exporter.span_terms import segments_of
+from spantree_exporter.span_terms import Segment, segments_of
 from spantree_exporter.sql import statements
 
 _SQL: Final = statements("span_terms")
 
 
-def insert_terms(cursor: psycopg.Cursor[Any], tenant_id: int, spans: Sequence[Span], days: Sequence[int]) -> None:
-    """Store the terms of `spans`, whose partitions are `days`, in the caller's transaction. Raises psycopg.Error.
+SpansAndDays: TypeAlias = tuple[Sequence[Span], Sequence[int]]
+"""(spans, the day of the partition of each)."""
+
+
+def insert_terms(cursor: psycopg.Cursor[Any], of_tenants: Mapping[int, SpansAndDays]) -> None:
+    """Store the terms of the spans of each tenant, in the caller's transaction. Raises psycopg.Error.
 
     Spans of one trace that follow each other cost less than others. Storing some again does no harm.
     """
-    by_day = {days[0]: spans} if len(set(days)) == 1 else _by_day(spans, days)
-    for day, some in by_day.items():
-        for segment in segments_of(some):
-            cursor.execute(
-                _SQL["insert_segment"],
-                {
-                    "tenant_id": tenant_id,
-                    "day": date_of(day),
-                    "last_ns": segment.last_ns,
-                    "first_ns": segment.first_ns,
-                    "spans": segment.spans,
-                    "filter": segment.filter,
-                    "postings": segment.postings,
-                },
-            )
+    made: list[tuple[int, date, Segment]] = []
+    for tenant_id, (spans, days) in of_tenants.items():
+        by_day = {days[0]: spans} if len(set(days)) == 1 else _by_day(spans, days)
+        made += [(tenant_id, date_of(day), one) for day, some in by_day.items() for one in segments_of(some)]
+    cursor.execute(
+        _SQL["insert_segments"],
+        {
+            "tenant_ids": [tenant_id for tenant_id, _, _ in made],
+            "days": [day for _, day, _ in made],
+            "last_ns": [segment.last_ns for _, _, segment in made],
+            "first_ns": [segment.first_ns for _, _, segment in made],
+            "spans": [segment.spans for _, _, segment in made],
+            "filters": [segment.filter for _, _, segment in made],
+            "postings": [segment.postings for _, _, segment in made],
+        },
+    )
 
 
 def _by_day(spans: Sequence[Span], days: Sequence[int]) -> dict[int, Sequence[Span]]:

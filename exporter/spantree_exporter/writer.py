@@ -1,7 +1,7 @@
-"""Spans -> PostgreSQL, one transaction a batch, and the rows of the traces that are complete in it.
+"""Spans of any number of tenants -> PostgreSQL, one transaction a batch, and the rows of the traces complete in it.
 
     span                   COPY, all that is new in the batch
-    span_terms             a row for them all: what searches find them by
+    span_terms             a row for all of a tenant's: what searches find them by
     execution node edge    COPY, for each trace that is whole in this batch and that nobody has put into `trace` yet
     trace                  the days of each trace; who puts a trace there first may project it at once
     pending_projection     a row for each other trace, which a projector takes up
@@ -10,6 +10,9 @@ The rows that others may wait for (trace, pending_projection) are locked last, i
 the commit that follows. Two processes that wrote interleaved bodies were slower than one while such rows were locked
 first (8,000 spans/s; one alone 10,000), and deadlocked when those of whole traces were locked before the others.
 
+Of many tenants that each send a little, a transaction each costs more than twice as much as one for them all. A tenant
+whose spans come twice, and so have to be written the slower way, is from then on written apart from the others.
+
 While PostgreSQL takes in one block of spans, Python reads the facts of the next and assembles traces: on two cores
 the two cost the time of the slower.
 """
@@ -17,8 +20,10 @@ the two cost the time of the slower.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -37,6 +42,7 @@ from spantree_exporter.errors import (
 )
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
+from spantree_exporter.known import Known
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.operations import Operations
 from spantree_exporter.partitions import (
@@ -53,7 +59,8 @@ from spantree_exporter.rollup import Rollup
 from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.span import Resource, Span
 from spantree_exporter.sql import statements
-from spantree_exporter.term_store import insert_terms
+from spantree_exporter.term_store import SpansAndDays, insert_terms
+from spantree_exporter.trace_key import TraceKey, key_arrays
 
 if TYPE_CHECKING:
     from spantree_exporter.decode import DeadLetter
@@ -66,8 +73,10 @@ _BLOCK_SPANS: Final = 256
 # After COPY refused a batch, that many batches take the staged way at once: repeats come in storms, and each refusal
 # costs a COPY and leaves dead rows.
 _STAGED_BATCHES: Final = 8
-# Resource ids that are known to be stored; beyond this many they are forgotten together.
-_KNOWN_RESOURCES: Final = 20_000
+# Resource ids of all tenants that are known to be stored; beyond this many those of whoever has most are forgotten.
+_KNOWN_RESOURCES: Final = 50_000
+# Tenants whose dead letters are counted here; beyond this many all are counted anew.
+_KNOWN_TENANTS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,16 @@ class Written:
     log_records: int = 0  # stored new
     duplicate_log_records: int = 0
     outside: int = 0  # spans under 1970-01-01: their day has no partition and may get none
+    by_tenant: Mapping[int, int] = field(default_factory=dict, compare=False)  # `spans`, whose they are
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one tenant has in a batch of spans."""
+
+    tenant_id: int
+    spans: Sequence[Span]
+    dead: Sequence[DeadLetter] = ()
 
 
 # Days that one transaction may write to. Each day is some twenty tables and indexes to lock, and all transactions share
@@ -89,6 +108,7 @@ _DAYS_PER_TRANSACTION: Final = 8
 
 @dataclass(slots=True)
 class _Trace:
+    tenant_id: int
     spans: list[Span] = field(default_factory=list)
     days: list[int] = field(default_factory=list)  # the partition of each span
     root_ended: bool = False
@@ -98,42 +118,55 @@ class _Trace:
 class Writer:
     """Writes batches over one connection."""
 
-    def __init__(
-        self, connection: StoreConnection, tenant_id: int, reader: TolerantReader, dead_letters: DeadLetterLimits
-    ) -> None:
+    def __init__(self, connection: StoreConnection, reader: TolerantReader, dead_letters: DeadLetterLimits) -> None:
         self._connection = connection
-        self._tenant_id = tenant_id
         self._reader = reader
-        self._dead_letters = DeadLetters(tenant_id, dead_letters)
-        self._known_resources: set[int] = set()
+        self._limits = dead_letters
+        self._dead_letters: dict[int, DeadLetters] = {}
+        self._known_resources: Known[int] = Known(_KNOWN_RESOURCES)
         self._today = 0  # the day on which these were noted to be in use
-        self._operations = Operations(tenant_id)
-        self._staged_batches_left = 0
-        self._outside = 0  # of the batch in hand
+        self._operations = Operations()
+        self._staged_left: Counter[int] = Counter()  # batches of each tenant that take the staged way
 
-    def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter]) -> Written:
-        """As Store.write. Raises psycopg.Error, BatchRejected."""
+    def write(self, shares: Sequence[Share]) -> Written:
+        """As Store.write_shares; each tenant has one share. Raises psycopg.Error, BatchRejected."""
+        apart = [share for share in shares if self._staged_left[share.tenant_id] and share.spans]
+        together = [share for share in shares if not (self._staged_left[share.tenant_id] and share.spans)]
+        written = _Sum()
+        for some, staged in ((together, False), (apart, True)):
+            if some:
+                self._write_some(some, staged, written)
+        for share in apart:
+            self._staged_left[share.tenant_id] -= 1
+        self._staged_left = +self._staged_left
+        given = sum(len(share.spans) for share in shares)
+        stored = written.by_tenant.total()
+        return Written(
+            stored, given - stored, written.projected, outside=written.outside, by_tenant=dict(written.by_tenant)
+        )
+
+    def _write_some(self, shares: Sequence[Share], staged: bool, written: _Sum) -> None:
         # The first of two equal spans wins, as it does between batches. The day needs no place in this key: the
         # fingerprint covers the start that it follows from.
-        unique: dict[tuple[bytes, int, int], Span] = {}
-        for span in spans:
-            unique.setdefault((span.trace_id, span.span_id, span.fingerprint), span)
-        stored = projected = outside = 0
-        for part in self._by_days(list(unique.values())) or [[]]:
-            part_stored, part_projected = self._write(part, dead)
-            stored += part_stored
-            projected += part_projected
-            outside += self._outside
-            dead = ()
-        return Written(stored, len(spans) - stored, projected, outside=outside)
+        unique: dict[int, list[Span]] = {}
+        for share in shares:
+            of_tenant: dict[tuple[bytes, int, int], Span] = {}
+            for span in share.spans:
+                of_tenant.setdefault((span.trace_id, span.span_id, span.fingerprint), span)
+            if of_tenant:
+                unique[share.tenant_id] = list(of_tenant.values())
+        dead = {share.tenant_id: share.dead for share in shares if share.dead}
+        for part in self._by_days(unique) or [{}]:
+            self._write(part, dead, staged, written)
+            dead = {}
 
-    def _by_days(self, spans: list[Span]) -> list[list[Span]]:
+    def _by_days(self, spans: dict[int, list[Span]]) -> list[dict[int, list[Span]]]:
         """`spans` in parts of few days each; nearly always there is one part.
 
         Days that have their partitions come first: to make one takes PostgreSQL some 60 ms, and whoever sends spans of
         ninety days that have none lets nobody wait for that whose spans are in the same batch.
         """
-        days = {day_of(span.start_ns) for span in spans}
+        days = {day_of(span.start_ns) for of_tenant in spans.values() for span in of_tenant}
         if len(days) <= _DAYS_PER_TRANSACTION:
             return [spans] if spans else []
         known = self._connection.days
@@ -145,79 +178,100 @@ class Writer:
         part_of: dict[int, int] = {}
         for part, some in enumerate((*_chunks(ready), *_chunks(others))):
             part_of.update(dict.fromkeys(some, part))
-        parts: dict[int, list[Span]] = {}
-        for span in spans:
-            parts.setdefault(part_of[planned[day_of(span.start_ns)]], []).append(span)
+        parts: dict[int, dict[int, list[Span]]] = {}
+        for tenant_id, of_tenant in spans.items():
+            for span in of_tenant:
+                part = part_of[planned[day_of(span.start_ns)]]
+                parts.setdefault(part, {}).setdefault(tenant_id, []).append(span)
         return [parts[part] for part in sorted(parts)]
 
-    def _write(self, spans: Sequence[Span], dead: Sequence[DeadLetter]) -> tuple[int, int]:
-        batch = self._traces(spans)
-        if self._staged_batches_left:
-            self._staged_batches_left -= 1
-            return self._transaction(batch, dead, staged=True)
+    def _write(
+        self, spans: dict[int, list[Span]], dead: Mapping[int, Sequence[DeadLetter]], staged: bool, written: _Sum
+    ) -> None:
+        batch, outside = self._traces(spans)
         try:
-            return self._transaction(batch, dead, staged=False)
+            stored, projected = self._transaction(batch, dead, staged=staged)
         except psycopg.Error as error:
-            if not staged_may_pass(error):
+            if staged or not staged_may_pass(error):
                 raise
             # Most often a span that is there already, or a partition that retention dropped meanwhile.
-            self._staged_batches_left = _STAGED_BATCHES
+            if len(spans) == 1:
+                self._write_apart(spans)
             self._connection.days.forget()
-            return self._transaction(self._traces(spans), dead, staged=True)
+            batch, outside = self._traces(spans)
+            stored, projected = self._transaction(batch, dead, staged=True)
+            repeated = [tenant_id for tenant_id in spans if stored[tenant_id] < len(spans[tenant_id])]
+            self._write_apart(repeated)
+        written.by_tenant.update(stored)
+        written.projected += projected
+        written.outside += outside
 
-    def _traces(self, spans: Sequence[Span]) -> dict[bytes, _Trace]:
-        """The traces of a batch in order of their ids, each span with the day whose partition takes it."""
-        place = self._connection.place_days({day_of(span.start_ns) for span in spans})
-        traces: dict[bytes, _Trace] = {}
-        self._outside = (
-            sum(place[day_of(span.start_ns)] == SENTINEL_DAY for span in spans) if SENTINEL_DAY in place.values() else 0
+    def _write_apart(self, tenant_ids: Iterable[int]) -> None:
+        for tenant_id in tenant_ids:
+            self._staged_left[tenant_id] = _STAGED_BATCHES
+
+    def _traces(self, spans: dict[int, list[Span]]) -> tuple[dict[TraceKey, _Trace], int]:
+        """(the traces of a batch in order of their keys, each span with the day of its partition; spans of no day)."""
+        place = self._connection.place_days(
+            {day_of(span.start_ns) for of_tenant in spans.values() for span in of_tenant}
         )
-        for span in spans:
-            if (trace := traces.get(span.trace_id)) is None:
-                trace = traces[span.trace_id] = _Trace()
-            day = place[day_of(span.start_ns)]
-            trace.days.append(day)
-            trace.spans.append(span if day != SENTINEL_DAY else _outside(span))
-        return {trace_id: traces[trace_id] for trace_id in sorted(traces)}
+        traces: dict[TraceKey, _Trace] = {}
+        outside = 0
+        for tenant_id in sorted(spans):
+            of_tenant: dict[bytes, _Trace] = {}
+            for span in spans[tenant_id]:
+                if (trace := of_tenant.get(span.trace_id)) is None:
+                    trace = of_tenant[span.trace_id] = _Trace(tenant_id)
+                day = place[day_of(span.start_ns)]
+                trace.days.append(day)
+                if day == SENTINEL_DAY:
+                    outside += 1
+                    span = _outside(span)
+                trace.spans.append(span)
+            for trace_id in sorted(of_tenant):
+                traces[tenant_id, trace_id] = of_tenant[trace_id]
+        return traces, outside
 
     def forget(self) -> None:
         """Know nothing of what is stored: another server may answer now."""
-        self._known_resources.clear()
+        self._known_resources.forget()
         self._operations.forget()
 
-    def _transaction(self, batch: dict[bytes, _Trace], dead: Sequence[DeadLetter], *, staged: bool) -> tuple[int, int]:
+    def _transaction(
+        self, batch: dict[TraceKey, _Trace], dead: Mapping[int, Sequence[DeadLetter]], *, staged: bool
+    ) -> tuple[Counter[int], int]:
+        """(spans that are stored new by tenant, traces that were projected)."""
         connection = self._connection.open()
-        self._begin_day()
-        new_resources = {
-            span.resource.id: span
-            for trace in batch.values()
-            for span in trace.spans
-            if span.resource.id not in self._known_resources
-        }
         with connection.cursor() as cursor:
-            if new_resources:
-                self._insert_resources(cursor, new_resources.values())
-            self._operations.note(cursor, (span for trace in batch.values() for span in trace.spans))
-        if len(self._known_resources) + len(new_resources) > _KNOWN_RESOURCES:
-            self._known_resources.clear()
-        self._known_resources.update(new_resources)
+            self.insert_resources(cursor, ((trace.tenant_id, trace.spans) for trace in batch.values()))
+            self._operations.note(cursor, ((trace.tenant_id, trace.spans) for trace in batch.values()))
+        stored: Counter[int] = Counter()
+        projected = 0
         with connection.transaction(), connection.cursor() as cursor:
-            stored = projected = 0
             if batch:
                 stored = self._insert_spans(cursor, batch, staged=staged)
                 if stored:
-                    self._insert_terms(cursor, batch)
+                    insert_terms(cursor, _by_tenant(batch))
                 projected = self._project_and_mark(cursor, batch)
-            if dead:
-                self._dead_letters.insert(cursor, dead)
+            for tenant_id, letters in dead.items():
+                self._dead_letters_of(tenant_id).insert(cursor, letters)
         if staged and batch:
             self._connection.temporary_tables_kept(["span_staging"])
-        if dead:
-            self._dead_letters.trim(connection)
+        for tenant_id in dead:
+            self._dead_letters_of(tenant_id).trim(connection)
         return stored, projected
 
-    def _insert_spans(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace], *, staged: bool) -> int:
-        count = 0
+    def _dead_letters_of(self, tenant_id: int) -> DeadLetters:
+        if (letters := self._dead_letters.get(tenant_id)) is None:
+            if len(self._dead_letters) >= _KNOWN_TENANTS:
+                self._dead_letters.clear()
+            letters = self._dead_letters[tenant_id] = DeadLetters(tenant_id, self._limits)
+        return letters
+
+    def _insert_spans(
+        self, cursor: psycopg.Cursor[Any], batch: dict[TraceKey, _Trace], *, staged: bool
+    ) -> Counter[int]:
+        count: Counter[int] = Counter()
         if staged:
             self._connection.temporary_table("span_staging", _SQL["create_span_staging"])
         try:
@@ -228,12 +282,11 @@ class Writer:
                 for trace in batch.values():
                     block.append(trace)
                     waiting += len(trace.spans)
+                    count[trace.tenant_id] += len(trace.spans)
                     if waiting >= _BLOCK_SPANS:
                         self._write_block(copy, block, assemble=not staged)
-                        count += waiting
                         block, waiting = [], 0
                 self._write_block(copy, block, assemble=not staged)
-                count += waiting
                 copy.write(TRAILER)
         except RowUnencodable as error:
             raise BatchRejected(str(error), None) from error
@@ -241,81 +294,87 @@ class Writer:
             return count
         try:
             cursor.execute(_SQL["insert_staged_spans"])
-            return len(cursor.fetchall())
+            return Counter(tenant_id for (tenant_id,) in cursor)
         except psycopg.errors.CheckViolation as error:
             if not is_without_partition(error):  # a CHECK that somebody added
                 raise
             # No fault of the spans.
             raise StoreUnavailable(f"the partition of a day went away while it was written to: {error}") from error
 
-    def _insert_terms(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace]) -> None:
-        spans = [span for trace in batch.values() for span in trace.spans]
-        insert_terms(cursor, self._tenant_id, spans, [day for trace in batch.values() for day in trace.days])
-
     def _write_block(self, copy: psycopg.Copy, block: Sequence[_Trace], *, assemble: bool) -> None:
-        spans = [span for trace in block for span in trace.spans]
-        facts = self._reader.facts(spans)
-        days = [day for trace in block for day in trace.days]
-        for rows in span_rows(self._tenant_id, days, spans, facts):
-            copy.write(rows)
-        first = 0
-        for trace in block:
-            end = first + len(trace.spans)
-            facts_of_trace = facts[first:end]
-            trace.root_ended = _root_ended(trace.spans, facts_of_trace)
-            trace.projected = None
-            # A staged batch holds spans that were stored before, with another time of receipt perhaps.
-            if assemble and trace.root_ended and _is_whole(trace.spans, facts_of_trace):
-                outcome = self._reader.assemble(
-                    trace.spans[0].trace_id, list(map(facts_of_span, trace.spans, facts_of_trace)), trace.days
-                )
-                # An execution on another day than its spans is the projector's, which may make partitions.
-                if isinstance(outcome, ProjectedTrace) and outcome.execution_day in trace.days:
-                    trace.projected = outcome
-            first = end
+        for tenant_id, of_tenant in groupby(block, lambda trace: trace.tenant_id):
+            traces = list(of_tenant)
+            spans = [span for trace in traces for span in trace.spans]
+            facts = self._reader.facts(spans)
+            days = [day for trace in traces for day in trace.days]
+            for rows in span_rows(tenant_id, days, spans, facts):
+                copy.write(rows)
+            first = 0
+            for trace in traces:
+                end = first + len(trace.spans)
+                self._assemble(trace, facts[first:end], wanted=assemble)
+                first = end
 
-    def _project_and_mark(self, cursor: psycopg.Cursor[Any], batch: dict[bytes, _Trace]) -> int:
+    def _assemble(self, trace: _Trace, facts: Sequence[Facts], *, wanted: bool) -> None:
+        trace.root_ended = _root_ended(trace.spans, facts)
+        trace.projected = None
+        # A staged batch holds spans that were stored before, with another time of receipt perhaps.
+        if wanted and trace.root_ended and _is_whole(trace.spans, facts):
+            outcome = self._reader.assemble(
+                trace.spans[0].trace_id, list(map(facts_of_span, trace.spans, facts)), trace.days
+            )
+            # An execution on another day than its spans is the projector's, which may make partitions.
+            if isinstance(outcome, ProjectedTrace) and outcome.execution_day in trace.days:
+                trace.projected = outcome
+
+    def _project_and_mark(self, cursor: psycopg.Cursor[Any], batch: dict[TraceKey, _Trace]) -> int:
         """Project what is whole and leave a pending row for every other trace; how many were projected."""
-        cursor.execute(_SQL["days_of_traces"], self._keys(batch), binary=True)
-        known: dict[bytes, set[int]] = {trace_id: set(map(day_number, days)) for trace_id, days in cursor}
-        days = {trace_id: set(trace.days) for trace_id, trace in batch.items()}
-        unknown = {trace_id: days[trace_id] for trace_id in batch if trace_id not in known}
-        whole = {trace_id: projected for trace_id in unknown if (projected := batch[trace_id].projected) is not None}
+        cursor.execute(_SQL["days_of_traces"], key_arrays(batch), binary=True)
+        known: dict[TraceKey, set[int]] = {
+            (tenant_id, trace_id): set(map(day_number, days)) for tenant_id, trace_id, days in cursor
+        }
+        days = {key: set(trace.days) for key, trace in batch.items()}
+        unknown = {key: days[key] for key in batch if key not in known}
+        whole = {key: projected for key in unknown if (projected := batch[key].projected) is not None}
         mine = self._project(cursor, whole, unknown) if whole else None
         if mine is None:
             whole = {}
             mine = self._insert_traces(cursor, unknown)
         more_days = {
-            trace_id: of_trace
-            for trace_id, of_trace in days.items()
-            if trace_id not in mine and not of_trace <= known.get(trace_id, set())
+            key: of_trace for key, of_trace in days.items() if key not in mine and not of_trace <= known.get(key, set())
         }
         if more_days:
-            cursor.execute(_SQL["extend_traces"], {"tenant_id": self._tenant_id} | trace_days(more_days))
-        waiting = {trace_id: trace for trace_id, trace in batch.items() if trace_id not in whole}
+            cursor.execute(_SQL["extend_traces"], trace_days(more_days))
+        waiting = {key: trace for key, trace in batch.items() if key not in whole}
         if waiting:
             self._mark_pending(cursor, waiting, known)
         return len(whole)
 
     def _project(
-        self, cursor: psycopg.Cursor[Any], whole: dict[bytes, ProjectedTrace], unknown: dict[bytes, set[int]]
-    ) -> set[bytes] | None:
+        self, cursor: psycopg.Cursor[Any], whole: dict[TraceKey, ProjectedTrace], unknown: dict[TraceKey, set[int]]
+    ) -> set[TraceKey] | None:
         """Write the rows of `whole` and put all `unknown` traces into `trace`; which of those nobody had put there.
 
         None, and nothing changed, where a row is refused, or somebody else has put one of `whole` there meanwhile:
         the projector, which takes traces one by one where need be, does it then.
         """
+        of_tenants: dict[int, list[ProjectedTrace]] = {}
+        for (tenant_id, _), projected in whole.items():
+            of_tenants.setdefault(tenant_id, []).append(projected)
         try:
-            rows = copy_rows(self._tenant_id, list(whole.values()))
+            rows = [copy_rows(tenant_id, traces) for tenant_id, traces in of_tenants.items()]
             with cursor.connection.transaction():
                 copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
-                rollup, changes = Rollup(), Changes()
-                for trace_id, projected in whole.items():
-                    if not self._connection.days.is_counted(projected.execution_day):
-                        rollup.add(projected.assembled)
-                    changes.add_new(trace_id, len(projected.assembled.nodes))
-                insert_delta(cursor, self._tenant_id, rollup)
-                insert_changes(cursor, self._tenant_id, changes)
+                rollups: dict[int, Rollup] = {}
+                changes: dict[int, Changes] = {}
+                for tenant_id, traces in of_tenants.items():
+                    rollup, changed = rollups[tenant_id], changes[tenant_id] = Rollup(), Changes()
+                    for projected in traces:
+                        if not self._connection.days.is_counted(projected.execution_day):
+                            rollup.add(projected.assembled)
+                        changed.add_new(projected.trace_id, len(projected.assembled.nodes))
+                insert_delta(cursor, rollups)
+                insert_changes(cursor, changes)
                 mine = self._insert_traces(cursor, unknown)
                 if not whole.keys() <= mine:
                     raise psycopg.Rollback
@@ -332,70 +391,93 @@ class Writer:
             self._reader.complain("rows of a projection were refused; the projector will tell which")
         return None
 
-    def _insert_traces(self, cursor: psycopg.Cursor[Any], traces: dict[bytes, set[int]]) -> set[bytes]:
+    def _insert_traces(self, cursor: psycopg.Cursor[Any], traces: dict[TraceKey, set[int]]) -> set[TraceKey]:
         if not traces:
             return set()
-        arguments = self._keys(traces) | {"days": date_arrays(traces.values())}
-        cursor.execute(_SQL["insert_traces"], arguments, binary=True)
-        return {trace_id for (trace_id,) in cursor}
+        cursor.execute(_SQL["insert_traces"], key_arrays(traces) | {"days": date_arrays(traces.values())}, binary=True)
+        return set(cursor.fetchall())
 
     def _mark_pending(
-        self, cursor: psycopg.Cursor[Any], waiting: dict[bytes, _Trace], known: dict[bytes, set[int]]
+        self, cursor: psycopg.Cursor[Any], waiting: dict[TraceKey, _Trace], known: dict[TraceKey, set[int]]
     ) -> None:
-        again = {trace_id: known[trace_id] for trace_id in waiting if trace_id in known}
-        span_counts: dict[bytes, int] = {}
+        again = {key: known[key] for key in waiting if key in known}
+        span_counts: dict[TraceKey, int] = {}
         if again:
             days = [date_of(day) for day in sorted(set().union(*again.values()))]
-            cursor.execute(_SQL["projected_spans"], self._keys(again) | {"days": days}, binary=True)
-            span_counts = dict(cursor.fetchall())
+            cursor.execute(_SQL["projected_spans"], key_arrays(again) | {"days": days}, binary=True)
+            span_counts = {(tenant_id, trace_id): count for tenant_id, trace_id, count in cursor}
         cursor.execute(
             _SQL["upsert_pending"],
-            self._keys(waiting)
+            key_arrays(waiting)
             | {
                 "spans": [len(trace.spans) for trace in waiting.values()],
-                "projected_spans": [span_counts.get(trace_id, 0) for trace_id in waiting],
+                "projected_spans": [span_counts.get(key, 0) for key in waiting],
                 "root_ended": [trace.root_ended for trace in waiting.values()],
             },
         )
-
-    def _keys(self, trace_ids: Iterable[bytes]) -> dict[str, Any]:
-        return {"tenant_id": self._tenant_id, "trace_ids": [trace_id.hex() for trace_id in trace_ids]}
 
     def _begin_day(self) -> None:
         """Once a day each resource is written again: retention deletes those that nobody has written for."""
         today = day_of(time.time_ns())
         if today != self._today:
             self._today = today
-            self._known_resources.clear()
+            self._known_resources.forget()
 
-    def insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[LogRecord]) -> None:
-        """Store the resources of log records that are not known to be stored."""
+    def insert_resources(
+        self, cursor: psycopg.Cursor[Any], of_tenants: Iterable[tuple[int, Sequence[Span | LogRecord]]]
+    ) -> None:
+        """Store the resources of spans or log records, each with its tenant, that are not known to be stored."""
         self._begin_day()
-        new = [record for record in senders if record.resource.id not in self._known_resources]
-        if new:
-            self._insert_resources(cursor, new)
-            self._known_resources.update(record.resource.id for record in new)
-
-    def _insert_resources(self, cursor: psycopg.Cursor[Any], senders: Collection[Span | LogRecord]) -> None:
-        keys = {"tenant_id": self._tenant_id, "today": date_of(self._today)}
-        ids = {"ids": [span.resource.id for span in senders]}
-        stored = {resource_id for (resource_id,) in cursor.execute(_SQL["stored_resources"], keys | ids)}
-        senders = [span for span in senders if span.resource.id not in stored]
-        if not senders:
+        new: dict[tuple[int, int], Span | LogRecord] = {}
+        for tenant_id, items in of_tenants:
+            known = self._known_resources.of(tenant_id)
+            for item in items:
+                if item.resource.id not in known:
+                    new[tenant_id, item.resource.id] = item
+        if not new:
             return
-        resources: list[Resource] = [span.resource for span in senders]
+        keys = {"tenant_ids": [tenant_id for tenant_id, _ in new], "ids": [resource_id for _, resource_id in new]}
+        today = {"today": date_of(self._today)}
+        stored = set(cursor.execute(_SQL["stored_resources"], keys | today).fetchall())
+        missing = {key: sender for key, sender in new.items() if key not in stored}
+        if missing:
+            self._insert_missing(cursor, missing)
+        for tenant_id, resource_id in new:
+            self._known_resources.add(tenant_id, (resource_id,))
+
+    def _insert_missing(self, cursor: psycopg.Cursor[Any], missing: dict[tuple[int, int], Span | LogRecord]) -> None:
+        resources: list[Resource] = [sender.resource for sender in missing.values()]
         cursor.execute(
             _SQL["insert_resources"],
-            keys
-            | {
+            {
+                "today": date_of(self._today),
+                "tenant_ids": [tenant_id for tenant_id, _ in missing],
                 "ids": [resource.id for resource in resources],
                 "attributes": [resource.attributes_json.decode() for resource in resources],
                 "service_names": [resource.service_name for resource in resources],
                 "schema_urls": [resource.schema_url for resource in resources],
                 "dropped": [resource.dropped_attributes_count for resource in resources],
-                "first_seen_ns": [span.received_ns for span in senders],
+                "first_seen_ns": [sender.received_ns for sender in missing.values()],
             },
         )
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What the parts of a batch came to."""
+
+    by_tenant: Counter[int] = field(default_factory=Counter)
+    projected: int = 0
+    outside: int = 0
+
+
+def _by_tenant(batch: Mapping[TraceKey, _Trace]) -> dict[int, SpansAndDays]:
+    of_tenants: dict[int, tuple[list[Span], list[int]]] = {}
+    for (tenant_id, _), trace in batch.items():
+        spans, days = of_tenants.setdefault(tenant_id, ([], []))
+        spans += trace.spans
+        days += trace.days
+    return dict(of_tenants)
 
 
 def _chunks(days: Sequence[int]) -> list[Sequence[int]]:

@@ -196,7 +196,7 @@ def test_a_failure_counts_as_a_return_although_another_one_is_taken_away_at_once
     with api_over(migrated_url) as api, psycopg.connect(migrated_url) as connection:
         ok(api.patch(f"{_GROUPS}/feed", json={"state": "resolved"}))
         with connection.transaction(), connection.cursor() as cursor:
-            insert_delta(cursor, 0, taken_away)
+            insert_delta(cursor, {0: taken_away})
         # Folded together: in sum nothing more failed.
         insert(migrated_url, failed(2, "feed", started_ns=NOW_NS + S))
         assert ok(api.get(f"{_GROUPS}/feed"))["state"] == "open"

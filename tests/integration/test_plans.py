@@ -346,6 +346,7 @@ def _keys(traces: int) -> dict[str, object]:
     ids = [TRACE.hex, *(md5(f"{TODAY}{number}".encode()).hexdigest() for number in range(1, traces))]
     operations = {"services": ["a"] * 400, "names": [f"n{n}" for n in range(400)], "kinds": [1] * 400, "most": 5_000}
     batch = {
+        "tenant_ids": [0, 1] * (traces // 2),
         "trace_ids": ids,
         "days": DAYS,
         "traces": 400,

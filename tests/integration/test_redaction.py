@@ -83,6 +83,7 @@ def wait_for_rows(url: str, addresses: Addresses) -> None:
     with_rows = "SELECT count(*) FROM spantree.execution"
     wait_until(lambda: query(url, with_rows)[0][0] >= 4, 60, "executions are there")
     wait_until(lambda: not query(url, "SELECT 1 FROM spantree.pending_projection"), 60, "all is projected")
+    wait_until(lambda: not query(url, "SELECT 1 FROM spantree.rollup_delta"), 60, "figures are folded")
 
 
 def test_a_secret_in_every_place_is_nowhere(

@@ -44,17 +44,57 @@ def test_each_body_is_handed_out_once_in_order(spool: Spool, dispatcher: SpoolDi
     assert not two.wait(0.0)
 
 
-def test_tenants_take_turns_and_what_is_handed_out_is_of_one(spool: Spool, dispatcher: SpoolDispatcher) -> None:
+def test_tenants_take_turns_and_share_what_is_handed_out(spool: Spool, dispatcher: SpoolDispatcher) -> None:
     put(spool, 4, tenant_id=7)
     put(spool, 1, tenant_id=2)
     put(spool, 1, tenant_id=7)
     one, two = dispatcher.lease(), dispatcher.lease()
-    assert (taken(one, 2), taken(two, 2), taken(one, 2)) == ([5], [1, 2], [3, 4])
-    put(spool, 1, tenant_id=2)
+    # 32 bytes are two bodies of each, where each has two.
+    assert (taken(one, max_bytes=32), taken(two, 2)) == ([5, 1, 2], [3, 4])
+    put(spool, 3, tenant_id=2)
     assert two.wait(0.0)
-    assert (taken(two), taken(two), taken(two)) == ([7], [6], [])
+    assert (taken(two, max_bytes=16), taken(two), taken(two)) == ([6, 7], [8, 9], [])
     one.rewind()
-    assert (taken(two), taken(two)) == ([3, 4], [5])
+    assert (taken(two), taken(two)) == ([1, 2], [5])
+
+
+def test_a_flood_of_one_tenant_does_not_keep_a_thousand_others_waiting(
+    spool: Spool, dispatcher: SpoolDispatcher
+) -> None:
+    for _ in range(2_000):
+        spool.submit(Body(b"12345678", PROTOBUF, "", 1, 1))
+    for tenant_id in range(2, 1_002):
+        last = spool.submit(Body(b"12345678", PROTOBUF, "", 1, tenant_id))
+    last.result(10)
+    lease = dispatcher.lease()
+    found: list[int] = []
+    while bodies := lease.take(max_bodies=500, max_bytes=8 * 100):
+        found += [one.body.tenant_id for one in bodies]
+        if len(set(found)) == 1_001:
+            break
+    # Of the flood, not more than once round and what the last batch had room for.
+    assert len(found) <= 1_100
+
+
+def test_where_reading_fails_midway_what_was_read_is_handed_out_and_nothing_is_passed_over(
+    spool: Spool, dispatcher: SpoolDispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tenant_id in (1, 2, 3):
+        put(spool, 1, tenant_id)
+    lease = dispatcher.lease()
+    take = spool.take
+
+    def failing(after_id: int, *, max_bodies: int, max_bytes: int, tenant_id: int | None = None) -> list[SpooledBody]:
+        if tenant_id == 2:
+            raise OSError("a fault")
+        return take(after_id, max_bodies=max_bodies, max_bytes=max_bytes, tenant_id=tenant_id)
+
+    monkeypatch.setattr(spool, "take", failing)
+    assert taken(lease) == [1]
+    with pytest.raises(OSError, match="a fault"):
+        taken(lease)
+    monkeypatch.setattr(spool, "take", take)
+    assert taken(lease) == [2, 3]
 
 
 def test_what_is_removed_is_gone_and_the_rest_stays(spool: Spool, dispatcher: SpoolDispatcher) -> None:

@@ -29,7 +29,7 @@ from spantree_exporter.errors import (
 )
 from spantree_exporter.signals import DecodedItems, decode_body
 from spantree_exporter.span import Span
-from spantree_exporter.store import Projected, Written
+from spantree_exporter.store import Projected, Share, Written
 
 
 @dataclass
@@ -46,7 +46,7 @@ class FakeStore:
     tables_checked: int = 0
     tables_failures: list[Exception] = field(default_factory=list)
     closed: int = 0
-    tenants: list[int | None] = field(default_factory=list)
+    tenants: list[dict[int, list[str]]] = field(default_factory=list)
     attempts: int = 0
     projections: list[Projected] = field(default_factory=list)
     gate: threading.Event | None = None
@@ -56,8 +56,9 @@ class FakeStore:
         self.opened += 1
         return self
 
-    def write(self, spans: Sequence[Span], dead: Sequence[DeadLetter] = (), *, tenant_id: int | None = None) -> Written:
-        self.tenants.append(tenant_id)
+    def write_shares(self, shares: Sequence[Share]) -> Written:
+        spans = [item for share in shares for item in share.items if isinstance(item, Span)]
+        dead = [letter for share in shares for letter in share.dead]
         self.attempts += 1
         if self.gate is not None:
             assert self.gate.wait(20)
@@ -67,6 +68,7 @@ class FakeStore:
             raise self.refusal()
         if spans or not dead:
             self.written.append([sent.name for sent in spans])
+            self.tenants.append({one.tenant_id: [sent.name for sent in one.items] for one in shares})  # type: ignore[union-attr]
         self.dead.extend(dead)
         return Written(spans=len(spans), duplicates=0, projected_traces=0)
 
@@ -149,13 +151,59 @@ def test_bodies_are_written_in_order_and_then_removed(spool: Spool, run: Callabl
     assert (store.opened, store.checked) == (1, 1)
 
 
-def test_a_batch_is_one_tenants_and_tenants_take_turns(spool: Spool, run: Callable[..., Pump]) -> None:
+def test_a_batch_has_the_spans_of_all_tenants_that_sent_some_each_with_its_own(
+    spool: Spool, run: Callable[..., Pump]
+) -> None:
     for tenant_id, name in [(3, "a"), (5, "b"), (3, "c"), (0, "d"), (5, "e")]:
         put(spool, named(name), tenant_id=tenant_id)
     store = FakeStore()
     run(store)
     drained(spool)
-    assert list(zip(store.tenants, store.written, strict=True)) == [(0, ["d"]), (3, ["a", "c"]), (5, ["b", "e"])]
+    assert store.tenants == [{0: ["d"], 3: ["a", "c"], 5: ["b", "e"]}]
+
+
+def test_a_flood_of_one_tenant_shares_the_next_batch_with_what_another_sends(
+    spool: Spool, run: Callable[..., Pump]
+) -> None:
+    for number in range(1, 101):
+        put(spool, trace_request(number, 10).SerializeToString(), tenant_id=1)
+    put(spool, named("quiet"), tenant_id=2)
+    store = FakeStore()
+    run(store, batch_spans=200)
+    drained(spool)
+    assert [2 in batch for batch in store.tenants].index(True) == 0
+    assert sum(len(batch.get(1, ())) for batch in store.tenants) == 1_000
+
+
+def test_a_refused_span_costs_its_own_tenant_a_letter_and_the_others_nothing(
+    spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One tenant has more bad spans than are looked for one by one.
+    monkeypatch.setattr("spantree_collector.batch_writer._MOST_REFUSED", 3)
+    for number in range(6):
+        put(spool, named(f"good {number}"), tenant_id=1 + number)
+        put(spool, named(f"bad {number}", f"bad too {number}"), tenant_id=9)
+    store = FakeStore(refuses=lambda spans, dead: any("bad" in one.name for one in spans))
+    run(store)
+    drained(spool)
+    assert sorted(store.names) == [f"good {number}" for number in range(6)]
+    assert len(store.dead) == 12
+
+
+def test_an_internal_error_over_one_tenants_span_leaves_the_bodies_of_no_other_in_the_spool(
+    spool: Spool, run: Callable[..., Pump]
+) -> None:
+    put(spool, named("one"), tenant_id=1)
+    put(spool, named("fails"), tenant_id=2)
+    put(spool, named("three"), tenant_id=3)
+    store = FakeStore(
+        refuses=lambda spans, dead: any(one.name == "fails" for one in spans),
+        refusal=lambda: BatchFailed("PostgreSQL failed (XX000): x", "XX000"),
+    )
+    run(store)
+    wait_until(lambda: spool.stats().bodies == 1, 20, "the others are gone")
+    assert [one.body.tenant_id for one in spool.take(0, max_bodies=9, max_bytes=10**6)] == [2]
+    assert sorted(store.names) == ["one", "three"]
 
 
 def test_many_bodies_are_one_batch_and_a_large_body_is_several(spool: Spool, run: Callable[..., Pump]) -> None:

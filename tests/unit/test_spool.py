@@ -371,7 +371,8 @@ def test_a_spool_of_the_format_before_tenants_is_taken_over(path: Path) -> None:
             SpooledBody(8, sent),
         ]
         assert spool.take(0, max_bodies=9, max_bytes=99, tenant_id=4) == [SpooledBody(8, sent)]
-        assert spool.last_ids() == (8, {0: 7, 4: 8})
+        assert spool.arrivals() == (8, {0: 7, 4: 8})
+        assert spool.arrivals() == (8, {})
     finally:
         spool.close()
 

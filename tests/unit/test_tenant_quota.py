@@ -38,3 +38,19 @@ def test_bytes_that_wait_are_bounded() -> None:
     quota.check(blue, 1, 100)
     with pytest.raises(SpoolFull, match="900 bytes of tenant blue wait for PostgreSQL, of at most 1000"):
         quota.check(blue, 1, 101)
+
+
+def test_with_very_many_tenants_each_is_still_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spantree_collector.tenant_quota._TENANTS_MAX", 100)
+    quota = TenantQuota(lambda tenant_id: 0, lambda: 100.0)
+    tenants = [Identity(number, f"t{number}", spans_per_s_max=10) for number in range(100)]
+    for tenant in tenants:
+        quota.check(tenant, 50, 1)
+    for tenant in tenants:
+        with pytest.raises(Overloaded):
+            quota.check(tenant, 1, 1)
+    # One more takes the place of who has not sent for longest.
+    quota.check(Identity(100, "t100", spans_per_s_max=10), 50, 1)
+    for tenant in tenants[1:]:
+        with pytest.raises(Overloaded):
+            quota.check(tenant, 1, 1)

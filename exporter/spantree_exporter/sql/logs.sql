@@ -13,7 +13,7 @@ COPY pg_temp.log_record_staging (
 INSERT INTO spantree.log_record
 SELECT *
 FROM pg_temp.log_record_staging
-ORDER BY trace_id, span_id, fingerprint
+ORDER BY tenant_id, trace_id, span_id, fingerprint
 ON CONFLICT DO NOTHING
 RETURNING true
 
@@ -21,15 +21,15 @@ RETURNING true
 -- The records of some traces that may say something about their spans; what a service logs besides is not looked at.
 -- Served by log_record_telling_idx on the days given, trace by trace.
 SELECT
-    uuid_send(wanted.trace_id) AS trace_id, log.span_id, log.fingerprint, log.time_ns, log.observed_ns,
+    wanted.tenant_id, uuid_send(wanted.trace_id) AS trace_id, log.span_id, log.fingerprint, log.time_ns, log.observed_ns,
     log.severity_number, log.event_name, log.body, log.attributes, log.dropped_attributes_count
-FROM unnest(%(trace_ids)s::text[]::uuid[]) AS wanted (trace_id)
+FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
 CROSS JOIN LATERAL (
     SELECT
         *,
         row_number() OVER (PARTITION BY of_trace.trace_id ORDER BY of_trace.span_id, of_trace.fingerprint) AS position
     FROM spantree.log_record AS of_trace
-    WHERE of_trace.tenant_id = %(tenant_id)s
+    WHERE of_trace.tenant_id = wanted.tenant_id
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
         AND of_trace.tells
@@ -40,22 +40,24 @@ WHERE log.position <= %(records)s
 -- Whole spans by id, to be read again with their log records. Served by span_pkey on the days given. An id that more
 -- spans share than retries make is nobody's: each of them with all of its records would be the product of the two.
 SELECT
-    uuid_send(span.trace_id) AS trace_id, span.span_id, span.fingerprint, span.parent_span_id, span.name, span.kind,
+    span.tenant_id, uuid_send(span.trace_id) AS trace_id, span.span_id, span.fingerprint, span.parent_span_id, span.name, span.kind,
     span.status_code, span.status_message, span.start_ns, span.end_ns, span.flags, span.received_ns, span.trace_state,
     span.scope, span.attributes, span.events, span.links, span.dropped_attributes_count, span.dropped_events_count,
     span.dropped_links_count, span.facts, span.anomalies, span.raw, span.resource_id,
     resource.attributes AS resource_attributes, resource.service_name, resource.schema_url,
     resource.dropped_attributes_count AS resource_dropped
-FROM unnest(%(trace_ids)s::text[]::uuid[], %(span_ids)s::bigint[]) AS wanted (trace_id, span_id)
+FROM unnest(
+    %(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[], %(span_ids)s::bigint[]
+) AS wanted (tenant_id, trace_id, span_id)
 CROSS JOIN LATERAL (
     SELECT *, row_number() OVER (PARTITION BY of_trace.trace_id ORDER BY of_trace.fingerprint) AS position
     FROM spantree.span AS of_trace
-    WHERE of_trace.tenant_id = %(tenant_id)s
+    WHERE of_trace.tenant_id = wanted.tenant_id
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
         AND of_trace.span_id = wanted.span_id
 ) AS span
 LEFT JOIN spantree.resource
-    ON resource.tenant_id = %(tenant_id)s
+    ON resource.tenant_id = span.tenant_id
     AND resource.id = span.resource_id
 WHERE span.position <= %(versions)s

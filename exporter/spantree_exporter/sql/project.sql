@@ -2,19 +2,28 @@
 -- Traces that are due and that no other projector works on. Advisory locks instead of row locks, so that writers of
 -- these traces do not wait; of the session, for assembling happens outside of transactions, and gone when it ends.
 -- MATERIALIZED, and LIMIT outside of it: the lock function is called in order of due_at, and for no row more than is
--- answered. Those whose last attempt has not come to an end are asked for apart. Served by pending_projection_due_idx.
+-- answered. Those whose last attempt has not come to an end are asked for apart. The first of each tenant come before
+-- the second of any: who has many waiting does not keep others waiting. Served by pending_projection_due_idx.
 WITH due AS MATERIALIZED (
-    SELECT trace_id
-    FROM spantree.pending_projection
-    WHERE tenant_id = %(tenant_id)s
-        AND due_at <= clock_timestamp()
-        AND (begun > 0) = %(suspects)s
-    ORDER BY due_at
-    LIMIT %(candidates)s
+    SELECT tenant.tenant_id, first.trace_id
+    FROM unnest(%(tenant_ids)s::integer[]) WITH ORDINALITY AS tenant (tenant_id, turn)
+    CROSS JOIN LATERAL (
+        SELECT trace_id, row_number() OVER (ORDER BY due_at) AS position
+        FROM (
+            SELECT pending.trace_id, pending.due_at
+            FROM spantree.pending_projection AS pending
+            WHERE pending.tenant_id = tenant.tenant_id
+                AND pending.due_at <= clock_timestamp()
+                AND (pending.begun > 0) = %(suspects)s
+            ORDER BY pending.due_at
+            LIMIT %(candidates)s
+        ) AS waiting
+    ) AS first
+    ORDER BY first.position, tenant.turn
 )
-SELECT uuid_send(trace_id)
+SELECT tenant_id, uuid_send(trace_id)
 FROM due
-WHERE pg_try_advisory_lock(1936744815, uuid_hash(trace_id) # %(tenant_id)s::integer)
+WHERE pg_try_advisory_lock(1936744815, uuid_hash(trace_id) # tenant_id)
 LIMIT %(traces)s
 
 -- name: due_tenants
@@ -47,12 +56,15 @@ SELECT pg_advisory_unlock_all()
 -- these later and later, up to ten minutes. The row goes, or is due anew, when the projection comes to an end. One that a
 -- writer holds just now is left for the next time.
 WITH free AS MATERIALIZED (
-    SELECT trace_id
-    FROM spantree.pending_projection
-    WHERE tenant_id = %(tenant_id)s
-        AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
-    ORDER BY trace_id
-    FOR UPDATE SKIP LOCKED
+    SELECT wanted.tenant_id, wanted.trace_id
+    FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
+    CROSS JOIN LATERAL (
+        SELECT
+        FROM spantree.pending_projection AS pending
+        WHERE pending.tenant_id = wanted.tenant_id
+            AND pending.trace_id = wanted.trace_id
+        FOR UPDATE SKIP LOCKED
+    ) AS unlocked
 )
 UPDATE spantree.pending_projection AS pending
 SET
@@ -68,17 +80,25 @@ SET
         ELSE coalesce(error, 'its last projection has not come to an end: it took too much time or memory, or was ended')
     END
 FROM free
-WHERE pending.tenant_id = %(tenant_id)s
+WHERE pending.tenant_id = free.tenant_id
     AND pending.trace_id = free.trace_id
-RETURNING uuid_send(pending.trace_id)
+RETURNING pending.tenant_id, uuid_send(pending.trace_id)
 
 -- name: claimed_pending
--- Read again under the lock: another projector may just have finished one of them.
-SELECT uuid_send(trace_id), batches, spans + projected_spans, begun
-FROM spantree.pending_projection
-WHERE tenant_id = %(tenant_id)s
-    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
-ORDER BY due_at, trace_id
+-- Read again under the lock: another projector may just have finished one of them. In the order in which they were
+-- claimed.
+SELECT wanted.tenant_id, uuid_send(wanted.trace_id), held.batches, held.spans + held.projected_spans, held.begun
+FROM unnest(
+    %(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]
+) WITH ORDINALITY AS wanted (tenant_id, trace_id, turn)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.pending_projection AS pending
+    WHERE pending.tenant_id = wanted.tenant_id
+        AND pending.trace_id = wanted.trace_id
+    ORDER BY pending.tenant_id
+) AS held
+ORDER BY wanted.turn
 
 -- name: still_pending
 -- Which of these traces wait for a projection, due or not.
@@ -91,7 +111,7 @@ WHERE tenant_id = %(tenant_id)s
 -- All that assemble may know of the spans of some traces; of roots the attributes, for search. Served by span_pkey on the days given; trace by
 -- trace, so that no statistics are needed to see that it is the way.
 SELECT
-    uuid_send(wanted.trace_id), span.span_id, span.parent_span_id, span.fingerprint, span.name, span.kind,
+    span.tenant_id, uuid_send(wanted.trace_id), span.span_id, span.parent_span_id, span.fingerprint, span.name, span.kind,
     span.status_code, span.status_message, span.start_ns, span.end_ns, span.received_ns,
     coalesce(resource.service_name, ''),
     CASE WHEN span.links IS NOT NULL THEN (
@@ -100,17 +120,17 @@ SELECT
     ) END,
     span.facts, span.anomalies, span.day,
     CASE WHEN span.parent_span_id IS NULL THEN span.attributes END
-FROM unnest(%(trace_ids)s::text[]::uuid[]) AS wanted (trace_id)
+FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
 CROSS JOIN LATERAL (
     SELECT *
     FROM spantree.span AS of_trace
-    WHERE of_trace.tenant_id = %(tenant_id)s
+    WHERE of_trace.tenant_id = wanted.tenant_id
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
     ORDER BY of_trace.tenant_id
 ) AS span
 LEFT JOIN spantree.resource
-    ON resource.tenant_id = %(tenant_id)s
+    ON resource.tenant_id = span.tenant_id
     AND resource.id = span.resource_id
 
 -- name: create_execution_staging
@@ -275,13 +295,17 @@ ON CONFLICT DO NOTHING
 TRUNCATE pg_temp.execution_staging, pg_temp.node_staging, pg_temp.edge_staging
 
 -- name: lock_pending
--- In order of the key, like upsert_pending. Waits for writers that add to these traces; `batches` is what they leave.
-SELECT uuid_send(trace_id), batches
-FROM spantree.pending_projection
-WHERE tenant_id = %(tenant_id)s
-    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
-ORDER BY trace_id
-FOR UPDATE
+-- In order of the arrays, which is that of the key, like upsert_pending. Waits for writers that add to these traces;
+-- `batches` is what they leave.
+SELECT wanted.tenant_id, uuid_send(wanted.trace_id), held.batches
+FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
+CROSS JOIN LATERAL (
+    SELECT pending.batches
+    FROM spantree.pending_projection AS pending
+    WHERE pending.tenant_id = wanted.tenant_id
+        AND pending.trace_id = wanted.trace_id
+    FOR UPDATE
+) AS held
 
 -- name: restart_pending
 -- What came while projecting counts from now on. A trace that takes long is projected for at most a tenth of the time.
@@ -296,14 +320,17 @@ SET
     begun = 0,
     failures = 0,
     error = NULL
-FROM unnest(%(trace_ids)s::text[]::uuid[], %(took_s)s::float8[]) AS projected (trace_id, took_s)
-WHERE pending.tenant_id = %(tenant_id)s
+FROM unnest(
+    %(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[], %(took_s)s::float8[]
+) AS projected (tenant_id, trace_id, took_s)
+WHERE pending.tenant_id = projected.tenant_id
     AND pending.trace_id = projected.trace_id
 
 -- name: delete_pending
-DELETE FROM spantree.pending_projection
-WHERE tenant_id = %(tenant_id)s
-    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+DELETE FROM spantree.pending_projection AS pending
+USING unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS done (tenant_id, trace_id)
+WHERE pending.tenant_id = done.tenant_id
+    AND pending.trace_id = done.trace_id
 
 -- name: note_failures
 -- Tried again later and later, up to ten minutes, since only a new build or new spans can change the outcome.
@@ -312,6 +339,8 @@ SET
     failures = failures + 1,
     error = failed.error,
     due_at = clock_timestamp() + make_interval(secs => least(600, power(2, least(failures, 10))))
-FROM unnest(%(trace_ids)s::text[]::uuid[], %(errors)s::text[]) AS failed (trace_id, error)
-WHERE pending.tenant_id = %(tenant_id)s
+FROM unnest(
+    %(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[], %(errors)s::text[]
+) AS failed (tenant_id, trace_id, error)
+WHERE pending.tenant_id = failed.tenant_id
     AND pending.trace_id = failed.trace_id

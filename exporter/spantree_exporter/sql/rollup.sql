@@ -1,15 +1,26 @@
 -- name: insert_delta
 INSERT INTO spantree.rollup_delta (tenant_id, changes)
-VALUES (%(tenant_id)s, %(changes)s)
+SELECT tenant_id, changes
+FROM unnest(%(tenant_ids)s::integer[], %(changes)s::bytea[]) AS sent (tenant_id, changes)
 
 -- name: try_fold
 -- One folder at a time, until the transaction ends. 'span' in hex, as for partitions.
 SELECT pg_try_advisory_xact_lock(1936744814, 2)
 
 -- name: take_deltas
--- Some of them, in no order: sums do not depend on it. Served by rollup_delta_pkey.
+-- Some of them, as far as they hold so many bytes, and one at least; in no order: sums do not depend on it. Served by
+-- rollup_delta_pkey.
 DELETE FROM spantree.rollup_delta
-WHERE id = ANY (ARRAY(SELECT id FROM spantree.rollup_delta LIMIT %(deltas)s))
+WHERE id = ANY (ARRAY(
+    SELECT id
+    FROM (
+        SELECT id, sum(octet_length(changes)) OVER so_far AS bytes, row_number() OVER so_far AS position
+        FROM (SELECT id, changes FROM spantree.rollup_delta LIMIT %(deltas)s) AS waiting
+        WINDOW so_far AS (ROWS UNBOUNDED PRECEDING)
+    ) AS measured
+    WHERE bytes <= %(bytes)s
+        OR position = 1
+))
 RETURNING tenant_id, changes
 
 -- name: create_rollup_staging

@@ -1,7 +1,11 @@
--- name: insert_segment
+-- name: insert_segments
 -- What spans of one day that are written together are found by; the two large values as they are, not as text.
 INSERT INTO spantree.span_terms (tenant_id, day, last_ns, first_ns, spans, filter, postings)
-VALUES (%(tenant_id)s, %(day)s, %(last_ns)s, %(first_ns)s, %(spans)s, %(filter)b, %(postings)b)
+SELECT tenant_id, day, last_ns, first_ns, spans, filter, postings
+FROM unnest(
+    %(tenant_ids)s::integer[], %(days)s::date[], %(last_ns)s::bigint[], %(first_ns)s::bigint[], %(spans)s::integer[],
+    %(filters)b::bytea[], %(postings)b::bytea[]
+) AS sent (tenant_id, day, last_ns, first_ns, spans, filter, postings)
 
 -- name: is_gap
 -- Whether spans of a day may not be found by their terms. Served by span_terms_gap_pkey.

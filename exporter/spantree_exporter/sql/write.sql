@@ -22,30 +22,35 @@ COPY pg_temp.span_staging (
 INSERT INTO spantree.span
 SELECT *
 FROM pg_temp.span_staging
-ORDER BY trace_id, span_id, fingerprint
+ORDER BY tenant_id, trace_id, span_id, fingerprint
 ON CONFLICT DO NOTHING
-RETURNING true
+RETURNING tenant_id
 
 -- name: stored_resources
 -- Which of some resources are there, and noted to be in use: on Citus the coordinator tells it, and for writing them every
--- node is needed. Served by resource_pkey.
-SELECT id
-FROM spantree.resource
-WHERE tenant_id = %(tenant_id)s
-    AND id = ANY (%(ids)s::bigint[])
-    AND last_seen_day >= %(today)s::date
+-- node is needed. Served by resource_pkey, one by one, so that no statistics are needed to see that it is the way.
+SELECT wanted.tenant_id, wanted.id
+FROM unnest(%(tenant_ids)s::integer[], %(ids)s::bigint[]) AS wanted (tenant_id, id)
+CROSS JOIN LATERAL (
+    SELECT resource.id
+    FROM spantree.resource
+    WHERE resource.tenant_id = wanted.tenant_id
+        AND resource.id = wanted.id
+        AND resource.last_seen_day >= %(today)s::date
+    ORDER BY resource.tenant_id
+) AS stored
 
 -- name: insert_resources
 -- In order of the key, for the same reason. Commits on its own: a resource without spans does no harm, but other
 -- writers that have it as well would wait for the whole batch.
 INSERT INTO spantree.resource AS resource
     (tenant_id, id, attributes, service_name, schema_url, dropped_attributes_count, first_seen_ns, last_seen_day)
-SELECT %(tenant_id)s, id, attributes::jsonb, service_name, schema_url, dropped, first_seen_ns, %(today)s::date
+SELECT tenant_id, id, attributes::jsonb, service_name, schema_url, dropped, first_seen_ns, %(today)s::date
 FROM unnest(
-    %(ids)s::bigint[], %(attributes)s::text[], %(service_names)s::text[], %(schema_urls)s::text[],
+    %(tenant_ids)s::integer[], %(ids)s::bigint[], %(attributes)s::text[], %(service_names)s::text[], %(schema_urls)s::text[],
     %(dropped)s::bigint[], %(first_seen_ns)s::bigint[]
-) AS sent (id, attributes, service_name, schema_url, dropped, first_seen_ns)
-ORDER BY id
+) AS sent (tenant_id, id, attributes, service_name, schema_url, dropped, first_seen_ns)
+ORDER BY tenant_id, id
 ON CONFLICT ON CONSTRAINT resource_pkey
 DO UPDATE SET last_seen_day = EXCLUDED.last_seen_day
 WHERE resource.last_seen_day < EXCLUDED.last_seen_day
@@ -104,15 +109,16 @@ RETURNING letter.cause
 INSERT INTO spantree.pending_projection AS pending
     (tenant_id, trace_id, first_pending_at, due_at, batches, spans, projected_spans, root_ended)
 SELECT
-    %(tenant_id)s, trace_id, clock_timestamp(),
+    tenant_id, trace_id, clock_timestamp(),
     clock_timestamp() + make_interval(
         secs => CASE WHEN root_ended THEN 1 ELSE greatest(1, (projected_spans + spans) / 10000.0) END
     ),
     1, spans, projected_spans, root_ended
 FROM unnest(
-    %(trace_ids)s::text[]::uuid[], %(spans)s::bigint[], %(projected_spans)s::bigint[], %(root_ended)s::boolean[]
-) AS sent (trace_id, spans, projected_spans, root_ended)
-ORDER BY trace_id
+    %(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[], %(spans)s::bigint[], %(projected_spans)s::bigint[],
+    %(root_ended)s::boolean[]
+) AS sent (tenant_id, trace_id, spans, projected_spans, root_ended)
+ORDER BY tenant_id, trace_id
 ON CONFLICT ON CONSTRAINT pending_projection_pkey
 DO UPDATE SET
     batches = pending.batches + 1,
@@ -135,21 +141,26 @@ DO UPDATE SET
     )
 
 -- name: days_of_traces
--- Which of the traces are known, and the days that they have rows on. Served by trace_pkey.
-SELECT uuid_send(trace_id), days
-FROM spantree.trace
-WHERE tenant_id = %(tenant_id)s
-    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+-- Which of the traces are known, and the days that they have rows on. Served by trace_pkey, trace by trace.
+SELECT wanted.tenant_id, uuid_send(wanted.trace_id), known.days
+FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
+CROSS JOIN LATERAL (
+    SELECT trace.days
+    FROM spantree.trace
+    WHERE trace.tenant_id = wanted.tenant_id
+        AND trace.trace_id = wanted.trace_id
+    ORDER BY trace.tenant_id
+) AS known
 
 -- name: insert_traces
 -- Answers those that nobody had put there: they are the caller's to project. In order of the key, and waiting for
 -- others that put the same there meanwhile, so that of two writers of one trace just one gets it.
 INSERT INTO spantree.trace (tenant_id, trace_id, days)
-SELECT %(tenant_id)s, trace_id, days::date[]
-FROM unnest(%(trace_ids)s::text[]::uuid[], %(days)s::text[]) AS sent (trace_id, days)
-ORDER BY trace_id
+SELECT tenant_id, trace_id, days::date[]
+FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[], %(days)s::text[]) AS sent (tenant_id, trace_id, days)
+ORDER BY tenant_id, trace_id
 ON CONFLICT ON CONSTRAINT trace_pkey DO NOTHING
-RETURNING uuid_send(trace_id)
+RETURNING tenant_id, uuid_send(trace_id)
 
 -- name: extend_traces
 -- More days of traces that are known, a pair for each. Of the traces in order of their keys, by trace_pkey, like
@@ -160,24 +171,24 @@ SET days = (
     FROM unnest(trace.days || sent.days) AS both_days (day)
 )
 FROM (
-    SELECT trace_id, array_agg(day) AS days
-    FROM unnest(%(trace_ids)s::text[]::uuid[], %(days)s::date[]) AS pair (trace_id, day)
-    GROUP BY trace_id
-    ORDER BY trace_id
+    SELECT tenant_id, trace_id, array_agg(day) AS days
+    FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[], %(days)s::date[]) AS pair (tenant_id, trace_id, day)
+    GROUP BY tenant_id, trace_id
+    ORDER BY tenant_id, trace_id
 ) AS sent
-WHERE trace.tenant_id = %(tenant_id)s
+WHERE trace.tenant_id = sent.tenant_id
     AND trace.trace_id = sent.trace_id
     AND NOT trace.days @> sent.days
 
 -- name: projected_spans
 -- From how many spans each of the traces is projected. Served by execution_pkey on the days given; trace by trace,
 -- because PostgreSQL otherwise prefers to read a day's whole index.
-SELECT uuid_send(wanted.trace_id), projected.span_count
-FROM unnest(%(trace_ids)s::text[]::uuid[]) AS wanted (trace_id)
+SELECT wanted.tenant_id, uuid_send(wanted.trace_id), projected.span_count
+FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
 CROSS JOIN LATERAL (
     SELECT execution.span_count
     FROM spantree.execution
-    WHERE execution.tenant_id = %(tenant_id)s
+    WHERE execution.tenant_id = wanted.tenant_id
         AND execution.day = ANY (%(days)s::date[])
         AND execution.trace_id = wanted.trace_id
     ORDER BY execution.tenant_id
@@ -213,32 +224,39 @@ COPY spantree.edge (
 -- Names that search forms offer; beyond `most` of one service new ones are left out. In order of the key, so that two
 -- writers of the same cannot deadlock; commits on its own, as resources do. Served by operation_pkey.
 INSERT INTO spantree.operation AS known (tenant_id, service, name, kind, last_day)
-SELECT %(tenant_id)s, sent.service, sent.name, sent.kind, %(day)s::date
-FROM unnest(%(services)s::text[], %(names)s::text[], %(kinds)s::integer[]) AS sent (service, name, kind)
+SELECT sent.tenant_id, sent.service, sent.name, sent.kind, %(day)s::date
+FROM unnest(
+    %(tenant_ids)s::integer[], %(services)s::text[], %(names)s::text[], %(kinds)s::integer[]
+) AS sent (tenant_id, service, name, kind)
 JOIN (
-    SELECT wanted.service, held.count
-    FROM (SELECT DISTINCT unnest(%(services)s::text[])) AS wanted (service)
+    SELECT wanted.tenant_id, wanted.service, held.count
+    FROM (
+        SELECT DISTINCT tenant_id, service
+        FROM unnest(%(tenant_ids)s::integer[], %(services)s::text[]) AS pair (tenant_id, service)
+    ) AS wanted
     CROSS JOIN LATERAL (
         SELECT count(*) AS count
         FROM (
             SELECT
             FROM spantree.operation
-            WHERE operation.tenant_id = %(tenant_id)s
+            WHERE operation.tenant_id = wanted.tenant_id
                 AND operation.service = wanted.service
             LIMIT %(most)s
         ) AS counted
     ) AS held
-) AS size ON size.service = sent.service
+) AS size
+    ON size.tenant_id = sent.tenant_id
+    AND size.service = sent.service
 WHERE size.count < %(most)s
     OR EXISTS (
         SELECT
         FROM spantree.operation
-        WHERE operation.tenant_id = %(tenant_id)s
+        WHERE operation.tenant_id = sent.tenant_id
             AND operation.service = sent.service
             AND operation.name = sent.name
             AND operation.kind = sent.kind
     )
-ORDER BY sent.service, sent.name, sent.kind
+ORDER BY sent.tenant_id, sent.service, sent.name, sent.kind
 ON CONFLICT ON CONSTRAINT operation_pkey
 DO UPDATE SET last_day = EXCLUDED.last_day
 WHERE known.last_day < EXCLUDED.last_day
