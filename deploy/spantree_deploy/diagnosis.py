@@ -31,7 +31,7 @@ from spantree_deploy.sql import statements
 from spantree_exporter.distribution import cluster
 from spantree_exporter.errors import ConfigError, SchemaVersionError, SpantreeError, classify
 from spantree_exporter.hot_path import hot_path, reason
-from spantree_exporter.migrate import LATEST, check_version, version_of
+from spantree_exporter.migrate import LATEST, check_version, missing_versions, version_of, what_is_missing
 from spantree_exporter.partitions import date_of, days_to_keep_ready
 from spantree_exporter.rollup_store import differences
 from spantree_exporter.row_security import count_tenant_roles, holes, leaks, unguarded
@@ -142,13 +142,14 @@ def _database(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     yield Finding("database", name, None if server >= _OLDEST_SERVER else "use PostgreSQL 15 or newer")
     try:
         version = version_of(connection)
-        if version == LATEST:
+        if version is None:
+            yield Finding("schema", "the schema spantree is not there", "run `spantree migrate`")
+        elif missing := missing_versions(connection):
+            yield Finding("schema", what_is_missing(version, missing), "run `spantree migrate`")
+        elif version == LATEST:
             yield Finding("schema", f"version {version}")
             yield from cluster_findings(connection)
             yield from _rows(connection)
-        elif version is None or version < LATEST:
-            found = "is not there" if version is None else f"is at version {version}, this build needs {LATEST}"
-            yield Finding("schema", f"the schema spantree {found}", "run `spantree migrate`")
         else:
             check_version(connection)
             yield Finding("schema", f"version {version}; this build's is {LATEST}, and it goes on beside newer ones")

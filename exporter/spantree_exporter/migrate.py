@@ -29,7 +29,8 @@ from spantree_exporter.short_locks import in_transaction, outside_transaction
 from spantree_exporter.sql import Script, scripts, statements
 
 _SQL: Final = statements("migrate")
-LATEST: Final[int] = scripts("migrations")[-1].version
+_VERSIONS: Final = [script.version for script in scripts("migrations")]
+LATEST: Final[int] = _VERSIONS[-1]
 
 # libpq's server_version form of PostgreSQL 15.0, the oldest that the schema is tested on.
 _OLDEST_SERVER: Final = 150000
@@ -105,6 +106,14 @@ def version_of(connection: psycopg.Connection[Any]) -> int | None:
     return int(_scalar(connection, "latest_version"))
 
 
+def missing_versions(connection: psycopg.Connection[Any]) -> list[int]:
+    """The migrations of this build that the schema, which must be there, has not had; in order. Raises psycopg.Error.
+
+    Not only the latest: of two that were written side by side the one with the lower number may be released later.
+    """
+    return [version for (version,) in connection.execute(_SQL["missing_versions"], {"versions": _VERSIONS})]
+
+
 def check_version(connection: psycopg.Connection[Any]) -> None:
     """Raise SchemaVersionError unless this build can work with the schema; its text says what to do.
 
@@ -113,11 +122,22 @@ def check_version(connection: psycopg.Connection[Any]) -> None:
     version = version_of(connection)
     if version is None:
         check_coordinator(connection)
-    if version is None or version < LATEST:
-        at = "does not exist" if version is None else f"is at version {version}"
-        raise SchemaVersionError(f'the schema spantree {at}, this build needs version {LATEST}: run "spantree migrate"')
+        raise SchemaVersionError(
+            f'the schema spantree does not exist, this build needs version {LATEST}: run "spantree migrate"'
+        )
+    if missing := missing_versions(connection):
+        raise SchemaVersionError(f'{what_is_missing(version, missing)}: run "spantree migrate"')
     if version > LATEST:
         _check_newer(connection, version, LATEST)
+
+
+def what_is_missing(version: int, missing: Sequence[int]) -> str:
+    """Says which migrations a schema at `version` has not had."""
+    if version < missing[0]:
+        return f"the schema spantree is at version {version}, this build needs version {LATEST}"
+    return (
+        f"the schema spantree is at version {version}, without migration {', '.join(map(str, missing))} of this build"
+    )
 
 
 def _check_newer(connection: psycopg.Connection[Any], in_database: int, in_build: int) -> None:

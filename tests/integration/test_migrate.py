@@ -75,6 +75,14 @@ def test_a_newer_database_that_took_away_what_this_code_needs_is_refused_and_lef
         store.check()
 
 
+def test_a_migration_that_came_after_one_with_a_higher_number_is_missed(migrated_url: str) -> None:
+    passed_over = scripts("migrations")[-2].version
+    query(migrated_url, "DELETE FROM spantree.migration WHERE version = %(version)s", version=passed_over)
+    told = f'is at version {LATEST}, without migration {passed_over} of this build: run "spantree migrate"'
+    with contextlib.closing(Store(migrated_url)) as store, pytest.raises(SchemaVersionError, match=told):
+        store.check()
+
+
 def test_a_newer_database_that_only_gained_is_worked_with_and_keeps_its_views(migrated_url: str) -> None:
     with contextlib.closing(Store(migrated_url)) as store:
         # By the staging tables, which this connection then has without the column.

@@ -51,6 +51,12 @@ ORDER BY version
 SELECT coalesce(max(version), 0)
 FROM spantree.migration
 
+-- name: missing_versions
+SELECT version
+FROM unnest(%(versions)s::integer[]) AS wanted (version)
+WHERE version NOT IN (SELECT version FROM spantree.migration)
+ORDER BY version
+
 -- name: contracted_by
 -- The first of the migrations that a build does not know which takes away what older builds need.
 SELECT name
