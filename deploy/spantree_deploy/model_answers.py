@@ -7,6 +7,7 @@ make a service send a span can write into it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,11 @@ MAX_CHARS: Final = 24_000
 """Of one answer; some 6,000 to 8,000 tokens."""
 TEXT_CHARS: Final = 300
 LONG_TEXT_CHARS: Final = 6_000
+# What a terminal obeys, what reorders text and what no person sees, by which a span could tell a model something else
+# than whoever looks over its shoulder: controls, zero widths, directions, tags.
+_HIDDEN: Final = re.compile(
+    "[\x7f-\x9f\xad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+)
 _EMPTY: Final[tuple[object, ...]] = (None, "", [], {})
 
 
@@ -89,4 +95,6 @@ def _shortened(value: Any, items: int) -> Any:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # They stand within strings only, and are the same there when escaped.
+    return _HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1], text)

@@ -57,3 +57,11 @@ def test_whatever_comes_is_bounded(value: Any) -> None:
     shown, _ = bounded(value, 2000)
     json.dumps(shown)
     assert len(written({"value": shown})) < 2000 * 3 + len(UNTRUSTED) + 200
+
+
+def test_what_nobody_sees_is_escaped_and_stays_what_it_was() -> None:
+    sent = "a\x1b[31m\x9b2J\u202eb\U000e0041\u200bc \u00e9\U0001f4a5\x7f"
+    text = written({"text": sent})
+    assert json.loads(text)["data"]["text"] == sent
+    assert r"a\u001b[31m\u009b2J\u202eb\udb40\udc41\u200bc \u00e9".replace(r"\u00e9", "\u00e9") in text
+    assert not set(text) & {*"\x1b\x9b\u202e\U000e0041\u200b\x7f"}
