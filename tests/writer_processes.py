@@ -1,4 +1,4 @@
-"""The writer processes of a collector, found as the operating system knows them."""
+"""The processes of a collector, found as the operating system knows them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from tests.waiting import wait_until
 
 def writer_pids(collector_pid: int) -> set[int]:
     """The writer processes that a collector has at the moment."""
+    return child_pids(collector_pid, "spantree_collector.writer_process")
+
+
+def child_pids(collector_pid: int, module: str = "spantree_collector.") -> set[int]:
+    """The processes of that module that a collector has at the moment: by default those that write and examine."""
     found = set()
     for directory in Path("/proc").glob("[0-9]*"):
         try:
@@ -16,7 +21,7 @@ def writer_pids(collector_pid: int) -> set[int]:
             command = (directory / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(parent) == collector_pid and b"spantree_collector.writer_process" in command:
+        if int(parent) == collector_pid and module.encode() in command:
             found.add(int(directory.name))
     return found
 

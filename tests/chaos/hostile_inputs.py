@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.chaos.processes import CollectorProcess, collector_process
 from tests.collectors import metric, readiness
 from tests.otlp_requests import request, span, trace_request
 from tests.waiting import wait_until
 from tests.wire import field, varint
-from tests.writer_processes import writer_pids
+from tests.writer_processes import child_pids
 
 from spantree_collector.app import Addresses
 from spantree_collector.watchdog import resident_bytes
@@ -41,6 +42,7 @@ from spantree_exporter.migrate import migrate
 _CLIENTS = 10
 _PAUSE_S = 0.05
 _MEMORY_BYTES = 700 * 2**20
+_ACKNOWLEDGED_MS = 250
 _PROJECTED_S = 5.0
 _RECOVERED_S = 10.0
 _TIMEOUT_S = 300.0
@@ -137,6 +139,17 @@ def _empty_events() -> Callable[[Addresses], str]:
     return _posting(gzip.compress(field(1, field(2, field(2, one + field(11, b"") * 8_000_000)))), "gzip")
 
 
+def _empty_links() -> Callable[[Addresses], str]:
+    one = span(1, 1).SerializeToString()
+    return _posting(gzip.compress(field(1, field(2, field(2, one + field(13, b"") * 8_000_000)))), "gzip")
+
+
+def _events_after_a_group() -> Callable[[Addresses], str]:
+    """Readers of protobuf pass over a group, of which OTLP knows none, and go on."""
+    group = b"\xa3\x06\xa4\x06" + b"\x30" + b"\xff" * 9 + b"\x7f"
+    return _posting(gzip.compress(field(1, field(2, field(2, group + field(11, b"") * 8_000_000)))), "gzip")
+
+
 def _gzip_members() -> Callable[[Addresses], str]:
     return _posting(gzip.compress(b"") * 250_000, "gzip")
 
@@ -150,6 +163,68 @@ def _json_keys() -> Callable[[Addresses], str]:
     one = {"traceId": "5b" * 16, "spanId": "5b" * 8, "name": "keys", "attributes": attributes}
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [one]}]}]}).encode()
     return _posting(gzip.compress(body), "gzip", kind="json")
+
+
+def _quotes_in_json() -> Callable[[Addresses], str]:
+    """Strings of escaped quotes, beside more braces in a text than a body may have objects."""
+    quotes = b'"%s"' % (b'\\"' * 60_000)
+    body = b'{"x":"%s","y":[%s]}' % (b"{" * 1_100_000, b",".join([quotes] * 200))
+    return _posting(gzip.compress(body), "gzip", kind="json")
+
+
+def _large_json(secrets: bool) -> Callable[[Addresses], str]:
+    """12 MB within all budgets: taken, without holding up others."""
+    attributes = [{"key": f"key{n}", "value": {"stringValue": "x" * 30}} for n in range(24)]
+    if secrets:
+        attributes[0] = {"key": "password", "value": {"stringValue": "hunter2hunter2"}}
+    spans = [
+        {"traceId": f"{10**8 + n // 50:032x}", "spanId": f"{n:016x}", "name": "step", "attributes": attributes}
+        for n in range(1, 6_400)
+    ]
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
+    return _posting(body, kind="json")
+
+
+def _random_keys() -> Callable[[Addresses], str]:
+    """A hundred thousand keys, none of which comes twice."""
+    spans = [span(81 + number // 100, number) for number in range(1, 5_001)]
+    for number, one in enumerate(spans):
+        for other in range(20):
+            one.attributes.add(key=f"key.{number}.{other}").value.int_value = number
+    return _posting(request(*spans).SerializeToString())
+
+
+def _choices() -> Callable[[Addresses], str]:
+    """1,500 steps of a graph that each choose by a label, and 1,500 that follow."""
+    spans = [span(80, 1)]
+    for number in range(2, 3_002):
+        node = f"n{number}"
+        step = {"langgraph_node": node, "langgraph_step": 1 + number % 2, "langgraph_checkpoint_ns": f"{node}:1"}
+        spans.append(_described(span(80, number, parent=1, name=node), metadata=json.dumps(step)))
+        if number % 2 == 0:
+            note = {"gen_ai.operation.name": "goto", "langgraph.command.goto_node": "label"}
+            spans.append(_described(span(80, 10_000 + number, parent=number), **note))
+    built = request(*spans)
+    built.resource_spans[0].scope_spans[0].scope.name = "openinference.instrumentation.langchain"
+    return _posting(built.SerializeToString())
+
+
+def _described(one: Span, **attributes: str) -> Span:
+    for key, value in attributes.items():
+        one.attributes.add(key=key).value.string_value = value
+    one.attributes.add(key="openinference.span.kind").value.string_value = "CHAIN"
+    return one
+
+
+def _parallel_bands() -> Callable[[Addresses], str]:
+    """20,000 steps at once, and then 20,000 more."""
+    spans = [span(82, number, parent=1 if number > 1 else None, name=f"band {number}") for number in range(1, 40_002)]
+    began_ns = spans[0].start_time_unix_nano
+    for number, one in enumerate(spans[1:]):
+        one.start_time_unix_nano = began_ns + (10_000_000 if number >= 20_000 else 0)
+        one.end_time_unix_nano = one.start_time_unix_nano + 5_000_000
+    spans[0].end_time_unix_nano = began_ns + 20_000_000
+    return _posting(request(*spans).SerializeToString())
 
 
 def _with_attributes(scope: str, *attributes: dict[str, str]) -> Callable[[Addresses], str]:
@@ -307,11 +382,19 @@ INPUTS: dict[str, Callable[[], Callable[[Addresses], str]]] = {
     "empty_resources": _empty_resources,
     "empty_log_records": _empty_log_records,
     "empty_events": _empty_events,
+    "empty_links": _empty_links,
+    "events_after_group": _events_after_a_group,
     "gzip_members": _gzip_members,
     "nested_json": _nested_json,
     "json_keys": _json_keys,
+    "quotes_in_json": _quotes_in_json,
+    "large_json": lambda: _large_json(secrets=False),
+    "secrets_in_json": lambda: _large_json(secrets=True),
+    "random_keys": _random_keys,
     "command_message": _command_message,
     "literal_text": _literal_text,
+    "choices": _choices,
+    "parallel_bands": _parallel_bands,
     "parallel_steps": lambda: _many_siblings("band", 40_000),
     "retried_siblings": lambda: _many_siblings("try", 16_000, failed=True),
     "shared_id": lambda: _many_siblings("same", 70_000, shared_id=True),
@@ -330,7 +413,7 @@ INPUTS: dict[str, Callable[[], Callable[[Addresses], str]]] = {
 def _watch_memory(collector: CollectorProcess, done: threading.Event, most: list[int]) -> None:
     while not done.wait(0.05):
         with contextlib.suppress(OSError):
-            most[0] = max(most[0], *map(resident_bytes, [collector.pid, *writer_pids(collector.pid)]))
+            most[0] = max(most[0], *map(resident_bytes, [collector.pid, *child_pids(collector.pid)]))
 
 
 def _is_projected(connection: psycopg.Connection[Any], number: int) -> bool:
@@ -377,6 +460,8 @@ class Suffered:
     def slowness(self) -> list[str]:
         """What took too long, a sentence each."""
         wrong = []
+        if self.took_s and (p99_ms := self.took_s[int(len(self.took_s) * 0.99)] * 1e3) > _ACKNOWLEDGED_MS:
+            wrong.append(f"{self.name}: of a hundred acknowledgements one took {p99_ms:.0f} ms or more")
         if self.projected_s > _PROJECTED_S:
             wrong.append(f"{self.name}: a trace was projected after {self.projected_s:.1f} s only")
         if self.recovered_s > _RECOVERED_S:

@@ -16,7 +16,7 @@ from spantree_api.routes import tempo
 def part(*names: str) -> bytes:
     told = TracesData()
     for name in names:
-        told.resource_spans.add().scope_spans.add().spans.add(name=name, span_id=b"12345678", kind=2)  # type: ignore[arg-type]
+        told.resource_spans.add().scope_spans.add().spans.add(name=name, span_id=b"12345678", kind=2)
     return told.SerializeToString()
 
 
