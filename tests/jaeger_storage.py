@@ -19,6 +19,7 @@ from spantree_api.authentication import Authenticator
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.jaeger_grpc import CAPABILITIES, DEPENDENCY_READER, TRACE_READER, JaegerStorage
+from spantree_api.own_audit import OwnAudit
 from spantree_api.service import Service
 from spantree_api.streams import TenantStreams
 from spantree_exporter.decode import PROTOBUF, decode_request
@@ -121,11 +122,14 @@ def jaeger_over(database_url: str, now_ns: int, **settings: Any) -> Iterator[Jae
         tokens.start()
         await asyncio.to_thread(tokens.wait_for_first_look, 10)
         service = Service(config, database, database, clock, TenantStreams(database, config, clock))
-        storage = JaegerStorage(service, Authenticator(tokens, anonymous=True))
+        audit = OwnAudit(config.audit, config.audit_flush_s)
+        audit.start(database)
+        storage = JaegerStorage(service, Authenticator(tokens, anonymous=True), audit=audit)
         port.append(await storage.start("127.0.0.1", 0))
         started.set()
         await asyncio.to_thread(stop.wait)
         await storage.stop(5)
+        await audit.stop()
         tokens.stop()
         await database.close()
 

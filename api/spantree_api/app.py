@@ -172,6 +172,7 @@ def create_app(
     )
     install_error_answers(app)
     app.state.tokens = tokens
+    app.state.audit = recorded
     app.state.metrics = metrics
     app.state.tls = tls
     app.add_middleware(BodyLimit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -26,6 +26,10 @@ _NOTHING: Final = frozenset(
 )  # fmt: skip
 # Lists that hold whole traces.
 _CONTENT: Final = frozenset({"/jaeger/api/traces", "/jaeger/api/v3/traces", "/api/v1/stream"})
+# The same by gRPC, of Jaeger's storage API, which asks for some traces, or for all that a search finds.
+_CONTENT_CALLS: Final = frozenset({"GetTraces", "FindTraces"})
+# Each trace that a call names is told by itself, up to so many: a call may name ten thousand.
+_NAMED_MAX: Final = 100
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OBJECTS: Final = {
     "trace_id": "execution",
@@ -73,6 +77,15 @@ def asked(method: str, route: str, parameters: Mapping[str, Any]) -> Asked | Non
     if object_type in _CONTENT_OBJECTS or route in _CONTENT:
         return Asked("content", "read", object_type, object_id)
     return Asked("list", "list", object_type, object_id)
+
+
+def asked_by_call(method: str, trace_ids: Sequence[str]) -> list[Asked]:
+    """What a call of Jaeger's storage API is: each trace that it names, or the call where it names none or too many."""
+    if method not in _CONTENT_CALLS:
+        return [Asked("list", "list", None, None)]
+    if not 0 < len(trace_ids) <= _NAMED_MAX:
+        return [Asked("content", "read", None, None)]
+    return [Asked("content", "read", "execution", trace_id) for trace_id in dict.fromkeys(trace_ids)]
 
 
 class Templates:

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -23,17 +24,20 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from spantree_api import jaeger_messages as messages
+from spantree_api.asked import asked_by_call
 from spantree_api.authentication import Authenticator
 from spantree_api.errors import ApiError, Forbidden, InvalidParameter, Unauthorized, Unavailable
 from spantree_api.jaeger_chunks import chunks_of
 from spantree_api.jaeger_query import query_of, summary_message
+from spantree_api.own_audit import NOBODY, REFUSED, OwnAudit, actor_of
 from spantree_api.reads.spans import INCOMPLETE_SEARCH, SpanReads
 from spantree_api.service import Service
 from spantree_api.span_query import kind_name, kind_number
+from spantree_exporter.own_audit_event import Event, Level
 from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.tls.listener import Listening, take_connections
 from spantree_exporter.tls.pipe import Pipe
-from spantree_exporter.tokens import DEFAULT_TENANT, bearer_of
+from spantree_exporter.tokens import ANYONE, DEFAULT_TENANT, Identity, bearer_of
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,46 @@ _CALL: Final[ContextVar[_Context | None]] = ContextVar("the call", default=None)
 _TENANT_ID: Final[ContextVar[int]] = ContextVar("tenant of the call", default=DEFAULT_TENANT)
 
 
+_CODES: Final = (
+    (InvalidParameter, grpc.StatusCode.INVALID_ARGUMENT),
+    (Unauthorized, grpc.StatusCode.UNAUTHENTICATED),
+    (Forbidden, grpc.StatusCode.PERMISSION_DENIED),
+)
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call, for the own audit: `status` in HTTP's terms, `trace_ids` those that it names."""
+
+    service: str
+    method: str
+    identity: Identity | None = None
+    status: int = 200
+    trace_ids: tuple[str, ...] = ()
+
+    def take(self, request: Any, payload: bytes) -> Any:
+        """The message. Raises InvalidParameter."""
+        wanted = _parsed(request, payload)
+        if request is messages.GetTracesRequest:
+            self.trace_ids = tuple(one.trace_id.hex() for one in wanted.query)
+        return wanted
+
+    def events(self, level: Level, peer: str) -> list[Event]:
+        """What the own audit tells of it at this level."""
+        actor = NOBODY if self.identity is None else actor_of(self.identity)
+        tenant_id = (ANYONE if self.identity is None else self.identity).tenant_id
+        is_refused = self.status in REFUSED
+        address = peer.partition(":")[2].rpartition(":")[0].strip("[]") if peer.startswith("ipv") else None
+        return [
+            Event(
+                actor, "grpc", "refused" if is_refused else one.action, tenant_id, one.object_type, one.object_id,
+                "POST", f"/{self.service}/{self.method}", self.status, address,
+            )
+            for one in asked_by_call(self.method, self.trace_ids)
+            if is_refused or one.is_recorded(level)
+        ]  # fmt: skip
+
+
 class JaegerStorage:
     """The gRPC server. Made, started and stopped within the event loop that `service` belongs to."""
 
@@ -72,9 +116,11 @@ class JaegerStorage:
         authenticator: Authenticator,
         tls: ServerTls | None = None,
         refused: Callable[[str], None] = lambda reason: None,
+        audit: OwnAudit | None = None,
     ) -> None:
-        """`refused` is told why a handshake of TLS came to nothing."""
+        """`refused` is told why a handshake of TLS came to nothing, `audit` who called what."""
         self._refused = refused
+        self._audit = audit
         self._tls = tls
         self._pipe: Pipe | None = None
         self._listening: Listening | None = None
@@ -94,17 +140,18 @@ class JaegerStorage:
             ],
         )
         find = messages.FindTracesRequest
-        reader = {
-            "GetServices": self._unary(messages.GetServicesRequest, _services),
-            "GetOperations": self._unary(messages.GetOperationsRequest, _operations),
-            "FindTraceIDs": self._unary(find, _trace_ids),
-            "GetTraces": self._streamed(messages.GetTracesRequest, self._traces),
-            "FindTraces": self._streamed(find, self._found_traces),
-            "FindTraceSummaries": self._streamed(find, self._summaries),
-        }
+        reads = (
+            self._unary(TRACE_READER, "GetServices", messages.GetServicesRequest, _services),
+            self._unary(TRACE_READER, "GetOperations", messages.GetOperationsRequest, _operations),
+            self._unary(TRACE_READER, "FindTraceIDs", find, _trace_ids),
+            self._streamed(TRACE_READER, "GetTraces", messages.GetTracesRequest, self._traces),
+            self._streamed(TRACE_READER, "FindTraces", find, self._found_traces),
+            self._streamed(TRACE_READER, "FindTraceSummaries", find, self._summaries),
+        )
+        dependencies = self._unary(DEPENDENCY_READER, "GetDependencies", messages.GetDependenciesRequest, _dependencies)
         services = {
-            TRACE_READER: reader,
-            DEPENDENCY_READER: {"GetDependencies": self._unary(messages.GetDependenciesRequest, _dependencies)},
+            TRACE_READER: dict(reads),
+            DEPENDENCY_READER: dict((dependencies,)),
             CAPABILITIES: {"GetCapabilities": grpc.unary_unary_rpc_method_handler(_capabilities)},
         }
         self._names = tuple(services)
@@ -160,23 +207,23 @@ class JaegerStorage:
         taken: int = listener.getsockname()[1]
         return taken
 
-    def _unary(self, request: Any, answer: _Unary) -> grpc.RpcMethodHandler:
+    def _unary(self, service: str, method: str, request: Any, answer: _Unary) -> tuple[str, grpc.RpcMethodHandler]:
         async def handle(payload: bytes, context: _Context) -> bytes:
-            async with self._refusing(context):
-                wanted = _parsed(request, payload)
+            async with self._answering(_Call(service, method), context) as call:
+                wanted = call.take(request, payload)
                 async with self._reads() as reads:
                     return bytes((await answer(reads, wanted)).SerializeToString())
-            raise AssertionError  # _refusing ends the call
+            raise AssertionError  # _answering ends the call
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+        return method, grpc.unary_unary_rpc_method_handler(handle)
 
-    def _streamed(self, request: Any, parts: _Stream) -> grpc.RpcMethodHandler:
+    def _streamed(self, service: str, method: str, request: Any, parts: _Stream) -> tuple[str, grpc.RpcMethodHandler]:
         async def handle(payload: bytes, context: _Context) -> None:
-            async with self._refusing(context):
-                async for part in parts(_parsed(request, payload)):
+            async with self._answering(_Call(service, method), context) as call:
+                async for part in parts(call.take(request, payload)):
                     await context.write(part)
 
-        return grpc.unary_stream_rpc_method_handler(handle)
+        return method, grpc.unary_stream_rpc_method_handler(handle)
 
     @asynccontextmanager
     async def _reads(self) -> AsyncIterator[SpanReads]:
@@ -196,27 +243,37 @@ class JaegerStorage:
             self._reading.release()
 
     @asynccontextmanager
-    async def _refusing(self, context: _Context) -> AsyncIterator[None]:
-        """End the call by its error, as a status of gRPC; no call takes longer than it may."""
+    async def _answering(self, call: _Call, context: _Context) -> AsyncIterator[_Call]:
+        """End the call by its error, as a status of gRPC; no call takes longer than it may. It is told either way."""
         try:
-            async with asyncio.timeout(_CALL_S):
+            async with self._refusing(call, context), asyncio.timeout(_CALL_S):
                 # Each call is a task of its own, and so is what is set here.
                 _CALL.set(context)
-                _TENANT_ID.set(self._authenticator.identify(_token_of(context), "read").tenant_id)
-                yield
+                call.identity = self._authenticator.identify(_token_of(context), "read")
+                _TENANT_ID.set(call.identity.tenant_id)
+                yield call
+        finally:
+            if self._audit is not None:
+                for event in call.events(self._audit.level, context.peer()):
+                    self._audit.add(event, is_change=False)
+
+    @asynccontextmanager
+    async def _refusing(self, call: _Call, context: _Context) -> AsyncIterator[None]:
+        try:
+            yield
         except TimeoutError:
+            call.status = 504
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"the call took longer than {_CALL_S:g} s")
-        except InvalidParameter as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except Unauthorized as error:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-        except Forbidden as error:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except ApiError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            call.status = error.status_code
+            if isinstance(error, Forbidden):
+                call.identity = error.identity
+            code = next((code for kind, code in _CODES if isinstance(error, kind)), grpc.StatusCode.UNAVAILABLE)
+            await context.abort(code, str(error))
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception:
+            call.status = 500
             if time.monotonic() - self._logged_at_s >= _LOG_INTERVAL_S:
                 self._logged_at_s = time.monotonic()
                 log.exception("a call of Jaeger's storage API failed")

@@ -34,7 +34,8 @@ _BATCH: Final = 500
 _LONGEST_PAUSE_S: Final = 30.0
 _LOG_INTERVAL_S: Final = 60.0
 _LAST_WRITE_S: Final = 2.0
-_REFUSED: Final = frozenset({401, 403})
+REFUSED: Final = frozenset({401, 403})
+"""Statuses of who was not let in, or not allowed."""
 
 
 @dataclass(slots=True)
@@ -223,7 +224,7 @@ class OwnAuditing:
 
     def _tell(self, scope: Scope, status: int, note: AuditNote) -> None:
         # A browser without a token is led to where one logs in, by another status.
-        is_refused = status in _REFUSED or "refused" in scope["state"]
+        is_refused = status in REFUSED or "refused" in scope["state"]
         route: Any = scope.get("route")
         template: str | None = getattr(route, "path", None)
         # A route that was included knows its own path alone (seen with FastAPI 0.165).

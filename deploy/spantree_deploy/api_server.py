@@ -17,6 +17,7 @@ from spantree_api.authentication import Authenticator
 from spantree_api.config import ApiConfig
 from spantree_api.jaeger_grpc import JaegerStorage
 from spantree_api.metrics import ApiMetrics
+from spantree_api.own_audit import OwnAudit
 from spantree_api.service import Service
 from spantree_collector.bounded_http import HttpLimits
 from spantree_collector.file_limit import connections_within
@@ -125,7 +126,9 @@ async def serve_api(
         await _first_of(serving, own_started.wait())
         if own_started.is_set():
             _check_guarded(config, app.state.authenticator)
-            storage = await _jaeger_storage(config, app.state.service, app.state.authenticator, tls, app.state.metrics)
+            storage = await _jaeger_storage(
+                config, app.state.service, app.state.authenticator, tls, app.state.metrics, app.state.audit
+            )
             if for_jaeger and storage is None:
                 raise ConfigError([f"{_STORAGE_PORT} {config.jaeger_port} cannot be taken: name one that is free"])
             started(url)
@@ -167,6 +170,7 @@ async def _jaeger_storage(
     authenticator: Authenticator,
     tls: ServerTls | None,
     metrics: ApiMetrics,
+    audit: OwnAudit,
 ) -> JaegerStorage | None:
     """What Jaeger reads from, if it is wanted and its port is free; the API does without it otherwise, and says so."""
     port = config.jaeger_port
@@ -174,7 +178,7 @@ async def _jaeger_storage(
         return None
     if config.port == 0 and port == _JAEGER_PORT:
         port = 0  # wherever any port will do for the API
-    storage = JaegerStorage(service, authenticator, tls, metrics.connection_refused)
+    storage = JaegerStorage(service, authenticator, tls, metrics.connection_refused, audit)
     try:
         taken = await storage.start(config.host, port)
     except OSError as error:

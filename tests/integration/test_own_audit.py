@@ -12,13 +12,15 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import grpc
 import httpx
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
-from tests.api_rows import insert, trace, trace_id
+from tests.api_rows import NOW_NS, insert, trace, trace_id
 from tests.api_server import api_over, ok, refused
 from tests.collectors import AWAY_URL
+from tests.jaeger_storage import JaegerClient, jaeger_over
 from tests.postgres import new_database
 from tests.tables import query
 from tests.waiting import wait_until
@@ -72,18 +74,21 @@ def test_reads_of_content_exports_changes_and_refusals_are_told_and_lists_are_no
     assert client.get("/api/v1/export/executions?q=secret", headers=by(read)).status_code == 200
     assert client.patch("/api/v1/failures/groups/f", json={"state": "ignored"}, headers=by(read)).status_code == 403
     ok(client.patch("/api/v1/failures/groups/f", json={"state": "resolved", "by": "Ann"}, headers=by(admin)))
+    assert client.get("/api/v1/runs/run password=hunter2", headers=by(read)).status_code == 404
     assert client.get("/api/v1/executions", headers=by(ingest)).status_code == 403
     assert client.get("/api/v1/executions", headers=by("spt_" + "x" * 43)).status_code == 401
     assert client.get("/invented/spt_secret", headers=by("spt_" + "x" * 43)).status_code == 401
     group = "/api/v1/failures/groups/{fingerprint}"
     one = "/api/v1/executions/{trace_id}"
     named = {scope: token[:12] for scope, token in tokens.items()}
-    lines = told(url, 7)
+    run = "/api/v1/runs/{run_id:path}"
+    lines = told(url, 8)
     assert sorted(lines, key=str) == sorted(
         [
             ("token", named["read"], "read", "execution", EXECUTION, "GET", one, 200, 1, 1),
             ("token", named["read"], "read", "execution", "f" * 32, "GET", one, 404, 1, 1),
             ("token", named["read"], "export", None, None, "GET", "/api/v1/export/executions", 200, 1, 1),
+            ("token", named["read"], "read", "run", "run password=<redacted>", "GET", run, 404, 1, 1),
             ("token", named["read"], "refused", None, None, "PATCH", group, 403, 1, 1),
             ("token", named["admin"], "update", "failure_group", "f", "PATCH", group, 200, 1, 1),
             ("token", named["ingest"], "refused", None, None, "GET", "/api/v1/executions", 403, 1, 1),
@@ -95,6 +100,44 @@ def test_reads_of_content_exports_changes_and_refusals_are_told_and_lists_are_no
     whole = str(query(url, "SELECT event::text FROM spantree.own_audit_event AS event"))
     assert [word for word in (*tokens.values(), "secret", "invented") if word in whole] == []
     assert query(url, "SELECT DISTINCT address FROM spantree.own_audit WHERE channel = 'http'") == [("127.0.0.1",)]
+
+
+def test_calls_of_jaegers_storage_api_are_told_as_requests_are(migrated_url: str) -> None:
+    with TokenBook(migrated_url) as book:
+        blue = book.add_tenant("blue")
+        read, ingest = book.create_token("blue", "read"), book.create_token("blue", "ingest")
+    insert(migrated_url, trace(1), tenant_id=blue)
+
+    def sending(token: str) -> JaegerClient:
+        return jaeger.with_metadata(("authorization", f"Bearer {token}"))
+
+    with jaeger_over(migrated_url, NOW_NS, audit_flush_s=0.05) as jaeger:
+        reader = sending(read)
+        reader.traces(EXECUTION, "f" * 32)
+        reader.find(service_name="s")
+        reader.services()
+        for refused_client in (jaeger, sending(ingest), sending("spt_" + "x" * 43)):
+            with pytest.raises(grpc.RpcError):
+                refused_client.traces(EXECUTION)
+        with pytest.raises(grpc.RpcError):
+            sending(ingest).services()
+    path = "/jaeger.storage.v2.TraceReader/"
+    told_ = query(
+        migrated_url,
+        "SELECT actor_kind, actor, action, object_type, object_id, route, status, times, tenant_id, address"
+        " FROM spantree.own_audit WHERE channel = 'grpc'",
+    )
+    assert sorted(told_, key=str) == sorted(
+        [
+            ("token", read[:12], "read", "execution", EXECUTION, path + "GetTraces", 200, 1, 1, "127.0.0.1"),
+            ("token", read[:12], "read", "execution", "f" * 32, path + "GetTraces", 200, 1, 1, "127.0.0.1"),
+            ("token", read[:12], "read", None, None, path + "FindTraces", 200, 1, 1, "127.0.0.1"),
+            ("token", ingest[:12], "refused", None, None, path + "GetTraces", 403, 1, 1, "127.0.0.1"),
+            ("token", ingest[:12], "refused", None, None, path + "GetServices", 403, 1, 1, "127.0.0.1"),
+            ("nobody", "", "refused", None, None, path + "GetTraces", 401, 2, 0, "127.0.0.1"),
+        ],
+        key=str,
+    )
 
 
 def test_whose_a_change_is_follows_from_the_token_and_not_from_the_callers_word(

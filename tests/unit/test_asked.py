@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from spantree_api.app import create_app, templates_of
-from spantree_api.asked import Asked, Templates, asked
+from spantree_api.asked import Asked, Templates, asked, asked_by_call
 from spantree_api.config import ApiConfig
 from spantree_exporter.own_audit_event import Level
 
@@ -55,6 +55,16 @@ CASES: list[tuple[str, str, dict[str, str], Asked | None]] = [
 @pytest.mark.parametrize(("method", "route", "parameters", "wanted"), CASES)
 def test_what_a_request_is(method: str, route: str, parameters: dict[str, str], wanted: Asked | None) -> None:
     assert asked(method, route, parameters) == wanted
+
+
+def test_a_call_of_jaegers_storage_api_is_told_by_each_trace_that_it_names() -> None:
+    assert asked_by_call("GetTraces", ["a1", "b2", "a1"]) == [
+        Asked("content", "read", "execution", "a1"),
+        Asked("content", "read", "execution", "b2"),
+    ]
+    assert asked_by_call("GetTraces", [str(number) for number in range(101)]) == [Asked("content", "read", None, None)]
+    assert asked_by_call("FindTraces", []) == [Asked("content", "read", None, None)]
+    assert asked_by_call("GetServices", []) == [Asked("list", "list", None, None)]
 
 
 def test_the_level_decides_which_are_told() -> None:
