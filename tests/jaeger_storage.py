@@ -30,13 +30,24 @@ from spantree_exporter.token_watch import TokenWatch
 class JaegerClient:
     """Calls the storage API; messages in, messages out."""
 
-    def __init__(self, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...] = (), methods: tuple[str, ...] = ()
+    ) -> None:
         self.channel = channel
+        self.methods = methods
         self._metadata = metadata
 
     def with_metadata(self, *metadata: tuple[str, str]) -> JaegerClient:
         """The same, sending these with each call."""
-        return JaegerClient(self.channel, metadata)
+        return JaegerClient(self.channel, metadata, self.methods)
+
+    def outcome(self, method: str) -> grpc.StatusCode:
+        """How the call of a path ends, whatever it answers."""
+        try:
+            list(self.channel.unary_stream(method)(b"", timeout=30, metadata=self._metadata))
+        except grpc.RpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
 
     def services(self) -> list[str]:
         """GetServices."""
@@ -109,6 +120,7 @@ def jaeger_over(database_url: str, now_ns: int, **settings: Any) -> Iterator[Jae
     """A client of the storage API over `database_url`, served by a thread until the end of the block."""
     started, stop = threading.Event(), threading.Event()
     port: list[int] = []
+    methods: list[str] = []
 
     async def serve() -> None:
         config = ApiConfig(database_url=database_url, **settings)
@@ -125,6 +137,7 @@ def jaeger_over(database_url: str, now_ns: int, **settings: Any) -> Iterator[Jae
         audit = OwnAudit(config.audit, config.audit_flush_s)
         audit.start(database)
         storage = JaegerStorage(service, Authenticator(tokens, anonymous=True), audit=audit)
+        methods.extend(storage.methods)
         port.append(await storage.start("127.0.0.1", 0))
         started.set()
         await asyncio.to_thread(stop.wait)
@@ -138,7 +151,7 @@ def jaeger_over(database_url: str, now_ns: int, **settings: Any) -> Iterator[Jae
     try:
         assert started.wait(20), "the storage API did not start within 20 s"
         with grpc.insecure_channel(f"127.0.0.1:{port[0]}") as channel:  # with the limit of 4 MiB that Jaeger has
-            yield JaegerClient(channel)
+            yield JaegerClient(channel, methods=tuple(methods))
     finally:
         stop.set()
         thread.join(timeout=20)

@@ -155,6 +155,8 @@ class JaegerStorage:
             CAPABILITIES: {"GetCapabilities": grpc.unary_unary_rpc_method_handler(_capabilities)},
         }
         self._names = tuple(services)
+        # By the path of each: a table of who may call what names them all.
+        self.methods = tuple(f"/{name}/{method}" for name, methods in services.items() for method in methods)
         self._server.add_generic_rpc_handlers(
             tuple(grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items())
         )

@@ -37,7 +37,7 @@ Readiness: TypeAlias = Callable[[], tuple[bool, dict[str, Any]]]
 
 TRANSPORT = "http"
 TRACES_PATH = "/v1/traces"
-_SIGNALS = {TRACES_PATH: TRACES, "/v1/logs": LOGS}
+SIGNALS = {TRACES_PATH: TRACES, "/v1/logs": LOGS}
 _OTHER_SIGNALS = {"/v1/metrics": "metrics", "/v1development/profiles": "profiles"}
 _ENCODINGS = {b"application/x-protobuf": PROTOBUF, b"application/json": JSON}
 _CONTENT_TYPES = {PROTOBUF: b"application/x-protobuf", JSON: b"application/json"}
@@ -65,7 +65,7 @@ class HttpReceiver:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         encoding = _ENCODINGS.get(_media_type(headers), JSON)
         cors: Headers = []
-        if scope["path"] in _SIGNALS:
+        if scope["path"] in SIGNALS:
             preflight = self._cors.preflight(scope["method"], headers)
             if preflight is not None:
                 await send({"type": "http.response.start", "status": 204, "headers": preflight})
@@ -90,7 +90,7 @@ class HttpReceiver:
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive
     ) -> tuple[int, bytes, bytes, list[tuple[bytes, bytes]]]:
         path, method = scope["path"], scope["method"]
-        if (signal := _SIGNALS.get(path)) is not None:
+        if (signal := SIGNALS.get(path)) is not None:
             if method != "POST":
                 raise MethodNotAllowed(f"{path} takes POST, not {method}")
             encoding, body = await self._export(signal, headers, receive)
@@ -193,7 +193,7 @@ def _refusal_headers(refusal: Refusal, path: str) -> list[tuple[bytes, bytes]]:
     if refusal.http_status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if refusal.http_status == 405:
-        headers.append((b"allow", b"POST" if path in _SIGNALS else b"GET, HEAD"))
+        headers.append((b"allow", b"POST" if path in SIGNALS else b"GET, HEAD"))
     if refusal.http_status == 415:
         headers.append((b"accept", b"application/x-protobuf, application/json"))
         headers.append((b"accept-encoding", ACCEPTED.encode()))

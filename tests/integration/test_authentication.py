@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import psycopg
 import pytest
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
+from tests.api_paths import paths_of_the_api
 from tests.api_server import api_over, ok, refused
 from tests.factories import span, trace_id
 from tests.jaeger_storage import jaeger_over
@@ -23,7 +23,6 @@ from tests.postgres import new_database
 from tests.waiting import wait_until
 
 from spantree_api import authentication
-from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
 from spantree_api.people.people import People
 from spantree_api.people.sessions import Sessions, key_of
@@ -32,7 +31,7 @@ from spantree_exporter.store import Store
 from spantree_exporter.tokens import Identity, KnownTokens, TokenBook, digest_of
 
 TRACE = trace_id(1).hex()
-OPEN = {"/healthz", "/readyz", "/login", "/login/oidc", "/login/callback", "/login/tenant", "/logout"}
+SERVICE = "shop of blue"
 
 
 @dataclass
@@ -72,7 +71,7 @@ def tokens(module_url: str) -> Tokens:
         )
         book.revoke_token(made.revoked)
     store = Store(module_url)
-    store.write([span(1)], tenant_id=blue)
+    store.write([span(1, service=SERVICE)], tenant_id=blue)
     store.close()
     return made
 
@@ -83,19 +82,6 @@ def client(module_url: str, tokens: Tokens) -> Iterator[httpx.Client]:
         yield client
 
 
-def _paths() -> list[tuple[str, str]]:
-    """Every method and path of the application, with values that are well formed."""
-    values = {"execution_id": TRACE, "a": TRACE, "b": TRACE, "trace_id": TRACE, "span_id": "0" * 15 + "1"}
-    found = []
-    for included in create_app(ApiConfig()).routes:
-        contexts = getattr(included, "effective_route_contexts", list)
-        for route in [*contexts(), *([included] if not contexts() else [])]:
-            path = re.sub(r"\{(\w+)(:\w+)?\}", lambda name: values.get(name[1], "x"), route.path)
-            methods = route.methods or ()
-            found += [(method, path) for method in sorted(methods) if method != "HEAD"]
-    return [(method, path) for method, path in found if path not in OPEN and not path.startswith("/static")]
-
-
 def _asked(client: httpx.Client, method: str, path: str, token: str | None) -> int:
     headers = {} if token is None else _bearer(token)
     # Of a stream only the beginning is read.
@@ -103,28 +89,56 @@ def _asked(client: httpx.Client, method: str, path: str, token: str | None) -> i
         return response.status_code
 
 
-def test_nothing_is_answered_without_a_good_token(client: httpx.Client, tokens: Tokens) -> None:
-    assert len(_paths()) > 30
-    told = {
-        (method, path, name): _asked(client, method, path, token)
-        for method, path in _paths()
-        for name, token in [("none", None), ("ingest", tokens.ingest)]
+CALLERS = ("none", "wrong", "malformed", "expired", "revoked", "ingest", "of_another", "read", "admin")
+# What tells of all tenants is the default tenant's.
+OF_ALL_TENANTS = {"/metrics", "/api/v1/health/storage"}
+ADMINS = {"/api/v1/audit/own", "/api/v1/export/audit/own"}
+
+
+def _wanted(method: str, path: str, caller: str) -> set[int]:
+    """The cell of the matrix; a route that is added stands in it by its method and path."""
+    if caller in {"none", "wrong", "malformed", "expired", "revoked"}:
+        return {401}
+    is_change = method not in {"GET", "OPTIONS"} and not path.endswith("/analyze")
+    may = caller not in {"ingest"} and path not in OF_ALL_TENANTS
+    if caller == "read":
+        may &= not is_change and path not in ADMINS
+    if not may:
+        return {403}
+    if caller == "of_another" and TRACE in path and not path.endswith("/stream"):
+        # As if it were not there: an empty list, or nothing.
+        return {200, 400, 404, 422}
+    return {200, 204, 303, 307, 400, 404, 409, 422}
+
+
+def test_every_path_answers_every_caller_as_the_matrix_says(
+    client: httpx.Client, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "_SLOWED_S", 0.0)
+    paths = paths_of_the_api(TRACE)
+    assert len(paths) > 60
+    shown = {"none": None, "wrong": "spt_" + "x" * 43, "malformed": "x" * 5000, **vars(tokens)}
+    assert set(shown) == set(CALLERS)
+    told = {(caller, *one): _asked(client, *one, shown[caller]) for one in paths for caller in CALLERS}
+    assert {key: status for key, status in told.items() if status not in _wanted(*key[1:], key[0])} == {}
+    assert told["read", "GET", f"/api/v1/executions/{TRACE}"] == 200
+    assert told["of_another", "GET", f"/api/v1/executions/{TRACE}"] == 404
+
+
+def test_nothing_of_another_tenant_is_in_any_answer(client: httpx.Client, tokens: Tokens) -> None:
+    """By what the paths say without an id of it: lists, figures, searches, pages, exports, documentation."""
+    read = {
+        path
+        for method, path in paths_of_the_api(TRACE)
+        if method == "GET" and TRACE not in path and not path.endswith("/stream")
     }
-    assert {key: status for key, status in told.items() if status != {"none": 401, "ingest": 403}[key[2]]} == {}
-    for wrong in (tokens.expired, tokens.revoked, "spt_" + "x" * 43, "x", "x" * 5000):
-        assert _asked(client, "GET", "/api/v1/executions", wrong) == 401
-
-
-def test_readers_may_ask_and_only_admins_may_change(client: httpx.Client, tokens: Tokens) -> None:
-    told = {(method, path): _asked(client, method, path, tokens.read) for method, path in _paths()}
-    own = {"/metrics", "/api/v1/health/storage", "/api/v1/audit/own", "/api/v1/export/audit/own"}
-    changes = {key for key, status in told.items() if status == 403 and key[1] not in own}
-    assert changes == {key for key in told if key[0] not in {"GET", "OPTIONS"} and not key[1].endswith("/analyze")}, (
-        "a change that a reader may make, or a read that it may not"
-    )
-    assert {key: status for key, status in told.items() if status in {401, 500}} == {}
-    assert told["GET", "/metrics"] == 403
-    assert told["GET", f"/api/v1/executions/{TRACE}"] == 200
+    answers = {path: client.get(path, headers=_bearer(tokens.of_another)).text for path in read}
+    # What one has asked for oneself is in the own audit.
+    assert {
+        path for path, text in answers.items() if SERVICE in text or (TRACE in text and path not in ADMINS)
+    } == set()
+    own = {path for path in read if SERVICE in client.get(path, headers=_bearer(tokens.read)).text}
+    assert own >= {"/api/v1/executions", "/jaeger/api/services", "/executions", "/api/v1/export/executions"}
 
 
 def test_people_are_answered_as_tokens_of_their_role_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +212,7 @@ async def _answers(config: ApiConfig, provider: Provider) -> dict[str, dict[tupl
         callers[f"session of {role}"] = {"cookie": f"spantree_session={sessions.session_cookie('u', 'ada', (role,))}"}
         callers[f"proxy of {role}"] = {"x-forwarded-user": "ada", "x-forwarded-groups": role}
         callers[f"bearer of {role}"] = _bearer(provider.signed(claims | {"aud": "api", "groups": [role]}))
-    paths = _paths()
+    paths = paths_of_the_api(TRACE)
 
     async def asked(who: str, method: str, path: str) -> int:
         statuses: list[int] = []
@@ -231,7 +245,9 @@ def test_what_is_anothers_looks_as_if_it_were_not_there(client: httpx.Client, to
     def answer(token: str, path: str) -> httpx.Response:
         return client.get(path, headers=_bearer(token))
 
-    for path in [path for method, path in _paths() if method == "GET" and TRACE in path and "/stream" not in path]:
+    for path in [
+        path for method, path in paths_of_the_api(TRACE) if method == "GET" and TRACE in path and "/stream" not in path
+    ]:
         unknown = answer(tokens.of_another, path.replace(TRACE, "f" * 32))
         foreign = answer(tokens.of_another, path)
         assert (foreign.status_code, foreign.text.replace(TRACE, "f" * 32)) == (unknown.status_code, unknown.text), path
@@ -285,20 +301,29 @@ def test_beyond_the_own_machine_nobody_is_answered_until_there_is_a_token(migrat
         assert client.get("/api/v1/executions").status_code == 200
 
 
-def test_jaeger_reads_by_a_token_and_of_its_tenant(module_url: str, tokens: Tokens) -> None:
+def test_every_call_of_jaegers_storage_api_answers_every_caller_as_the_matrix_says(
+    module_url: str, tokens: Tokens
+) -> None:
+    code = grpc.StatusCode
+    shown = {"none": None, "wrong": "spt_" + "x" * 43, "malformed": "x", **vars(tokens)}
     with jaeger_over(module_url, time.time_ns()) as jaeger:
-        with pytest.raises(grpc.RpcError) as refusal:
-            jaeger.services()
-        assert refusal.value.code() == grpc.StatusCode.UNAUTHENTICATED
-        told: dict[str, object] = {}
-        for name in ("read", "of_another", "ingest", "expired"):
-            try:
-                told[name] = jaeger.with_metadata(("authorization", f"Bearer {getattr(tokens, name)}")).services()
-            except grpc.RpcError as error:
-                told[name] = error.code()
+        (open_to_all,) = {method for method in jaeger.methods if method.endswith("/GetCapabilities")}
+        asked = [method for method in jaeger.methods if method != open_to_all]
+        assert len(asked) == 7
+        told: dict[str, set[object]] = {}
+        for caller in CALLERS:
+            token = shown[caller]
+            asking = jaeger.with_metadata(*([] if token is None else [("authorization", f"Bearer {token}")]))
+            told[caller] = {asking.outcome(method) for method in asked}
+            # It says what spantree can do, and nothing of anybody.
+            assert asking.outcome(open_to_all) == code.OK
+            if caller in {"read", "admin"}:
+                assert (asking.services(), len(asking.traces(TRACE))) == ([SERVICE], 1)
+            if caller == "of_another":
+                assert (asking.services(), asking.traces(TRACE)) == ([], [])
     assert told == {
-        "read": ["shop"],
-        "of_another": [],
-        "ingest": grpc.StatusCode.PERMISSION_DENIED,
-        "expired": grpc.StatusCode.UNAUTHENTICATED,
+        caller: {code.OK}
+        if caller in {"of_another", "read", "admin"}
+        else {code.PERMISSION_DENIED if caller == "ingest" else code.UNAUTHENTICATED}
+        for caller in CALLERS
     }

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from tests.otlp_requests import request, span
 from tests.tables import query
 from tests.waiting import wait_until
 
 from spantree_collector.app import Collector
 from spantree_collector.config import CollectorConfig
+from spantree_collector.receiver_grpc import LOGS_SERVICE, TRACE_SERVICE
+from spantree_collector.receiver_http import SIGNALS, TRACES_PATH
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.tokens import TokenBook
 
@@ -36,6 +38,9 @@ def test_spans_go_to_the_tenant_of_their_token(migrated_url: str, tmp_path: Path
         blue = book.create_token("blue", "ingest")
         green = book.create_token("green", "admin")
         reading = book.create_token("blue", "read")
+        expired = book.create_token("blue", "ingest", datetime.now(UTC) - timedelta(seconds=1))
+        revoked = book.create_token("blue", "ingest")
+        book.revoke_token(revoked[:12])
     collector = Collector(_config(migrated_url, tmp_path))
     addresses = collector.start()
     body = request(span(1, 1, name="same"))
@@ -44,28 +49,33 @@ def test_spans_go_to_the_tenant_of_their_token(migrated_url: str, tmp_path: Path
             httpx.Client(base_url=addresses.http_url, timeout=20) as http,
             grpc.insecure_channel(f"127.0.0.1:{addresses.otlp_grpc_port}") as channel,
         ):
-            stub = TraceServiceStub(channel)  # type: ignore[no-untyped-call]
 
-            def send(token: str | None) -> int:
+            def send(path: str, token: str | None) -> int:
                 headers = {"content-type": "application/x-protobuf"}
                 headers |= {} if token is None else {"authorization": f"Bearer {token}"}
-                return http.post("/v1/traces", content=body.SerializeToString(), headers=headers).status_code
+                content = body.SerializeToString() if path == TRACES_PATH else b""
+                return http.post(path, content=content, headers=headers).status_code
 
-            def call(token: str | None) -> str:
+            def call(service: str, token: str | None) -> str:
                 metadata = [] if token is None else [("authorization", f"Bearer {token}")]
+                sent = body.SerializeToString() if service == TRACE_SERVICE else b""
                 try:
-                    stub.Export(body, timeout=20, metadata=metadata)
+                    channel.unary_unary(f"/{service}/Export")(sent, timeout=20, metadata=metadata)
                 except grpc.RpcError as error:
                     return str(error.code().name)
                 return "OK"
 
-            assert [send(token) for token in (None, "spt_nobody", reading, blue)] == [401, 401, 403, 200]
-            assert [call(token) for token in (None, "spt_nobody", reading, green)] == [
-                "UNAUTHENTICATED",
-                "UNAUTHENTICATED",
-                "PERMISSION_DENIED",
-                "OK",
-            ]
+            refused = (None, "spt_nobody", "x" * 5000, expired, revoked)
+            assert {(path, send(path, token)) for path in SIGNALS for token in refused} == {
+                (path, 401) for path in SIGNALS
+            }
+            assert {(path, token): send(path, token) for path in SIGNALS for token in (reading, blue)} == {
+                (path, token): status for path in SIGNALS for token, status in ((reading, 403), (blue, 200))
+            }
+            services = (TRACE_SERVICE, LOGS_SERVICE)
+            assert {call(service, token) for service in services for token in refused} == {"UNAUTHENTICATED"}
+            assert {call(service, reading) for service in services} == {"PERMISSION_DENIED"}
+            assert {call(service, green) for service in services} == {"OK"}
             counted = "SELECT tenant_id, count(*) FROM spantree.execution GROUP BY 1 ORDER BY 1"
             wait_until(lambda: query(migrated_url, counted) == [(1, 1), (2, 1)], 30, "each has its own")
     finally:
