@@ -45,7 +45,7 @@ _SPY: Final = """
 # Plans that meet policies elsewhere: in workers, by indexes, without them, compiled.
 _PLANS: Final[tuple[LiteralString, ...]] = (
     "SELECT",
-    "SET debug_parallel_query = on",
+    "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0",
     "SET enable_seqscan = off",
     "SET enable_indexscan = off; SET enable_bitmapscan = off",
     "SET plan_cache_mode = force_generic_plan",
