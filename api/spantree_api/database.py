@@ -26,7 +26,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from spantree_api.config import ApiConfig
 from spantree_api.errors import InvalidParameter, Unavailable
 from spantree_api.statements import Name, Statements, load_statements
-from spantree_exporter.errors import BatchRejected, StoreUnavailable, classify
+from spantree_exporter.errors import BatchRejected, StoreUnavailable, WorkerUnavailable, classify
 
 _QUERY_CANCELED = "57014"
 # What reads one moment, or writes at READ COMMITTED, never meets it otherwise: a standby gave the read up, or its
@@ -130,7 +130,8 @@ class Snapshot:
     ) -> AsyncGenerator[list[Row], None]:
         """The rows of the named statement in lists of bounded length, never all of them at once."""
         async with self._connection.cursor("chunks", row_factory=_factory(make)) as cursor:
-            await cursor.execute(self._statements[statement], parameters)
+            async with self._told_apart(statement):
+                await cursor.execute(self._statements[statement], parameters)
             while rows := await cursor.fetchmany(rows_at_once):
                 yield rows
 
@@ -309,6 +310,12 @@ class Database:
                 "for example with since and until",
             )
         reason = classify(error)
+        if isinstance(reason, WorkerUnavailable):
+            return Unavailable(
+                "database_unavailable",
+                "a worker of the Citus cluster is away: lists and the traces that it has cannot be read, single traces "
+                f"of the other workers can; try again: {_line(error)}",
+            )
         if isinstance(reason, StoreUnavailable):
             return Unavailable("database_unavailable", f"PostgreSQL is away or overloaded: {_line(error)}; try again")
         if isinstance(reason, BatchRejected):

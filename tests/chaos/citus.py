@@ -2,8 +2,8 @@
 
     python -m tests.chaos.citus [--rounds 2] [--away-s 60]
 
-Each acknowledged span is stored once in the end. While a worker is away, what is on the others is written. Ends with 2
-where there is no Citus.
+Each acknowledged span is stored once in the end. While a worker is away, what is on the others is written and read, and
+lists say what is away. Ends with 2 where there is no Citus.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
+from uuid import UUID
 
 import psycopg
+from tests.api_server import api_over, refused
 from tests.chaos.exporter_load import ExporterLoad
 from tests.chaos.processes import CollectorProcess, collector_process
 from tests.chaos.random_faults import verified
@@ -93,15 +95,49 @@ def _move_shards(cluster: CitusCluster, collector: CollectorProcess, number: int
 
 def _without_a_worker(cluster: CitusCluster, collector: CollectorProcess, number: int, away_s: float) -> str:
     worker = cluster.workers[number % len(cluster.workers)]
-    worker.kill()
-    began_s = time.monotonic()
-    before = _stored(collector)
-    wait_until(lambda: _stored(collector) > before, _TIMEOUT_S, "spans of the other workers were stored")
-    time.sleep(max(0.0, away_s - (time.monotonic() - began_s)))
-    after = _stored(collector)
-    waiting = readiness(collector.addresses)["spool"]["bodies"]
-    worker.start()
-    return f"meanwhile {after - before:.0f} spans of the others were stored, {waiting} requests wait"
+    with psycopg.connect(cluster.coordinator.url, autocommit=True) as connection:
+        rows = connection.execute("SELECT trace_id FROM spantree.execution LIMIT 30").fetchall()
+        own, others = _of_worker(connection, worker.port, [trace_id for (trace_id,) in rows])
+    with api_over(cluster.coordinator.url) as api:
+        worker.kill()
+        began_s = time.monotonic()
+        halves = []
+        for until_s in (away_s / 2, away_s):
+            before = _stored(collector)
+            wait_until(lambda before=before: _stored(collector) > before, _TIMEOUT_S, "others' spans were stored")  # type: ignore[misc]
+            time.sleep(max(0.0, until_s - (time.monotonic() - began_s)))
+            halves.append(_stored(collector) - before)
+        status, _, said = refused(api.get("/api/v1/executions"))
+        assert (status, "a worker of the Citus cluster is away" in said) == (503, True), said
+        assert {api.get(f"/api/v1/executions/{trace_id.hex}").status_code for trace_id in others} == {200}
+        assert {api.get(f"/api/v1/executions/{trace_id.hex}").status_code for trace_id in own} <= {503}
+        waiting = readiness(collector.addresses)["spool"]["bodies"]
+        worker.start()
+        wait_until(lambda: api.get("/api/v1/executions").status_code == 200, _TIMEOUT_S, "lists were answered again")
+    first, second = halves
+    return (
+        f"meanwhile {first:.0f} and {second:.0f} spans of the others were stored in the two halves, {waiting} requests "
+        f"wait; {len(others)} traces of the others were read, {len(own)} of its own and lists were refused"
+    )
+
+
+def _of_worker(
+    connection: psycopg.Connection[tuple[object, ...]], port: int, trace_ids: list[UUID]
+) -> tuple[list[UUID], list[UUID]]:
+    """(those that the worker has, the others)."""
+    rows = connection.execute(
+        """
+        SELECT sent.id
+        FROM unnest(%s::uuid[]) AS sent (id)
+        JOIN citus_shards
+            ON table_name = 'spantree.span'::regclass
+            AND shardid = get_shard_id_for_distribution_column('spantree.span', sent.id)
+        WHERE nodeport = %s
+        """,
+        [trace_ids, port],
+    ).fetchall()
+    own = {trace_id for (trace_id,) in rows}
+    return [one for one in trace_ids if one in own], [one for one in trace_ids if one not in own]
 
 
 def _more_traces(load: ExporterLoad) -> None:

@@ -60,7 +60,9 @@ def connection(postgres_url: str, _migrated_template: str) -> Iterator[psycopg.C
         with psycopg.connect(url, autocommit=True) as connected:
             # Roles are of the server, which other tests may use at the same time.
             role = f"grafana_{uuid4().hex}"
-            connected.execute(f"CREATE ROLE {role}; SELECT spantree.admit_role('{role}'); SET ROLE {role}".encode())
+            connected.execute(
+                f"CREATE ROLE {role} LOGIN; SELECT spantree.admit_role('{role}'); SET ROLE {role}".encode()
+            )
             yield connected
             connected.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}".encode())
 

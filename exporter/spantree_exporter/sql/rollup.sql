@@ -194,8 +194,28 @@ WHERE tenant_id = %(tenant_id)s
     AND started_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
 
 -- name: recount_hours
--- The hours of one UTC day from its rows, all of which it reads.
+-- The hours of one UTC day from its rows, all of which it reads; on Citus on the coordinator, for figures are there.
 INSERT INTO spantree.rollup
+WITH counted AS (
+    SELECT
+        tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, service, project, user_id, hidden,
+        error_fingerprint, error_category, retried_count, input_tokens, output_tokens, cost_usd, NULL AS model,
+        false AS is_node, false AS is_root, trace_id
+    FROM spantree.execution
+    WHERE tenant_id = %(tenant_id)s
+        AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
+        AND started_ns >= %(first_ns)s
+        AND started_ns < %(end_ns)s
+    UNION ALL
+    SELECT
+        tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, NULL, NULL, NULL, false,
+        NULL, NULL, 0, input_tokens, output_tokens, cost_usd, model, true, parent_span_id IS NULL, trace_id
+    FROM spantree.node
+    WHERE tenant_id = %(tenant_id)s
+        AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
+        AND started_ns >= %(first_ns)s
+        AND started_ns < %(end_ns)s
+)
 SELECT
     tenant_id, subject, 1, started_at, workflow_name, service, name, kind, target, role, hidden,
     sum(total), sum(pending), sum(running), sum(waiting), sum(completed), sum(failed), sum(retried), sum(skipped),
@@ -233,26 +253,7 @@ FROM (
         coalesce(sum(input_tokens), 0) AS input_tokens,
         coalesce(sum(output_tokens), 0) AS output_tokens,
         coalesce(sum(cost_usd::numeric), 0) AS cost_usd
-    FROM (
-        SELECT
-            tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, service, project, user_id, hidden,
-            error_fingerprint, error_category, retried_count, input_tokens, output_tokens, cost_usd, NULL AS model,
-            false AS is_node, false AS is_root, trace_id
-        FROM spantree.execution
-        WHERE tenant_id = %(tenant_id)s
-            AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
-            AND started_ns >= %(first_ns)s
-            AND started_ns < %(end_ns)s
-        UNION ALL
-        SELECT
-            tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, NULL, NULL, NULL, false,
-            NULL, NULL, 0, input_tokens, output_tokens, cost_usd, model, true, parent_span_id IS NULL, trace_id
-        FROM spantree.node
-        WHERE tenant_id = %(tenant_id)s
-            AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
-            AND started_ns >= %(first_ns)s
-            AND started_ns < %(end_ns)s
-    ) AS counted
+    FROM counted
     CROSS JOIN LATERAL (
         VALUES
             ('node', is_node, coalesce(workflow_name, ''), counted.name, counted.kind,
