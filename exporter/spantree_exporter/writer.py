@@ -2,13 +2,15 @@
 
     span                   COPY, all that is new in the batch
     span_terms             a row for all of a tenant's: what searches find them by
-    execution node edge    COPY, for each trace that is whole in this batch and that nobody has put into `trace` yet
     trace                  the days of each trace; who puts a trace there first may project it at once
+    execution node edge    COPY, for each trace that is whole in this batch and that nobody has put into `trace` yet
     pending_projection     a row for each other trace, which a projector takes up
 
-The rows that others may wait for (trace, pending_projection) are locked last, in order of the key, and so only until
-the commit that follows. Two processes that wrote interleaved bodies were slower than one while such rows were locked
-first (8,000 spans/s; one alone 10,000), and deadlocked when those of whole traces were locked before the others.
+The rows that others may wait for (trace, pending_projection) are locked once the spans are there and the rows of
+projections are made, in order of the key, and so for a short time. Two processes that wrote interleaved bodies were
+slower than one while such rows were locked first (8,000 spans/s; one alone 10,000), and deadlocked when those of whole
+traces were locked before the others. What is stored of a trace is asked for only where somebody else put it there: on
+Citus it is a statement for each shard.
 
 Of many tenants that each send a little, a transaction each costs more than twice as much as one for them all. A tenant
 whose spans come twice, and so have to be written the slower way, is from then on written apart from the others.
@@ -36,7 +38,6 @@ from spantree_exporter.errors import (
     BatchRejected,
     StoreUnavailable,
     classify,
-    is_refused_in_copy,
     is_without_partition,
     staged_may_pass,
 )
@@ -54,7 +55,7 @@ from spantree_exporter.partitions import (
     day_of,
     trace_days,
 )
-from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, facts_of_span
+from spantree_exporter.projection import CopyRows, ProjectedTrace, TolerantReader, copy_files, copy_rows, facts_of_span
 from spantree_exporter.rollup import Rollup
 from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.span import Resource, Span
@@ -329,20 +330,20 @@ class Writer:
 
     def _project_and_mark(self, cursor: psycopg.Cursor[Any], batch: dict[TraceKey, _Trace]) -> int:
         """Project what is whole and leave a pending row for every other trace; how many were projected."""
-        cursor.execute(_SQL["days_of_traces"], key_arrays(batch), binary=True)
-        known: dict[TraceKey, set[int]] = {
-            (tenant_id, trace_id): set(map(day_number, days)) for tenant_id, trace_id, days in cursor
-        }
         days = {key: set(trace.days) for key, trace in batch.items()}
-        unknown = {key: days[key] for key in batch if key not in known}
-        whole = {key: projected for key in unknown if (projected := batch[key].projected) is not None}
-        mine = self._project(cursor, whole, unknown) if whole else None
-        if mine is None:
+        whole = {key: trace.projected for key, trace in batch.items() if trace.projected is not None}
+        # Made before the traces are locked: others may wait for them from then on.
+        rows = self._rows(whole)
+        mine = self._insert_traces(cursor, days)
+        if not whole.keys() <= mine:
+            whole = {key: projected for key, projected in whole.items() if key in mine}
+            rows = self._rows(whole)
+        if rows and not self._project(cursor, whole, rows):
+            rows = []
+        if not rows:
             whole = {}
-            mine = self._insert_traces(cursor, unknown)
-        more_days = {
-            key: of_trace for key, of_trace in days.items() if key not in mine and not of_trace <= known.get(key, set())
-        }
+        known = self._known_days(cursor, [key for key in batch if key not in mine])
+        more_days = {key: days[key] for key, of_trace in known.items() if not days[key] <= of_trace}
         if more_days:
             cursor.execute(_SQL["extend_traces"], trace_days(more_days))
         waiting = {key: trace for key, trace in batch.items() if key not in whole}
@@ -350,24 +351,28 @@ class Writer:
             self._mark_pending(cursor, waiting, known)
         return len(whole)
 
-    def _project(
-        self, cursor: psycopg.Cursor[Any], whole: dict[TraceKey, ProjectedTrace], unknown: dict[TraceKey, set[int]]
-    ) -> set[TraceKey] | None:
-        """Write the rows of `whole` and put all `unknown` traces into `trace`; which of those nobody had put there.
-
-        None, and nothing changed, where a row is refused, or somebody else has put one of `whole` there meanwhile:
-        the projector, which takes traces one by one where need be, does it then.
-        """
-        of_tenants: dict[int, list[ProjectedTrace]] = {}
-        for (tenant_id, _), projected in whole.items():
-            of_tenants.setdefault(tenant_id, []).append(projected)
+    def _rows(self, whole: dict[TraceKey, ProjectedTrace]) -> list[CopyRows]:
+        """The rows of `whole`, by tenant; none where one of them cannot be written."""
         try:
-            rows = [copy_rows(tenant_id, traces) for tenant_id, traces in of_tenants.items()]
+            return [copy_rows(tenant_id, traces) for tenant_id, traces in _of_tenants(whole).items()]
+        except RowUnencodable:
+            self._reader.complain("rows of a projection cannot be written; the projector will tell which")
+            return []
+
+    def _project(
+        self, cursor: psycopg.Cursor[Any], whole: dict[TraceKey, ProjectedTrace], rows: list[CopyRows]
+    ) -> bool:
+        """Write `rows`, those of `whole`, and what they change.
+
+        False, and nothing changed, where a row is refused: the projector, which takes traces one by one where need be,
+        does it then.
+        """
+        try:
             with cursor.connection.transaction():
                 copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
                 rollups: dict[int, Rollup] = {}
                 changes: dict[int, Changes] = {}
-                for tenant_id, traces in of_tenants.items():
+                for tenant_id, traces in _of_tenants(whole).items():
                     rollup, changed = rollups[tenant_id], changes[tenant_id] = Rollup(), Changes()
                     for projected in traces:
                         if not self._connection.days.is_counted(projected.execution_day):
@@ -375,21 +380,22 @@ class Writer:
                         changed.add_new(projected.trace_id, len(projected.assembled.nodes))
                 insert_delta(cursor, rollups)
                 insert_changes(cursor, changes)
-                mine = self._insert_traces(cursor, unknown)
-                if not whole.keys() <= mine:
-                    raise psycopg.Rollback
-                return mine
-        except RowUnencodable:
-            self._reader.complain("rows of a projection cannot be written; the projector will tell which")
+                return True
         except psycopg.errors.UniqueViolation:
-            return None
+            return False
         except psycopg.Error as error:
             if not isinstance(classify(error), BatchRejected):
                 raise
-            if is_refused_in_copy(error):  # most often a trace that another writer put there
-                return None
             self._reader.complain("rows of a projection were refused; the projector will tell which")
-        return None
+        return False
+
+    def _known_days(self, cursor: psycopg.Cursor[Any], keys: list[TraceKey]) -> dict[TraceKey, set[int]]:
+        """The days of those traces of `keys` that are stored, in their order."""
+        if not keys:
+            return {}
+        cursor.execute(_SQL["days_of_traces"], key_arrays(keys), binary=True)
+        found = {(tenant_id, trace_id): set(map(day_number, days)) for tenant_id, trace_id, days in cursor}
+        return {key: found[key] for key in keys if key in found}
 
     def _insert_traces(self, cursor: psycopg.Cursor[Any], traces: dict[TraceKey, set[int]]) -> set[TraceKey]:
         if not traces:
@@ -478,6 +484,13 @@ def _by_tenant(batch: Mapping[TraceKey, _Trace]) -> dict[int, SpansAndDays]:
         spans += trace.spans
         days += trace.days
     return dict(of_tenants)
+
+
+def _of_tenants(whole: Mapping[TraceKey, ProjectedTrace]) -> dict[int, list[ProjectedTrace]]:
+    of_tenants: dict[int, list[ProjectedTrace]] = {}
+    for (tenant_id, _), projected in whole.items():
+        of_tenants.setdefault(tenant_id, []).append(projected)
+    return of_tenants
 
 
 def _chunks(days: Sequence[int]) -> list[Sequence[int]]:

@@ -109,8 +109,10 @@ def _without_a_worker(cluster: CitusCluster, collector: CollectorProcess, number
             halves.append(_stored(collector) - before)
         status, _, said = refused(api.get("/api/v1/executions"))
         assert (status, "a worker of the Citus cluster is away" in said) == (503, True), said
-        assert {api.get(f"/api/v1/executions/{trace_id.hex}").status_code for trace_id in others} == {200}
-        assert {api.get(f"/api/v1/executions/{trace_id.hex}").status_code for trace_id in own} <= {503}
+        answers = {trace_id: api.get(f"/api/v1/executions/{trace_id.hex}") for trace_id in (*others, *own)}
+        wrong = [answers[trace_id].text for trace_id in others if answers[trace_id].status_code != 200]
+        wrong += [answers[trace_id].text for trace_id in own if answers[trace_id].status_code != 503]
+        assert not wrong, wrong[0]
         waiting = readiness(collector.addresses)["spool"]["bodies"]
         worker.start()
         wait_until(lambda: api.get("/api/v1/executions").status_code == 200, _TIMEOUT_S, "lists were answered again")
