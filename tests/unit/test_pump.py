@@ -271,6 +271,28 @@ def test_what_a_worker_that_is_away_has_to_take_waits_and_the_rest_is_written(
     assert (store.names, store.dead) == (["here", "here too", "later", "away"], [])
 
 
+def test_small_batches_of_which_a_part_waits_for_a_worker_hold_up_nobody(
+    spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spantree_collector.pump._MOST_UNFINISHED", 1)
+    here, away = trace_id(1), trace_id(2)
+    is_away = threading.Event()
+    is_away.set()
+    store = FakeStore(
+        refuses=lambda spans, dead: is_away.is_set() and any(one.trace_id == away for one in spans),
+        refusal=lambda: WorkerUnavailable("a worker is away"),
+        workers=[{here}, {away}],
+    )
+    run(store)
+    for number in range(1, 4):
+        put(spool, request(span(1, number, name="here"), span(2, number, name="away")).SerializeToString())
+        wait_until(lambda written=number: len(store.names) == written, 20, "the other worker had its span")  # type: ignore[misc]
+    assert store.names == ["here"] * 3
+    is_away.clear()
+    drained(spool)
+    assert sorted(store.names) == ["away"] * 3 + ["here"] * 3
+
+
 def test_what_only_a_person_can_mend_is_told_and_nothing_is_lost(spool: Spool, run: Callable[..., Pump]) -> None:
     put(spool, named("a"))
     store = FakeStore(failures=[SchemaVersionError("the schema is at version 3")])
