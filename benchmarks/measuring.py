@@ -113,18 +113,26 @@ def send(port: int, bodies: list[bytes], latencies_s: list[float]) -> None:
     connection.close()
 
 
+def metric(port: int, name: str) -> float:
+    """What the collector's /metrics tell of one that has no labels. Raises SystemExit where it is not among them."""
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    asked.request("GET", "/metrics")
+    metrics = asked.getresponse().read().decode()
+    asked.close()
+    found = re.search(rf"^{name} (\S+)$", metrics, re.MULTILINE)
+    if not found:
+        raise SystemExit(f"the collector's metrics have no {name}")
+    return float(found[1])
+
+
 def wait_until_projected(url: str, port: int) -> None:
     """Poll what is small whatever is stored: the spool's count and the pending traces."""
     deadline_s = time.monotonic() + GIVE_UP_S
     with psycopg.connect(url, autocommit=True) as connection:
         while time.monotonic() < deadline_s:
-            asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            asked.request("GET", "/metrics")
-            metrics = asked.getresponse().read().decode()
-            asked.close()
-            spooled = [line for line in metrics.splitlines() if line.startswith("spantree_collector_spool_bodies ")]
+            spooled = metric(port, "spantree_collector_spool_bodies")
             waiting = connection.execute("SELECT EXISTS (SELECT FROM spantree.pending_projection)").fetchone()
-            if spooled and float(spooled[0].split()[1]) == 0 and waiting == (False,):
+            if spooled == 0 and waiting == (False,):
                 return
             time.sleep(0.2)
     raise SystemExit(f"after {GIVE_UP_S:.0f} s not every trace is projected")
