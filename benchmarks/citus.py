@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import LiteralString
+from urllib.request import urlopen
 
 import psycopg
 from benchmarks.measuring import GIVE_UP_S, bodies, collector, family_cpu_s, load, send
@@ -31,6 +33,7 @@ from spantree_exporter.distribution import DEFAULT_SHARDS
 from spantree_exporter.migrate import migrate
 
 _FIRST_TRACES = 400
+_WRITES = re.compile(r"^spantree_collector_write_seconds_count\S* (\S+)", re.MULTILINE)
 
 
 def main() -> int:
@@ -89,8 +92,10 @@ def _measure(
         _wait(url, first_count, first_traces)
         _on_each(node_urls, "ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()", "VACUUM ANALYZE")
         before = [family_cpu_s(pid) for pid in (*pids, process.pid)]
+        batches = _batches(port)
         send(port, requests, [])
         _wait(url, first_count + count, first_traces + traces)
+        batches = _batches(port) - batches
         used = [family_cpu_s(pid) - spent for pid, spent in zip((*pids, process.pid), before, strict=True)]
     before = [family_cpu_s(pid) for pid in pids]
     _on_each(node_urls, "VACUUM ANALYZE")
@@ -100,8 +105,16 @@ def _measure(
         "servers us/span": sum(per_span[:-1]),
         "of these the first": per_span[0],
         "collector us/span": per_span[-1],
+        "spans/batch": count / batches,
         "VACUUM ANALYZE s": upkeep,
     }
+
+
+def _batches(port: int) -> float:
+    """How many the collector has written."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        found = _WRITES.search(answer.read().decode())
+    return float(found[1]) if found else 0.0
 
 
 def _on_each(node_urls: list[str], *statements: LiteralString) -> None:

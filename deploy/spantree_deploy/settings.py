@@ -93,7 +93,7 @@ class Settings:
     database_url: Annotated[str | None, values.postgres] = field(default=None, repr=False)
     data_dir: Location = Path("spantree-data")
     pg_bin: LocationOrNone = None
-    citus_shards: Annotated[int, values.whole(1, 4_096)] = 32
+    citus_shards: Annotated[int, values.whole(1, 4_096)] = 12
     # what the spans mean
     rules: LocationOrNone = None
     # where it listens

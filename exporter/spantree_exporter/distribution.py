@@ -17,7 +17,7 @@ from spantree_exporter.sql import statements
 
 _SQL: Final = statements("distribution")
 
-DEFAULT_SHARDS: Final = 32
+DEFAULT_SHARDS: Final = 12
 
 # Of each trace, and what grows with them; by trace_id, co-located with the first: rows of one trace are on one worker.
 DISTRIBUTED: Final = ("span", "execution", "node", "edge", "log_record", "trace")

@@ -65,7 +65,7 @@ def test_in_whatever_order_and_by_whomever_bodies_are_written_the_rows_are_the_s
         parents = rows(
             migrated_url,
             "SELECT one.name, other.name FROM spantree.span one JOIN spantree.span other "
-            "ON one.parent_span_id = other.span_id",
+            "ON one.trace_id = other.trace_id AND one.parent_span_id = other.span_id",
         )
         assert set(parents) == {(f"step {number}", f"step {number // 2}") for number in range(2, 41)}
 
