@@ -23,6 +23,8 @@ NOT_ON_CITUS: Final = {
     "test_a_start_long_ago_or_impossible_finds_its_partition": "asks for the names of partitions, on Citus of shards",
     "test_writers_of_the_same_spans_at_once_store_them_once": "rows go to shards in no common order: of two that write "
     "the same spans at the same moment Citus may end one by 40P01, which collectors try again",
+    "test_nothing_in_the_schema_stands_in_the_way_of_distribution": "about what is not distributed yet: Citus adds "
+    "triggers of its own",
     "test_embedded_": "about the embedded PostgreSQL, which is none",
 }
 
