@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
@@ -60,19 +60,33 @@ class Operations:
             self._day = day
             self._known.forget()
         listed = [(tenant_id, operation) for tenant_id, operations in new.items() for operation in operations]
+        full = _full_services(cursor, {(tenant_id, service) for tenant_id, (service, _, _) in listed})
         cursor.execute(
             _SQL["upsert_operations"],
             {
+                "full": [(tenant_id, service) in full for tenant_id, (service, _, _) in listed],
                 "tenant_ids": [tenant_id for tenant_id, _ in listed],
                 "services": [service for _, (service, _, _) in listed],
                 "names": [name for _, (_, name, _) in listed],
                 "kinds": [kind for _, (_, _, kind) in listed],
                 "day": day,
-                "most": OPERATIONS_MAX,
             },
         )
         for tenant_id, operations in new.items():
             self._known.add(tenant_id, operations)
+
+
+def _full_services(cursor: psycopg.Cursor[Any], services: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Those of some services, with their tenants, of which no new name is offered."""
+    cursor.execute(
+        _SQL["full_services"],
+        {
+            "tenant_ids": [tenant_id for tenant_id, _ in services],
+            "services": [service for _, service in services],
+            "most": OPERATIONS_MAX,
+        },
+    )
+    return set(cursor.fetchall())
 
 
 def _is_mark(span: Span) -> bool:

@@ -328,6 +328,7 @@ READ_BY_WRITING = {
     "note_begun": "pending_projection_pkey",
     "lock_pending": "pending_projection_pkey",
     "delete_pending": "pending_projection_pkey",
+    "full_services": "operation_pkey",
     "upsert_operations": "operation_pkey",
 }
 
@@ -344,7 +345,8 @@ def writing(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[
 
 def _keys(traces: int) -> dict[str, object]:
     ids = [TRACE.hex, *(md5(f"{TODAY}{number}".encode()).hexdigest() for number in range(1, traces))]
-    operations = {"services": ["a"] * 400, "names": [f"n{n}" for n in range(400)], "kinds": [1] * 400, "most": 5_000}
+    operations = {"services": ["a"] * 400, "names": [f"n{n}" for n in range(400)], "kinds": [1] * 400, "most": 5_000,
+                  "full": [True] * 400}  # fmt: skip
     batch = {
         "tenant_ids": [0, 1] * (traces // 2),
         "trace_ids": ids,

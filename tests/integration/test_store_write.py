@@ -422,6 +422,18 @@ def test_no_service_has_more_names_than_a_form_can_offer(
     ]  # fmt: skip
 
 
+def test_noting_many_names_reads_what_is_noted_of_a_service_once(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    for first in (0, 2_000):
+        store.write([span(number, name=f"user {number}") for number in range(first + 1, first + 2_001)])
+    store.close()
+    assert query(migrated_url, "SELECT count(*) FROM spantree.operation") == [(4_000,)]
+    read = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'operation_pkey'"
+    # The second time for each of its names: four millions.
+    [(tuples,)] = query(migrated_url, read)
+    assert tuples < 50_000
+
+
 def test_names_that_are_too_long_to_be_offered_are_not_remembered(migrated_url: str, open_store: OpenStore) -> None:
     store = open_store(migrated_url)
     store.write([span(1)])

@@ -220,34 +220,31 @@ COPY spantree.edge (
     from_trace_id
 ) FROM STDIN (FORMAT binary)
 
+-- name: full_services
+-- Which of some services have as many names as are offered; counted once for each. Served by operation_pkey.
+SELECT wanted.tenant_id, wanted.service
+FROM unnest(%(tenant_ids)s::integer[], %(services)s::text[]) AS wanted (tenant_id, service)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS count
+    FROM (
+        SELECT
+        FROM spantree.operation
+        WHERE operation.tenant_id = wanted.tenant_id
+            AND operation.service = wanted.service
+        LIMIT %(most)s
+    ) AS counted
+) AS held
+WHERE held.count >= %(most)s::bigint
+
 -- name: upsert_operations
--- Names that search forms offer; beyond `most` of one service new ones are left out. In order of the key, so that two
--- writers of the same cannot deadlock; commits on its own, as resources do. Served by operation_pkey.
+-- Names that search forms offer; of a service that is full (full_services) new ones are left out. In order of the key,
+-- so that two writers of the same cannot deadlock; commits on its own, as resources do. Served by operation_pkey.
 INSERT INTO spantree.operation AS known (tenant_id, service, name, kind, last_day)
 SELECT sent.tenant_id, sent.service, sent.name, sent.kind, %(day)s::date
 FROM unnest(
-    %(tenant_ids)s::integer[], %(services)s::text[], %(names)s::text[], %(kinds)s::integer[]
-) AS sent (tenant_id, service, name, kind)
-JOIN (
-    SELECT wanted.tenant_id, wanted.service, held.count
-    FROM (
-        SELECT DISTINCT tenant_id, service
-        FROM unnest(%(tenant_ids)s::integer[], %(services)s::text[]) AS pair (tenant_id, service)
-    ) AS wanted
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS count
-        FROM (
-            SELECT
-            FROM spantree.operation
-            WHERE operation.tenant_id = wanted.tenant_id
-                AND operation.service = wanted.service
-            LIMIT %(most)s
-        ) AS counted
-    ) AS held
-) AS size
-    ON size.tenant_id = sent.tenant_id
-    AND size.service = sent.service
-WHERE size.count < %(most)s
+    %(tenant_ids)s::integer[], %(services)s::text[], %(names)s::text[], %(kinds)s::integer[], %(full)s::boolean[]
+) AS sent (tenant_id, service, name, kind, is_full)
+WHERE NOT sent.is_full
     OR EXISTS (
         SELECT
         FROM spantree.operation
