@@ -68,7 +68,7 @@ def own(path: Path) -> int:
             _fsync_directory(directory.parent)
         lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # Created here with its mode, as SQLite would follow the umask; its log gets the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _make_private(path)
     except OSError as error:
         raise SpoolFailed(
             f"the spool {path} cannot be made ({error}); give a directory that can be written with SPANTREE_DATA_DIR"
@@ -83,6 +83,17 @@ def own(path: Path) -> int:
             "or give this one another directory with SPANTREE_DATA_DIR"
         ) from None
     return lock_fd
+
+
+def _make_private(path: Path) -> None:
+    """Have the file, readable by this account alone, also where a backup was put back by another umask."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def open_databases(path: Path) -> Databases:

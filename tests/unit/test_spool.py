@@ -386,6 +386,13 @@ def test_a_spool_of_a_newer_format_is_refused(path: Path) -> None:
         Spool(path)
 
 
+def test_a_file_that_was_put_back_for_all_to_read_is_private_again(path: Path) -> None:
+    Spool(path).close()
+    path.chmod(0o644)
+    Spool(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_the_directory_and_the_files_are_private(spool: Spool, path: Path) -> None:
     put(spool, b"secret")
     assert path.parent.stat().st_mode & 0o777 == 0o700
