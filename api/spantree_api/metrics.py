@@ -1,11 +1,13 @@
 """What the API counts and what it reads of the database, for Prometheus.
 
-No label takes a value that a client chose: a route is its template, a method one of HTTP's. Names of workflows come
-out of spans; so only the workflows with most runs have a label of their own (CVE-2023-45142 is what happens otherwise).
+No label takes a value that a client chose: a route is its template, a method one of HTTP's, a tenant is made by
+operators. Names of workflows come out of spans; so only the workflows with most runs have a label of their own
+(CVE-2023-45142 is what happens otherwise).
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,9 +20,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spantree_exporter.tls.certificate import ServerTls
+from spantree_exporter.tokens import Identity
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 MAX_WORKFLOWS: Final = 50
+MAX_TENANTS: Final = 50
+OTHER_TENANTS: Final = "(other)"
 OTHER_WORKFLOWS: Final = "(other)"
 NO_WORKFLOW: Final = "(none)"
 _BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -88,6 +93,13 @@ class ApiMetrics:
             buckets=_BUCKETS_S,
             registry=registry,
         )
+        self._of_tenants = CounterMetric(
+            "spantree_api_tenant_requests",
+            f"Answered requests by whose token they came with; the first {MAX_TENANTS} tenants by name.",
+            ["tenant", "status"],
+            registry=registry,
+        )
+        self._tenants: dict[int, str] = {}  # those with a label of their own, by their names of now
         self._in_flight = Gauge("spantree_api_requests_in_flight", "Requests being answered.", registry=registry)
         self._database_up = Gauge(
             "spantree_api_database_up", "1 while the database answers; what is read of it is absent else.",
@@ -122,6 +134,19 @@ class ApiMetrics:
         """One answered request; `route` is its template, None where there is none."""
         labels = (method if method in _METHODS else "OTHER", route or "(none)", str(status))
         self._request_s.labels(*labels).observe(elapsed_s)
+
+    def observe_tenant(self, identity: Identity, status: int) -> None:
+        """One answered request of a tenant, counted by the class of its status: 2xx, 4xx."""
+        known = self._tenants.get(identity.tenant_id)
+        if known is None and len(self._tenants) >= MAX_TENANTS:
+            label = OTHER_TENANTS
+        else:
+            label = self._tenants[identity.tenant_id] = identity.tenant
+            if known is not None and known != label:
+                for status_class in range(1, 6):
+                    with contextlib.suppress(KeyError):
+                        self._of_tenants.remove(known, f"{status_class}xx")
+        self._of_tenants.labels(label, f"{status // 100}xx").inc()
 
     def spoofed(self) -> None:
         """A request had the headers of a proxy, and did not come from one that is trusted."""
@@ -215,3 +240,6 @@ class RequestMetrics:
             route: Any = scope.get("route")
             elapsed_s = time.perf_counter() - started_s
             self._metrics.observe(scope["method"], getattr(route, "path", None), status, elapsed_s)
+            identity = scope.get("state", {}).get("identity")
+            if isinstance(identity, Identity):
+                self._metrics.observe_tenant(identity, status)

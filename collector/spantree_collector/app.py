@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,7 @@ from spantree_collector.intake import Intake, count_spans
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.receiver_grpc import GrpcReceiver
 from spantree_collector.receiver_http import HttpReceiver
+from spantree_collector.refusal_audit import RefusalAudit
 from spantree_collector.retention_thread import RetentionThread
 from spantree_collector.retrying_store import StoreHealth, StoreState
 from spantree_collector.spool import Spool, SpoolFailed
@@ -134,6 +135,9 @@ class Collector:
             examiners = Examiners(
                 redactor, config.max_body_objects, metrics, processes=PROCESSES if config.writers else 0
             )
+            refusal_audit = RefusalAudit(config.database_url)
+            refusal_audit.start()
+            stack.push_async_callback(asyncio.to_thread, refusal_audit.stop)
             intake = Intake(
                 spool,
                 metrics,
@@ -141,8 +145,10 @@ class Collector:
                 max_body_bytes=config.max_body_bytes,
                 max_in_flight_bytes=config.max_in_flight_bytes,
                 authenticator=authenticator,
+                refusal_audit=refusal_audit,
             )
             stack.callback(intake.close)
+            metrics.tenants.read(lambda: authenticator.tenants, spool.bytes_of_tenants, _spool_ages(spool))
             writers = new_writers(config, reader, SpoolDispatcher(spool, count_spans), metrics)
             _add_gauges(metrics, spool, intake, writers, tls)
             front = GrpcFront(
@@ -383,6 +389,16 @@ def _projector(writers: Sequence[SpoolWriter]) -> StoreHealth:
 
 def _health_json(health: StoreHealth) -> dict[str, Any]:
     return {"state": health.state.value, "message": health.message, "since_s": round(time.time() - health.since_s, 1)}
+
+
+def _spool_ages(spool: Spool) -> Callable[[Collection[int]], dict[int, float]]:
+    """How many seconds the oldest body of each of some tenants has waited."""
+
+    def ages_s(tenant_ids: Collection[int]) -> dict[int, float]:
+        now_ns = time.time_ns()
+        return {tenant_id: max(now_ns - at_ns, 0) / 1e9 for tenant_id, at_ns in spool.oldest_of(tenant_ids).items()}
+
+    return ages_s
 
 
 def _add_gauges(

@@ -7,12 +7,17 @@ unless SPANTREE_INSECURE says so. While PostgreSQL is away the tokens that were 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from spantree_collector.status import Forbidden, Overloaded, Unauthenticated
-from spantree_exporter.tokens import Identity, KnownTokens, Watch, bearer_of
+from spantree_exporter.tokens import DEFAULT_TENANT, Identity, KnownTokens, Watch, bearer_of
 
 _MADE_BY: Final = '"spantree token create --scope ingest" makes one'
+
+
+# As the migration that makes it calls it.
+DEFAULT_TENANT_NAME: Final = "default"
 
 
 class _NoTokens:
@@ -52,5 +57,22 @@ class Authenticator:
             raise Unauthenticated(f"the token is unknown, out of date or revoked; {_MADE_BY}")
         self._watch.used(identity)
         if not identity.may("ingest"):
-            raise Forbidden(f"the token is one of scope {identity.scope}, which does not send; {_MADE_BY}")
+            raise Forbidden(f"the token is one of scope {identity.scope}, which does not send; {_MADE_BY}", identity)
         return identity
+
+    @property
+    def tenants(self) -> Mapping[str, int]:
+        """The tenants that there are, by name."""
+        known = self._watch.known
+        return {DEFAULT_TENANT_NAME: DEFAULT_TENANT} if known is None or not known.tenants else known.tenants
+
+    def may_see_all(self, authorization: str | None) -> bool:
+        """Whether it is somebody who may know of every tenant: by a token of the default one that reads, or by none.
+
+        Without any as long as there has never been a token, and so there is one tenant, and only from this machine.
+        """
+        known = self._watch.known or KnownTokens()
+        if not known.required:
+            return self._anonymous
+        identity = known.identity_of(bearer_of(authorization), time.time_ns())
+        return identity is not None and identity.tenant_id == DEFAULT_TENANT and identity.may("read")

@@ -218,6 +218,10 @@ class BatchWriter:
         self._counts.count("stored_spans", written.spans)
         self._counts.count("duplicate_spans", written.duplicates)
         self._counts.count("projected_traces", written.projected_traces)
+        for tenant_id, spans in written.by_tenant.items():
+            self._counts.count("tenant_stored_spans", spans, [str(tenant_id)])
+        for tenant_id, traces in written.projected_by_tenant.items():
+            self._counts.count("tenant_projected_traces", traces, [str(tenant_id)])
         if written.outside:
             self._counts.count("outside_spans", written.outside)
         if written.log_records or written.duplicate_log_records:

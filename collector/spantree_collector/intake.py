@@ -17,9 +17,10 @@ from spantree_collector.examiners import Examiners
 from spantree_collector.inflate import too_large
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.object_budget import frames_at_most
+from spantree_collector.refusal_audit import RefusalAudit
 from spantree_collector.refusal_log import RefusalLog
 from spantree_collector.spool import Body, Spool, SpooledBody
-from spantree_collector.status import Overloaded, Refusal
+from spantree_collector.status import Forbidden, Overloaded, Refusal
 from spantree_collector.tenant_quota import TenantQuota
 from spantree_exporter.decode import Examined
 from spantree_exporter.errors import SpantreeError
@@ -132,7 +133,9 @@ class Intake:
         max_body_bytes: int,
         max_in_flight_bytes: int,
         authenticator: Authenticator | None = None,
+        refusal_audit: RefusalAudit | None = None,
     ) -> None:
+        self.refusal_audit = refusal_audit or RefusalAudit("")
         self.authenticator = authenticator or Authenticator(NO_TOKENS, anonymous=True)
         self.max_body_bytes = max_body_bytes
         self.examiners = examiners
@@ -156,7 +159,8 @@ class Intake:
 
         `encoding` is one of spantree_exporter.signals, `sender` whose spans they are.
 
-        Raises MalformedRequest, BodyTooLarge, Overloaded, SpoolFull or SpoolFailed: nothing of it was kept.
+        Raises MalformedRequest, BodyTooLarge, Overloaded, QuotaExceeded, SpoolFull or SpoolFailed: nothing of it was
+        kept.
         A request without spans is a success and is not kept either.
         """
         started_s = time.perf_counter()
@@ -178,6 +182,8 @@ class Intake:
         self.metrics.accepted.labels(transport).inc()
         self.refusals.accepted()
         self.metrics.received_bytes.labels(transport).inc(received_bytes)
+        self.metrics.tenants.count("received_bytes", sender.tenant_id, received_bytes)
+        self.metrics.tenants.count("received_spans", sender.tenant_id, examined.spans)
         for kind, count in examination.redacted.items():
             self.metrics.redacted.labels(kind).inc(count)
         received, rejected = self.metrics.received_spans, self.metrics.rejected_spans
@@ -188,9 +194,24 @@ class Intake:
             rejected.labels(transport).inc(examined.rejected_spans)
         return examined
 
-    def refused(self, transport: str, refusal: Refusal, error: Exception | None = None) -> None:
-        """Count and log an answer other than success; `error` is behind it, with its traceback if it is our fault."""
+    def refused(
+        self,
+        transport: str,
+        refusal: Refusal,
+        error: Exception | None = None,
+        sender: Identity | None = None,
+        address: str | None = None,
+    ) -> None:
+        """Count and log an answer other than success; `error` is behind it, with its traceback if it is our fault.
+
+        `sender` and `address` say who asked, as far as that is known.
+        """
+        if sender is None and isinstance(error, Forbidden):
+            sender = error.identity
         self.metrics.refused.labels(transport, refusal.reason).inc()
+        if sender is not None:
+            self.metrics.tenants.refused(sender.tenant_id, refusal.reason)
+        self.refusal_audit.refused(transport, refusal, sender, address)
         self.refusals.refused(transport, refusal, None if isinstance(error, SpantreeError) else error)
 
     def close(self) -> None:

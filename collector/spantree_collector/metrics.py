@@ -1,17 +1,26 @@
-"""What the collector counts, for Prometheus. No label ever takes a value that a client chose (CVE-2023-45142)."""
+"""What the collector counts, for Prometheus. No label ever takes a value that a client chose (CVE-2023-45142).
+
+What is told of single tenants stands apart (tenant_metrics): it is not for everybody who reaches the port.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from spantree_collector.metrics_delta import CounterName, MetricsDelta
+from spantree_collector.tenant_metrics import TenantMetrics
 from spantree_exporter.hot_path import hot_path
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _ACK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_OF_TENANTS: Final[dict[CounterName, str]] = {
+    "tenant_stored_spans": "stored_spans",
+    "tenant_projected_traces": "projected_traces",
+}
 _WRITE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -20,6 +29,7 @@ class CollectorMetrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        self.tenants = TenantMetrics()
         Gauge(
             "spantree_collector_hot_path",
             "1 for the way that decoding and row bytes take: compiled or python.",
@@ -166,7 +176,10 @@ class CollectorMetrics:
         }
 
     def count(self, counter: CounterName, amount: int = 1, labels: Sequence[str] = ()) -> None:
-        """Add `amount` to the counter with these label values."""
+        """Add `amount` to the counter with these label values; that of a tenant's is its number."""
+        if counter in _OF_TENANTS:
+            self.tenants.count(_OF_TENANTS[counter], int(labels[0]), amount)
+            return
         found = self._counters[counter]
         (found.labels(*labels) if labels else found).inc(amount)
 
@@ -180,6 +193,12 @@ class CollectorMetrics:
             self.count(counter, amount, labels)
         for elapsed_s in delta.writes_s:
             self.observe_write(elapsed_s)
+        if delta.lag_s is not None:
+            self.note_lags(delta.lag_s)
+
+    def note_lags(self, lag_s: Mapping[int, float]) -> None:
+        """How long the trace of each tenant that is due for longest has been."""
+        self.tenants.lags(lag_s)
 
     def observe_commit(self, bodies: int, elapsed_s: float) -> None:
         """One group commit of the spool."""
@@ -190,6 +209,6 @@ class CollectorMetrics:
         """Show what `read` returns at each scrape."""
         Gauge(name, documentation, registry=self._registry).set_function(read)
 
-    def exposition(self) -> bytes:
-        """The text that GET /metrics answers."""
-        return generate_latest(self._registry)
+    def exposition(self, *, with_tenants: bool = False) -> bytes:
+        """The text that GET /metrics answers; `with_tenants`: to whoever may know of them all."""
+        return generate_latest(self._registry) + (self.tenants.exposition() if with_tenants else b"")

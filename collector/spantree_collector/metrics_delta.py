@@ -19,6 +19,8 @@ CounterName = Literal[
     "dead_letters",
     "left_bodies",
     "store_errors",
+    "tenant_stored_spans",
+    "tenant_projected_traces",
 ]
 CounterKey = tuple[CounterName, tuple[str, ...]]
 
@@ -34,6 +36,10 @@ class Counts(Protocol):
         """One committed batch."""
         ...
 
+    def note_lags(self, lag_s: Mapping[int, float]) -> None:
+        """How long the trace of each tenant that is due for longest has been."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class MetricsDelta:
@@ -41,9 +47,10 @@ class MetricsDelta:
 
     counts: Mapping[CounterKey, int]
     writes_s: Sequence[float]
+    lag_s: Mapping[int, float] | None = None  # by tenant; None: as before
 
     def __bool__(self) -> bool:
-        return bool(self.counts or self.writes_s)
+        return bool(self.counts or self.writes_s or self.lag_s is not None)
 
 
 class MetricsBuffer:
@@ -53,6 +60,8 @@ class MetricsBuffer:
         self._lock = threading.Lock()
         self._counts: Counter[CounterKey] = Counter()
         self._writes_s: list[float] = []
+        self._lag_s: Mapping[int, float] = {}
+        self._told_lag_s: Mapping[int, float] = {}
 
     def count(self, counter: CounterName, amount: int = 1, labels: Sequence[str] = ()) -> None:
         """Add `amount` to the counter with these label values."""
@@ -64,10 +73,17 @@ class MetricsBuffer:
         with self._lock:
             self._writes_s.append(elapsed_s)
 
+    def note_lags(self, lag_s: Mapping[int, float]) -> None:
+        """How long the trace of each tenant that is due for longest has been."""
+        with self._lock:
+            self._lag_s = lag_s
+
     def take(self) -> MetricsDelta:
         """What was counted since the last call."""
         with self._lock:
-            delta = MetricsDelta(dict(self._counts), self._writes_s)
+            lag_s = None if self._lag_s == self._told_lag_s else self._lag_s
+            self._told_lag_s = self._lag_s
+            delta = MetricsDelta(dict(self._counts), self._writes_s, lag_s)
             self._counts = Counter()
             self._writes_s = []
         return delta

@@ -308,6 +308,10 @@ class ProjectorThread:
             else:
                 if projected.traces:
                     self._counts.count("projected_traces", projected.traces)
+                for tenant_id, traces in projected.by_tenant.items():
+                    self._counts.count("tenant_projected_traces", traces, [str(tenant_id)])
+                if projected.due_s is not None:
+                    self._counts.note_lags(projected.due_s)
                 if projected.failed:
                     self._counts.count("failed_projections", projected.failed)
                 if projected.more:

@@ -23,6 +23,7 @@ from spantree_collector.responses import success
 from spantree_collector.status import NoSuchPath, Refusal, refusal_of
 from spantree_exporter.decode import PROTOBUF
 from spantree_exporter.signals import LOGS, TRACES, encoding_of
+from spantree_exporter.tokens import Identity
 
 TRANSPORT = "grpc"
 TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
@@ -82,6 +83,7 @@ class GrpcReceiver:
         await self._front.close()
 
     async def _export(self, signal: str, payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        sender: Identity | None = None
         try:
             sender = self._intake.authenticator.sender(_authorization(context))
             # The front has the bytes as sent; what becomes of them here is held besides.
@@ -91,14 +93,18 @@ class GrpcReceiver:
                     payload, body, _compression(payload), reservation, TRANSPORT, sender
                 )
         except Exception as error:
-            await self.refuse(context, refusal_of(error), error)
+            await self.refuse(context, refusal_of(error), error, sender)
         return success(examined, PROTOBUF, signal)
 
     async def refuse(
-        self, context: grpc.aio.ServicerContext[bytes, bytes], refusal: Refusal, error: Exception | None = None
+        self,
+        context: grpc.aio.ServicerContext[bytes, bytes],
+        refusal: Refusal,
+        error: Exception | None = None,
+        sender: Identity | None = None,
     ) -> NoReturn:
-        """End the call with `refusal`; `error` is behind it."""
-        self._intake.refused(TRANSPORT, refusal, error)
+        """End the call with `refusal`; `error` is behind it, and `sender` whom it is from, where that is known."""
+        self._intake.refused(TRANSPORT, refusal, error, sender)
         trailers: list[tuple[str, bytes]] = [("grpc-status-details-bin", refusal.as_status().SerializeToString())]
         if refusal.retry_after_s is not None:
             # The Python SDK reads this trailer only, the Collector the other one only (both measured).

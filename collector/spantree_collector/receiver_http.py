@@ -36,6 +36,8 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Readiness: TypeAlias = Callable[[], tuple[bool, dict[str, Any]]]
 
 TRANSPORT = "http"
+# Where a request's scope has whom it is from, once that is known.
+_SENDER = "spantree.sender"
 TRACES_PATH = "/v1/traces"
 SIGNALS = {TRACES_PATH: TRACES, "/v1/logs": LOGS}
 _OTHER_SIGNALS = {"/v1/metrics": "metrics", "/v1development/profiles": "profiles"}
@@ -79,7 +81,8 @@ class HttpReceiver:
             return
         except Exception as error:
             refusal = refusal_of(error)
-            self._intake.refused(TRANSPORT, refusal, error)
+            client = scope.get("client")
+            self._intake.refused(TRANSPORT, refusal, error, scope.get(_SENDER), client[0] if client else None)
             status, content_type, body = refusal.http_status, _CONTENT_TYPES[encoding], refusal.body(encoding)
             extra = _refusal_headers(refusal, scope["path"])
         head = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *extra, *cors]
@@ -93,7 +96,7 @@ class HttpReceiver:
         if (signal := SIGNALS.get(path)) is not None:
             if method != "POST":
                 raise MethodNotAllowed(f"{path} takes POST, not {method}")
-            encoding, body = await self._export(signal, headers, receive)
+            encoding, body = await self._export(signal, scope, headers, receive)
             return 200, _CONTENT_TYPES[encoding], body, []
         if path in _OTHER_SIGNALS:
             raise NoSuchPath(
@@ -105,16 +108,18 @@ class HttpReceiver:
             raise MethodNotAllowed(f"{path} takes GET, not {method}")
         if path == "/metrics":
             # In a thread, as is readiness: both read the spool's file, which the pump may be reading from.
-            text = await asyncio.to_thread(self._intake.metrics.exposition)
+            is_operator = self._intake.authenticator.may_see_all(_authorization(headers))
+            text = await asyncio.to_thread(self._intake.metrics.exposition, with_tenants=is_operator)
             return 200, exposition.CONTENT_TYPE.encode(), text, []
         if path == "/healthz":
             return 200, _CONTENT_TYPES[JSON], b'{"status":"alive"}', []
         ready, details = await asyncio.to_thread(self._readiness)
         return 200 if ready else 503, _CONTENT_TYPES[JSON], json.dumps(details).encode(), []
 
-    async def _export(self, signal: str, headers: dict[bytes, bytes], receive: Receive) -> tuple[str, bytes]:
-        sent = headers.get(b"authorization")
-        sender = self._intake.authenticator.sender(None if sent is None else sent.decode("latin-1"))
+    async def _export(
+        self, signal: str, scope: Scope, headers: dict[bytes, bytes], receive: Receive
+    ) -> tuple[str, bytes]:
+        sender = scope[_SENDER] = self._intake.authenticator.sender(_authorization(headers))
         media_type = _media_type(headers)
         encoding = _ENCODINGS.get(media_type)
         if encoding is None:
@@ -180,6 +185,11 @@ class HttpReceiver:
                 f"the body was not complete after {self._body_deadline_s:g} s, {size_bytes} bytes had come; "
                 "send smaller batches, or raise SPANTREE_BODY_DEADLINE_S"
             ) from None
+
+
+def _authorization(headers: dict[bytes, bytes]) -> str | None:
+    sent = headers.get(b"authorization")
+    return None if sent is None else sent.decode("latin-1")
 
 
 def _media_type(headers: dict[bytes, bytes]) -> bytes:

@@ -266,6 +266,26 @@ class Spool:
         with self._lock:
             return self._tenant_bytes[tenant_id]
 
+    def bytes_of_tenants(self) -> dict[int, int]:
+        """How many bytes of each tenant wait that has some."""
+        with self._lock:
+            return dict(self._tenant_bytes)
+
+    def oldest_of(self, tenant_ids: Iterable[int]) -> dict[int, int]:
+        """When the oldest body of each of these tenants came in; who has none, and all while closing, is not in it."""
+        found = {}
+        with self._reading:
+            for tenant_id in () if self._closing else tenant_ids:
+                try:
+                    row = self._databases.reader.execute(self._sql["oldest_of_tenant"], (tenant_id,)).fetchone()
+                except sqlite3.Error as error:
+                    if not self._is_passing(error):
+                        raise self._fail(error) from error
+                    break
+                if row is not None:
+                    found[tenant_id] = row[0]
+        return found
+
     def remove(self, ids: Iterable[int]) -> None:
         """Drop bodies that PostgreSQL has committed. Returns at once: a removal lost in a crash means a replay only."""
         with self._lock:

@@ -30,6 +30,10 @@ SELECT tenant_id, max(id), sum(size_bytes) FROM body GROUP BY tenant_id;
 -- When the body that has waited longest came in.
 SELECT received_ns FROM body ORDER BY id LIMIT 1;
 
+-- name: oldest_of_tenant
+-- When the body of one tenant that has waited longest came in. Served by body_tenant_idx.
+SELECT received_ns FROM body WHERE tenant_id = ? ORDER BY id LIMIT 1;
+
 -- name: insert
 -- One request body.
 INSERT INTO body (id, tenant_id, received_ns, encoding, compression, size_bytes, payload) VALUES (?, ?, ?, ?, ?, ?, ?);

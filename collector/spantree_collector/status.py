@@ -20,6 +20,7 @@ from spantree_collector.inflate import BodyTooLarge
 from spantree_collector.spool import SpoolFailed, SpoolFull
 from spantree_exporter.decode import JSON
 from spantree_exporter.errors import MalformedRequest, SpantreeError
+from spantree_exporter.tokens import Identity
 
 # Measured with the Python and JavaScript SDKs: 1 to 2 s is honoured, 20 s makes them drop the batch at once, because
 # they give up after some 8 s in all.
@@ -41,7 +42,15 @@ class Unauthenticated(SpantreeError):
 
 
 class Forbidden(SpantreeError):
-    """The token, or the lack of one, does not allow to send here."""
+    """The token, or the lack of one, does not allow to send here; `identity` is whose it is, where there is one."""
+
+    def __init__(self, message: str, identity: Identity | None = None) -> None:
+        super().__init__(message)
+        self.identity = identity
+
+
+class QuotaExceeded(SpantreeError):
+    """The tenant has sent as much as it may for now. Retrying helps."""
 
 
 class UnsupportedType(SpantreeError):
@@ -96,6 +105,7 @@ _ANSWERS: dict[type[Exception], tuple[str, int, int, bool]] = {
     # Not retryable, so without RetryInfo: section "OTLP/gRPC Throttling".
     BodyTooLarge: ("too_large", 413, code_pb2.RESOURCE_EXHAUSTED, False),
     UnsupportedType: ("unsupported_type", 415, code_pb2.INVALID_ARGUMENT, False),
+    QuotaExceeded: ("quota", 503, code_pb2.UNAVAILABLE, True),
     Overloaded: ("overloaded", 503, code_pb2.UNAVAILABLE, True),
     SpoolFull: ("spool_full", 503, code_pb2.UNAVAILABLE, True),
     SpoolFailed: ("spool_failed", 503, code_pb2.UNAVAILABLE, True),

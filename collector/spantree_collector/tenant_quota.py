@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from spantree_collector.spool import SpoolFull
-from spantree_collector.status import Overloaded
+from spantree_collector.status import QuotaExceeded
 from spantree_exporter.tokens import Identity
 
 # A sender's batches come in bursts: so many seconds' worth may come at once.
@@ -27,14 +26,14 @@ class TenantQuota:
         self._buckets: dict[int, tuple[float, float]] = {}
 
     def check(self, sender: Identity, spans: int, size_bytes: int) -> None:
-        """Raise SpoolFull or Overloaded where `sender` has sent enough: what is refused is to be sent again.
+        """Raise QuotaExceeded where `sender` has sent enough: what is refused is to be sent again.
 
         A body larger than the burst is taken where nothing else was sent lately, and then paid off.
         """
         if sender.spool_bytes_max is not None:
             waiting = self._waiting_bytes(sender.tenant_id)
             if waiting + size_bytes > sender.spool_bytes_max:
-                raise SpoolFull(
+                raise QuotaExceeded(
                     f"{waiting} bytes of tenant {sender.tenant} wait for PostgreSQL, of at most "
                     f'{sender.spool_bytes_max} ("spantree tenant limit"); send it again a little later'
                 )
@@ -53,7 +52,7 @@ class TenantQuota:
                 del self._buckets[next(iter(self._buckets))]
             self._buckets[sender.tenant_id] = (left - spans if is_allowed else left, now_s)
         if not is_allowed:
-            raise Overloaded(
+            raise QuotaExceeded(
                 f"tenant {sender.tenant} sends more than {rate} spans a second "
                 '("spantree tenant limit"); send it again a little later'
             )

@@ -64,7 +64,8 @@ _TOO_MUCH: Final = (psycopg.errors.QueryCanceled, psycopg.errors.OutOfMemory, ps
 class Projected:
     """What one `Store.project_due` did. `more`: call again at once, there is work left; `failed`: traces left as is.
 
-    `by_tenant`: whose traces got their rows.
+    `by_tenant`: whose traces got their rows; `due_s`: for how long the first of each tenant's has been due, where that
+    was looked at.
     """
 
     traces: int
@@ -72,6 +73,7 @@ class Projected:
     more: bool
     failed: int = 0
     by_tenant: Mapping[int, int] = field(default_factory=dict, compare=False)
+    due_s: Mapping[int, float] | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -460,9 +462,12 @@ def _all_days(traces: Sequence[_Claimed]) -> list[int]:
     return sorted(days.union(*(one.projected.all_days for one in traces if one.projected is not None)))
 
 
-def due_tenants(connection: StoreConnection) -> list[int]:
-    """The tenants that have traces to be projected now, in order of their ids. Raises psycopg.Error."""
-    return [tenant_id for (tenant_id,) in connection.open().execute(_SQL["due_tenants"], binary=True)]
+def due_tenants(connection: StoreConnection) -> dict[int, float]:
+    """The tenants that have traces to be projected now, and for how many seconds the first has been due.
+
+    Raises psycopg.Error.
+    """
+    return dict(connection.open().execute(_SQL["due_tenants"], binary=True).fetchall())
 
 
 def _is_of_the_trace(error: Exception) -> bool:

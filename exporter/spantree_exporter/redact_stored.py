@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from hashlib import sha256
 from typing import Any, Final
 
 import orjson
+import psycopg
 from psycopg.rows import dict_row
 
 from spantree_exporter.assemble import assemble as default_assemble
@@ -28,6 +29,8 @@ from spantree_exporter.facts import read_facts as default_read_facts
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.migrate import check_version
+from spantree_exporter.own_audit import write
+from spantree_exporter.own_audit_event import Event, local_actor
 from spantree_exporter.partitions import LAST_DAY, SENTINEL_DAY, date_of
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
 from spantree_exporter.projector import Projector
@@ -103,10 +106,28 @@ def redact_stored(
                 raise ValueError(f'there is no tenant "{tenant}"; spantree tenant list shows them')
             for tenant_id, name in tenants:
                 state.tenant = name
+                before = Counter(state.redacted)
+                if not dry_run:
+                    _record(opened, tenant_id, asked, {"state": "begun"})
                 _Redact(connection, reader, redactor, tenant_id, asked, state, progress, dry_run=dry_run).run()
+                if not dry_run:
+                    _record(opened, tenant_id, asked, {"state": "done", "rows": dict(state.redacted - before)})
     finally:
         connection.close()
     return state
+
+
+def _record(connection: psycopg.Connection[Any], tenant_id: int, asked: Asked, details: Mapping[str, Any]) -> None:
+    """Tell the own audit who redacted a tenant's rows, and which; that it is begun, too, for it may be interrupted."""
+    wanted = {
+        "since": None if asked.since is None else asked.since.isoformat(),
+        "until": None if asked.until is None else asked.until.isoformat(),
+        # Its name may be what is to go.
+        "workflow": True if asked.workflow is not None else None,
+    }
+    told = {name: value for name, value in wanted.items() if value is not None} | dict(details)
+    object_type = "rows" if asked.execution is None else "execution"
+    write(connection, Event(local_actor(), "command", "redact", tenant_id, object_type, asked.execution, details=told))
 
 
 class _Redact:

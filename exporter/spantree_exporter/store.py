@@ -129,6 +129,7 @@ class Store:
         """
         with self._connection.errors():
             projected = Projected(0, 0, more=False)
+            due: dict[int, float] | None = None
             if not self._due_tenants:
                 due = due_tenants(self._connection)
                 # Who was first the last time is the last one now: of a tenant that comes first any trace is taken.
@@ -142,7 +143,7 @@ class Store:
                 for tenant_id in turns:
                     self._pruner(tenant_id).prune_when_due()
             self._folder.fold_when_due()
-            return projected
+            return replace(projected, due_s=due)
 
     def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:
         """Those of `trace_ids` that wait for a projection, due or not: for whoever wants to see them projected."""

@@ -91,6 +91,7 @@ class Written:
     duplicate_log_records: int = 0
     outside: int = 0  # spans under 1970-01-01: their day has no partition and may get none
     by_tenant: Mapping[int, int] = field(default_factory=dict, compare=False)  # `spans`, whose they are
+    projected_by_tenant: Mapping[int, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,12 @@ class Writer:
         given = sum(len(share.spans) for share in shares)
         stored = written.by_tenant.total()
         return Written(
-            stored, given - stored, written.projected, outside=written.outside, by_tenant=dict(written.by_tenant)
+            stored,
+            given - stored,
+            written.projected.total(),
+            outside=written.outside,
+            by_tenant=dict(written.by_tenant),
+            projected_by_tenant=dict(written.projected),
         )
 
     def _write_some(self, shares: Sequence[Share], staged: bool, written: _Sum) -> None:
@@ -204,7 +210,7 @@ class Writer:
             repeated = [tenant_id for tenant_id in spans if stored[tenant_id] < len(spans[tenant_id])]
             self._write_apart(repeated)
         written.by_tenant.update(stored)
-        written.projected += projected
+        written.projected.update(projected)
         written.outside += outside
 
     def _write_apart(self, tenant_ids: Iterable[int]) -> None:
@@ -240,14 +246,14 @@ class Writer:
 
     def _transaction(
         self, batch: dict[TraceKey, _Trace], dead: Mapping[int, Sequence[DeadLetter]], *, staged: bool
-    ) -> tuple[Counter[int], int]:
-        """(spans that are stored new by tenant, traces that were projected)."""
+    ) -> tuple[Counter[int], Counter[int]]:
+        """(spans that are stored new, traces that were projected), each by tenant."""
         connection = self._connection.open()
         with connection.cursor() as cursor:
             self.insert_resources(cursor, ((trace.tenant_id, trace.spans) for trace in batch.values()))
             self._operations.note(cursor, ((trace.tenant_id, trace.spans) for trace in batch.values()))
         stored: Counter[int] = Counter()
-        projected = 0
+        projected: Counter[int] = Counter()
         with connection.transaction(), connection.cursor() as cursor:
             if batch:
                 stored = self._insert_spans(cursor, batch, staged=staged)
@@ -328,8 +334,8 @@ class Writer:
             if isinstance(outcome, ProjectedTrace) and outcome.execution_day in trace.days:
                 trace.projected = outcome
 
-    def _project_and_mark(self, cursor: psycopg.Cursor[Any], batch: dict[TraceKey, _Trace]) -> int:
-        """Project what is whole and leave a pending row for every other trace; how many were projected."""
+    def _project_and_mark(self, cursor: psycopg.Cursor[Any], batch: dict[TraceKey, _Trace]) -> Counter[int]:
+        """Project what is whole and leave a pending row for every other trace; how many of whom were projected."""
         days = {key: set(trace.days) for key, trace in batch.items()}
         whole = {key: trace.projected for key, trace in batch.items() if trace.projected is not None}
         # Made before the traces are locked: others may wait for them from then on.
@@ -349,7 +355,7 @@ class Writer:
         waiting = {key: trace for key, trace in batch.items() if key not in whole}
         if waiting:
             self._mark_pending(cursor, waiting, known)
-        return len(whole)
+        return Counter(tenant_id for tenant_id, _ in whole)
 
     def _rows(self, whole: dict[TraceKey, ProjectedTrace]) -> list[CopyRows]:
         """The rows of `whole`, by tenant; none where one of them cannot be written."""
@@ -473,7 +479,7 @@ class _Sum:
     """What the parts of a batch came to."""
 
     by_tenant: Counter[int] = field(default_factory=Counter)
-    projected: int = 0
+    projected: Counter[int] = field(default_factory=Counter)
     outside: int = 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import psycopg
@@ -9,7 +10,8 @@ from tests.api_rows import NOW_NS, S, insert, trace
 from tests.api_server import api_over
 from tests.collectors import AWAY_URL
 
-from spantree_api.metrics import MAX_WORKFLOWS, RunsRow, bounded
+from spantree_api.metrics import MAX_TENANTS, MAX_WORKFLOWS, ApiMetrics, RunsRow, bounded
+from spantree_exporter.tokens import Identity
 
 
 def samples(text: str) -> dict[str, float]:
@@ -82,6 +84,22 @@ def test_a_database_that_is_away_is_told_and_its_figures_are_absent() -> None:
     assert answer.status_code == 200
     assert samples(answer.text)["spantree_api_database_up"] == 0
     assert "spantree_workflow_runs_last_hour{" not in answer.text
+
+
+def test_requests_are_counted_by_tenant_under_its_name_of_now_and_so_many_tenants() -> None:
+    metrics = ApiMetrics()
+    for number in range(MAX_TENANTS + 10):
+        metrics.observe_tenant(Identity(number, f"t{number}"), 200)
+    metrics.observe_tenant(Identity(1, "t1"), 404)
+    metrics.observe_tenant(Identity(2, "renamed"), 200)
+    text = metrics.exposition().decode()
+    found = dict(re.findall(r"^spantree_api_tenant_requests_total\{(.*)\} (\S+)$", text, re.MULTILINE))
+    assert found == {
+        **{f'status="2xx",tenant="t{number}"': "1.0" for number in range(MAX_TENANTS) if number != 2},
+        'status="4xx",tenant="t1"': "1.0",
+        'status="2xx",tenant="renamed"': "1.0",
+        'status="2xx",tenant="(other)"': "10.0",
+    }
 
 
 def test_only_so_many_workflows_have_a_label_of_their_own() -> None:

@@ -41,6 +41,8 @@ def test_spans_go_to_the_tenant_of_their_token(migrated_url: str, tmp_path: Path
         expired = book.create_token("blue", "ingest", datetime.now(UTC) - timedelta(seconds=1))
         revoked = book.create_token("blue", "ingest")
         book.revoke_token(revoked[:12])
+        operator = book.create_token("default", "read")
+        default_ingest = book.create_token("default", "ingest")
     collector = Collector(_config(migrated_url, tmp_path))
     addresses = collector.start()
     body = request(span(1, 1, name="same"))
@@ -78,8 +80,40 @@ def test_spans_go_to_the_tenant_of_their_token(migrated_url: str, tmp_path: Path
             assert {call(service, green) for service in services} == {"OK"}
             counted = "SELECT tenant_id, count(*) FROM spantree.execution GROUP BY 1 ORDER BY 1"
             wait_until(lambda: query(migrated_url, counted) == [(1, 1), (2, 1)], 30, "each has its own")
+
+            def metrics(token: str | None) -> str:
+                headers = {} if token is None else {"authorization": f"Bearer {token}"}
+                return http.get("/metrics", headers=headers).text
+
+            # Nobody but who runs it learns of the tenants; a stranger's token shows what none does.
+            for token in (None, "spt_nobody", blue, green, reading, default_ingest):
+                assert "spantree_collector_stored_spans_total" in metrics(token)
+                assert "tenant" not in metrics(token)
+                assert "blue" not in metrics(token)
+            wait_until(lambda: 'projected_traces_total{tenant="green"} 1.0' in metrics(operator), 30, "all is counted")
+            shown = metrics(operator)
+            assert 'tenant_received_spans_total{tenant="blue"} 1.0' in shown
+            assert 'tenant_stored_spans_total{tenant="green"} 1.0' in shown
+            assert 'tenant_requests_refused_total{reason="forbidden",tenant="blue"} 4.0' in shown
+            assert 'tenant_spool_bytes{tenant="blue"} 0.0' in shown
+            with TokenBook(migrated_url) as book:
+                book.rename_tenant("blue", "navy")
+            wait_until(
+                lambda: 'received_spans_total{tenant="navy"} 1.0' in metrics(operator), 30, "it has its new name"
+            )
     finally:
         collector.stop()
+    # Each cause, sender and port is a line, and the other tenant's are not its own to read.
+    told = (
+        "SELECT tenant_id, channel, actor_kind, status, times, details FROM spantree.own_audit"
+        " WHERE object_type = 'ingest' ORDER BY 1, 2"
+    )
+    assert query(migrated_url, told) == [
+        (0, "grpc", "nobody", 401, 10, {"reason": "unauthenticated"}),
+        (0, "http", "nobody", 401, 10, {"reason": "unauthenticated"}),
+        (1, "grpc", "token", 403, 2, {"reason": "forbidden"}),
+        (1, "http", "token", 403, 2, {"reason": "forbidden"}),
+    ]
 
 
 def test_a_network_is_not_listened_to_without_a_token(migrated_url: str, tmp_path: Path) -> None:

@@ -225,6 +225,18 @@ def test_what_was_stored_before_goes_from_every_table(stored: str) -> None:
     again = redact_stored(stored, REDACTOR, Asked())
     assert (again.redacted, again.kinds) == ({}, {})
     assert query(stored, "SELECT count(*) FROM spantree.redact_position") == [(0,)]
+    redact_stored(stored, REDACTOR, Asked(workflow=TEXT))
+    told = query(stored, "SELECT actor_kind, details FROM spantree.own_audit WHERE action = 'redact' ORDER BY at")
+    rows = {**counted.redacted, "rollup": rollup}
+    assert told == [
+        ("local", {"state": "begun"}),
+        ("local", {"state": "done", "rows": rows}),
+        ("local", {"state": "begun"}),
+        ("local", {"state": "done", "rows": {}}),
+        ("local", {"state": "begun", "workflow": True}),
+        ("local", {"state": "done", "workflow": True, "rows": {}}),
+    ]
+    assert tables_with(stored) == []
 
 
 def test_only_what_is_asked_for_is_redacted(stored: str) -> None:

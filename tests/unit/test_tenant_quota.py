@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spantree_collector.spool import SpoolFull
-from spantree_collector.status import Overloaded
+from spantree_collector.status import QuotaExceeded
 from spantree_collector.tenant_quota import TenantQuota
 from spantree_exporter.tokens import ANYONE, Identity
 
@@ -15,19 +14,19 @@ def test_spans_a_second_are_bounded_with_bursts_and_by_tenant() -> None:
     quota = TenantQuota(lambda tenant_id: 0, lambda: now_s)
     blue, green = Identity(1, "blue", spans_per_s_max=10), Identity(2, "green", spans_per_s_max=10)
     quota.check(blue, 50, 1)
-    with pytest.raises(Overloaded, match="tenant blue sends more than 10 spans a second"):
+    with pytest.raises(QuotaExceeded, match="tenant blue sends more than 10 spans a second"):
         quota.check(blue, 1, 1)
     quota.check(green, 50, 1)
     quota.check(ANYONE, 10**9, 1)
     now_s = 101.0
     quota.check(blue, 10, 1)
-    with pytest.raises(Overloaded):
+    with pytest.raises(QuotaExceeded):
         quota.check(blue, 1, 1)
     # One body that is larger than any burst passes after a pause, and is paid off.
     now_s = 106.0
     quota.check(blue, 100, 1)
     now_s = 110.0
-    with pytest.raises(Overloaded):
+    with pytest.raises(QuotaExceeded):
         quota.check(blue, 1, 1)
 
 
@@ -36,7 +35,7 @@ def test_bytes_that_wait_are_bounded() -> None:
     quota = TenantQuota(lambda tenant_id: waiting[tenant_id])
     blue = Identity(1, "blue", spool_bytes_max=1000)
     quota.check(blue, 1, 100)
-    with pytest.raises(SpoolFull, match="900 bytes of tenant blue wait for PostgreSQL, of at most 1000"):
+    with pytest.raises(QuotaExceeded, match="900 bytes of tenant blue wait for PostgreSQL, of at most 1000"):
         quota.check(blue, 1, 101)
 
 
@@ -47,10 +46,10 @@ def test_with_very_many_tenants_each_is_still_bounded(monkeypatch: pytest.Monkey
     for tenant in tenants:
         quota.check(tenant, 50, 1)
     for tenant in tenants:
-        with pytest.raises(Overloaded):
+        with pytest.raises(QuotaExceeded):
             quota.check(tenant, 1, 1)
     # One more takes the place of who has not sent for longest.
     quota.check(Identity(100, "t100", spans_per_s_max=10), 50, 1)
     for tenant in tenants[1:]:
-        with pytest.raises(Overloaded):
+        with pytest.raises(QuotaExceeded):
             quota.check(tenant, 1, 1)

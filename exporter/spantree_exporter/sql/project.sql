@@ -42,7 +42,7 @@ WITH RECURSIVE waiting AS (
         LIMIT 1
     ) AS following
 )
-SELECT tenant_id
+SELECT tenant_id, extract(epoch FROM clock_timestamp() - due_at)::float8 AS due_s
 FROM waiting
 WHERE due_at <= clock_timestamp()
 ORDER BY tenant_id
