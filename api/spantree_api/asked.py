@@ -64,6 +64,9 @@ def asked(method: str, route: str, parameters: Mapping[str, Any]) -> Asked | Non
     """What a request is, None for what is nobody's rows. `parameters`: those of the path."""
     if route in _NOTHING or (route == "/login" and method in _SAFE):
         return None
+    if route == "/login/callback":
+        # Where the provider sends a browser back to: somebody has logged in, or has not.
+        return Asked("change", "login", None, None)
     object_type, object_id = _MADE.get(route) if method not in _SAFE else None, None
     for name, kind in _OBJECTS.items():
         if name in parameters:

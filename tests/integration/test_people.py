@@ -20,6 +20,7 @@ from tests.api_server import api_over, ok, refused
 from tests.factories import span, trace_id
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, Claims, Provider, oidc_provider, unsigned
 from tests.postgres import new_database
+from tests.tables import query as tables_query
 from tests.waiting import wait_until
 
 from spantree_exporter.store import Store
@@ -67,6 +68,7 @@ def _settings(provider: Provider, **changes: Any) -> dict[str, Any]:
         "oidc_audience": AUDIENCE,
         "roles": ROLES,
         "token_interval_s": 0.05,
+        "audit_flush_s": 0.05,
         **changes,
     }
 
@@ -100,7 +102,7 @@ def _session(browser: httpx.Client) -> str | None:
     return browser.cookies.get("spantree_session")
 
 
-def test_somebody_logs_in_looks_around_and_logs_out(browser: httpx.Client, provider: Provider) -> None:
+def test_somebody_logs_in_looks_around_and_logs_out(browser: httpx.Client, provider: Provider, module_url: str) -> None:
     path = "/executions?status=failed&q=a%20b"
     came = _log_in(browser, path)
     assert (came.status_code, came.headers["location"]) == (303, path)
@@ -133,6 +135,12 @@ def test_somebody_logs_in_looks_around_and_logs_out(browser: httpx.Client, provi
     assert browser.get("/executions").status_code == 303
     # Whoever has kept the cookie does not get in by it any more.
     assert _get(browser, cookie=f"spantree_session={kept}") == 401
+    told_of = (
+        "SELECT action, status FROM spantree.own_audit WHERE actor = 'oidc:u-1' AND action IN ('login', 'logout')"
+        " ORDER BY at"
+    )
+    wait_until(lambda: len(tables_query(module_url, told_of)) >= 2, 20, "both are told")
+    assert tables_query(module_url, told_of)[:2] == [("login", 303), ("logout", 200)]
 
 
 def ok_page(browser: httpx.Client, path: str) -> str:

@@ -16,6 +16,7 @@ CASES: list[tuple[str, str, dict[str, str], Asked | None]] = [
     ("GET", "/healthz", {}, None),
     ("GET", "/login", {}, None),
     ("POST", "/login", {}, Asked("change", "login", None, None)),
+    ("GET", "/login/callback", {}, Asked("change", "login", None, None)),
     ("GET", "/static/{version}/{name}", {"version": "1", "name": "a.js"}, None),
     ("GET", "/api/v1/executions", {}, Asked("list", "list", None, None)),
     ("GET", "/api/v1/executions/{trace_id}/tree", {"trace_id": "a1"}, Asked("content", "read", "execution", "a1")),

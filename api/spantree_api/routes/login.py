@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
 from html import escape
 from typing import Final
 from urllib.parse import parse_qs, quote
@@ -22,13 +23,14 @@ from spantree_api.authentication import COOKIE, LOGIN_PATH, identity_of
 from spantree_api.errors import Forbidden, NotFound, Unavailable
 from spantree_api.people.origin import comes_from_own_page, own_path
 from spantree_api.people.people import TENANT_COOKIE, Known, People, known_of, session_cookie
-from spantree_exporter.tokens import KnownTokens
+from spantree_exporter.tokens import Identity, KnownTokens
 
 router = APIRouter(include_in_schema=False)
 
 _KEPT_S: Final = 30 * 86_400
 _LOGIN_S: Final = 600
 _LOGIN_COOKIE: Final = "spantree_login"
+_CLIENT_ERROR: Final = 400
 _LONGEST_CODE: Final = 4_096
 _CSP: Final = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 _PAGE: Final = """<!doctype html>
@@ -70,6 +72,7 @@ async def log_in(request: Request) -> Response:
     identity = known.identity_of(token, time.time_ns()) if known is not None and token else None
     if identity is None or not identity.may("read"):
         return _form(request, 401, "That token is not known, out of date, revoked or not one for reading.", path)
+    _told_as(request, identity)
     response = _led_to(path)
     response.set_cookie(
         COOKIE, token, max_age=_KEPT_S, httponly=True, samesite="strict", secure=request.scope["scheme"] == "https"
@@ -117,6 +120,8 @@ async def come_back(request: Request) -> Response:
     if people.provider is None or people.sessions is None:
         raise NotFound("nobody logs in at a provider here: SPANTREE_API_OIDC_ISSUER names none")
     response = await _session(request, people)
+    if response.status_code >= _CLIENT_ERROR:
+        _told_as(request, None)
     response.delete_cookie(_LOGIN_COOKIE, path=LOGIN_PATH, httponly=True, samesite="lax")
     return response
 
@@ -143,7 +148,7 @@ async def _session(request: Request, people: People) -> Response:
         person = await people.provider.person(code, _callback(request), login.nonce, login.verifier)
         known = known_of(person)
         tenants = _tenants(request)
-        people.identity(known, tenants, None)
+        _told_as(request, people.identity(known, tenants, None))
         value = people.sessions.session_cookie(person.subject, person.name, people.roles(known))
     except LoginRefused as error:
         count("refused")
@@ -214,6 +219,11 @@ async def account(request: Request) -> Response:
     return _page(200, "account", "\n".join(lines))
 
 
+def _told_as(request: Request, identity: Identity | None) -> None:
+    """For the own audit: who has come or goes; None where somebody was not let in."""
+    request.scope.setdefault("state", {})["refused" if identity is None else "identity"] = identity
+
+
 @router.post("/logout")
 async def log_out(request: Request) -> Response:
     """Forget who this browser is; a token stays good elsewhere."""
@@ -221,6 +231,9 @@ async def log_out(request: Request) -> Response:
     people = _people(request)
     scheme = request.scope["scheme"]
     session = people.session(request.cookies, scheme)
+    if (known := people.by_session(request.cookies, scheme)) is not None:
+        with suppress(Forbidden, Unavailable):
+            _told_as(request, people.identity(known, _tenants(request), request.cookies.get(TENANT_COOKIE)))
     elsewhere = None
     if session is not None and people.sessions is not None and people.provider is not None:
         people.sessions.end(session)
