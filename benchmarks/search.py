@@ -38,6 +38,7 @@ from spantree_exporter.migrate import migrate
 from spantree_exporter.partitions import day_number, ensure_partitions
 from spantree_exporter.span import Span
 from spantree_exporter.store import Store
+from spantree_exporter.term_segment import SEGMENT_SPANS
 from spantree_exporter.term_store import insert_terms
 
 _S: Final = 1_000_000_000
@@ -188,12 +189,14 @@ def _copy(
                 span,
                 trace_id=ids[span.trace_id],
                 start_ns=span.start_ns - earlier_ns,
+                end_ns=span.end_ns - earlier_ns,
                 attributes={**span.attributes, "copy.id": f"{copy}-{span.attributes['span.number']}"},
             )
             for span in originals
         ]
-        for first in range(0, len(made), 2_000):
-            some = made[first : first + 2_000]
+        # Batches as large as those of a collector that has much to do.
+        for first in range(0, len(made), SEGMENT_SPANS):
+            some = made[first : first + SEGMENT_SPANS]
             insert_terms(cursor, {0: (some, [day_number(day)] * len(some))})
 
 

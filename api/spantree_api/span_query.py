@@ -16,6 +16,7 @@ from spantree_exporter.search_text import ERROR_SPAN, MANY_OPERATIONS, all_of, a
 from spantree_exporter.span import STATUS_ERROR, JsonValue
 from spantree_exporter.span_terms import attribute_term, error_term, name_term, text_terms
 from spantree_exporter.stored import stored_key
+from spantree_exporter.term_segment import duration_code
 
 # Where a tag is looked for: in any set of attributes, in those of one of five, or among what every span has itself.
 Place: TypeAlias = Literal["any", "span", "resource", "scope", "event", "link", "own"]
@@ -81,18 +82,29 @@ class SpanQuery:
         return all_of(*groups)
 
     def conditions(self) -> list[TermCondition]:
-        """What its terms say of each match (span_terms.py): one unit of a segment has some term of each.
+        """What its terms say of each match (span_terms.py): one span has some term of each.
 
-        Empty where no tag has a term: patterns, comparisons by size, what a span is itself.
+        Empty where neither a tag has a term (patterns, comparisons by size, what a span is itself) nor durations are
+        bounded: executions are then found by less.
         """
         found = [condition for tag in self.tags if (condition := _condition_of(tag)) is not None]
-        if not found:
+        if not found and not self.is_by_duration:
             return []
         if self.operation is not None:
             found.append(TermCondition(frozenset({name_term(self.operation)})))
         if self.failed or self.status == STATUS_ERROR:
             found.append(TermCondition(frozenset({error_term()})))
         return found
+
+    @property
+    def is_by_duration(self) -> bool:
+        """Whether not every span takes as long as is asked for."""
+        return (self.min_duration_ns or 0) > 0 or self.max_duration_ns is not None
+
+    def duration_codes(self) -> tuple[int, int]:
+        """The codes (term_segment.py) that the duration of each match is between."""
+        longest_ns = NS_MAX if self.max_duration_ns is None else self.max_duration_ns
+        return duration_code(self.min_duration_ns or 0), duration_code(longest_ns)
 
     def parameters(self) -> dict[str, object]:
         """For the statement `matching_traces`."""

@@ -115,7 +115,7 @@ PyObject *examine_body(PyObject *module, PyObject *body);
 PyObject *object_units(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *span_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *table_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
-PyObject *term_postings(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
-PyObject *term_filter(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+PyObject *term_lists(PyObject *module, PyObject *spans);
+PyObject *term_durations(PyObject *module, PyObject *spans);
 
 #endif

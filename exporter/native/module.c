@@ -118,8 +118,8 @@ static PyMethodDef methods[] = {
     {"object_units", (PyCFunction)(void (*)(void))object_units, METH_FASTCALL, NULL},
     {"span_rows", (PyCFunction)(void (*)(void))span_rows, METH_FASTCALL, NULL},
     {"table_rows", (PyCFunction)(void (*)(void))table_rows, METH_FASTCALL, NULL},
-    {"term_postings", (PyCFunction)(void (*)(void))term_postings, METH_FASTCALL, NULL},
-    {"term_filter", (PyCFunction)(void (*)(void))term_filter, METH_FASTCALL, NULL},
+    {"term_lists", term_lists, METH_O, NULL},
+    {"term_durations", term_durations, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

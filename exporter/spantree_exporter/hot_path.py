@@ -54,11 +54,11 @@ class Native(Protocol):
     ) -> bytes | None:
         """Tuples with a field for each of `names`; `columns` has a letter for each, see copy_binary.LETTERS."""
 
-    def term_postings(self, spans: list[Span], units: list[int], /) -> tuple[bytes, bytes, int] | None:
-        """The terms of the spans' postings, their units, and how many terms differ; see span_terms.py."""
+    def term_lists(self, spans: list[Span], /) -> tuple[bytes, bytes, list[int], list[int]] | None:
+        """The terms of the spans and which spans have each, with fences; see term_segment.py."""
 
-    def term_filter(self, terms: bytes, size: int, /) -> bytes | None:
-        """A filter of `size` bytes that has these terms."""
+    def term_durations(self, spans: list[Span], /) -> tuple[bytes, bytes, list[int]] | None:
+        """The spans by their durations, the codes of these, and where octaves end; see term_segment.py."""
 
 
 def set_up(native: Native, *, own_sha256: bool = True) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final, TypeAlias
 
@@ -10,8 +10,8 @@ import psycopg
 
 from spantree_exporter.partitions import date_of
 from spantree_exporter.span import Span
-from spantree_exporter.span_terms import Segment, segments_of
 from spantree_exporter.sql import statements
+from spantree_exporter.term_segment import Segment, segments_of
 
 _SQL: Final = statements("span_terms")
 
@@ -23,24 +23,35 @@ SpansAndDays: TypeAlias = tuple[Sequence[Span], Sequence[int]]
 def insert_terms(cursor: psycopg.Cursor[Any], of_tenants: Mapping[int, SpansAndDays]) -> None:
     """Store the terms of the spans of each tenant, in the caller's transaction. Raises psycopg.Error.
 
-    Spans of one trace that follow each other cost less than others. Storing some again does no harm.
+    Storing some again does no harm.
     """
     made: list[tuple[int, date, Segment]] = []
     for tenant_id, (spans, days) in of_tenants.items():
         by_day = {days[0]: spans} if len(set(days)) == 1 else _by_day(spans, days)
         made += [(tenant_id, date_of(day), one) for day, some in by_day.items() for one in segments_of(some)]
+    segments = [segment for _, _, segment in made]
     cursor.execute(
         _SQL["insert_segments"],
         {
             "tenant_ids": [tenant_id for tenant_id, _, _ in made],
             "days": [day for _, day, _ in made],
-            "last_ns": [segment.last_ns for _, _, segment in made],
-            "first_ns": [segment.first_ns for _, _, segment in made],
-            "spans": [segment.spans for _, _, segment in made],
-            "filters": [segment.filter for _, _, segment in made],
-            "postings": [segment.postings for _, _, segment in made],
+            "last_ns": [segment.last_ns for segment in segments],
+            "first_ns": [segment.first_ns for segment in segments],
+            "spans": [segment.spans for segment in segments],
+            "traces": [segment.traces for segment in segments],
+            "resources": [_array(segment.resources) for segment in segments],
+            "resource_ends": [_array(segment.resource_ends) for segment in segments],
+            "octave_ends": [_array(segment.octave_ends) for segment in segments],
+            "entry_fences": [_array(segment.entry_fences) for segment in segments],
+            "list_fences": [_array(segment.list_fences) for segment in segments],
+            "lists": [segment.lists for segment in segments],
         },
     )
+
+
+def _array(numbers: Iterable[int]) -> str:
+    """As PostgreSQL reads an array."""
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def _by_day(spans: Sequence[Span], days: Sequence[int]) -> dict[int, Sequence[Span]]:

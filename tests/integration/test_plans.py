@@ -22,10 +22,10 @@ from tests.postgres import new_database
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import listing_of
-from spantree_api.reads.span_terms import Wanted
 from spantree_api.reads.spans import candidate_walk, candidates_found
 from spantree_api.span_query import SpanQuery, Tag
 from spantree_api.statements import Name, Statements, load_statements
+from spantree_api.term_match import Place, Wanted
 from spantree_exporter.rows import Edge
 from spantree_exporter.search_text import tsquery_of, words_of
 from spantree_exporter.sql import statements
@@ -248,8 +248,13 @@ def with_terms(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     """The same database with rows of terms of forty days, and resources."""
     connection.execute(
         """
-        INSERT INTO spantree.span_terms (tenant_id, day, last_ns, first_ns, spans, filter, postings)
-        SELECT 0, DATE '2026-11-20' - n / 100, %(now_ns)s - n * 1000000000::bigint, 0, 1, sha256(n::text::bytea), ''
+        INSERT INTO spantree.span_terms (
+            tenant_id, day, last_ns, first_ns, spans, traces, resources, resource_ends, octave_ends, entry_fences,
+            list_fences, lists
+        )
+        SELECT
+            0, DATE '2026-11-20' - n / 100, %(now_ns)s - n * 1000000000::bigint, 0, 1, 1, '{1}', '{1}',
+            array_fill(1, ARRAY[54]), '{0,1}', '{0,1}', sha256(n::text::bytea)
         FROM generate_series(1, 4000) AS n
         """,
         PARAMETERS,
@@ -259,12 +264,20 @@ def with_terms(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
 
 
 def test_terms_of_a_day_are_read_in_order_and_no_other_day(with_terms: psycopg.Connection[Any]) -> None:
-    looked_for = Wanted([frozenset({1, 2}), frozenset({3})], [None, frozenset({4})]).parameters()
+    places = (Place(frozenset({1, 2}), frozenset()), Place(frozenset({3}), frozenset({4})))
+    looked_for = Wanted(places, (3_000, 4_000)).parameters()
     at = {"day": TODAY, "before_ns": NOW_NS, "before_id": TRACE, "segments": 4}
     plan = plan_of(with_terms, STATEMENTS["segments_with_terms"], PARAMETERS | looked_for | at)
     assert "Index Scan Backward using span_terms_pkey" in plan.text, plan.text
     assert re.search(r"Index Cond: \(\(day = .*tenant_id = .*last_ns", plan.text), plan.text
-    assert "Sort" not in plan.text, plan.text
+    assert "Sort Key: segment" not in plan.text, plan.text
+
+
+def test_pieces_of_segments_are_read_one_by_one(with_terms: psycopg.Connection[Any]) -> None:
+    of_two = {"last_ns": "{1,2}", "ids": f"{{{TRACE},{TRACE}}}", "offsets": "{0,9}", "lengths": "{4,5}"}
+    plan = plan_of(with_terms, STATEMENTS["pieces_of_segments"], PARAMETERS | {"day": TODAY} | of_two)
+    assert re.search(r"Index Cond: \(\(day = .*tenant_id = .*last_ns = .*id = ", plan.text), plan.text
+    assert not plan.whole, plan.text
 
 
 def test_calls_between_services_are_read_from_rollups(connection: psycopg.Connection[Any]) -> None:

@@ -32,7 +32,10 @@ def sent() -> list[Span]:
         failure = Event(at_ns, "exception", {"exception.type": "CardError"})
         spans += [
             span(1, trace=trace, attributes={"http.route": "/orders"}, start_ns=at_ns),
-            span(2, trace=trace, parent=1, name="charge", attributes=charge, start_ns=at_ns),
+            span(
+                2, trace=trace, parent=1, name="charge", attributes=charge, start_ns=at_ns,
+                duration_ns=SECOND_NS * (9 if trace == RARE else 2),
+            ),
             span(3, trace=trace, parent=2, service="bank", resource=host, start_ns=at_ns),
             span(
                 4, trace=trace, parent=3, service="bank", resource=host, attributes={"price": 2.5 * trace},
@@ -101,6 +104,14 @@ def test_what_is_asked_of_one_span_is_found_wherever_it_is(client: JaegerClient)
         (by(tenant="t1") | {"operation_name": "charge"}, ids(*(n for n in newest_first if n % 3 == 1))),
         (by(host_name="h0") | {"service_name": "bank"}, ids(*(n for n in newest_first if n % 2 == 0))),
         (by(host_name="h0") | {"service_name": "nobody"}, []),
+        (by(exception_type="CardError", price="42.5"), ids(RARE)),
+        ({"duration_min": {"seconds": 8}, "search_depth": 9}, ids(RARE)),
+        ({"duration_min": {"seconds": 9}, "duration_max": {"seconds": 9}, "search_depth": 9}, ids(RARE)),
+        ({"duration_min": {"seconds": 9, "nanos": 1}, "search_depth": 9}, []),
+        ({"duration_min": {"seconds": 8}, "service_name": "bank", "search_depth": 9}, []),
+        ({"duration_min": {"seconds": 2}, "operation_name": "step", "search_depth": 9}, []),
+        (by(order="17") | {"duration_max": {"seconds": 8}}, []),
+        (by(order="17") | {"duration_min": {"seconds": 8}, "operation_name": "charge"}, ids(RARE)),
         (by(http_route="/orders"), ids(*newest_first)),
         (by(3, http_route="/orders"), ids(59, 58, 57)),
         (by(2, tenant="t0") | {"start_time_max": {"seconds": (NOON_NS - DAY_NS) // SECOND_NS}}, ids(30, 27)),

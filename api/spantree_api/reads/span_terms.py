@@ -5,7 +5,7 @@ Every match is among them, but for days of an earlier version (`gaps`). What is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -17,15 +17,14 @@ from spantree_api.database import Snapshot
 from spantree_api.listing import day_named
 from spantree_api.span_query import NS_MAX, SpanQuery, TermCondition
 from spantree_api.stored_rows import DayRow, records
-from spantree_exporter.span_terms import matching_traces, other_hash, resource_term
+from spantree_api.term_match import Place, SegmentRow, Step, Wanted, left_after, steps_for
 from spantree_exporter.stored import stored_key
+from spantree_exporter.term_segment import Piece, chosen_traces
 
 # More resources than this that have an attribute: it narrows nothing down.
 _RESOURCES: Final = 1_000
-# More than this are not looked for in a filter, only among the postings: each costs a look at every row.
-_FILTERED: Final = 20
 # Segments that are read at once: few to begin with, for what is common is in the newest.
-_SEGMENTS: Final = (4, 16, 64)
+_SEGMENTS: Final = (4, 16, 64, 256, 1_024)
 _SENTINEL_DAY: Final = date(1970, 1, 1)
 _LAST_ID: Final = UUID(int=(1 << 128) - 1)
 
@@ -38,63 +37,39 @@ class IdRow:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentRow:
-    """What some spans are found by."""
+class PieceRow:
+    """A piece of a segment."""
 
-    last_ns: int
-    id: UUID
-    postings: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What each match has: of each place some term, or a resource; None where resources do not tell."""
-
-    terms: list[frozenset[int]]
-    resources: list[frozenset[int] | None]
-
-    def parameters(self) -> dict[str, object]:
-        """For the statement `segments_with_terms`."""
-        looks: list[tuple[int, int]] = []
-        places: list[int] = []
-        for place, (terms, resources) in enumerate(zip(self.terms, self.resources, strict=True)):
-            if len(resources or ()) <= _FILTERED:
-                places.append(place)
-                looks += [(term, place) for term in sorted({*terms, *map(resource_term, resources or ())})]
-        return {
-            "places": places,
-            "terms": [term for term, _ in looks],
-            "others": [other_hash(term) for term, _ in looks],
-            "term_places": [place for _, place in looks],
-        }
+    bytes: bytes
 
 
 async def wanted_of(snapshot: Snapshot, tenant_id: int, query: SpanQuery) -> Wanted | None:
-    """What terms and resources say of each match; None where they do not narrow it down.
+    """What terms, resources and durations say of each match; None where they do not narrow it down.
 
-    A place with neither is one that nothing matches.
+    A place with neither terms nor resources is one that nothing matches.
     """
-    wanted = Wanted([], [])
-    for condition in query.conditions():
+    conditions = query.conditions()
+    if not conditions and not query.is_by_duration:
+        return None
+    places: list[Place] = []
+    for condition in conditions:
         resources = await _resources_with(snapshot, tenant_id, condition)
-        if resources is None or len(resources) <= _RESOURCES:
-            wanted.terms.append(condition.terms)
-            wanted.resources.append(resources)
-    if not wanted.terms:
+        if len(resources) <= _RESOURCES:
+            places.append(Place(condition.terms, resources))
+    if not places and not query.is_by_duration:
         return None
     if query.service is not None:
         parameters = {"tenant_id": tenant_id, "service": query.service, "limit": _RESOURCES + 1}
         rows = await snapshot.all("resources_of_service", parameters, records(IdRow))
         if len(rows) <= _RESOURCES:
-            wanted.terms.append(frozenset())
-            wanted.resources.append(frozenset(row.id for row in rows))
-    return wanted
+            places.append(Place(frozenset(), frozenset(row.id for row in rows)))
+    return Wanted(tuple(places), query.duration_codes())
 
 
-async def _resources_with(snapshot: Snapshot, tenant_id: int, condition: TermCondition) -> frozenset[int] | None:
+async def _resources_with(snapshot: Snapshot, tenant_id: int, condition: TermCondition) -> frozenset[int]:
     tag = condition.tag
     if tag is None:
-        return None
+        return frozenset()
     parameters = {
         "tenant_id": tenant_id,
         "key": stored_key(tag.key),
@@ -113,23 +88,63 @@ async def traces_with_terms(
 
     `days` are those with partitions.
     """
+    if wanted.is_nothing:
+        return
     first, last = day_named(max(from_ns, 0)), day_named(max(to_ns, 0))
     inside = sorted((day for day in days if first <= day <= last and day != _SENTINEL_DAY), reverse=True)
     looked_for = {"tenant_id": tenant_id, **wanted.parameters(), "from_ns": from_ns, "to_ns": to_ns}
+    turn = 0
     for day in (*inside, _SENTINEL_DAY):
-        turn, before = 0, SegmentRow(NS_MAX, _LAST_ID, b"")
+        before_ns, before_id = NS_MAX, _LAST_ID
         while True:
             size = _SEGMENTS[min(turn, len(_SEGMENTS) - 1)]
-            at = {"day": day, "before_ns": before.last_ns, "before_id": before.id, "segments": size}
+            at = {"day": day, "before_ns": before_ns, "before_id": before_id, "segments": size}
             rows = await snapshot.all("segments_with_terms", looked_for | at, records(SegmentRow))
-            found = dict.fromkeys(
-                trace for row in rows for trace in matching_traces(row.postings, wanted.terms, wanted.resources)
-            )
+            turn += 1
             if rows:
-                yield [UUID(bytes=trace) for trace in found], rows[-1].last_ns
+                yield await _traces_of(snapshot, tenant_id, day, rows, wanted), rows[-1].last_ns
             if len(rows) < size:
                 break
-            turn, before = turn + 1, rows[-1]
+            before_ns, before_id = rows[-1].last_ns, rows[-1].id
+
+
+async def _traces_of(
+    snapshot: Snapshot, tenant_id: int, day: date, rows: Iterable[SegmentRow], wanted: Wanted
+) -> list[UUID]:
+    """The traces of the spans that all of `wanted` is true of, each once."""
+
+    async def pieces(of: Sequence[tuple[SegmentRow, Piece]]) -> Iterator[bytes]:
+        if not of:
+            return iter(())
+        parameters = {
+            "tenant_id": tenant_id,
+            "day": day,
+            "last_ns": _array(row.last_ns for row, _ in of),
+            "ids": _array(row.id for row, _ in of),
+            "offsets": _array(piece.offset for _, piece in of),
+            "lengths": _array(piece.length for _, piece in of),
+        }
+        return (row.bytes for row in await snapshot.all("pieces_of_segments", parameters, records(PieceRow)))
+
+    looks = wanted.looks()
+    asked = [(row, steps) for row in rows if (steps := steps_for(row, wanted, looks)) is not None]
+    left: list[tuple[SegmentRow, list[Step], Sequence[int] | None]] = [(row, steps, None) for row, steps in asked]
+    for turn in range(len(wanted.places) + wanted.is_by_duration):
+        read = await pieces([(row, piece) for row, steps, _ in left for piece in steps[turn].pieces])
+        after = [(row, steps, left_after(steps[turn], read, wanted, spans)) for row, steps, spans in left]
+        left = [(row, steps, spans) for row, steps, spans in after if spans]
+    ids = await pieces([(row, row.shape.traces_of_spans()) for row, _, _ in left])
+    traces = (
+        trace
+        for (row, _, spans), of_spans in zip(left, ids, strict=True)
+        for trace in chosen_traces(of_spans, row.shape, spans or ())
+    )
+    return [UUID(bytes=trace) for trace in dict.fromkeys(traces)]
+
+
+def _array(items: Iterable[object]) -> str:
+    """As PostgreSQL reads an array of numbers or ids; psycopg's own way takes ten times as long for some thousand."""
+    return "{" + ",".join(map(str, items)) + "}"
 
 
 async def gaps(snapshot: Snapshot, tenant_id: int, from_ns: int, to_ns: int) -> list[date]:

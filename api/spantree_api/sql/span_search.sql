@@ -266,32 +266,73 @@ WHERE tenant_id = %(tenant_id)s
 ORDER BY day
 
 -- name: segments_with_terms
--- what was written of spans of one day that has, by its filter, some term of each place, newest first; served by
--- span_terms_pkey
-SELECT segment.last_ns, segment.id, segment.postings
+-- what was written of spans of one day that has some term of each place, and a span of the octaves, newest first, with the
+-- entries among which terms are; served by span_terms_pkey
+SELECT
+    segment.last_ns, segment.id, segment.spans, segment.traces,
+    segment.entry_fences[cardinality(segment.entry_fences)] AS entries,
+    CASE WHEN %(by_resource)s::boolean THEN segment.resources END AS resources,
+    CASE WHEN %(by_resource)s::boolean THEN segment.resource_ends END AS resource_ends,
+    coalesce(segment.octave_ends[%(first_octave)s::integer], 0) AS shorter,
+    segment.octave_ends[%(last_octave)s::integer + 1] AS up_to_longest,
+    looked.near, looked.before, looked.looks
 FROM spantree.span_terms AS segment
+CROSS JOIN LATERAL (
+    SELECT
+        array_agg(look.near ORDER BY look.number_of) FILTER (WHERE look.is_near) AS near,
+        array_agg(look.before ORDER BY look.number_of) FILTER (WHERE look.is_near) AS before,
+        array_agg(look.number_of::integer ORDER BY look.number_of) FILTER (WHERE look.is_near) AS looks,
+        count(DISTINCT look.place) FILTER (WHERE look.is_near) AS places
+    FROM (
+        SELECT read.*, position(read.term_bytes IN read.near) > 0 AS is_near
+        FROM (
+            SELECT
+                wanted.number_of, wanted.place, wanted.term_bytes,
+                segment.list_fences[range_of.number_of] AS before,
+                substring(
+                    segment.lists
+                    FROM 16 * segment.traces + 8 * segment.spans + 6 * segment.entry_fences[range_of.number_of] + 1
+                    FOR 6 * (segment.entry_fences[range_of.number_of + 1] - segment.entry_fences[range_of.number_of])
+                ) AS near
+            FROM unnest(%(look_places)s::integer[], %(look_terms)s::bigint[], %(look_bytes)s::bytea[])
+                WITH ORDINALITY AS wanted (place, term, term_bytes, number_of)
+            CROSS JOIN LATERAL (
+                SELECT (wanted.term * (cardinality(segment.entry_fences) - 1) >> 32)::integer + 1 AS number_of
+            ) AS range_of
+            -- Each piece is read once, not wherever it is named.
+            OFFSET 0
+        ) AS read
+        OFFSET 0
+    ) AS look
+) AS looked
 WHERE segment.tenant_id = %(tenant_id)s
     AND segment.day = %(day)s::date
     AND segment.last_ns BETWEEN %(from_ns)s::bigint AND %(before_ns)s::bigint
     AND (segment.last_ns, segment.id) < (%(before_ns)s::bigint, %(before_id)s::uuid)
     AND segment.first_ns <= %(to_ns)s::bigint
-    AND NOT EXISTS (
-        SELECT
-        FROM unnest(%(places)s::integer[]) AS wanted (place)
-        WHERE NOT EXISTS (
-            SELECT
-            FROM unnest(%(terms)s::bigint[], %(others)s::bigint[], %(term_places)s::integer[]) AS term (one, other, place)
-            WHERE term.place = wanted.place
-                AND get_byte(substring(
-                    segment.filter FROM (term.one %% (8 * octet_length(segment.filter)) / 8)::integer + 1 FOR 1
-                ), 0) >> (term.one & 7)::integer & 1 = 1
-                AND get_byte(substring(
-                    segment.filter FROM (term.other %% (8 * octet_length(segment.filter)) / 8)::integer + 1 FOR 1
-                ), 0) >> (term.other & 7)::integer & 1 = 1
-        )
-    )
+    -- What an earlier version wrote has none; its day is in span_terms_gap.
+    AND segment.lists IS NOT NULL
+    AND segment.octave_ends[%(last_octave)s::integer + 1] > coalesce(segment.octave_ends[%(first_octave)s::integer], 0)
+    AND looked.places = %(places)s::integer
 ORDER BY segment.last_ns DESC, segment.id DESC
 LIMIT %(segments)s
+
+-- name: pieces_of_segments
+-- pieces of what was written of spans, in the order in which they are asked for; served by span_terms_pkey
+SELECT piece.bytes
+FROM unnest(%(last_ns)s::text::bigint[], %(ids)s::text::uuid[], %(offsets)s::text::integer[], %(lengths)s::text::integer[])
+    WITH ORDINALITY AS wanted (last_ns, id, first, length, number_of)
+CROSS JOIN LATERAL (
+    SELECT substring(segment.lists FROM wanted.first + 1 FOR wanted.length) AS bytes
+    FROM spantree.span_terms AS segment
+    WHERE segment.tenant_id = %(tenant_id)s
+        AND segment.day = %(day)s::date
+        AND segment.last_ns = wanted.last_ns
+        AND segment.id = wanted.id
+    LIMIT 1
+) AS piece
+ORDER BY wanted.number_of
+LIMIT cardinality(%(offsets)s::text::integer[])
 
 -- name: of_traces
 -- part: some traces by their ids; served by execution_pkey
