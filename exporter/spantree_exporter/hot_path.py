@@ -26,7 +26,7 @@ PYTHON: Final = "python"
 SETTING: Final = "SPANTREE_PURE_PYTHON"
 _OFF: Final = frozenset({"", "0", "false", "no", "off"})
 # What both sides expect of each other, see INTERFACE in native/module.c.
-_INTERFACE: Final = 3
+_INTERFACE: Final = 4
 
 
 class Native(Protocol):
