@@ -200,6 +200,7 @@ def create_app(
     app.include_router(metrics_route.router)
     for others in (jaeger, tempo):  # APIs of others: their parameters, their errors, their documentation
         app.include_router(others.router)
+    app.include_router(jaeger.beside)
     if for_jaeger:
         return app
     app.include_router(login.router)

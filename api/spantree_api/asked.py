@@ -25,7 +25,7 @@ _NOTHING: Final = frozenset(
     }
 )  # fmt: skip
 # Lists that hold whole traces.
-_CONTENT: Final = frozenset({"/jaeger/api/traces", "/jaeger/api/v3/traces", "/api/v1/stream"})
+_CONTENT: Final = frozenset({"/jaeger/api/traces", "/jaeger/api/v3/traces", "/api/traces", "/api/v1/stream"})
 # The same by gRPC, of Jaeger's storage API, which asks for some traces, or for all that a search finds.
 _CONTENT_CALLS: Final = frozenset({"GetTraces", "FindTraces"})
 # Each trace that a call names is told by itself, up to so many: a call may name ten thousand.

@@ -125,7 +125,7 @@ def steps_for(row: SegmentRow, wanted: Wanted, looks: Sequence[tuple[int, int]])
             lists[number].append(shape.of_term(before + entry[0], entry[1]))
     steps: list[Step] = []
     for place, pieces in zip(wanted.places, lists, strict=True):
-        by_resources = _by_resources(row, shape, place.resources)
+        by_resources = _by_resources(row, shape, place.resources) if place.resources else None
         if pieces and by_resources is not None:
             cut = [
                 Piece(by_resources.pieces[0].offset + 2 * first, 2 * (end - first)) for first, end in by_resources.cuts
@@ -148,7 +148,7 @@ def _by_lists(pieces: Sequence[Piece]) -> Step:
 
 
 def _by_resources(row: SegmentRow, shape: Shape, resources: frozenset[int]) -> Step | None:
-    if not resources or row.resources is None or row.resource_ends is None:
+    if row.resources is None or row.resource_ends is None:
         return None
     ends = row.resource_ends
     bounds = [

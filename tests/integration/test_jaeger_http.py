@@ -172,6 +172,12 @@ class TestV1:
         found = ok(client.get("/jaeger/api/traces", params=params))
         assert [trace["traceID"] for trace in found["data"]] == wanted
 
+    def test_finds_traces_where_grafana_forgets_the_path(self, client: httpx.Client) -> None:
+        params = {"service": "shop", "limit": "5"}
+        found = client.get("/api/traces", params=params)
+        assert found.content == client.get("/jaeger/api/traces", params=params).content
+        assert len(ok(found)["data"]) > 0
+
     def test_tells_dependencies(self, client: httpx.Client) -> None:
         params = {"endTs": str(NOW_NS // MS), "lookback": "86400000"}
         assert ok(client.get("/jaeger/api/dependencies", params=params))["data"] == [
@@ -332,6 +338,7 @@ class TestTempo:
         ]  # fmt: skip
         assert values("span.http.response.status_code") == [{"type": "int", "value": "502"}]
         assert values("span.vip") == [{"type": "bool", "value": "true"}]
+        assert values("span.vi%252570") == [{"type": "bool", "value": "true"}], "encoded once more by each on the way"
         assert [one["value"] for one in values("status")] == ["error", "ok", "unset"]
         assert [one["value"] for one in values("name")] == ["GET /orders", "POST /orders", "charge"]
         old = ok(client.get("/tempo/api/search/tag/host.name/values", params=params))

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import date
 from typing import Any
 
+import httpx
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from tests.api_rows import NOW_NS
+from tests.api_server import api_over, ok
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, trace_id
 from tests.jaeger_storage import JaegerClient, jaeger_over
 from tests.tables import project_all, query
@@ -133,6 +135,33 @@ def test_days_of_an_earlier_version_are_walked_until_they_are_read_anew(
     assert query(url, "SELECT * FROM spantree.span_terms_gap") == []
     monkeypatch.setattr(SpanReads, "_find_by_walking", None)
     assert client.find_ids(**by(order="3")) == ids(3)
+
+
+def found_by(api: httpx.Client, query: str) -> list[str]:
+    """Every page of a list of executions."""
+    found: list[str] = []
+    page: dict[str, Any] = {"next_cursor": ""}
+    while page["next_cursor"] is not None:
+        page = ok(api.get(f"/api/v1/executions?{query}&limit=7&cursor={page['next_cursor']}".removesuffix("&cursor=")))
+        found += [one["execution_id"] for one in page["executions"]]
+    return found
+
+
+def test_executions_are_listed_by_an_attribute_of_any_of_their_spans(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest_first = range(TRACES - 1, -1, -1)
+    with api_over(url) as api:
+        assert found_by(api, "q=order:17") == ids(RARE)
+        assert found_by(api, "q=order:170") == []
+        assert found_by(api, "q=price:42.5") == ids(RARE)
+        assert found_by(api, "q=tenant:t1") == ids(*(n for n in newest_first if n % 3 == 1))
+        assert found_by(api, "q=tenant:t1&status=failed") == []
+        assert found_by(api, f"q=order:{RARE}&since=2026-11-20T00:00:00Z") == []
+        assert found_by(api, "q=http.route:/orders") == ids(*newest_first)
+        # What was found in time is told, and how far back that was.
+        monkeypatch.setattr("spantree_api.reads.attribute_lists._LOOK_S", -1.0)
+        page = ok(api.get("/api/v1/executions?q=tenant:t1&limit=50"))
+        assert 0 < len(page["executions"]) < TRACES // 3
+        assert page["searched"]["text_back_to"] is not None
 
 
 def test_an_answer_says_that_the_time_was_over(client: JaegerClient, monkeypatch: pytest.MonkeyPatch) -> None:

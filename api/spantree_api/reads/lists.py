@@ -13,9 +13,10 @@ from uuid import UUID
 
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import Query
-from spantree_api.filters import ExecutionFilter
+from spantree_api.filters import ExecutionFilter, attribute_of
 from spantree_api.listing import NS_MAX, NS_MIN, Listing, Range, listing_of, range_of, windows_of
 from spantree_api.reader import Reader
+from spantree_api.reads.attribute_lists import executions_with_attribute
 from spantree_api.stored_rows import (
     CountRow,
     DayRow,
@@ -61,8 +62,7 @@ async def executions(
     began_s = time.monotonic()
     listing = listing_of(wanted, after)
     starts = range_of(wanted, after)
-    newest = starts.newest(reader.now_ns)
-    parameters = {
+    parameters: dict[str, object] = {
         **wanted.parameters(),
         "before_ns": None if after is None else after.started_ns,
         "before_trace_id": None if after is None else after.trace_id,
@@ -71,12 +71,44 @@ async def executions(
         "tenant_id": reader.config.tenant_id,
         "limit": limit + 1,
     }
+    found = await _by_index(reader, listing, wanted, parameters, limit, starts, began_s)
+    named = None if wanted.q is None else attribute_of(wanted.q)
+    if named is None:
+        return list_of(found.rows, limit, found.text_back_to_ns, found.unfinished)
+    plain = listing.without("where_search")
+    further = await executions_with_attribute(reader, plain, *named, parameters, starts, limit)
+    # What the index was not asked for yet is of the next page.
+    first_ns = NS_MIN if found.unfinished is None else found.unfinished.next_ns + 1
+    rows = merged(found.rows, [row for row in further.rows if row.execution.started_ns >= first_ns])
+    back_to = [one for one in (found.text_back_to_ns, further.back_to_ns) if one is not None]
+    return list_of(rows, limit, max(back_to, default=None), found.unfinished)
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    """What indexes have found, as in ExecutionList; `unfinished` where they were not asked about all of the range."""
+
+    rows: list[ExecutionRow]
+    text_back_to_ns: int | None
+    unfinished: Unfinished | None = None
+
+
+async def _by_index(
+    reader: Reader,
+    listing: Listing,
+    wanted: ExecutionFilter,
+    parameters: dict[str, object],
+    limit: int,
+    starts: Range,
+    began_s: float,
+) -> _Indexed:
+    newest = starts.newest(reader.now_ns)
     rows, text_back_to_ns = await _newest(reader, listing, wanted, {**parameters, **newest.parameters()}, limit)
     if len(rows) > limit or newest.from_ns <= starts.from_ns:
-        return list_of(rows, limit, text_back_to_ns)
+        return _Indexed(rows, text_back_to_ns)
     if wanted.q is not None and "where_search" not in listing.conditions:
         # Not one word: no index could find it, and what was walked is all that is looked at.
-        return list_of(rows, limit, text_back_to_ns)
+        return _Indexed(rows, text_back_to_ns)
     rest = Range(starts.from_ns, newest.from_ns - 1)
     partitions = await reader.snapshot.all(
         "partition_days", {"first_day": rest.first_day, "last_day": rest.last_day}, records(DayRow)
@@ -85,14 +117,14 @@ async def executions(
     for turn, window in enumerate(windows_of(rest, [row.day for row in partitions])):
         if turn:
             if time.monotonic() - began_s > _LOOK_S:
-                return list_of(rows, limit, text_back_to_ns, Unfinished(window.starts.to_ns))
+                return _Indexed(rows, text_back_to_ns, Unfinished(window.starts.to_ns))
             await reader.snapshot.renew()
         rows += await reader.snapshot.all(
             parts, {**parameters, **window.parameters(), "limit": limit + 1 - len(rows)}, execution_rows
         )
         if len(rows) > limit:
             break
-    return list_of(rows, limit, text_back_to_ns)
+    return _Indexed(rows, text_back_to_ns)
 
 
 async def failures(
@@ -183,7 +215,8 @@ async def _newest(
         Query(plain.walked_to_parts(days), texts, records(CountRow)),
         Query(plain.walked_parts(days, "where_text"), texts, execution_rows),
     ]
-    if parameters["attributes"] is not None:
+    # Days of an earlier version have no terms.
+    if parameters["attributes"] is not None and await _has_gaps(reader, parameters):
         queries.append(Query(plain.walked_parts(days, "where_span_attribute"), spans, execution_rows))
     if plain != listing:
         queries.append(Query(listing.walked_parts(days), texts, execution_rows))
@@ -192,6 +225,11 @@ async def _newest(
     if len(rows) <= limit and plain != listing:
         rows = merged(rows, await reader.snapshot.all(listing.found_parts(days), parameters, execution_rows))
     return rows, walked_to[0].count
+
+
+async def _has_gaps(reader: Reader, parameters: dict[str, object]) -> bool:
+    wanted = {name: parameters[name] for name in ("tenant_id", "first_day", "last_day")}
+    return bool(await reader.snapshot.all("gaps_of_terms", wanted, records(DayRow)))
 
 
 def merged(*lists: Sequence[ExecutionRow]) -> list[ExecutionRow]:

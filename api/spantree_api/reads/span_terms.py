@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import accumulate
 from typing import Final
 from uuid import UUID
 
@@ -37,8 +38,8 @@ class IdRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PieceRow:
-    """A piece of a segment."""
+class PiecesRow:
+    """Pieces of segments, one behind the other."""
 
     bytes: bytes
 
@@ -124,7 +125,9 @@ async def _traces_of(
             "offsets": _array(piece.offset for _, piece in of),
             "lengths": _array(piece.length for _, piece in of),
         }
-        return (row.bytes for row in await snapshot.all("pieces_of_segments", parameters, records(PieceRow)))
+        [row] = await snapshot.all("pieces_of_segments", parameters, records(PiecesRow))
+        ends = accumulate(piece.length for _, piece in of)
+        return (row.bytes[end - piece.length : end] for (_, piece), end in zip(of, ends, strict=True))
 
     looks = wanted.looks()
     asked = [(row, steps) for row in rows if (steps := steps_for(row, wanted, looks)) is not None]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import unquote
 from uuid import UUID
 
 import orjson
@@ -291,6 +292,9 @@ async def _names(service: ServiceOf, request: Request) -> dict[str, list[str]]:
 
 
 async def _tag_values(service: ServiceOf, request: Request, name: str) -> list[dict[str, str]]:
+    # Grafana encodes names twice, and some versions once more on their way to here.
+    while (plainer := unquote(name)) != name:
+        name = plainer
     place, _, key = name.partition(".") if name.startswith(("resource.", "span.", ".")) else ("", "", name)
     if not place and key in _CONSTANTS:
         return [{"type": "keyword", "value": value} for value in _CONSTANTS[key]]

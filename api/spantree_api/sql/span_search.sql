@@ -318,8 +318,8 @@ ORDER BY segment.last_ns DESC, segment.id DESC
 LIMIT %(segments)s
 
 -- name: pieces_of_segments
--- pieces of what was written of spans, in the order in which they are asked for; served by span_terms_pkey
-SELECT piece.bytes
+-- pieces of what was written of spans, one behind the other as they are asked for; served by span_terms_pkey
+SELECT string_agg(piece.bytes, ''::bytea ORDER BY wanted.number_of) AS bytes
 FROM unnest(%(last_ns)s::text::bigint[], %(ids)s::text::uuid[], %(offsets)s::text::integer[], %(lengths)s::text::integer[])
     WITH ORDINALITY AS wanted (last_ns, id, first, length, number_of)
 CROSS JOIN LATERAL (
@@ -331,8 +331,6 @@ CROSS JOIN LATERAL (
         AND segment.id = wanted.id
     LIMIT 1
 ) AS piece
-ORDER BY wanted.number_of
-LIMIT cardinality(%(offsets)s::text::integer[])
 
 -- name: of_traces
 -- part: some traces by their ids; served by execution_pkey
