@@ -1,8 +1,6 @@
 -- Terms tell which spans have them, no longer which traces: two attributes that no one span has together, and durations, are
--- then told apart without a look at any span. Rows of the earlier form say less; days that have such are read again by
--- `spantree rebuild`.
-
-TRUNCATE spantree.span_terms;
+-- then told apart without a look at any span. Rows of the earlier form say less and go with their days; until
+-- `spantree rebuild` has read these again, they are in span_terms_gap.
 
 -- What collectors of the earlier version write is passed over by whoever reads these columns, and what this one writes by
 -- APIs of the earlier one: no traces, and a filter that has nothing.
