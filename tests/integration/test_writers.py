@@ -140,15 +140,15 @@ def test_the_span_that_a_writer_ends_over_is_found_and_all_others_are_stored(
         "import os, signal, sys, time\n"
         "if 'spantree_collector.writer_process' in sys.orig_argv:\n"
         "    from spantree_exporter.store import Store\n"
-        "    write, held = Store.write, []\n"
+        "    write, held = Store.write_shares, []\n"
         "    def eat(spans):\n"
         "        while any(span.name == 'poison' for span in spans):\n"
         f"            {POISONS[poison]}\n"
         "            time.sleep(0.01)\n"
-        "    def poisoned(self, spans, dead=(), **whose):\n"
-        "        eat(spans)\n"
-        "        return write(self, spans, dead, **whose)\n"
-        "    Store.write = poisoned\n"
+        "    def poisoned(self, shares):\n"
+        "        eat([span for share in shares for span in share.items])\n"
+        "        return write(self, shares)\n"
+        "    Store.write_shares = poisoned\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     config = settings(tmp_path / "data", migrated_url, writers=1, writer_stall_s=1.0, writer_max_bytes=256 * 2**20)
