@@ -66,6 +66,16 @@ class Authenticator:
         known = self._watch.known
         return {DEFAULT_TENANT_NAME: DEFAULT_TENANT} if known is None or not known.tenants else known.tenants
 
+    @property
+    def has_many_senders(self) -> bool:
+        """Whether more than one tenant has a token that sends."""
+        known = self._watch.known
+        if known is None:
+            return False
+        senders = (identity.tenant_id for identity in known.by_digest.values() if identity.may("ingest"))
+        first = next(senders, None)
+        return any(tenant_id != first for tenant_id in senders)
+
     def may_see_all(self, authorization: str | None) -> bool:
         """Whether it is somebody who may know of every tenant: by a token of the default one that reads, or by none.
 

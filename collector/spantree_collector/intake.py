@@ -143,7 +143,7 @@ class Intake:
         self.metrics = metrics
         self.refusals = RefusalLog()
         self._spool = spool
-        self._quota = TenantQuota(spool.tenant_bytes)
+        self._quota = TenantQuota(spool.tenant_bytes, spool.free_bytes, lambda: self.authenticator.has_many_senders)
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="spantree-intake")
 
     async def accept(

@@ -266,6 +266,11 @@ class Spool:
         with self._lock:
             return self._tenant_bytes[tenant_id]
 
+    def free_bytes(self) -> int:
+        """How many more bytes may wait."""
+        with self._lock:
+            return self._max_bytes - self._bytes - self._queued_bytes
+
     def bytes_of_tenants(self) -> dict[int, int]:
         """How many bytes of each tenant wait that has some."""
         with self._lock:

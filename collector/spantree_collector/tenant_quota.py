@@ -16,10 +16,24 @@ _TENANTS_MAX: Final = 100_000
 
 
 class TenantQuota:
-    """Token buckets by tenant. Any thread may use it. `waiting_bytes` tells what of a tenant is in the spool."""
+    """Token buckets by tenant, and shares of the spool. Any thread may use it.
 
-    def __init__(self, waiting_bytes: Callable[[int], int], clock: Callable[[], float] = time.monotonic) -> None:
+    `waiting_bytes` tells what of a tenant is in the spool, `free_bytes` what the spool has left, `is_shared` whether
+    more than one tenant sends. A tenant without a limit of its own may have as much there as is left for all: one gets
+    half of the spool, two that both send without end a third each, and whoever comes next finds room. (A. Choudhury,
+    E. Hahne: Dynamic Queue Length Thresholds for Shared-Memory Packet Switches, 1998; the factor is one.)
+    """
+
+    def __init__(
+        self,
+        waiting_bytes: Callable[[int], int],
+        free_bytes: Callable[[], int],
+        is_shared: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._waiting_bytes = waiting_bytes
+        self._free_bytes = free_bytes
+        self._is_shared = is_shared
         self._clock = clock
         self._lock = threading.Lock()
         # tenant -> (spans left, when that was); who sent last is the last.
@@ -36,6 +50,13 @@ class TenantQuota:
                 raise QuotaExceeded(
                     f"{waiting} bytes of tenant {sender.tenant} wait for PostgreSQL, of at most "
                     f'{sender.spool_bytes_max} ("spantree tenant limit"); send it again a little later'
+                )
+        else:
+            waiting = self._waiting_bytes(sender.tenant_id)
+            if waiting and waiting + size_bytes > self._free_bytes() and self._is_shared():
+                raise QuotaExceeded(
+                    f"{waiting} bytes of tenant {sender.tenant} wait for PostgreSQL, as many as may while others need "
+                    "room, too; send it again a little later"
                 )
         if sender.spans_per_s_max is not None:
             self._take(sender, sender.spans_per_s_max, spans)
