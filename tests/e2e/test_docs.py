@@ -54,6 +54,11 @@ ELSEWHERE = {
 }
 """Beginnings of commands -> why they are not run here."""
 
+QUERIES_ELSEWHERE = {
+    r"ALTER ROLE spantree RENAME ": "of an older compose database: test_roles.py takes such roles down the road",
+}
+"""Beginnings of queries -> why they are not run here."""
+
 ENDED = "spantree list --ids --status failed --status completed"
 
 FLOW = ("README.md", "security.md")
@@ -75,8 +80,9 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """Its command lines without comments."""
-        lines = [re.sub(r"\s+#\s.*$", "", line).strip() for line in self.text.splitlines()]
+        """Its command lines without comments; one that goes on in the next line is one."""
+        text = re.sub(r"\\\n\s*", "", self.text)
+        lines = [re.sub(r"\s+#\s.*$", "", line).strip() for line in text.splitlines()]
         return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -277,6 +283,8 @@ def test_every_query_of_the_other_pages_works(reader: Reader) -> None:
         reader.up()
     for page in PAGES:
         for block in blocks(page):
+            if any(re.match(pattern, block.text) for pattern in QUERIES_ELSEWHERE):
+                continue
             if block.language == "sql" and page.name not in FLOW:
                 assert block.text.rstrip().endswith(";"), f"{block}: psql waits for a semicolon"
                 try:
