@@ -20,6 +20,7 @@ import psycopg
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.own_audit import write
 from spantree_exporter.own_audit_event import Event, local_actor
+from spantree_exporter.row_security import guard_tables
 from spantree_exporter.sql import statements
 
 Scope: TypeAlias = Literal["ingest", "read", "admin"]
@@ -213,11 +214,16 @@ class TokenBook:
         self._changed("drop_tenant", {"name": name}, name, "drop")
 
     def make_role(self, name: str) -> str:
-        """The role of PostgreSQL whose members read this tenant's rows only, made where it is missing. Idempotent."""
+        """The role of PostgreSQL whose members read this tenant's rows only, made where it is missing. Idempotent.
+
+        The first one of all makes PostgreSQL forget its statistics of texts (sql/idempotent/008_row_security.sql).
+        """
         tenant_id = self._tenant_of(name)
         with self._recorded(Event(local_actor(), "command", "create", tenant_id, "role")) as event:
             ((role,),) = self._run("make_role", {"name": name})
             event(object_id=str(role))
+        with self._errors():
+            guard_tables(self._connection)
         return str(role)
 
     def create_token(self, tenant: str, scope: Scope, expires_at: datetime | None = None, note: str = "") -> str:
