@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from spantree_api.answers_stats import NodeStat, WorkflowStat
 from spantree_api.rendering import rfc3339
@@ -11,11 +12,11 @@ from spantree_exporter.rollup import quantile_ns
 
 
 class Durations:
-    """Histograms of durations by workflow and name."""
+    """Histograms of durations by workflow and name, from their parts in any order."""
 
     def __init__(self, rows: Iterable[BucketRow]) -> None:
         self._buckets: dict[tuple[str | None, str], tuple[list[int], list[int]]] = {}
-        for row in rows:
+        for row in sorted(rows, key=attrgetter("bucket")):
             buckets, counts = self._buckets.setdefault((row.workflow_name, row.name), ([], []))
             buckets.append(row.bucket)
             counts.append(row.count)

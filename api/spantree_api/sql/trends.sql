@@ -39,7 +39,7 @@ ORDER BY sum(held.total) DESC, held.name
 LIMIT %(limit)s
 
 -- name: name_durations
--- histograms of the durations of some names of a subject, in a part for each bucket
+-- histograms of the durations of some names of a subject, in a part for each bucket and no order: sorted, a quarter of a million parts are written to disk
 SELECT NULL::text AS workflow_name, held.name, each.bucket, sum(each.held)::bigint AS count
 FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)
 CROSS JOIN LATERAL (
@@ -57,7 +57,6 @@ CROSS JOIN LATERAL (
 ) AS held
 CROSS JOIN LATERAL unnest((held.durations).buckets, (held.durations).counts) AS each (bucket, held)
 GROUP BY held.name, each.bucket
-ORDER BY each.bucket
 
 -- name: names_of_workflows
 -- how often a subject's name ran under each workflow, most first
