@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -79,12 +79,18 @@ FAULTS: list[Callable[[World], None]] = [
 ]
 
 
-def run(folder: Path, faults: int, seed: int, say: Callable[[str], None] = lambda line: None) -> str:
+def run(
+    folder: Path,
+    faults: int,
+    seed: int,
+    say: Callable[[str], None] = lambda line: None,
+    kinds: Sequence[Callable[[World], None]] = FAULTS,
+) -> str:
     """So many faults; what came of it, in a line. Raises AssertionError where something is not as the rows say."""
     chance = random.Random(seed)
     order: list[Callable[[World], None]] = []
     while len(order) < faults:
-        order += chance.sample(FAULTS, len(FAULTS))
+        order += chance.sample(kinds, len(kinds))
     with EmbeddedPostgres(folder / "server") as server:
         migrate(server.url)
         with (
