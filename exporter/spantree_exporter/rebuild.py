@@ -59,11 +59,13 @@ def rebuild(
     tenant_id: int = 0,
     read_facts: ReadFacts = default_read_facts,
     assemble: Assemble = default_assemble,
+    own_rules: bytes = b"",
 ) -> RebuildProgress:
     """Recompute facts and rows of all spans whose UTC day is `since` to `until`, both included; None for no bound.
 
     Calls `progress` after each chunk and answers the last one. One that was interrupted goes on where it stopped when
-    it is started again for the same days. Raises StoreUnavailable, OperatorError.
+    it is started again for the same days by the same rules: those of this build, and `own_rules`, which is the text of
+    what `read_facts` applies besides. Raises StoreUnavailable, OperatorError.
     """
     connection = StoreConnection(database_url, "spantree rebuild")
     reader = TolerantReader(read_facts, assemble)
@@ -71,7 +73,7 @@ def rebuild(
         "tenant_id": tenant_id,
         "first_day": since or date_of(SENTINEL_DAY),
         "last_day": until or LAST_DAY,
-        "rules": _rules_hash(),
+        "rules": _rules_hash(own_rules),
     }
     try:
         with connection.errors():
@@ -216,11 +218,11 @@ class _Rebuild:
                 return traces
 
 
-def _rules_hash() -> str:
-    """Of the sources that decide what spans mean: a rebuild that another version began starts anew."""
+def _rules_hash(own_rules: bytes) -> str:
+    """Of all that decides what spans mean: a rebuild that another version or other rules began starts anew."""
     package = files("spantree_exporter")
     sources = [path for folder in ("facts", "assemble") for path in _sources(package / folder)]
-    return sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    return sha256(b"".join([*(path.read_bytes() for path in sources), own_rules])).hexdigest()
 
 
 def _sources(folder: Traversable) -> Iterator[Traversable]:

@@ -144,6 +144,10 @@ def test_a_rebuild_that_other_rules_began_starts_anew(
         rebuild(migrated_url, progress=interrupt)
     query(migrated_url, "UPDATE spantree.rebuild_position SET rules = 'older'")
     assert rebuild(migrated_url).spans == 20
+    # A team's own rules are rules, too.
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(migrated_url, progress=interrupt, own_rules=b"name = 1")
+    assert rebuild(migrated_url, own_rules=b"name = 2").spans == 20
 
 
 def test_spans_that_come_while_rebuilding_are_not_lost(migrated_url: str, store: Store) -> None:

@@ -87,7 +87,14 @@ def rebuild(
         def show(progress: RebuildProgress) -> None:
             status.update(f"{progress.day}: {progress.spans} spans read, {progress.projected_traces} traces projected")
 
-        done = rebuild_rows(url, _date(since), _date(until), show, read_facts=facts_reader(settings.rules))
+        done = rebuild_rows(
+            url,
+            _date(since),
+            _date(until),
+            show,
+            read_facts=facts_reader(settings.rules),
+            own_rules=b"" if settings.rules is None else settings.rules.read_bytes(),
+        )
     console.out.print(
         f"{done.spans} spans read, {done.changed_facts} of them say something else than before; "
         f"{done.projected_traces} traces projected"
