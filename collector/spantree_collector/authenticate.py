@@ -11,13 +11,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from spantree_collector.status import Forbidden, Overloaded, Unauthenticated
-from spantree_exporter.tokens import DEFAULT_TENANT, Identity, KnownTokens, Watch, bearer_of
+from spantree_exporter.tokens import ANYONE, DEFAULT_TENANT, Identity, KnownTokens, Watch, bearer_of
 
 _MADE_BY: Final = '"spantree token create --scope ingest" makes one'
-
-
-# As the migration that makes it calls it.
-DEFAULT_TENANT_NAME: Final = "default"
 
 
 class _NoTokens:
@@ -64,17 +60,13 @@ class Authenticator:
     def tenants(self) -> Mapping[str, int]:
         """The tenants that there are, by name."""
         known = self._watch.known
-        return {DEFAULT_TENANT_NAME: DEFAULT_TENANT} if known is None or not known.tenants else known.tenants
+        return {ANYONE.tenant: ANYONE.tenant_id} if known is None or not known.tenants else known.tenants
 
     @property
     def has_many_senders(self) -> bool:
         """Whether more than one tenant has a token that sends."""
         known = self._watch.known
-        if known is None:
-            return False
-        senders = (identity.tenant_id for identity in known.by_digest.values() if identity.may("ingest"))
-        first = next(senders, None)
-        return any(tenant_id != first for tenant_id in senders)
+        return known is not None and known.many_senders
 
     def may_see_all(self, authorization: str | None) -> bool:
         """Whether it is somebody who may know of every tenant: by a token of the default one that reads, or by none.

@@ -73,6 +73,12 @@ class KnownTokens:
     """Whether there has ever been a token: from then on nothing is answered without one."""
     tenants: Mapping[str, int] = field(default_factory=dict)
     """The number of each tenant that was not dropped, by its name."""
+    many_senders: bool = field(init=False)
+    """Whether more than one tenant has a token that sends. Known from the beginning, for requests ask it."""
+
+    def __post_init__(self) -> None:
+        senders = {identity.tenant_id for identity in self.by_digest.values() if identity.may("ingest")}
+        object.__setattr__(self, "many_senders", len(senders) > 1)
 
     def identity_of(self, token: str | None, now_ns: int) -> Identity | None:
         """Whom `token` names; `ANYONE` where none is required and none is shown, None where it is refused."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,12 +66,7 @@ def bodies(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[Body | Bad]:
     try:
         for part in _parts(path, most_bytes):
             yield part if isinstance(part, Bad) else _bounded(part)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield Bad(str(path.name), f"the compressed file ends or breaks here: {error}")
-    except Exception as error:
-        # zstandard is there only with the collector, so its error has no name here.
-        if type(error).__name__ != "ZstdError":
-            raise
+    except _of_compressed() as error:
         yield Bad(str(path.name), f"the compressed file ends or breaks here: {error}")
 
 
@@ -103,6 +99,12 @@ def _plain(raw: BinaryIO) -> io.BufferedReader:
     if start == _ZSTD:
         return io.BufferedReader(_zstd().ZstdDecompressor().stream_reader(reader, read_across_frames=True))
     return reader
+
+
+def _of_compressed() -> tuple[type[Exception], ...]:
+    """What reading a compressed file that is broken raises; zstandard is there only where one is read with it."""
+    zstandard = sys.modules.get("zstandard")
+    return (EOFError, zlib.error, gzip.BadGzipFile, *((zstandard.ZstdError,) if zstandard is not None else ()))
 
 
 def _zstd() -> Any:
