@@ -24,8 +24,8 @@ WANTED_COMPRESSION = ("wal_compression", "lz4")
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "on", "full_page_writes": "off"}
 
 _TUNED = {
-    # Holds the indexes of the day that is being written; the operating system's cache holds the rest. With three
-    # million spans on one day, PostgreSQL cost 16 % more a span than with none at 256 MB, 8 % at 512 MB.
+    # Holds the indexes of the day that is being written; the operating system's cache holds the rest. Of three
+    # million spans on one day 256 MB did not hold them: see what a span costs by `benchmarks.growth --rounds 31`.
     "shared_buffers": "512MB",
     # Sorts and hashes of the read API (lists, stats) in memory; few run at once.
     "work_mem": "16MB",

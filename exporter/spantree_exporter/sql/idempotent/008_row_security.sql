@@ -167,7 +167,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION spantree.guard_table(regclass) IS 'switch row-level security of a table on, give it its policies where it is no partition, and keep no statistics of its texts; bears repetition';
+COMMENT ON FUNCTION spantree.guard_table(regclass) IS 'switch row-level security of a table on, give it its policies where it is no partition, and, once a tenant has a role for SQL, keep no statistics of its texts; bears repetition';
 
 CREATE OR REPLACE FUNCTION spantree.grant_reading(reader name)
 RETURNS void
