@@ -248,9 +248,8 @@ def test_a_database_that_is_away_is_retried_with_new_connections_until_it_is_bac
     assert (pump.health.state, pump.health.message) == (StoreState.OK, "")
 
 
-def test_what_a_worker_that_is_away_has_to_take_waits_and_the_rest_is_written(
-    spool: Spool, run: Callable[..., Pump]
-) -> None:
+def _with_a_worker_away() -> tuple[FakeStore, threading.Event]:
+    """A store of two workers, a trace on each, and whether that of the second is away, as it is to begin with."""
     here, away = trace_id(1), trace_id(2)
     is_away = threading.Event()
     is_away.set()
@@ -259,6 +258,13 @@ def test_what_a_worker_that_is_away_has_to_take_waits_and_the_rest_is_written(
         refusal=lambda: WorkerUnavailable("a worker is away"),
         workers=[{here}, {away}],
     )
+    return store, is_away
+
+
+def test_what_a_worker_that_is_away_has_to_take_waits_and_the_rest_is_written(
+    spool: Spool, run: Callable[..., Pump]
+) -> None:
+    store, is_away = _with_a_worker_away()
     sent = [span(1, 1, name="here"), span(2, 2, name="away"), span(1, 3, name="here too")]
     put(spool, request(*sent).SerializeToString())
     run(store)
@@ -275,14 +281,7 @@ def test_small_batches_of_which_a_part_waits_for_a_worker_hold_up_nobody(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spantree_collector.pump._MOST_UNFINISHED", 1)
-    here, away = trace_id(1), trace_id(2)
-    is_away = threading.Event()
-    is_away.set()
-    store = FakeStore(
-        refuses=lambda spans, dead: is_away.is_set() and any(one.trace_id == away for one in spans),
-        refusal=lambda: WorkerUnavailable("a worker is away"),
-        workers=[{here}, {away}],
-    )
+    store, is_away = _with_a_worker_away()
     run(store)
     for number in range(1, 4):
         put(spool, request(span(1, number, name="here"), span(2, number, name="away")).SerializeToString())
