@@ -8,7 +8,7 @@
 For each round: CPU microseconds a span of the collector (all its processes) and of PostgreSQL (all its processes), from
 the first byte over OTLP/HTTP until every span is stored and every trace projected. They are nearer to each other than
 spans/s while others use the machine, and still move with it: rounds of the control are what a span costs on an empty
-database at that time.
+database at that time. PostgreSQL's is told by kind of process, too: sessions, autovacuum, and those that write files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,16 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from benchmarks.measuring import bodies, collector, family_cpu_s, load, metric, send, wait_until_projected
+from benchmarks.measuring import (
+    bodies,
+    collector,
+    family_cpu_s,
+    load,
+    metric,
+    postgres_cpu_s,
+    send,
+    wait_until_projected,
+)
 
 from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_exporter.migrate import migrate
@@ -87,6 +96,7 @@ class _Road:
         requests = list(bodies(path))
         path.unlink()
         before, before_s = metric(self._port, _STORED), [family_cpu_s(pid) for pid in self._pids]
+        kinds_before_s = postgres_cpu_s(self._pids[1])
         latencies_s: list[float] = []
         started_s = time.perf_counter()
         senders = [
@@ -108,8 +118,17 @@ class _Road:
             "PostgreSQL us": theirs_s / stored * 1e6,
             "spans/s": stored / seconds,
         }
+        kinds = {
+            kind: (spent_s - kinds_before_s[kind]) / stored * 1e6
+            for kind, spent_s in postgres_cpu_s(self._pids[1]).items()
+        }
+        figures["of PostgreSQL us"] = kinds
         line = f"{title:>20}  {stored:>9,} spans  ours {figures['ours us']:6.1f} us"
-        print(f"{line}  PostgreSQL {figures['PostgreSQL us']:6.1f} us  {figures['spans/s']:9,.0f} spans/s", flush=True)
+        parts = ", ".join(f"{kind} {us:.1f}" for kind, us in kinds.items())
+        print(
+            f"{line}  PostgreSQL {figures['PostgreSQL us']:6.1f} us ({parts})  {figures['spans/s']:9,.0f} spans/s",
+            flush=True,
+        )
         return figures
 
     def empty(self) -> None:

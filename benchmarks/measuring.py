@@ -26,6 +26,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 _REFERENCE = Path(__file__).parents[2] / "shared" / "workload" / "generate.py"
 GIVE_UP_S = 600.0
 _DAY_NS = 86_400_000_000_000
+# Of the processes of a PostgreSQL, by their titles; its first one has those that ended as its children.
+_KINDS = (
+    ("autovacuum", r"autovacuum|^[^:]*/postgres\0"),
+    ("files", r"checkpointer|background writer|walwriter|io worker|startup|logger|archiver"),
+)
 
 
 @contextmanager
@@ -97,6 +102,21 @@ def family_cpu_s(pid: int) -> float:
         # One that ends between the two is counted with its parent the next time.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             return sum(cpu_s(member, ended_children=True) for member in family(pid))
+
+
+def postgres_cpu_s(pid: int) -> dict[str, float]:
+    """Seconds of processor of a PostgreSQL by the kind of process: `sessions`, `autovacuum`, `files`.
+
+    Sessions that ended are counted with autovacuum, whose workers come and go; `files` are those that write the pages
+    and the WAL that others made.
+    """
+    seconds = {"sessions": 0.0, "autovacuum": 0.0, "files": 0.0}
+    for member in family(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            title = Path(f"/proc/{member}/cmdline").read_text(encoding="utf-8", errors="replace")
+            kind = next((kind for kind, named in _KINDS if re.search(named, title)), "sessions")
+            seconds[kind] += cpu_s(member, ended_children=True)
+    return seconds
 
 
 def send(port: int, bodies: list[bytes], latencies_s: list[float]) -> None:

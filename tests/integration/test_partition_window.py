@@ -20,6 +20,24 @@ _NOON_NS = time.time_ns() // DAY_NS * DAY_NS + DAY_NS // 2
 _PARTITIONS = """
     SELECT count(*) FROM pg_inherits WHERE inhparent = 'spantree.span'::regclass
 """
+# Of today's partitions: parent, settings, and the largest target of its columns and of the expressions of its indexes.
+_UPKEEP = """
+    SELECT parent.relname, array_to_string(part.reloptions, ' '), (
+        SELECT max(coalesce(attstattarget, 100))
+        FROM pg_attribute
+        LEFT JOIN pg_index ON indexrelid = attrelid
+        WHERE NOT attisdropped
+            AND attnum > 0
+            AND (attrelid = part.oid OR indrelid = part.oid AND indkey[attnum - 1] = 0)
+    )
+    FROM pg_inherits
+    JOIN pg_class AS parent ON parent.oid = inhparent
+    JOIN pg_class AS part ON part.oid = inhrelid
+    WHERE parent.relnamespace = 'spantree'::regnamespace
+        AND parent.relkind = 'p'
+        AND part.relname LIKE '%' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')
+    ORDER BY 1
+"""
 _LOCKS = "SELECT current_setting('max_locks_per_transaction')::int * current_setting('max_connections')::int"
 # Of today's partitions: parent, column, and whether it is in an index, of a type that is large, left out by ANALYZE, a
 # text, which is left out for tenants' sake (test_row_security.py).
@@ -175,3 +193,16 @@ def test_analyze_reads_what_is_searched_for_and_not_what_is_only_shown(migrated_
         assert left_out or not large or indexed, f"{parent}.{column} is large: ensure_partitions should leave it out"
         assert left_out or not is_text
         assert not (left_out and indexed) or is_text, f"{parent}.{column} is in an index: ANALYZE should read it"
+
+
+def test_a_day_that_fills_is_not_read_over_and_over(migrated_url: str, store: Store) -> None:
+    store.write([_days_ago(0)])
+    analyzed = "autovacuum_analyze_scale_factor=0.5 autovacuum_freeze_min_age=1000000"
+    never_vacuumed = f"autovacuum_vacuum_insert_threshold=-1 {analyzed}"
+    assert query(migrated_url, _UPKEEP) == [
+        ("edge", never_vacuumed, 30),
+        ("execution", f"autovacuum_vacuum_insert_scale_factor=0.2 {analyzed}", 30),
+        ("log_record", never_vacuumed, 30),
+        ("node", never_vacuumed, 30),
+        ("span", never_vacuumed, 30),
+    ]
