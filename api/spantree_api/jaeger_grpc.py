@@ -28,7 +28,7 @@ from spantree_api.asked import asked_by_call
 from spantree_api.authentication import Authenticator
 from spantree_api.errors import ApiError, Forbidden, InvalidParameter, Unauthorized, Unavailable
 from spantree_api.jaeger_chunks import chunks_of
-from spantree_api.jaeger_query import query_of, summary_message
+from spantree_api.jaeger_query import ns_of, query_of, summary_message
 from spantree_api.own_audit import NOBODY, REFUSED, OwnAudit, actor_of
 from spantree_api.reads.spans import INCOMPLETE_SEARCH, SpanReads
 from spantree_api.service import Service
@@ -347,7 +347,7 @@ async def _trace_ids(reads: SpanReads, wanted: Any) -> Any:
 
 async def _dependencies(reads: SpanReads, wanted: Any) -> Any:
     told = messages.GetDependenciesResponse()
-    for row in await reads.calls(wanted.start_time.ToNanoseconds(), wanted.end_time.ToNanoseconds()):
+    for row in await reads.calls(ns_of("start_time", wanted.start_time), ns_of("end_time", wanted.end_time)):
         told.dependencies.add(parent=row.parent, child=row.child, call_count=row.calls, source="spantree")
     return told
 

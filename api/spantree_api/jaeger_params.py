@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 
 from spantree_api.errors import InvalidParameter
-from spantree_api.jaeger_query import DEPTH_DEFAULT, DEPTH_MAX
+from spantree_api.jaeger_query import DEPTH_DEFAULT, DEPTH_MAX, VALUE_DEPTH
 from spantree_api.span_query import NS_MAX, NS_MIN, QueryParts, SpanQuery
 
 _UNITS_NS: Final = {
@@ -156,8 +156,19 @@ def _add_map(parts: QueryParts, name: str, text: str) -> None:
         given = None
     if not isinstance(given, dict):
         raise InvalidParameter(name, f'{name} is {text[:80]!r}: wanted a JSON object such as {{"key":"value"}}')
+    if _is_deeper(list(given.values()), VALUE_DEPTH):
+        raise InvalidParameter(name, f"a value of {name} nests deeper than {VALUE_DEPTH} levels")
     for key, value in given.items():
         parts.add(key, value, is_text=isinstance(value, str))
+
+
+def _is_deeper(values: list[Any], levels: int) -> bool:
+    for _ in range(levels + 1):
+        nested = [one for one in values if isinstance(one, list | dict)]
+        if not nested:
+            return False
+        values = [inner for one in nested for inner in (one.values() if isinstance(one, dict) else one)]
+    return True
 
 
 def _first(values: Mapping[str, Sequence[str]], name: str) -> str | None:

@@ -9,7 +9,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from spantree_api import jaeger_messages as messages
 from spantree_api.errors import InvalidParameter
 from spantree_api.reads.spans import Summary
-from spantree_api.span_query import NS_MAX, NS_MIN, QueryParts, SpanQuery
+from spantree_api.span_query import NS_MAX, NS_MIN, QueryParts, SpanQuery, bounded_ns
 from spantree_exporter.span import JsonValue
 from spantree_exporter.stored import stored_bytes, stored_double, stored_key
 
@@ -17,7 +17,7 @@ from spantree_exporter.stored import stored_bytes, stored_double, stored_key
 DEPTH_DEFAULT: Final = 100
 DEPTH_MAX: Final = 1_500
 _TAGS_MAX: Final = 100
-_VALUE_DEPTH: Final = 16
+VALUE_DEPTH: Final = 16
 
 
 def query_of(wanted: Any) -> SpanQuery:
@@ -38,18 +38,26 @@ def query_of(wanted: Any) -> SpanQuery:
         scope_name=parts.scope_name,
         scope_version=parts.scope_version,
         tags=tuple(parts.tags),
-        from_ns=wanted.start_time_min.ToNanoseconds() if wanted.HasField("start_time_min") else NS_MIN,
-        to_ns=wanted.start_time_max.ToNanoseconds() if wanted.HasField("start_time_max") else NS_MAX,
-        min_duration_ns=wanted.duration_min.ToNanoseconds() or None,
-        max_duration_ns=wanted.duration_max.ToNanoseconds() or None,
+        from_ns=ns_of("start_time_min", wanted.start_time_min) if wanted.HasField("start_time_min") else NS_MIN,
+        to_ns=ns_of("start_time_max", wanted.start_time_max) if wanted.HasField("start_time_max") else NS_MAX,
+        min_duration_ns=ns_of("duration_min", wanted.duration_min) or None,
+        max_duration_ns=ns_of("duration_max", wanted.duration_max) or None,
         limit=min(wanted.search_depth, DEPTH_MAX) if wanted.search_depth > 0 else DEPTH_DEFAULT,
     )
 
 
+def ns_of(name: str, sent: Any) -> int:
+    """Nanoseconds of a Timestamp or Duration, within what is stored. Raises InvalidParameter for one that is none."""
+    try:
+        return bounded_ns(sent.ToNanoseconds())
+    except ValueError as error:
+        raise InvalidParameter(name, f"{name} is none that protobuf allows: {error}") from None
+
+
 def stored_value(value: AnyValue, depth: int = 0) -> JsonValue:
     """An AnyValue in its stored form. Raises InvalidParameter for one that nests deeper than any query needs."""
-    if depth > _VALUE_DEPTH:
-        raise InvalidParameter("attributes", f"a value nests deeper than {_VALUE_DEPTH} levels")
+    if depth > VALUE_DEPTH:
+        raise InvalidParameter("attributes", f"a value nests deeper than {VALUE_DEPTH} levels")
     held = value.WhichOneof("value")
     if held == "double_value":
         return stored_double(value.double_value)

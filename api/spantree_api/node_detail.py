@@ -16,7 +16,7 @@ from spantree_api.answers import EventAnswer, LinkAnswer, NodeDetail, SpanAnswer
 from spantree_api.rendering import rfc3339
 from spantree_api.stored_rows import NodeRow, SpanRow
 from spantree_api.tree import node_answer
-from spantree_exporter.facts.reading import PREVIEW_CHARS
+from spantree_exporter.facts.reading import PREVIEW_CHARS, json_text
 from spantree_exporter.ids import span_id_to_hex
 from spantree_exporter.rows import Node
 
@@ -148,9 +148,9 @@ def _texts_in(value: Any, levels: int) -> Iterator[str]:
             value = orjson.loads(value)
         except orjson.JSONDecodeError:
             return
-    elif isinstance(value, list | dict):
-        # As facts.reading.preview writes it.
-        yield orjson.dumps(value).decode()
+    elif isinstance(value, list | dict) and (text := json_text(value)) is not None:
+        # As facts.reading.preview writes it, unless it nests too deep to be written.
+        yield text
     if levels and isinstance(value, list | dict):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _texts_in(item, levels - 1)

@@ -188,6 +188,14 @@ class QueryParts:
                 self.tags.append(Tag(key, value=value, place=place))
 
 
+def bounded_ns(number: float) -> int:
+    """A number of nanoseconds that somebody asks for, as the nearest one that a stored time or duration can have."""
+    # Not by min() of floats: the nearest float to NS_MAX is beyond it.
+    if number >= NS_MAX:
+        return NS_MAX
+    return NS_MIN if number <= NS_MIN else round(number)
+
+
 def status_number(name: str) -> int | None:
     """The status code of a name; None for one that there is not."""
     return _STATUSES.get(name.lower())

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, cast
 
 from spantree_api.errors import InvalidParameter
-from spantree_api.span_query import Operator, Place, SpanQuery, Tag, kind_number, status_number
+from spantree_api.span_query import Operator, Place, SpanQuery, Tag, bounded_ns, kind_number, status_number
 from spantree_exporter.span import JsonValue
 
 CHARS_MAX: Final = 4_096
@@ -195,7 +195,7 @@ class _Parser:
             return _Term(field, operator, _unquoted(text))
         if kind == "length":
             number = text.rstrip("nsuµmh")
-            return _Term(field, operator, round(float(number) * _UNIT_NS[text[len(number) :]]), is_length=True)
+            return _Term(field, operator, bounded_ns(float(number) * _UNIT_NS[text[len(number) :]]), is_length=True)
         if kind == "number":
             number_value: JsonValue = int(text) if re.fullmatch(r"-?\d{1,18}", text) else float(text)
             return _Term(field, operator, number_value)
@@ -271,7 +271,7 @@ def _alternative(terms: tuple[_Term, ...], base: SpanQuery) -> Alternative | Non
     shortest = [tag.value for tag in tags if tag.key == "duration_ns" and tag.operator in (">", ">=", "=")]
     if shortest:
         # Beside the tag, for the index.
-        fields["min_duration_ns"] = max(int(cast("float", one)) for one in shortest)
+        fields["min_duration_ns"] = max(bounded_ns(cast("float", one)) for one in shortest)
     return Alternative(replace(base, **fields, tags=tuple(tags)), tuple(trace))
 
 
@@ -296,6 +296,8 @@ def _own_tag(key: str, term: _Term) -> Tag:
         if not _is_number(value):
             raise _refused(f"{term.field} is compared with {value!r}: wanted a length of time such as 100ms")
         return Tag(key, value=value, place="own", operator=term.operator)
+    if not isinstance(value, str):
+        raise _refused(f"{term.field} {term.operator} {value!r}: wanted a text")
     return _compared(key, term, "own")
 
 

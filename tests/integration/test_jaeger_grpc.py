@@ -16,6 +16,8 @@ from tests.api_rows import NOW_NS, T0_NS, S, trace_id
 from tests.jaeger_storage import JaegerClient, jaeger_over, spans_of, store_request, trace_ids_of
 from tests.postgres import new_database
 
+from spantree_api import jaeger_messages as messages
+
 US = 1_000
 Where = Literal["span", "resource", "scope", "event", "link"]
 TAGS: dict[str, AnyValue] = {
@@ -288,6 +290,11 @@ def test_is_in_health(client: JaegerClient) -> None:
     [
         ("FindTraceIDs", b"\xff\xff\xff", grpc.StatusCode.INVALID_ARGUMENT),
         ("FindTraceIDs", b"\x0a\x03\x4a\x01x", grpc.StatusCode.INVALID_ARGUMENT),  # a structured filter
+        (
+            "FindTraceIDs",
+            messages.FindTracesRequest(query={"start_time_min": {"seconds": 2**62}}).SerializeToString(),
+            grpc.StatusCode.INVALID_ARGUMENT,  # a year that protobuf does not know
+        ),
         ("GetServices", b"x" * (2 * 2**20), grpc.StatusCode.RESOURCE_EXHAUSTED),
         ("Nothing", b"", grpc.StatusCode.UNIMPLEMENTED),
     ],
@@ -298,6 +305,15 @@ def test_refuses_what_it_cannot_answer(
     with pytest.raises(grpc.RpcError) as refusal:
         client.raw(method, payload)
     assert refusal.value.code() == code
+
+
+@pytest.mark.parametrize("seconds", [9_223_372_037, 253_402_300_799, -9_223_372_037])
+def test_times_beyond_any_are_bounds_like_others(client: JaegerClient, seconds: int) -> None:
+    far = {"seconds": seconds}
+    expected = {"start_time_min": seconds < 0, "start_time_max": seconds > 0}
+    for bound, finds in expected.items():
+        assert bool(client.find_ids(service_name="q1", **{bound: far})) == finds
+    assert bool(client.find_ids(service_name="q1", duration_min=far)) == (seconds < 0)
 
 
 def test_a_database_that_is_away_is_unavailable() -> None:

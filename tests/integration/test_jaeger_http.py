@@ -339,6 +339,7 @@ class TestTempo:
         assert values("span.http.response.status_code") == [{"type": "int", "value": "502"}]
         assert values("span.vip") == [{"type": "bool", "value": "true"}]
         assert values("span.vi%252570") == [{"type": "bool", "value": "true"}], "encoded once more by each on the way"
+        assert values("span.vi%2525252525252570") == [], "no way is as long as this: each decoding reads all of it"
         assert [one["value"] for one in values("status")] == ["error", "ok", "unset"]
         assert [one["value"] for one in values("name")] == ["GET /orders", "POST /orders", "charge"]
         old = ok(client.get("/tempo/api/search/tag/host.name/values", params=params))
@@ -347,6 +348,27 @@ class TestTempo:
     def test_refuses_what_is_no_traceql_of_the_builder(self, client: httpx.Client) -> None:
         answer = client.get("/tempo/api/search", params={"q": "{} >> {}"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "status"),
+    [
+        ("/jaeger/api/dependencies", {"endTs": "9223372036854775807", "lookback": "1"}, 200),
+        ("/jaeger/api/dependencies", {"endTs": "-9223372036854775807", "lookback": "1"}, 200),
+        ("/jaeger/api/traces", {"service": "shop", "tags": '{"a":' + "[" * 900 + "]" * 900 + "}"}, 400),
+        ("/jaeger/api/traces", {"service": "shop", "tags": '{"a":' + "[" * 16 + "]" * 16 + "}"}, 200),
+        ("/tempo/api/search", {"q": "{duration > " + "9" * 400 + "h}"}, 200),
+        ("/tempo/api/search", {"q": "{duration > 1e999 || traceDuration > 1e999}"}, 200),
+        ("/tempo/api/search", {"q": "{name = 5}"}, 422),
+    ],
+)
+def test_values_that_nothing_stored_can_have_find_nothing_or_are_refused(
+    client: httpx.Client, path: str, params: dict[str, str], status: int
+) -> None:
+    answer = client.get(path, params=params)
+    assert answer.status_code == status, answer.text
+    found = answer.json()
+    assert not found.get("data" if path.startswith("/jaeger") else "traces")
 
 
 HOSTILE_IDS = [f"{number:016x}" for number in (1, 2, 3)]

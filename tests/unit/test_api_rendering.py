@@ -110,6 +110,9 @@ def test_a_whole_value_is_the_longest_that_begins_as_the_preview() -> None:
     assert whole_value(None, [span()]) == (None, True)
     wrapped_json = span(attributes={"all": '{"inputs": {"q": "' + text + '"}, "n": 1}'})
     assert whole_value(text[:500], [wrapped_json]) == (text, True)
+    # Read to a thousand levels, written to some 250.
+    nested = span(attributes={"messages": "[" * 600 + "]" * 600})
+    assert whole_value("[" * 500, [nested]) == ("[" * 600 + "]" * 600, True)
     inner = '{"q":"' + text + '"}'
     assert whole_value(inner[:500], [wrapped_json]) == (inner, True)
     items = ["x" * 300, "y" * 300]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spantree_api.errors import InvalidParameter
-from spantree_api.span_query import SpanQuery, Tag
+from spantree_api.span_query import NS_MAX, SpanQuery, Tag
 from spantree_api.traceql import CHARS_MAX, Alternative, TraceCondition, parse
 
 BASE = SpanQuery(from_ns=1, to_ns=2, limit=3)
@@ -62,9 +62,21 @@ def test_the_trace_as_a_whole_is_compared_apart() -> None:
     assert [longer.holds(ns) for ns in (10**9, 10**9 - 1)] == [True, False]
 
 
+@pytest.mark.parametrize("longest", ["9" * 400 + "h", "1e999", "999999999999999h", "1e30"])
+def test_lengths_beyond_any_are_the_longest(longest: str) -> None:
+    (one,) = parsed("{duration>" + longest + "}")
+    assert one.query.min_duration_ns == NS_MAX
+    (one,) = parsed("{traceDuration>" + longest + "}")
+    assert not one.trace[0].holds(NS_MAX)
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "{name=5}",
+        "{name!=true}",
+        "{event:name=5}",
+        "{statusMessage>5}",
         "{} | rate()",
         "{} && {}",
         "{} >> {}",

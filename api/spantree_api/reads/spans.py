@@ -173,14 +173,15 @@ class SpanReads:
         wanted = {"tenant_id": self._tenant_id, "service": service, "kind": kind, "limit": _OPERATIONS_MAX}
         return await self._snapshot.all("operations_of_service", wanted, records(OperationRow))
 
-    async def find(self, query: SpanQuery) -> list[CandidateRow]:
+    async def find(self, query: SpanQuery, of_searches: int = 1) -> list[CandidateRow]:
         """Traces that match, newest first, at most `query.limit`.
 
-        After two seconds it ends with what it has found, and notes so in `is_incomplete`.
+        After two seconds, which the searches of one request share, it ends with what it has found, and notes so in
+        `is_incomplete`.
         """
         if query.limit <= 0 or query.from_ns > query.to_ns:
             return []
-        search = _Search(query, self._now_ns, await self._services_of(query))
+        search = _Search(query, self._now_ns, await self._services_of(query), _LOOK_S / of_searches)
         wanted = await wanted_of(self._snapshot, self._tenant_id, query)
         if wanted is not None:
             await self._find_by_terms(search, wanted)
@@ -273,9 +274,10 @@ class SpanReads:
 
         At most 10,000 pairs.
         """
+        from_ns, to_ns = max(0, from_ns), min(to_ns, self._now_ns + _LONGEST_NS)
         if from_ns > to_ns:
             return []
-        wanted = await bounded_parameters(self._reader, max(0, from_ns), min(to_ns, self._now_ns + _LONGEST_NS))
+        wanted = await bounded_parameters(self._reader, from_ns, to_ns)
         return await self._snapshot.all("calls_between_services", wanted | {"limit": _CALLS_MAX}, records(CallRow))
 
     async def _of_traces(self, trace_ids: Sequence[UUID]) -> dict[str, object]:
@@ -324,9 +326,11 @@ class SpanReads:
 class _Search:
     """What is looked for, what has been found, and for how long."""
 
-    def __init__(self, query: SpanQuery, now_ns: int, services: Sequence[str] = ()) -> None:
+    def __init__(
+        self, query: SpanQuery, now_ns: int, services: Sequence[str] = (), look_s: float | None = None
+    ) -> None:
         self.query = query
-        self._began_s = time.monotonic()
+        self._until_s = time.monotonic() + (_LOOK_S if look_s is None else look_s)
         self.is_cut = False
         self._found: dict[UUID, CandidateRow] = {}
         self._seen: set[UUID] = set()
@@ -379,7 +383,7 @@ class _Search:
     @property
     def is_over_time(self) -> bool:
         """Whether it has taken long enough; what was not looked at until then is not looked at."""
-        if time.monotonic() - self._began_s > _LOOK_S:
+        if time.monotonic() > self._until_s:
             self.is_cut = True
         return self.is_cut
 

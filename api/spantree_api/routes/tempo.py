@@ -39,6 +39,7 @@ _TRACES_DEFAULT, _TRACES_MAX = 20, 1_000
 _SPANS_DEFAULT, _SPANS_MAX = 3, 100
 # Of traces that a condition on the whole trace may sort out, more are looked at.
 _MORE: Final = 5
+_ENCODED_MAX: Final = 3
 _HOUR_NS: Final = 3_600 * _NS_PER_S
 # What a trace that is told as JSON may have in protobuf; it is in memory as a whole, twice as large.
 _JSON_BYTES: Final = 64 * 2**20
@@ -235,7 +236,7 @@ async def _found(reads: SpanReads, wanted: Sequence[Alternative], limit: int, ea
         query = one.query
         if one.trace:
             query = replace(query, limit=limit * _MORE)
-        ids = [found.trace_id for found in await reads.find(query)]
+        ids = [found.trace_id for found in await reads.find(query, len(wanted))]
         of_trace = [summary for summary in await reads.summaries(ids) if _holds(one, summary)][:limit]
         shown = [summary.root.trace_id for summary in of_trace]
         for row in await reads.matching_spans(query, shown, each) if shown else ():
@@ -292,9 +293,9 @@ async def _names(service: ServiceOf, request: Request) -> dict[str, list[str]]:
 
 
 async def _tag_values(service: ServiceOf, request: Request, name: str) -> list[dict[str, str]]:
-    # Grafana encodes names twice, and some versions once more on their way to here.
-    while (plainer := unquote(name)) != name:
-        name = plainer
+    # Grafana encodes names twice, and some versions once more on their way to here; a hostile one some thousand times.
+    for _ in range(_ENCODED_MAX):
+        name = unquote(name)
     place, _, key = name.partition(".") if name.startswith(("resource.", "span.", ".")) else ("", "", name)
     if not place and key in _CONSTANTS:
         return [{"type": "keyword", "value": value} for value in _CONSTANTS[key]]
