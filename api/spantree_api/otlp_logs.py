@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
 
 from spantree_api.otlp_protobuf import any_value, key_values, with_base64_ids
 from spantree_api.stored_logs import OtlpLog
-from spantree_exporter.deep_json import loads_any
+from spantree_exporter.deep_json import loads_shallow
 from spantree_exporter.ids import span_id_to_bytes
 from spantree_exporter.otlp_logs_json import by_resource, by_scope
 
@@ -64,7 +65,7 @@ def _alone_in_protobuf(raw: bytes) -> bytes | None:
     if not raw.startswith(b"{"):
         return raw
     try:
-        message = ParseDict(with_base64_ids(loads_any(raw)), LogsData(), ignore_unknown_fields=True)
-    except (ParseError, ValueError):
+        message = ParseDict(with_base64_ids(loads_shallow(raw)), LogsData(), ignore_unknown_fields=True)
+    except (ParseError, DecodeError, ValueError, RecursionError):
         return None
     return message.SerializeToString()

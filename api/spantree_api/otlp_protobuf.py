@@ -18,7 +18,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, TracesData
 
 from spantree_api.stored_rows import OtlpSpan, SpanRow
-from spantree_exporter.deep_json import dumps_any, loads_any
+from spantree_exporter.deep_json import dumps_any, loads_shallow
 from spantree_exporter.ids import span_id_to_bytes
 from spantree_exporter.span import Attributes, JsonValue
 
@@ -54,7 +54,7 @@ def sent_alone(raw: bytes) -> bytes | None:
     if not raw.startswith(b"{"):
         return raw
     try:
-        message = ParseDict(with_base64_ids(loads_any(raw)), TracesData(), ignore_unknown_fields=True)
+        message = ParseDict(with_base64_ids(loads_shallow(raw)), TracesData(), ignore_unknown_fields=True)
     except (ParseError, DecodeError, ValueError, RecursionError):
         return None
     return message.SerializeToString()

@@ -126,3 +126,29 @@ def test_a_trace_without_records_is_404(migrated_url: str) -> None:
     with api_over(migrated_url) as api:
         answer = api.get(f"/api/v1/executions/{EXECUTION}/otlp/logs")
         assert refused(answer) == (404, "not_found", f"no log record of a trace {EXECUTION}")
+
+
+def test_a_record_that_nests_deep_is_told_as_it_came_or_without_what_protobuf_cannot_hold(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = '{"arrayValue":{"values":[' * 3_000 + '{"doubleValue":NaN}' + "]}}" * 3_000
+    body = (
+        f'{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"timeUnixNano":"{NOON_NS}","traceId":"{EXECUTION}",'
+        f'"spanId":"0000000000000002","eventName":"say \\"NaN","body":{deep}}}]}}]}}]}}'
+    ).encode()
+    store = Store(migrated_url)
+    store.write([span(1), *decode_logs(body, LOGS_JSON, NOON_NS).records])
+    project_all(migrated_url, store)
+    store.close()
+    for name in ("loads", "dumps"):
+        # Slow, and the event loop's time is everybody's.
+        monkeypatch.setattr(f"spantree_exporter.deep_json.{name}", None)
+    with api_over(migrated_url, NOON_NS) as client:
+        as_json = client.get(f"/api/v1/executions/{EXECUTION}/otlp/logs")
+        as_protobuf = client.get(
+            f"/api/v1/executions/{EXECUTION}/otlp/logs", headers={"accept": "application/x-protobuf"}
+        )
+    assert (as_json.status_code, as_protobuf.status_code) == (200, 200)
+    assert as_json.text == body.decode().replace(":NaN", ':"NaN"')
+    (record,) = LogsData.FromString(as_protobuf.content).resource_logs[0].scope_logs[0].log_records
+    assert (record.event_name, record.time_unix_nano) == ('say "NaN', NOON_NS)

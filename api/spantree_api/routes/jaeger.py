@@ -20,8 +20,7 @@ from spantree_api.responses import json_answer, json_parts
 from spantree_api.service import ServiceOf
 from spantree_api.span_query import kind_name, kind_number
 from spantree_api.stored_rows import OtlpSpan
-from spantree_exporter.deep_json import dumps_any
-from spantree_exporter.otlp_json import resource_spans
+from spantree_exporter.otlp_json import resource_spans_json
 
 BASE: Final = "/jaeger"
 # A search's answer is made in memory: it ends after the trace that goes beyond this. One trace alone may be larger.
@@ -240,7 +239,7 @@ async def _v1_traces(reads: SpanReads, trace_ids: Sequence[UUID]) -> tuple[list[
 async def _otlp_parts(reads: SpanReads, trace_ids: Sequence[UUID]) -> list[bytes]:
     parts: list[bytes] = []
     async for _, spans in _whole_traces(reads, trace_ids):
-        parts.append((b"," if parts else b"") + dumps_any(resource_spans(spans))[1:-1])
+        parts += [b",", resource_spans_json(spans)] if parts else [resource_spans_json(spans)]
     return parts
 
 

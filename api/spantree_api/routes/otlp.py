@@ -15,9 +15,8 @@ from spantree_api.params import TraceIdPath, trace_id_of
 from spantree_api.reads.otlp import log_chunks, span_chunks
 from spantree_api.responses import error_answers, sent_parts
 from spantree_api.service import ServiceOf
-from spantree_exporter.deep_json import dumps_any
-from spantree_exporter.otlp_json import resource_spans
-from spantree_exporter.otlp_logs_json import resource_logs
+from spantree_exporter.otlp_json import resource_spans_json
+from spantree_exporter.otlp_logs_json import resource_logs_json
 
 router = APIRouter(tags=["executions"])
 _JSON = "application/json"
@@ -42,7 +41,7 @@ async def get_otlp(service: ServiceOf, trace_id: TraceIdPath, accept: _Accept = 
     wanted = trace_id_of(trace_id)
     async with service.reader(wanted) as reader:
         chunks = span_chunks(reader, reader.key(wanted))
-        parts = await _parts(accept, chunks, traces_data, resource_spans)
+        parts = await _parts(accept, chunks, traces_data, resource_spans_json)
     return _answer(parts, accept, "resourceSpans", f"no span of a trace {wanted.hex}", wanted)
 
 
@@ -56,7 +55,7 @@ async def get_otlp_logs(service: ServiceOf, trace_id: TraceIdPath, accept: _Acce
     wanted = trace_id_of(trace_id)
     async with service.reader() as reader:
         chunks = log_chunks(reader, wanted)
-        parts = await _parts(accept, chunks, logs_data, resource_logs)
+        parts = await _parts(accept, chunks, logs_data, resource_logs_json)
     return _answer(parts, accept, "resourceLogs", f"no log record of a trace {wanted.hex}", wanted)
 
 
@@ -64,7 +63,7 @@ async def _parts(
     accept: str,
     chunks: AsyncIterator[list[_Row]],
     as_protobuf: Callable[[Sequence[_Row]], bytes],
-    as_json: Callable[[Sequence[_Row]], list[dict[str, Any]]],
+    as_json: Callable[[Sequence[_Row]], bytes],
 ) -> list[bytes]:
     """Each chunk as a message, or as elements of a list of JSON, the comma before them included."""
     parts: list[bytes] = []
@@ -73,7 +72,7 @@ async def _parts(
             parts.append(as_protobuf(rows))
         else:
             # The brackets of the list are written once, around all chunks.
-            parts.append((b"," if parts else b"") + dumps_any(as_json(rows))[1:-1])
+            parts += [b",", as_json(rows)] if parts else [as_json(rows)]
     return parts
 
 
