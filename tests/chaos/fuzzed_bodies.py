@@ -40,8 +40,9 @@ from spantree_exporter.migrate import migrate
 _CLIENTS = 4
 _GRPC_CLIENTS = 1
 _TIMEOUT_S = 300.0
-# A writer that is replaced because the machine is busy would make the figures of what was written uncertain.
-_ENVIRONMENT = {"SPANTREE_WRITER_STALL_S": "120"}
+# A writer that is replaced because the machine is busy would make the figures of what was written uncertain. One writer
+# has larger batches than two: a quarter less of processor time for each body.
+_ENVIRONMENT = {"SPANTREE_WRITER_STALL_S": "120", "SPANTREE_WRITERS": "1"}
 _TYPES = {"protobuf": "application/x-protobuf", "json": "application/json"}
 _METHODS = {
     "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
