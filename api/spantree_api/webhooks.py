@@ -33,6 +33,9 @@ _ERROR_CHARS: Final = 300
 # IPv6 that carries an IPv4 address: NAT64 (RFC 6052), 6to4 (RFC 3056).
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _LOCAL_NAT64: Final = ipaddress.ip_network("64:ff9b:1::/48")
+# Of no host of the Internet, though `is_global` of some Python versions says so: protocol assignments (RFC 6890), among
+# them a cloud's metadata, and the address at which Azure answers its machines.
+_OF_NO_HOST: Final = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("168.63.129.16/32"))
 
 # Names whose servers never answer hold these threads, and not those that the rest of the process resolves names by.
 _RESOLVERS: Final = ThreadPoolExecutor(max_workers=8, thread_name_prefix="spantree-webhook-names")
@@ -89,6 +92,8 @@ def is_private(address: Address) -> bool:
             return is_private(inner)
         if address in _LOCAL_NAT64 or address.teredo is not None or address.is_site_local:
             return True
+    if any(address in network for network in _OF_NO_HOST):
+        return True
     return not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified
 
 
