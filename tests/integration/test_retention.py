@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -22,6 +23,7 @@ from tests.tables import project_all, query, tables
 
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.partitions import OUTSIDE_WINDOW, PartitionWindow, date_of
+from spantree_exporter.retention.day import DayRetirement
 from spantree_exporter.retention.policy import Policy, keep_rules
 from spantree_exporter.retention.run import RetentionReport, plan, run
 from spantree_exporter.rollup_store import RollupFolder
@@ -174,6 +176,30 @@ def test_late_spans_do_not_bring_a_dropped_day_back(migrated_url: str, store: St
     assert run(migrated_url, Policy(30)).sentinel_traces == 2
     assert spans_by_day(migrated_url).keys() == {day(20), day(1)}
     assert len(tables(migrated_url, "trace")["trace"]) == 6
+
+
+def test_late_spans_of_a_day_that_is_thinned_are_told(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(migrated_url, store)
+    archive = DayRetirement._archive
+    late = {number: factories.workflow(number, start_ns=noon_ns(40)) for number in (4, 60)}
+
+    def interrupted(self: DayRetirement) -> None:
+        # The day is restocked, and nothing is forgotten yet: 4 was there and went, of 60 nobody has heard.
+        archive(self)
+        if self._day == day(40):
+            for spans in late.values():
+                assert store.write(spans).outside == 0
+
+    monkeypatch.setattr(DayRetirement, "_archive", interrupted)
+    assert run(migrated_url, Policy(30, keep_rules("failed:90,partial:90"))).thinned == [day(50), day(40), day(39)]
+    project_all(migrated_url, store)
+    for number, spans in late.items():
+        of_trace = f"WHERE trace_id = '{UUID(bytes=factories.trace_id(number))}'"
+        assert query(migrated_url, f"SELECT days FROM spantree.trace {of_trace}") == [([day(40)],)], number
+        assert query(migrated_url, f"SELECT count(*) FROM spantree.span {of_trace}") == [(len(spans),)]
+        assert query(migrated_url, f"SELECT status FROM spantree.execution {of_trace}") == [("completed",)]
 
 
 def test_an_archive_brings_back_what_went_and_counts_nothing_twice(

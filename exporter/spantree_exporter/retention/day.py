@@ -154,7 +154,7 @@ class DayRetirement:
     # ---- what goes -------------------------------------------------------------------------------------------------
 
     def _archive(self) -> None:
-        if self._policy.archive_dir is None or not self._exists("span"):
+        if self._policy.archive_dir is None or not self._exists(self._retired("span")):
             return
         tenants = self._connection.execute(
             _named("tenants", span=self._retired("span"), log=self._retired("log_record"))
@@ -185,7 +185,7 @@ class DayRetirement:
                 yield some
 
     def _forget_traces(self, parent: str) -> None:
-        if not self._exists(parent):
+        if not self._exists(self._retired(parent)):
             return
         query = _named("traces_of_day", table=self._retired(parent))
         at: dict[str, Any] = {"tenant_id": -(2**31), "trace_id": _NO_TRACE, "traces": _TRACES}
@@ -195,10 +195,16 @@ class DayRetirement:
                 of_tenants: dict[int, list[UUID]] = {}
                 for tenant_id, trace_id in rows:
                     of_tenants.setdefault(tenant_id, []).append(trace_id)
-                for tenant_id, trace_ids in of_tenants.items():
-                    keys = {"tenant_id": tenant_id, "trace_ids": trace_ids, "day": self._day}
-                    for name in ("delete_traces_of_day", "forget_day_of_traces"):
-                        self._connection.execute(_named(name, keep=self._keep), keys)
+                with self._connection.transaction():
+                    # A day that is restocked takes late spans again: those of a writer that has not committed, which
+                    # counts on the day being noted, cannot be seen.
+                    for late in ("span", "log_record"):
+                        if self._exists(f"{late}_{self._suffix}"):
+                            self._run("hold_writers", partition=f"{late}_{self._suffix}")
+                    for tenant_id, trace_ids in of_tenants.items():
+                        keys = {"tenant_id": tenant_id, "trace_ids": trace_ids, "day": self._day}
+                        for name in ("delete_traces_of_day", "forget_day_of_traces"):
+                            self._connection.execute(_named(name, keep=self._keep), keys)
                 at["tenant_id"], at["trace_id"] = rows[-1]
 
         self._patiently(attempt)
@@ -208,8 +214,8 @@ class DayRetirement:
     def _retired(self, parent: str) -> str:
         return f"retired_{parent}_{self._suffix}"
 
-    def _exists(self, parent: str) -> bool:
-        row = self._connection.execute(_SQL["partition_state"], {"name": self._retired(parent)}).fetchone()
+    def _exists(self, table: str) -> bool:
+        row = self._connection.execute(_SQL["partition_state"], {"name": table}).fetchone()
         return row is not None
 
     def _set_state(self, state: str) -> None:

@@ -215,8 +215,13 @@ WHERE (tenant_id, trace_id) > (%(tenant_id)s::integer, %(trace_id)s::uuid)
 ORDER BY tenant_id, trace_id
 LIMIT %(traces)s
 
+-- name: hold_writers
+-- Whoever writes to the partition has committed, and nobody else does until this transaction ends.
+LOCK TABLE spantree.{partition} IN SHARE MODE
+
 -- name: delete_traces_of_day
--- Of some traces those that are not kept and have no other day. Served by trace_pkey.
+-- Of some traces those that are not kept and have no other day. Served by trace_pkey, and by span_pkey and
+-- log_record_pkey: what has come for the day since it was restocked is there.
 DELETE FROM spantree.trace
 WHERE trace.tenant_id = %(tenant_id)s
     AND trace.trace_id = ANY (%(trace_ids)s::uuid[])
@@ -227,9 +232,23 @@ WHERE trace.tenant_id = %(tenant_id)s
         WHERE kept.tenant_id = trace.tenant_id
             AND kept.trace_id = trace.trace_id
     )
+    AND NOT EXISTS (
+        SELECT
+        FROM spantree.span
+        WHERE span.tenant_id = trace.tenant_id
+            AND span.trace_id = trace.trace_id
+            AND span.day = %(day)s::date
+    )
+    AND NOT EXISTS (
+        SELECT
+        FROM spantree.log_record AS log
+        WHERE log.tenant_id = trace.tenant_id
+            AND log.trace_id = trace.trace_id
+            AND log.day = %(day)s::date
+    )
 
 -- name: forget_day_of_traces
--- Of some traces those that are not kept lose the day. Served by trace_pkey.
+-- Of some traces those that are not kept lose the day. Served as those.
 UPDATE spantree.trace
 SET days = array_remove(trace.days, %(day)s::date)
 WHERE trace.tenant_id = %(tenant_id)s
@@ -241,6 +260,20 @@ WHERE trace.tenant_id = %(tenant_id)s
         FROM spantree.{keep} AS kept
         WHERE kept.tenant_id = trace.tenant_id
             AND kept.trace_id = trace.trace_id
+    )
+    AND NOT EXISTS (
+        SELECT
+        FROM spantree.span
+        WHERE span.tenant_id = trace.tenant_id
+            AND span.trace_id = trace.trace_id
+            AND span.day = %(day)s::date
+    )
+    AND NOT EXISTS (
+        SELECT
+        FROM spantree.log_record AS log
+        WHERE log.tenant_id = trace.tenant_id
+            AND log.trace_id = trace.trace_id
+            AND log.day = %(day)s::date
     )
 
 -- name: old_sentinel_traces
