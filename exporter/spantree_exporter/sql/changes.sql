@@ -1,7 +1,7 @@
 -- name: insert_changes
 INSERT INTO spantree.change (tenant_id, events, changed)
 SELECT tenant_id, events, changed
-FROM unnest(%(tenant_ids)s::integer[], %(events)s::integer[], %(changed)s::bytea[]) AS sent (tenant_id, events, changed)
+FROM unnest(%(tenant_ids)s::integer[], %(events)s::integer[], %(changed)b::bytea[]) AS sent (tenant_id, events, changed)
 
 -- name: prune_changes
 -- Those of more than a day ago, some at a time. Served by change_pkey. Numbers that nobody has given are counted as

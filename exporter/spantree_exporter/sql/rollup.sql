@@ -1,7 +1,7 @@
 -- name: insert_delta
 INSERT INTO spantree.rollup_delta (tenant_id, changes)
 SELECT tenant_id, changes
-FROM unnest(%(tenant_ids)s::integer[], %(changes)s::bytea[]) AS sent (tenant_id, changes)
+FROM unnest(%(tenant_ids)s::integer[], %(changes)b::bytea[]) AS sent (tenant_id, changes)
 
 -- name: try_fold
 -- One folder at a time, until the transaction ends. 'span' in hex, as for partitions.

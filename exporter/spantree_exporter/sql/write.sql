@@ -62,8 +62,8 @@ INSERT INTO spantree.dead_letter AS letter
     (tenant_id, digest, received_ns, last_received_ns, cause, reason, encoding, raw, count)
 SELECT %(tenant_id)s, digest, received_ns, last_received_ns, cause, reason, encoding, raw, count
 FROM unnest(
-    %(digests)s::bytea[], %(received_ns)s::bigint[], %(last_received_ns)s::bigint[], %(causes)s::text[],
-    %(reasons)s::text[], %(encodings)s::text[], %(raws)s::bytea[], %(counts)s::bigint[]
+    %(digests)b::bytea[], %(received_ns)s::bigint[], %(last_received_ns)s::bigint[], %(causes)s::text[],
+    %(reasons)s::text[], %(encodings)s::text[], %(raws)b::bytea[], %(counts)s::bigint[]
 ) AS sent (digest, received_ns, last_received_ns, cause, reason, encoding, raw, count)
 ORDER BY digest
 ON CONFLICT ON CONSTRAINT dead_letter_pkey
