@@ -60,7 +60,14 @@ class Listing:
     def found_parts(self, days: str) -> tuple[str, ...]:
         """All that match, then the newest of them."""
         bounds = "in_any_order" if _BY_WORDS.isdisjoint(self.conditions) else "by_words"
-        return ("begin_found", "select_executions", days, bounds, *self.conditions, "end_found")
+        indexed = tuple(_BY_THE_CLOCK.get(part, part) for part in self.conditions)
+        judged = tuple(part for part in self.conditions if part in _BY_THE_CLOCK)
+        rarest = next((part for part in _FEW_HAVE if part in self.conditions), None)
+        if rarest is not None and "where_search" not in self.conditions:
+            bounds, indexed = "in_any_order", (rarest,)
+            judged = tuple(part for part in self.conditions if part != rarest)
+        found = ("begin_found", "select_executions", days, bounds, *indexed, "end_found")
+        return (*found, *judged, "newest_first")
 
     def without(self, condition: str) -> Listing:
         """The same without one of the conditions."""
@@ -71,6 +78,11 @@ class Listing:
 _WALKED = frozenset({"where_visible", "where_before"})
 # Conditions that execution_search_idx serves.
 _BY_WORDS = frozenset({"where_service", "where_search"})
+# Conditions that so few executions satisfy that no other index is wanted beside theirs. PostgreSQL does not know that
+# where it keeps no statistics of texts. What `search` says of them cannot be asked of what was found: it is not read.
+_FEW_HAVE = ("where_run", "where_conversation")
+# Conditions that the clock decides, and for each what an index gives that holds more.
+_BY_THE_CLOCK = {"where_statuses": "where_stored_statuses", "where_lasted": "where_may_have_lasted"}
 # Filters with an index that holds the column and then the start.
 _ORDERED = {
     "workflow": "where_workflow",
@@ -159,6 +171,14 @@ class Window:
     def parameters(self) -> dict[str, object]:
         """For the part `of_days`."""
         return {"days": list(self.days), "from_ns": self.starts.from_ns, "to_ns": self.starts.to_ns}
+
+    def parameters_without_sentinel(self) -> dict[str, object] | None:
+        """For the part `of_range`; None where it has no other day."""
+        days = [day for day in self.days if day != _SENTINEL_DAY]
+        if not days:
+            return None
+        bounds = {"from_ns": self.starts.from_ns, "to_ns": self.starts.to_ns}
+        return {"first_day": days[-1], "last_day": days[0], **bounds}
 
 
 def windows_of(starts: Range, partitions: Sequence[date], sizes: Sequence[int] = _FURTHER_DAYS) -> Iterator[Window]:

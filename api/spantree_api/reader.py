@@ -142,8 +142,8 @@ class Reader:
         complete = len(nodes) <= limit and len(edges) <= limit and len(outline) < _OUTLINE_ROWS
         return TreeRows(executions[0], outline, nodes, edges, follows, complete)
 
-    async def all_days(self) -> AsyncIterator[list[date]]:
-        """The days of all partitions, oldest first and some at a time; the snapshot is renewed in between.
+    async def all_days(self) -> AsyncIterator[dict[str, object]]:
+        """The first and the last day of some partitions at a time, oldest first; the snapshot is renewed in between.
 
         For what may be on any day and is found by an index of each: so it holds few locks at once.
         """
@@ -152,14 +152,15 @@ class Reader:
         days.reverse()
         for first in range(0, len(days), _DAYS_AT_ONCE):
             if first:
-                await self.snapshot.renew()
-            yield days[first : first + _DAYS_AT_ONCE]
+                self.snapshot.renew()
+            some = days[first : first + _DAYS_AT_ONCE]
+            yield {"first_day": some[0], "last_day": some[-1]}
 
     async def oldest_first(self, statement: str, parameters: Mapping[str, object], limit: int) -> list[ExecutionRow]:
         """The first executions that the statement finds on any day, oldest first."""
         rows: list[ExecutionRow] = []
         async for days in self.all_days():
-            rows += await self.snapshot.all(statement, {**parameters, "days": days, "limit": limit}, execution_rows)
+            rows += await self.snapshot.all(statement, {**parameters, **days, "limit": limit}, execution_rows)
         # All days are asked, for the sentinel's, which comes first, holds starts of any time.
         rows.sort(key=lambda row: (row.execution.started_ns, row.trace_id.bytes))
         return rows[:limit]

@@ -20,6 +20,7 @@ from tests.plans import days_and_indexes, index_parents, make_days, multiply, pl
 from tests.postgres import new_database
 
 from spantree_api.cursor import ExecutionCursor
+from spantree_api.database import PLANNING
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import listing_of
 from spantree_api.reads.spans import candidate_walk, candidates_found
@@ -42,7 +43,7 @@ TRACE = UUID(trace_id(1))
 def connection(postgres_url: str, _migrated_template: str) -> Iterator[psycopg.Connection[Any]]:
     with (
         new_database(postgres_url, template=_migrated_template) as url,
-        psycopg.connect(url, autocommit=True, options="-c plan_cache_mode=force_custom_plan -c jit=off") as connected,
+        psycopg.connect(url, autocommit=True, options=PLANNING) as connected,
     ):
         make_days(connected, "2025-10-20", 400)
         steps = [node(1, "root"), *(node(number, f"step {number}", 1) for number in range(2, 7))]
@@ -196,7 +197,7 @@ def _what(wanted: ExecutionFilter) -> str:
 
 
 @pytest.mark.parametrize("after", [None, ExecutionCursor(T0_NS, TRACE)], ids=["first page", "next page"])
-@pytest.mark.parametrize("days", ["of_days", "of_newest_days"])
+@pytest.mark.parametrize("days", ["of_days", "of_range", "of_newest_days"])
 @pytest.mark.parametrize(("wanted", "index"), FILTERS, ids=[_what(wanted) for wanted, _ in FILTERS])
 def test_a_filter_meets_its_index(
     connection: psycopg.Connection[Any],
@@ -215,6 +216,50 @@ def test_a_filter_meets_its_index(
     # Of a day that has rows and was not analysed yet, a minute or so, any index may look as good.
     assert by_day["20261119"] == index, f"uses {sorted(indexes)}, wanted {index}:\n{plan.text}"
     assert not plan.whole, f"reads whole tables:\n{plan.text}"
+
+
+@pytest.fixture
+def without_texts(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    """The same database without statistics of texts, as it is once a tenant has a role for SQL of its own."""
+    with connection.transaction(force_rollback=True):
+        connection.execute(
+            """
+            DELETE FROM pg_statistic USING pg_attribute
+            WHERE attrelid = starelid AND attnum = staattnum AND atttypid = 'text'::regtype
+                AND attname NOT IN ('kind', 'status')
+            """
+        )
+        yield connection
+
+
+@pytest.mark.parametrize("days", ["of_range", "of_newest_days"])
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (ExecutionFilter(workflow="x"), "execution_workflow_idx"),
+        (ExecutionFilter(user_id="x"), "execution_user_idx"),
+        (ExecutionFilter(run_id="x"), "execution_run_idx"),
+        (ExecutionFilter(run_id="x", workflow="report", service="agent"), "execution_run_idx"),
+        (ExecutionFilter(conversation_id="x", user_id="u", statuses=("running",)), "execution_conversation_idx"),
+    ],
+)
+def test_without_statistics_of_texts_a_filter_still_meets_its_index(
+    without_texts: psycopg.Connection[Any], parents: dict[str, str], wanted: ExecutionFilter, index: str, days: str
+) -> None:
+    listing = listing_of(wanted, None)
+    parts: Name = listing.ordered_parts(days) if listing.ordered else listing.found_parts(days)
+    plan = plan_of(without_texts, STATEMENTS[parts], WINDOW | wanted.parameters())
+    indexes = [parents.get(scan.index or "", scan.index) for scan in plan.scans if scan.day == "20261119"]
+    assert indexes == [index], plan.text
+
+
+@pytest.mark.parametrize("name", ["executions_of_run", "traces_with_nodes_of_run"])
+def test_without_statistics_of_texts_a_run_is_found_by_its_id(
+    without_texts: psycopg.Connection[Any], parents: dict[str, str], name: str
+) -> None:
+    plan = plan_of(without_texts, STATEMENTS[name], PARAMETERS | {"limit": 2})
+    indexes = {parents.get(scan.index or "", scan.index) for scan in plan.scans if scan.day == "20261119"}
+    assert indexes == {"execution_run_idx" if name == "executions_of_run" else "node_run_idx"}, plan.text
 
 
 CONDITIONS = ("where_overlaps", "where_service", "where_search")

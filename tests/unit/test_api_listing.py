@@ -39,6 +39,30 @@ def test_only_one_filter_with_an_index_by_start_is_read_in_order(
     assert (listing.conditions, listing.ordered) == (conditions, ordered)
 
 
+def test_days_are_looked_through_by_what_few_have_and_the_clock_is_asked_of_what_was_found() -> None:
+    def found(wanted: ExecutionFilter) -> tuple[str, ...]:
+        parts = listing_of(wanted, None).found_parts("of_range")
+        assert parts[:3] == ("begin_found", "select_executions", "of_range")
+        return parts[3:]
+
+    assert found(ExecutionFilter(statuses=("lost",), min_duration_ns=5)) == (
+        "in_any_order",
+        *("where_stored_statuses", "where_may_have_lasted", "where_visible", "end_found"),
+        *("where_statuses", "where_lasted", "newest_first"),
+    )
+    assert found(ExecutionFilter(service="bank", hidden=True)) == (
+        "by_words", "where_service", "end_found", "newest_first",
+    )  # fmt: skip
+    assert found(ExecutionFilter(run_id="r", service="bank", statuses=("lost",))) == (
+        "in_any_order",
+        *("where_run", "end_found", "where_statuses", "where_service", "where_visible", "newest_first"),
+    )
+    # What was found is not asked for its words: they are not read.
+    assert found(ExecutionFilter(run_id="r", q="order")) == (
+        "by_words", "where_run", "where_search", "where_visible", "end_found", "newest_first",
+    )  # fmt: skip
+
+
 def test_a_next_page_starts_at_its_cursor() -> None:
     after = ExecutionCursor(start_of(DAY) + 5, UUID(int=7))
     assert listing_of(ExecutionFilter(), after).conditions == ("where_visible", "where_before")
@@ -61,6 +85,13 @@ def test_windows_go_back_over_the_days_that_there_are() -> None:
         Window((days[4], EPOCH), Range(NS_MIN, start_of(days[3]) - 1)),
     ]
     assert list(windows_of(starts, [])) == [Window((EPOCH,), starts)]
+
+
+def test_a_window_without_the_sentinels_day_is_named_by_its_first_and_last() -> None:
+    window = Window((DAY, DAY - timedelta(days=3), EPOCH), Range(5, 9))
+    bounds = {"first_day": DAY - timedelta(days=3), "last_day": DAY, "from_ns": 5, "to_ns": 9}
+    assert window.parameters_without_sentinel() == bounds
+    assert Window((EPOCH,), Range(5, 9)).parameters_without_sentinel() is None
 
 
 @given(

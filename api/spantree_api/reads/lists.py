@@ -110,17 +110,22 @@ async def _by_index(
         # Not one word: no index could find it, and what was walked is all that is looked at.
         return _Indexed(rows, text_back_to_ns)
     rest = Range(starts.from_ns, newest.from_ns - 1)
-    partitions = await reader.snapshot.all(
-        "partition_days", {"first_day": rest.first_day, "last_day": rest.last_day}, records(DayRow)
+    of_rest = {"tenant_id": reader.config.tenant_id, **rest.parameters()}
+    partitions, on_sentinel = await reader.snapshot.together(
+        Query("partition_days", of_rest, records(DayRow)), Query("begins_on_sentinel", of_rest, records(DayRow))
     )
-    parts = listing.ordered_parts("of_days") if listing.ordered else listing.found_parts("of_days")
+    days = "of_days" if on_sentinel else "of_range"
+    parts = listing.ordered_parts(days) if listing.ordered else listing.found_parts(days)
     for turn, window in enumerate(windows_of(rest, [row.day for row in partitions])):
+        bounds = window.parameters() if on_sentinel else window.parameters_without_sentinel()
+        if bounds is None:
+            break
         if turn:
             if time.monotonic() - began_s > _LOOK_S:
                 return _Indexed(rows, text_back_to_ns, Unfinished(window.starts.to_ns))
-            await reader.snapshot.renew()
+            reader.snapshot.renew()
         rows += await reader.snapshot.all(
-            parts, {**parameters, **window.parameters(), "limit": limit + 1 - len(rows)}, execution_rows
+            parts, {**parameters, **bounds, "limit": limit + 1 - len(rows)}, execution_rows
         )
         if len(rows) > limit:
             break
@@ -173,7 +178,7 @@ async def stuck(reader: Reader, limit: int, *, hidden: bool) -> list[StuckRow]:
     }
     rows: list[StuckRow] = []
     async for days in reader.all_days():
-        rows += await reader.snapshot.all("list_stuck", {**parameters, "days": days}, stuck_rows)
+        rows += await reader.snapshot.all("list_stuck", parameters | days, stuck_rows)
     rows.sort(key=lambda one: (one.row.execution.started_ns, one.row.trace_id.bytes))
     return rows[:limit]
 

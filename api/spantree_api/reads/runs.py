@@ -27,7 +27,7 @@ async def run_executions(reader: Reader, run_id: str, limit: int) -> tuple[list[
     own = await reader.oldest_first("executions_of_run", parameters, limit)
     named: list[TraceRow] = []
     async for days in reader.all_days():
-        named += await reader.snapshot.all("traces_with_nodes_of_run", {**parameters, "days": days}, records(TraceRow))
+        named += await reader.snapshot.all("traces_with_nodes_of_run", parameters | days, records(TraceRow))
     own_ids = {row.trace_id for row in own}
     others = [row.trace_id for row in named if row.trace_id not in own_ids]
     if not others:

@@ -295,7 +295,7 @@ class SpanReads:
         partitions = [row.day for row in await self._snapshot.all("partition_days", bounds, records(DayRow))]
         for turn, window in enumerate(windows_of(search.starts, partitions, (3, 14, 48))):
             if turn:
-                await self._snapshot.renew()
+                self._snapshot.renew()
             parameters = {**search.parameters(self._tenant_id), **window.parameters()}
             async for candidates in self._walk(search, parameters):
                 yield search.new(candidates)
@@ -410,7 +410,7 @@ class _Search:
 
 def candidates_found(conditions: Sequence[str]) -> tuple[str, ...]:
     """The parts of a statement that finds candidates by their words and services."""
-    return ("begin_found", "select_candidates", "of_days", "by_words", *conditions, "end_found")
+    return ("begin_found", "select_candidates", "of_days", "by_words", *conditions, "end_found", "newest_first")
 
 
 def candidate_walk(*, further: bool) -> tuple[str, ...]:

@@ -35,6 +35,24 @@ WHERE (day BETWEEN %(first_day)s::date AND %(last_day)s::date OR day = DATE '197
 FROM spantree.execution
 WHERE day = ANY (%(days)s::date[])
 
+-- name: of_range
+-- part: executions of all days from one to another; a planner has less to do for two bounds than for fifty days, which
+-- it holds against the conditions of each partial index of each partition
+FROM spantree.execution
+WHERE day BETWEEN %(first_day)s::date AND %(last_day)s::date
+
+-- name: begins_on_sentinel
+-- whether the sentinel's day, of which a list over a range knows nothing, has a start of some; served by
+-- execution_started_idx
+SELECT day
+FROM spantree.execution
+WHERE day = DATE '1970-01-01'
+    AND tenant_id = %(tenant_id)s
+    AND started_ns <= %(to_ns)s::bigint
+    AND started_ns + 0 >= %(from_ns)s::bigint
+ORDER BY started_ns DESC, trace_id DESC
+LIMIT 1
+
 -- name: in_order
 -- part: of one tenant, in a range of starts, for what an index gives by start. The lower bound is no condition of an
 -- index: of two bounds a planner without statistics, as it is for a new day, thinks that nothing is left between them,
@@ -71,12 +89,11 @@ WHERE true
 WITH found AS MATERIALIZED (
 
 -- name: end_found
--- part: the newest of what was found
+-- part: conditions that follow are asked of what was found, and so planned once and not for each day
 )
 SELECT *
-FROM found
-ORDER BY started_ns DESC, trace_id DESC
-LIMIT %(limit)s
+FROM found AS execution
+WHERE true
 
 -- name: newest_first
 -- part: in the order of every list
@@ -110,6 +127,10 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
         )
         ELSE status
     END = ANY (%(statuses)s::text[])
+
+-- name: where_stored_statuses
+-- part: those among which where_statuses finds its own; served by execution_status_idx
+    AND status = ANY (%(stored_statuses)s::text[])
 
 -- name: where_workflow
 -- part; served by execution_workflow_idx
@@ -150,6 +171,9 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
         ended_ns - started_ns BETWEEN %(min_duration_ns)s::bigint AND %(max_duration_ns)s::bigint
         OR (
             ended_ns - started_ns IS NULL
+            -- Whichever of the two it is; asked first, for it costs little.
+            AND GREATEST(last_seen_ns, %(now_ns)s::bigint)::numeric - started_ns >= %(min_duration_ns)s::bigint
+            AND LEAST(last_seen_ns, %(now_ns)s::bigint)::numeric - started_ns <= %(max_duration_ns)s::bigint
             AND CASE
                 WHEN spantree.effective_status(
                     status, anomalies, last_seen_ns, COALESCE(lost_after_s, %(lost_after_s)s::double precision),
@@ -159,6 +183,13 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
                 ELSE %(now_ns)s::bigint
             END::numeric - started_ns BETWEEN %(min_duration_ns)s::bigint AND %(max_duration_ns)s::bigint
         )
+    )
+
+-- name: where_may_have_lasted
+-- part: those among which where_lasted finds its own; served by execution_duration_idx
+    AND (
+        ended_ns - started_ns BETWEEN %(min_duration_ns)s::bigint AND %(max_duration_ns)s::bigint
+        OR ended_ns - started_ns IS NULL
     )
 
 -- name: where_search
@@ -211,7 +242,7 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS stuck
 WHERE tenant_id = %(tenant_id)s
-    AND day = ANY (%(days)s::date[])
+    AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
     AND status IN ('pending', 'running', 'waiting')
     AND (%(hidden)s OR NOT hidden)
     AND stuck.after_s IS NOT NULL

@@ -5,18 +5,23 @@
 SELECT execution.*
 FROM spantree.execution
 WHERE tenant_id = %(tenant_id)s
-    AND day = ANY (%(days)s::date[])
+    AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
     AND run_id = %(run_id)s
 ORDER BY started_ns, trace_id
 LIMIT %(limit)s
 
 -- name: traces_with_nodes_of_run
--- of some days, the traces in which nodes declare the run id; served by node_run_idx
+-- of some days, the traces in which nodes declare the run id; served by node_run_idx. All nodes of the run first: where
+-- texts have no statistics, a run looks frequent, and LIMIT would have every node read in the order of traces.
+WITH found AS MATERIALIZED (
+    SELECT trace_id
+    FROM spantree.node
+    WHERE tenant_id = %(tenant_id)s
+        AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+        AND run_id = %(run_id)s
+)
 SELECT DISTINCT trace_id
-FROM spantree.node
-WHERE tenant_id = %(tenant_id)s
-    AND day = ANY (%(days)s::date[])
-    AND run_id = %(run_id)s
+FROM found
 LIMIT %(limit)s
 
 -- name: executions_of_other_runs
