@@ -237,6 +237,10 @@ class OwnAuditing:
         wanted = asked(scope["method"], template, scope.get("path_params", {}))
         if wanted is None or not (is_refused or wanted.is_recorded(self._audit.level)):
             return
+        if not is_refused and self._actor is None and "identity" not in scope["state"]:
+            # Of who is nobody only what is open is answered, such as a log-out of who was not logged in: it changes
+            # nothing, and told it would let anybody fill the audit.
+            return
         action = "refused" if is_refused else wanted.action
         event = self._event(scope, status, template, action, wanted, note)
         self._audit.add(event, is_change=wanted.category == "change" and not is_refused)

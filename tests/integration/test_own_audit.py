@@ -102,6 +102,25 @@ def test_reads_of_content_exports_changes_and_refusals_are_told_and_lists_are_no
     assert query(url, "SELECT DISTINCT address FROM spantree.own_audit WHERE channel = 'http'") == [("127.0.0.1",)]
 
 
+def test_who_was_not_logged_in_tells_nothing_by_logging_out(api: tuple[httpx.Client, str, dict[str, str]]) -> None:
+    client, url, tokens = api
+    own = {"sec-fetch-site": "same-origin"}
+    for path in ("/logout", "/login/tenant"):
+        assert client.post(path, data={"tenant": "blue"}, headers=own).status_code == 303
+    assert client.post("/login", data={"token": tokens["read"]}, headers=own).status_code == 303
+    client.cookies.set("spantree_token", tokens["read"])
+    assert client.post("/logout", headers=own).status_code == 303
+    client.cookies.clear()
+    assert client.post("/logout", headers=own).status_code == 303
+    assert client.get("/api/v1/executions", headers=by("spt_" + "x" * 43)).status_code == 401
+    lines = [(kind, action, route, status) for kind, _, action, _, _, _, route, status, *_ in told(url, 3)]
+    assert sorted(lines) == [
+        ("nobody", "refused", "/api/v1/executions", 401),
+        ("token", "login", "/login", 303),
+        ("token", "logout", "/logout", 303),
+    ]
+
+
 def test_calls_of_jaegers_storage_api_are_told_as_requests_are(migrated_url: str) -> None:
     with TokenBook(migrated_url) as book:
         blue = book.add_tenant("blue")

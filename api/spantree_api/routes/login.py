@@ -224,6 +224,18 @@ def _told_as(request: Request, identity: Identity | None) -> None:
     request.scope.setdefault("state", {})["refused" if identity is None else "identity"] = identity
 
 
+def _who(request: Request) -> Identity | None:
+    """Who the browser's cookies are of, None where nobody's."""
+    people = _people(request)
+    known = people.by_session(request.cookies, request.scope["scheme"])
+    if known is not None:
+        with suppress(Forbidden, Unavailable):
+            return people.identity(known, _tenants(request), request.cookies.get(TENANT_COOKIE))
+        return None
+    tokens: KnownTokens | None = request.app.state.tokens.known
+    return None if tokens is None else tokens.identity_of(request.cookies.get(COOKIE, ""), time.time_ns())
+
+
 @router.post("/logout")
 async def log_out(request: Request) -> Response:
     """Forget who this browser is; a token stays good elsewhere."""
@@ -231,9 +243,8 @@ async def log_out(request: Request) -> Response:
     people = _people(request)
     scheme = request.scope["scheme"]
     session = people.session(request.cookies, scheme)
-    if (known := people.by_session(request.cookies, scheme)) is not None:
-        with suppress(Forbidden, Unavailable):
-            _told_as(request, people.identity(known, _tenants(request), request.cookies.get(TENANT_COOKIE)))
+    if (identity := _who(request)) is not None:
+        _told_as(request, identity)
     elsewhere = None
     if session is not None and people.sessions is not None and people.provider is not None:
         people.sessions.end(session)
