@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final, TypeAlias
 
 import psycopg
 
+from spantree_exporter.array_text import array_text
 from spantree_exporter.partitions import date_of
 from spantree_exporter.span import Span
 from spantree_exporter.sql import statements
@@ -39,19 +40,14 @@ def insert_terms(cursor: psycopg.Cursor[Any], of_tenants: Mapping[int, SpansAndD
             "first_ns": [segment.first_ns for segment in segments],
             "spans": [segment.spans for segment in segments],
             "traces": [segment.traces for segment in segments],
-            "resources": [_array(segment.resources) for segment in segments],
-            "resource_ends": [_array(segment.resource_ends) for segment in segments],
-            "octave_ends": [_array(segment.octave_ends) for segment in segments],
-            "entry_fences": [_array(segment.entry_fences) for segment in segments],
-            "list_fences": [_array(segment.list_fences) for segment in segments],
+            "resources": [array_text(segment.resources) for segment in segments],
+            "resource_ends": [array_text(segment.resource_ends) for segment in segments],
+            "octave_ends": [array_text(segment.octave_ends) for segment in segments],
+            "entry_fences": [array_text(segment.entry_fences) for segment in segments],
+            "list_fences": [array_text(segment.list_fences) for segment in segments],
             "lists": [segment.lists for segment in segments],
         },
     )
-
-
-def _array(numbers: Iterable[int]) -> str:
-    """As PostgreSQL reads an array."""
-    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def _by_day(spans: Sequence[Span], days: Sequence[int]) -> dict[int, Sequence[Span]]:

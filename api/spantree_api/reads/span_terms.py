@@ -19,6 +19,7 @@ from spantree_api.listing import day_named
 from spantree_api.span_query import NS_MAX, SpanQuery, TermCondition
 from spantree_api.stored_rows import DayRow, records
 from spantree_api.term_match import Place, SegmentRow, Step, Wanted, left_after, steps_for
+from spantree_exporter.array_text import array_text
 from spantree_exporter.stored import stored_key
 from spantree_exporter.term_segment import Piece, chosen_traces
 
@@ -120,10 +121,10 @@ async def _traces_of(
         parameters = {
             "tenant_id": tenant_id,
             "day": day,
-            "last_ns": _array(row.last_ns for row, _ in of),
-            "ids": _array(row.id for row, _ in of),
-            "offsets": _array(piece.offset for _, piece in of),
-            "lengths": _array(piece.length for _, piece in of),
+            "last_ns": array_text(row.last_ns for row, _ in of),
+            "ids": array_text(row.id for row, _ in of),
+            "offsets": array_text(piece.offset for _, piece in of),
+            "lengths": array_text(piece.length for _, piece in of),
         }
         [row] = await snapshot.all("pieces_of_segments", parameters, records(PiecesRow))
         ends = accumulate(piece.length for _, piece in of)
@@ -143,11 +144,6 @@ async def _traces_of(
         for trace in chosen_traces(of_spans, row.shape, spans or ())
     )
     return [UUID(bytes=trace) for trace in dict.fromkeys(traces)]
-
-
-def _array(items: Iterable[object]) -> str:
-    """As PostgreSQL reads an array of numbers or ids; psycopg's own way takes ten times as long for some thousand."""
-    return "{" + ",".join(map(str, items)) + "}"
 
 
 async def gaps(snapshot: Snapshot, tenant_id: int, from_ns: int, to_ns: int) -> list[date]:
