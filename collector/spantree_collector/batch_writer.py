@@ -28,7 +28,7 @@ from spantree_collector.spool import SpooledBody
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchFailed, BatchRejected, WorkerUnavailable
 from spantree_exporter.signals import Item, raw_items
-from spantree_exporter.store import Share, Written
+from spantree_exporter.store import TenantBatch, Written
 
 log = logging.getLogger(__name__)
 
@@ -99,12 +99,12 @@ class Batch:
             place -= body.count
         raise IndexError(place)
 
-    def shares(self, piece: Sequence[int]) -> list[Share]:
+    def shares(self, piece: Sequence[int]) -> list[TenantBatch]:
         """The spans of these places, tenant by tenant."""
         of_tenants: dict[int, list[Item]] = {}
         for place in piece:
             of_tenants.setdefault(self.tenant_ids[place], []).append(self.spans[place])
-        return [Share(tenant_id, spans) for tenant_id, spans in of_tenants.items()]
+        return [TenantBatch(tenant_id, spans) for tenant_id, spans in of_tenants.items()]
 
 
 class BatchWriter:
@@ -233,7 +233,7 @@ class BatchWriter:
         of_tenants: dict[int, list[DeadLetter]] = {}
         for one in letters:
             of_tenants.setdefault(one.spooled.body.tenant_id, []).append(one.letter)
-        shares = [Share(tenant_id, (), dead) for tenant_id, dead in of_tenants.items()]
+        shares = [TenantBatch(tenant_id, (), dead) for tenant_id, dead in of_tenants.items()]
         try:
             self._store.run(lambda store: store.write_shares(shares), tries=_PIECE_TRIES)
         except Stopped:

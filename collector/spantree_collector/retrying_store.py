@@ -18,7 +18,7 @@ from spantree_collector.watchdog import WorkClock
 from spantree_exporter.errors import BatchFailed, BatchRejected, OperatorError, StoreUnavailable, WorkerUnavailable
 
 if TYPE_CHECKING:
-    from spantree_exporter.store import Projected, Share, Written
+    from spantree_exporter.store import Projected, TenantBatch, Written
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 class StoreLike(Protocol):
     """What the collector needs of spantree_exporter.store.Store."""
 
-    def write_shares(self, shares: Sequence[Share]) -> Written:
+    def write_shares(self, shares: Sequence[TenantBatch]) -> Written:
         """Store items of requests and dead letters, of each tenant in one share."""
         ...
 

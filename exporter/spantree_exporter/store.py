@@ -27,13 +27,12 @@ from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
 from spantree_exporter.projector import Projected, Projector, due_tenants, still_pending
 from spantree_exporter.rollup_store import RollupFolder
 from spantree_exporter.span import Span
-from spantree_exporter.writer import Share as SpanShare
-from spantree_exporter.writer import Writer, Written
+from spantree_exporter.writer import Share, Writer, Written
 
 if TYPE_CHECKING:
     from spantree_exporter.decode import DeadLetter
 
-__all__ = ["Projected", "Share", "Store", "Written"]
+__all__ = ["Projected", "Store", "TenantBatch", "Written"]
 
 # Tenants of which it is remembered when their old changes were dropped; beyond this many they are forgotten together.
 _KNOWN_TENANTS: Final = 20_000
@@ -42,7 +41,7 @@ _TENANTS_TOGETHER: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class TenantBatch:
     """What one tenant has in a batch: spans and log records in any order, and dead letters."""
 
     tenant_id: int
@@ -84,23 +83,23 @@ class Store:
         self, items: Sequence[Span | LogRecord], dead: Sequence[DeadLetter] = (), *, tenant_id: int | None = None
     ) -> Written:
         """Store all of `items` and `dead` for one tenant; see write_shares."""
-        return self.write_shares([Share(self._tenant_id if tenant_id is None else tenant_id, items, dead)])
+        return self.write_shares([TenantBatch(self._tenant_id if tenant_id is None else tenant_id, items, dead)])
 
-    def write_shares(self, shares: Sequence[Share]) -> Written:
+    def write_shares(self, shares: Sequence[TenantBatch]) -> Written:
         """Store what some tenants sent, each in one share; returns after the commits: of log records, then of the rest.
 
         Idempotent, whatever order, split or repetition they come in. Raises BatchRejected where PostgreSQL refuses
         something in the batch for its content: a part of it may pass, and the log records may be stored.
         """
         records: dict[int, Sequence[LogRecord]] = {}
-        others: list[SpanShare] = []
+        others: list[Share] = []
         for share in shares:
             logs = [item for item in share.items if isinstance(item, LogRecord)]
             if logs:
                 records[share.tenant_id] = logs
             spans = [item for item in share.items if not isinstance(item, LogRecord)] if logs else share.items
             if spans or share.dead:
-                others.append(SpanShare(share.tenant_id, spans, share.dead))  # type: ignore[arg-type]  # no log records
+                others.append(Share(share.tenant_id, spans, share.dead))  # type: ignore[arg-type]  # no log records
         given = sum(map(len, records.values()))
         if not others and not given:
             return Written(0, 0, 0)
@@ -177,7 +176,7 @@ class Store:
                 # Making a partition commits on its own, so it is made before.
                 self._connection.place_days({day_of(now_ns)})
                 with self._connection.open().transaction(force_rollback=True):
-                    self._writer.write([SpanShare(self._tenant_id, _plain_spans(now_ns))])
+                    self._writer.write([Share(self._tenant_id, _plain_spans(now_ns))])
         except BatchRejected as error:
             raise OperatorError(
                 f"PostgreSQL refuses even a plain span, so its tables are not those of this build: {error}; undo what "

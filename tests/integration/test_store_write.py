@@ -21,7 +21,7 @@ from spantree_exporter.facts import Facts, read_facts
 from spantree_exporter.partitions import date_of, day_of
 from spantree_exporter.rollup_store import differences
 from spantree_exporter.span import Span
-from spantree_exporter.store import Share, Store, Written
+from spantree_exporter.store import Store, TenantBatch, Written
 
 OpenStore = Callable[..., Store]
 
@@ -330,7 +330,7 @@ def test_spans_of_many_tenants_are_written_by_one_transaction_each_in_its_own(
 ) -> None:
     store = open_store(migrated_url)
     letter = DeadLetter("no id", b"x", "json", 1)
-    shares = [Share(tenant, workflow(1, failing=tenant == 2), [letter] * (tenant == 3)) for tenant in (3, 1, 2)]
+    shares = [TenantBatch(tenant, workflow(1, failing=tenant == 2), [letter] * (tenant == 3)) for tenant in (3, 1, 2)]
     written = store.write_shares(shares)
     assert (written, dict(written.by_tenant)) == (Written(15, 0, 3), {1: 5, 2: 5, 3: 5})
     for table, count in (("span", 5), ("node", 5), ("execution", 1), ("trace", 1), ("span_terms", 1), ("change", 1)):
@@ -350,11 +350,11 @@ def test_who_sends_spans_again_is_written_apart_and_the_others_go_straight(
     migrated_url: str, open_store: OpenStore
 ) -> None:
     store = open_store(migrated_url)
-    assert store.write_shares([Share(1, workflow(1)), Share(2, workflow(1))]) == Written(10, 0, 2)
+    assert store.write_shares([TenantBatch(1, workflow(1)), TenantBatch(2, workflow(1))]) == Written(10, 0, 2)
     # The first such batch is refused as a whole, and all of it is stored the other way.
-    again = store.write_shares([Share(1, workflow(1)), Share(2, workflow(2))])
+    again = store.write_shares([TenantBatch(1, workflow(1)), TenantBatch(2, workflow(2))])
     assert (again, dict(again.by_tenant)) == (Written(5, 5, 0), {2: 5})
-    assert store.write_shares([Share(1, workflow(1)), Share(2, workflow(3))]) == Written(5, 5, 1)
+    assert store.write_shares([TenantBatch(1, workflow(1)), TenantBatch(2, workflow(3))]) == Written(5, 5, 1)
     project_all(migrated_url, store)
     assert query(migrated_url, "SELECT tenant_id, count(*) FROM spantree.execution GROUP BY 1 ORDER BY 1") == [
         (1, 1),
@@ -367,7 +367,7 @@ def test_traces_of_many_tenants_that_come_in_parts_are_projected_together_and_re
 ) -> None:
     store, alone = open_store(migrated_url), open_store(migrated_url, tenant_id=9)
     for part in (slice(0, 3), slice(3, 4), slice(4, 5)):
-        store.write_shares([Share(tenant, workflow(1, failing=tenant == 2)[part]) for tenant in (1, 2)])
+        store.write_shares([TenantBatch(tenant, workflow(1, failing=tenant == 2)[part]) for tenant in (1, 2)])
         query(migrated_url, "UPDATE spantree.pending_projection SET due_at = now() - interval '1 second'")
         done = store.project_due()
         assert (done.traces, dict(done.by_tenant)) == (2, {1: 1, 2: 1})
@@ -392,7 +392,9 @@ def test_a_flood_of_one_tenant_waits_for_projection_and_not_the_others(
 ) -> None:
     store = open_store(migrated_url)
     flood = [span(number, trace=number, parent=10**6) for number in range(1, 1_001)]
-    store.write_shares([Share(1, flood), Share(2, [span(1, parent=9)]), Share(3, [span(1, parent=9)])])
+    store.write_shares(
+        [TenantBatch(1, flood), TenantBatch(2, [span(1, parent=9)]), TenantBatch(3, [span(1, parent=9)])]
+    )
     query(migrated_url, "UPDATE spantree.pending_projection SET due_at = now() - interval '1 h' WHERE tenant_id = 1")
     query(migrated_url, "UPDATE spantree.pending_projection SET due_at = now() - interval '1 s' WHERE tenant_id > 1")
     first = store.project_due(limit_spans=50)

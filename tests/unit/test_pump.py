@@ -29,7 +29,7 @@ from spantree_exporter.errors import (
 )
 from spantree_exporter.signals import DecodedItems, decode_body
 from spantree_exporter.span import Span
-from spantree_exporter.store import Projected, Share, Written
+from spantree_exporter.store import Projected, TenantBatch, Written
 
 
 @dataclass
@@ -56,7 +56,7 @@ class FakeStore:
         self.opened += 1
         return self
 
-    def write_shares(self, shares: Sequence[Share]) -> Written:
+    def write_shares(self, shares: Sequence[TenantBatch]) -> Written:
         spans = [item for share in shares for item in share.items if isinstance(item, Span)]
         dead = [letter for share in shares for letter in share.dead]
         self.attempts += 1
