@@ -24,8 +24,12 @@ _FIELDS: Final = frozenset(
 )  # fmt: skip
 
 
+# What reading a member of another type or size than Jaeger writes comes to; 1e400 is no integer.
+_MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+
+
 def traces_of(trace: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(the trace as a TracesData in OTLP/JSON, a sentence for each span that is none).
+    """(the trace as a TracesData in OTLP/JSON, a sentence for each span or process that is none).
 
     Raises ValueError where `trace` is none of Jaeger's.
     """
@@ -40,13 +44,17 @@ def traces_of(trace: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             scope = str(tags.get("otel.scope.name", tags.get("otel.library.name", "")))
             version = str(tags.get("otel.scope.version", tags.get("otel.library.version", "")))
             told = _span(span, tags, str(trace.get("traceID", "")))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except _MALFORMED as error:
             faults.append(f"span {number}: {type(error).__name__}: {error}")
             continue
         by_sender.setdefault((str(span.get("processID", "")), scope, version), []).append(told)
     resource_spans = []
     for (process_id, scope, version), told_spans in by_sender.items():
-        process = span_process(processes, process_id)
+        try:
+            process = span_process(processes, process_id)
+        except _MALFORMED as error:
+            faults.append(f"process {process_id}: {type(error).__name__}: {error}; its spans have no resource")
+            process = {}
         resource_spans.append(
             {
                 "resource": {"attributes": _attributes(process)},

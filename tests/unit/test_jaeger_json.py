@@ -101,6 +101,14 @@ def test_a_span_that_is_none_is_told_and_takes_no_other_with_it() -> None:
     assert [fault.split(":")[0] for fault in faults] == ["span 0", "span 1", "span 4"]
 
 
+def test_numbers_and_processes_that_are_none_are_told_too() -> None:
+    first = {**TRACE["spans"][0], "startTime": float("inf")}
+    told, faults = traces_of({**TRACE, "spans": [first, TRACE["spans"][1]], "processes": {"p2": {"tags": [5]}}})
+    assert [fault.split(":")[0] for fault in faults] == ["span 0", "process p2"]
+    (query,) = decode_request(orjson.dumps(told), JSON, 0).spans
+    assert (query.name, query.resource.attributes) == (spans()[1].name, {})
+
+
 @pytest.mark.parametrize("trace", [{}, {"spans": {}}, {"spans": [], "processes": [1]}])
 def test_what_is_no_trace_is_refused(trace: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a trace of Jaeger's has spans"):
