@@ -2,9 +2,12 @@
 
     python -m benchmarks.search                        3 million spans over ten days in an embedded PostgreSQL
     python -m benchmarks.search --spans 10000000       some 9 GB, given back at the end
+    python -m benchmarks.search --batch 10             as senders of few spans at a time make them
+    python -m benchmarks.search --unmerged             before what small batches are found by was merged
 
 400 traces of 25 spans are written as the collector writes them; all others are copies of them by SQL, earlier, with
-ids and an attribute of their own, and with the terms that the writer would have stored. Each search is asked through
+ids and an attribute of their own, and with the terms that the writer would have stored, merged as a collector merges
+them. Each search is asked through
 /jaeger/api/traces, as FindTraces: it answers up to 20 whole traces. Prints p50, the most, and CPU of API and PostgreSQL
 for each (which holds while others use the machine; times do not); at last one line of JSON.
 """
@@ -33,11 +36,13 @@ from benchmarks.measuring import cpu_s, family_cpu_s
 from benchmarks.reads import served
 
 from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_exporter.connection import StoreConnection
 from spantree_exporter.decode import JSON, decode_request
 from spantree_exporter.migrate import migrate
 from spantree_exporter.partitions import day_number, ensure_partitions
 from spantree_exporter.span import Span
 from spantree_exporter.store import Store
+from spantree_exporter.term_merger import TermMerger
 from spantree_exporter.term_segment import SEGMENT_SPANS
 from spantree_exporter.term_store import insert_terms
 
@@ -61,6 +66,8 @@ def main() -> None:
     parser.add_argument("--spans", type=int, default=3_000_000)
     parser.add_argument("--days", type=int, default=10)
     parser.add_argument("--repeat", type=int, default=11)
+    parser.add_argument("--batch", type=int, default=SEGMENT_SPANS, help="spans that are written together")
+    parser.add_argument("--unmerged", action="store_true", help="search what was written as it was written")
     parser.add_argument("--dir", default=None, help="where the database lies")
     arguments = parser.parse_args()
     with (
@@ -68,8 +75,10 @@ def main() -> None:
         EmbeddedPostgres(Path(folder) / "postgres", durable=False) as server,
     ):
         migrate(server.url)
-        last_copy = _seed(server.url, arguments.spans, arguments.days)
         assert server.pid is not None
+        last_copy = _seed(server.url, arguments.spans, arguments.days, arguments.batch)
+        if not arguments.unmerged:
+            _merge(server.url, server.pid)
         with served(server.url) as (base, pid), httpx.Client(base_url=base, trust_env=False, timeout=120) as client:
             figures = [
                 _measure(client, name, asked, arguments.repeat, pid, server.pid)
@@ -138,7 +147,27 @@ def _measure(
     }
 
 
-def _seed(url: str, spans: int, days: int) -> int:
+def _merge(url: str, postgres_pid: int) -> None:
+    """As collectors do in the background, at once."""
+    connection = StoreConnection(url, "benchmark")
+    merger, merged, merges = TermMerger(connection), 0, 0
+    began_s, postgres_s = time.process_time(), family_cpu_s(postgres_pid)
+    while rows := merger.merge():
+        merged, merges = merged + rows, merges + 1
+    ours_s, postgres_s = time.process_time() - began_s, family_cpu_s(postgres_pid) - postgres_s
+    opened = connection.open()
+    opened.execute(_statements()["vacuum"])
+    size, segments, spans = opened.execute(_statements()["size"]).fetchone() or (0, 0, 1)
+    connection.close()
+    print(
+        f"merged: {merged:,} rows {merges:,} times, {1e6 * ours_s / spans:.2f} us of ours and "
+        f"{1e6 * postgres_s / spans:.2f} of PostgreSQL's a span; "
+        f"{size / spans:.0f} bytes a span beside {segments:,} rows",
+        file=sys.stderr,
+    )
+
+
+def _seed(url: str, spans: int, days: int, batch: int) -> int:
     """Fill it; the number of the last copy, which is the oldest."""
     statements = _statements()
     today = datetime.now(UTC).date()
@@ -155,12 +184,12 @@ def _seed(url: str, spans: int, days: int) -> int:
         ensure_partitions(connection, [day_number(today - timedelta(days=back)) for back in range(days)])
         began_s = time.monotonic()
         for copy in range(copies):
-            _copy(connection, statements, originals, copy, copies, source_day, today, days)
+            _copy(connection, statements, originals, copy, copies, source_day, today, days, batch)
             if copy % 20 == 19:
                 print(f"{(copy + 1) * len(originals):,} spans, {time.monotonic() - began_s:.0f} s", file=sys.stderr)
         connection.execute(statements["vacuum"])
-        size, segments = connection.execute(statements["size"]).fetchone() or (0, 0)
-        print(f"terms: {size / (copies + 1) / len(originals):.0f} bytes a span, {segments:,} rows", file=sys.stderr)
+        size, segments, with_terms = connection.execute(statements["size"]).fetchone() or (0, 0, 1)
+        print(f"terms: {size / with_terms:.0f} bytes a span beside {segments:,} rows", file=sys.stderr)
     return copies - 1
 
 
@@ -173,6 +202,7 @@ def _copy(
     source_day: date,
     today: date,
     days: int,
+    batch: int,
 ) -> None:
     """Copy number `copy` of `copies`, evenly over the days, the last one the oldest."""
     back, within = divmod(copy * days, copies)
@@ -194,9 +224,8 @@ def _copy(
             )
             for span in originals
         ]
-        # Batches as large as those of a collector that has much to do.
-        for first in range(0, len(made), SEGMENT_SPANS):
-            some = made[first : first + SEGMENT_SPANS]
+        for first in range(0, len(made), batch):
+            some = made[first : first + batch]
             insert_terms(cursor, {0: (some, [day_number(day)] * len(some))})
 
 

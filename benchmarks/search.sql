@@ -43,4 +43,4 @@ WHERE tenant_id = 0
 VACUUM (ANALYZE) spantree.span, spantree.execution, spantree.trace, spantree.span_terms, spantree.resource
 
 -- name: size
-SELECT pg_total_relation_size('spantree.span_terms'), count(*) FROM spantree.span_terms
+SELECT sum(octet_length(lists))::bigint, count(*), sum(spans)::bigint FROM spantree.span_terms

@@ -7,7 +7,9 @@ from typing import Any
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from spantree_exporter.connection import StoreConnection
 from spantree_exporter.store import Store
+from spantree_exporter.term_merger import TermMerger
 
 PROJECTED = ("execution", "node", "edge")
 _ORDER = {
@@ -63,3 +65,15 @@ def project_all(url: str, store: Store) -> int:
             raise AssertionError(f"not projected: {query(url, 'SELECT * FROM spantree.pending_projection')}")
         projected += done.traces
     return projected
+
+
+def merge_all(url: str) -> int:
+    """Merge rows of span_terms until no more can be; how many were."""
+    connection = StoreConnection(url, "tests")
+    try:
+        merger, merged = TermMerger(connection), 0
+        while taken := merger.merge():
+            merged += taken
+        return merged
+    finally:
+        connection.close()

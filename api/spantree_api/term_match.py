@@ -9,9 +9,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from spantree_api.span_query import NS_MIN
 from spantree_exporter.term_segment import (
     Piece,
     Shape,
@@ -93,6 +95,9 @@ class SegmentRow:
     near: list[bytes] | None
     before: list[int] | None
     looks: list[int] | None
+    part_ends: list[int] | None
+    part_first_ns: list[int] | None
+    part_last_ns: list[int] | None
 
     @property
     def shape(self) -> Shape:
@@ -162,6 +167,25 @@ def _by_resources(row: SegmentRow, shape: Shape, resources: frozenset[int]) -> S
     numbers = sum(end - first for first, end in bounds)
     cuts = tuple((begin - first, stop - first) for begin, stop in bounds)
     return Step(numbers, (shape.of_resource(first, end),), cuts)
+
+
+def left_by_part(row: SegmentRow, left: Sequence[int], from_ns: int, to_ns: int) -> list[tuple[Sequence[int], int]]:
+    """Of the spans that are left those of each part that is of the range, and the latest start of all later parts.
+
+    `left` in order, as are the parts: mostly the newest first, see term_merge.py.
+    """
+    if row.part_ends is None or row.part_first_ns is None or row.part_last_ns is None:
+        return [(left, NS_MIN)]
+    found: list[tuple[Sequence[int], int]] = []
+    latest_ns = list(accumulate(reversed(row.part_last_ns), max, initial=NS_MIN))
+    begin = 0
+    for end, first_ns, last_ns in zip(row.part_ends, row.part_first_ns, row.part_last_ns, strict=True):
+        latest_ns.pop()
+        stop = bisect_left(left, end, begin)
+        if stop > begin and first_ns <= to_ns and last_ns >= from_ns:
+            found.append((left[begin:stop], latest_ns[-1]))
+        begin = stop
+    return found
 
 
 def left_after(step: Step, read: Iterator[bytes], wanted: Wanted, left: Sequence[int] | None) -> Sequence[int]:

@@ -116,6 +116,7 @@ PyObject *object_units(PyObject *module, PyObject *const *arguments, Py_ssize_t 
 PyObject *span_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *table_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 PyObject *term_lists(PyObject *module, PyObject *spans);
+PyObject *merge_term_lists(PyObject *module, PyObject *parts);
 PyObject *term_durations(PyObject *module, PyObject *spans);
 
 #endif

@@ -72,7 +72,7 @@ static void keep(PyObject **place, PyObject *value) {
 }
 
 /* Counted up when what Python and C expect of each other changes: a build of yesterday's source is not used then. */
-#define INTERFACE 4
+#define INTERFACE 5
 
 /* set_up(interface, Span, Event, Link, Resource, Scope, stored_double, stored_bytes, dumps, sha256, max_keys, use_own_sha256) */
 static PyObject *set_up(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
@@ -119,6 +119,7 @@ static PyMethodDef methods[] = {
     {"span_rows", (PyCFunction)(void (*)(void))span_rows, METH_FASTCALL, NULL},
     {"table_rows", (PyCFunction)(void (*)(void))table_rows, METH_FASTCALL, NULL},
     {"term_lists", term_lists, METH_O, NULL},
+    {"merge_term_lists", merge_term_lists, METH_O, NULL},
     {"term_durations", term_durations, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -311,6 +311,27 @@ static PyObject *columns_of(const uint64_t *postings, size_t count) {
     return columns;
 }
 
+/* What is made of the postings, which are given back; None where `result` says that Python is to do it. */
+static PyObject *columns_or_none(buffer *out, outcome result) {
+    PyObject *columns = NULL;
+    if (result == DONE) {
+        size_t postings = out->length / sizeof(uint64_t);
+        uint64_t *other = PyMem_RawMalloc(out->length ? out->length : 1);
+        if (other == NULL) {
+            PyErr_NoMemory();
+        } else {
+            sort_postings((uint64_t *)(void *)out->start, other, postings);
+            columns = columns_of((uint64_t *)(void *)out->start, postings);
+            PyMem_RawFree(other);
+        }
+    } else if (result == UNUSUAL || is_left_to_python()) {
+        Py_INCREF(Py_None);
+        columns = Py_None;
+    }
+    PyMem_RawFree(out->start);
+    return columns;
+}
+
 /* term_lists(spans) -> (entries, lists, fences of entries, fences of lists) | None, see term_segment.py. */
 PyObject *term_lists(PyObject *module, PyObject *spans) {
     (void)module;
@@ -323,23 +344,52 @@ PyObject *term_lists(PyObject *module, PyObject *spans) {
     outcome result = DONE;
     for (Py_ssize_t i = 0; result == DONE && i < PyList_GET_SIZE(spans); i++)
         result = add_terms(&out, PyList_GET_ITEM(spans, i), (uint64_t)i);
-    PyObject *columns = NULL;
-    if (result == DONE) {
-        size_t postings = out.length / sizeof(uint64_t);
-        uint64_t *other = PyMem_RawMalloc(out.length ? out.length : 1);
-        if (other == NULL) {
-            PyErr_NoMemory();
-        } else {
-            sort_postings((uint64_t *)(void *)out.start, other, postings);
-            columns = columns_of((uint64_t *)(void *)out.start, postings);
-            PyMem_RawFree(other);
+    return columns_or_none(&out, result);
+}
+
+/* The postings of one segment of several, whose first span has the number `first`. */
+static outcome add_postings(buffer *out, PyObject *part) {
+    if (!PyTuple_CheckExact(part) || PyTuple_GET_SIZE(part) != 3)
+        return UNUSUAL;
+    PyObject *entries = PyTuple_GET_ITEM(part, 0), *lists = PyTuple_GET_ITEM(part, 1), *number = PyTuple_GET_ITEM(part, 2);
+    if (!PyBytes_CheckExact(entries) || !PyBytes_CheckExact(lists) || !PyLong_CheckExact(number))
+        return UNUSUAL;
+    int overflow;
+    long first = PyLong_AsLongAndOverflow(number, &overflow);
+    if (overflow || first < 0 || first >= 1 << SPAN_BITS)
+        return UNUSUAL;
+    const unsigned char *entry = (const unsigned char *)PyBytes_AS_STRING(entries);
+    const unsigned char *end = entry + PyBytes_GET_SIZE(entries);
+    const unsigned char *list = (const unsigned char *)PyBytes_AS_STRING(lists);
+    size_t left = (size_t)PyBytes_GET_SIZE(lists) / SPAN_BYTES;
+    for (; end - entry >= TERM_BYTES + SPAN_BYTES; entry += TERM_BYTES + SPAN_BYTES) {
+        uint64_t term = (uint64_t)entry[0] | (uint64_t)entry[1] << 8 | (uint64_t)entry[2] << 16 | (uint64_t)entry[3] << 24;
+        size_t count = (size_t)entry[4] | (size_t)entry[5] << 8;
+        if (count > left)
+            return UNUSUAL;
+        left -= count;
+        for (; count; count--, list += SPAN_BYTES) {
+            uint64_t span = (uint64_t)first + ((uint64_t)list[0] | (uint64_t)list[1] << 8);
+            uint64_t posting = term << SPAN_BITS | span;
+            if (span >= 1 << SPAN_BITS)
+                return UNUSUAL;
+            if (buffer_add(out, &posting, sizeof posting) < 0)
+                return FAILED;
         }
-    } else if (result == UNUSUAL || is_left_to_python()) {
-        Py_INCREF(Py_None);
-        columns = Py_None;
     }
-    PyMem_RawFree(out.start);
-    return columns;
+    return DONE;
+}
+
+/* merge_term_lists([(entries, lists, number of the first span), ...]) -> as term_lists | None, see term_segment.py. */
+PyObject *merge_term_lists(PyObject *module, PyObject *parts) {
+    (void)module;
+    if (!PyList_CheckExact(parts))
+        Py_RETURN_NONE;
+    buffer out = {0};
+    outcome result = DONE;
+    for (Py_ssize_t i = 0; result == DONE && i < PyList_GET_SIZE(parts); i++)
+        result = add_postings(&out, PyList_GET_ITEM(parts, i));
+    return columns_or_none(&out, result);
 }
 
 /* ---- durations ---------------------------------------------------------------------------------------------------- */

@@ -26,7 +26,7 @@ PYTHON: Final = "python"
 SETTING: Final = "SPANTREE_PURE_PYTHON"
 _OFF: Final = frozenset({"", "0", "false", "no", "off"})
 # What both sides expect of each other, see INTERFACE in native/module.c.
-_INTERFACE: Final = 4
+_INTERFACE: Final = 5
 
 
 class Native(Protocol):
@@ -56,6 +56,11 @@ class Native(Protocol):
 
     def term_lists(self, spans: list[Span], /) -> tuple[bytes, bytes, list[int], list[int]] | None:
         """The terms of the spans and which spans have each, with fences; see term_segment.py."""
+
+    def merge_term_lists(
+        self, parts: list[tuple[bytes, bytes, int]], /
+    ) -> tuple[bytes, bytes, list[int], list[int]] | None:
+        """The terms of several segments as those of one; see term_segment.py."""
 
     def term_durations(self, spans: list[Span], /) -> tuple[bytes, bytes, list[int]] | None:
         """The spans by their durations, the codes of these, and where octaves end; see term_segment.py."""

@@ -27,6 +27,7 @@ from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
 from spantree_exporter.projector import Projected, Projector, due_tenants, still_pending
 from spantree_exporter.rollup_store import RollupFolder
 from spantree_exporter.span import Span
+from spantree_exporter.term_merger import TermMerger
 from spantree_exporter.writer import Share, Writer, Written
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Store:
         self._due_tenants: deque[int] = deque()
         self._last_turn = -1  # of which tenant the last call that projected began
         self._folder = RollupFolder(self._connection)
+        self._merger = TermMerger(self._connection)
 
     def write(
         self, items: Sequence[Span | LogRecord], dead: Sequence[DeadLetter] = (), *, tenant_id: int | None = None
@@ -123,8 +125,9 @@ class Store:
         """Bring the rows of traces that are due up to date, some `limit_spans` spans' worth.
 
         Tenants take turns: a call is for some that have something due, the first of each before the second of any, and
-        the next one goes on with others. Now and then it folds rollups and drops changes of more than a day ago. A
-        trace that cannot be projected stays pending, with the reason in pending_projection.error.
+        the next one goes on with others. Now and then it folds rollups, merges what spans are found by, and drops
+        changes of more than a day ago. A trace that cannot be projected stays pending, with the reason in
+        pending_projection.error.
         """
         with self._connection.errors():
             projected = Projected(0, 0, more=False)
@@ -142,6 +145,7 @@ class Store:
                 for tenant_id in turns:
                     self._pruner(tenant_id).prune_when_due()
             self._folder.fold_when_due()
+            self._merger.merge_when_due()
             return replace(projected, due_s=due)
 
     def still_pending(self, trace_ids: Collection[bytes]) -> set[bytes]:

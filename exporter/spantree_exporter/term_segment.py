@@ -20,9 +20,9 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from spantree_exporter import hot_path
 from spantree_exporter.span import Span
@@ -43,6 +43,9 @@ _ID_BYTES: Final = 16
 _NUMBER_BYTES: Final = 2
 _LONGEST_NS: Final = (1 << 63) - 1
 
+TermColumns: TypeAlias = tuple[bytes, bytes, list[int], list[int]]
+"""(entries, the lists of their terms, the fences of both)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -58,6 +61,11 @@ class Segment:
     entry_fences: list[int]
     list_fences: list[int]
     lists: bytes
+
+    @property
+    def shape(self) -> Shape:
+        """Where it has what."""
+        return Shape(self.spans, self.traces, self.entry_fences[-1])
 
 
 class Piece(NamedTuple):
@@ -79,6 +87,11 @@ class Shape(NamedTuple):
         """Where the entries begin."""
         return _ID_BYTES * self.traces + 4 * _NUMBER_BYTES * self.spans
 
+    @property
+    def first_list(self) -> int:
+        """Where the lists of the terms begin."""
+        return self.first_entry + _ENTRY.size * self.entries
+
     def traces_of_spans(self) -> Piece:
         """What `chosen_traces` reads."""
         return Piece(0, _ID_BYTES * self.traces + _NUMBER_BYTES * self.spans)
@@ -93,7 +106,7 @@ class Shape(NamedTuple):
 
     def of_term(self, first: int, count: int) -> Piece:
         """The list of a term, behind `first` numbers of others."""
-        return Piece(self.first_entry + _ENTRY.size * self.entries + _NUMBER_BYTES * first, _NUMBER_BYTES * count)
+        return Piece(self.first_list + _NUMBER_BYTES * first, _NUMBER_BYTES * count)
 
     def _numbers(self, column: int, first: int, end: int) -> Piece:
         before = _ID_BYTES * self.traces + _NUMBER_BYTES * self.spans * column
@@ -192,7 +205,7 @@ def _segment(spans: list[Span]) -> Segment:
         octave_ends,
         entry_fences,
         list_fences,
-        b"".join((*traces, _little(of_spans), _little(of_resources), numbers, codes, entries, lists)),
+        b"".join((*traces, little_endian(of_spans), little_endian(of_resources), numbers, codes, entries, lists)),
     )
 
 
@@ -202,15 +215,19 @@ def _durations(spans: Sequence[Span]) -> tuple[bytes, bytes, list[int]]:
     codes = [code for code, _ in ordered]
     numbers = [number for _, number in ordered]
     octave_ends = [bisect_left(codes, (octave + 1) << 10) for octave in range(OCTAVES)]
-    return _little(array("H", numbers)), _little(array("H", codes)), octave_ends
+    return little_endian(array("H", numbers)), little_endian(array("H", codes)), octave_ends
 
 
-def _lists(spans: Sequence[Span]) -> tuple[bytes, bytes, list[int], list[int]]:
+def _lists(spans: Sequence[Span]) -> TermColumns:
     """As native/terms.c: the entries, the lists of their terms, and the fences of both."""
     having: dict[int, dict[int, None]] = {}
     for number, span in enumerate(spans):
         for term in terms_of(span):
             having.setdefault(term, {})[number] = None
+    return _columns(having)
+
+
+def _columns(having: Mapping[int, Collection[int]]) -> TermColumns:
     ordered = sorted(having)
     buckets = min(max(len(ordered) // _ENTRIES_EACH, 1), _BUCKETS_MAX)
     entries: list[bytes] = []
@@ -226,7 +243,7 @@ def _lists(spans: Sequence[Span]) -> tuple[bytes, bytes, list[int], list[int]]:
     more = buckets + 1 - len(entry_fences)
     return (
         b"".join(entries),
-        _little(numbers),
+        little_endian(numbers),
         entry_fences + more * [len(entries)],
         list_fences + more * [len(numbers)],
     )
@@ -237,7 +254,23 @@ def bucket_of(term: int, buckets: int) -> int:
     return term * buckets >> _TERM_BITS
 
 
-def _little(numbers: array[int]) -> bytes:
+def merge_lists(parts: Sequence[tuple[bytes, bytes, int]]) -> TermColumns:
+    """The columns of several segments as those of one: (entries, lists, number of its first span) of each, in order."""
+    native = hot_path.native
+    merged = None if native is None else native.merge_term_lists(list(parts))
+    if merged is not None:
+        return merged
+    having: dict[int, list[int]] = {}
+    for entries, lists, first in parts:
+        numbers, at = numbers_in(lists), 0
+        for term, count in _ENTRY.iter_unpack(entries):
+            having.setdefault(term, []).extend(number + first for number in numbers[at : at + count])
+            at += count
+    return _columns(having)
+
+
+def little_endian(numbers: array[int]) -> bytes:
+    """Numbers as they are stored; changes the array where the machine stores them otherwise."""
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers.tobytes()

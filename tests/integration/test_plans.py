@@ -318,6 +318,13 @@ def test_terms_of_a_day_are_read_in_order_and_no_other_day(with_terms: psycopg.C
     assert "Sort Key: segment" not in plan.text, plan.text
 
 
+def test_rows_of_terms_to_merge_are_those_of_one_day(with_terms: psycopg.Connection[Any]) -> None:
+    level = {"tenant_id": 0, "day": TODAY, "least": 1, "below": 256, "limit": 128}
+    plan = plan_of(with_terms, statements("span_terms")["segments_to_merge"], level)
+    assert re.search(r"Index Cond: \(\(day = .*tenant_id = ", plan.text), plan.text
+    assert not plan.whole, plan.text
+
+
 def test_pieces_of_segments_are_read_one_by_one(with_terms: psycopg.Connection[Any]) -> None:
     of_two = {"last_ns": "{1,2}", "ids": f"{{{TRACE},{TRACE}}}", "offsets": "{0,9}", "lengths": "{4,5}"}
     plan = plan_of(with_terms, STATEMENTS["pieces_of_segments"], PARAMETERS | {"day": TODAY} | of_two)

@@ -13,7 +13,7 @@ from tests.api_rows import NOW_NS
 from tests.api_server import api_over, ok
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, trace_id
 from tests.jaeger_storage import JaegerClient, jaeger_over
-from tests.tables import project_all, query
+from tests.tables import merge_all, project_all, query
 
 from spantree_api.reads.spans import SpanReads
 from spantree_exporter.rebuild import rebuild
@@ -47,14 +47,20 @@ def sent() -> list[Span]:
     return spans
 
 
-@pytest.fixture
-def url(migrated_url: str) -> str:
+@pytest.fixture(params=["as they were written", "merged"])
+def url(migrated_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     store = Store(migrated_url)
     spans = sent()
-    for first in range(0, len(spans), 50):
-        store.write(spans[first : first + 50])
+    batch = 3 if request.param == "merged" else 50
+    for first in range(0, len(spans), batch):
+        store.write(spans[first : first + batch])
     project_all(migrated_url, store)
     store.close()
+    if request.param == "merged":
+        monkeypatch.setattr("spantree_exporter.term_merger._LEVELS", ((1, 256, 4),))
+        merge_all(migrated_url)
+        rows = query(migrated_url, "SELECT spans, part_ends FROM spantree.span_terms ORDER BY day")
+        assert rows == [(60, [60]), (120, [120]), (60, [60])]
     return migrated_url
 
 

@@ -97,4 +97,5 @@ def test_an_advisory_lock_is_one_purpose_s() -> None:
         "2": {"rollup"},
         "3": {"060_own_audit"},
         "4": {"retention"},
+        "5": {"span_terms"},
     }

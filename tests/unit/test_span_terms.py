@@ -63,7 +63,7 @@ def row_of(segment: Segment, wanted: Wanted) -> SegmentRow:
     row = SegmentRow(
         segment.last_ns, UUID(int=1), segment.spans, segment.traces, segment.entry_fences[-1],
         segment.resources, segment.resource_ends, octaves[octave_of(wanted.codes[0])],
-        octaves[octave_of(wanted.codes[1]) + 1], [], [], [],
+        octaves[octave_of(wanted.codes[1]) + 1], [], [], [], None, None, None,
     )  # fmt: skip
     assert row.near is not None and row.before is not None and row.looks is not None
     for number, (_, term) in enumerate(wanted.looks(), 1):

@@ -5,7 +5,7 @@ Every match is among them, but for days of an earlier version (`gaps`). What is 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import accumulate
@@ -18,7 +18,7 @@ from spantree_api.database import Snapshot
 from spantree_api.listing import day_named
 from spantree_api.span_query import NS_MAX, SpanQuery, TermCondition
 from spantree_api.stored_rows import DayRow, records
-from spantree_api.term_match import Place, SegmentRow, Step, Wanted, left_after, steps_for
+from spantree_api.term_match import Place, SegmentRow, Step, Wanted, left_after, left_by_part, steps_for
 from spantree_exporter.array_text import array_text
 from spantree_exporter.stored import stored_key
 from spantree_exporter.term_segment import Piece, chosen_traces
@@ -27,6 +27,8 @@ from spantree_exporter.term_segment import Piece, chosen_traces
 _RESOURCES: Final = 1_000
 # Segments that are read at once: few to begin with, for what is common is in the newest.
 _SEGMENTS: Final = (4, 16, 64, 256, 1_024)
+# Traces that are told at once, as far as there are so many: whoever searches may have enough then.
+_TRACES: Final = 100
 _SENTINEL_DAY: Final = date(1970, 1, 1)
 _LAST_ID: Final = UUID(int=(1 << 128) - 1)
 
@@ -104,16 +106,17 @@ async def traces_with_terms(
             rows = await snapshot.all("segments_with_terms", looked_for | at, records(SegmentRow))
             turn += 1
             if rows:
-                yield await _traces_of(snapshot, tenant_id, day, rows, wanted), rows[-1].last_ns
+                async for some in _traces_of(snapshot, tenant_id, day, rows, wanted, from_ns, to_ns):
+                    yield some
             if len(rows) < size:
                 break
             before_ns, before_id = rows[-1].last_ns, rows[-1].id
 
 
 async def _traces_of(
-    snapshot: Snapshot, tenant_id: int, day: date, rows: Iterable[SegmentRow], wanted: Wanted
-) -> list[UUID]:
-    """The traces of the spans that all of `wanted` is true of, each once."""
+    snapshot: Snapshot, tenant_id: int, day: date, rows: Sequence[SegmentRow], wanted: Wanted, from_ns: int, to_ns: int
+) -> AsyncIterator[tuple[list[UUID], int]]:
+    """The traces of the spans that all of `wanted` is true of, as `traces_with_terms` tells them; rows newest first."""
 
     async def pieces(of: Sequence[tuple[SegmentRow, Piece]]) -> Iterator[bytes]:
         if not of:
@@ -137,13 +140,18 @@ async def _traces_of(
         read = await pieces([(row, piece) for row, steps, _ in left for piece in steps[turn].pieces])
         after = [(row, steps, left_after(steps[turn], read, wanted, spans)) for row, steps, spans in left]
         left = [(row, steps, spans) for row, steps, spans in after if spans]
-    ids = await pieces([(row, row.shape.traces_of_spans()) for row, _, _ in left])
-    traces = (
-        trace
-        for (row, _, spans), of_spans in zip(left, ids, strict=True)
-        for trace in chosen_traces(of_spans, row.shape, spans or ())
-    )
-    return [UUID(bytes=trace) for trace in dict.fromkeys(traces)]
+    by_part = [(row, left_by_part(row, spans or (), from_ns, to_ns)) for row, _, spans in left]
+    by_part = [(row, parts) for row, parts in by_part if parts]
+    ids = await pieces([(row, row.shape.traces_of_spans()) for row, _ in by_part])
+    oldest_ns, found = rows[-1].last_ns, dict[bytes, None]()
+    for number, ((row, parts), of_spans) in enumerate(zip(by_part, ids, strict=True), 1):
+        next_row_ns = by_part[number][0].last_ns if number < len(by_part) else oldest_ns
+        for spans, next_part_ns in parts:
+            found.update(dict.fromkeys(chosen_traces(of_spans, row.shape, spans)))
+            if len(found) >= _TRACES:
+                yield [UUID(bytes=trace) for trace in found], max(next_part_ns, next_row_ns, oldest_ns)
+                found = {}
+    yield [UUID(bytes=trace) for trace in found], oldest_ns
 
 
 async def gaps(snapshot: Snapshot, tenant_id: int, from_ns: int, to_ns: int) -> list[date]:

@@ -275,7 +275,7 @@ SELECT
     CASE WHEN %(by_resource)s::boolean THEN segment.resource_ends END AS resource_ends,
     coalesce(segment.octave_ends[%(first_octave)s::integer], 0) AS shorter,
     segment.octave_ends[%(last_octave)s::integer + 1] AS up_to_longest,
-    looked.near, looked.before, looked.looks
+    looked.near, looked.before, looked.looks, segment.part_ends, segment.part_first_ns, segment.part_last_ns
 FROM spantree.span_terms AS segment
 CROSS JOIN LATERAL (
     SELECT
