@@ -244,6 +244,8 @@ def served(url: str) -> Iterator[tuple[str, int]]:
 def _serve(url: str, ports: multiprocessing.Queue[int]) -> None:
     config = uvicorn.Config(create_app(ApiConfig(database_url=url)), port=0, log_level="warning", access_log=False)
     socket = config.bind_socket()
+    # Whoever is told the port connects at once, before the server has come up.
+    socket.listen()
     ports.put(socket.getsockname()[1])
     uvicorn.Server(config).run([socket])
 
