@@ -183,8 +183,8 @@ def _go(tour: Tour, spantree_url: str, api: httpx.Client) -> None:
     trace = tour.see("trace", f"/trace/{trace_id}", "Trace Start")
     tour.expect("Total Spans" in trace, f"no count of spans: {trace[:300]}")
     tour.see("large trace", f"/trace/{LARGE}", "10000")
-    tour.see("comparison", f"/trace/{trace_id}...{good_id}?cohort={trace_id}&cohort={good_id}", "Trace")
-    tour.see("dependencies", "/dependencies", "DAG")
+    tour.see("comparison", f"/trace/{trace_id}...{good_id}?cohort={trace_id}&cohort={good_id}", "Spans:")
+    tour.see("dependencies", "/dependencies", "Focal Service")
     tour.see("trace with links", f"/trace/{trace_id}", "Trace Start", _open_links(tour, spantree_url, trace_id))
 
 
