@@ -31,6 +31,10 @@ NOT_ON_CITUS: Final = {
     "the same spans at the same moment Citus may end one by 40P01, which collectors try again",
     "test_nothing_in_the_schema_stands_in_the_way_of_distribution": "about what is not distributed yet: Citus adds "
     "triggers of its own",
+    "test_what_is_outside_of_the_window_is_written_by_one_transaction": "tells transactions by xmin, of which each "
+    "shard has its own",
+    "test_other_traces_are_projected_beside_one_that_is_too_much_for_postgresql": "has a shard cancel a statement, "
+    "which Citus tells without its SQLSTATE in COPY; the time limit that is meant is the coordinator's",
     "test_embedded_": "about the embedded PostgreSQL, which is none",
 }
 
