@@ -117,6 +117,7 @@ def test_a_trace_with_a_span_outside_of_the_window_is_one_execution(migrated_url
     assert store.write([_days_ago(400, 2, parent=1, name="broken clock")]).duplicates == 1
 
 
+@pytest.mark.timeout(400)  # on Citus each partition is one for each shard
 def test_a_body_with_a_span_on_each_of_500_days_makes_no_more_partitions_than_the_window(
     migrated_url: str, store: Store
 ) -> None:
