@@ -1,12 +1,12 @@
 """CPU a span on a Citus cluster against one PostgreSQL: all nodes together, by the number of workers.
 
-    python -m benchmarks.citus [--workers 1 2 3] [--traces 2000]
+    python -m benchmarks.citus [--workers 1 2 3] [--traces 2000] [--batch-spans 16384]
 
 The same load through a real collector each time, until every span is stored and every trace projected; processor time
-of all servers, of the coordinator, and of the collector. Autovacuum is off meanwhile: it comes at most once a minute,
-for each partition of each shard that has grown by a fifth, and so is the larger a part the shorter the load is. What
-one VACUUM ANALYZE of it all takes is told beside. On one machine only the overhead shows, no gain. Ends with 2 where
-there is no Citus.
+of all servers, of the coordinator, and of the collector. All servers have the settings of the embedded PostgreSQL.
+Autovacuum is off meanwhile: it comes at most once a minute, for each partition of each shard that has grown by a fifth,
+and so is the larger a part the shorter the load is. What one VACUUM ANALYZE of it all takes is told beside. On one
+machine only the overhead shows, no gain. Ends with 2 where there is no Citus.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import LiteralString
 from urllib.request import urlopen
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--traces", type=int, default=2000, help="of some 25 spans")
     parser.add_argument("--shards", type=int, default=DEFAULT_SHARDS)
+    parser.add_argument("--batch-spans", type=int, nargs="*", default=[4096, 16384], help="SPANTREE_BATCH_SPANS")
     given = parser.parse_args()
     figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="spantree-bench-") as name:
@@ -53,15 +55,15 @@ def main() -> int:
             return 2
         requests = list(bodies(load(folder, given.traces)))
         first = list(bodies(load(folder, _FIRST_TRACES, seed=2)))
-        for workers in (0, *given.workers):
+        for batch_spans, workers in product(given.batch_spans, (0, *given.workers)):
             with _servers(folder, workers, given.shards) as (node_urls, pids):
-                place = folder / f"collector-{workers}"
+                place = folder / f"collector-{batch_spans}-{workers}"
                 place.mkdir()
-                label = f"{workers} workers" if workers else "one PostgreSQL"
-                told = figures[label] = _measure(node_urls, pids, first, requests, place)
-            one = figures["one PostgreSQL"]["servers us/span"]
+                label = f"{workers} workers, {batch_spans}" if workers else f"one PostgreSQL, {batch_spans}"
+                told = figures[label] = _measure(node_urls, pids, first, requests, place, batch_spans)
+            one = figures[f"one PostgreSQL, {batch_spans}"]["servers us/span"]
             line = ", ".join(f"{what} {value:,.1f}" for what, value in told.items())
-            print(f"{label:>16}: {line}; {told['servers us/span'] / one:.2f} of one", flush=True)
+            print(f"{label:>22}: {line}; {told['servers us/span'] / one:.2f} of one", flush=True)
     print(json.dumps(figures))
     return 0
 
@@ -81,12 +83,17 @@ def _servers(folder: Path, workers: int, shards: int) -> Iterator[tuple[list[str
 
 
 def _measure(
-    node_urls: list[str], pids: Sequence[int], first: list[bytes], requests: list[bytes], folder: Path
+    node_urls: list[str],
+    pids: Sequence[int],
+    first: list[bytes],
+    requests: list[bytes],
+    folder: Path,
+    batch_spans: int,
 ) -> dict[str, float]:
     first_count, first_traces = _counted(first)
     count, traces = _counted(requests)
     url = node_urls[0]
-    with collector(url, folder) as (process, port):
+    with collector(url, folder, {"SPANTREE_BATCH_SPANS": str(batch_spans)}) as (process, port):
         # Connections, and what they know of each shard's tables: once, however much is written.
         send(port, first, [])
         _wait(url, first_count, first_traces)

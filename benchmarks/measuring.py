@@ -14,9 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -34,8 +35,10 @@ _KINDS = (
 
 
 @contextmanager
-def collector(url: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A collector on a free port: (its process, the port of OTLP/HTTP)."""
+def collector(
+    url: str, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A collector on a free port: (its process, the port of OTLP/HTTP); `settings` of its environment."""
     spool = folder / "spool"
     spool.mkdir()
     environment = os.environ | {
@@ -43,6 +46,7 @@ def collector(url: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], i
         "SPANTREE_DATA_DIR": str(spool),
         "SPANTREE_OTLP_HTTP_PORT": "0",
         "SPANTREE_OTLP_GRPC_PORT": "0",
+        **settings,
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "spantree_collector"], env=environment, stderr=subprocess.PIPE, text=True

@@ -29,6 +29,7 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.waiting import free_port, wait_until
 
 from spantree_deploy.postgres_account import Account, choose_account
+from spantree_deploy.postgres_settings import server_settings
 
 VERSION: Final = "v13.2.2"
 # 13.x is for PostgreSQL 15 to 17; these are where distributions put them.
@@ -42,7 +43,6 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 shared_preload_libraries = 'citus'
 wal_level = logical
-shared_buffers = 128MB
 max_connections = 300
 max_prepared_transactions = 300
 max_worker_processes = 64
@@ -51,6 +51,7 @@ max_locks_per_transaction = 1024
 citus.node_connection_timeout = 5s
 citus.node_conninfo = 'sslmode=disable'
 """
+_SMALL: Final = "shared_buffers = 128MB\n"
 # Tests and chaos outlive no power cut. A worker that was killed leaves prepared transactions, which hold locks until
 # they are looked after.
 _NOT_DURABLE: Final = "fsync = off\nfull_page_writes = off\ncitus.recover_2pc_interval = 2s\n"
@@ -113,7 +114,10 @@ class CitusNode:
         self._programs = bin_dir()
         self._run("initdb", "-D", folder, "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
         with (folder / "postgresql.conf").open("a") as file:
-            file.write(f"{_SETTINGS}port = {self.port}\n{'' if durable else _NOT_DURABLE}")
+            # What is measured runs with the settings of the one PostgreSQL that it is held against.
+            tuned = server_settings(durable=True) if durable else {}
+            file.writelines(f"{name} = '{value}'\n" for name, value in tuned.items())
+            file.write(f"{_SETTINGS}port = {self.port}\n{'' if durable else _SMALL + _NOT_DURABLE}")
 
     @property
     def url(self) -> str:

@@ -4,8 +4,8 @@
 -- values at hand: a generic one opens and locks every partition. JIT costs seconds where there are many partitions.
 -- Every statement here looks rows up by key; without statistics, as of a partition that is new, PostgreSQL takes some
 -- hundred keys for all of the table and reads the whole of it. What Citus is told, PostgreSQL keeps unread: one connection
--- a worker, as statements come in batches and each connection is a participant of the commit; parameters that SET LOCAL
--- changes count on the workers, too.
+-- a worker, as statements come in batches and each connection is a participant of the commit; those that an INSERT of a
+-- SELECT opens for its shards all the same are kept; parameters that SET LOCAL changes count on the workers, too.
 SELECT
     set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('lock_timeout', %(lock_timeout)s, false),
@@ -16,5 +16,6 @@ SELECT
     set_config('enable_seqscan', 'off', false),
     set_config('citus.multi_shard_modify_mode', 'sequential', false),
     set_config('citus.max_adaptive_executor_pool_size', '1', false),
+    set_config('citus.max_cached_conns_per_worker', '4', false),
     set_config('citus.propagate_set_commands', 'local', false),
     set_config('client_min_messages', 'warning', false)
