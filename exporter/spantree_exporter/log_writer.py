@@ -104,7 +104,7 @@ class LogWriter:
             for tenant_id, record in sent:
                 found.setdefault((tenant_id, record.trace_id), set()).add(day)
         days = {key: found[key] for key in sorted(found)}
-        cursor.execute(_SQL["days_of_traces"], key_arrays(days), binary=True)
+        cursor.execute(_SQL["days_of_traces"], self._connection.trace_keys(days), binary=True)
         known: dict[TraceKey, set[int]] = {
             (tenant_id, trace_id): set(map(day_number, of_trace)) for tenant_id, trace_id, of_trace in cursor
         }
@@ -132,7 +132,9 @@ class LogWriter:
         span_counts: dict[TraceKey, int] = {}
         if again:
             all_days = [date_of(day) for day in sorted(set().union(*(known[key] for key in again)))]
-            cursor.execute(_SQL["projected_spans"], key_arrays(again) | {"days": all_days}, binary=True)
+            cursor.execute(
+                _SQL["projected_spans"], self._connection.trace_keys(again) | {"days": all_days}, binary=True
+            )
             span_counts = {(tenant_id, trace_id): count for tenant_id, trace_id, count in cursor}
         cursor.execute(
             _SQL["upsert_pending"],

@@ -175,7 +175,7 @@ class Projector:
         keys = sorted(batches)
         cursor.execute(_SQL["note_begun"], key_arrays(keys) | {"risky_spans": _RISKY_SPANS}, binary=True)
         begun: list[TraceKey] = cursor.fetchall()
-        cursor.execute(_SQL["days_of_traces"], key_arrays(begun), binary=True)
+        cursor.execute(_SQL["days_of_traces"], self._connection.trace_keys(begun), binary=True)
         days = {(tenant_id, trace_id): list(map(day_number, of_trace)) for tenant_id, trace_id, of_trace in cursor}
         return [_Claimed(*key, batches[key], days.get(key, [])) for key in begun], more
 
@@ -296,7 +296,9 @@ class Projector:
         if not traces:
             return False
         cursor.execute(
-            _SQL["projected_spans"], key_arrays(one.key for one in traces) | _dates(_all_days(traces)), binary=True
+            _SQL["projected_spans"],
+            self._connection.trace_keys(one.key for one in traces) | _dates(_all_days(traces)),
+            binary=True,
         )
         projected_before = {(tenant_id, trace_id) for tenant_id, trace_id, _ in cursor}
         new = [one for one in traces if one.key not in projected_before]

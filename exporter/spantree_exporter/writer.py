@@ -399,7 +399,7 @@ class Writer:
         """The days of those traces of `keys` that are stored, in their order."""
         if not keys:
             return {}
-        cursor.execute(_SQL["days_of_traces"], key_arrays(keys), binary=True)
+        cursor.execute(_SQL["days_of_traces"], self._connection.trace_keys(keys), binary=True)
         found = {(tenant_id, trace_id): set(map(day_number, days)) for tenant_id, trace_id, days in cursor}
         return {key: found[key] for key in keys if key in found}
 
@@ -416,7 +416,7 @@ class Writer:
         span_counts: dict[TraceKey, int] = {}
         if again:
             days = [date_of(day) for day in sorted(set().union(*again.values()))]
-            cursor.execute(_SQL["projected_spans"], key_arrays(again) | {"days": days}, binary=True)
+            cursor.execute(_SQL["projected_spans"], self._connection.trace_keys(again) | {"days": days}, binary=True)
             span_counts = {(tenant_id, trace_id): count for tenant_id, trace_id, count in cursor}
         cursor.execute(
             _SQL["upsert_pending"],

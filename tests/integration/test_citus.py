@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from unittest.mock import ANY
 
 import psycopg
@@ -12,9 +13,11 @@ from tests.factories import workflow
 from tests.postgres import name_of, shards_of, url_of
 
 from spantree_deploy.diagnosis import cluster_findings
+from spantree_exporter.connection import StoreConnection
 from spantree_exporter.distribution import DISTRIBUTED, LOCAL, REFERENCE, by_worker, cluster, distribute
 from spantree_exporter.errors import OperatorError
 from spantree_exporter.migrate import migrate
+from spantree_exporter.sql import statements
 from spantree_exporter.store import Store
 
 
@@ -113,3 +116,13 @@ def test_what_lies_on_the_workers_counts_as_stored(migrated_url: str) -> None:
     assert by_table["span"] > on_coordinator["span"]
     assert by_table["node"] > on_coordinator["node"]
     assert told["database_bytes"] > sum(by_table.values())
+
+
+@pytest.mark.parametrize("name", ["days_of_traces", "projected_spans"])
+def test_a_look_up_of_traces_asks_their_shards_alone(migrated_url: str, name: str) -> None:
+    connection = StoreConnection(migrated_url, "test")
+    explain = b"EXPLAIN " + statements("write")[name].encode()
+    today = {"days": [datetime.now(UTC).date()]}
+    one = connection.open().execute(explain, connection.trace_keys([(0, b"\x01" * 16)]) | today).fetchall()
+    connection.close()
+    assert [line.strip() for (line,) in one if "Task Count" in line] == ["Task Count: 1"]

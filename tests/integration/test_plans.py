@@ -415,6 +415,7 @@ def _keys(traces: int) -> dict[str, object]:
     batch = {
         "tenant_ids": [0, 1] * (traces // 2),
         "trace_ids": ids,
+        "shard_ids": None,
         "days": DAYS,
         "traces": 400,
         "candidates": 1_600,

@@ -18,4 +18,5 @@ SELECT
     set_config('citus.max_adaptive_executor_pool_size', '1', false),
     set_config('citus.max_cached_conns_per_worker', '4', false),
     set_config('citus.propagate_set_commands', 'local', false),
-    set_config('client_min_messages', 'warning', false)
+    set_config('client_min_messages', 'warning', false),
+    EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') AS on_citus

@@ -149,6 +149,7 @@ CROSS JOIN LATERAL (
     FROM spantree.trace
     WHERE trace.tenant_id = wanted.tenant_id
         AND trace.trace_id = wanted.trace_id
+        AND (%(shard_ids)s::text[] IS NULL OR trace.trace_id = ANY (%(shard_ids)s::text[]::uuid[]))
     ORDER BY trace.tenant_id
 ) AS known
 
@@ -191,6 +192,7 @@ CROSS JOIN LATERAL (
     WHERE execution.tenant_id = wanted.tenant_id
         AND execution.day = ANY (%(days)s::date[])
         AND execution.trace_id = wanted.trace_id
+        AND (%(shard_ids)s::text[] IS NULL OR execution.trace_id = ANY (%(shard_ids)s::text[]::uuid[]))
     ORDER BY execution.tenant_id
 ) AS projected
 
