@@ -35,8 +35,8 @@ _IDLE_S = 0.25
 _PROJECT_INTERVAL_S = 0.25
 # After an error that no rule foresees.
 _FAULT_PAUSE_S = 5.0
-# Batches of which something waits for a worker of a Citus cluster that is away: how many full ones' spans and bytes are
-# kept in memory, and how often the oldest is tried.
+# Batches of which something waits for a worker of a Citus cluster that is away: how many full ones' bytes, and waiting
+# spans, are kept in memory, and how often the oldest is tried.
 _MOST_UNFINISHED = 8
 _UNFINISHED_PAUSE_S = 2.0
 # Bodies taken at a time; small ones are many.
@@ -154,7 +154,7 @@ class Pump:
         self._write_unfinished()
 
     def _has_too_much_unfinished(self) -> bool:
-        spans = sum(len(batch.spans) for batch in self._unfinished)
+        spans = sum(len(piece) for batch in self._unfinished for piece in batch.waiting)
         plain_bytes = sum(batch.plain_bytes for batch in self._unfinished)
         return spans > _MOST_UNFINISHED * self._batch_spans or plain_bytes > _MOST_UNFINISHED * self._batch_bytes
 

@@ -408,8 +408,7 @@ def test_the_rest_of_a_refused_body_is_not_awaited_for_ever(tmp_path: Path) -> N
             client.sendall(
                 b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9999\r\n\r\n"
             )
-            assert client.recv(65_536).startswith(b"HTTP/1.1 413 ")
-            assert _rest_of(client) == b""
+            assert _rest_of(client).startswith(b"HTTP/1.1 413 ")
         assert metric(addresses, 'spantree_collector_connections_refused_total{reason="rest_of_body"}') == 1
 
 
