@@ -39,7 +39,7 @@ _LOCK_TIMEOUT: Final = "10s"
 _KEEP_AHEAD_INTERVAL_S: Final = 3600.0
 _KEEP_AHEAD_RETRY_S: Final = 60.0
 _SETTINGS: Final = statements("connect")["settings"]
-# A worker sorts the ids anew for each trace that it looks up: of 500 some 0.1 ms.
+# A worker sorts the ids anew for each trace that it looks up, so that the work grows with the square of their number.
 _SHARD_IDS: Final = 500
 
 

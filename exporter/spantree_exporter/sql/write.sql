@@ -141,7 +141,8 @@ DO UPDATE SET
     )
 
 -- name: days_of_traces
--- Which of the traces are known, and the days that they have rows on. Served by trace_pkey, trace by trace.
+-- Which of the traces are known, and the days that they have rows on. Served by trace_pkey, trace by trace. By shard_ids
+-- Citus knows which shards to ask (StoreConnection.trace_keys).
 SELECT wanted.tenant_id, uuid_send(wanted.trace_id), known.days
 FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
 CROSS JOIN LATERAL (
