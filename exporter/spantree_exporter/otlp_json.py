@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from google.protobuf.json_format import MessageToDict
@@ -22,8 +22,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from spantree_exporter.deep_json import dumps_any, loads_any
 from spantree_exporter.ids import span_id_to_hex
-from spantree_exporter.otlp_rows import OtlpSpan, SpanRow
+from spantree_exporter.otlp_rows import OtlpLog, OtlpSpan, SpanRow
 from spantree_exporter.stored import otlp_attributes
+
+_Row = TypeVar("_Row", OtlpSpan, OtlpLog)
 
 # A text, as it is, or what stands outside of one.
 _NO_NUMBERS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
@@ -79,23 +81,28 @@ def _came(span: SpanRow) -> tuple[int, int]:
 
 
 def resource_spans_json(spans: Sequence[OtlpSpan]) -> bytes:
-    """The elements of `resource_spans` as JSON, the commas between them included, in another order.
+    """The elements of `resource_spans` as JSON, as `elements_json` tells them."""
+    return elements_json(spans, resource_spans)
+
+
+def elements_json(rows: Sequence[_Row], told: Callable[[Sequence[_Row]], list[dict[str, Any]]]) -> bytes:
+    """The elements that `told` makes of `rows` as JSON, the commas between them included, in another order.
 
     What is kept as the JSON that it came in is told without being read: that takes seconds where it nests deep.
     """
     texts: list[bytes] = []
-    others: list[OtlpSpan] = []
-    for one in spans:
-        if one.raw is not None and one.raw.startswith(b"{"):
-            texts.append(elements_sent(one.raw))
+    others: list[_Row] = []
+    for row in rows:
+        if row.raw is not None and row.raw.startswith(b"{"):
+            texts.append(_elements_sent(row.raw))
         else:
-            others.append(one)
+            others.append(row)
     if others:
-        texts.append(dumps_any(resource_spans(others))[1:-1])
+        texts.append(dumps_any(told(others))[1:-1])
     return b",".join(texts)
 
 
-def elements_sent(raw: bytes) -> bytes:
+def _elements_sent(raw: bytes) -> bytes:
     """The elements of the one list in a request that is kept as JSON, as decode_json wrote it.
 
     Numbers that JSON has no word for, which Python's writer writes all the same, are texts, as protobuf has them.

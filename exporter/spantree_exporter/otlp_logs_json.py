@@ -12,7 +12,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 
 from spantree_exporter.deep_json import dumps_any, loads_any
 from spantree_exporter.ids import span_id_to_hex
-from spantree_exporter.otlp_json import elements_sent, ours, put, with_hex_ids
+from spantree_exporter.otlp_json import elements_json, ours, put, with_hex_ids
 from spantree_exporter.otlp_rows import KeptLog, OtlpLog
 from spantree_exporter.stored import otlp_attributes, otlp_value
 
@@ -37,17 +37,8 @@ def logs_lines(logs: Sequence[KeptLog]) -> bytes:
 
 
 def resource_logs_json(logs: Sequence[OtlpLog]) -> bytes:
-    """The elements of `resource_logs` as JSON, the commas between them included, as `resource_spans_json`."""
-    texts: list[bytes] = []
-    others: list[OtlpLog] = []
-    for log in logs:
-        if log.raw is not None and log.raw.startswith(b"{"):
-            texts.append(elements_sent(log.raw))
-        else:
-            others.append(log)
-    if others:
-        texts.append(dumps_any(resource_logs(others))[1:-1])
-    return b",".join(texts)
+    """The elements of `resource_logs` as JSON, as `elements_json` tells them."""
+    return elements_json(logs, resource_logs)
 
 
 def resource_logs(logs: Sequence[OtlpLog]) -> list[dict[str, Any]]:
