@@ -28,7 +28,7 @@ LOCAL: Final = (
     "alert_delivery", "alert_firing", "alert_rule", "alert_state", "analysis", "change", "change_counter",
     "dead_letter", "definition", "failure_group", "failure_group_change", "migration", "operation", "own_audit_event",
     "pending_projection", "rebuild_position", "redact_position", "retention_day", "rollup", "rollup_delta",
-    "rollup_outdated", "span_terms", "span_terms_gap", "token",
+    "rollup_outdated", "span_terms", "span_terms_gap", "token", "upkeep",
 )  # fmt: skip
 
 # Where a statement or a setting is not the same on both, and why.

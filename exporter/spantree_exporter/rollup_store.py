@@ -15,10 +15,11 @@ from spantree_exporter.connection import StoreConnection
 from spantree_exporter.failure_groups import note_failure_groups
 from spantree_exporter.rollup import HOUR_NS, Rollup
 from spantree_exporter.sql import statements
+from spantree_exporter.upkeep import Turns
 
 _SQL: Final = statements("rollup")
 
-# Folding takes up to this share of the time, and at least so long passes between two folds.
+# Folding takes up to this share of the time of one processor, and at least so long passes between two folds.
 _SHARE: Final = 0.02
 _INTERVAL_S: Final = 1.0
 _RETRY_S: Final = 10.0
@@ -103,24 +104,21 @@ class RollupFolder:
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
         self._is_behind = False  # more is waiting than the last fold took
-        self._fold_at_s = 0.0
+        # Where it fails, traces are projected all the same before it is tried again.
+        self._turns = Turns(connection, "fold", share=_SHARE, retry_s=_RETRY_S)
         self._close_at_s = 0.0
 
     def fold_when_due(self) -> int:
         """Fold, if it is time and nobody else is at it; how many changes were folded. Raises psycopg.Error."""
-        begun_s = time.monotonic()
-        if begun_s < self._fold_at_s:
+        if not self._turns.begin():
             return 0
-        # Where it fails, traces are projected all the same before it is tried again.
-        self._fold_at_s = begun_s + _RETRY_S
         self._is_behind = False
         folded = self.fold()
-        if not folded and begun_s >= self._close_at_s:
-            self._close_at_s = begun_s + _CLOSE_INTERVAL_S
+        if not folded and time.monotonic() >= self._close_at_s:
+            self._close_at_s = time.monotonic() + _CLOSE_INTERVAL_S
             self.sum_up(datetime.now(UTC))
-        ended_s = time.monotonic()
         # At once again where more is waiting than one fold takes.
-        self._fold_at_s = 0.0 if self._is_behind else ended_s + max(_INTERVAL_S, (ended_s - begun_s) / _SHARE)
+        self._turns.end(rest_s=_INTERVAL_S, more=self._is_behind)
         return folded
 
     def fold(self) -> int:

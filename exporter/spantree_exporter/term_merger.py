@@ -8,7 +8,6 @@ searches sees the rows or what became of them. What retention has dropped meanwh
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
@@ -20,6 +19,7 @@ from spantree_exporter.connection import StoreConnection
 from spantree_exporter.sql import statements
 from spantree_exporter.term_merge import Part, Small, merged, together
 from spantree_exporter.term_segment import Segment
+from spantree_exporter.upkeep import Turns
 
 _log = logging.getLogger(__name__)
 _SQL: Final = statements("span_terms")
@@ -41,23 +41,20 @@ class TermMerger:
 
     def __init__(self, connection: StoreConnection) -> None:
         self._connection = connection
-        self._merge_at_s = 0.0
+        # Where it fails, all else goes on before it is tried again.
+        self._turns = Turns(connection, "merge", share=_SHARE, retry_s=_RETRY_S)
 
     def merge_when_due(self) -> int:
         """Merge some rows, if it is time and nobody else is at it; how many. Raises psycopg.Error."""
-        begun_s = time.monotonic()
-        if begun_s < self._merge_at_s:
+        if not self._turns.begin():
             return 0
-        # Where it fails, all else goes on before it is tried again.
-        self._merge_at_s = begun_s + _RETRY_S
         try:
             taken = self.merge()
         except (ValueError, IndexError) as error:
             # Nothing here writes such a row; projections, which are waited for, go on all the same.
             _log.error("rows of span_terms are not as their columns say, and stay as they are: %s", error)
             return 0
-        ended_s = time.monotonic()
-        self._merge_at_s = ended_s + max(0.0 if taken else _INTERVAL_S, (ended_s - begun_s) / _SHARE)
+        self._turns.end(rest_s=0.0 if taken else _INTERVAL_S)
         return taken
 
     def merge(self) -> int:

@@ -85,8 +85,18 @@ def test_one_merges_at_a_time(migrated_url: str, connection: StoreConnection) ->
     write(migrated_url, 20)
     with psycopg.connect(migrated_url) as other:
         other.execute("SELECT pg_advisory_xact_lock(1936744814, 5)")
-        assert TermMerger(connection).merge_when_due() == 0
+        assert TermMerger(connection).merge() == 0
+    assert TermMerger(connection).merge() == 20
+
+
+def test_all_processes_take_turns_at_merging(migrated_url: str, connection: StoreConnection) -> None:
+    write(migrated_url, 20)
     assert TermMerger(connection).merge_when_due() == 20
+    query(migrated_url, "UPDATE spantree.upkeep SET due_at = now() + interval '1 hour' WHERE work = 'merge'")
+    write(migrated_url, 20, start_ns=NOON_NS + 20 * SECOND_NS)
+    assert TermMerger(connection).merge_when_due() == 0, "another has merged just now"
+    query(migrated_url, "UPDATE spantree.upkeep SET due_at = now() WHERE work = 'merge'")
+    assert TermMerger(connection).merge_when_due() == 21
 
 
 def test_what_is_dropped_meanwhile_does_not_come_back(migrated_url: str, connection: StoreConnection) -> None:

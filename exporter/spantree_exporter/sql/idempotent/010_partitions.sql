@@ -65,6 +65,11 @@ BEGIN
                         ELSE 'autovacuum_vacuum_insert_threshold = -1'
                     END
                 );
+                -- Read for searches alone and as large as all else about an execution: pglz, which PostgreSQL compresses with
+                -- where lz4 was not built in, took longer on it than the row took to be stored.
+                IF parent = 'execution' THEN
+                    EXECUTE format('ALTER TABLE spantree.%I ALTER COLUMN search SET STORAGE EXTERNAL', partition);
+                END IF;
                 -- ANALYZE reads 300 rows for each unit of the largest target, and decompresses and sorts what it reads:
                 -- a third of what PostgreSQL did for 400,000 spans of one day was that, over and over, while the day grew.
                 not_analyzed := shown_only || ARRAY(
