@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from math import ceil, isfinite, log
-from operator import attrgetter
+from operator import add, attrgetter
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -44,12 +44,9 @@ _STATUS: Final = {status: 1 + index for index, status in enumerate(_STATUSES)}
 ) = range(11, 20)  # fmt: skip
 # Before JSON with whole numbers that orjson would read as doubles.
 _LARGE: Final = b" "
-# What adds up; the other two are the latest of something.
-_ADDED: Final = (*range(_LAST_STARTED), *range(_DURATION, _HISTOGRAM))
-_NO_COUNTS: Final = (0,) * (_LAST_STARTED - 1)
-_NEVER: Final = (0, 0)
-# Fields of a step as older versions wrote it, which did not count failures: such changes may still wait.
-_OLD_STEP: Final = 8
+# Fields of the keys of what `encoded` writes.
+_KEY_FIELDS: Final = 7
+_STEP_FIELDS: Final = 7
 
 # The columns that figures are made of; statements that take rows away answer them in this order.
 NODE_COLUMNS: Final = (
@@ -129,31 +126,21 @@ class Rollup:
 
     def add_steps(self, steps: Iterable[Step], sign: int) -> None:
         """Add (1) or subtract (-1) one execution to each of `steps`."""
-        counts = self._steps
-        for hour, workflow, service, name, kind, target, edge_type, failed in steps:
-            step = (hour, workflow, service, name, kind, target, edge_type)
-            count, failures = counts.get(step, _NEVER)
-            counts[step] = (count + sign, failures + sign * failed)
+        for *step, failed in steps:
+            self._add_step(tuple(step), sign, sign * failed)
 
     def merge(self, other: Rollup) -> None:
         """Add all that `other` holds, which is not to be used any more."""
         for key, row in other._sums.items():
             if (mine := self._sums.get(key)) is None:
                 self._sums[key] = row
-                continue
-            for index in _ADDED:
-                mine[index] += row[index]
-            mine[_LAST_STARTED] = max(mine[_LAST_STARTED], row[_LAST_STARTED])
-            mine[_LAST_FAILED] = max(mine[_LAST_FAILED], row[_LAST_FAILED])
-            histogram = mine[_HISTOGRAM]
-            for bucket, count in row[_HISTOGRAM].items():
-                histogram[bucket] = histogram.get(bucket, 0) + count
-        for step, (count, failures) in other._steps.items():
-            held = self._steps.get(step, _NEVER)
-            self._steps[step] = (held[0] + count, held[1] + failures)
+            else:
+                _add(mine, row, row[_HISTOGRAM].items())
+        for step, counts in other._steps.items():
+            self._add_step(step, *counts)
 
     def encoded(self) -> bytes:
-        """JSON that `decoded` reads. Whole numbers of any size, cost as text."""
+        """JSON that `add_encoded` reads. Whole numbers of any size, cost as text."""
         sums = [
             [*key, *row[:_COST], str(row[_COST]), list(row[_HISTOGRAM]), list(row[_HISTOGRAM].values())]
             for key, row in self._sums.items()
@@ -164,41 +151,42 @@ class Rollup:
         except TypeError:  # beyond 64 bits: a few senders that give the largest numbers there are
             return _LARGE + json.dumps(content).encode()
 
-    @classmethod
-    def decoded(cls, changes: bytes) -> Rollup:
-        """The rollup that `encoded` wrote."""
-        sums, steps = json.loads(changes) if changes.startswith(_LARGE) else orjson.loads(changes)
-        rollup = cls()
-        for subject, hour, workflow, name, kind, role, hidden, *row, cost, buckets, counts in sums:
-            row += [Decimal(cost), dict(zip(buckets, counts, strict=True))]
-            rollup._sums[subject, hour, workflow, name, kind, role, hidden] = row
-        for *step, count, failures in (one if len(one) > _OLD_STEP else (*one, 0) for one in steps):
-            rollup._steps[tuple(step)] = (count, failures)
-        return rollup
+    def add_encoded(self, changes: bytes) -> None:
+        """Add what `encoded` wrote."""
+        added, steps = json.loads(changes) if changes.startswith(_LARGE) else orjson.loads(changes)
+        sums = self._sums
+        for one in added:
+            key = tuple(one[:_KEY_FIELDS])
+            row = one[_KEY_FIELDS:]
+            *_, cost, buckets, counts = row
+            row[_COST] = 0 if cost == "0" else Decimal(cost)
+            if (mine := sums.get(key)) is None:
+                row[_HISTOGRAM:] = (dict(zip(buckets, counts, strict=True)),)
+                sums[key] = row
+            else:
+                _add(mine, row, zip(buckets, counts, strict=True))
+        for step in steps:
+            self._add_step(tuple(step[:_STEP_FIELDS]), *step[_STEP_FIELDS:])
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """What differs from nothing, in order of the key: the columns of `rollup` after grain_h, the hour in ns."""
-        for key in sorted(self._sums):
-            row = self._sums[key]
-            histogram = {bucket: count for bucket, count in row[_HISTOGRAM].items() if count}
-            if not (histogram or any(row[index] for index in _ADDED)):
-                continue
-            subject, hour, workflow, name, kind, role, hidden = key
-            buckets = sorted(histogram)
-            yield (
-                subject, hour * HOUR_NS, workflow, "", name, kind, "", role, hidden, *row[:_LAST_FAILED],
-                row[_LAST_FAILED] or None, *row[_DURATION:_HISTOGRAM], buckets,
-                [histogram[bucket] for bucket in buckets],
-            )  # fmt: skip
-        for step in sorted(self._steps):
-            count, failures = self._steps[step]
-            if count or failures:
-                hour, workflow, service, name, kind, target, edge_type = step
-                yield (
-                    "edge", hour * HOUR_NS, workflow, service, name, kind, target, edge_type, False, count,
-                    *_NO_COUNTS[1 : _STATUS["failed"]], failures, *_NO_COUNTS[_STATUS["failed"] :],
-                    hour * HOUR_NS, None, 0, 0, 0, 0, [], [],
-                )  # fmt: skip
+    def sums(self) -> Iterator[tuple[Any, ...]]:
+        """Rows of figures that differ from nothing, in no order: subject, hour in ns, names, kind, role and hidden; the
+        columns of `rollup` from total to cost_usd, in a list; buckets and counts of the histogram.
+        """
+        for (subject, hour, *key), row in self._sums.items():
+            buckets = sorted([bucket for bucket, count in row[_HISTOGRAM].items() if count])
+            if buckets or any(row[:_LAST_STARTED]) or any(row[_DURATION:_HISTOGRAM]):
+                histogram = row[_HISTOGRAM]
+                columns = row[:_HISTOGRAM]
+                columns[_LAST_FAILED] = columns[_LAST_FAILED] or None
+                yield subject, hour * HOUR_NS, *key, columns, buckets, [histogram[bucket] for bucket in buckets]
+
+    def steps(self) -> Iterator[tuple[Any, ...]]:
+        """Steps that differ from nothing, in no order: the hour in ns, workflow, service, name, kind and name of what
+        follows, type of the edge; how many executions went it, and in how many of them what follows failed.
+        """
+        for (hour, *names), counts in self._steps.items():
+            if any(counts):
+                yield hour * HOUR_NS, *names, *counts
 
     def days_of_errors(self) -> set[int]:
         """UTC days since 1970 on which more executions failed of some error."""
@@ -210,6 +198,11 @@ class Rollup:
             row = self._row(("call", hour, "", _cut(caller), _cut(called), "", False))
             row[_TOTAL] += sign * int(count)
             row[_LAST_STARTED] = max(row[_LAST_STARTED], hour * HOUR_NS)
+
+    def _add_step(self, step: tuple[Any, ...], count: int, failures: int = 0) -> None:
+        # Older versions, whose changes may still wait, did not count failures.
+        held = self._steps.get(step)
+        self._steps[step] = (count, failures) if held is None else (held[0] + count, held[1] + failures)
 
     def _row(self, key: _Key) -> list[Any]:
         if (row := self._sums.get(key)) is None:
@@ -260,6 +253,17 @@ def _cut(text: str) -> str:
 
 def _nothing() -> list[Any]:
     return [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}]
+
+
+def _add(row: list[Any], other: list[Any], histogram: Iterable[tuple[int, int]]) -> None:
+    row[:_LAST_STARTED] = map(add, row[:_LAST_STARTED], other[:_LAST_STARTED])
+    row[_DURATION:_HISTOGRAM] = map(add, row[_DURATION:_HISTOGRAM], other[_DURATION:_HISTOGRAM])
+    # The other two are the latest of something.
+    row[_LAST_STARTED] = max(row[_LAST_STARTED], other[_LAST_STARTED])
+    row[_LAST_FAILED] = max(row[_LAST_FAILED], other[_LAST_FAILED])
+    held = row[_HISTOGRAM]
+    for bucket, count in histogram:
+        held[bucket] = held.get(bucket, 0) + count
 
 
 def _count(row: list[Any], sign: int, started_ns: int, ended_ns: int | None, status: str) -> None:

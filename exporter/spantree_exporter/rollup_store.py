@@ -24,16 +24,15 @@ _SHARE: Final = 0.02
 _INTERVAL_S: Final = 1.0
 _RETRY_S: Final = 10.0
 _DAY_H: Final = 24
-# The place of the failed ones after the total of a row.
-_FAILED: Final = 4
 # Changes that one fold takes, one for each tenant of a transaction; the more of one tenant there are together, the less
 # each costs. In memory a change takes some ten times its bytes.
 _DELTAS: Final = 2_000
 _DELTA_BYTES: Final = 8 * 2**20
 # An interval is summed up anew at most so often: a day of a thousand names takes a second.
 _CLOSE_INTERVAL_S: Final = 10.0
-# What COPY's text format reads otherwise (https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2).
+# COPY's text format: what it reads otherwise than it is written, and NULL (https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.2).
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_NULL: Final = "\\N"
 
 
 def insert_delta(cursor: psycopg.Cursor[Any], rollups: Mapping[int, Rollup]) -> None:
@@ -164,7 +163,7 @@ def _fold_some(connection: StoreConnection, cursor: psycopg.Cursor[Any]) -> tupl
     for tenant_id, changes in cursor.execute(_SQL["take_deltas"], limits, binary=True):
         count += 1
         size_bytes += len(changes)
-        rollups.setdefault(tenant_id, Rollup()).merge(Rollup.decoded(changes))
+        rollups.setdefault(tenant_id, Rollup()).add_encoded(changes)
     if count:
         connection.temporary_table("rollup_staging", _SQL["create_rollup_staging"])
         for statement, lines in zip(("copy_sums", "copy_steps"), _lines(rollups), strict=True):
@@ -178,25 +177,33 @@ def _fold_some(connection: StoreConnection, cursor: psycopg.Cursor[Any]) -> tupl
     return count, count == _DELTAS or size_bytes > _DELTA_BYTES // 2
 
 
+class _Escaped(dict[str, str]):
+    """Texts as they stand in a line of COPY; names repeat."""
+
+    def __missing__(self, text: str) -> str:
+        written = self[text] = text.translate(_ESCAPES)
+        return written
+
+
+class _Hours(dict[int, str]):
+    """Hours, in ns since 1970, as PostgreSQL reads them."""
+
+    def __missing__(self, hour_ns: int) -> str:
+        written = self[hour_ns] = datetime.fromtimestamp(hour_ns // 1_000_000_000, UTC).isoformat()
+        return written
+
+
 def _lines(rollups: dict[int, Rollup]) -> tuple[list[str], list[str]]:
     """Lines for COPY: of sums, of steps."""
+    escaped, at = _Escaped(), _Hours()
     sums, steps = [], []
     for tenant_id, rollup in rollups.items():
-        for (
-            subject, hour_ns, workflow, service, name, kind, target, role, hidden, total, *counts, last_failed,
-            duration, input_tokens, output_tokens, cost, buckets, held,
-        ) in rollup.rows():  # fmt: skip
-            at = datetime.fromtimestamp(hour_ns // 1_000_000_000, UTC).isoformat()
-            texts = [workflow, service, name, kind, target]
-            workflow, service, name, kind, target = [text.translate(_ESCAPES) for text in texts]
-            if subject == "edge":
-                key = f"{tenant_id}\t{at}\t{workflow}\t{service}\t{name}\t{kind}\t{target}\t{role}"
-                steps.append(f"{key}\t{total}\t{counts[_FAILED]}\t{hour_ns}\n")
-                continue
-            key = f"{tenant_id}\t{subject}\t{at}\t{workflow}\t{name}\t{kind}\t{role}\t{hidden}\t{total}"
-            numbers = "\t".join(map(str, counts))
-            last = "\\N" if last_failed is None else last_failed
-            spent = f"{duration}\t{input_tokens}\t{output_tokens}\t{cost}"
-            arrays = f"{{{','.join(map(str, buckets))}}}\t{{{','.join(map(str, held))}}}"
-            sums.append(f"{key}\t{numbers}\t{last}\t{spent}\t{arrays}\n")
+        for subject, hour_ns, workflow, name, kind, role, hidden, columns, buckets, counts in rollup.sums():
+            key = f"{escaped[workflow]}\t{escaped[name]}\t{escaped[kind]}\t{role}\t{hidden}"
+            numbers = "\t".join([_NULL if number is None else str(number) for number in columns])
+            histogram = f"{{{','.join(map(str, buckets))}}}\t{{{','.join(map(str, counts))}}}"
+            sums.append(f"{tenant_id}\t{subject}\t{at[hour_ns]}\t{key}\t{numbers}\t{histogram}\n")
+        for hour_ns, workflow, service, name, kind, target, edge_type, count, failures in rollup.steps():
+            key = f"{escaped[workflow]}\t{escaped[service]}\t{escaped[name]}\t{escaped[kind]}\t{escaped[target]}"
+            steps.append(f"{tenant_id}\t{at[hour_ns]}\t{key}\t{edge_type}\t{count}\t{failures}\t{hour_ns}\n")
     return sums, steps

@@ -41,7 +41,7 @@ class Turns:
         return taken.fetchone() is not None
 
     def end(self, *, rest_s: float = 0.0, more: bool = False) -> None:
-        """The work is done, and due again in `rest_s`, or later if that took long; with `more` at once, whatever it took.
+        """The work is done, and due again in `rest_s`, or later if it took long; with `more` at once, whatever it took.
 
         Raises psycopg.Error.
         """

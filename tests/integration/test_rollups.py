@@ -15,7 +15,7 @@ from tests.tables import empty, project_all, query
 from spantree_exporter import rollup_store
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.rebuild import rebuild
-from spantree_exporter.rollup import GAMMA, Rollup, bucket_of, quantile_ns
+from spantree_exporter.rollup import GAMMA, HOUR_NS, Rollup, bucket_of, quantile_ns
 from spantree_exporter.rollup_store import Difference, RollupFolder, differences, recount
 from spantree_exporter.span import Attributes, Span
 from spantree_exporter.store import Store
@@ -180,11 +180,11 @@ def test_a_duration_is_told_from_its_bucket_to_two_percent(duration_ns: int) -> 
 
 def test_changes_that_an_older_version_left_are_still_folded() -> None:
     step = [500_000, "report", "agent", "fetch", "step", "render", "sequential"]
-    changes = Rollup.decoded(json.dumps([[], [[*step, 2]]]).encode())
-    changes.merge(Rollup.decoded(json.dumps([[], [[*step, 1, 1]]]).encode()))
-    changes.merge(Rollup.decoded(changes.encoded()))
-    [row] = changes.rows()
-    assert (row[0], row[9], row[14]) == ("edge", 6, 2)
+    changes = Rollup()
+    changes.add_encoded(json.dumps([[], [[*step, 2]]]).encode())
+    changes.add_encoded(json.dumps([[], [[*step, 1, 1]]]).encode())
+    changes.add_encoded(changes.encoded())
+    assert list(changes.steps()) == [(500_000 * HOUR_NS, *step[1:], 6, 2)]
 
 
 def test_quantiles_of_a_histogram_are_those_of_the_durations() -> None:

@@ -5,6 +5,8 @@ CREATE OR REPLACE FUNCTION spantree.histogram_plus(one spantree.histogram, other
 RETURNS spantree.histogram
 LANGUAGE plpgsql
 IMMUTABLE
+-- Writers have every plan made for its values; this one, which is the same for all, would be made for each row.
+SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
     total spantree.histogram;
