@@ -86,7 +86,7 @@ def fold(url: str) -> None:
     """Fold all that waits for it; returns when whoever folds beside has done so, too."""
     connection = StoreConnection(url, "spantree test")
     try:
-        while RollupFolder(connection).fold() or query(url, "SELECT FROM spantree.rollup_delta LIMIT 1"):
+        while RollupFolder(connection).fold() or query(url, "SELECT 1 FROM spantree.rollup_delta LIMIT 1"):
             pass
     finally:
         connection.close()

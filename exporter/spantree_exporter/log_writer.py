@@ -10,7 +10,8 @@ import psycopg
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.facts.log_events import tells
 from spantree_exporter.log_record import LogRecord
-from spantree_exporter.partitions import SENTINEL_DAY, date_arrays, date_of, day_number, day_of, trace_days
+from spantree_exporter.noted_days import note_days
+from spantree_exporter.partitions import SENTINEL_DAY, date_of, day_of
 from spantree_exporter.sql import statements
 from spantree_exporter.trace_key import TraceKey, key_arrays
 
@@ -104,21 +105,7 @@ class LogWriter:
             for tenant_id, record in sent:
                 found.setdefault((tenant_id, record.trace_id), set()).add(day)
         days = {key: found[key] for key in sorted(found)}
-        cursor.execute(_SQL["days_of_traces"], self._connection.trace_keys(days), binary=True)
-        known: dict[TraceKey, set[int]] = {
-            (tenant_id, trace_id): set(map(day_number, of_trace)) for tenant_id, trace_id, of_trace in cursor
-        }
-        unknown = {key: of_trace for key, of_trace in days.items() if key not in known}
-        mine: set[TraceKey] = set()
-        if unknown:
-            arguments = key_arrays(unknown) | {"days": date_arrays(unknown.values())}
-            cursor.execute(_SQL["insert_traces"], arguments, binary=True)
-            mine = set(cursor.fetchall())
-        more = {
-            key: of_trace for key, of_trace in days.items() if key not in mine and not of_trace <= known.get(key, set())
-        }
-        if more:
-            cursor.execute(_SQL["extend_traces"], trace_days(more))
+        known = note_days(self._connection, cursor, days)
         telling = {
             (tenant_id, record.trace_id)
             for sent in by_day.values()

@@ -45,15 +45,13 @@ from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.ids import span_id_to_hex
 from spantree_exporter.known import Known
 from spantree_exporter.log_record import LogRecord
+from spantree_exporter.noted_days import insert_traces, note_days
 from spantree_exporter.operations import Operations
 from spantree_exporter.partitions import (
     OUTSIDE_WINDOW,
     SENTINEL_DAY,
-    date_arrays,
     date_of,
-    day_number,
     day_of,
-    trace_days,
 )
 from spantree_exporter.projection import CopyRows, ProjectedTrace, TolerantReader, copy_files, copy_rows, facts_of_span
 from spantree_exporter.rollup import Rollup
@@ -340,7 +338,7 @@ class Writer:
         whole = {key: trace.projected for key, trace in batch.items() if trace.projected is not None}
         # Made before the traces are locked: others may wait for them from then on.
         rows = self._rows(whole)
-        mine = self._insert_traces(cursor, days)
+        mine = insert_traces(cursor, days)
         if not whole.keys() <= mine:
             whole = {key: projected for key, projected in whole.items() if key in mine}
             rows = self._rows(whole)
@@ -348,10 +346,7 @@ class Writer:
             rows = []
         if not rows:
             whole = {}
-        known = self._known_days(cursor, [key for key in batch if key not in mine])
-        more_days = {key: days[key] for key, of_trace in known.items() if not days[key] <= of_trace}
-        if more_days:
-            cursor.execute(_SQL["extend_traces"], trace_days(more_days))
+        known = note_days(self._connection, cursor, {key: days[key] for key in batch if key not in mine})
         waiting = {key: trace for key, trace in batch.items() if key not in whole}
         if waiting:
             self._mark_pending(cursor, waiting, known)
@@ -394,20 +389,6 @@ class Writer:
                 raise
             self._reader.complain("rows of a projection were refused; the projector will tell which")
         return False
-
-    def _known_days(self, cursor: psycopg.Cursor[Any], keys: list[TraceKey]) -> dict[TraceKey, set[int]]:
-        """The days of those traces of `keys` that are stored, in their order."""
-        if not keys:
-            return {}
-        cursor.execute(_SQL["days_of_traces"], self._connection.trace_keys(keys), binary=True)
-        found = {(tenant_id, trace_id): set(map(day_number, days)) for tenant_id, trace_id, days in cursor}
-        return {key: found[key] for key in keys if key in found}
-
-    def _insert_traces(self, cursor: psycopg.Cursor[Any], traces: dict[TraceKey, set[int]]) -> set[TraceKey]:
-        if not traces:
-            return set()
-        cursor.execute(_SQL["insert_traces"], key_arrays(traces) | {"days": date_arrays(traces.values())}, binary=True)
-        return set(cursor.fetchall())
 
     def _mark_pending(
         self, cursor: psycopg.Cursor[Any], waiting: dict[TraceKey, _Trace], known: dict[TraceKey, set[int]]

@@ -165,8 +165,8 @@ ON CONFLICT ON CONSTRAINT trace_pkey DO NOTHING
 RETURNING tenant_id, uuid_send(trace_id)
 
 -- name: extend_traces
--- More days of traces that are known, a pair for each. Of the traces in order of their keys, by trace_pkey, like
--- upsert_pending.
+-- More days of traces that are known, a pair for each; answers the traces that are still there. In order of their keys, by
+-- trace_pkey, like upsert_pending.
 UPDATE spantree.trace
 SET days = (
     SELECT array_agg(DISTINCT day ORDER BY day)
@@ -180,7 +180,7 @@ FROM (
 ) AS sent
 WHERE trace.tenant_id = sent.tenant_id
     AND trace.trace_id = sent.trace_id
-    AND NOT trace.days @> sent.days
+RETURNING trace.tenant_id, uuid_send(trace.trace_id)
 
 -- name: projected_spans
 -- From how many spans each of the traces is projected. Served by execution_pkey on the days given; trace by trace,
