@@ -1,6 +1,7 @@
 """Traces that are due -> their rows: all their spans' facts read, assembled, and what changed written.
 
-claim      an advisory lock for each trace, of the session: any number of projectors may run, writers are not held up
+claim      an advisory lock for each trace, of the session: any number of projectors may run, writers are not held up;
+           and for its days, so that retention hides none of its rows. One that has hidden rows waits
 load       the facts of all its spans, by the days it has rows on
 assemble   outside of any transaction: however long it takes, nothing waits for it
 write      one transaction for some traces; what is refused or too slow is tried in halves, until one trace is left,
@@ -29,6 +30,7 @@ from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.log_projection import facts_with_logs
 from spantree_exporter.partitions import SENTINEL_DAY, date_of, day_number, day_of, trace_days
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_files, copy_rows, first_line
+from spantree_exporter.readable_days import hold_days
 from spantree_exporter.rollup import HOUR_NS, Rollup, steps_of
 from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.rows import SpanFacts
@@ -54,6 +56,8 @@ _DAYS: Final = 8
 _RISKY_SPANS: Final = 20_000
 # Suspects of one unfinished attempt that are tried together; those of more are tried alone.
 _SUSPECTS: Final = 20
+# How long a trace is left alone that has a day which retention is taking off.
+_PUT_OFF_S: Final = 5.0
 # For each second that suspects took, so many are left to other traces that are due.
 _REST_FACTOR: Final = 9.0
 # Statement timeout, no memory or locks for it, a limit of PostgreSQL: of something smaller they may not come.
@@ -172,11 +176,16 @@ class Projector:
             batches[tenant_id, trace_id] = of_trace
             if attempts > 1:
                 break
-        keys = sorted(batches)
+        cursor.execute(_SQL["days_of_traces"], self._connection.trace_keys(sorted(batches)), binary=True)
+        days = {(tenant_id, trace_id): list(map(day_number, of_trace)) for tenant_id, trace_id, of_trace in cursor}
+        # Held until claims are released: what is read of a trace is all of it, and still is when its rows are written.
+        hidden = hold_days(cursor, sorted(set().union(*days.values())))
+        put_off = [key for key, of_trace in sorted(days.items()) if not hidden.isdisjoint(of_trace)]
+        if put_off:
+            cursor.execute(_SQL["put_off"], key_arrays(put_off) | {"seconds": _PUT_OFF_S})
+        keys = sorted(batches.keys() - put_off)
         cursor.execute(_SQL["note_begun"], key_arrays(keys) | {"risky_spans": _RISKY_SPANS}, binary=True)
         begun: list[TraceKey] = cursor.fetchall()
-        cursor.execute(_SQL["days_of_traces"], self._connection.trace_keys(begun), binary=True)
-        days = {(tenant_id, trace_id): list(map(day_number, of_trace)) for tenant_id, trace_id, of_trace in cursor}
         return [_Claimed(*key, batches[key], days.get(key, [])) for key in begun], more
 
     def _project(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> tuple[int, int]:

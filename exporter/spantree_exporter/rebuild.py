@@ -6,8 +6,6 @@ beside ingest: each chunk is a short transaction, and what it touches is project
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -25,7 +23,8 @@ from spantree_exporter.facts import read_facts as default_read_facts
 from spantree_exporter.migrate import check_version
 from spantree_exporter.partitions import LAST_DAY, SENTINEL_DAY, date_of, day_number
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
-from spantree_exporter.projector import Projector
+from spantree_exporter.readable_days import rewrite
+from spantree_exporter.reprojection import Reprojection
 from spantree_exporter.rollup_store import RollupFolder, differences, recount
 from spantree_exporter.sql import statements
 from spantree_exporter.stored_span import SpanRows
@@ -33,10 +32,6 @@ from spantree_exporter.term_store import close_gap, insert_terms, is_gap
 
 _SQL: Final = statements("rebuild")
 _CHUNK_SPANS: Final = 2000
-# How long traces that other projectors work on are waited for, and how often they are looked at.
-_OTHERS_S: Final = 60.0
-_POLL_S: Final = 0.1
-_PROJECT_SPANS: Final = 20_000
 _BEFORE_ALL: Final[tuple[bytes, int, int]] = (bytes(16), -(2**63), -(2**63))
 
 
@@ -89,8 +84,7 @@ class _Rebuild:
         self._reader = reader
         self._range = range_
         self._tenant_id: int = range_["tenant_id"]
-        self._projector = Projector(connection, reader)
-        self._rows = SpanRows()
+        self._reprojection = Reprojection(connection, reader, self._tenant_id)
 
     def run(self, progress: Callable[[RebuildProgress], None]) -> RebuildProgress:
         connection = self._connection.open()
@@ -110,12 +104,15 @@ class _Rebuild:
                     break
                 after = last
                 state = RebuildProgress(
-                    day, state.spans + spans, state.changed_facts + changed, state.projected_traces + self._project()
+                    day,
+                    state.spans + spans,
+                    state.changed_facts + changed,
+                    state.projected_traces + self._reprojection.project(),
                 )
                 progress(state)
             if has_gap:
                 self._close_gap(day)
-        self._wait_for_others()
+        self._reprojection.finish()
         self._check_figures(days)
         connection.execute(_SQL["delete_position"], self._range)
         return state
@@ -125,16 +122,6 @@ class _Rebuild:
         if day < datetime.now(UTC).date():
             with self._connection.open().cursor() as cursor:
                 close_gap(cursor, self._tenant_id, day)
-
-    def _wait_for_others(self) -> None:
-        """Project until nothing that is due is left, also not of what another projector works on just now."""
-        deadline_s = time.monotonic() + _OTHERS_S
-        while True:
-            self._project()
-            row = self._connection.open().execute(_SQL["due"], {"tenant_id": self._tenant_id}).fetchone()
-            if not row or not row[0] or time.monotonic() > deadline_s:
-                return
-            time.sleep(_POLL_S)
 
     def _check_figures(self, days: Sequence[date]) -> None:
         """Count anew where the figures of a day are not those of its rows, as after somebody emptied the tables."""
@@ -150,9 +137,17 @@ class _Rebuild:
         self, day: date, after: tuple[bytes, int, int], *, with_terms: bool
     ) -> tuple[int, int, tuple[bytes, int, int] | None]:
         """(spans read, spans whose facts changed, the key of the last one) of the chunk that follows `after`."""
-        connection = self._connection.open()
+        return rewrite(
+            self._connection, self._tenant_id, day, lambda: self._rewritten(day, after, with_terms=with_terms)
+        )
+
+    def _rewritten(
+        self, day: date, after: tuple[bytes, int, int], *, with_terms: bool
+    ) -> tuple[int, int, tuple[bytes, int, int] | None]:
         trace_id, span_id, fingerprint = after
-        with connection.transaction(), connection.cursor(binary=True, row_factory=dict_row) as cursor:
+        # Resources, too, are read with the chunk: redaction may have changed them since the last one.
+        span_rows = SpanRows()
+        with self._connection.open().cursor(binary=True, row_factory=dict_row) as cursor:
             cursor.execute(
                 _SQL["spans_after"],
                 {
@@ -167,7 +162,7 @@ class _Rebuild:
             rows = cursor.fetchall()
             if not rows:
                 return 0, 0, None
-            spans = [self._rows.span(row) for row in rows]
+            spans = [span_rows.span(row) for row in rows]
             changed: list[tuple[str, int, int, str | None]] = []
             for span, row, facts in zip(spans, rows, self._reader.facts(spans), strict=True):
                 text = orjson.dumps(facts) if facts else None
@@ -190,11 +185,7 @@ class _Rebuild:
                 )
             if with_terms:
                 insert_terms(cursor, {self._tenant_id: (spans, [day_number(day)] * len(spans))})
-            counts = Counter(span.trace_id.hex() for span in spans)
-            cursor.execute(
-                _SQL["mark_pending"],
-                {"tenant_id": self._tenant_id, "trace_ids": list(counts), "spans": list(counts.values())},
-            )
+            self._reprojection.mark([span.trace_id for span in spans])
             last = spans[-1]
             cursor.execute(
                 _SQL["upsert_position"],
@@ -207,15 +198,6 @@ class _Rebuild:
                 },
             )
         return len(spans), len(changed), (last.trace_id, last.span_id, last.fingerprint)
-
-    def _project(self) -> int:
-        # Here as well as in the collector, which may not be running; advisory locks keep the two apart.
-        traces = 0
-        while True:
-            projected = self._projector.project_due([self._tenant_id], _PROJECT_SPANS)
-            traces += projected.traces
-            if not projected.traces:
-                return traces
 
 
 def _rules_hash(own_rules: bytes) -> str:

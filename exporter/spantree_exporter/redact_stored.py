@@ -8,11 +8,11 @@ by and their figures follow. The order: resources, then spans and log records da
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -33,10 +33,11 @@ from spantree_exporter.own_audit import write
 from spantree_exporter.own_audit_event import Event, local_actor
 from spantree_exporter.partitions import LAST_DAY, SENTINEL_DAY, date_of
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
-from spantree_exporter.projector import Projector
+from spantree_exporter.readable_days import rewrite
 from spantree_exporter.redact_others import RedactOthers
 from spantree_exporter.redaction import Redactor
 from spantree_exporter.redaction.notes import REDACTED
+from spantree_exporter.reprojection import Reprojection
 from spantree_exporter.rollup_store import RollupFolder
 from spantree_exporter.span import Resource, Scope, Span
 from spantree_exporter.sql import statements
@@ -45,7 +46,6 @@ from spantree_exporter.stored_span import SpanRows
 _SQL: Final = statements("redact")
 _REBUILD_SQL: Final = statements("rebuild")
 _CHUNK_ROWS: Final = 500
-_PROJECT_SPANS: Final = 20_000
 # How long traces that other projectors work on are waited for, and how often they are looked at.
 _OTHERS_S: Final = 60.0
 _POLL_S: Final = 0.1
@@ -153,7 +153,7 @@ class _Redact:
         self._state = state
         self._progress = progress
         self._dry_run = dry_run
-        self._projector = Projector(connection, reader)
+        self._reprojection = Reprojection(connection, reader, tenant_id)
         self._rows = SpanRows()
         self._others = RedactOthers(connection, redactor, tenant_id, state.redacted, state.kinds, dry_run=dry_run)
         self._scopes: dict[bytes, bytes | None] = {}
@@ -184,7 +184,7 @@ class _Redact:
                 if begin is None or one >= begin:
                     self._day(at, chunk, one, place if one == begin else _BEFORE_ALL)
         if not self._dry_run:
-            self._wait_for_others()
+            self._reprojection.finish()
         self._others.without_day()
         if not self._dry_run:
             self._figures()
@@ -200,26 +200,29 @@ class _Redact:
     ) -> None:
         self._state.day = day
         while True:
-            with self._connection.open().transaction():
-                last = chunk(day, after)
-                if last is None:
-                    return
-                after = last
-                if not self._dry_run:
-                    self._connection.open().execute(
-                        _SQL["upsert_position"],
-                        self._key
-                        | {
-                            "part": part,
-                            "day": day,
-                            "trace_id": last[0].hex(),
-                            "span_id": last[1],
-                            "fingerprint": last[2],
-                        },
-                    )
+            piece = partial(self._piece, part, chunk, day, after)
+            last = rewrite(self._connection, self._tenant_id, day, piece)
+            if last is None:
+                return
+            after = last
             if not self._dry_run:
-                self._project()
+                self._reprojection.project()
             self._progress(self._state)
+
+    def _piece(
+        self,
+        part: str,
+        chunk: Callable[[date, tuple[bytes, int, int]], tuple[bytes, int, int] | None],
+        day: date,
+        after: tuple[bytes, int, int],
+    ) -> tuple[bytes, int, int] | None:
+        # Resources, too, are read with the piece: another one may have redacted them since the last one.
+        self._rows = SpanRows()
+        last = chunk(day, after)
+        if last is not None and not self._dry_run:
+            position = {"part": part, "day": day, "trace_id": last[0].hex(), "span_id": last[1], "fingerprint": last[2]}
+            self._connection.open().execute(_SQL["upsert_position"], self._key | position)
+        return last
 
     def _read(self, statement: str, day: date, after: tuple[bytes, int, int]) -> list[dict[str, Any]]:
         trace_id, span_id, fingerprint = after
@@ -268,7 +271,7 @@ class _Redact:
             self._state.days.add(day)
         if told and not self._dry_run:
             self._connection.open().execute(_SQL["update_spans"], self._span_columns(day, told))
-            self._mark([span.trace_id for span, _ in told])
+            self._reprojection.mark([span.trace_id for span, _ in told])
         last = rows[-1]
         return last["trace_id"], last["span_id"], last["fingerprint"]
 
@@ -344,7 +347,7 @@ class _Redact:
                     "raws": [record.raw for record in found],
                 },
             )
-            self._mark([record.trace_id for record in found])
+            self._reprojection.mark([record.trace_id for record in found])
         last = rows[-1]
         return last["trace_id"], last["span_id"], last["fingerprint"]
 
@@ -380,29 +383,6 @@ class _Redact:
             "span_ids": [item.span_id for item in items],
             "fingerprints": [item.fingerprint for item in items],
         }
-
-    def _mark(self, trace_ids: Sequence[bytes]) -> None:
-        """Have their rows computed anew, in the transaction that changed what they are computed from."""
-        counts = Counter(trace_id.hex() for trace_id in trace_ids)
-        self._connection.open().execute(
-            _REBUILD_SQL["mark_pending"],
-            {"tenant_id": self._tenant_id, "trace_ids": list(counts), "spans": list(counts.values())},
-        )
-
-    def _project(self) -> None:
-        # Here as well as in the collector, which may not be running; advisory locks keep the two apart.
-        while self._projector.project_due([self._tenant_id], _PROJECT_SPANS).traces:
-            pass
-
-    def _wait_for_others(self) -> None:
-        """Project until nothing that is due is left, also not of what another projector works on just now."""
-        deadline_s = time.monotonic() + _OTHERS_S
-        while True:
-            self._project()
-            row = self._connection.open().execute(_REBUILD_SQL["due"], {"tenant_id": self._tenant_id}).fetchone()
-            if not row or not row[0] or time.monotonic() > deadline_s:
-                return
-            time.sleep(_POLL_S)
 
     def _figures(self) -> None:
         folder = RollupFolder(self._connection)

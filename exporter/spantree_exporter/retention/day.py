@@ -2,7 +2,8 @@
 
     state        what is done                                                              and if it ends here
     retiring     the partitions are detached (nobody waits for it) and renamed: from       its rows are in tables of
-                 then on nothing changes in them                                           their own
+                 then on nothing changes in them; readable_days.py says who waits until    their own
+                 what stays is there again
                  which traces stay is noted                                                noted again
                  new partitions with what stays, attached in one transaction               nothing of it, or all
     restocked    what goes is written to the archive                                       written again
@@ -38,7 +39,7 @@ from spantree_exporter.retention.archive import Archive
 from spantree_exporter.retention.policy import Policy
 from spantree_exporter.sql import statements
 
-_SQL: Final = statements("retention")
+_SQL: Final = statements("retention") | statements("readable_days")
 # What is read last is taken off last: no execution without its spans.
 PARENTS: Final = ("execution", "edge", "node", "log_record", "span")
 # States that a day is in while it is worked on.
@@ -69,8 +70,17 @@ class DayRetirement:
         self._is_distributed = is_distributed(connection)
 
     def begin(self, age_days: int) -> None:
-        """Note what is to be done: rows that are kept no longer than `age_days` go."""
-        self._connection.execute(_SQL["begin_day"], {"day": self._day, "age_days": age_days})
+        """Note what is to be done: rows that are kept no longer than `age_days` go.
+
+        Waits for those that read all of the day.
+        """
+
+        def attempt() -> None:
+            with self._connection.transaction():
+                self._connection.execute(_SQL["take_day"], {"day": self._day})
+                self._connection.execute(_SQL["begin_day"], {"day": self._day, "age_days": age_days})
+
+        self._patiently(attempt)
 
     def finish(self, state: str, age_days: int) -> str:
         """Do what is left of it; the state in the end. Raises psycopg.Error, OSError: it goes on from there."""

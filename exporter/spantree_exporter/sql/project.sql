@@ -84,6 +84,24 @@ WHERE pending.tenant_id = free.tenant_id
     AND pending.trace_id = free.trace_id
 RETURNING pending.tenant_id, uuid_send(pending.trace_id)
 
+-- name: put_off
+-- Traces with rows that retention hides for a while. One that a writer holds just now is looked at again the next time.
+UPDATE spantree.pending_projection AS pending
+SET due_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+FROM (
+    SELECT wanted.tenant_id, wanted.trace_id
+    FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
+    CROSS JOIN LATERAL (
+        SELECT
+        FROM spantree.pending_projection AS held
+        WHERE held.tenant_id = wanted.tenant_id
+            AND held.trace_id = wanted.trace_id
+        FOR UPDATE SKIP LOCKED
+    ) AS unlocked
+) AS free
+WHERE pending.tenant_id = free.tenant_id
+    AND pending.trace_id = free.trace_id
+
 -- name: claimed_pending
 -- Read again under the lock: another projector may just have finished one of them. In the order in which they were
 -- claimed.

@@ -1,8 +1,12 @@
 -- name: days
--- The days that have a partition, oldest first. CASE, because the planner may look at the names of all relations before
--- it knows which are partitions (PostgreSQL 15 does).
+-- The days that have a partition, or will have one again once retention has put back what stays, oldest first. CASE,
+-- because the planner may look at the names of all relations before it knows which are partitions (PostgreSQL 15 does).
 SELECT day
 FROM (
+    SELECT day
+    FROM spantree.retention_day
+    WHERE state = 'retiring'
+    UNION
     SELECT CASE
         WHEN partition.relname ~ '^span_[0-9]{8}$' THEN to_date(right(partition.relname, 8), 'YYYYMMDD')
     END AS day
@@ -21,13 +25,24 @@ WHERE tenant_id = %(tenant_id)s
     AND last_day = %(last_day)s
     AND rules = %(rules)s
 
--- name: due
--- Whether traces wait for a projection that is due, those that failed aside.
+-- name: unprojected
+-- Which of some traces still wait for a projection, those that failed aside. Served by pending_projection_pkey.
+SELECT trace_id
+FROM spantree.pending_projection
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
+    AND failures = 0
+
+-- name: now
+SELECT clock_timestamp()
+
+-- name: pending_since
+-- Whether traces wait that did so at some time already, those that failed aside.
 SELECT EXISTS (
     SELECT
     FROM spantree.pending_projection
     WHERE tenant_id = %(tenant_id)s
-        AND due_at <= clock_timestamp()
+        AND first_pending_at <= %(then)s
         AND failures = 0
 )
 

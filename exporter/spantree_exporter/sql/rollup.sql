@@ -338,6 +338,18 @@ SELECT pg_advisory_lock(1936744814, 2)
 -- name: unlock_folding
 SELECT pg_advisory_unlock(1936744814, 2)
 
+-- name: days_with_all_rows
+-- Those of some days of which retention has taken nothing. Served by retention_day_pkey.
+SELECT asked.day
+FROM unnest(%(days)s::date[]) WITH ORDINALITY AS asked (day, position)
+WHERE NOT EXISTS (
+    SELECT
+    FROM spantree.retention_day
+    WHERE retention_day.day = asked.day
+        AND retention_day.state <> 'held'
+)
+ORDER BY asked.position
+
 -- name: differences
 -- Keys of one UTC day whose figures are not those of the rows: what is counted from the rows, what the hours say.
 -- Right once rollup_delta is empty. Projects without their workflows, which older versions did not count.
