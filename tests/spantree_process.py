@@ -1,19 +1,27 @@
-"""The command `spantree` as people run it: a process of its own, on free ports of 127.0.0.1."""
+"""The command `spantree` as people run it: a process of its own, on free ports of 127.0.0.1.
+
+What serves is started as people start it. A command that ends is forked from a process that has imported it: importing
+is most of its time, and tests/e2e/test_docs.py runs every command from its very beginning.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
+
+from spantree_deploy.__main__ import main
 
 _START_S = 60.0
 _STOP_S = 30.0
@@ -35,20 +43,42 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["spantree_deploy.in_process", *(f"spantree_deploy.commands.{one}" for one in ("read", "serve", "store", "doctor"))]
+)
+
+
 def spantree(
     *arguments: str | Path, directory: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end, in `directory`."""
-    return subprocess.run(
-        [sys.executable, "-m", "spantree_deploy", *map(str, arguments)],
-        cwd=directory,
-        env=environment(**(env or {})),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_START_S,
-        check=False,
-    )
+    words = ["spantree", *map(str, arguments)]
+    with tempfile.NamedTemporaryFile("r") as stdout, tempfile.NamedTemporaryFile("r") as stderr:
+        streams = (os.devnull, stdout.name, stderr.name)
+        process = _FORKS.Process(target=_run, args=(words, directory, environment(**(env or {})), streams))
+        process.start()
+        process.join(_START_S)
+        status = process.exitcode
+        if status is None:
+            process.kill()
+            process.join()
+            raise AssertionError(f"{words} did not end within {_START_S:g} s:\n{stdout.read()}{stderr.read()}")
+        process.close()
+        return subprocess.CompletedProcess(words, status, stdout.read(), stderr.read())
+
+
+def _run(words: list[str], directory: Path, env: Mapping[str, str], streams: tuple[str, str, str]) -> None:
+    """What `python -m spantree_deploy` does, in a process that was forked for it."""
+    for number, (name, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
+        opened = os.open(name, flags)
+        os.dup2(opened, number)
+        os.close(opened)
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = words
+    main()
 
 
 class Server:

@@ -1,0 +1,65 @@
+"""`spantree doctor`: what it finds wrong, with what runs and with what does not."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import httpx
+from tests.spantree_process import spantree, up
+
+
+class TestDoctor:
+    def test_finds_nothing_wrong_with_what_runs(self, database_url: str, tmp_path: Path) -> None:
+        env = {"SPANTREE_DATABASE_URL": database_url}
+        with up(tmp_path, env=env) as server:
+            options = ["--data", str(tmp_path / "data"), *server.port_options]
+            done = spantree("doctor", *options, directory=tmp_path, env=env)
+            lines = done.stdout.splitlines()
+            assert done.returncode == 0, done.stdout
+            assert [line for line in lines[:-2] if not line.startswith("ok ")] == []
+            assert [line.split()[1].rstrip(":") for line in lines[:-2]] == [
+                *("spantree", "hot", "database", "schema", "partitions", "projection", "figures", "row-level", "dead"),
+                *("collector", "collector", "writing", "projecting", "spool", "API"),
+            ]
+            assert lines[-1] == "all is well"
+
+    def test_says_what_is_wrong_and_what_to_do(self, database_url: str, tmp_path: Path) -> None:
+        options = ["--data", str(tmp_path), "--api-port", "1", "--otlp-http-port", "2"]
+        done = spantree("doctor", *options, directory=tmp_path, env={"SPANTREE_DATABASE_URL": database_url})
+        assert done.returncode == 1
+        problems = [line for line in done.stdout.splitlines() if line.startswith("problem")]
+        assert problems == [
+            "problem schema: the schema spantree is not there -> run `spantree migrate`",
+            "problem collector: nothing answers on http://127.0.0.1:2 -> run `spantree up` or `spantree collector`",
+            "problem API: nothing answers on http://127.0.0.1:1 -> run `spantree up` or `spantree api`",
+        ]
+        assert done.stdout.endswith("\n3 problems\n")
+
+    def test_names_refused_requests_by_their_likely_cause(self, database_url: str, tmp_path: Path) -> None:
+        env = {"SPANTREE_DATABASE_URL": database_url}
+        with up(tmp_path, env=env) as server:
+            httpx.post(f"{server.otlp_url}/v1/trace", content=b"", trust_env=False)
+            with socket.create_connection(("127.0.0.1", int(server.otlp_url.rpartition(":")[2]))) as sender:
+                sender.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")  # as gRPC begins
+                assert b"400 Bad Request" in sender.recv(1000)
+            done = spantree("doctor", "--data", tmp_path / "data", *server.port_options, directory=tmp_path, env=env)
+        problems = [line.partition(" -> ")[0] for line in done.stdout.splitlines() if line.startswith("problem")]
+        assert sorted(problems) == [
+            "problem refused requests: 1 over http, no_such_path: most often an exporter with a wrong path, "
+            "or one that sends metrics or logs",
+            "problem refused requests: 1 over http, not_http: most often gRPC or TLS sent to the port of plain HTTP",
+        ]
+
+    def test_a_service_is_looked_into_without_being_started(self, tmp_path: Path) -> None:
+        (tmp_path / "job.py").write_text("raise SystemExit('must not be started')")
+        done = spantree("doctor", "--", "python", "job.py", directory=tmp_path, env={"OTEL_SDK_DISABLED": "true"})
+        assert done.returncode == 1
+        assert "problem OTEL_SDK_DISABLED: true: no span is made at all -> unset it" in done.stdout.splitlines()
+        assert "ok      service: python is run by " in done.stdout
+
+    def test_starts_nothing_and_makes_nothing(self, tmp_path: Path) -> None:
+        done = spantree("doctor", "--data", tmp_path / "none", directory=tmp_path)
+        assert done.returncode == 1
+        assert f"the embedded PostgreSQL in {tmp_path}/none has not been made yet" in done.stdout
+        assert not (tmp_path / "none").exists()
