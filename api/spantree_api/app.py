@@ -6,9 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
 from spantree_api.alert_file import file_rules
 from spantree_api.alerts import AlertWatch
@@ -54,16 +53,15 @@ from spantree_api.routes import (
     workflows,
 )
 from spantree_api.routes import metrics as metrics_route
+from spantree_api.routes.api_router import BASE
 from spantree_api.service import Service
 from spantree_api.streams import TenantStreams
 from spantree_api.thresholds import keep_thresholds
-from spantree_api.unknown_parameters import refuse_unknown_parameters
 from spantree_exporter.own_audit_event import local_actor
 from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.token_watch import TokenWatch
 from spantree_exporter.tokens import LOOPBACK
 
-BASE = "/api/v1"
 # Until it is known which tokens there are, requests are answered 503.
 _FIRST_LOOK_S = 3.0
 _ENDING_S = 1.0
@@ -196,30 +194,24 @@ def create_app(
     app.add_middleware(Compression)
     if people.settings.cors_origins:
         app.add_middleware(Cors, origins=people.settings.cors_origins)
-    app.include_router(health.probes)
-    app.include_router(metrics_route.router)
-    for others in (jaeger, tempo):  # APIs of others: their parameters, their errors, their documentation
-        app.include_router(others.router)
-    app.include_router(jaeger.beside)
+    # Not included: FastAPI would analyse every route a second time, at the first request, for most of a second.
+    # Jaeger's and Tempo's APIs have their own parameters, errors and documentation.
+    for router in (health.probes, metrics_route.router, jaeger.router, tempo.router, jaeger.beside):
+        app.routes.extend(router.routes)
     if for_jaeger:
         return app
-    app.include_router(login.router)
-    for router in ROUTERS:
-        app.include_router(router, prefix=BASE, dependencies=[Depends(refuse_unknown_parameters)])
-    app.include_router(docs.router, prefix=BASE)
+    for router in (login.router, *ROUTERS, docs.router):
+        app.routes.extend(router.routes)
     install_pages(app)
     return app
 
 
 def templates_of(app: FastAPI) -> Iterator[str]:
     """The path of every route, as it was declared; the same one may come again."""
-    for included in app.routes:
-        # What FastAPI includes is one route of several contexts, each with a path of its own.
-        contexts: list[Any] = getattr(included, "effective_route_contexts", list)()
-        for route in contexts or [included]:
-            path = getattr(route, "path", None)
-            if isinstance(path, str):
-                yield path
+    for route in app.routes:
+        path = getattr(route, "path", None)
+        if isinstance(path, str):
+            yield path
 
 
 async def end_streams(app: FastAPI) -> None:

@@ -33,9 +33,9 @@ def test_requests_are_counted_by_their_routes_template_and_nothing_that_a_client
         if name.startswith("spantree_api_request_seconds_count")
     }
     assert counted == {
-        '{method="GET",route="/executions/{trace_id}",status="404"}': 3,
+        '{method="GET",route="/api/v1/executions/{trace_id}",status="404"}': 3,
         '{method="GET",route="(none)",status="404"}': 1,
-        '{method="OTHER",route="/health",status="405"}': 1,
+        '{method="OTHER",route="/api/v1/health",status="405"}': 1,
     }
     assert samples(answer.text)["spantree_api_requests_in_flight"] == 1
 

@@ -14,6 +14,7 @@ from tests.api_server import api_over, ok
 from tests.postgres import new_database
 
 from spantree_api.app import ROUTERS
+from spantree_api.routes.api_router import BASE
 from spantree_exporter.rows import Edge
 
 
@@ -113,7 +114,7 @@ def test_fields_are_described(document: dict[str, Any]) -> None:
 
 
 ROUTES = {
-    route.path.replace(":path", ""): route
+    route.path.removeprefix(BASE).replace(":path", ""): route
     for router in ROUTERS
     for route in reversed(router.routes)  # of a path the first, GET, wins
     if isinstance(route, APIRoute)

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from spantree_api.app import BASE, create_app
+from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
+from spantree_api.routes.api_router import BASE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 # Shown in the first paragraph, as what describes all others.

@@ -14,7 +14,8 @@ import orjson
 from fastapi import Request
 from starlette.types import Message
 
-BASE = "/api/v1"
+from spantree_api.routes.api_router import BASE
+
 # Request headers that say who asks; all others (ranges, encodings, conditions) are about the page, not the answer.
 _PASSED_ON = (b"authorization", b"cookie", b"host", b"x-spantree-tenant", b"user-agent", b"traceparent")
 

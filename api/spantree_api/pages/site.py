@@ -8,7 +8,8 @@ from starlette.responses import Response as StarletteResponse
 
 from spantree_api.pages import assets, execution, executions, failures, now, runs, workflows
 from spantree_api.pages.frame import error_page
-from spantree_api.pages.in_process import BASE, NotAnswered
+from spantree_api.pages.in_process import NotAnswered
+from spantree_api.routes.api_router import BASE
 
 _ROUTERS = tuple(module.router for module in (assets, now, executions, execution, failures, workflows, runs))
 
@@ -16,7 +17,7 @@ _ROUTERS = tuple(module.router for module in (assets, now, executions, execution
 def install_pages(app: FastAPI) -> None:
     """Serve the pages from `app`, which has the API and its error answers already."""
     for router in _ROUTERS:
-        app.include_router(router)
+        app.routes.extend(router.routes)
     app.add_exception_handler(NotAnswered, error_page)
     for_programs = app.exception_handlers[HTTPException]
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Body, Path, Query, Response
+from fastapi import Body, Path, Query, Response
 from pydantic import ValidationError
 
 from spantree_api.alert_events import Rule, of_test
@@ -31,10 +31,11 @@ from spantree_api.reads import alerts as reads
 from spantree_api.reads.changes import newest_position
 from spantree_api.rendering import rfc3339
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.service import Service, ServiceOf
 from spantree_api.webhooks import WebhookRefused, checked_url
 
-router = APIRouter(tags=["alerts"])
+router = api_router("alerts")
 _RULES_MAX = 500
 _SECRET_BYTES = 32
 RuleId = Annotated[UUID, Path(description="`id` of a rule")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from spantree_api.analysis import rules_analysis
 from spantree_api.analysis_model import NoAnswer, fault_of, taken
@@ -17,10 +17,11 @@ from spantree_api.params import TraceIdPath, trace_id_of
 from spantree_api.reads import failure
 from spantree_api.reads.analysis import last_good_difference, same_cause_elsewhere, store_analysis, stored_analysis
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_exporter.rows import Node
 
-router = APIRouter(tags=["executions"])
+router = api_router("executions")
 
 
 @router.post("/executions/{trace_id}/analyze", response_model=AnalysisAnswer, responses=error_answers(404, 422, 503))

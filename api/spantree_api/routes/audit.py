@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 
 from spantree_api.answers_audit import AuditPage
 from spantree_api.audit import AuditFilter, audit_entry
@@ -14,9 +14,10 @@ from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, MomentQuer
 from spantree_api.reads import audit
 from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 
-router = APIRouter(tags=["audit"])
+router = api_router("audit")
 _DAY_NS = 86_400_000_000_000
 
 

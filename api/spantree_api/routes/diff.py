@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from spantree_api.answers_diff import DiffAnswer
 from spantree_api.diff import diff_answer
@@ -12,10 +12,11 @@ from spantree_api.reader import Reader
 from spantree_api.reads.diff import LAST_GOOD_DAYS, last_good, steps_of_both
 from spantree_api.rendering import clock_of, effective_status
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow
 
-router = APIRouter(tags=["executions"])
+router = api_router("executions")
 LAST_GOOD = "last-good"
 # Both are held whole: some 20 MB at this size.
 _NODES_MAX = 20_000

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from spantree_api.docs_page import docs_page
+from spantree_api.routes.api_router import BASE
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(prefix=BASE, include_in_schema=False)
 # Nothing is loaded from anywhere, and nothing on the page runs.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 

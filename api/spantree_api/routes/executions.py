@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from spantree_api.answers import ExecutionAnswer, ExecutionPage, SearchedAnswer, TreeAnswer
 from spantree_api.cursor import ExecutionCursor, SequenceCursor
@@ -28,13 +28,14 @@ from spantree_api.reads.analysis import stored_analysis
 from spantree_api.reads.lists import ExecutionList
 from spantree_api.rendering import clock_of, counts_of, execution_answer, rfc3339
 from spantree_api.responses import error_answers, json_answer, json_parts
+from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow, NodeRow
 from spantree_api.tree import edge_answer, node_answer, outline_of
 from spantree_api.tree_json import TreeWriter
 from spantree_exporter.ids import node_id
 
-router = APIRouter(tags=["executions"])
+router = api_router("executions")
 # Nodes read at once of a subtree or of upper levels that are told whole.
 _AT_ONCE = 2_000
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 
 from spantree_api.audit import AuditRow, audit_entry
@@ -32,13 +32,14 @@ from spantree_api.reads.audit import cursor_of
 from spantree_api.reads.export import ExecutionsPiece, Export
 from spantree_api.rendering import clock_of, effective_status, execution_answer
 from spantree_api.responses import error_answers
+from spantree_api.routes.api_router import api_router
 from spantree_api.routes.audit import AuditFilterOf
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import OtlpSpan
 from spantree_api.tree import node_answer
 from spantree_exporter.otlp_json import traces_lines
 
-router = APIRouter(tags=["export"])
+router = api_router("export")
 
 NEXT_AFTER: Final = "x-spantree-next-after"
 MEDIA_TYPES: Final = {

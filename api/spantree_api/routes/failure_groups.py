@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from spantree_api.answers_failure_groups import FailureGroupDetail, FailureGroupPage, GroupPatch, GroupState
 from spantree_api.authentication import IdentityOf
@@ -25,9 +25,10 @@ from spantree_api.reads.failure_groups import (
 )
 from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 
-router = APIRouter(tags=["failures"])
+router = api_router("failures")
 _DAY_NS = 86_400_000_000_000
 _DEFAULT_DAYS = 7
 # Fifty buckets of the trend a group, of eight days each.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from spantree_api.answers import ExecutionPage
 from spantree_api.answers_failures import FailedExecution, FailedNode, FailurePage, StuckAnswer, StuckExecution
@@ -13,12 +13,13 @@ from spantree_api.filters import ExecutionFilter
 from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, Text
 from spantree_api.reads import lists
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers, execution_page
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import FailedNodeRow
 from spantree_exporter.ids import node_id
 
-router = APIRouter(tags=["failures"])
+router = api_router("failures")
 _HOUR_NS = 3_600_000_000_000
 # features.md S0: a week at most, the input's first 100 characters.
 _HOURS_MAX = 168

@@ -11,11 +11,12 @@ from spantree_api.health import TlsState, health_answer, storage_answer
 from spantree_api.reads import health
 from spantree_api.replica import ReplicaWatch
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_exporter.tls.certificate import ServerTls
 
 probes = APIRouter(tags=["health"])
-router = APIRouter(tags=["health"])
+router = api_router("health")
 # A probe has to be quicker than the second that orchestrators usually give it.
 _PROBE_WAIT_S = 0.8
 # Whose installation it is: what is of all tenants is told to nobody else.

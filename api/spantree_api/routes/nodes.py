@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from spantree_api.answers import NodePage
 from spantree_api.answers_failures import FailureReport
@@ -16,13 +16,14 @@ from spantree_api.reader import WHOLE, Reader
 from spantree_api.reads import failure
 from spantree_api.rendering import clock_of, effective_status
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import page_of_nodes, page_range
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow
 from spantree_api.tree import node_answer
 from spantree_exporter.ids import span_id_to_hex
 
-router = APIRouter(tags=["executions"])
+router = api_router("executions")
 # Executions of the same cause that are named.
 _SAME_CAUSE_NAMED = 10
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from spantree_api.answers_own_audit import OwnAuditPage
@@ -15,10 +15,11 @@ from spantree_api.export_text import OWN_AUDIT_COLUMNS, csv_header, csv_lines, j
 from spantree_api.params import CursorQuery, LimitQuery, MomentQuery, Text
 from spantree_api.reads.own_audit import OwnAuditFilter, OwnAuditRow, own_entry, own_events
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.routes.export import MEDIA_TYPES, FormatQuery, file_answers
 from spantree_api.service import ServiceOf
 
-router = APIRouter(tags=["audit"])
+router = api_router("audit")
 _ROWS_AT_ONCE = 1_000
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import Path, Response
 
 from spantree_api.answers import RunAnswer, RunHead
 from spantree_api.errors import NotFound
@@ -14,13 +14,14 @@ from spantree_api.reader import Reader
 from spantree_api.reads.runs import run_executions, run_rows
 from spantree_api.rendering import clock_of, execution_answer
 from spantree_api.responses import error_answers, json_parts
+from spantree_api.routes.api_router import api_router
 from spantree_api.run import Part, merged_execution, merged_status, merged_tree, part_of_run
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow
 from spantree_api.tree import outline_of
 from spantree_api.tree_json import TreeWriter
 
-router = APIRouter(tags=["runs"])
+router = api_router("runs")
 # A poller may make a trace every few seconds: the oldest of a run are shown, and that there are more.
 _TRACES_MAX = 500
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from spantree_api.answers_stats import NodeStats, WorkflowDetail, WorkflowStats
 from spantree_api.errors import NotFound
@@ -12,11 +12,12 @@ from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, Text
 from spantree_api.reads import lists, stats
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers
 from spantree_api.service import ServiceOf
 from spantree_api.stats import Durations, node_stat, workflow_stat
 
-router = APIRouter(tags=["stats"])
+router = api_router("stats")
 _DAY_NS = 86_400_000_000_000
 # features.md S0: thirty days at most.
 DaysQuery = Annotated[int, Query(ge=1, le=30, description="how far back")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -13,10 +13,11 @@ from spantree_api.filter_params import FilterOf
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import TraceIdPath, trace_id_of
 from spantree_api.responses import error_answers
+from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_api.streams import Listener, Streams, Wanted
 
-router = APIRouter(tags=["live"])
+router = api_router("live")
 _POSITION_MAX = (1 << 63) - 1
 # The body of a stream is no JSON, so no answer model: docs/api.md has the events.
 _STREAM: dict[int | str, dict[str, Any]] = {

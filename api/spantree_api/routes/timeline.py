@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from spantree_api.answers_timeline import FoldedAnswer, TimelineAnswer, TimelineMatches
 from spantree_api.params import Text, TraceIdPath, trace_id_of
 from spantree_api.reads import timeline
 from spantree_api.rendering import clock_of, effective_status
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_api.timeline import columns_of, folded_columns, group_columns
 from spantree_api.timeline_groups import groups_of
 from spantree_exporter.ids import node_id
 from spantree_exporter.statuses import RUNNING
 
-router = APIRouter(tags=["executions"])
+router = api_router("executions")
 _SEQUENCE_MAX = (1 << 31) - 1
 _MATCHES_MAX = 2_000
 _FOLDED_MAX = 5_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from spantree_api.answers_trends import (
     ModelStats,
@@ -21,13 +21,14 @@ from spantree_api.params import HiddenQuery, MomentQuery, Text
 from spantree_api.reads import lists, trends
 from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers
 from spantree_api.routes.stats import DaysQuery
 from spantree_api.service import ServiceOf
 from spantree_api.stats import Durations
 from spantree_api.trend import BucketName, By, Metric, range_of_trend, trend_series
 
-router = APIRouter(tags=["stats"])
+router = api_router("stats")
 _DAY_NS = 86_400_000_000_000
 _RECENT = 10
 NamesQuery = Annotated[int, Query(ge=1, le=1_000, description="how many at most")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 from pydantic import AwareDatetime
 
 from spantree_api.answers_trends import MapAnswer, WorkflowNames
@@ -14,12 +14,13 @@ from spantree_api.params import HiddenQuery, Text
 from spantree_api.reads import trends
 from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.responses import error_answers, json_answer
+from spantree_api.routes.api_router import api_router
 from spantree_api.routes.stats import DaysQuery
 from spantree_api.service import ServiceOf
 from spantree_api.stats import Durations
 from spantree_exporter.rollup import KEY_LENGTH
 
-router = APIRouter(tags=["workflows"])
+router = api_router("workflows")
 _DAY_NS = 86_400_000_000_000
 _DAYS_MAX = 30
 
