@@ -265,7 +265,8 @@ def test_a_server_that_nobody_reaps_is_not_taken_for_a_running_one(tmp_path: Pat
     parent = new_user()
     in_use = parent.answer()
     write(in_use["url"], "committed")
-    os.kill(parent.pid, signal.SIGSTOP)  # now it reaps nobody
+    os.kill(parent.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, parent.pid, os.WSTOPPED | os.WNOWAIT)  # all its threads: now it reaps nobody
     os.kill(in_use["pid"], signal.SIGKILL)
     with quick(tmp_path) as server:
         assert is_alive(in_use["pid"])  # a zombie, and in postmaster.pid until a moment ago
