@@ -20,6 +20,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -59,19 +60,30 @@ _ENVIRONMENT = {"SPANTREE_WRITER_STALL_S": "2", "SPANTREE_DRAIN_S": "1"}
 
 def kill_a_rebuild(world: World) -> None:
     """A rebuild by other rules, killed in its midst: some traces have steps of other names from then on."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.figures_kept", "--rebuild", world.server.url], stderr=subprocess.DEVNULL
-    )
-    try:
-        process.wait(world.random.uniform(0.5, 3.0))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    _kill_rebuilds(world, 1)
+
+
+def kill_two_rebuilds(world: World) -> None:
+    """Two at once over the same spans, both killed."""
+    _kill_rebuilds(world, 2)
+
+
+def _kill_rebuilds(world: World, count: int) -> None:
+    command = [sys.executable, "-m", "tests.chaos.figures_kept", "--rebuild", world.server.url]
+    processes = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(count)]
+    deadline_s = time.monotonic() + world.random.uniform(0.5, 3.0)
+    for process in processes:
+        try:
+            process.wait(max(deadline_s - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 FAULTS: list[Callable[[World], None]] = [
     kill_a_writer,
     kill_a_rebuild,
+    kill_two_rebuilds,
     kill_postgresql,
     kill_the_collector,
     cut_all_connections,

@@ -142,6 +142,26 @@ def test_what_is_bad_is_named_and_the_rest_is_stored(urls: tuple[str, str], tmp_
         assert found.fetchall() == [("good",)]
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "there are no spans and no log records in what was given"),
+        (b'{"resourceSpans":[]}\n', "there are no spans and no log records in what was given"),
+        ('{"resourceSpans":[{"scopeSpans":[{"scope":{"name":"é"}}]}]}'.encode("latin-1"), "there are no spans"),
+        ('{"resourceSpans":[]}'.encode("utf-16-le"), "the document: it has none of resourceSpans, "),
+    ],
+    ids=["nothing", "no spans", "Latin-1", "UTF-16"],
+)
+def test_a_file_without_anything_that_is_read_is_told(
+    urls: tuple[str, str], tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    done = run("import", str(file), "--database-url", urls[1], directory=tmp_path)
+    assert (done.returncode, done.stdout.split(",")[0]) == (1, "0 spans stored")
+    assert sentence in done.stderr
+
+
 def test_an_export_goes_on_where_its_file_ends(urls: tuple[str, str], tmp_path: Path) -> None:
     full, _ = urls
     whole, part = tmp_path / "whole.csv", tmp_path / "part.csv"

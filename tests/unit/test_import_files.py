@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,10 @@ def test_a_bad_line_is_named_and_takes_no_other_with_it(tmp_path: Path) -> None:
         (gzip.compress(LINES[0] * 2)[:-20], "the compressed file ends or breaks here: "),
         (zstandard.compress(LINES[0] * 2)[:9] + b"broken", "the compressed file ends or breaks here: "),
         (b"\x05" + zstandard.compress(b"")[:4] + b"!", "the compressed file ends or breaks here: "),
+        # 14 bytes that claim to be four terabytes.
+        (b"\x00\x00\x00\x10\x28\xb5\x2f\xfd\xc0" + (2**42).to_bytes(8, "little") + bytes(3), "it is longer than"),
+        (LINES[0].decode().encode("utf-16-le"), "it has none of resourceSpans, resource_spans, "),
+        (b'{"spans":\n[{"name": "a"}]}', "it has none of resourceSpans, resource_spans, "),
         # 16 kB that would become gigabytes of objects.
         (gzip.compress(field(1, field(2, field(2, b"") * 8_000_000))), "it holds more than 4000000 spans"),
     ],
@@ -160,6 +165,20 @@ def test_a_file_that_breaks_off_says_where(tmp_path: Path, content: bytes, reaso
     _, bad = read(tmp_path / "f", content)
     assert len(bad) == 1
     assert bad[0].reason.startswith(reason)
+
+
+@pytest.mark.parametrize("unit", [b"\x00", b"\n", b" ", b'{"resourceSpans":[]}\n', b'{"resourceSpans":[{},'])
+def test_a_file_that_becomes_longer_than_spans_do_is_not_read_to_its_end(tmp_path: Path, unit: bytes) -> None:
+    compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = unit * (2**20 // len(unit))
+    bomb = b"".join([*(compressor.compress(block) for _ in range(128)), compressor.flush()])
+    (tmp_path / "f").write_bytes(bomb)
+    *_, last = bodies(tmp_path / "f")
+    assert last == Bad("f", "it becomes more than 100 times as long, as no spans do: it is read no further")
+
+
+def test_a_mark_of_utf8_is_read_over(tmp_path: Path) -> None:
+    assert read(tmp_path / "f", b"\xef\xbb\xbf" + b"\n".join(LINES)) == (WANTED, [])
 
 
 def test_a_line_that_would_become_too_many_objects_is_not_read(tmp_path: Path) -> None:

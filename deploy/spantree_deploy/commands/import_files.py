@@ -56,7 +56,7 @@ def import_files(
 ) -> None:
     """Read files of spans, in whatever form; what is stored already is recognised, so repeating it changes nothing.
 
-    Exit status 1 where something could not be read or stored; the rest is stored.
+    Exit status 1 where something could not be read or stored, and the rest is stored; or where there was nothing.
     """
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     window = PartitionWindow(_ANY_DAYS_BACK if hold else days_back or settings.partition_days_back)
@@ -81,7 +81,9 @@ def import_files(
         console.step(f"{waiting} traces are stored and still to be projected: a running collector does it")
     if progress.outside:
         console.fault(_about_outside(progress, window.days_back))
-    if progress.bad or progress.outside:
+    if not progress.found:
+        console.fault("there are no spans and no log records in what was given")
+    if progress.bad or progress.outside or not progress.found:
         raise typer.Exit(1)
 
 

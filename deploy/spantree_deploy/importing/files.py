@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import orjson
 
@@ -31,14 +31,23 @@ from spantree_exporter.errors import SpantreeError
 from spantree_exporter.jaeger_json import traces_of
 from spantree_exporter.otlp_json import BYTES, OURS
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 # A line, an element or a message: what the collector takes in one request.
 MOST_BYTES: Final = 64 * 2**20
 # A first line that is longer is not read whole to see what it is.
 _FIRST_LINE_BYTES: Final = 8 * 2**20
+# Real spans become a fortieth or so by compression, for their ids and times differ. Of what says nothing a kilobyte may
+# become gigabytes, which take as long to look through. So much of any file is read all the same.
+_MOST_RATIO: Final = 100
+_ANY_RATIO_BYTES: Final = 4 * 2**20
 # 64 MiB of real traces hold two million at most; of spans without anything 16 kB of gzip would hold forty.
 MOST_OBJECTS: Final = 4_000_000
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_UTF8_MARK: Final = b"\xef\xbb\xbf"
+_LISTS: Final = ("resourceSpans", "resource_spans", "resourceLogs", "resource_logs", "data")
 _MESSAGE_TAG: Final = 0x0A  # resource_spans = 1, length-delimited
 _LENGTH_BYTES: Final = 4
 
@@ -66,6 +75,10 @@ def bodies(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[Body | Bad]:
     try:
         for part in _parts(path, most_bytes):
             yield part if isinstance(part, Bad) else _bounded(part)
+    except _TooCompressed:
+        yield Bad(
+            str(path.name), f"it becomes more than {_MOST_RATIO} times as long, as no spans do: it is read no further"
+        )
     except _of_compressed() as error:
         yield Bad(str(path.name), f"the compressed file ends or breaks here: {error}")
 
@@ -80,6 +93,8 @@ def _bounded(part: Body) -> Body | Bad:
 
 def _parts(path: Path, most_bytes: int) -> Iterator[Body | Bad]:
     with path.open("rb") as raw, _plain(raw) as file:
+        if file.peek(3)[:3] == _UTF8_MARK:
+            file.read(3)
         start = file.peek(64)[:64]
         if not start:
             return
@@ -95,10 +110,36 @@ def _plain(raw: BinaryIO) -> io.BufferedReader:
     reader = cast("io.BufferedReader", raw)
     start = reader.peek(4)[:4]
     if start.startswith(_GZIP):
-        return io.BufferedReader(cast("Any", gzip.GzipFile(fileobj=reader)))
+        return io.BufferedReader(_Expanded(cast("Any", gzip.GzipFile(fileobj=reader)), reader))
     if start == _ZSTD:
-        return io.BufferedReader(_zstd().ZstdDecompressor().stream_reader(reader, read_across_frames=True))
+        expanded = _zstd().ZstdDecompressor().stream_reader(reader, read_across_frames=True)
+        return io.BufferedReader(_Expanded(expanded, reader))
     return reader
+
+
+class _TooCompressed(Exception):
+    """The file becomes too long for what it is."""
+
+
+class _Expanded(io.RawIOBase):
+    """What a compressed file holds, as long as it is not too much for its length."""
+
+    def __init__(self, expanded: BinaryIO, compressed: BinaryIO) -> None:
+        self._expanded = expanded
+        self._compressed = compressed
+        self._bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer)
+        found = self._expanded.read(len(view))
+        view[: len(found)] = found
+        self._bytes += len(found)
+        if self._bytes > max(_ANY_RATIO_BYTES, _MOST_RATIO * self._compressed.tell()):
+            raise _TooCompressed
+        return len(found)
 
 
 def _of_compressed() -> tuple[type[Exception], ...]:
@@ -213,7 +254,9 @@ def _ours(where: str, text: bytes, ours: Any) -> Iterator[Body | Bad]:
 
 
 def _document(file: _Rejoined, most_bytes: int) -> Iterator[Body | Bad]:
+    is_known = False
     for number, (key, element) in enumerate(elements(cast("BinaryIO", file), most_bytes), 1):
+        is_known = is_known or key in _LISTS
         match key:
             case "resourceSpans" | "resource_spans":
                 yield Body(f"{key} {number}", b'{"resourceSpans":[' + element + b"]}", JSON)
@@ -221,6 +264,8 @@ def _document(file: _Rejoined, most_bytes: int) -> Iterator[Body | Bad]:
                 yield Body(f"{key} {number}", b'{"resourceLogs":[' + element + b"]}", LOGS_JSON)
             case "data":
                 yield from _jaeger_text(f"trace {number}", element)
+    if not is_known:
+        yield Bad("the document", f"it has none of {', '.join(_LISTS)}, in UTF-8, with anything in it")
 
 
 def _jaeger_text(where: str, text: bytes) -> Iterator[Body | Bad]:
@@ -306,6 +351,10 @@ def _messages(file: io.BufferedReader, fixed: bool, most_bytes: int) -> Iterator
             yield Bad(where, f"the file ends within it: {len(content)} of {length} bytes are there")
             return
         if content.startswith(_ZSTD):
+            # It is what a frame says of its length that is allocated.
+            if _zstd().frame_content_size(content) > most_bytes:
+                yield Bad(where, f"it is longer than {most_bytes} bytes")
+                continue
             content = _zstd().ZstdDecompressor().decompress(content, max_output_size=most_bytes)
         if content.startswith(b"{"):
             yield from _object(where, content)

@@ -50,6 +50,12 @@ class Progress:
     redacted: Counter[str] = field(default_factory=Counter)
 
     @property
+    def found(self) -> bool:
+        """Whether there was anything, or anything that could not be read."""
+        known = self.spans + self.duplicates + self.log_records + self.duplicate_log_records
+        return bool(known or self.bad or self.outside)
+
+    @property
     def stored(self) -> int:
         """Spans and log records that are new."""
         return self.spans + self.log_records
