@@ -31,8 +31,12 @@ log = logging.getLogger(__name__)
 GRACE_S = 2.0
 # How often the stop flag is looked at while there is nothing to do.
 _IDLE_S = 0.25
-# The projector looks for due traces this often: a person waits for an execution to appear.
+# The projector looks for due traces this often: a person waits for an execution to appear. It pauses so many times as
+# long as projecting took, a second at most: where a statement costs something however few the traces are, as on Citus,
+# more of them come together.
 _PROJECT_INTERVAL_S = 0.25
+_PROJECT_INTERVAL_MAX_S = 1.0
+_PROJECT_REST_FACTOR = 9.0
 # After an error that no rule foresees.
 _FAULT_PAUSE_S = 5.0
 # Batches of which something waits for a worker of a Citus cluster that is away: how many full ones' bytes, and waiting
@@ -297,6 +301,7 @@ class ProjectorThread:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            began_s = time.monotonic()
             pause_s = _PROJECT_INTERVAL_S
             try:
                 projected = self._store.run(lambda store: store.project_due())
@@ -316,5 +321,12 @@ class ProjectorThread:
                     self._counts.count("failed_projections", projected.failed)
                 if projected.more:
                     continue
+                if projected.traces:
+                    pause_s = _pause_s(time.monotonic() - began_s)
             self._stop.wait(pause_s)
         self._store.close()
+
+
+def _pause_s(took_s: float) -> float:
+    """How long a projector pauses that projected what was due in `took_s`."""
+    return min(max(_PROJECT_INTERVAL_S, _PROJECT_REST_FACTOR * took_s), _PROJECT_INTERVAL_MAX_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -562,3 +563,27 @@ def test_the_projector_goes_on_at_once_while_there_is_more_and_survives_every_er
     finally:
         projector.stop(5.0)
     assert store.closed == 2
+
+
+@dataclass
+class _SlowStore(FakeStore):
+    """One whose projections take a moment; `looks_s` is when each began."""
+
+    looks_s: list[float] = field(default_factory=list)
+
+    def project_due(self) -> Projected:
+        self.looks_s.append(time.monotonic())
+        if self.projections:
+            threading.Event().wait(0.08)
+        return super().project_due()
+
+
+def test_a_projector_that_takes_long_looks_more_seldom_so_that_more_comes_together() -> None:
+    store = _SlowStore(projections=[Projected(traces=1, spans=5, more=False)])
+    projector = ProjectorThread(store.open, CollectorMetrics())
+    projector.start()
+    try:
+        wait_until(lambda: len(store.looks_s) > 1, 10, "it looks again")
+    finally:
+        projector.stop(5.0)
+    assert store.looks_s[1] - store.looks_s[0] > 0.7
