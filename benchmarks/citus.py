@@ -25,7 +25,7 @@ from typing import LiteralString
 from urllib.request import urlopen
 
 import psycopg
-from benchmarks.measuring import GIVE_UP_S, bodies, collector, family_cpu_s, load, send
+from benchmarks.measuring import bodies, collector, family_cpu_s, load, send, wait_until_projected
 from tests.citus_cluster import CitusNotThere, bin_dir, citus_cluster
 
 from spantree_deploy.embedded import EmbeddedPostgres
@@ -96,14 +96,15 @@ def _measure(
     with collector(url, folder, {"SPANTREE_BATCH_SPANS": str(batch_spans)}) as (process, port):
         # Connections, and what they know of each shard's tables: once, however much is written.
         send(port, first, [])
-        _wait(url, first_count, first_traces)
+        wait_until_projected(url, port)
         _on_each(node_urls, "ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()", "VACUUM ANALYZE")
         before = [family_cpu_s(pid) for pid in (*pids, process.pid)]
         batches = _batches(port)
         send(port, requests, [])
-        _wait(url, first_count + count, first_traces + traces)
+        wait_until_projected(url, port)
         batches = _batches(port) - batches
         used = [family_cpu_s(pid) - spent for pid, spent in zip((*pids, process.pid), before, strict=True)]
+    _check(url, first_count + count, first_traces + traces)
     before = [family_cpu_s(pid) for pid in pids]
     _on_each(node_urls, "VACUUM ANALYZE")
     upkeep = sum(family_cpu_s(pid) - spent for pid, spent in zip(pids, before, strict=True))
@@ -137,19 +138,13 @@ def _counted(requests: list[bytes]) -> tuple[int, int]:
     return len(spans), len({span.trace_id for span in spans})
 
 
-def _wait(url: str, spans: int, traces: int) -> None:
-    deadline_s = time.monotonic() + GIVE_UP_S
-    with psycopg.connect(url, autocommit=True) as connection:
-        while time.monotonic() < deadline_s:
-            # Asked seldom, for it is asked of the servers that are measured.
-            time.sleep(2)
-            pending = connection.execute("SELECT count(*) FROM spantree.pending_projection").fetchone()
-            found = connection.execute("SELECT count(*) FROM spantree.trace").fetchone()
-            if pending == (0,) and found == (traces,):
-                stored = connection.execute("SELECT count(*) FROM spantree.span").fetchone()
-                if stored == (spans,):
-                    return
-    raise SystemExit(f"after {GIVE_UP_S:.0f} s not all of {spans} spans are there")
+def _check(url: str, spans: int, traces: int) -> None:
+    """Counted afterwards: on a cluster, counting is work of every shard."""
+    with psycopg.connect(url) as connection:
+        stored = connection.execute("SELECT count(*) FROM spantree.span").fetchone()
+        found = connection.execute("SELECT count(*) FROM spantree.trace").fetchone()
+    if (stored, found) != ((spans,), (traces,)):
+        raise SystemExit(f"{stored} spans and {found} traces are there, wanted {spans} and {traces}")
 
 
 if __name__ == "__main__":
