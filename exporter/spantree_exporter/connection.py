@@ -70,6 +70,11 @@ class StoreConnection:
         self._connection = connection
         return connection
 
+    @property
+    def on_citus(self) -> bool:
+        """Whether the database of the open connection has Citus."""
+        return self._on_citus
+
     def close(self) -> None:
         """Close; the next `open` opens a new one."""
         connection, self._connection = self._connection, None

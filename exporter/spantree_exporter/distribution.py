@@ -35,6 +35,7 @@ LOCAL: Final = (
 DIFFERENCES: Final = {
     "guard_table": "Citus takes no policy with a subquery, which PostgreSQL evaluates once a statement",
     "retention: detach": "Citus detaches no partition CONCURRENTLY: who uses the table waits, for 2 s at most",
+    "copy_span_lines": "binary costs PostgreSQL less, and a coordinator more: it reads jsonb and writes it again",
     "connect: citus.*, push_limits": "what Citus has to be told; PostgreSQL keeps such settings and reads none",
 }
 

@@ -1,6 +1,6 @@
 """Spans of any number of tenants -> PostgreSQL, one transaction a batch, and the rows of the traces complete in it.
 
-    span                   COPY, all that is new in the batch
+    span                   COPY, all that is new in the batch; on Citus as text
     span_terms             a row for all of a tenant's: what searches find them by
     trace                  the days of each trace; who puts a trace there first may project it at once
     execution node edge    COPY, for each trace that is whole in this batch and that nobody has put into `trace` yet
@@ -23,16 +23,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import psycopg
 
 from spantree_exporter.changes import Changes, insert_changes
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.copy_binary import HEADER, TRAILER, RowUnencodable, span_rows
+from spantree_exporter.copy_text import span_lines
 from spantree_exporter.dead_letters import DeadLetterLimits, DeadLetters
 from spantree_exporter.errors import (
     BatchRejected,
@@ -65,6 +66,9 @@ if TYPE_CHECKING:
     from spantree_exporter.decode import DeadLetter
 
 _SQL: Final = statements("write")
+
+# span_rows or span_lines
+_Encode: TypeAlias = Callable[[int, Sequence[int], Sequence[Span], Sequence[Facts]], Iterator[bytes]]
 
 # Rows that go to PostgreSQL before the next facts are read: whole traces, so many that a write costs nothing, so few
 # that PostgreSQL is never idle for long (some 256 KiB).
@@ -279,9 +283,13 @@ class Writer:
         count: Counter[int] = Counter()
         if staged:
             self._connection.temporary_table("span_staging", _SQL["create_span_staging"])
+        as_text = self._connection.on_citus and not staged
+        statement = _SQL["copy_span_staging" if staged else "copy_span_lines" if as_text else "copy_spans"]
+        encode = span_lines if as_text else span_rows
         try:
-            with cursor.copy(_SQL["copy_span_staging" if staged else "copy_spans"]) as copy:
-                copy.write(HEADER)
+            with cursor.copy(statement) as copy:
+                if not as_text:
+                    copy.write(HEADER)
                 block: list[_Trace] = []
                 waiting = 0
                 for trace in batch.values():
@@ -289,10 +297,11 @@ class Writer:
                     waiting += len(trace.spans)
                     count[trace.tenant_id] += len(trace.spans)
                     if waiting >= _BLOCK_SPANS:
-                        self._write_block(copy, block, assemble=not staged)
+                        self._write_block(copy, block, encode, assemble=not staged)
                         block, waiting = [], 0
-                self._write_block(copy, block, assemble=not staged)
-                copy.write(TRAILER)
+                self._write_block(copy, block, encode, assemble=not staged)
+                if not as_text:
+                    copy.write(TRAILER)
         except RowUnencodable as error:
             raise BatchRejected(str(error), None) from error
         if not staged:
@@ -306,13 +315,13 @@ class Writer:
             # No fault of the spans.
             raise StoreUnavailable(f"the partition of a day went away while it was written to: {error}") from error
 
-    def _write_block(self, copy: psycopg.Copy, block: Sequence[_Trace], *, assemble: bool) -> None:
+    def _write_block(self, copy: psycopg.Copy, block: Sequence[_Trace], encode: _Encode, *, assemble: bool) -> None:
         for tenant_id, of_tenant in groupby(block, lambda trace: trace.tenant_id):
             traces = list(of_tenant)
             spans = [span for trace in traces for span in trace.spans]
             facts = self._reader.facts(spans)
             days = [day for trace in traces for day in trace.days]
-            for rows in span_rows(tenant_id, days, spans, facts):
+            for rows in encode(tenant_id, days, spans, facts):
                 copy.write(rows)
             first = 0
             for trace in traces:

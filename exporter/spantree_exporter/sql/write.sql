@@ -6,6 +6,14 @@ COPY spantree.span (
     dropped_attributes_count, dropped_events_count, dropped_links_count, facts, anomalies, raw
 ) FROM STDIN (FORMAT binary)
 
+-- name: copy_span_lines
+-- As text, for a Citus cluster: its coordinator takes jsonb in and puts it out again where it comes in the binary format.
+COPY spantree.span (
+    tenant_id, day, trace_id, span_id, fingerprint, parent_span_id, kind, status_code, start_ns, end_ns,
+    flags, received_ns, name, status_message, trace_state, resource_id, scope, attributes, events, links,
+    dropped_attributes_count, dropped_events_count, dropped_links_count, facts, anomalies, raw
+) FROM STDIN
+
 -- name: create_span_staging
 CREATE TEMPORARY TABLE span_staging (LIKE spantree.span INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
 
