@@ -84,8 +84,9 @@ JOB = """
 def strangers_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` of an environment with their packages."""
     venv = tmp_path_factory.mktemp("stranger") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=120)
-    install = [str(venv / "bin" / "pip"), "install", "-q", "--constraint", str(ROOT / "constraints.txt"), *PACKAGES]
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=120)
+    pip = [sys.executable, "-m", "pip", "--python", str(venv)]
+    install = [*pip, "install", "-q", "--constraint", str(ROOT / "constraints.txt"), *PACKAGES]
     done = subprocess.run(install, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         if "No matching distribution" in done.stderr or "Failed to establish" in done.stderr:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from google.protobuf import json_format
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -30,6 +30,8 @@ from spantree_exporter.stored import otlp_attributes
 __all__ = ["each_hot_path"]
 pytestmark = pytest.mark.usefixtures("each_hot_path")
 
+# For each hot path; that both give the same for any request, test_hot_path.py holds by as many again.
+EXAMPLES = settings(max_examples=50)
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 RECEIVED_NS = 1_790_000_000_000_000_000
 
@@ -132,6 +134,7 @@ def _holds_nul(value: Any) -> bool:
     return isinstance(value, str) and "\0" in value
 
 
+@EXAMPLES
 @given(requests)
 def test_protobuf_and_json_give_the_same_spans(request: ExportTraceServiceRequest) -> None:
     by_protobuf = decode_request(request.SerializeToString(), PROTOBUF, RECEIVED_NS)
@@ -142,6 +145,7 @@ def test_protobuf_and_json_give_the_same_spans(request: ExportTraceServiceReques
         assert [bool(span.raw) for span in by_json.spans] == [bool(span.raw) for span in by_protobuf.spans]
 
 
+@EXAMPLES
 @given(requests)
 def test_the_stored_form_gives_back_what_was_sent_or_the_bytes_are_kept(request: ExportTraceServiceRequest) -> None:
     stored = decode_request(request.SerializeToString(), PROTOBUF, RECEIVED_NS).spans
@@ -167,6 +171,7 @@ def test_the_stored_form_gives_back_what_was_sent_or_the_bytes_are_kept(request:
             assert wire(kept[2]) == wire(sent)
 
 
+@EXAMPLES
 @given(requests)
 def test_every_stored_value_fits_its_column(request: ExportTraceServiceRequest) -> None:
     for span in decode_request(request.SerializeToString(), PROTOBUF, RECEIVED_NS).spans:
@@ -196,6 +201,7 @@ def test_every_stored_value_fits_its_column(request: ExportTraceServiceRequest) 
         assert links_from_json(span.links_json or b"[]") == span.links
 
 
+@EXAMPLES
 @given(requests)
 def test_a_span_is_the_same_alone_and_among_others(request: ExportTraceServiceRequest) -> None:
     for encoding, body in ((PROTOBUF, request.SerializeToString()), (JSON, otlp_json_body(request))):
@@ -204,6 +210,7 @@ def test_a_span_is_the_same_alone_and_among_others(request: ExportTraceServiceRe
         assert [decode_request(raw, encoding, RECEIVED_NS).spans for raw in alone] == [[span] for span in together]
 
 
+@EXAMPLES
 @given(st.lists(spans, min_size=1, max_size=3), st.integers(0, 2), st.data())
 def test_a_broken_span_costs_no_other(sent: list[SentSpan], position: int, data: st.DataObject) -> None:
     good = decode_request(_one_scope([span.SerializeToString() for span in sent]), PROTOBUF, RECEIVED_NS).spans
@@ -231,6 +238,7 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes((number << 3 | 2,)) + bytes(length) + content
 
 
+@EXAMPLES
 @given(st.binary() | requests.map(lambda request: request.SerializeToString()), st.data())
 def test_no_bytes_break_the_decoder(body: bytes, data: st.DataObject) -> None:
     changed = bytearray(body)
@@ -262,6 +270,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@EXAMPLES
 @given(json_values, json_values)
 def test_no_json_breaks_the_decoder(resource: Any, span: Any) -> None:
     known = {"traceId": "ab" * 16, "spanId": "ab" * 8}
@@ -286,6 +295,7 @@ def _examined_and_decoded_agree(body: bytes, encoding: str) -> None:
         assert (again.spans, [dead.reason for dead in again.dead]) == ([], [letter.reason])
 
 
+@EXAMPLES
 @given(st.sampled_from(sorted(RECORDINGS.iterdir())), st.floats(0, 1))
 def test_a_body_that_is_cut_off_is_refused_or_read_alike(path: Path, share: float) -> None:
     body = path.read_bytes()
