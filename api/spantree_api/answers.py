@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, with_config
+from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 # The texts below fields become their descriptions in OpenAPI.
 documented = with_config(ConfigDict(use_attribute_docstrings=True))
 
 
-@documented
-class ErrorBody(TypedDict):
+class ErrorBody(BaseModel):
     """What was found, what was wanted, what to do."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     code: str
     """for programs: not_found, invalid_parameter, database_unavailable ..."""
@@ -27,7 +28,8 @@ class ErrorBody(TypedDict):
     """what else is known, for example `parameter`, or `errors` with one entry for each wrong parameter"""
 
 
-class ErrorAnswer(TypedDict):
+# Almost every route declares it, several times: pydantic reads a model once, a TypedDict each time.
+class ErrorAnswer(BaseModel):
     """The one shape of every 4xx and 5xx answer."""
 
     error: ErrorBody

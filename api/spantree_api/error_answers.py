@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from spantree_api.answers import ErrorAnswer
+from spantree_api.answers import ErrorAnswer, ErrorBody
 from spantree_api.errors import RETRY_AFTER_S, ApiError, Unavailable
 from spantree_api.repeat import PASSES
 from spantree_api.responses import json_answer
@@ -32,8 +32,8 @@ def error_answer(
     status_code: int, code: str, message: str, details: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> Response:
     """One refusal."""
-    answer: ErrorAnswer = {"error": {"code": code, "message": message, "details": dict(details)}}
-    return json_answer(answer, status_code, headers)
+    answer = ErrorAnswer(error=ErrorBody(code=code, message=message, details=dict(details)))
+    return json_answer(answer.model_dump(), status_code, headers)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
