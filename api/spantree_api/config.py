@@ -52,10 +52,10 @@ from typing import get_args
 
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.own_audit_event import Level
+from spantree_exporter.setting_texts import SPANTREE_DATABASE_URL, yes_or_no
 from spantree_exporter.tls.certificate import TlsFiles, tls_files
 
 _PREFIX = "SPANTREE_API_"
-_DATABASE_URL = "SPANTREE_DATABASE_URL"
 _READ_DATABASE_URL = "SPANTREE_API_DATABASE_URL"
 INSECURE = "SPANTREE_INSECURE"
 TRUSTED_PROXIES = "SPANTREE_TRUSTED_PROXIES"
@@ -149,11 +149,15 @@ class ApiConfig:
                 values[name.removeprefix(_PREFIX).lower()] = reader(text)
             except ValueError as error:
                 faults.append(f"{name} is {text[:80]!r}: {error}")
+        if insecure := environ.get(INSECURE, "").strip():
+            try:
+                values["insecure"] = yes_or_no(insecure)
+            except ValueError as error:
+                faults.append(f"{INSECURE} is {insecure[:80]!r}: {error}")
         if faults:
             raise ConfigError(faults)
         values["trusted_proxies"] = environ.get(TRUSTED_PROXIES, "")
-        values["insecure"] = environ.get(INSECURE, "").strip().lower() in {"1", "true", "yes", "on"}
-        return cls(database_url=environ.get(_DATABASE_URL, ""), **values)  # type: ignore[arg-type]
+        return cls(database_url=environ.get(SPANTREE_DATABASE_URL, ""), **values)  # type: ignore[arg-type]
 
 
 def _text(text: str) -> str:

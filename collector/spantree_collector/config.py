@@ -13,11 +13,10 @@ from spantree_exporter.origins import origins_of
 from spantree_exporter.own_audit_event import DEFAULT_KEPT_DAYS
 from spantree_exporter.partitions import DEFAULT_DAYS_BACK
 from spantree_exporter.retention.policy import Policy, keep_rules
+from spantree_exporter.setting_texts import database_fault, yes_or_no
 from spantree_exporter.tls.certificate import TlsFiles, tls_files
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-# What libpq itself reads when it is given an empty connection string, for those who set it this way.
-_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE", "PGUSER", "PGPORT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +166,9 @@ class CollectorConfig:
                 values[setting.name] = _reader(setting.name)(text)
             except ValueError as error:
                 faults.append(f'{name} is "{text}"; {error}')
-        if "database_url" not in values:
-            values["database_url"] = ""
-            if not any(environ.get(name) for name in _LIBPQ):
-                faults.append(
-                    "SPANTREE_DATABASE_URL is not set, and none of libpq's PG* variables is; "
-                    'give a PostgreSQL 15 or newer such as "postgresql://user@localhost/spantree"'
-                )
+        values.setdefault("database_url", "")
+        if (fault := database_fault(environ)) is not None:
+            faults.append(fault)
         try:
             config = cls(**values)
         except ConfigError as error:
@@ -246,16 +241,6 @@ def size_of(text: str) -> int:
     if match is None or factor is None:
         raise ValueError('give bytes, or a number with a unit such as "512MiB" or "8GiB"')
     return int(match[1]) * factor
-
-
-def yes_or_no(text: str) -> bool:
-    """What "true" or "false" and their like mean. Raises ValueError, whose text says what to give."""
-    if (found := _BOOLEANS.get(text.strip().lower())) is None:
-        raise ValueError("give true or false")
-    return found
-
-
-_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 def _seconds(text: str) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from spantree_collector.config import size_of
-from spantree_collector.config import yes_or_no as collector_yes_or_no
+from spantree_exporter.setting_texts import yes_or_no as meaning_of
 
 Number = TypeVar("Number", int, float)
 Read = Callable[[object], Any]
@@ -95,12 +95,7 @@ def any_text(value: object) -> str:
 
 def yes_or_no(value: object) -> bool:
     """True or false, in TOML or as a text."""
-    if isinstance(value, bool):
-        return value
-    try:
-        return collector_yes_or_no(text(value))
-    except ValueError:
-        raise ValueError("wanted true or false") from None
+    return value if isinstance(value, bool) else meaning_of(text(value))
 
 
 def url(value: object) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.setting_texts import SPANTREE_DATABASE_URL, database_fault
 
-SPANTREE_DATABASE_URL: Final = "SPANTREE_DATABASE_URL"
 SPANTREE_SCHEMA: Final = "SPANTREE_SCHEMA"
 SPANTREE_EXPORT_TIMEOUT_S: Final = "SPANTREE_EXPORT_TIMEOUT_S"
 SPANTREE_REDACT: Final = "SPANTREE_REDACT"
@@ -17,9 +17,6 @@ SPANTREE_REDACT_HASH_KEY: Final = "SPANTREE_REDACT_HASH_KEY"
 DEFAULT_EXPORT_TIMEOUT_S: Final = 10.0
 REQUIRE: Final = "require"
 CREATE: Final = "create"
-
-# What libpq itself reads when it is given no URL, for those who set it this way.
-_LIBPQ: Final = ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE", "PGUSER", "PGPORT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +52,8 @@ class ExporterConfig:
         """
         faults: list[str] = []
         database_url = environ.get(SPANTREE_DATABASE_URL, "").strip()
-        if not database_url and not any(environ.get(name) for name in _LIBPQ):
-            faults.append(
-                f"{SPANTREE_DATABASE_URL} is not set, and none of libpq's PG* variables is; "
-                'give a PostgreSQL 15 or newer such as "postgresql://user@localhost/spantree"'
-            )
+        if (fault := database_fault(environ)) is not None:
+            faults.append(fault)
         timeout = environ.get(SPANTREE_EXPORT_TIMEOUT_S, "").strip()
         try:
             export_timeout_s = float(timeout) if timeout else DEFAULT_EXPORT_TIMEOUT_S

@@ -22,11 +22,12 @@ import psycopg
 from opentelemetry import context as otel_context
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from spantree_exporter.config import CREATE, SPANTREE_DATABASE_URL, ExporterConfig
+from spantree_exporter.config import CREATE, ExporterConfig
 from spantree_exporter.decode import PROTOBUF, DeadLetter
 from spantree_exporter.errors import BatchRejected, ConfigError, SpantreeError, StoreUnavailable
 from spantree_exporter.migrate import migrate
 from spantree_exporter.readable import ReadSpans
+from spantree_exporter.setting_texts import SPANTREE_DATABASE_URL
 from spantree_exporter.span import Span
 from spantree_exporter.store import Store, Written
 

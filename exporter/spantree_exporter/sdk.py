@@ -13,15 +13,11 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from spantree_exporter.config import (
-    SPANTREE_DATABASE_URL,
-    SPANTREE_EXPORT_TIMEOUT_S,
-    SPANTREE_SCHEMA,
-    ExporterConfig,
-)
+from spantree_exporter.config import SPANTREE_EXPORT_TIMEOUT_S, SPANTREE_SCHEMA, ExporterConfig
 from spantree_exporter.in_process import Complaints, InProcessWriter, untraced
 from spantree_exporter.readable import SpanReader
 from spantree_exporter.redaction import redactor_of
+from spantree_exporter.setting_texts import SPANTREE_DATABASE_URL
 
 
 class PostgresSpanExporter(SpanExporter):
