@@ -14,10 +14,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from spantree_api.changes import PlannedEvent, first_of
@@ -30,6 +31,7 @@ from spantree_api.matching import matches
 from spantree_api.reads import changes as reads
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 _LOOK_S: Final = 0.25
 # Looks without any listener after which the reader ends.
@@ -40,12 +42,14 @@ _LOG_INTERVAL_S: Final = 60.0
 _QUEUE_BYTES: Final = 512 * 2**10
 # Events that one look tells; where more changed, everybody is told to load anew.
 _EVENTS_AT_ONCE: Final = 20_000
-# Events that one client that came back is told before it has taken them, and in all: each part is planned anew out of
-# all that it has missed.
+# Events that one client that came back is told before it has taken them, and numbers that it may be behind: each part
+# is planned anew out of all that it has missed, and after a restart all come back at once.
 _MISSED_AT_ONCE: Final = 200
 _MISSED: Final = 5_000
 # Clients that read what they missed at the same time: the pool is for other requests, too.
 _CATCHING_UP: Final = 3
+# Listeners that are given their events before other requests have their turn.
+_LISTENERS_AT_ONCE: Final = 20
 # Different texts that listeners search for; each is asked of the database at every change.
 _SEARCHES: Final = 20
 
@@ -96,6 +100,17 @@ class Listener:
             return
         self._queue.append((number, frame))
         self._wake.set()
+
+    def put_all(self, events: Sequence[Event], size_bytes: int) -> None:
+        """Queue the frames of events, ascending, which are of so many bytes together."""
+        if not events or self.ended or not self._follows:
+            return
+        if events[0].number > self.after and self._bytes + size_bytes > _QUEUE_BYTES:
+            self._drop()
+            self.end()
+            return
+        for event in events:
+            self.put(event.number, event.frame)
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -165,6 +180,8 @@ class Streams:
         self._reader: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._catching_up = asyncio.Semaphore(_CATCHING_UP)
+        # What is computed for streams takes turns in a thread, so that other requests are answered meanwhile.
+        self._thread = ThreadPoolExecutor(1, "spantree-streams")
         self._closed = False
         self._logged_at_s = float("-inf")
 
@@ -236,6 +253,7 @@ class Streams:
             self._reader.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reader
+        self._thread.shutdown(wait=False)
 
     async def _start(self) -> None:
         async with self._starting:
@@ -270,7 +288,7 @@ class Streams:
         traces = [one.wanted.trace_id for one in listeners]
         only = frozenset(trace_id for trace_id in traces if trace_id is not None) if all(traces) else None
         async with self._database.snapshot() as snapshot:
-            found = await reads.changes_after(snapshot, tenant_id, self._position, only)
+            found = await reads.changes_after(snapshot, tenant_id, self._position, self._computed, only)
             if found.missed or sum(max(1, event.new_nodes) for event in found.events) > _EVENTS_AT_ONCE:
                 self._position = found.position
                 self._tell_reload("more changed than can be told one by one")
@@ -279,44 +297,54 @@ class Streams:
             events = await self._events(snapshot, found.events, nodes=nodes)
             searched = await self._searched(snapshot, listeners, events)
         chosen = _Chosen(events, searched, self._clock(), self._config.lost_after_s)
+        await self._computed(chosen.choose, {one.wanted for one in listeners})
         self._position = found.position
         # With those that came while this was read: they are told what they have not got by its number.
-        for listener in self._listeners:
+        for count, listener in enumerate(list(self._listeners), 1):
             q = listener.wanted.filter.q
             if q is not None and q not in searched:
                 listener.end()
                 continue
-            for event in chosen.of(listener.wanted):
-                listener.put(event.number, event.frame)
+            listener.put_all(*chosen.of(listener.wanted))
+            if not count % _LISTENERS_AT_ONCE:
+                await asyncio.sleep(0)
 
     async def _missed(self, listener: Listener) -> tuple[list[bytes], bool]:
         """The next of what changed after the listener's position, and whether there is more."""
         wanted, tenant_id = listener.wanted, self._config.tenant_id
+        if wanted.only is None and self._position - listener.after > _MISSED:
+            return self._reloaded(listener, self._position), False
         async with self._database.snapshot() as snapshot:
-            found = await reads.changes_after(snapshot, tenant_id, listener.after, wanted.only)
+            found = await reads.changes_after(snapshot, tenant_id, listener.after, self._computed, wanted.only)
             if found.missed or sum(max(1, event.new_nodes) for event in found.events) > _MISSED:
-                listener.catch_up(found.position)
-                return [
-                    reload_frame(found.position, "changes since then are not kept any more, or are too many")
-                ], False
+                return self._reloaded(listener, found.position), False
             some = first_of(found.events, _MISSED_AT_ONCE)
             left = len(some) < len(found.events)
             events = await self._events(snapshot, some, nodes="node" in wanted.kinds)
             searched = await self._searched(snapshot, [listener], events)
         chosen = _Chosen(events, searched, self._clock(), self._config.lost_after_s)
-        frames = [event.frame for event in chosen.of(wanted) if event.number > listener.after]
+        await self._computed(chosen.choose, {wanted})
+        frames = [event.frame for event in chosen.of(wanted)[0] if event.number > listener.after]
         listener.catch_up(some[-1].last if left else found.position)
         return frames, left
+
+    def _reloaded(self, listener: Listener, position: int) -> list[bytes]:
+        listener.catch_up(position)
+        return [reload_frame(position, "changes since then are not kept any more, or are too many")]
+
+    async def _computed(self, function: Callable[..., _T], *arguments: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     async def _events(self, snapshot: Snapshot, planned: Sequence[PlannedEvent], *, nodes: bool) -> list[Event]:
         states = await reads.read_states(snapshot, self._config.tenant_id, planned, nodes=nodes)
         if not nodes:
             planned = [event for event in planned if event.is_of_execution]
-        return list(
-            told_events(
-                planned, states.executions, states.nodes, states.new_nodes, self._clock(), self._config.lost_after_s
-            )
-        )
+        now_ns, lost_after_s = self._clock(), self._config.lost_after_s
+
+        def told() -> list[Event]:
+            return list(told_events(planned, states.executions, states.nodes, states.new_nodes, now_ns, lost_after_s))
+
+        return await self._computed(told)
 
     async def _searched(
         self, snapshot: Snapshot, listeners: Sequence[Listener], events: Sequence[Event]
@@ -349,17 +377,22 @@ class _Chosen:
         self._searched = searched
         self._now_ns = now_ns
         self._lost_after_s = lost_after_s
-        self._by_wanted: dict[Wanted, list[Event]] = {}
+        self._by_wanted: dict[Wanted, tuple[list[Event], int]] = {}
         self._by_trace: dict[UUID, list[Event]] = {}
         for event in events:
             self._by_trace.setdefault(event.trace_id, []).append(event)
 
-    def of(self, wanted: Wanted) -> list[Event]:
-        """Those that `wanted` lets through, ascending."""
+    def choose(self, of_listeners: Iterable[Wanted]) -> None:
+        """Have the answers of `of` ready."""
+        for wanted in of_listeners:
+            self.of(wanted)
+
+    def of(self, wanted: Wanted) -> tuple[list[Event], int]:
+        """(those that `wanted` lets through, ascending; how many bytes their frames have)."""
         if (chosen := self._by_wanted.get(wanted)) is None:
             of_traces = self._events if wanted.trace_id is None else self._by_trace.get(wanted.trace_id, [])
-            chosen = [event for event in of_traces if self._lets_through(wanted, event)]
-            self._by_wanted[wanted] = chosen
+            events = [event for event in of_traces if self._lets_through(wanted, event)]
+            chosen = self._by_wanted[wanted] = events, sum(len(event.frame) for event in events)
         return chosen
 
     def _lets_through(self, wanted: Wanted, event: Event) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from tests.tables import project_all, query
 from tests.waiting import wait_until
 
 from spantree_api import streams
+from spantree_api.events import told_events
+from spantree_api.reads import changes as reads
 from spantree_exporter.changes import ChangePruner
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.store import Store
@@ -210,6 +213,42 @@ def test_a_client_whose_queue_is_full_is_let_go_and_misses_nothing(
     assert {event.data["execution_id"] for event in events} == {trace_id(number).hex() for number in range(1, 40)}
     numbers = [event.number for event in events]
     assert numbers == sorted(set(numbers))
+
+
+def test_other_requests_are_answered_while_events_are_computed(
+    store: Store, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        began.set()
+        assert go_on.wait(20)
+        return told_events(*arguments)
+
+    monkeypatch.setattr(streams, "told_events", slow)
+    try:
+        with following(url(api)) as follower:
+            store.write(workflow(1))
+            assert began.wait(20)
+            assert ok(api.get("/api/v1/executions", timeout=5))["executions"][0]["execution_id"] == trace_id(1).hex()
+            go_on.set()
+            assert list(map(summary, heard(follower, 6))) == of_workflow(1)
+    finally:
+        go_on.set()
+
+
+def test_who_is_far_behind_is_told_so_without_a_look_at_what_was_missed(
+    store: Store, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_MISSED", 20)
+    store.write([one for number in range(1, 5) for one in workflow(number)])
+    with following(url(api)) as newest:
+        wait_until(lambda: newest.positions, 20, "the stream has begun")
+        position = newest.positions[0]
+        monkeypatch.setattr(reads, "planned_events", lambda *arguments: pytest.fail("changes were read"))
+        with following(url(api), after=position - 21) as follower:
+            [reload] = heard(follower, 1)
+    assert (reload.kind, reload.number, reload.data["execution_id"]) == ("reload", position, None)
 
 
 def test_a_number_that_is_none_is_refused(api: httpx.Client) -> None:

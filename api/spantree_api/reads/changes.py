@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -21,6 +21,10 @@ _NUMBERED_AT_ONCE = 2_000
 # Traces and nodes that one statement names.
 _TRACES_AT_ONCE = 200
 _NODES_AT_ONCE = 2_000
+
+
+Computed = Callable[..., Awaitable[list[PlannedEvent]]]
+"""Calls a function with arguments where it holds up no request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +99,10 @@ async def number_changes(database: Database, tenant_id: int) -> None:
             await transaction.all("number_changes", numbered, records(PositionRow))
 
 
-async def changes_after(snapshot: Snapshot, tenant_id: int, after: int, only: frozenset[UUID] | None = None) -> Found:
-    """What changed after `after`, of the traces `only` where given."""
+async def changes_after(
+    snapshot: Snapshot, tenant_id: int, after: int, computed: Computed, only: frozenset[UUID] | None = None
+) -> Found:
+    """What changed after `after`, of the traces `only` where given; the events are planned by `computed`."""
     tenant = {"tenant_id": tenant_id}
     states, oldest, rows, later = await snapshot.together(
         state_query(tenant_id),
@@ -110,7 +116,7 @@ async def changes_after(snapshot: Snapshot, tenant_id: int, after: int, only: fr
     # A position from elsewhere, of a database that was restored for example, is beyond the counter.
     if after > position or after + 1 < first or reaches < position:
         return Found([], position, missed=True)
-    return Found(planned_events(rows, later, after, only), position, missed=False)
+    return Found(await computed(planned_events, rows, later, after, only), position, missed=False)
 
 
 async def traces_after(
