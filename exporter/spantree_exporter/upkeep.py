@@ -12,6 +12,8 @@ _SQL: Final = statements("upkeep")
 
 # A process asks the database so often at most; a hundred of them are a hundred updates a second that find nothing.
 _LOOK_S: Final = 1.0
+# What a turn took counts for no longer a rest: its process may have been stopped meanwhile.
+_REST_MAX_S: Final = 600.0
 
 
 class Turns:
@@ -36,7 +38,10 @@ class Turns:
         if now_s < self._look_at_s:
             return False
         self._look_at_s = now_s + _LOOK_S
-        taken = self._connection.open().execute(_SQL["take_turn"], {"work": self._work, "retry_s": self._retry_s})
+        taken = self._connection.open().execute(
+            _SQL["take_turn"],
+            {"work": self._work, "retry_s": self._retry_s, "longest_s": max(self._retry_s, _REST_MAX_S)},
+        )
         self._begun_s = time.monotonic()
         return taken.fetchone() is not None
 
@@ -46,6 +51,6 @@ class Turns:
         Raises psycopg.Error.
         """
         ended_s = time.monotonic()
-        rest_s = 0.0 if more else max(rest_s, (ended_s - self._begun_s) / self._share)
+        rest_s = 0.0 if more else min(max(rest_s, (ended_s - self._begun_s) / self._share), _REST_MAX_S)
         self._look_at_s = ended_s + min(rest_s, _LOOK_S)
         self._connection.open().execute(_SQL["end_turn"], {"work": self._work, "rest_s": rest_s})

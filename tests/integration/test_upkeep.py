@@ -78,6 +78,25 @@ def test_the_turn_of_a_process_that_died_passes_to_others_in_time(
     assert turns(other).begin()
 
 
+def test_a_process_that_was_stopped_in_its_turn_keeps_the_work_from_others_for_minutes_at_most(
+    migrated_url: str, connections: list[StoreConnection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock_s = [1_000.0]
+    monkeypatch.setattr("spantree_exporter.upkeep.time.monotonic", lambda: clock_s[0])
+    taken = turns(connections[0])
+    assert taken.begin()
+    clock_s[0] += 7_200.0
+    taken.end(rest_s=1.0)
+    assert 590 < due_in_s(migrated_url) <= 600
+
+
+def test_what_a_clock_that_was_ahead_has_noted_is_due(migrated_url: str, connections: list[StoreConnection]) -> None:
+    query(migrated_url, "UPDATE spantree.upkeep SET due_at = clock_timestamp() + interval '1 year'")
+    one, other = connections
+    assert turns(one).begin()
+    assert not turns(other).begin()
+
+
 def test_a_process_asks_the_database_once_a_second_at_most(
     migrated_url: str, connections: list[StoreConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
