@@ -1,7 +1,7 @@
 """The command `spantree` as people run it: a process of its own, on free ports of 127.0.0.1.
 
 What serves is started as people start it. A command that ends is forked from a process that has imported it: importing
-is most of its time, and tests/e2e/test_docs.py runs every command from its very beginning.
+is most of its time. tests/e2e/test_docs.py runs most commands of the documentation as processes of their own.
 """
 
 from __future__ import annotations
