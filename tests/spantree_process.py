@@ -52,7 +52,7 @@ _FORKS.set_forkserver_preload(
 def spantree(
     *arguments: str | Path, directory: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end, in `directory`."""
+    """Run one command of this checkout to its end, in `directory`; no `env` makes it run other code."""
     words = ["spantree", *map(str, arguments)]
     with tempfile.NamedTemporaryFile("r") as stdout, tempfile.NamedTemporaryFile("r") as stderr:
         streams = (os.devnull, stdout.name, stderr.name)

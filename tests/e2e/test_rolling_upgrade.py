@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import subprocess
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -17,7 +19,7 @@ from tests.chaos.processes import CollectorProcess, collector_process
 from tests.collectors import readiness
 from tests.otlp_requests import trace_id
 from tests.previous_release import NEWEST_MIGRATION, previous_release
-from tests.spantree_process import spantree, started
+from tests.spantree_process import environment, spantree, started
 from tests.tables import query
 from tests.waiting import free_port, wait_until
 
@@ -73,7 +75,8 @@ def reads(api_url: str, trace: int) -> bool:
 @pytest.mark.timeout(300)
 def test_old_and_new_share_a_database_that_is_migrated_while_both_write(database_url: str, tmp_path: Path) -> None:
     old = previous_release(tmp_path / "previous")
-    migrated = spantree("migrate", "--database-url", database_url, directory=tmp_path, env=old)
+    migrate = [sys.executable, "-m", "spantree_deploy", "migrate", "--database-url", database_url]
+    migrated = subprocess.run(migrate, cwd=tmp_path, env=environment(**old), capture_output=True, text=True, timeout=60)
     assert migrated.stdout.endswith(f"the schema is at version {NEWEST_MIGRATION}\n"), migrated.stderr
     with contextlib.ExitStack() as stack:
 

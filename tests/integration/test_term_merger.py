@@ -92,7 +92,7 @@ def test_one_merges_at_a_time(migrated_url: str, connection: StoreConnection) ->
 def test_all_processes_take_turns_at_merging(migrated_url: str, connection: StoreConnection) -> None:
     write(migrated_url, 20)
     assert TermMerger(connection).merge_when_due() == 20
-    query(migrated_url, "UPDATE spantree.upkeep SET due_at = now() + interval '1 hour' WHERE work = 'merge'")
+    query(migrated_url, "UPDATE spantree.upkeep SET due_at = now() + interval '5 minutes' WHERE work = 'merge'")
     write(migrated_url, 20, start_ns=NOON_NS + 20 * SECOND_NS)
     assert TermMerger(connection).merge_when_due() == 0, "another has merged just now"
     query(migrated_url, "UPDATE spantree.upkeep SET due_at = now() WHERE work = 'merge'")

@@ -157,8 +157,9 @@ def test_a_bad_line_is_named_and_takes_no_other_with_it(tmp_path: Path) -> None:
         (b"\x00\x00\x00\x10\x28\xb5\x2f\xfd\xc0" + (2**42).to_bytes(8, "little") + bytes(3), "it is longer than"),
         (LINES[0].decode().encode("utf-16-le"), "it has none of resourceSpans, resource_spans, "),
         (b'{"spans":\n[{"name": "a"}]}', "it has none of resourceSpans, resource_spans, "),
-        # 16 kB that would become gigabytes of objects.
-        (gzip.compress(field(1, field(2, field(2, b"") * 8_000_000))), "it holds more than 4000000 spans"),
+        # 16 MB that would become gigabytes of objects, and 16 kB that would become these.
+        (field(1, field(2, field(2, b"") * 8_000_000)), "it holds more than 4000000 spans"),
+        (gzip.compress(field(1, field(2, field(2, b"") * 8_000_000))), "it becomes more than 100 times as long"),
     ],
 )
 def test_a_file_that_breaks_off_says_where(tmp_path: Path, content: bytes, reason: str) -> None:
