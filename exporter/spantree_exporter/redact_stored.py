@@ -46,9 +46,6 @@ from spantree_exporter.stored_span import SpanRows
 _SQL: Final = statements("redact")
 _REBUILD_SQL: Final = statements("rebuild")
 _CHUNK_ROWS: Final = 500
-# How long traces that other projectors work on are waited for, and how often they are looked at.
-_OTHERS_S: Final = 60.0
-_POLL_S: Final = 0.1
 _SPANS: Final = "span"
 _LOGS: Final = "log"
 _BEFORE_ALL: Final[tuple[bytes, int, int]] = (bytes(16), -(2**63), -(2**63))

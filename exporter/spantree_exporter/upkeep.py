@@ -19,9 +19,9 @@ _REST_MAX_S: Final = 600.0
 class Turns:
     """The turns of one process at one kind of work, over one connection. Nobody else has one meanwhile.
 
-    All processes together take no more than `share` of the time: whoever had a turn of a second at a share of 0.02
-    leaves the work alone for 50 s. A turn that `end` never ended, since the process died or the work failed, is over
-    `retry_s` after it began: the work itself must bear to be done by two.
+    All processes together take no more than `share` of the time, unless a turn ends with `more` to do: whoever had one
+    of a second at a share of 0.02 leaves the work alone for 50 s. A turn that `end` never ended, since the process died
+    or the work failed, is over `retry_s` after it began: the work itself must bear to be done by two.
     """
 
     def __init__(self, connection: StoreConnection, work: str, *, share: float, retry_s: float) -> None:

@@ -48,7 +48,7 @@ WHERE due_at <= clock_timestamp()
 ORDER BY tenant_id
 
 -- name: release_claims
--- All of them: a projector holds no other lock of its session.
+-- All of them, and the days that were held for them (readable_days): a projector holds no other lock of its session.
 SELECT pg_advisory_unlock_all()
 
 -- name: note_begun
