@@ -196,7 +196,7 @@ class _Hours(dict[int, str]):
 
 
 def _lines(rollups: dict[int, Rollup]) -> tuple[list[str], list[str]]:
-    """Lines for COPY: of sums, of steps."""
+    """Lines for COPY: of sums, of steps; about in the order of the key of `rollup`, with which they begin."""
     escaped, at = _Escaped(), _Hours()
     sums, steps = [], []
     for tenant_id, rollup in rollups.items():
@@ -208,4 +208,4 @@ def _lines(rollups: dict[int, Rollup]) -> tuple[list[str], list[str]]:
         for hour_ns, workflow, service, name, kind, target, edge_type, count, failures in rollup.steps():
             key = f"{escaped[workflow]}\t{escaped[service]}\t{escaped[name]}\t{escaped[kind]}\t{escaped[target]}"
             steps.append(f"{tenant_id}\t{at[hour_ns]}\t{key}\t{edge_type}\t{count}\t{failures}\t{hour_ns}\n")
-    return sums, steps
+    return sorted(sums), sorted(steps)
