@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from spantree_exporter.build import events_from_json, links_from_json
 from spantree_exporter.span import Resource, Scope, Span
+from spantree_exporter.stored import json_bytes
 
 
 class SpanRows:
@@ -29,13 +28,13 @@ class SpanRows:
                 row["resource_id"],
                 row["service_name"] or "",
                 attributes,
-                orjson.dumps(attributes),
+                json_bytes(attributes),
                 row["schema_url"] or "",
                 row["resource_dropped"] or 0,
             )
         scope = row["scope"] or {}
-        events_json = None if row["events"] is None else orjson.dumps(row["events"])
-        links_json = None if row["links"] is None else orjson.dumps(row["links"])
+        events_json = None if row["events"] is None else json_bytes(row["events"])
+        links_json = None if row["links"] is None else json_bytes(row["links"])
         return Span(
             trace_id=row["trace_id"],
             span_id=row["span_id"],
@@ -53,10 +52,10 @@ class SpanRows:
                 scope.get("name", ""),
                 scope.get("version", ""),
                 scope.get("attributes", {}),
-                orjson.dumps(scope) if scope else None,
+                json_bytes(scope) if scope else None,
             ),
             attributes=row["attributes"],
-            attributes_json=orjson.dumps(row["attributes"]),
+            attributes_json=json_bytes(row["attributes"]),
             events=events_from_json(events_json) if events_json else [],
             events_json=events_json,
             links=links_from_json(links_json) if links_json else [],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as Wire
 from tests.otlp_json import otlp_json_body
 
+from spantree_collector.watchdog import resident_bytes
 from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF, decode_logs, examine_logs, raw_logs
 from spantree_exporter.errors import MalformedRequest
 
@@ -138,3 +141,16 @@ def test_what_is_no_request_is_malformed(body: bytes, encoding: str) -> None:
 def test_counting_stops_beyond_the_most() -> None:
     body = request(*[wire()] * 50).SerializeToString()
     assert examine_logs(body, LOGS_PROTOBUF, 10).spans == 11
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory of the process is read from /proc")
+def test_many_small_records_take_little_memory() -> None:
+    records = [wire(trace_id=number.to_bytes(16, "big")) for number in range(1, 20_001)]
+    for record in records:
+        record.body.string_value = "so"
+    for body, encoding in both(request(*records)):
+        before_bytes = resident_bytes(os.getpid())
+        decoded = decode_logs(body, encoding, 5)
+        assert len(decoded.records) == 20_000
+        # Three kilobytes each; the leavings of what writes JSON were twice as much.
+        assert resident_bytes(os.getpid()) - before_bytes < 60_000_000
