@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from spantree_exporter.redaction.effort import Effort
 from spantree_exporter.redaction.key_words import KeyWords
 from spantree_exporter.redaction.linear import compiled_finder
 from spantree_exporter.redaction.rules import KeyRule
@@ -69,11 +70,12 @@ class FieldFinder:
         self.scan = "(?i:" + re.sub(r"\(\?[=!][^()]*\)|\?P<\w+>", _for_re2, pattern) + ")"
         self._next: Callable[[bytes, int], int] | None = compiled_finder(self.scan)
 
-    def find(self, text: str) -> Iterator[FoundValue]:
-        """What there is in `text`, from left to right; no two overlap."""
+    def find(self, text: str, effort: Effort) -> Iterator[FoundValue]:
+        """What there is in `text`, from left to right; no two overlap. Raises TooManyPlaces."""
         sent = text.encode("latin-1")
         at = 0
         while (match := self._search(text, sent, at)) is not None:
+            effort.spend()
             found = self._value(text, match, at)
             if found is None:
                 # What looked like a separator may begin what follows.

@@ -99,10 +99,10 @@ class JsonRedactor:
             except (binascii.Error, ValueError):
                 pass
             else:
-                redacted, kinds = self._redactor.of_bytes(sent)
+                redacted, kinds = self._redactor.of_bytes(sent, notes.effort)
                 notes.add(kinds, where)
                 return base64.b64encode(redacted).decode("ascii") if kinds else text
-        redacted_text, kinds = self._redactor.text(text)
+        redacted_text, kinds = self._redactor.text(text, notes.effort)
         notes.add(kinds, where)
         return redacted_text
 
@@ -133,7 +133,7 @@ class JsonRedactor:
             if name in _OWNERS and isinstance(value, dict):
                 kept[name] = self._owner(value, notes, _OWNERS[name], depth + 1)
                 continue
-            shown, kinds = self._redactor.text(name)
+            shown, kinds = self._redactor.text(name, notes.effort)
             at = _place(where, shown)
             notes.add(kinds, at)
             rule = self._redactor.words.of(name.encode("utf-8", "surrogatepass").decode("latin-1"))
@@ -146,7 +146,7 @@ class JsonRedactor:
         return kept
 
     def _pair(self, sent: dict[str, Any], key: str, notes: Notes, where: str, depth: int) -> Any:
-        shown, kinds = self._redactor.text(key)
+        shown, kinds = self._redactor.text(key, notes.effort)
         where = f"{where}.{shown}"
         notes.add(kinds, where)
         kept = {**sent, "key": shown} if "key" in sent else dict(sent)
@@ -167,7 +167,7 @@ class JsonRedactor:
         """A span, a log record, a resource or a scope: tells by an attribute what was redacted of it."""
         if not isinstance(sent, dict):
             return self._walk(sent, frames, prefix, depth)
-        notes = Notes(frames.kinds)
+        notes = Notes(frames.kinds, frames.effort)
         try:
             attributes = sent.get("attributes")
             pairs = attributes if isinstance(attributes, list) else []

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from spantree_exporter.attributes import REDACTED
+from spantree_exporter.redaction.effort import Effort
 
 _NOTES_MAX: Final = 32
 _NOTE_CHARS: Final = 200
@@ -22,10 +23,11 @@ __all__ = ["REDACTED", "Notes"]
 
 
 class Notes:
-    """Notes of one owner; `kinds` counts what was redacted now, over all owners that share it."""
+    """Notes of one owner; `kinds` counts what was redacted now, over all owners that share it, as they do `effort`."""
 
-    def __init__(self, kinds: Counter[str] | None = None) -> None:
+    def __init__(self, kinds: Counter[str] | None = None, effort: Effort | None = None) -> None:
         self.kinds: Counter[str] = Counter() if kinds is None else kinds
+        self.effort = Effort() if effort is None else effort
         self.changed = False
         self._notes: set[str] = set()
 

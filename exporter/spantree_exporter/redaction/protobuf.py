@@ -118,7 +118,7 @@ class ProtobufRedactor:
         def read(sent: bytes, frames: Notes, where: str) -> bytes:
             if not self._scan(sent):
                 return sent
-            notes = Notes(frames.kinds)
+            notes = Notes(frames.kinds, frames.effort)
             told: list[bytes] = []
 
             def pair(content: bytes, notes: Notes, where: str) -> bytes | None:
@@ -145,7 +145,7 @@ class ProtobufRedactor:
     # ---- what is in them ---------------------------------------------------------------------------------------
 
     def _text(self, sent: bytes, notes: Notes, where: str) -> bytes:
-        redacted, kinds = self._redactor.of_bytes(sent)
+        redacted, kinds = self._redactor.of_bytes(sent, notes.effort)
         if not kinds:
             return sent
         notes.add(kinds, where)
@@ -155,13 +155,13 @@ class ProtobufRedactor:
         return sent if len(sent) in (0, 8, 16) else self._text(sent, notes, where)
 
     def _unknown(self, sent: bytes, notes: Notes, where: str) -> bytes | None:
-        _, kinds = self._redactor.of_bytes(sent) if self._scan(sent) else (sent, [])
+        _, kinds = self._redactor.of_bytes(sent, notes.effort) if self._scan(sent) else (sent, [])
         notes.add(kinds, UNKNOWN)
         return None if kinds else sent
 
     def _unreadable(self, sent: bytes, notes: Notes, where: str) -> bytes:
         # Nothing can be read from it, so nothing more is lost if it is cut.
-        redacted, kinds = self._redactor.of_bytes(sent)
+        redacted, kinds = self._redactor.of_bytes(sent, notes.effort)
         notes.add(kinds, where or "unreadable")
         return redacted if kinds else sent
 
@@ -174,7 +174,7 @@ class ProtobufRedactor:
             return self._unreadable(sent, notes, where)
         keys = [sent[at:end] for number, kind, _, at, end in fields if number == 1 and kind == _BYTES]
         shown = keys[-1] if keys else b""
-        shown, _ = self._redactor.of_bytes(shown)
+        shown, _ = self._redactor.of_bytes(shown, notes.effort)
         where = f"{where}.{shown.decode('utf-8', 'replace')}"
         rule = next(filter(None, (self._redactor.words.of(key.decode("latin-1")) for key in keys)), None)
 

@@ -102,7 +102,7 @@ def replace_link(link: Link, trace_state: str, attributes: Attributes) -> Link:
 
 
 def _text(text: str, redactor: TextRedactor, notes: Notes, where: str) -> str:
-    redacted, kinds = redactor.text(text)
+    redacted, kinds = redactor.text(text, notes.effort)
     notes.add(kinds, where)
     return redacted
 

@@ -10,8 +10,9 @@ import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from spantree_exporter.redaction.effort import TOO_MANY, Effort, TooManyPlaces
 from spantree_exporter.redaction.fields import FieldFinder, FoundValue
 from spantree_exporter.redaction.key_words import KeyWords, words_pattern
 from spantree_exporter.redaction.linear import compiled, compiled_set
@@ -25,6 +26,10 @@ RULE_FAILED: Final = "rule_failed"
 """The kind of a text that went as a whole since a rule could not be applied to it."""
 
 
+# (text, kinds that are found: gains, effort) -> the text without what the step is for.
+_Step: TypeAlias = Callable[[str, dict[str, None], Effort], str]
+
+
 class TextRedactor:
     """Applies rules to texts. Any thread may use it."""
 
@@ -32,7 +37,7 @@ class TextRedactor:
         self.rules = rules
         self.words = KeyWords(rules)
         self._fields = FieldFinder(words_pattern(rules), self.words)
-        steps: list[tuple[str, Callable[[str, dict[str, None]], str]]] = []
+        steps: list[tuple[str, _Step]] = []
         for rule in rules.texts:
             if rule.pattern == PEM.pattern:
                 steps.append((rule.scan, self._pem_step(rule)))
@@ -44,24 +49,28 @@ class TextRedactor:
         self._steps_of = compiled_set([scan for scan, _ in steps])
         self._own: list[tuple[Any, TextRule]] = [(compiled(rule.pattern), rule) for rule in rules.texts if rule.own]
 
-    def text(self, text: str) -> tuple[str, list[str]]:
+    def text(self, text: str, effort: Effort | None = None) -> tuple[str, list[str]]:
         """`text` without secrets, and the kinds of those that there were, each once."""
-        redacted, kinds = self.of_bytes(text.encode("utf-8", "surrogatepass"))
+        redacted, kinds = self.of_bytes(text.encode("utf-8", "surrogatepass"), effort)
         return (redacted.decode("utf-8", "surrogatepass"), kinds) if kinds else (text, kinds)
 
-    def of_bytes(self, sent: bytes) -> tuple[bytes, list[str]]:
-        """As `text`, for bytes that are one, or may be.
+    def of_bytes(self, sent: bytes, effort: Effort | None = None) -> tuple[bytes, list[str]]:
+        """As `text`, for bytes that are one, or may be. `effort` is shared with what belongs together.
 
-        A rule that fails costs the whole text: neither is a secret let through, nor lost what the text belongs to.
+        A rule that fails costs the whole text, and so does one place more than may be looked at: neither is a secret
+        let through, nor lost what the text belongs to.
         """
         kinds: dict[str, None] = {}
+        effort = Effort() if effort is None else effort
         try:
             numbers: Iterable[int] = range(len(self._steps)) if self._steps_of is None else self._steps_of(sent)
             text = sent.decode("latin-1")
             for number in sorted(numbers):
-                text = self._steps[number](text, kinds)
+                text = self._steps[number](text, kinds, effort)
             for pattern, rule in self._own:
-                text = self._without_own(text, pattern, rule, kinds)
+                text = self._without_own(text, pattern, rule, kinds, effort)
+        except TooManyPlaces:
+            return MASKED.encode(), [TOO_MANY]
         except Exception:
             return MASKED.encode(), [RULE_FAILED]
         return (text.encode("latin-1") if kinds else sent), list(kinds)
@@ -75,31 +84,31 @@ class TextRedactor:
             return f"<redacted:{hmac.new(self.rules.hash_key, secret, sha256).hexdigest()[:_HASH_DIGITS]}>"
         return rule.mask if isinstance(rule, TextRule) else MASKED
 
-    def _pem_step(self, rule: TextRule) -> Callable[[str, dict[str, None]], str]:
+    def _pem_step(self, rule: TextRule) -> _Step:
         begin = re.compile(rule.pattern)
 
-        def without_pem(text: str, kinds: dict[str, None]) -> str:
-            return self._replaced(text, rule, _keys_in_pem(begin, text), kinds)
+        def without_pem(text: str, kinds: dict[str, None], effort: Effort) -> str:
+            return self._replaced(text, rule, _keys_in_pem(begin, text), kinds, effort)
 
         return without_pem
 
-    def _pattern_step(self, rule: TextRule) -> Callable[[str, dict[str, None]], str]:
+    def _pattern_step(self, rule: TextRule) -> _Step:
         pattern = re.compile(rule.pattern, re.ASCII)
 
-        def without_pattern(text: str, kinds: dict[str, None]) -> str:
-            return self._replaced(text, rule, _found(pattern, text), kinds)
+        def without_pattern(text: str, kinds: dict[str, None], effort: Effort) -> str:
+            return self._replaced(text, rule, _found(pattern, text), kinds, effort)
 
         return without_pattern
 
-    def _without_own(self, text: str, pattern: Any, rule: TextRule, kinds: dict[str, None]) -> str:
+    def _without_own(self, text: str, pattern: Any, rule: TextRule, kinds: dict[str, None], effort: Effort) -> str:
         group = 1 if pattern.groups else 0
         found = (match.span(group) for match in pattern.finditer(text.encode("latin-1")))
-        return self._replaced(text, rule, ((start, end) for start, end in found if start < end), kinds)
+        return self._replaced(text, rule, ((start, end) for start, end in found if start < end), kinds, effort)
 
-    def _without_fields(self, text: str, kinds: dict[str, None]) -> str:
+    def _without_fields(self, text: str, kinds: dict[str, None], effort: Effort) -> str:
         kept: list[str] = []
         at = 0
-        for found in self._fields.find(text):
+        for found in self._fields.find(text, effort):
             kinds[found.rule.kind] = None
             start, instead = self._of_field(text, found)
             kept += (text[at:start], instead)
@@ -115,10 +124,18 @@ class TextRedactor:
         # An empty value would take what follows it for its own.
         return (found.start, instead) if instead else (found.key_start, "")
 
-    def _replaced(self, text: str, rule: TextRule, places: Iterator[tuple[int, int]], kinds: dict[str, None]) -> str:
+    def _replaced(
+        self,
+        text: str,
+        rule: TextRule,
+        places: Iterator[tuple[int, int]],
+        kinds: dict[str, None],
+        effort: Effort,
+    ) -> str:
         kept: list[str] = []
         at = 0
         for start, end in places:
+            effort.spend()
             secret = text[start:end]
             if start < at or is_nothing(secret) or (rule.verify is not None and not rule.verify(secret)):
                 continue

@@ -27,7 +27,7 @@ def redacted_attributes(attributes: Attributes, redactor: TextRedactor, notes: N
             kept[stored] = value
             continue
         key = stored[1:] if stored.startswith("$") else stored
-        shown, kinds = redactor.text(key)
+        shown, kinds = redactor.text(key, notes.effort)
         at = f"{where}.{shown}"
         notes.add(kinds, at)
         rule = redactor.words.of(key.encode().decode("latin-1"))
@@ -48,7 +48,7 @@ OWNERS: Final = frozenset({"attributes", "resource.attributes", "scope.attribute
 def redacted_value(value: JsonValue, redactor: TextRedactor, notes: Notes, where: str) -> JsonValue:
     """`value`, at most 64 levels deep, without secrets."""
     if isinstance(value, str):
-        text, kinds = redactor.text(value)
+        text, kinds = redactor.text(value, notes.effort)
         notes.add(kinds, where)
         return text
     if isinstance(value, list):
@@ -65,7 +65,7 @@ def redacted_value(value: JsonValue, redactor: TextRedactor, notes: Notes, where
     if isinstance(value, dict):
         if len(value) == 1 and isinstance(tagged := value.get("$b"), str):
             sent = base64.b64decode(tagged)
-            redacted, kinds = redactor.of_bytes(sent)
+            redacted, kinds = redactor.of_bytes(sent, notes.effort)
             notes.add(kinds, where)
             return stored_bytes(redacted) if kinds else value
         if len(value) == 1 and "$f" in value:

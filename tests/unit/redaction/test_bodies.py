@@ -332,6 +332,35 @@ def test_a_fault_of_ours_costs_the_texts_and_not_the_span(encoding: str, monkeyp
     assert kinds["rule_failed"] > 0
 
 
+@pytest.mark.parametrize("in_json", [False, True])
+def test_beyond_so_many_places_in_a_request_texts_with_one_go_whole(
+    in_json: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spantree_exporter.redaction.effort.PLACES_MAX", 20)
+    many = f"password={SECRET} secret: word --password {SECRET} Bearer {SECRET}0 " * 3
+    sent = span(1, 2, name="a name")
+    for key, text in (
+        ("first", many),
+        ("second", many),
+        ("third", many),
+        ("fourth", "nothing"),
+        ("db.password", SECRET),
+    ):
+        sent.attributes.add(key=key).value.string_value = text
+    built = request(sent)
+    body = otlp_json_body(built) if in_json else built.SerializeToString()
+    redacted, kinds = Redactor(DEFAULT_RULES).body(body, JSON if in_json else PROTOBUF)
+    assert dict(kinds) == {"password": 2, "bearer": 1, "too_many": 2}
+    [got] = decode_request(redacted, JSON if in_json else PROTOBUF, RECEIVED_NS).spans
+    first = "password=<redacted> secret: word --password <redacted> Bearer <redacted> " * 3
+    assert {key: value for key, value in got.attributes.items() if key != REDACTED} == {
+        "first": first, "second": "<redacted>", "third": "<redacted>", "fourth": "nothing", "db.password": "<redacted>"
+    }  # fmt: skip
+    assert got.name == "a name"
+    # The next request has its own.
+    assert Redactor(DEFAULT_RULES).texts.text(many)[0] == first
+
+
 def test_values_deeper_than_what_is_stored_go_where_they_may_hold_a_secret() -> None:
     # By hand: what makes official messages refuses so many levels.
     wire = _field(1, f"password={SECRET}".encode())
