@@ -1,11 +1,13 @@
-"""Who listens to changes: one reader of them for all listeners of a process, each with a bounded queue of its own.
+"""Who listens to changes: one reader of them for all listeners of a process, and one log of what it found.
 
-    database --(four looks a second, while somebody listens)--> feed --+--> queue --> client
-                                                                       +--> queue --> client
+    database --(four looks a second, while somebody listens)--> log --+--> client
+                                                                      +--> client
 
-Nothing is kept for a client that is away: what it has missed is read from the database when it comes back with the
-number of its last event, to any process. One that does not read as fast as things change is let go when its queue is
-full, and comes back in the same way.
+Each event is made once, in parts of bounded size, and each listener reads on in the log at its own speed, one small
+piece in its turn, so that other requests are answered in between. Nothing is kept for a client that is away: what it
+has missed is read from the database when it comes back with the number of its last event, to any process, and once for
+all who missed it. One that does not read as fast as things change is let go when the log has gone on without it, and
+comes back in the same way.
 """
 
 from __future__ import annotations
@@ -13,11 +15,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -25,10 +26,9 @@ from spantree_api.changes import PlannedEvent, first_of
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database, Snapshot
 from spantree_api.errors import ApiError, Unavailable
-from spantree_api.events import HEARTBEAT, Event, Kind, position_frame, reload_frame, told_events
-from spantree_api.filters import ExecutionFilter
-from spantree_api.matching import matches
+from spantree_api.events import HEARTBEAT, Event, position_frame, reload_frame, told_events
 from spantree_api.reads import changes as reads
+from spantree_api.stream_log import Listener, Part, Scope, StreamLog, Wanted, scope_of
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -38,112 +38,25 @@ _LOOK_S: Final = 0.25
 _QUIET_LOOKS: Final = 40
 _HEARTBEAT_S: Final = 15.0
 _LOG_INTERVAL_S: Final = 60.0
-# What waits for one client at most; some hundred events.
-_QUEUE_BYTES: Final = 512 * 2**10
+# What is kept for the listeners of all tenants together, some 15,000 events, and of one tenant at least; for how long.
+_KEPT_BYTES: Final = 32 * 2**20
+_LEAST_KEPT_BYTES: Final = 4 * 2**20
+_KEPT_S: Final = 60.0
+# Events that are read, made and told before the next: some 20 ms of a thread, and of the event loop.
+_PART_EVENTS: Final = 500
 # Events that one look tells; where more changed, everybody is told to load anew.
 _EVENTS_AT_ONCE: Final = 20_000
-# Events that one client that came back is told before it has taken them, and numbers that it may be behind: each part
-# is planned anew out of all that it has missed, and after a restart all come back at once.
-_MISSED_AT_ONCE: Final = 200
+# Numbers that a client that came back may be behind; after a restart all come back at once.
 _MISSED: Final = 5_000
 # Clients that read what they missed at the same time: the pool is for other requests, too.
 _CATCHING_UP: Final = 3
-# Listeners that are given their events before other requests have their turn.
+# Listeners that are sent a piece, or are told of a part, before other requests have their turn.
+_PIECES_AT_ONCE: Final = 8
 _LISTENERS_AT_ONCE: Final = 20
 # Different texts that listeners search for; each is asked of the database at every change.
 _SEARCHES: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What one listener asks for. `trace_id`: of one execution only, whatever the filter."""
-
-    kinds: frozenset[Kind]
-    filter: ExecutionFilter
-    trace_id: UUID | None = None
-
-    @property
-    def only(self) -> frozenset[UUID] | None:
-        """The executions that are read for it; None for all."""
-        return None if self.trace_id is None else frozenset({self.trace_id})
-
-
-class Listener:
-    """One client. `after`: the number of the last event that it was told, or was told not to wait for.
-
-    Its queue holds what it has not taken yet, while it follows; before, it is told what it has missed.
-    """
-
-    def __init__(self, wanted: Wanted, after: int) -> None:
-        self.wanted = wanted
-        self.after = after
-        self.ended = False
-        self._follows = False
-        self._queue: deque[tuple[int, bytes]] = deque()
-        self._bytes = 0
-        self._wake = asyncio.Event()
-
-    def follow(self, *, follows: bool) -> None:
-        """Begin to queue what comes, or stop it and drop what waits."""
-        self._follows = follows
-        if not follows:
-            self._drop()
-
-    def put(self, number: int, frame: bytes) -> None:
-        """Queue a frame; a listener whose queue is full is ended, and what waits is dropped: it comes back for it."""
-        if self.ended or not self._follows or number <= self.after:
-            return
-        self._bytes += len(frame)
-        if self._bytes > _QUEUE_BYTES:
-            self._drop()
-            self.end()
-            return
-        self._queue.append((number, frame))
-        self._wake.set()
-
-    def put_all(self, events: Sequence[Event], size_bytes: int) -> None:
-        """Queue the frames of events, ascending, which are of so many bytes together."""
-        if not events or self.ended or not self._follows:
-            return
-        if events[0].number > self.after and self._bytes + size_bytes > _QUEUE_BYTES:
-            self._drop()
-            self.end()
-            return
-        for event in events:
-            self.put(event.number, event.frame)
-
-    def end(self) -> None:
-        """Nothing more comes."""
-        self.ended = True
-        self._wake.set()
-
-    def catch_up(self, position: int) -> None:
-        """All up to `position` was told otherwise."""
-        self.after = position
-        while self._queue and self._queue[0][0] <= position:
-            self._bytes -= len(self._queue.popleft()[1])
-
-    def _drop(self) -> None:
-        self._queue.clear()
-        self._bytes = 0
-
-    async def frames(self) -> AsyncIterator[bytes]:
-        """All that waits, as one piece, whenever there is something; a heartbeat where there is nothing for long."""
-        while True:
-            self._wake.clear()
-            if self._queue:
-                piece = b"".join(frame for _, frame in self._queue)
-                self.after = self._queue[-1][0]
-                self._drop()
-                yield piece
-                continue
-            if self.ended:
-                return
-            try:
-                async with asyncio.timeout(_HEARTBEAT_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                yield HEARTBEAT
+_DEFECT: Final = "a defect in reading changes; listeners are told to load anew"
+_NOT_KEPT: Final = "changes since then are not kept any more, or are too many"
 
 
 class TenantStreams:
@@ -159,8 +72,13 @@ class TenantStreams:
         """One tenant's streams."""
         if (streams := self._streams.get(tenant_id)) is None:
             config = replace(self._config, tenant_id=tenant_id)
-            streams = self._streams[tenant_id] = Streams(self._database, config, self._clock)
+            streams = self._streams[tenant_id] = Streams(self._database, config, self._clock, self._share_bytes)
         return streams
+
+    def _share_bytes(self) -> int:
+        """What each tenant of whom somebody listens may keep."""
+        listened_to = sum(streams.count > 0 for streams in self._streams.values())
+        return max(_LEAST_KEPT_BYTES, _KEPT_BYTES // max(1, listened_to))
 
     async def close(self) -> None:
         """End every listener of every tenant."""
@@ -169,17 +87,29 @@ class TenantStreams:
 
 
 class Streams:
-    """The listeners of one tenant in one process and the reader that serves them. Made in the event loop."""
+    """The listeners of one tenant in one process and the reader that serves them. Made in the event loop.
 
-    def __init__(self, database: Database, config: ApiConfig, clock: Callable[[], int]) -> None:
+    `share_bytes` tells how much may be kept for them.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        config: ApiConfig,
+        clock: Callable[[], int],
+        share_bytes: Callable[[], int] = lambda: _KEPT_BYTES,
+    ) -> None:
         self._database = database.of(config.tenant_id)
         self._config = config
         self._clock = clock
+        self._share_bytes = share_bytes
         self._listeners: set[Listener] = set()
-        self._position = 0
+        self._kept = StreamLog()
         self._reader: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._catching_up = asyncio.Semaphore(_CATCHING_UP)
+        self._filling = asyncio.Lock()
+        self._turns = asyncio.Semaphore(_PIECES_AT_ONCE)
         # What is computed for streams takes turns in a thread, so that other requests are answered meanwhile.
         self._thread = ThreadPoolExecutor(1, "spantree-streams")
         self._closed = False
@@ -209,8 +139,7 @@ class Streams:
                 f"listeners search for {_SEARCHES} different texts already: leave out q, or try again later",
             )
         await self._start()
-        listener = Listener(wanted, self._position if after is None else after)
-        listener.follow(follows=after is None)
+        listener = Listener(wanted, self._kept.end if after is None else after, follows=after is None)
         self._listeners.add(listener)
         return listener
 
@@ -220,27 +149,29 @@ class Streams:
         self._listeners.discard(listener)
 
     async def told(self, listener: Listener) -> AsyncIterator[bytes]:
-        """What a client is sent, from its first event on; ends where the listener does, or the database is away.
-
-        What it has missed is read in small parts, the next one when it has taken the one before.
-        """
+        """What a client is sent, from its first event on; ends where the listener does, or the database is away."""
         yield position_frame(listener.after)
-        left = listener.after != self._position
-        while left and not listener.ended:
-            # What comes while the rest is read is queued; what is in both is told once, by its number.
-            listener.follow(follows=True)
-            try:
-                async with self._catching_up:
-                    frames, left = await self._missed(listener)
-            except ApiError as error:
-                self._complain("what a client has missed cannot be read: %s; it will come back", error)
-                return
-            if left:
-                listener.follow(follows=False)
-            if frames:
-                yield b"".join(frames)
-        async for piece in listener.frames():
-            yield piece
+        silent_since_s = time.monotonic()
+        try:
+            if listener.after > self._kept.end and (piece := await self._from_elsewhere(listener)):
+                yield piece
+            while not listener.ended:
+                if listener.after < self._kept.start:
+                    if listener.follows:
+                        return
+                    piece = await self._missed(listener)
+                elif listener.after < self._kept.end:
+                    listener.follows = True
+                    piece = await self._next_piece(listener)
+                elif await listener.news(max(0.0, silent_since_s + _HEARTBEAT_S - time.monotonic())):
+                    continue
+                else:
+                    piece = HEARTBEAT
+                if piece:
+                    yield piece
+                    silent_since_s = time.monotonic()
+        except ApiError as error:
+            self._complain("what a client has missed cannot be read: %s; it will come back", error)
 
     async def close(self) -> None:
         """End every listener, and the reader."""
@@ -259,7 +190,7 @@ class Streams:
         async with self._starting:
             # A reader without listeners does not look.
             if self._reader is None or self._reader.done() or not self._listeners:
-                self._position = await reads.newest_position(self._database, self._config.tenant_id)
+                self._kept.begin(await reads.newest_position(self._database, self._config.tenant_id))
             if self._reader is None or self._reader.done():
                 self._reader = asyncio.create_task(self._read(), name="spantree-streams")
 
@@ -275,62 +206,137 @@ class Streams:
                 await self._look()
             except ApiError as error:
                 self._complain("changes cannot be read: %s; listeners wait", error)
-            except Exception:
-                self._complain("a defect in reading changes; listeners are told to load anew", trace=True)
-                self._tell_reload("changes could not be told")
+            self._kept.trim(self._share_bytes(), time.monotonic() - _KEPT_S)
 
     async def _look(self) -> None:
-        tenant_id = self._config.tenant_id
-        position = await reads.newest_position(self._database, tenant_id)
-        if position == self._position:
+        position = await reads.newest_position(self._database, self._config.tenant_id)
+        start = self._kept.end
+        if position == start:
             return
-        listeners = list(self._listeners)
-        traces = [one.wanted.trace_id for one in listeners]
-        only = frozenset(trace_id for trace_id in traces if trace_id is not None) if all(traces) else None
-        async with self._database.snapshot() as snapshot:
-            found = await reads.changes_after(snapshot, tenant_id, self._position, self._computed, only)
-            if found.missed or sum(max(1, event.new_nodes) for event in found.events) > _EVENTS_AT_ONCE:
-                self._position = found.position
-                self._tell_reload("more changed than can be told one by one")
+        scope = scope_of(one.wanted for one in self._listeners)
+        try:
+            async with self._database.snapshot() as snapshot:
+                found = await reads.changes_after(snapshot, self._config.tenant_id, start, self._computed, scope.only)
+                if found.missed or sum(max(1, event.new_nodes) for event in found.events) > _EVENTS_AT_ONCE:
+                    await self._tell(Part.to_reload(start, found.position, "more changed than can be told one by one"))
+                    return
+                async with aclosing(self._parts(snapshot, found.events, scope, start, found.position)) as parts:
+                    async for part in parts:
+                        await self._tell(part)
+        except ApiError:
+            raise
+        except Exception:
+            # What cannot be told now could not be told later: the streams go on after it.
+            self._complain(_DEFECT, trace=True)
+            await self._tell(Part.to_reload(self._kept.end, position, "changes could not be told"))
+
+    async def _parts(
+        self, snapshot: Snapshot, planned: Sequence[PlannedEvent], scope: Scope, start: int, end: int
+    ) -> AsyncGenerator[Part, None]:
+        """All of `planned`, which are the events after `start` up to `end`, some at a time."""
+        while True:
+            some = first_of(planned, _PART_EVENTS)
+            planned = planned[len(some) :]
+            up_to = some[-1].last if planned else end
+            events = await self._events(snapshot, some, nodes=scope.nodes)
+            all_wanted = {one.wanted for one in self._listeners if scope.covers(one.wanted)}
+            searched = await self._searched(snapshot, all_wanted, events)
+            part = Part(start, up_to, scope, events, searched, self._clock(), self._config.lost_after_s)
+            await self._computed(part.choose, all_wanted)
+            yield part
+            if not planned:
                 return
-            nodes = any("node" in one.wanted.kinds for one in listeners)
-            events = await self._events(snapshot, found.events, nodes=nodes)
-            searched = await self._searched(snapshot, listeners, events)
-        chosen = _Chosen(events, searched, self._clock(), self._config.lost_after_s)
-        await self._computed(chosen.choose, {one.wanted for one in listeners})
-        self._position = found.position
-        # With those that came while this was read: they are told what they have not got by its number.
+            start = up_to
+
+    async def _tell(self, part: Part) -> None:
+        self._kept.add(part, time.monotonic())
+        self._kept.trim(self._share_bytes(), time.monotonic() - _KEPT_S)
         for count, listener in enumerate(list(self._listeners), 1):
-            q = listener.wanted.filter.q
-            if q is not None and q not in searched:
-                listener.end()
-                continue
-            listener.put_all(*chosen.of(listener.wanted))
+            listener.hear(part)
             if not count % _LISTENERS_AT_ONCE:
                 await asyncio.sleep(0)
 
-    async def _missed(self, listener: Listener) -> tuple[list[bytes], bool]:
-        """The next of what changed after the listener's position, and whether there is more."""
-        wanted, tenant_id = listener.wanted, self._config.tenant_id
-        if wanted.only is None and self._position - listener.after > _MISSED:
-            return self._reloaded(listener, self._position), False
-        async with self._database.snapshot() as snapshot:
-            found = await reads.changes_after(snapshot, tenant_id, listener.after, self._computed, wanted.only)
-            if found.missed or sum(max(1, event.new_nodes) for event in found.events) > _MISSED:
-                return self._reloaded(listener, found.position), False
-            some = first_of(found.events, _MISSED_AT_ONCE)
-            left = len(some) < len(found.events)
-            events = await self._events(snapshot, some, nodes="node" in wanted.kinds)
-            searched = await self._searched(snapshot, [listener], events)
-        chosen = _Chosen(events, searched, self._clock(), self._config.lost_after_s)
-        await self._computed(chosen.choose, {wanted})
-        frames = [event.frame for event in chosen.of(wanted)[0] if event.number > listener.after]
-        listener.catch_up(some[-1].last if left else found.position)
-        return frames, left
+    async def _next_piece(self, listener: Listener) -> bytes:
+        """The next of what is kept, in the listener's turn; nothing where something had to be found out first."""
+        async with self._turns:
+            await asyncio.sleep(0)
+        if not self._kept.start <= listener.after < self._kept.end:
+            return b""
+        wanted = listener.wanted
+        part = self._kept.after(listener.after)
+        if not part.scope.covers(wanted):
+            # It came while less was asked for.
+            return await self._missed_alone(listener)
+        if wanted.filter.q is not None and part.lacks_search(wanted):
+            async with self._catching_up, self._database.snapshot() as snapshot:
+                q = wanted.filter.q
+                part.found(q, await reads.matching_search(snapshot, self._config.tenant_id, part.trace_ids, q))
+            return b""
+        if not part.is_chosen(wanted):
+            await self._computed(part.choose, (wanted,))
+            return b""
+        return listener.piece(part)
 
-    def _reloaded(self, listener: Listener, position: int) -> list[bytes]:
-        listener.catch_up(position)
-        return [reload_frame(position, "changes since then are not kept any more, or are too many")]
+    async def _from_elsewhere(self, listener: Listener) -> bytes:
+        """For a number that was not given here: another process may be ahead, or the database is another one."""
+        position = await reads.newest_position(self._database, self._config.tenant_id)
+        if listener.after <= position:
+            return b""
+        return self._reloaded(listener, position)
+
+    async def _missed(self, listener: Listener) -> bytes:
+        """What a listener is sent for what is not kept. Of much that it missed only one execution's is read for it."""
+        end = self._kept.end
+        if end - listener.after > _MISSED and listener.wanted.only is None:
+            return self._reloaded(listener, end)
+        try:
+            if end - listener.after > _MISSED:
+                return await self._missed_alone(listener)
+            async with self._filling:
+                if listener.after >= self._kept.start or await self._fill(listener.after):
+                    return b""
+        except ApiError:
+            raise
+        except Exception:
+            self._complain(_DEFECT, trace=True)
+        return self._reloaded(listener, self._kept.end)
+
+    async def _fill(self, after: int) -> bool:
+        """Keep what changed after a number, too, for all who missed it; False where that is not there any more.
+
+        What changed again since is in what is kept, or is still to be told.
+        """
+        start = self._kept.start
+        scope = replace(scope_of(one.wanted for one in self._listeners), only=None)
+        async with self._catching_up, self._database.snapshot() as snapshot:
+            found = await reads.changes_after(snapshot, self._config.tenant_id, after, self._computed)
+            if found.missed:
+                return False
+            planned = [event for event in found.events if event.number <= start]
+            parts = [part async for part in self._parts(snapshot, planned, scope, after, start)]
+        self._kept.put_before(parts, time.monotonic())
+        return True
+
+    async def _missed_alone(self, listener: Listener) -> bytes:
+        """The next of what a listener missed, read for it alone."""
+        wanted = listener.wanted
+        scope = scope_of([wanted])
+        async with self._catching_up, self._database.snapshot() as snapshot:
+            found = await reads.changes_after(
+                snapshot, self._config.tenant_id, listener.after, self._computed, scope.only
+            )
+            if found.missed or sum(max(1, event.new_nodes) for event in found.events) > _MISSED:
+                return self._reloaded(listener, found.position)
+            parts = self._parts(snapshot, found.events, scope, listener.after, found.position)
+            async with aclosing(parts):
+                part = await anext(parts)
+        frames = part.of(wanted)
+        listener.after = part.end
+        return b"".join(frame for _, frame in frames)
+
+    def _reloaded(self, listener: Listener, position: int) -> bytes:
+        listener.after = position
+        return reload_frame(position, _NOT_KEPT)
 
     async def _computed(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
@@ -347,61 +353,17 @@ class Streams:
         return await self._computed(told)
 
     async def _searched(
-        self, snapshot: Snapshot, listeners: Sequence[Listener], events: Sequence[Event]
+        self, snapshot: Snapshot, all_wanted: Iterable[Wanted], events: Sequence[Event]
     ) -> dict[str, frozenset[UUID]]:
         """Text -> the executions that it finds."""
         trace_ids = {event.trace_id for event in events}
         return {
             q: await reads.matching_search(snapshot, self._config.tenant_id, trace_ids, q)
-            for q in {one.wanted.filter.q for one in listeners}
+            for q in {one.filter.q for one in all_wanted}
             if q is not None
         }
-
-    def _tell_reload(self, reason: str) -> None:
-        for listener in self._listeners:
-            listener.put(self._position, reload_frame(self._position, reason))
 
     def _complain(self, template: str, *arguments: object, trace: bool = False) -> None:
         if time.monotonic() - self._logged_at_s >= _LOG_INTERVAL_S:
             self._logged_at_s = time.monotonic()
             _log.warning(template, *arguments, exc_info=trace)
-
-
-class _Chosen:
-    """Some events, and which of them each listener asked for; those who ask for the same share the answer."""
-
-    def __init__(
-        self, events: Sequence[Event], searched: dict[str, frozenset[UUID]], now_ns: int, lost_after_s: float
-    ) -> None:
-        self._events = events
-        self._searched = searched
-        self._now_ns = now_ns
-        self._lost_after_s = lost_after_s
-        self._by_wanted: dict[Wanted, tuple[list[Event], int]] = {}
-        self._by_trace: dict[UUID, list[Event]] = {}
-        for event in events:
-            self._by_trace.setdefault(event.trace_id, []).append(event)
-
-    def choose(self, of_listeners: Iterable[Wanted]) -> None:
-        """Have the answers of `of` ready."""
-        for wanted in of_listeners:
-            self.of(wanted)
-
-    def of(self, wanted: Wanted) -> tuple[list[Event], int]:
-        """(those that `wanted` lets through, ascending; how many bytes their frames have)."""
-        if (chosen := self._by_wanted.get(wanted)) is None:
-            of_traces = self._events if wanted.trace_id is None else self._by_trace.get(wanted.trace_id, [])
-            events = [event for event in of_traces if self._lets_through(wanted, event)]
-            chosen = self._by_wanted[wanted] = events, sum(len(event.frame) for event in events)
-        return chosen
-
-    def _lets_through(self, wanted: Wanted, event: Event) -> bool:
-        # That nodes are too many to be told is for those who want to be told of nodes.
-        if ("node" if event.kind == "reload" else event.kind) not in wanted.kinds:
-            return False
-        if wanted.trace_id is not None:
-            return True
-        q = wanted.filter.q
-        if q is not None and event.trace_id not in self._searched[q]:
-            return False
-        return matches(wanted.filter, event.row, self._now_ns, self._lost_after_s)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 import httpx
 import psycopg
@@ -17,8 +21,13 @@ from tests.tables import project_all, query
 from tests.waiting import wait_until
 
 from spantree_api import streams
-from spantree_api.events import told_events
+from spantree_api.changes import PlannedEvent
+from spantree_api.config import ApiConfig
+from spantree_api.database import Database
+from spantree_api.events import Event, told_events
+from spantree_api.filters import ExecutionFilter
 from spantree_api.reads import changes as reads
+from spantree_api.stream_log import Wanted
 from spantree_exporter.changes import ChangePruner
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.store import Store
@@ -200,19 +209,130 @@ def test_what_was_missed_and_is_not_kept_is_told_as_such(
         connection.close()
 
 
-def test_a_client_whose_queue_is_full_is_let_go_and_misses_nothing(
+@contextlib.asynccontextmanager
+async def listening(database_url: str, kept_bytes: int) -> AsyncIterator[streams.Streams]:
+    """Streams that keep so much for their listeners, without a server before them."""
+    config = ApiConfig(database_url=database_url)
+    database = Database(config)
+    await database.open()
+    one = streams.Streams(database, config, lambda: NOW_NS, lambda: kept_bytes)
+    try:
+        yield one
+    finally:
+        await one.close()
+        await database.close()
+
+
+def numbers_in(pieces: list[bytes]) -> list[int]:
+    """The numbers of the events of a stream, but for the first."""
+    return [int(number) for number in re.findall(rb"^id: (\d+)$", b"".join(pieces), re.MULTILINE)][1:]
+
+
+EVERYTHING = Wanted(frozenset({"execution", "node"}), ExecutionFilter())
+
+
+def test_what_many_executions_change_at_once_is_told_to_all_whatever_their_speed(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def counted(planned: Sequence[PlannedEvent], *arguments: Any) -> Iterator[Event]:
+        made.extend(one.number for one in planned)
+        return told_events(planned, *arguments)
+
+    monkeypatch.setattr(streams, "told_events", counted)
+
+    async def told(one: streams.Streams, after: int | None, pause_s: float) -> list[int]:
+        listener = await one.listen(EVERYTHING, after)
+        pieces: list[bytes] = []
+        async for piece in one.told(listener):
+            pieces.append(piece)
+            if len(numbers_in(pieces)) >= 1_800:
+                break
+            await asyncio.sleep(pause_s)
+        one.leave(listener)
+        assert max(map(len, pieces)) <= 80_000
+        return numbers_in(pieces)
+
+    async def main() -> tuple[list[list[int]], int]:
+        async with listening(migrated_url, 32 * 2**20) as one:
+            following = [asyncio.create_task(told(one, None, pause_s)) for pause_s in (0, 0, 0.01, 0.1)]
+            await asyncio.to_thread(store.write, [one for number in range(1, 301) for one in workflow(number)])
+            heard = await asyncio.gather(*following)
+            before = len(made)
+            # Those who come back are told out of what is kept; who missed more than that makes it once for all.
+            one._kept.begin(one._kept.end)
+            heard += await asyncio.gather(*(told(one, 0, 0) for _ in range(20)))
+        return heard, before
+
+    heard, made_for_followers = asyncio.run(main())
+    assert heard == [list(range(1, 1_801))] * 24
+    # One plan stands for all nodes of a new execution.
+    assert made_for_followers == len(made) - made_for_followers == 600
+
+
+def test_a_client_that_falls_behind_what_is_kept_is_let_go_and_misses_nothing(migrated_url: str, store: Store) -> None:
+    async def main() -> list[int]:
+        async with listening(migrated_url, 1) as one:
+            listener = await one.listen(EVERYTHING, None)
+            other = await one.listen(EVERYTHING, None)
+            told, of_other = one.told(listener), one.told(other)
+            await anext(told)
+            others = [await anext(of_other)]
+            for number in (1, 2):
+                await asyncio.to_thread(store.write, workflow(number))
+                while len(numbers_in(others)) < 6 * number:
+                    others.append(await anext(of_other))
+            # Only the newest part is kept: this one has not taken the one before.
+            assert [piece async for piece in told] == []
+            one.leave(listener)
+            again = await one.listen(EVERYTHING, listener.after)
+            told = one.told(again)
+            pieces: list[bytes] = []
+            while len(numbers_in(pieces)) < 12:
+                pieces.append(await anext(told))
+            assert numbers_in(others) == numbers_in(pieces)
+            return numbers_in(pieces)
+
+    assert asyncio.run(main()) == list(range(1, 13))
+
+
+def test_what_is_asked_for_is_told_whatever_the_listeners_before_it_asked_for(migrated_url: str, store: Store) -> None:
+    """What is kept for those of executions alone lacks nodes, and for those of one execution all others."""
+
+    async def main() -> list[bytes]:
+        async with listening(migrated_url, 32 * 2**20) as one:
+            of_one = Wanted(frozenset({"execution"}), ExecutionFilter(), UUID(bytes=trace_id(1)))
+            first = one.told(await one.listen(of_one, None))
+            pieces = [await anext(first)]
+            await asyncio.to_thread(store.write, [*workflow(1), *workflow(2, failing=True)])
+            pieces.append(await anext(first))
+            assert len(numbers_in(pieces)) == 1
+            searching = Wanted(frozenset({"execution", "node"}), ExecutionFilter(q="declined"))
+            told = one.told(await one.listen(searching, 0))
+            pieces = []
+            while len(numbers_in(pieces)) < 6:
+                pieces.append(await anext(told))
+            return re.findall(rb'"execution_id":"(\w+)"', b"".join(pieces))
+
+    assert asyncio.run(main()) == [trace_id(2).hex().encode()] * 6
+
+
+def test_changes_that_cannot_be_told_are_passed_over_and_those_after_them_told(
     store: Store, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "_QUEUE_BYTES", 20_000)
-    # All at once: more than a queue holds.
-    spans = [span for number in range(1, 40) for span in workflow(number)]
-    with following(url(api), events="execution") as follower:
-        store.write(spans)
-        events = heard(follower, 39)
-        assert len(follower.positions) >= 2
-    assert {event.data["execution_id"] for event in events} == {trace_id(number).hex() for number in range(1, 40)}
-    numbers = [event.number for event in events]
-    assert numbers == sorted(set(numbers))
+    def broken(*arguments: Any) -> Any:
+        raise RuntimeError("a defect")
+
+    with following(url(api)) as follower:
+        with monkeypatch.context() as patched:
+            patched.setattr(streams, "told_events", broken)
+            store.write(workflow(1))
+            [reload] = heard(follower, 1)
+        store.write(workflow(2))
+        events = heard(follower, 7)
+    assert (reload.kind, reload.number, reload.data["execution_id"]) == ("reload", 6, None)
+    assert list(map(summary, events[1:])) == of_workflow(2)
 
 
 def test_other_requests_are_answered_while_events_are_computed(

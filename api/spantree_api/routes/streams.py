@@ -15,7 +15,8 @@ from spantree_api.params import TraceIdPath, trace_id_of
 from spantree_api.responses import error_answers
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
-from spantree_api.streams import Listener, Streams, Wanted
+from spantree_api.stream_log import Listener, Wanted
+from spantree_api.streams import Streams
 
 router = api_router("live")
 _POSITION_MAX = (1 << 63) - 1
