@@ -8,8 +8,10 @@ by and their figures follow. The order: resources, then spans and log records da
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import partial
@@ -46,6 +48,7 @@ from spantree_exporter.stored_span import SpanRows
 _SQL: Final = statements("redact")
 _REBUILD_SQL: Final = statements("rebuild")
 _CHUNK_ROWS: Final = 500
+_TURN_POLL_S: Final = 0.5
 _SPANS: Final = "span"
 _LOGS: Final = "log"
 _BEFORE_ALL: Final[tuple[bytes, int, int]] = (bytes(16), -(2**63), -(2**63))
@@ -82,20 +85,26 @@ def redact_stored(
     *,
     tenant: str | None = None,
     dry_run: bool = False,
+    waiting: Callable[[str], None] = lambda _: None,
     read_facts: ReadFacts = default_read_facts,
     assemble: Assemble = default_assemble,
 ) -> RedactProgress:
     """Redact what is stored of all tenants, or of the one named; `dry_run` only counts.
+
+    Of a tenant one runs at a time: two by different rules would each write what the other has read before. `waiting` is
+    called with the tenant's name where another one is at it, and this one waits for it.
 
     Calls `progress` after each piece and answers what came of it. One that was interrupted goes on where it stopped
     when it is started again for the same rows by the same rules. What has no day is looked through whatever `asked`
     says. Raises StoreUnavailable, OperatorError; ValueError where there is no such tenant.
     """
     connection = StoreConnection(database_url, "spantree redact")
+    # Of its own: projecting gives back all advisory locks of its session.
+    turns = StoreConnection(database_url, "spantree redact")
     reader = TolerantReader(read_facts, assemble)
     state = RedactProgress()
     try:
-        with connection.errors():
+        with turns.errors(), connection.errors():
             opened = connection.open()
             check_version(opened)
             tenants = opened.execute(_SQL["tenants"], {"name": tenant}).fetchall()
@@ -104,14 +113,34 @@ def redact_stored(
             for tenant_id, name in tenants:
                 state.tenant = name
                 before = Counter(state.redacted)
-                if not dry_run:
+                redact = _Redact(connection, reader, redactor, tenant_id, asked, state, progress, dry_run=dry_run)
+                if dry_run:
+                    redact.run()
+                    continue
+                with _turn(turns, tenant_id, lambda: waiting(name)):  # noqa: B023
                     _record(opened, tenant_id, asked, {"state": "begun"})
-                _Redact(connection, reader, redactor, tenant_id, asked, state, progress, dry_run=dry_run).run()
-                if not dry_run:
+                    redact.run()
                     _record(opened, tenant_id, asked, {"state": "done", "rows": dict(state.redacted - before)})
     finally:
         connection.close()
+        turns.close()
     return state
+
+
+@contextmanager
+def _turn(turns: StoreConnection, tenant_id: int, waiting: Callable[[], None]) -> Iterator[None]:
+    connection, of_tenant = turns.open(), {"tenant_id": tenant_id}
+    has_waited = False
+    while connection.execute(_SQL["take_turn"], of_tenant).fetchone() != (True,):
+        if not has_waited:
+            has_waited = True
+            waiting()
+        time.sleep(_TURN_POLL_S)
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(_SQL["end_turn"], of_tenant)
 
 
 def _record(connection: psycopg.Connection[Any], tenant_id: int, asked: Asked, details: Mapping[str, Any]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +39,7 @@ from spantree_collector.receiver_grpc import LOGS_SERVICE, TRACE_SERVICE
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.redact_stored import Asked, redact_stored
 from spantree_exporter.redaction import Redactor, redactor_of
-from spantree_exporter.redaction.rules import DEFAULT_RULES
+from spantree_exporter.redaction.rules import DEFAULT_RULES, rules_from
 from spantree_exporter.sdk import PostgresSpanExporter
 from spantree_exporter.store import Store
 
@@ -267,6 +269,31 @@ def wait(progress):
 
 module.redact_stored(sys.argv[1], redactor_of("default"), module.Asked(), wait)
 """
+
+
+def test_of_a_tenant_one_runs_at_a_time_and_who_waits_is_told(stored: str) -> None:
+    by_other_rules = Redactor(rules_from({"pattern": [{"name": "service", "match": "a-service"}]}))
+    waits: queue.Queue[str] = queue.Queue()
+    states = "SELECT details ->> 'state' FROM spantree.own_audit WHERE action = 'redact' ORDER BY at"
+    command = [sys.executable, "-c", _BESIDE, stored]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "20\n"
+        other = threads.submit(redact_stored, stored, by_other_rules, Asked(), waiting=waits.put)
+        assert waits.get(timeout=60) == "default"
+        # One that only counts changes nothing, and does not wait.
+        assert redact_stored(stored, by_other_rules, Asked(), dry_run=True).spans == 84
+        assert query(stored, states) == [("begun",)]
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert other.result(60).spans == 84
+    assert query(stored, states) == [("begun",), ("done",), ("begun",), ("done",)]
+    assert waits.empty()
+    assert tables_with(stored) == []
+    assert query(stored, "SELECT count(*) FROM spantree.resource WHERE attributes::text LIKE '%a-service%'") == [(0,)]
 
 
 def test_one_that_was_killed_goes_on_where_it_was(stored: str) -> None:

@@ -60,9 +60,19 @@ def redact(
             of = f"{progress.tenant}, {progress.day}" if progress.day else progress.tenant
             status.update(f"{of}: {progress.spans} spans and {progress.log_records} log records read")
 
+        def waiting(name: str) -> None:
+            console.step(f"another spantree redact is at the rows of {name}; this one waits until it has ended")
+
         try:
             done = redact_stored(
-                url, redactor, asked, show, tenant=tenant, dry_run=dry_run, read_facts=facts_reader(settings.rules)
+                url,
+                redactor,
+                asked,
+                show,
+                tenant=tenant,
+                dry_run=dry_run,
+                waiting=waiting,
+                read_facts=facts_reader(settings.rules),
             )
         except ValueError as error:
             raise ConfigError([str(error)]) from error

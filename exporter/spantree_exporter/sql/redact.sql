@@ -6,6 +6,14 @@ WHERE %(name)s::text IS NULL
     OR name = %(name)s
 ORDER BY tenant_id
 
+-- name: take_turn
+-- Whether it is this session's turn to redact this tenant's rows; until it ends or gives its turn back. 'span' in hex, as
+-- for claims.
+SELECT pg_try_advisory_lock(1936744820, %(tenant_id)s)
+
+-- name: end_turn
+SELECT pg_advisory_unlock(1936744820, %(tenant_id)s)
+
 -- name: position
 SELECT part, day, uuid_send(trace_id), span_id, fingerprint
 FROM spantree.redact_position
