@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from spantree_exporter.build import events_from_json, links_from_json
 from spantree_exporter.span import Resource, Scope, Span
 from spantree_exporter.stored import json_bytes
+
+# One that is larger is made anew for each of its spans: as many of them as there are spans would fill the memory.
+_SHARED_BYTES: Final = 64 * 2**10
 
 
 class SpanRows:
@@ -24,7 +27,7 @@ class SpanRows:
         resource = self._resources.get(row["resource_id"])
         if resource is None:
             attributes = row["resource_attributes"] or {}
-            resource = self._resources[row["resource_id"]] = Resource(
+            resource = Resource(
                 row["resource_id"],
                 row["service_name"] or "",
                 attributes,
@@ -32,6 +35,8 @@ class SpanRows:
                 row["schema_url"] or "",
                 row["resource_dropped"] or 0,
             )
+            if len(resource.attributes_json) <= _SHARED_BYTES:
+                self._resources[row["resource_id"]] = resource
         scope = row["scope"] or {}
         events_json = None if row["events"] is None else json_bytes(row["events"])
         links_json = None if row["links"] is None else json_bytes(row["links"])

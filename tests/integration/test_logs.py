@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -25,12 +26,14 @@ from tests.tables import project_all, query, tables
 from tests.waiting import wait_until
 
 from spantree_collector.app import Addresses
+from spantree_exporter import log_projection
 from spantree_exporter.decode_logs import LOGS_PROTOBUF, decode_logs
 from spantree_exporter.facts import Facts, read_facts
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.signals import Item
 from spantree_exporter.span import Span
 from spantree_exporter.store import Store, Written
+from spantree_exporter.trace_key import TraceKey
 
 
 @pytest.fixture
@@ -150,6 +153,44 @@ def test_records_of_an_id_that_many_spans_share_are_read_with_few_of_them(migrat
     store.close()
     assert len(read) == 20
     assert {len(one.events) for one in read} == {2}
+
+
+def test_of_the_records_of_a_trace_so_many_bytes_are_read_and_no_more_at_once(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Span] = []
+
+    def noting(one: Span) -> Facts:
+        read.append(one)
+        return read_facts(one)
+
+    together: list[list[TraceKey]] = []
+    logs_of = log_projection._logs_of
+
+    def noting_traces(rows: Any, traces: Sequence[TraceKey], parts: Any) -> Any:
+        together.append(list(traces))
+        return logs_of(rows, traces, parts)
+
+    monkeypatch.setattr(log_projection, "_BYTES", 10_000)
+    monkeypatch.setattr(log_projection, "_logs_of", noting_traces)
+    store = Store(migrated_url, read_facts=noting)
+    # Of trace 2 on two days: what was read of the first one counts for the second.
+    for of_trace, sizes, at_ns in (
+        (1, [3_000] * 5, NOON_NS),
+        (2, [6_000], NOON_NS),
+        (2, [6_000], NOON_NS + 9 * DAY_NS),
+    ):
+        sent = [request(trace=of_trace, at_ns=at_ns + number, exception_type="X") for number in range(len(sizes))]
+        for one, size in zip(sent, sizes, strict=True):
+            one.resource_logs[0].scope_logs[0].log_records[0].body.string_value = "x" * size
+        store.write([record for one in sent for record in records(one)])
+    store.write(records(request(trace=3, exception_type="X")))
+    store.write([span(number, trace=of_trace) for of_trace in (1, 2, 3) for number in (1, 4)])
+    read.clear()
+    assert project_all(migrated_url, store) == 3
+    store.close()
+    assert {one.trace_id: len(one.events) for one in read} == {trace_id(1): 3, trace_id(2): 1, trace_id(3): 1}
+    assert sorted(together) == sorted([(0, trace_id(number))] for number in (1, 2, 3))
 
 
 def test_ordinary_records_are_stored_and_say_nothing(migrated_url: str, store: Store) -> None:

@@ -17,24 +17,49 @@ ORDER BY tenant_id, trace_id, span_id, fingerprint
 ON CONFLICT DO NOTHING
 RETURNING true
 
--- name: telling_logs
--- The records of some traces that may say something about their spans; what a service logs besides is not looked at.
--- Served by log_record_telling_idx on the days given, trace by trace.
-SELECT
-    wanted.tenant_id, uuid_send(wanted.trace_id) AS trace_id, log.span_id, log.fingerprint, log.time_ns, log.observed_ns,
-    log.severity_number, log.event_name, log.body, log.attributes, log.dropped_attributes_count
+-- name: telling_bytes
+-- How large as text, and at most how large they are read, the records of some traces are that may say something about
+-- their spans; a trace without any has no row. Served by log_record_telling_idx on the days given, trace by trace.
+SELECT wanted.tenant_id, uuid_send(wanted.trace_id) AS trace_id, least(sum(log.bytes), %(bytes)s)::bigint AS bytes
 FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
 CROSS JOIN LATERAL (
-    SELECT
-        *,
-        row_number() OVER (PARTITION BY of_trace.trace_id ORDER BY of_trace.span_id, of_trace.fingerprint) AS position
+    SELECT coalesce(octet_length(of_trace.body::text), 0) + octet_length(of_trace.attributes::text) AS bytes
     FROM spantree.log_record AS of_trace
     WHERE of_trace.tenant_id = wanted.tenant_id
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
         AND of_trace.tells
+    LIMIT %(records)s
 ) AS log
-WHERE log.position <= %(records)s
+GROUP BY wanted.tenant_id, wanted.trace_id
+
+-- name: telling_logs
+-- The records of some traces that may say something about their spans, the first ones of each trace; what a service logs
+-- besides is not looked at. Served by log_record_telling_idx on the days given, trace by trace.
+SELECT
+    wanted.tenant_id, uuid_send(wanted.trace_id) AS trace_id, log.span_id, log.fingerprint, log.time_ns, log.observed_ns,
+    log.severity_number, log.event_name, log.body, log.attributes, log.dropped_attributes_count, log.bytes::bigint AS bytes
+FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
+CROSS JOIN LATERAL (
+    SELECT
+        first_ones.*,
+        sum(coalesce(octet_length(first_ones.body::text), 0) + octet_length(first_ones.attributes::text))
+            OVER (ORDER BY first_ones.position ROWS UNBOUNDED PRECEDING) AS bytes
+    FROM (
+        SELECT
+            *,
+            row_number() OVER (
+                PARTITION BY of_trace.trace_id ORDER BY of_trace.span_id, of_trace.fingerprint
+            ) AS position
+        FROM spantree.log_record AS of_trace
+        WHERE of_trace.tenant_id = wanted.tenant_id
+            AND of_trace.day = ANY (%(days)s::date[])
+            AND of_trace.trace_id = wanted.trace_id
+            AND of_trace.tells
+    ) AS first_ones
+    WHERE first_ones.position <= %(records)s
+) AS log
+WHERE log.bytes <= %(bytes)s
 
 -- name: spans_with_logs
 -- Whole spans by id, to be read again with their log records. Served by span_pkey on the days given. An id that more
