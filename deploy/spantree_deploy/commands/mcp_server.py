@@ -28,6 +28,7 @@ def mcp(
     """
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     try:
+        from spantree_deploy import model_stdio
         from spantree_deploy.model_tools import server
     except ModuleNotFoundError as error:
         raise SpantreeError(
@@ -44,4 +45,4 @@ def mcp(
     if http:
         server(ask).run("streamable-http", host="127.0.0.1", port=port, stateless_http=True, json_response=True)
     else:
-        server(ask).run("stdio")
+        model_stdio.run(server(ask))
