@@ -6,11 +6,13 @@ import json
 import random
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, trace_id, workflow
 from tests.rollup_checks import CALLS_OF_ROLLUPS, assert_all_is_counted, fold, sum_up, wrong_figures
 from tests.tables import empty, project_all, query
+from tests.upkeep import due_in_s
 
 from spantree_exporter import rollup_store
 from spantree_exporter.connection import StoreConnection
@@ -121,6 +123,37 @@ def test_a_day_is_not_made_of_its_hours_before_it_is_over_and_again_when_they_ch
     connection.close()
     sum_up(migrated_url)
     assert query(migrated_url, total) == [(1, 2), (24, 2), (192, 2)]
+
+
+def test_a_fold_of_few_runs_is_followed_by_the_next_at_once_however_slow_the_machine(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock_s = [1_000.0]
+    monkeypatch.setattr("spantree_exporter.upkeep.time.monotonic", lambda: clock_s[0])
+    connection = StoreConnection(migrated_url, "test")
+    folder = RollupFolder(connection)
+    fold_some = rollup_store._fold_some
+
+    def slowly(*given: Any) -> rollup_store._Folded:
+        clock_s[0] += 0.4
+        return fold_some(*given)
+
+    monkeypatch.setattr(rollup_store, "_fold_some", slowly)
+    store.write(workflow(1))
+    assert folder.fold_when_due() == 1
+    assert 0.0 < due_in_s(migrated_url) <= 1.0
+    connection.close()
+
+
+def test_a_fold_of_many_figures_has_a_fiftieth_of_the_time(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = StoreConnection(migrated_url, "test")
+    folder = RollupFolder(connection)
+    monkeypatch.setattr(rollup_store, "_fold_some", lambda *_: rollup_store._Folded(10, 40_000, is_behind=False))
+    folder.fold_when_due()
+    assert 45.0 < due_in_s(migrated_url) <= 50.0
+    connection.close()
 
 
 def test_rows_that_are_gone_do_not_take_their_figures_with_them(migrated_url: str, store: Store) -> None:

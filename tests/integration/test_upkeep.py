@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from tests.tables import query
+from tests.upkeep import due_in_s
 
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.upkeep import Turns
-
-_DUE_IN_S = "SELECT extract(epoch FROM due_at - clock_timestamp())::float FROM spantree.upkeep WHERE work = 'fold'"
 
 
 @pytest.fixture
@@ -23,12 +22,6 @@ def connections(migrated_url: str) -> Iterator[list[StoreConnection]]:
 
 def turns(connection: StoreConnection) -> Turns:
     return Turns(connection, "fold", share=0.02, retry_s=600.0)
-
-
-def due_in_s(url: str) -> float:
-    [(seconds,)] = query(url, _DUE_IN_S)
-    assert isinstance(seconds, float)
-    return seconds
 
 
 def test_nobody_else_has_a_turn_meanwhile(connections: list[StoreConnection]) -> None:
