@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 from psycopg.sql import SQL, Identifier
+from tests.citus_cluster import nodes_of
 
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.store import Store
@@ -53,6 +54,12 @@ def query(url: str, text: str, **values: object) -> list[tuple[Any, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.execute(text.encode(), values or None)
         return cursor.fetchall() if cursor.description else []
+
+
+def waits_for_lock(url: str) -> bool:
+    """Whether somebody waits for a lock in this database, on a Citus cluster on any node: a row's is on its worker."""
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    return any(query(node, waiting) for node in nodes_of(url) or [url])
 
 
 def project_all(url: str, store: Store) -> int:

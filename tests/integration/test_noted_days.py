@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from tests.factories import DAY_NS, NOON_NS, span, trace_id, workflow
-from tests.tables import project_all, query
+from tests.tables import project_all, query, waits_for_lock
 from tests.waiting import wait_until
 
 from spantree_exporter.decode_logs import LOGS_PROTOBUF, decode_logs
@@ -18,7 +18,6 @@ from spantree_exporter.signals import Item
 from spantree_exporter.store import Store
 
 _ID = trace_id(1).hex()
-_BY_LOCK = "wait_event_type = 'Lock' AND datname = current_database()"
 
 
 @pytest.fixture
@@ -48,8 +47,7 @@ def written_while_dropped(url: str, store: Store, items: list[Item], lock: str) 
     with psycopg.connect(url) as retention, ThreadPoolExecutor(1) as beside:
         retention.execute(lock.encode())
         written = beside.submit(store.write, items)
-        waiting = f"SELECT pid FROM pg_stat_activity WHERE {_BY_LOCK}"
-        wait_until(lambda: query(url, waiting), 10, "the writer waits for the lock")
+        wait_until(lambda: waits_for_lock(url), 10, "the writer waits for the lock")
         retention.execute("DELETE FROM spantree.trace WHERE trace_id = %s", (_ID,))
         retention.commit()
         written.result(10)

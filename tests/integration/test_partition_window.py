@@ -16,6 +16,8 @@ from spantree_exporter.partitions import OUTSIDE_WINDOW, PartitionWindow, date_o
 from spantree_exporter.span import Span
 from spantree_exporter.store import Store
 
+# Ninety days are made, on a Citus cluster each on all nodes: two minutes where much else runs.
+_MAKES_MANY = pytest.mark.timeout(360)
 _NOON_NS = time.time_ns() // DAY_NS * DAY_NS + DAY_NS // 2
 _PARTITIONS = """
     SELECT count(*) FROM pg_inherits WHERE inhparent = 'spantree.span'::regclass
@@ -118,6 +120,7 @@ def test_a_trace_with_a_span_outside_of_the_window_is_one_execution(migrated_url
 
 
 @pytest.mark.timeout(400)  # on Citus each partition is one for each shard
+@_MAKES_MANY
 def test_a_body_with_a_span_on_each_of_500_days_makes_no_more_partitions_than_the_window(
     migrated_url: str, store: Store
 ) -> None:
@@ -150,6 +153,7 @@ def test_spans_of_days_that_are_there_do_not_wait_for_partitions_of_others(
     assert query(migrated_url, "SELECT count(*) FROM spantree.execution") == [(32,)]
 
 
+@_MAKES_MANY
 def test_one_trace_on_every_day_of_the_window_is_projected_and_locks_no_more_than_its_days(
     migrated_url: str, store: Store
 ) -> None:

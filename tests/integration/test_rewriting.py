@@ -131,7 +131,7 @@ def test_a_late_span_of_a_kept_run_makes_no_second_one_while_its_day_is_taken_of
     fold(migrated_url)
     with thinning(migrated_url):
         store.write([factories.span(9, trace=1, parent=1, start_ns=_OLD_NS + 30 * factories.DAY_NS)])
-        query(migrated_url, "UPDATE spantree.pending_projection SET due_at = '-infinity'")
+        query(migrated_url, "UPDATE spantree.pending_projection SET due_at = 'epoch'")
         assert store.project_due().traces == 0
     project_all(migrated_url, store)
     found = query(migrated_url, "SELECT day, span_count, total_count FROM spantree.execution")
