@@ -5,7 +5,7 @@
 #   make test-again      what failed in the last `make test`, one test at a time
 #   make check           the same without the tests
 #   make chaos           200 random faults under load: nothing acknowledged is lost   (ARGS="--faults 20 --seed 7")
-#   make test-citus      the integration tests against a Citus cluster of three workers   (needs Citus: make citus SOURCE=checkout)
+#   make test-citus      the integration tests and the rolling upgrade against a Citus cluster of three workers   (needs Citus: make citus SOURCE=checkout)
 #   make test-live       real frameworks run and told by `spantree up`   (installs them in .venv-live, once)
 #   make wheel           dist/spantree-*.whl, for other environments: pip install "dist/spantree-....whl[run]"
 #   make bench           all that README quotes: cost a span, growth, reads, in a service   (ARGS="--only growth")
@@ -53,7 +53,7 @@ chaos: install
 
 # Apart from the rest: Citus is in few distributions, and its sources are nobody's to fetch here.
 test-citus: install
-	@"$(BIN)/python" -m tests.citus_cluster run "$(BIN)/python" -m pytest tests/integration $(ARGS)
+	@"$(BIN)/python" -m tests.citus_cluster run "$(BIN)/python" -m pytest tests/integration tests/e2e/test_rolling_upgrade.py $(ARGS)
 
 citus: install
 	@test -n "$(SOURCE)" || { echo "which sources of Citus? make citus SOURCE=folder, a clone of citusdata/citus" >&2; exit 2; }

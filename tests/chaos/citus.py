@@ -96,10 +96,15 @@ def _move_shards(cluster: CitusCluster, collector: CollectorProcess, number: int
 def _without_a_worker(cluster: CitusCluster, collector: CollectorProcess, number: int, away_s: float) -> str:
     worker = cluster.workers[number % len(cluster.workers)]
     with psycopg.connect(cluster.coordinator.url, autocommit=True) as connection:
-        # In order of ids, which are random: of all workers. Without an order all may be of one shard.
-        rows = connection.execute("SELECT trace_id FROM spantree.execution ORDER BY trace_id LIMIT 30").fetchall()
-        own, others = _of_worker(connection, worker.port, [trace_id for (trace_id,) in rows])
-    assert own and others, f"{len(own)} traces of the worker, {len(others)} of the others"
+
+        def traces() -> tuple[list[UUID], list[UUID]]:
+            # In order of ids, which are random: of all workers. Without an order all may be of one shard.
+            rows = connection.execute("SELECT trace_id FROM spantree.execution ORDER BY trace_id LIMIT 60").fetchall()
+            return _of_worker(connection, worker.port, [trace_id for (trace_id,) in rows])
+
+        # What came while a worker was killed is projected a while later where much else runs.
+        wait_until(lambda: all(traces()), _TIMEOUT_S, "traces of the worker and of the others were projected")
+        own, others = traces()
     with api_over(cluster.coordinator.url) as api:
         worker.kill()
         began_s = time.monotonic()

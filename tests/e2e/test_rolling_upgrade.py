@@ -18,7 +18,8 @@ from tests.chaos.load import SPANS_PER_REQUEST, Load, span_counts
 from tests.chaos.processes import CollectorProcess, collector_process
 from tests.collectors import readiness
 from tests.otlp_requests import trace_id
-from tests.previous_release import NEWEST_MIGRATION, previous_release
+from tests.postgres import shards_of
+from tests.previous_release import ON_CITUS, ON_ONE_SERVER, previous_release
 from tests.spantree_process import environment, spantree, started
 from tests.tables import query
 from tests.waiting import free_port, wait_until
@@ -72,12 +73,19 @@ def reads(api_url: str, trace: int) -> bool:
     return answer.status_code == 200 and answer.json()["span_count"] == SPANS_PER_REQUEST
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_old_and_new_share_a_database_that_is_migrated_while_both_write(database_url: str, tmp_path: Path) -> None:
-    old = previous_release(tmp_path / "previous")
+    """On a Citus cluster, whose tables the release before has distributed, too."""
+    shards = shards_of(database_url)
+    release = ON_ONE_SERVER if shards is None else ON_CITUS
+    old = previous_release(tmp_path / "previous", release)
     migrate = [sys.executable, "-m", "spantree_deploy", "migrate", "--database-url", database_url]
-    migrated = subprocess.run(migrate, cwd=tmp_path, env=environment(**old), capture_output=True, text=True, timeout=60)
-    assert migrated.stdout.endswith(f"the schema is at version {NEWEST_MIGRATION}\n"), migrated.stderr
+    at_first = environment(**old)
+    if shards is not None:
+        migrate.append("--distribute")
+        at_first["SPANTREE_CITUS_SHARDS"] = str(shards)
+    migrated = subprocess.run(migrate, cwd=tmp_path, env=at_first, capture_output=True, text=True, timeout=120)
+    assert migrated.stdout.endswith(f"the schema is at version {release.newest_migration}\n"), migrated.stderr
     with contextlib.ExitStack() as stack:
 
         def collector(name: str, env: dict[str, str]) -> CollectorProcess:
