@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -13,6 +14,7 @@ from typing import Any
 import orjson
 import pytest
 import zstandard
+from google.protobuf.json_format import MessageToJson
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
@@ -20,7 +22,8 @@ from tests.wire import field
 
 from spantree_deploy.importing.files import Bad, Body, bodies
 from spantree_deploy.importing.json_elements import NotJson, elements
-from spantree_exporter.decode import JSON, PROTOBUF
+from spantree_deploy.importing.pieces import OF_TRACES, cut_json, cut_protobuf
+from spantree_exporter.decode import JSON, PROTOBUF, decode_request
 from spantree_exporter.decode_logs import LOGS_JSON
 from spantree_exporter.signals import decode_body
 
@@ -248,3 +251,143 @@ def test_elements_are_those_of_a_parser(documents: Sequence[dict[str, Any]], ind
 def test_an_element_has_a_longest_length() -> None:
     with pytest.raises(NotJson, match="longer than 100 bytes"):
         list(elements(Trickle(b'{"data":[{"a":"' + b"x" * 1000 + b'"}]}'), 100))
+
+
+JSON_SPANS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.text(max_size=20)}, optional={"links": st.lists(st.just({"spans": []}), max_size=2)}
+    ),
+    max_size=8,
+)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "scopeSpans": st.lists(
+                    st.fixed_dictionaries({"scope": st.text(max_size=5), "spans": JSON_SPANS}), max_size=4
+                )
+            },
+            optional={"resource": st.text(max_size=9), "scopeSpans ": st.just([{"spans": [{"name": "no"}]}])},
+        ),
+        max_size=3,
+    ),
+    st.integers(20, 400),
+    st.sampled_from((None, 2)),
+)
+def test_the_pieces_of_a_request_say_what_it_says(
+    resource_spans: list[dict[str, Any]], piece_bytes: int, indent: int | None
+) -> None:
+    def said(request: dict[str, Any]) -> list[Any]:
+        return [
+            (resource.get("resource"), resource.get("scopeSpans "), scope["scope"], span)
+            for resource in request["resourceSpans"]
+            for scope in resource["scopeSpans"]
+            for span in scope["spans"]
+        ]
+
+    whole = {"spare": {"resourceSpans": 1}, "resourceSpans": resource_spans, "last": "]}"}
+    text = json.dumps(whole, indent=indent).encode()
+    pieces = [json.loads(piece) for piece in cut_json(text, OF_TRACES, piece_bytes)]
+    assert [one for piece in pieces for one in said(piece)] == said(whole)
+    assert all({**piece, "resourceSpans": resource_spans} == whole for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"resourceSpans":[{"a":1},{"a":2}',
+        b'{"resourceSpans":[{"a":1},{"a":2}]],"b":[]}',
+        b'{"resourceSpans":[{"a":1}],"resourceSpans":[{"a":2},{"a":3}]}',
+        b'{"resourceSpans":[{"a":1} {"a":2}],"b":1}',
+        b'{"resourceSpans":[{"a":1},5,{"a":2}],"b":1}',
+        b'{"resourceSpans":[{"a":1},{"a":2}],"large":"' + b"x" * 30 + b'"}',
+        b'{"resourceSpans":{"a":[{"a":1},{"a":2}]}}',
+        b'{"resourceSpans":[{"scopeSpans":[                        ]}]}',
+    ],
+)
+def test_what_cannot_be_cut_stays_whole(text: bytes) -> None:
+    assert list(cut_json(text, OF_TRACES, 20)) == [text]
+
+
+@given(st.lists(st.lists(st.lists(st.text(max_size=20), max_size=6), max_size=4), max_size=4), st.integers(1, 200))
+def test_the_pieces_of_a_message_say_what_it_says(names: list[list[list[str]]], piece_bytes: int) -> None:
+    whole = TracesData()
+    for number, scopes in enumerate(names):
+        entry = whole.resource_spans.add(schema_url=str(number))
+        for spans in scopes:
+            scope = entry.scope_spans.add(schema_url="of a scope")
+            for name in spans:
+                scope.spans.add(name=name)
+
+    def said(data: TracesData) -> list[tuple[str, str, str]]:
+        return [
+            (entry.schema_url, scope.schema_url, span.name)
+            for entry in data.resource_spans
+            for scope in entry.scope_spans
+            for span in scope.spans
+        ]
+
+    pieces = list(cut_protobuf(whole.SerializeToString(), piece_bytes))
+    assert [one for piece in pieces for one in said(TracesData.FromString(piece))] == said(whole)
+    assert list(cut_protobuf(b"\x0a\xff" * 200, 20)) == [b"\x0a\xff" * 200]
+
+
+@pytest.mark.parametrize("form", ["line", "document", "protobuf", "jaeger"])
+def test_a_large_request_comes_in_pieces_with_the_same_spans(tmp_path: Path, form: str) -> None:
+    count = 12_000
+    data = TracesData()
+    entry = data.resource_spans.add()
+    entry.resource.attributes.add(key="service.name").value.string_value = "shop"
+    spans = entry.scope_spans.add(schema_url="https://example.org/1").spans
+    for number in range(1, count + 1):
+        spans.add(
+            trace_id=b"\x01" * 16,
+            span_id=number.to_bytes(8, "big"),
+            name=f"step {number}",
+            start_time_unix_nano=NOON_NS + number * 1000,
+            end_time_unix_nano=NOON_NS + number * 1000 + 1000,
+        ).attributes.add(key="note").value.string_value = "x" * 200
+    text = MessageToJson(data).encode()
+    told = json.loads(text)
+    for one in told["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        one |= {key: base64.b64decode(one[key]).hex() for key in ("traceId", "spanId")}
+    process = {"serviceName": "shop", "tags": []}
+    jaeger_spans = [
+        {
+            "traceID": "01" * 16,
+            "spanID": span.span_id.hex(),
+            "operationName": span.name,
+            "startTime": span.start_time_unix_nano // 1000,
+            "duration": 1,
+            "processID": "p1",
+            "tags": [{"key": "note", "type": "string", "value": "x" * 200}],
+        }
+        for span in spans
+    ]
+    content = {
+        "line": json.dumps(told).encode() + b"\n",
+        "document": json.dumps(told, indent=1).encode(),
+        "protobuf": data.SerializeToString(),
+        "jaeger": json.dumps(
+            {"data": [{"traceID": "01" * 16, "spans": jaeger_spans, "processes": {"p1": process}}]}
+        ).encode(),
+    }[form]
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    found = list(bodies(path))
+    assert [one for one in found if isinstance(one, Bad)] == []
+    parts = [one for one in found if isinstance(one, Body)]
+    assert len(parts) > 2
+    assert max(len(one.body) for one in parts) < 2 * 2**20
+    whole = decode_request(json.dumps(told).encode(), JSON, NOON_NS).spans
+    read_back = [span for one in parts for span in decode_request(one.body, one.encoding, NOON_NS).spans]
+    if form == "jaeger":  # which keeps no schema URLs
+        assert [(one.span_id, one.name, one.attributes) for one in read_back] == [
+            (one.span_id, one.name, one.attributes) for one in whole
+        ]
+    else:
+        assert [(one.span_id, one.fingerprint) for one in read_back] == [
+            (one.span_id, one.fingerprint) for one in whole
+        ]

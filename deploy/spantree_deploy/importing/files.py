@@ -5,7 +5,8 @@
     protobuf          one TracesData; or several, each after its length: a varint (OTLP's file exporter) or four bytes,
                       big-endian (the Collector's), each of these perhaps compressed by itself
 
-All of it plain, or as gzip or zstd. What is in memory is one line, one element of a list or one message.
+All of it plain, or as gzip or zstd. What is in memory is one line, one element of a list or one message, as bytes; the
+bodies that come of a large one are pieces of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
@@ -24,6 +26,17 @@ import orjson
 
 from spantree_collector.object_budget import check_objects
 from spantree_deploy.importing.json_elements import NotJson, elements
+from spantree_deploy.importing.pieces import (
+    OF_JAEGERS_DOWNLOAD,
+    OF_JAEGERS_TRACE,
+    OF_LOGS,
+    OF_TRACES,
+    PIECE_BYTES,
+    PathOfLists,
+    cut_json,
+    cut_protobuf,
+    varint_bytes,
+)
 from spantree_exporter.decode import JSON, PROTOBUF
 from spantree_exporter.decode_logs import LOGS_JSON
 from spantree_exporter.deep_json import loads_any
@@ -48,6 +61,8 @@ _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 _LISTS: Final = ("resourceSpans", "resource_spans", "resourceLogs", "resource_logs", "data")
+_PATHS: Final = (OF_TRACES, OF_LOGS, OF_JAEGERS_DOWNLOAD, OF_JAEGERS_TRACE)
+_OURS_KEY: Final = f'"{OURS}"'.encode()
 _MESSAGE_TAG: Final = 0x0A  # resource_spans = 1, length-delimited
 _LENGTH_BYTES: Final = 4
 
@@ -84,11 +99,28 @@ def bodies(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[Body | Bad]:
 
 
 def _bounded(part: Body) -> Body | Bad:
-    try:
-        check_objects(part.body, part.encoding, MOST_OBJECTS)
-    except SpantreeError:
+    if not _is_bounded(part.body, part.encoding):
         return Bad(part.where, f"it holds more than {MOST_OBJECTS} spans, attributes and values")
     return part
+
+
+def _is_bounded(body: bytes, encoding: str) -> bool:
+    try:
+        check_objects(body, encoding, MOST_OBJECTS)
+    except SpantreeError:
+        return False
+    return True
+
+
+def _in_pieces(whole: Body, path: PathOfLists = ()) -> Iterator[Body | Bad]:
+    """A request, or several that hold some of its spans each; `path` leads to them in JSON."""
+    checked = _bounded(whole)
+    if isinstance(checked, Bad):
+        yield checked
+        return
+    pieces = cut_json(whole.body, path) if path else cut_protobuf(whole.body)
+    for piece in pieces:
+        yield Body(whole.where, piece, whole.encoding)
 
 
 def _parts(path: Path, most_bytes: int) -> Iterator[Body | Bad]:
@@ -217,6 +249,19 @@ def _lines(file: _Rejoined, most_bytes: int) -> Iterator[Body | Bad]:
 
 
 def _object(where: str, text: bytes) -> Iterator[Body | Bad]:
+    # What our own lines tell of their spans is of all of them.
+    paths = _PATHS if len(text) > PIECE_BYTES and _OURS_KEY not in text and _is_bounded(text, JSON) else ()
+    for path in paths:
+        pieces = cut_json(text, path)
+        first = next(pieces)
+        if len(first) < len(text):
+            for number, piece in enumerate(chain((first,), pieces), 1):
+                yield from _whole_object(f"{where}, piece {number}", piece)
+            return
+    yield from _whole_object(where, text)
+
+
+def _whole_object(where: str, text: bytes) -> Iterator[Body | Bad]:
     try:
         found = _read(text)
     except ValueError as error:
@@ -259,11 +304,15 @@ def _document(file: _Rejoined, most_bytes: int) -> Iterator[Body | Bad]:
         is_known = is_known or key in _LISTS
         match key:
             case "resourceSpans" | "resource_spans":
-                yield Body(f"{key} {number}", b'{"resourceSpans":[' + element + b"]}", JSON)
+                yield from _in_pieces(Body(f"{key} {number}", b'{"resourceSpans":[' + element + b"]}", JSON), OF_TRACES)
             case "resourceLogs" | "resource_logs":
-                yield Body(f"{key} {number}", b'{"resourceLogs":[' + element + b"]}", LOGS_JSON)
+                yield from _in_pieces(
+                    Body(f"{key} {number}", b'{"resourceLogs":[' + element + b"]}", LOGS_JSON), OF_LOGS
+                )
             case "data":
-                yield from _jaeger_text(f"trace {number}", element)
+                pieces = cut_json(element, OF_JAEGERS_TRACE) if _is_bounded(element, JSON) else (element,)
+                for part, piece in enumerate(pieces, 1):
+                    yield from _jaeger_text(f"trace {number}" + (f", piece {part}" if part > 1 else ""), piece)
     if not is_known:
         yield Bad("the document", f"it has none of {', '.join(_LISTS)}, in UTF-8, with anything in it")
 
@@ -333,7 +382,7 @@ def _one_message(file: io.BufferedReader, most_bytes: int) -> Iterator[Body | Ba
         if len(content) < length:
             yield Bad(where, f"the file ends within it: {len(content)} of {length} bytes are there")
             return
-        yield Body(where, tag + _varint_bytes(length) + content, PROTOBUF)
+        yield from _in_pieces(Body(where, tag + varint_bytes(length) + content, PROTOBUF))
 
 
 def _messages(file: io.BufferedReader, fixed: bool, most_bytes: int) -> Iterator[Body | Bad]:
@@ -359,7 +408,7 @@ def _messages(file: io.BufferedReader, fixed: bool, most_bytes: int) -> Iterator
         if content.startswith(b"{"):
             yield from _object(where, content)
         elif content:
-            yield Body(where, content, PROTOBUF)
+            yield from _in_pieces(Body(where, content, PROTOBUF))
 
 
 def _fixed(file: io.BufferedReader) -> int | None:
@@ -377,12 +426,3 @@ def _varint(file: io.BufferedReader) -> int | None:
         if byte[0] < 0x80:
             return value
     return None
-
-
-def _varint_bytes(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

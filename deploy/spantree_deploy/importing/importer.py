@@ -103,6 +103,8 @@ class Importer:
             self._items += decoded.items
             self._bytes += len(part.body)
             if len(self._items) >= _BATCH_ITEMS or self._bytes >= _BATCH_BYTES:
+                # What is held here would be held while large traces are projected.
+                del part, body, decoded
                 self.flush()
 
     def flush(self) -> None:

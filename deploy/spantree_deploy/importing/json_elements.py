@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-# All that nesting depends on: strings are skipped whole, whatever is in them.
-_MARK: Final = re.compile(rb'["\\{}\[\],:]')
+# A whole string, whatever is in it; what nesting depends on; and a string that goes on beyond what was read.
+_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]"]', re.DOTALL)
 _READ_BYTES: Final = 1 << 20
 
 
@@ -25,54 +25,45 @@ def elements(file: BinaryIO, most_bytes: int) -> Iterator[tuple[str, bytes]]:
     """(key of the list, an element's own bytes), in their order. Raises NotJson where the document goes wrong."""
     buffer = b""
     base = at = depth = 0  # `base`: how much of the document is before the buffer
-    in_string = False
-    string_start = 0
-    key, text = "", ""
+    key, text = "", b""
     element: int | None = None  # where the element began, in the buffer
     objects = 0
     while True:
-        found = _MARK.search(buffer, at)
-        if found is None:
-            kept = element if element is not None else (string_start if in_string else len(buffer))
-            if len(buffer) - kept > most_bytes:
-                raise NotJson(f"what begins at byte {base + kept} is longer than {most_bytes} bytes")
-            more = file.read(_READ_BYTES)
-            if not more:
+        for token in _TOKEN.finditer(buffer, at):
+            mark = token[0]
+            if mark == b'"':
+                at = token.start()
                 break
-            at = len(buffer) - kept
-            base += kept
-            string_start -= kept
-            element = None if element is None else element - kept
-            buffer = buffer[kept:] + more
-            continue
-        at = found.end()
-        mark = found[0]
-        if in_string:
-            if mark == b"\\":
-                if at == len(buffer):
-                    buffer += file.read(1)
-                at += 1
-            elif mark == b'"':
-                in_string = False
-                if depth == 1:
-                    text = buffer[string_start : at - 1].decode(errors="replace")
-        elif mark == b'"':
-            in_string, string_start = True, at
-        elif mark in b"{[":
-            depth += 1
-            if depth == 1 and mark != b"{":
-                raise NotJson("the document is no JSON object")
-            if depth == 2:
-                key = text if mark == b"[" else ""
-            elif depth == 3 and key and element is None:
-                element = at - 1
-        elif mark in b"}]":
-            depth -= 1
-            if depth < 0:
-                raise NotJson(f"a bracket too many at byte {base + at - 1}")
-            if depth == 2 and element is not None:
-                yield key, buffer[element:at]
-                element = None
-            objects += depth == 0
+            at = token.end()
+            if mark in b"{[":
+                depth += 1
+                if depth == 1 and mark != b"{":
+                    raise NotJson("the document is no JSON object")
+                if depth == 2:
+                    key = text[1:-1].decode(errors="replace") if mark == b"[" else ""
+                elif depth == 3 and key and element is None:
+                    element = token.start()
+            elif mark in b"}]":
+                depth -= 1
+                if depth < 0:
+                    raise NotJson(f"a bracket too many at byte {base + token.start()}")
+                if depth == 2 and element is not None:
+                    yield key, buffer[element:at]
+                    element = None
+                objects += depth == 0
+            elif depth == 1:
+                text = mark
+        else:
+            at = len(buffer)
+        kept = at if element is None else element
+        if len(buffer) - kept > most_bytes:
+            raise NotJson(f"what begins at byte {base + kept} is longer than {most_bytes} bytes")
+        more = file.read(_READ_BYTES)
+        if not more:
+            break
+        buffer = buffer[kept:] + more
+        base += kept
+        at -= kept
+        element = None if element is None else 0
     if depth or not objects:
         raise NotJson("the document ends before its outermost object does")
