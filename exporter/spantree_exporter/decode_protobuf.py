@@ -31,6 +31,8 @@ _KNOWN_PAIRS = 30_000
 _KNOWN_PAIR_BYTES = 80
 _known: dict[bytes, tuple[str, JsonValue]] = {}
 _REPEATING = frozenset({int, bool})
+# A value of that size is let go before what is in it is read: of 64 levels each would hold all that is within it.
+_LARGE_BYTES = 64 * 2**10
 # Likewise the start of an attribute, up to where the length of its value stands, by which its name is found.
 _heads: dict[bytes, str] = {}
 
@@ -180,7 +182,11 @@ def _attributes(repeated: Any, losses: list[str], depth: int = 1) -> Attributes:
     for pair in pairs:
         key, value = known(pair) or _pair(pair, losses, depth)
         attributes[key] = value
-    if len(attributes) != len(pairs):
+    return _checked(attributes, len(pairs), losses)
+
+
+def _checked(attributes: Attributes, pairs: int, losses: list[str]) -> Attributes:
+    if len(attributes) != pairs:
         note(losses, "duplicate_key")
     if len(attributes) > MAX_KEYS:
         note(losses, "too_many_keys")
@@ -237,7 +243,9 @@ def _unusual_pair(pair: bytes, losses: list[str], depth: int) -> tuple[str, Json
             if len(_heads) >= _KNOWN_PAIRS:
                 _heads.clear()
             _heads[head] = key
-    return key, _value(message.value, losses, depth)
+    values = [message.value]
+    del pair, message, raw_key
+    return key, _next_value(values, losses, depth)
 
 
 def _value(raw: bytes, losses: list[str], depth: int) -> JsonValue:
@@ -283,9 +291,30 @@ def _rare_value(raw: bytes, losses: list[str], depth: int) -> JsonValue:
     if depth >= MAX_DEPTH:
         note(losses, "too_deep")
         return None
+    if len(raw) <= _LARGE_BYTES:
+        if which == "array_value":
+            return [_value(item, losses, depth + 1) for item in value.array_value.values]
+        return _attributes(value.kvlist_value.values, losses, depth + 1)
+    parts: list[bytes] = (value.array_value if which == "array_value" else value.kvlist_value).values[::-1]
+    del raw, value
     if which == "array_value":
-        return [_value(item, losses, depth + 1) for item in value.array_value.values]
-    return _attributes(value.kvlist_value.values, losses, depth + 1)
+        items: list[JsonValue] = []
+        while parts:
+            items.append(_next_value(parts, losses, depth + 1))
+        return items
+    attributes: Attributes = {}
+    count = len(parts)
+    while parts:
+        read = _unusual_pair if len(parts[-1]) > _LARGE_BYTES else _pair
+        key, of_key = read(parts.pop(), losses, depth + 1)
+        attributes[key] = of_key
+    return _checked(attributes, count, losses)
+
+
+def _next_value(parts: list[bytes], losses: list[str], depth: int) -> JsonValue:
+    """The last of `parts`, of which no more is held than is being read."""
+    read = _rare_value if len(parts[-1]) > _LARGE_BYTES else _value
+    return read(parts.pop(), losses, depth)
 
 
 _SCALARS: dict[str | None, Callable[[Any, list[str]], JsonValue]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import tracemalloc
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -14,6 +15,7 @@ from tests.otlp_json import otlp_json_body
 from spantree_collector.watchdog import resident_bytes
 from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF, decode_logs, examine_logs, raw_logs
 from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.span import JsonValue
 
 TRACE, SPAN = bytes(range(16)), bytes(range(1, 9))
 
@@ -154,3 +156,32 @@ def test_many_small_records_take_little_memory() -> None:
         assert len(decoded.records) == 20_000
         # Three kilobytes each; the leavings of what writes JSON were twice as much.
         assert resident_bytes(os.getpid()) - before_bytes < 60_000_000
+
+
+def test_what_a_large_value_is_in_holds_no_copy_of_it() -> None:
+    text, levels = "so much " * 250_000, 24
+    sent = wire()
+    value = sent.body
+    stored: JsonValue = text
+    for level in range(levels):
+        if level % 2:
+            value = value.kvlist_value.values.add(key="k").value
+            continue
+        # What stands before and behind it is kept in its order.
+        value.array_value.values.add().int_value = 1
+        inner = value.array_value.values.add()
+        value.array_value.values.add().string_value = "behind"
+        value = inner
+    value.string_value = text
+    for level in reversed(range(levels)):
+        stored = {"k": stored} if level % 2 else [1, stored, "behind"]
+    body = request(sent).SerializeToString()
+    tracemalloc.start()
+    try:
+        [record] = decode_logs(body, LOGS_PROTOBUF, 5).records
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (record.body, record.anomalies) == (stored, [])
+    # Of two million each: what is sent, what is being read, the text and its JSON. With a copy for each level, 80.
+    assert most_bytes < 30_000_000
