@@ -127,7 +127,7 @@ def test_a_span_that_postgresql_refuses_costs_itself_only(tmp_path: Path, migrat
     ("change", "undo"),
     [
         ("ADD COLUMN extra integer NOT NULL", "DROP COLUMN extra"),
-        ("ALTER COLUMN flags TYPE integer", "ALTER COLUMN flags TYPE bigint"),
+        ("ALTER COLUMN flags TYPE uuid USING NULL", "ALTER COLUMN flags TYPE bigint USING NULL"),
         ("ADD CONSTRAINT short CHECK (length(name) <= 3)", "DROP CONSTRAINT short"),
         ("RENAME COLUMN trace_state TO state", "RENAME COLUMN state TO trace_state"),
     ],
