@@ -321,6 +321,7 @@ def test_a_search_tells_how_far_back_text_was_read_that_no_index_holds(migrated_
     assert ok(api.get("/api/v1/executions?workflow=report"))["searched"] is None
 
 
+@pytest.mark.timeout(360)  # a hundred and thirty days are made, on a Citus cluster on all nodes
 def test_a_list_that_finds_too_little_in_time_goes_on_from_where_it_stopped(
     migrated_url: str, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
