@@ -202,6 +202,23 @@ def test_late_spans_of_a_day_that_is_thinned_are_told(
         assert query(migrated_url, f"SELECT status FROM spantree.execution {of_trace}") == [("completed",)]
 
 
+def test_what_is_still_to_be_projected_stays_where_rules_could_keep_it(migrated_url: str, store: Store) -> None:
+    fill(migrated_url, store)
+    # Of 60 nobody has an execution yet; what has come for 4, which had completed, may change what it is.
+    late = factories.workflow(60, start_ns=noon_ns(40), failing=True)
+    more = factories.span(77, trace=4, parent=1, start_ns=noon_ns(40) + S, name="late")
+    store.write(late[1:])
+    store.write([more])
+    assert run(migrated_url, Policy(30, keep_rules("failed:90,partial:90"))).thinned == [day(50), day(40), day(39)]
+    store.write(late[:1])
+    project_all(migrated_url, store)
+    for number, spans, status in ((60, len(late), "partial"), (4, 6, "completed")):
+        of_trace = f"WHERE trace_id = '{UUID(bytes=factories.trace_id(number))}'"
+        assert query(migrated_url, f"SELECT count(*) FROM spantree.span {of_trace}") == [(spans,)], number
+        assert query(migrated_url, f"SELECT status FROM spantree.execution {of_trace}") == [(status,)]
+    assert leftovers(migrated_url) == []
+
+
 def test_an_archive_brings_back_what_went_and_counts_nothing_twice(
     migrated_url: str, store: Store, tmp_path: Path
 ) -> None:

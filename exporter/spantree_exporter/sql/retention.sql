@@ -126,7 +126,8 @@ FROM (
 JOIN spantree.trace USING (tenant_id, trace_id)
 
 -- name: insert_keep
--- Traces of the day whose execution, on that day or another, is of what is kept longer.
+-- Traces of the day whose execution, on that day or another, is of what is kept longer, and those of which nobody knows
+-- yet: what has come for them is still to be projected, which waits until what stays of the day can be read again.
 INSERT INTO spantree.{keep} (tenant_id, trace_id)
 SELECT tenant_id, trace_id
 FROM spantree.{execution}
@@ -145,6 +146,10 @@ WHERE execution.day = ANY (%(days)s::date[])
         execution.status = ANY (%(statuses)s::text[])
         OR execution.workflow_name LIKE ANY (%(workflows)s::text[])
     )
+UNION
+SELECT waiting.tenant_id, waiting.trace_id
+FROM spantree.pending_projection AS waiting
+JOIN (SELECT DISTINCT tenant_id, trace_id FROM spantree.{span}) AS of_day USING (tenant_id, trace_id)
 ON CONFLICT DO NOTHING
 
 -- name: analyze
