@@ -19,18 +19,21 @@ RETURNING true
 
 -- name: telling_bytes
 -- How large as text, and at most how large they are read, the records of some traces are that may say something about
--- their spans; a trace without any has no row. Served by log_record_telling_idx on the days given, trace by trace.
+-- their spans; a trace without any has no row. Served by log_record_telling_idx on the days given, trace by trace. Rows
+-- are numbered, for Citus has no LIMIT of each trace, and windows only of what shards are by.
 SELECT wanted.tenant_id, uuid_send(wanted.trace_id) AS trace_id, least(sum(log.bytes), %(bytes)s)::bigint AS bytes
 FROM unnest(%(tenant_ids)s::integer[], %(trace_ids)s::text[]::uuid[]) AS wanted (tenant_id, trace_id)
 CROSS JOIN LATERAL (
-    SELECT coalesce(octet_length(of_trace.body::text), 0) + octet_length(of_trace.attributes::text) AS bytes
+    SELECT
+        coalesce(octet_length(of_trace.body::text), 0) + octet_length(of_trace.attributes::text) AS bytes,
+        row_number() OVER (PARTITION BY of_trace.trace_id) AS position
     FROM spantree.log_record AS of_trace
     WHERE of_trace.tenant_id = wanted.tenant_id
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
         AND of_trace.tells
-    LIMIT %(records)s
 ) AS log
+WHERE log.position <= %(records)s
 GROUP BY wanted.tenant_id, wanted.trace_id
 
 -- name: telling_logs
@@ -44,7 +47,7 @@ CROSS JOIN LATERAL (
     SELECT
         first_ones.*,
         sum(coalesce(octet_length(first_ones.body::text), 0) + octet_length(first_ones.attributes::text))
-            OVER (ORDER BY first_ones.position ROWS UNBOUNDED PRECEDING) AS bytes
+            OVER (PARTITION BY first_ones.trace_id ORDER BY first_ones.position ROWS UNBOUNDED PRECEDING) AS bytes
     FROM (
         SELECT
             *,
