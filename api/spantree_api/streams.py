@@ -72,8 +72,13 @@ class TenantStreams:
         """One tenant's streams."""
         if (streams := self._streams.get(tenant_id)) is None:
             config = replace(self._config, tenant_id=tenant_id)
-            streams = self._streams[tenant_id] = Streams(self._database, config, self._clock, self._share_bytes)
+            streams = self._streams[tenant_id] = Streams(
+                self._database, config, self._clock, self._share_bytes, self._count
+            )
         return streams
+
+    def _count(self) -> int:
+        return sum(streams.count for streams in self._streams.values())
 
     def _share_bytes(self) -> int:
         """What each tenant of whom somebody listens may keep."""
@@ -89,7 +94,7 @@ class TenantStreams:
 class Streams:
     """The listeners of one tenant in one process and the reader that serves them. Made in the event loop.
 
-    `share_bytes` tells how much may be kept for them.
+    `share_bytes` tells how much may be kept for them, `listening` how many listen in the process, other tenants' too.
     """
 
     def __init__(
@@ -98,12 +103,14 @@ class Streams:
         config: ApiConfig,
         clock: Callable[[], int],
         share_bytes: Callable[[], int] = lambda: _KEPT_BYTES,
+        listening: Callable[[], int] | None = None,
     ) -> None:
         self._database = database.of(config.tenant_id)
         self._config = config
         self._clock = clock
         self._share_bytes = share_bytes
         self._listeners: set[Listener] = set()
+        self._listening = listening or (lambda: self.count)
         self._kept = StreamLog()
         self._reader: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -127,10 +134,11 @@ class Streams:
         """
         if self._closed:
             raise Unavailable("stopping", "the server is about to stop: try again")
-        if self.count >= self._config.streams_max:
+        listening = self._listening()
+        if listening >= self._config.streams_max:
             raise Unavailable(
                 "too_many_streams",
-                f"{self.count} clients listen already, and SPANTREE_API_STREAMS_MAX allows no more: try again later",
+                f"{listening} clients listen already, and SPANTREE_API_STREAMS_MAX allows no more: try again later",
             )
         searches = {one.wanted.filter.q for one in self._listeners} | {wanted.filter.q}
         if len(searches - {None}) > _SEARCHES:

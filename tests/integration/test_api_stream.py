@@ -24,6 +24,7 @@ from spantree_api import streams
 from spantree_api.changes import PlannedEvent
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
+from spantree_api.errors import Unavailable
 from spantree_api.events import Event, told_events
 from spantree_api.filters import ExecutionFilter
 from spantree_api.reads import changes as reads
@@ -382,6 +383,24 @@ def test_listeners_are_bounded_in_number(migrated_url: str) -> None:
     with api_over(migrated_url, NOW_NS, streams_max=1) as api, following(url(api)):
         status, code, _ = refused(api.get("/api/v1/stream"))
         assert (status, code) == (503, "too_many_streams")
+
+
+def test_listeners_of_all_tenants_are_bounded_together(migrated_url: str) -> None:
+    async def second_tenant_is_refused() -> str:
+        config = ApiConfig(database_url=migrated_url, streams_max=1)
+        database = Database(config)
+        await database.open()
+        of_all = streams.TenantStreams(database, config, lambda: NOW_NS)
+        try:
+            await of_all.of(0).listen(EVERYTHING, None)
+            with pytest.raises(Unavailable) as refusal:
+                await of_all.of(1).listen(EVERYTHING, None)
+            return refusal.value.code
+        finally:
+            await of_all.close()
+            await database.close()
+
+    assert asyncio.run(second_tenant_is_refused()) == "too_many_streams"
 
 
 def test_listeners_hold_no_connection_and_end_with_the_server(migrated_url: str) -> None:
