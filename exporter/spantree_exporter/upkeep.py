@@ -21,14 +21,18 @@ class Turns:
 
     All processes together take no more than `share` of the time, unless a turn ends with `more` to do: whoever had one
     of a second at a share of 0.02 leaves the work alone for 50 s. A turn that `end` never ended, since the process died
-    or the work failed, is over `retry_s` after it began: the work itself must bear to be done by two.
+    or the work failed, is over `retry_s` after it began: the work itself must bear to be done by two. The database is
+    asked every `look_s` at most.
     """
 
-    def __init__(self, connection: StoreConnection, work: str, *, share: float, retry_s: float) -> None:
+    def __init__(
+        self, connection: StoreConnection, work: str, *, share: float, retry_s: float, look_s: float = _LOOK_S
+    ) -> None:
         self._connection = connection
         self._work = work
         self._share = share
         self._retry_s = retry_s
+        self._look_s = look_s
         self._look_at_s = 0.0
         self._begun_s = 0.0
 
@@ -37,7 +41,7 @@ class Turns:
         now_s = time.monotonic()
         if now_s < self._look_at_s:
             return False
-        self._look_at_s = now_s + _LOOK_S
+        self._look_at_s = now_s + self._look_s
         taken = self._connection.open().execute(
             _SQL["take_turn"],
             {"work": self._work, "retry_s": self._retry_s, "longest_s": max(self._retry_s, _REST_MAX_S)},
@@ -52,5 +56,5 @@ class Turns:
         """
         ended_s = time.monotonic()
         rest_s = 0.0 if more else min(max(rest_s, (ended_s - self._begun_s) / self._share), _REST_MAX_S)
-        self._look_at_s = ended_s + min(rest_s, _LOOK_S)
+        self._look_at_s = ended_s + min(rest_s, self._look_s)
         self._connection.open().execute(_SQL["end_turn"], {"work": self._work, "rest_s": rest_s})

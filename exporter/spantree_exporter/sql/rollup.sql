@@ -7,6 +7,10 @@ FROM unnest(%(tenant_ids)s::integer[], %(changes)b::bytea[]) AS sent (tenant_id,
 -- One folder at a time, until the transaction ends. 'span' in hex, as for partitions.
 SELECT pg_try_advisory_xact_lock(1936744814, 2)
 
+-- name: is_any_waiting
+-- Whether there is anything to be folded, of whatever tenant; the first row of a few pages.
+SELECT EXISTS (SELECT FROM spantree.rollup_delta)
+
 -- name: take_deltas
 -- Some of them, as far as they hold so many bytes, and one at least; in no order: sums do not depend on it. Served by
 -- rollup_delta_pkey.
