@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Iterator
 
 import orjson
@@ -26,6 +27,7 @@ _PLAIN_MAX = 1e16
 _PLAIN_MIN = 1e-9
 # Beyond it what orjson has written into takes little more than what is in it (measured: half as much again at most).
 _COPIED_BYTES = 32 * 2**10
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def stored_double(value: float) -> JsonValue:
@@ -62,13 +64,30 @@ def without_nul(value: JsonValue) -> JsonValue:
 
 
 def json_bytes(value: object) -> bytes:
-    """`value` as JSON in no more memory than it has bytes, for what is kept. Raises orjson.JSONEncodeError.
+    """`value` as JSON in no more memory than it has bytes, for what is kept.
+
+    Raises orjson.JSONEncodeError; MemoryError where orjson, which tells both alike, found no memory for a text's UTF-8.
 
     orjson writes into four kilobytes and gives the rest back, of which nothing that follows can make use: 60,000 log
     records of three megabytes took 500 MB (measured with orjson 3.13 and glibc), and take 32.
     """
-    text = orjson.dumps(value)
+    try:
+        text = orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        if "surrogates" in str(error) and not _has_surrogate(value):
+            raise MemoryError("there is no memory for the UTF-8 of a text") from error
+        raise
     return bytes(memoryview(text)) if len(text) < _COPIED_BYTES else text
+
+
+def _has_surrogate(value: object) -> bool:
+    if isinstance(value, str):
+        return _SURROGATE.search(value) is not None
+    if isinstance(value, list):
+        return any(map(_has_surrogate, value))
+    if isinstance(value, dict):
+        return any(map(_has_surrogate, value)) or any(map(_has_surrogate, value.values()))
+    return False
 
 
 def dump_json(value: object) -> tuple[bytes, bool]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from spantree_exporter.span import JsonValue
 from spantree_exporter.stored import (
     dump_json,
+    json_bytes,
     otlp_attributes,
     otlp_value,
     stored_bytes,
@@ -91,3 +92,20 @@ def test_no_key_of_a_sender_is_taken_for_a_tag(key: str) -> None:
 def test_json_text_holds_no_nul(value: JsonValue, text: bytes, changed: bool) -> None:
     assert dump_json(value) == (text, changed)
     assert orjson.loads(text) == without_nul(value)
+
+
+@pytest.mark.parametrize("value", ["für", ["für"], {"für": 1}, {"a": [{"b": "für"}]}])
+def test_want_of_memory_is_no_fault_of_a_text(value: JsonValue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_memory(_: object) -> bytes:
+        # What orjson 3.13 says where PyUnicode_AsUTF8AndSize fails, for whatever reason.
+        raise orjson.JSONEncodeError("str is not valid UTF-8: surrogates not allowed")
+
+    monkeypatch.setattr(orjson, "dumps", without_memory)
+    with pytest.raises(MemoryError):
+        json_bytes(value)
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["\udfff"], {"\ud800": 1}, {"a": [{"b": "x\ud800"}]}])
+def test_half_a_character_is_one_of_a_text(value: JsonValue) -> None:
+    with pytest.raises(orjson.JSONEncodeError):
+        json_bytes(value)
