@@ -478,14 +478,15 @@ def run(
 ) -> list[Suffered]:
     """Try the inputs of these names, one after the other. Raises AssertionError where a writer ended over one."""
     suffered: list[Suffered] = []
+    # Made before anybody's time is taken: what holds the interpreter here keeps the clients from reading their answers.
+    attacks = {name: INPUTS[name]() for name in names}
     with (
         collector_process(folder / "data", database_url) as collector,
         psycopg.connect(database_url, autocommit=True) as connection,
         WellBehaved(collector.addresses) as clients,
     ):
         wait_until(lambda: clients.last_trace, _TIMEOUT_S, "well-behaved clients are answered")
-        for name in names:
-            attack = INPUTS[name]()
+        for name, attack in attacks.items():
             clients.take()
             most, done = [0], threading.Event()
             watching = threading.Thread(target=_watch_memory, args=(collector, done, most))
