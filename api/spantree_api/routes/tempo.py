@@ -28,6 +28,7 @@ from spantree_api.service import ServiceOf
 from spantree_api.span_query import NS_MAX, SpanQuery
 from spantree_api.traceql import Alternative, parse
 from spantree_exporter.ids import span_id_to_hex
+from spantree_exporter.protobuf_fields import varint_bytes
 from spantree_exporter.stored import otlp_value
 
 BASE: Final = "/tempo"
@@ -93,7 +94,7 @@ async def get_trace_v2(service: ServiceOf, request: Request, trace_id: str) -> R
     parts = await _trace(service, trace_id)
     if _wants_protobuf(request):
         # TraceByIDResponse: the trace is its field 1.
-        return sent_parts([b"\x0a" + _varint(sum(map(len, parts))), *parts], _PROTOBUF)
+        return sent_parts([b"\x0a" + varint_bytes(sum(map(len, parts))), *parts], _PROTOBUF)
     head, tail = b'{"trace":{"resourceSpans":[', b']},"metrics":{},"status":"COMPLETE"}'
     return json_parts([head, *await _json(parts), tail])
 
@@ -179,15 +180,6 @@ def _elements(part: bytes, *, after: bool) -> list[bytes]:
     # As Tempo does, protobuf's own JSON: ids in base64, names for enums.
     found = MessageToDict(TracesData.FromString(part)).get("resourceSpans", [])
     return [(b"," if after or number else b"") + orjson.dumps(one) for number, one in enumerate(found)]
-
-
-def _varint(number: int) -> bytes:
-    told = bytearray()
-    while number > 0x7F:
-        told.append(number & 0x7F | 0x80)
-        number >>= 7
-    told.append(number)
-    return bytes(told)
 
 
 def _values(request: Request) -> Mapping[str, Sequence[str]]:

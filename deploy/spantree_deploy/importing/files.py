@@ -35,7 +35,6 @@ from spantree_deploy.importing.pieces import (
     PathOfLists,
     cut_json,
     cut_protobuf,
-    varint_bytes,
 )
 from spantree_exporter.decode import JSON, PROTOBUF
 from spantree_exporter.decode_logs import LOGS_JSON
@@ -43,6 +42,7 @@ from spantree_exporter.deep_json import loads_any
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.jaeger_json import traces_of
 from spantree_exporter.otlp_json import BYTES, OURS
+from spantree_exporter.protobuf_fields import varint_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

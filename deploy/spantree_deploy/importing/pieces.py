@@ -13,8 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import Final, TypeAlias
+
+from spantree_exporter.protobuf_fields import BYTES, Malformed, fields_of, varint_bytes
 
 # Some 2,000 spans.
 PIECE_BYTES: Final = 1 << 20
@@ -128,95 +130,40 @@ def _is_whole(text: bytes, found: _List) -> bool:
     return not any(map(bytes.strip, outside)) and all(_BETWEEN.fullmatch(text, a[1], b[0]) for a, b in between)
 
 
-# resource_spans = 1 of TracesData, scope_spans = 2 of ResourceSpans, spans = 2 of ScopeSpans, all length-delimited; in
-# the messages of logs as well.
-_TAGS: Final = (0x0A, 0x12, 0x12)
+# resource_spans = 1 of TracesData, scope_spans = 2 of ResourceSpans, spans = 2 of ScopeSpans; of logs as well.
+_NUMBERS: Final = (1, 2, 2)
 
 
-def cut_protobuf(message: bytes, piece_bytes: int = PIECE_BYTES, tags: Sequence[int] = _TAGS) -> Iterator[bytes]:
+def cut_protobuf(message: bytes, piece_bytes: int = PIECE_BYTES, numbers: Sequence[int] = _NUMBERS) -> Iterator[bytes]:
     """The pieces of a TracesData or LogsData, as of `cut_json`."""
-    if not tags or len(message) <= piece_bytes:
+    if not numbers or len(message) <= piece_bytes:
         yield message
         return
-    rest = _rest(message, tags[0], piece_bytes)
-    if rest is None:
+    try:
+        fields = list(fields_of(message))
+    except Malformed:
+        yield message
+        return
+    of_list = [number == numbers[0] and kind == BYTES for number, kind, *_ in fields]
+    rest = b"".join(
+        message[start:end] for is_of_list, (_, _, start, _, end) in zip(of_list, fields, strict=True) if not is_of_list
+    )
+    # What is repeated in each piece must not be what is large.
+    if not any(of_list) or len(rest) > piece_bytes:
         yield message
         return
     some: list[bytes] = []
     size = 0
-    for tag, start, content, end in _fields(message):
-        if tag != tags[0]:
-            continue
+    for _, _, start, content, end in compress(fields, of_list):
         if some and size + end - start > piece_bytes:
             yield rest + b"".join(some)
             some, size = [], 0
         if end - start > piece_bytes:
-            for piece in cut_protobuf(message[content:end], piece_bytes, tags[1:]):
-                yield rest + bytes([tag]) + varint_bytes(len(piece)) + piece
+            tag = varint_bytes(numbers[0] << 3 | BYTES)
+            for piece in cut_protobuf(message[content:end], piece_bytes, numbers[1:]):
+                yield rest + tag + varint_bytes(len(piece)) + piece
             continue
         some.append(message[start:end])
         size += end - start
     if some:
         yield rest + b"".join(some)
-
-
-def _rest(message: bytes, tag: int, piece_bytes: int) -> bytes | None:
-    """What a message has beside fields of that tag; None where that is too much, it has none of these, or is none."""
-    rest = bytearray()
-    is_found = False
-    try:
-        for one, start, _, end in _fields(message):
-            if one == tag:
-                is_found = True
-            else:
-                rest += message[start:end]
-    except ValueError:
-        return None
-    return bytes(rest) if is_found and len(rest) <= piece_bytes else None
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """(tag, where the field begins, its content, its end). Raises ValueError where it is no message."""
-    at = 0
-    while at < len(message):
-        start = at
-        tag, at = _varint(message, at)
-        content = at
-        match tag & 7:
-            case 0:
-                _, at = _varint(message, at)
-            case 1:
-                at += 8
-            case 2:
-                length, content = _varint(message, at)
-                at = content + length
-            case 5:
-                at += 4
-            case _:
-                raise ValueError("a wire type that is none")
-        if at > len(message):
-            raise ValueError("it ends within a field")
-        yield tag, start, content, at
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(message):
-            break
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("it ends within a number")
-
-
-def varint_bytes(value: int) -> bytes:
-    """A number as protobuf writes it."""
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

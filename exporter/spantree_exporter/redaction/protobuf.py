@@ -8,19 +8,18 @@ opentelemetry-proto trace/v1/trace.proto, logs/v1/logs.proto, common/v1/common.p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from spantree_exporter.build import MAX_DEPTH
 from spantree_exporter.decode_protobuf import value_of
+from spantree_exporter.protobuf_fields import BYTES, GROUP, VARINT, Malformed, fields_of, varint_at, varint_bytes
 from spantree_exporter.redaction.notes import REDACTED, Notes
 from spantree_exporter.redaction.rules import KeyRule
 from spantree_exporter.redaction.scan import Scan
 from spantree_exporter.redaction.text import MASKED, RULE_FAILED, TextRedactor
 from spantree_exporter.redaction.values import flag_rule, is_none, secret_of
 
-_VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
-_GROUPS_MAX: Final = 64
 _STRING_TAG: Final = b"\x0a"
 _MARK: Final = b"\x0a" + bytes((len(REDACTED),)) + REDACTED.encode()
 UNKNOWN: Final = "unknown_field"
@@ -30,10 +29,6 @@ TOO_DEEP: Final = "too_deep"
 _Reader: TypeAlias = Callable[[bytes, Notes, str], bytes | None]
 # By the number of a field its reader and what is added to the place.
 _Plan: TypeAlias = Mapping[int, tuple[_Reader, str]]
-
-
-class _Malformed(Exception):
-    pass
 
 
 class ProtobufRedactor:
@@ -88,15 +83,15 @@ class ProtobufRedactor:
     def _message(self, sent: bytes, plan: _Plan, notes: Notes, where: str) -> bytes:
         """A message whose fields are read by `plan`, each by itself; `sent` itself where nothing changed."""
         try:
-            fields = list(_fields(sent))
-        except _Malformed:
+            fields = list(fields_of(sent))
+        except Malformed:
             return self._unreadable(sent, notes, where)
         pieces: list[bytes] = []
         changed = False
         for number, kind, tag_at, at, end in fields:
-            if kind in (_BYTES, _GROUP):
+            if kind in (BYTES, GROUP):
                 content = sent[at:end]
-                reader, place = plan.get(number, _UNKNOWN) if kind == _BYTES else _UNKNOWN
+                reader, place = plan.get(number, _UNKNOWN) if kind == BYTES else _UNKNOWN
                 new = self._unknown(content, notes, where) if reader is None else reader(content, notes, where + place)
                 if new is not content:
                     changed = True
@@ -169,10 +164,10 @@ class ProtobufRedactor:
         if not self._scan(sent):
             return sent
         try:
-            fields = list(_fields(sent))
-        except _Malformed:
+            fields = list(fields_of(sent))
+        except Malformed:
             return self._unreadable(sent, notes, where)
-        keys = [sent[at:end] for number, kind, _, at, end in fields if number == 1 and kind == _BYTES]
+        keys = [sent[at:end] for number, kind, _, at, end in fields if number == 1 and kind == BYTES]
         shown = keys[-1] if keys else b""
         shown, _ = self._redactor.of_bytes(shown, notes.effort)
         where = f"{where}.{shown.decode('utf-8', 'replace')}"
@@ -190,7 +185,7 @@ class ProtobufRedactor:
 
         new = self._message(sent, {1: (self._text, ""), 2: (value, "")}, notes, where)
         # Without its value the attribute goes.
-        has_value = any(number == 2 for number, *_ in _fields(new)) or new is sent
+        has_value = any(number == 2 for number, *_ in fields_of(new)) or new is sent
         return new if has_value else None
 
     def _value(self, sent: bytes, notes: Notes, where: str, depth: int = 1) -> bytes:
@@ -235,83 +230,8 @@ _UNKNOWN: Final[tuple[None, str]] = (None, "")
 # ---- the wire -------------------------------------------------------------------------------------------------------
 
 
-def _fields(sent: bytes) -> Iterator[tuple[int, int, int, int, int]]:
-    """(number, wire type, where its tag begins, its content begins, it ends) of each field. Raises _Malformed.
-
-    A group, which protobuf knows no more and readers step over, is one with all that is in it.
-    """
-    at, end = 0, len(sent)
-    while at < end:
-        tag_at = at
-        tag, at = _varint(sent, at)
-        number, kind = tag >> 3, tag & 7
-        start = at
-        if kind == _BYTES:
-            size, start = _varint(sent, at)
-            at = start + size
-        elif kind == _GROUP:
-            at = _after_group(sent, at)
-            start = tag_at
-        else:
-            at = _after(sent, at, kind)
-        if at > end or number == 0:
-            raise _Malformed
-        yield number, kind, tag_at, start, at
-
-
-def _after(sent: bytes, at: int, kind: int) -> int:
-    if kind == _VARINT:
-        return _varint(sent, at)[1]
-    if kind == _FIXED64:
-        return at + 8
-    if kind == _FIXED32:
-        return at + 4
-    raise _Malformed
-
-
-def _after_group(sent: bytes, at: int) -> int:
-    depth = 1
-    while depth:
-        tag, at = _varint(sent, at)
-        kind = tag & 7
-        if kind == _GROUP:
-            depth += 1
-            if depth > _GROUPS_MAX:
-                raise _Malformed
-        elif kind == _GROUP_END:
-            depth -= 1
-        elif kind == _BYTES:
-            size, at = _varint(sent, at)
-            at += size
-        else:
-            at = _after(sent, at, kind)
-    return at
-
-
-def _varint(sent: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(sent) or shift > 63:
-            raise _Malformed
-        byte = sent[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-
-
-def _size(number: int) -> bytes:
-    written = bytearray()
-    while number >= 0x80:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
-
-
 def _field(number: int, content: bytes) -> bytes:
-    return _size(number << 3 | _BYTES) + _size(len(content)) + content
+    return varint_bytes(number << 3 | BYTES) + varint_bytes(len(content)) + content
 
 
 def _string(text: str) -> bytes:
@@ -321,13 +241,13 @@ def _string(text: str) -> bytes:
 
 def _string_start(value: bytes) -> int:
     try:
-        return _varint(value, 1)[1]
-    except _Malformed:
+        return varint_at(value, 1)[1]
+    except Malformed:
         return len(value)
 
 
 def _value_of_pair(pair: bytes) -> bytes:
-    return next((pair[at:end] for number, _, _, at, end in _fields(pair) if number == 2), b"")
+    return next((pair[at:end] for number, _, _, at, end in fields_of(pair) if number == 2), b"")
 
 
 def _with_mark(message: bytes, attributes: int, notes: Notes) -> bytes:
@@ -335,8 +255,8 @@ def _with_mark(message: bytes, attributes: int, notes: Notes) -> bytes:
     items = b"".join(_field(1, _string(text)) for text in notes.texts())
     mark = _field(attributes, _MARK + _field(2, _field(5, items)))
     try:
-        at = next((tag_at for number, _, tag_at, _, _ in _fields(message) if number == attributes), len(message))
-    except _Malformed:
+        at = next((tag_at for number, _, tag_at, _, _ in fields_of(message) if number == attributes), len(message))
+    except Malformed:
         # Nobody can read it; it becomes a dead letter as it is.
         return message
     return message[:at] + mark + message[at:]
@@ -358,10 +278,12 @@ def _bare_log(sent: bytes) -> bytes:
 def _bare(sent: bytes, ids: Mapping[int, int]) -> bytes:
     """What of a span is no text: ids, times, numbers, the code of its status."""
     kept: list[bytes] = []
-    for number, kind, tag_at, at, end in _fields(sent):
-        if kind == _BYTES and number == _STATUS and ids is _SPAN_IDS:
-            codes = [sent[at:end][begin:stop] for field, way, begin, _, stop in _fields(sent[at:end]) if way == _VARINT]
+    for number, kind, tag_at, at, end in fields_of(sent):
+        if kind == BYTES and number == _STATUS and ids is _SPAN_IDS:
+            codes = [
+                sent[at:end][begin:stop] for field, way, begin, _, stop in fields_of(sent[at:end]) if way == VARINT
+            ]
             kept.append(_field(_STATUS, b"".join(codes)))
-        elif kind not in (_BYTES, _GROUP) or (kind == _BYTES and ids.get(number) == end - at):
+        elif kind not in (BYTES, GROUP) or (kind == BYTES and ids.get(number) == end - at):
             kept.append(sent[tag_at:end])
     return b"".join(kept)
