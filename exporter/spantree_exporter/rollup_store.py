@@ -126,17 +126,11 @@ class RollupFolder:
         self._last = _NOTHING
         # Where it fails, traces are projected all the same before it is tried again.
         self._turns = Turns(connection, "fold", share=_MOST_OF_THE_TIME, retry_s=_RETRY_S, look_s=_LOOK_S)
-        self._look_at_s = 0.0
         self._close_at_s = 0.0
 
     def fold_when_due(self) -> int:
         """Fold, if it is time and nobody else is at it; how many changes were folded. Raises psycopg.Error."""
-        now_s = time.monotonic()
-        if now_s < self._look_at_s:
-            return 0
-        self._look_at_s = now_s + _LOOK_S
-        # Where nothing waits nothing is written either, but now and then.
-        if (now_s < self._close_at_s and not self._is_any_waiting()) or not self._turns.begin():
+        if not self._turns.begin(self._is_wanted):
             return 0
         folded = self.fold()
         began_s = time.monotonic()
@@ -149,7 +143,9 @@ class RollupFolder:
         self._turns.end(rest_s=rest_s, more=self._last.is_behind)
         return folded
 
-    def _is_any_waiting(self) -> bool:
+    def _is_wanted(self) -> bool:
+        if time.monotonic() >= self._close_at_s:
+            return True
         row = self._connection.open().execute(_SQL["is_any_waiting"]).fetchone()
         return row is not None and bool(row[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from spantree_exporter.connection import StoreConnection
@@ -36,12 +37,17 @@ class Turns:
         self._look_at_s = 0.0
         self._begun_s = 0.0
 
-    def begin(self) -> bool:
-        """Whether there is a turn now; then `end` is to be called. Raises psycopg.Error."""
+    def begin(self, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+        """Whether there is a turn now; then `end` is to be called. Raises psycopg.Error.
+
+        There is none where the work is not wanted, which is asked before anything is written.
+        """
         now_s = time.monotonic()
         if now_s < self._look_at_s:
             return False
         self._look_at_s = now_s + self._look_s
+        if not is_wanted():
+            return False
         taken = self._connection.open().execute(
             _SQL["take_turn"],
             {"work": self._work, "retry_s": self._retry_s, "longest_s": max(self._retry_s, _REST_MAX_S)},

@@ -104,3 +104,11 @@ def test_a_process_asks_the_database_once_a_second_at_most(
     assert not asking.begin()
     clock_s[0] += 0.2
     assert asking.begin()
+
+
+def test_work_that_is_not_wanted_writes_nothing(migrated_url: str, connections: list[StoreConnection]) -> None:
+    rows = "SELECT work, xmin::text, due_at::text FROM spantree.upkeep ORDER BY work"
+    before = query(migrated_url, rows)
+    assert not turns(connections[0]).begin(lambda: False)
+    assert query(migrated_url, rows) == before
+    assert turns(connections[0]).begin(lambda: True)
