@@ -117,7 +117,7 @@ def redact_stored(
                 if dry_run:
                     redact.run()
                     continue
-                with _turn(turns, tenant_id, lambda: waiting(name)):  # noqa: B023
+                with _turn(turns, tenant_id, partial(waiting, name)):
                     _record(opened, tenant_id, asked, {"state": "begun"})
                     redact.run()
                     _record(opened, tenant_id, asked, {"state": "done", "rows": dict(state.redacted - before)})
