@@ -45,20 +45,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
-from spantree_exporter.errors import ConfigError
 from spantree_exporter.own_audit_event import Level
-from spantree_exporter.setting_texts import SPANTREE_DATABASE_URL, yes_or_no
+from spantree_exporter.setting_values import listed
 from spantree_exporter.tls.certificate import TlsFiles, tls_files
-
-_PREFIX = "SPANTREE_API_"
-_READ_DATABASE_URL = "SPANTREE_API_DATABASE_URL"
-INSECURE = "SPANTREE_INSECURE"
-TRUSTED_PROXIES = "SPANTREE_TRUSTED_PROXIES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +112,7 @@ class ApiConfig:
     @property
     def private_hosts(self) -> frozenset[str]:
         """Hosts of a private network that webhooks may name all the same."""
-        return frozenset(host.strip().lower() for host in self.alert_private_hosts.split(",") if host.strip())
+        return frozenset(listed(self.alert_private_hosts.lower()))
 
     @property
     def tls_files(self) -> TlsFiles | None:
@@ -130,108 +122,4 @@ class ApiConfig:
     @property
     def collector_addresses(self) -> list[str]:
         """The collectors whose state is told, 20 at most."""
-        return [url.strip() for url in self.collector_urls.split(",") if url.strip()][:20]
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> ApiConfig:
-        """The settings that `environ` names, defaults for the rest. Raises ConfigError with every fault at once."""
-        faults: list[str] = []
-        values: dict[str, object] = {"read_database_url": environ.get(_READ_DATABASE_URL, "").strip()}
-        for name, text in sorted(environ.items()):
-            if not name.startswith(_PREFIX) or name == _READ_DATABASE_URL:
-                continue
-            reader = _READERS.get(name)
-            if reader is None:
-                known = ", ".join(sorted(_READERS))
-                faults.append(f"{name} is no setting of the API: the settings are {known}")
-                continue
-            try:
-                values[name.removeprefix(_PREFIX).lower()] = reader(text)
-            except ValueError as error:
-                faults.append(f"{name} is {text[:80]!r}: {error}")
-        if insecure := environ.get(INSECURE, "").strip():
-            try:
-                values["insecure"] = yes_or_no(insecure)
-            except ValueError as error:
-                faults.append(f"{INSECURE} is {insecure[:80]!r}: {error}")
-        if faults:
-            raise ConfigError(faults)
-        values["trusted_proxies"] = environ.get(TRUSTED_PROXIES, "")
-        return cls(database_url=environ.get(SPANTREE_DATABASE_URL, ""), **values)  # type: ignore[arg-type]
-
-
-def _text(text: str) -> str:
-    if not text.strip():
-        raise ValueError("wanted an address, for example 127.0.0.1")
-    return text.strip()
-
-
-def _level(text: str) -> str:
-    if text.strip() in get_args(Level):
-        return text.strip()
-    raise ValueError(f"wanted one of {', '.join(get_args(Level))}")
-
-
-def _file(text: str) -> Path:
-    if not text.strip():
-        raise ValueError("wanted the path of a file")
-    return Path(text)
-
-
-def _whole(low: int, high: int, unit: str) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if text.strip().removeprefix("-").isdecimal() and low <= int(text) <= high:
-            return int(text)
-        raise ValueError(f"wanted a whole number of {unit} from {low} to {high}")
-
-    return read
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if 0 < seconds < 1e9:
-        return seconds
-    raise ValueError("wanted a number of seconds above 0")
-
-
-_READERS: dict[str, Callable[[str], object]] = {
-    "SPANTREE_API_HOST": _text,
-    "SPANTREE_API_PORT": _whole(0, 65_535, "the port"),
-    "SPANTREE_API_JAEGER_PORT": _whole(-1, 65_535, "the port"),
-    "SPANTREE_API_TLS_CERTIFICATE": _file,
-    "SPANTREE_API_TLS_KEY": _file,
-    "SPANTREE_API_TLS_CLIENT_CA": _file,
-    "SPANTREE_API_PUBLIC_URL": str.strip,
-    "SPANTREE_API_OIDC_ISSUER": str.strip,
-    "SPANTREE_API_OIDC_CLIENT_ID": str.strip,
-    "SPANTREE_API_OIDC_CLIENT_SECRET": str.strip,
-    "SPANTREE_API_OIDC_SCOPES": str.strip,
-    "SPANTREE_API_OIDC_ROLES_CLAIM": str.strip,
-    "SPANTREE_API_OIDC_AUDIENCE": str.strip,
-    "SPANTREE_API_ROLES": str.strip,
-    "SPANTREE_API_SESSION_S": _seconds,
-    "SPANTREE_API_SESSION_KEY": str.strip,
-    "SPANTREE_API_PROXY_USER_HEADER": str.strip,
-    "SPANTREE_API_PROXY_ROLES_HEADER": str.strip,
-    "SPANTREE_API_CORS_ORIGINS": str.strip,
-    "SPANTREE_API_POOL_MAX": _whole(1, 500, "connections"),
-    "SPANTREE_API_POOL_WAIT_S": _seconds,
-    "SPANTREE_API_STATEMENT_TIMEOUT_MS": _whole(1, 3_600_000, "milliseconds"),
-    "SPANTREE_API_LOST_AFTER_S": _seconds,
-    "SPANTREE_API_STUCK_PENDING_S": _seconds,
-    "SPANTREE_API_STUCK_RUNNING_S": _seconds,
-    "SPANTREE_API_STUCK_WAITING_S": _seconds,
-    "SPANTREE_API_STREAMS_MAX": _whole(0, 100_000, "clients"),
-    "SPANTREE_API_KNOWN_ERRORS": _file,
-    "SPANTREE_API_ANALYSIS_MODEL": str.strip,
-    "SPANTREE_API_ANALYSIS_TIMEOUT_S": _seconds,
-    "SPANTREE_API_ANALYSIS_MAX_CHARS": _whole(4_000, 1_000_000, "characters"),
-    "SPANTREE_API_ALERTS_FILE": _file,
-    "SPANTREE_API_ALERT_PRIVATE_HOSTS": str,
-    "SPANTREE_API_COLLECTOR_URLS": str,
-    "SPANTREE_API_AUDIT": _level,
-}
-assert {name.removeprefix(_PREFIX).lower() for name in _READERS} <= {one.name for one in fields(ApiConfig)}  # noqa: S101
+        return listed(self.collector_urls)[:20]

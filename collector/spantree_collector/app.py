@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spantree_collector.authenticate import Authenticator
-from spantree_collector.config import CollectorConfig, variable
+from spantree_collector.config import CollectorConfig
 from spantree_collector.dispatcher import SpoolDispatcher
 from spantree_collector.examiners import PROCESSES, Examiners
 from spantree_collector.file_limit import connections_within
@@ -43,6 +43,7 @@ from spantree_exporter.errors import ConfigError
 from spantree_exporter.origins import origins_of
 from spantree_exporter.redaction import redactor_of
 from spantree_exporter.rules import facts_reader
+from spantree_exporter.setting_fields import variable
 from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.token_watch import TokenWatch
 from spantree_exporter.tokens import LOOPBACK, open_to_all

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from spantree_exporter import setting_values as values
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.origins import origins_of
 from spantree_exporter.own_audit_event import DEFAULT_KEPT_DAYS
 from spantree_exporter.partitions import DEFAULT_DAYS_BACK
 from spantree_exporter.retention.policy import Policy, keep_rules
-from spantree_exporter.setting_texts import database_fault, yes_or_no
+from spantree_exporter.setting_fields import database_fault, faults_of, from_environment, read
 from spantree_exporter.tls.certificate import TlsFiles, tls_files
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+# With none at all no client would ever be in time.
+Deadline = Annotated[float, values.seconds(0.01)]
+# Below a second the looking itself would be the load.
+SecondOrMore = Annotated[float, values.seconds(1.0)]
+# Each has a connection to PostgreSQL, which takes 100 by default.
+Writers = Annotated[int, values.whole(0, 64)]
+# An idle writer has 50 MiB (measured): with much less than this it would be replaced over and over.
+WriterBytes = Annotated[int, values.size(128 * 2**20)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,87 +33,81 @@ class CollectorConfig:
     Sizes are bytes, or a number with kB, MB, GB, KiB, MiB or GiB. A port of 0 takes any free one.
     """
 
-    database_url: str = field(repr=False)
+    database_url: Annotated[str, values.postgres] = field(repr=False)
     """PostgreSQL 15 or newer, as a URL or libpq string; empty: libpq's own PG* variables decide."""
-    data_dir: Path = Path("spantree-data")
+    data_dir: values.Location = Path("spantree-data")
     """Where the spool lies; on a disk that keeps what it has fsynced."""
-    host: str = "127.0.0.1"
+    host: values.Text = "127.0.0.1"
     """Address that both receivers listen on; beyond the loopback a token is wanted, or `insecure`."""
-    insecure: bool = False
+    insecure: values.YesOrNo = False
     """Beyond the loopback, too, take spans from everybody while no token was made."""
-    otlp_http_port: int = 4318
+    otlp_http_port: values.Port = 4318
     """OTLP/HTTP, and /healthz, /readyz, /metrics."""
-    otlp_grpc_port: int = 4317
+    otlp_grpc_port: values.Port = 4317
     """OTLP/gRPC."""
-    tls_certificate: Path | None = None
+    tls_certificate: values.LocationOrNone = None
     """PEM: the certificate of both, with what leads to its authority; read again when it changes. None: no TLS."""
-    tls_key: Path | None = None
+    tls_key: values.LocationOrNone = None
     """PEM: its key; None: in the same file."""
-    tls_client_ca: Path | None = None
+    tls_client_ca: values.LocationOrNone = None
     """PEM: clients have to show a certificate of one of these authorities; None: they need none."""
-    collector_cors_origins: str = ""
+    collector_cors_origins: values.AnyText = ""
     """Origins whose pages may send OTLP/HTTP from a browser, with commas between; `*` for all."""
-    spool_max_bytes: int = 8 * 2**30
+    spool_max_bytes: values.Bytes = 8 * 2**30
     """Most bytes of request bodies that wait for PostgreSQL; beyond it requests get 503 and are to be sent again."""
-    spool_reserve_bytes: int = 64 * 2**20
+    spool_reserve_bytes: values.BytesOrNone = 64 * 2**20
     """Disk space that is left free, so that a full disk does not stop the spool from draining."""
-    max_body_bytes: int = 64 * 2**20
+    max_body_bytes: values.Bytes = 64 * 2**20
     """Largest request body, as sent and after decompression (64 MiB is the default that OTLP 1.11 recommends)."""
-    max_body_objects: int = 1_000_000
+    max_body_objects: values.Count = 1_000_000
     """Most objects of a request body: an attribute counts as 1, an event or link as 4, a span as 5; beyond it 413."""
-    max_in_flight_bytes: int = 256 * 2**20
+    max_in_flight_bytes: values.Bytes = 256 * 2**20
     """Most bytes of bodies in memory before they are on disk, over all requests; beyond it 503."""
-    max_connections: int = 1000
+    max_connections: values.Count = 1000
     """Most connections at a time, of HTTP and of gRPC each; beyond it the one that has been idle longest makes room."""
-    header_deadline_s: float = 10.0
+    header_deadline_s: Deadline = 10.0
     """Longest time from the first byte of a request, or from connecting, to the end of its headers."""
-    body_deadline_s: float = 30.0
+    body_deadline_s: Deadline = 30.0
     """Longest time from the end of the headers to the end of the body."""
-    idle_timeout_s: float = 60.0
+    idle_timeout_s: Deadline = 60.0
     """How long an HTTP connection may wait for its next request."""
-    redact: str = "default"
+    redact: values.Text = "default"
     """What is redacted before a body is stored: `default`, a file of rules, `off` (spantree_exporter.redaction)."""
-    redact_hash_key: str = field(default="", repr=False)
+    redact_hash_key: values.AnyText = field(default="", repr=False)
     """Key of the hashes that stand for secrets where a rule's mode is `hash`; 16 random characters or more."""
-    rules: Path | None = None
+    rules: values.LocationOrNone = None
     """TOML with a team's own rules (spantree_exporter.rules)."""
-    writers: int = 2
+    writers: Writers = 2
     """Processes that decode, write and project; 0: threads of the collector's own process, as is then examining."""
-    writer_max_bytes: int = 768 * 2**20
+    writer_max_bytes: WriterBytes = 768 * 2**20
     """Memory of a writer process; one that grows beyond it is replaced, and what it had is tried in smaller parts."""
-    writer_stall_s: float = 20.0
+    writer_stall_s: SecondOrMore = 20.0
     """How long a writer process may give no sign of life; nine times as long for one piece of work. Then as above."""
-    batch_spans: int = 4096
+    batch_spans: values.Count = 4096
     """About how many spans go into one transaction; twice as many at most."""
-    batch_bytes: int = 16 * 2**20
+    batch_bytes: values.Bytes = 16 * 2**20
     """About how many bytes of bodies, inflated, are decoded at a time; a single body may be larger."""
-    partition_days_back: int = DEFAULT_DAYS_BACK
+    partition_days_back: values.Count = DEFAULT_DAYS_BACK
     """How many days spans may be late: older ones make no partition but are stored under 1970-01-01, times kept."""
-    dead_letters_max: int = 100_000
+    dead_letters_max: values.CountOrNone = 100_000
     """Most dead letters that are kept; beyond it the oldest are deleted."""
-    dead_letters_max_bytes: int = 2**30
+    dead_letters_max_bytes: values.BytesOrNone = 2**30
     """Most bytes of dead letters that are kept; beyond it the oldest are deleted."""
-    retention_days: int = 0
+    retention_days: values.CountOrNone = 0
     """How many days are kept; 0: everything is."""
-    retention_keep: str = ""
+    retention_keep: values.AnyText = ""
     """What is kept longer, as `failed:90,workflow=billing-*:365` (spantree_exporter.retention.policy)."""
-    retention_archive_dir: Path | None = None
+    retention_archive_dir: values.LocationOrNone = None
     """Where what goes is written before, for `spantree import`; none: nowhere."""
-    retention_interval_s: float = 3600.0
+    retention_interval_s: SecondOrMore = 3600.0
     """How often the collectors look what is to go; one of them does it."""
-    audit_days: int = DEFAULT_KEPT_DAYS
+    audit_days: values.CountOrNone = DEFAULT_KEPT_DAYS
     """How many days the own audit is kept, in whole months; 0: for ever."""
-    drain_s: float = 5.0
+    drain_s: values.SecondsOrNone = 5.0
     """How long stopping goes on writing what the spool holds; the rest is written after the next start."""
 
     def __post_init__(self) -> None:
-        faults = [
-            *(_range_fault(name, getattr(self, name), 0, 65535) for name in ("otlp_http_port", "otlp_grpc_port")),
-            _range_fault("writers", self.writers, 0, 64),
-            *(_range_fault(name, getattr(self, name), lowest, None) for name, lowest in _LOWEST.items()),
-        ]
-        if not self.host:
-            faults.append('SPANTREE_HOST is empty; give an address such as "127.0.0.1"')
+        faults = faults_of(self)
         if self.otlp_http_port == self.otlp_grpc_port != 0:
             faults.append(
                 f"SPANTREE_OTLP_HTTP_PORT and SPANTREE_OTLP_GRPC_PORT are both {self.otlp_http_port}; give two ports"
@@ -128,9 +129,8 @@ class CollectorConfig:
             keep_rules(self.retention_keep)
         except ValueError as error:
             faults.append(f"SPANTREE_RETENTION_KEEP: {error}")
-        found = [fault for fault in faults if fault is not None]
-        if found:
-            raise ConfigError(found)
+        if faults:
+            raise ConfigError(faults)
 
     @property
     def retention(self) -> Policy | None:
@@ -155,112 +155,13 @@ class CollectorConfig:
 
         Names that start with SPANTREE_ but are none of these belong to other parts and are left alone.
         """
-        faults: list[str] = []
-        values: dict[str, Any] = {}
-        for setting in fields(cls):
-            name = variable(setting.name)
-            text = environ.get(name, "").strip()
-            if not text:
-                continue
-            try:
-                values[setting.name] = _reader(setting.name)(text)
-            except ValueError as error:
-                faults.append(f'{name} is "{text}"; {error}')
-        values.setdefault("database_url", "")
+        found, faults = read(cls, from_environment(cls, environ))
         if (fault := database_fault(environ)) is not None:
             faults.append(fault)
         try:
-            config = cls(**values)
+            config = cls(**{"database_url": "", **found})
         except ConfigError as error:
             raise ConfigError(faults + error.faults) from None
         if faults:
             raise ConfigError(faults)
         return config
-
-
-_LOWEST = {
-    "spool_max_bytes": 1,
-    "spool_reserve_bytes": 0,
-    "max_body_bytes": 1,
-    "max_body_objects": 1,
-    "max_in_flight_bytes": 1,
-    "max_connections": 1,
-    "header_deadline_s": 0.01,
-    "body_deadline_s": 0.01,
-    "idle_timeout_s": 0.01,
-    "writer_max_bytes": 128 * 2**20,
-    "writer_stall_s": 1,
-    "batch_spans": 1,
-    "batch_bytes": 1,
-    "dead_letters_max": 0,
-    "dead_letters_max_bytes": 0,
-    "drain_s": 0,
-    "partition_days_back": 1,
-    "retention_days": 0,
-    "audit_days": 0,
-    "retention_interval_s": 1,
-}
-
-
-_COUNTS = frozenset(
-    {
-        "max_body_objects",
-        "max_connections",
-        "writers",
-        "batch_spans",
-        "partition_days_back",
-        "dead_letters_max",
-        "retention_days",
-        "audit_days",
-    }
-)
-
-
-def variable(field_name: str) -> str:
-    """The environment variable of a field."""
-    return f"SPANTREE_{field_name.upper()}"
-
-
-def _reader(field_name: str) -> Callable[[str], Any]:
-    if field_name == "insecure":
-        return yes_or_no
-    if field_name.endswith("_bytes"):
-        return size_of
-    if field_name.endswith("_s"):
-        return _seconds
-    if field_name.endswith("_port") or field_name in _COUNTS:
-        return _whole_number
-    is_path = field_name in ("data_dir", "rules", "retention_archive_dir") or field_name.startswith("tls_")
-    return Path if is_path else str
-
-
-def size_of(text: str) -> int:
-    """The bytes that a text such as "8GiB" means. Raises ValueError, whose text says what to give."""
-    match = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]*)\s*", text)
-    factor = _UNITS.get(match[2].upper()) if match else None
-    if match is None or factor is None:
-        raise ValueError('give bytes, or a number with a unit such as "512MiB" or "8GiB"')
-    return int(match[1]) * factor
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise ValueError('give seconds, such as "2.5"') from None
-    if not 0 <= seconds < float("inf"):
-        raise ValueError('give seconds, such as "2.5"')
-    return seconds
-
-
-def _whole_number(text: str) -> int:
-    if not re.fullmatch(r"\d{1,12}", text):
-        raise ValueError("give a whole number")
-    return int(text)
-
-
-def _range_fault(name: str, value: float, lowest: float, highest: float | None) -> str | None:
-    if value < lowest or (highest is not None and value > highest):
-        wanted = f"{lowest} to {highest}" if highest is not None else f"{lowest} or more"
-        return f"{variable(name)} is {value}; give {wanted}"
-    return None

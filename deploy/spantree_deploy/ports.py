@@ -8,8 +8,9 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-from spantree_deploy.settings import Settings, variable
+from spantree_deploy.settings import Settings
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.setting_fields import variable
 
 _BACKLOG: Final = 128
 

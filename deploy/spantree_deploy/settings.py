@@ -14,15 +14,15 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from typing import Annotated, Final, get_args
 
 from spantree_api.config import ApiConfig
-from spantree_collector.config import CollectorConfig
-from spantree_deploy import setting_values as values
-from spantree_exporter.errors import ConfigError, without_passwords
+from spantree_collector.config import CollectorConfig, Deadline, SecondOrMore, WriterBytes, Writers
+from spantree_exporter import setting_values as values
+from spantree_exporter.errors import ConfigError
 from spantree_exporter.own_audit_event import Level
+from spantree_exporter.setting_fields import PREFIX, from_environment, read, readers_of, variable
 
-PREFIX: Final = "SPANTREE_"
 CONFIG_FILE: Final = "spantree.toml"
 """Looked for in the working directory unless --config names another."""
 
@@ -42,9 +42,6 @@ OTHERS: Final[Mapping[str, str]] = {
 # What Kubernetes puts into every container for a Service named spantree or spantree-...: SPANTREE_API_PORT=tcp://10.0.0.7:80
 # (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 _SERVICE_LINK: Final = re.compile(r"SPANTREE_(\w+_)?(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP))(_\w+)?")
-_SECRET: Final = frozenset(
-    {"database_url", "api_database_url", "token", "api_oidc_client_secret", "api_session_key", "redact_hash_key"}
-)
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -62,24 +59,8 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
     return share / "spantree"
 
 
-Port = Annotated[int, values.whole(0, 65_535)]
-PortOrOff = Annotated[int, values.whole(-1, 65_535)]
-Bytes = Annotated[int, values.size(1)]
-BytesOrNone = Annotated[int, values.size(0)]
-Seconds = Annotated[float, values.seconds(more_than_none=True)]
-SecondsOrNone = Annotated[float, values.seconds(more_than_none=False)]
-Count = Annotated[int, values.whole(1, 10**9)]
-CountOrNone = Annotated[int, values.whole(0, 10**9)]
-YesOrNo = Annotated[bool, values.yes_or_no]
-Writers = Annotated[int, values.whole(0, 64)]
 Connections = Annotated[int, values.whole(1, 500)]
 Milliseconds = Annotated[int, values.whole(1, 3_600_000)]
-Text = Annotated[str, values.text]
-AnyText = Annotated[str, values.any_text]
-TextOrNone = Annotated[str | None, values.text]
-Url = Annotated[str | None, values.url]
-Location = Annotated[Path, values.place]
-LocationOrNone = Annotated[Path | None, values.place]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,96 +72,96 @@ class Settings:
 
     # where the rows are
     database_url: Annotated[str | None, values.postgres] = field(default=None, repr=False)
-    data_dir: Location = Path("spantree-data")
-    pg_bin: LocationOrNone = None
+    data_dir: values.Location = Path("spantree-data")
+    pg_bin: values.LocationOrNone = None
     citus_shards: Annotated[int, values.whole(1, 4_096)] = 12
     # what the spans mean
-    rules: LocationOrNone = None
+    rules: values.LocationOrNone = None
     # where it listens
-    host: Text = "127.0.0.1"
-    otlp_http_port: Port = 4318
-    otlp_grpc_port: Port = 4317
-    api_host: TextOrNone = None
-    api_allowed_hosts: AnyText = ""
-    api_port: Port = 8000
-    tls_certificate: LocationOrNone = None
-    tls_key: LocationOrNone = None
-    tls_client_ca: LocationOrNone = None
-    api_tls_certificate: LocationOrNone = None
-    api_tls_key: LocationOrNone = None
-    api_tls_client_ca: LocationOrNone = None
-    trusted_proxies: AnyText = ""
-    collector_cors_origins: AnyText = ""
+    host: values.Text = "127.0.0.1"
+    otlp_http_port: values.Port = 4318
+    otlp_grpc_port: values.Port = 4317
+    api_host: values.TextOrNone = None
+    api_allowed_hosts: values.AnyText = ""
+    api_port: values.Port = 8000
+    tls_certificate: values.LocationOrNone = None
+    tls_key: values.LocationOrNone = None
+    tls_client_ca: values.LocationOrNone = None
+    api_tls_certificate: values.LocationOrNone = None
+    api_tls_key: values.LocationOrNone = None
+    api_tls_client_ca: values.LocationOrNone = None
+    trusted_proxies: values.AnyText = ""
+    collector_cors_origins: values.AnyText = ""
     # who may come
-    insecure: YesOrNo = False
+    insecure: values.YesOrNo = False
     token: Annotated[str | None, values.text] = field(default=None, repr=False)
     # what is not stored of what comes
-    redact: Text = "default"
-    redact_hash_key: AnyText = field(default="", repr=False)
+    redact: values.Text = "default"
+    redact_hash_key: values.AnyText = field(default="", repr=False)
     # where commands find it
-    otlp_endpoint: Url = None
-    api_url: Url = None
-    ca: LocationOrNone = None
-    client_certificate: LocationOrNone = None
-    client_key: LocationOrNone = None
+    otlp_endpoint: values.Url = None
+    api_url: values.Url = None
+    ca: values.LocationOrNone = None
+    client_certificate: values.LocationOrNone = None
+    client_key: values.LocationOrNone = None
     # where a trace can be looked at besides
-    jaeger_url: Url = None
-    grafana_url: Url = None
+    jaeger_url: values.Url = None
+    grafana_url: values.Url = None
     # the collector; the defaults are CollectorConfig's, and a test holds them equal
-    spool_max_bytes: Bytes = 8 * 2**30
-    spool_reserve_bytes: BytesOrNone = 64 * 2**20
-    max_body_bytes: Bytes = 64 * 2**20
-    max_body_objects: Count = 1_000_000
-    max_in_flight_bytes: Bytes = 256 * 2**20
-    max_connections: Count = 1000
-    header_deadline_s: Seconds = 10.0
-    body_deadline_s: Seconds = 30.0
-    idle_timeout_s: Seconds = 60.0
+    spool_max_bytes: values.Bytes = 8 * 2**30
+    spool_reserve_bytes: values.BytesOrNone = 64 * 2**20
+    max_body_bytes: values.Bytes = 64 * 2**20
+    max_body_objects: values.Count = 1_000_000
+    max_in_flight_bytes: values.Bytes = 256 * 2**20
+    max_connections: values.Count = 1000
+    header_deadline_s: Deadline = 10.0
+    body_deadline_s: Deadline = 30.0
+    idle_timeout_s: Deadline = 60.0
     writers: Writers = 2
-    writer_max_bytes: Bytes = 768 * 2**20
-    writer_stall_s: Seconds = 20.0
-    batch_spans: Count = 4096
-    batch_bytes: Bytes = 16 * 2**20
-    partition_days_back: Count = 90
-    dead_letters_max: CountOrNone = 100_000
-    dead_letters_max_bytes: BytesOrNone = 2**30
-    retention_days: CountOrNone = 0
-    retention_keep: AnyText = ""
-    retention_archive_dir: LocationOrNone = None
-    retention_interval_s: Seconds = 3600.0
-    audit_days: CountOrNone = 400
-    drain_s: SecondsOrNone = 5.0
+    writer_max_bytes: WriterBytes = 768 * 2**20
+    writer_stall_s: SecondOrMore = 20.0
+    batch_spans: values.Count = 4096
+    batch_bytes: values.Bytes = 16 * 2**20
+    partition_days_back: values.Count = 90
+    dead_letters_max: values.CountOrNone = 100_000
+    dead_letters_max_bytes: values.BytesOrNone = 2**30
+    retention_days: values.CountOrNone = 0
+    retention_keep: values.AnyText = ""
+    retention_archive_dir: values.LocationOrNone = None
+    retention_interval_s: SecondOrMore = 3600.0
+    audit_days: values.CountOrNone = 400
+    drain_s: values.SecondsOrNone = 5.0
     # the API; the same with ApiConfig
     api_database_url: Annotated[str | None, values.postgres] = field(default=None, repr=False)
-    api_jaeger_port: PortOrOff = 17_271
+    api_jaeger_port: values.PortOrOff = 17_271
     api_pool_max: Connections = 8
-    api_pool_wait_s: Seconds = 3.0
+    api_pool_wait_s: values.Seconds = 3.0
     api_statement_timeout_ms: Milliseconds = 15_000
-    api_lost_after_s: Seconds = 3600.0
-    api_stuck_pending_s: Seconds = 3600.0
-    api_stuck_running_s: Seconds = 7200.0
-    api_stuck_waiting_s: Seconds = 86_400.0
-    api_streams_max: CountOrNone = 2_500
-    api_known_errors: LocationOrNone = None
-    api_analysis_model: AnyText = ""
-    api_analysis_timeout_s: Seconds = 60.0
+    api_lost_after_s: values.Seconds = 3600.0
+    api_stuck_pending_s: values.Seconds = 3600.0
+    api_stuck_running_s: values.Seconds = 7200.0
+    api_stuck_waiting_s: values.Seconds = 86_400.0
+    api_streams_max: values.CountOrNone = 2_500
+    api_known_errors: values.LocationOrNone = None
+    api_analysis_model: values.AnyText = ""
+    api_analysis_timeout_s: values.Seconds = 60.0
     api_analysis_max_chars: Annotated[int, values.whole(4_000, 1_000_000)] = 20_000
-    api_alerts_file: LocationOrNone = None
-    api_alert_private_hosts: AnyText = ""
-    api_collector_urls: AnyText = ""
-    api_public_url: AnyText = ""
-    api_oidc_issuer: AnyText = ""
-    api_oidc_client_id: AnyText = ""
+    api_alerts_file: values.LocationOrNone = None
+    api_alert_private_hosts: values.AnyText = ""
+    api_collector_urls: values.AnyText = ""
+    api_public_url: values.AnyText = ""
+    api_oidc_issuer: values.AnyText = ""
+    api_oidc_client_id: values.AnyText = ""
     api_oidc_client_secret: Annotated[str, values.any_text] = field(default="", repr=False)
-    api_oidc_scopes: AnyText = "openid profile email"
-    api_oidc_roles_claim: AnyText = "groups"
-    api_oidc_audience: AnyText = ""
-    api_roles: AnyText = "spantree-read=default:read,spantree-admin=default:admin"
-    api_session_s: Seconds = 28_800.0
+    api_oidc_scopes: values.AnyText = "openid profile email"
+    api_oidc_roles_claim: values.AnyText = "groups"
+    api_oidc_audience: values.AnyText = ""
+    api_roles: values.AnyText = "spantree-read=default:read,spantree-admin=default:admin"
+    api_session_s: values.Seconds = 28_800.0
     api_session_key: Annotated[str, values.any_text] = field(default="", repr=False)
-    api_proxy_user_header: AnyText = "x-forwarded-user"
-    api_proxy_roles_header: AnyText = "x-forwarded-groups"
-    api_cors_origins: AnyText = ""
+    api_proxy_user_header: values.AnyText = "x-forwarded-user"
+    api_proxy_roles_header: values.AnyText = "x-forwarded-groups"
+    api_cors_origins: values.AnyText = ""
     api_audit: Annotated[str, values.one_of(*get_args(Level))] = "content"
 
     @property
@@ -212,7 +193,7 @@ class Settings:
     @property
     def allowed_hosts(self) -> list[str]:
         """What else than this machine's own names the API on a loopback address answers to."""
-        return [host for host in map(str.strip, self.api_allowed_hosts.split(",")) if host]
+        return values.listed(self.api_allowed_hosts)
 
     def collector_config(self, database_url: str) -> CollectorConfig:
         """The collector's part of the settings. Raises ConfigError."""
@@ -238,10 +219,7 @@ class Settings:
 
 # Where the flag is not the field's own name.
 _FLAGS: Final[Mapping[str, str]] = {"data_dir": "--data", "otlp_endpoint": "--endpoint"}
-_READERS: Final[Mapping[str, values.Read]] = {
-    name: hint.__metadata__[0] for name, hint in get_type_hints(Settings, include_extras=True).items()
-}
-_FIELDS: Final = frozenset(_READERS)
+_FIELDS: Final = frozenset(readers_of(Settings))
 _API_FIELDS: Final = tuple(
     one.name
     for one in fields(Settings)
@@ -255,11 +233,6 @@ def url_of(host: str, port: int, *, is_tls: bool = False) -> str:
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
     scheme = "https" if is_tls else "http"
     return f"{scheme}://[{reached}]:{port}" if ":" in reached else f"{scheme}://{reached}:{port}"
-
-
-def variable(field: str) -> str:
-    """The environment variable of a setting."""
-    return PREFIX + field.upper()
 
 
 def flag(field: str) -> str:
@@ -290,8 +263,7 @@ def load(
     # The last one wins.
     layers: tuple[tuple[str, Mapping[str, object]], ...] = (
         (f"{{field}} in {file}", document),
-        # An empty one is as one that is not set: that is how a compose file passes on what it was not given.
-        ("{variable}", {name: text for name in _FIELDS if (text := _ours(environ).get(variable(name), "").strip())}),
+        ("{variable}", {name: text for name, (_, text) in from_environment(Settings, _ours(environ)).items()}),
         ("--set {field}", pairs or {}),
         ("{flag}", {name: value for name, value in flags.items() if value is not None}),
     )
@@ -301,16 +273,8 @@ def load(
         for name, value in layer.items()
         if name in _FIELDS
     }
-    found: dict[str, Any] = {}
-    for one in fields(Settings):
-        if one.name in given:
-            place, value = given[one.name]
-            try:
-                found[one.name] = _READERS[one.name](value)
-            except ValueError as error:
-                # A value that may hold a password is not repeated.
-                shown = " wrong" if one.name in _SECRET else f' "{without_passwords(str(value))[:80]}"'
-                faults.append(f"{place} is{shown}: {error}")
+    found, wrong = read(Settings, given)
+    faults += wrong
     faults += [f"{name} in {file} is no setting{_guess(name, _FIELDS)}" for name in document if name not in _FIELDS]
     if faults:
         raise ConfigError(faults)

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from spantree_exporter.live import DELAY_S, LiveSpanProcessor
+from spantree_exporter.setting_values import NO, YES
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,6 @@ SPANTREE_LIVE_DELAY_S: Final = "SPANTREE_LIVE_DELAY_S"
 
 _EXPORTER_OF_PROTOCOL: Final = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _TRACES_EXPORTER: Final = "OTEL_TRACES_EXPORTER"
-_YES: Final = ("1", "true", "yes", "on")
-_NO: Final = ("", "0", "false", "no", "off")
 _OURS: Final = "spantree"
 
 
@@ -44,8 +43,8 @@ def add_live_marks(environ: Mapping[str, str] | None = None) -> None:
     """
     environ = os.environ if environ is None else environ
     wanted = environ.get(SPANTREE_LIVE, "").strip().lower()
-    if wanted not in _YES:
-        if wanted not in _NO:
+    if wanted not in YES:
+        if wanted and wanted not in NO:
             logger.warning("no live marks: %s is %r, must be 1 or 0", SPANTREE_LIVE, wanted)
         return
     provider = trace.get_tracer_provider()

@@ -20,12 +20,12 @@ from spantree_exporter import autolive, main_module
 from spantree_exporter.live import LiveSpanProcessor
 from spantree_exporter.process_end import OpenSpans, ProcessEnd
 from spantree_exporter.process_span import ProcessSpan
+from spantree_exporter.setting_values import NO
 
 logger = logging.getLogger(__name__)
 
 SPANTREE_PROCESS_SPAN: Final = "SPANTREE_PROCESS_SPAN"
 """``0``: no span for the process itself. ``1`` or unset: a script gets one, a server one when it fails."""
-_NO: Final = ("0", "false", "no", "off")
 
 
 def start(arguments: Sequence[str], *, is_main: bool, environ: Mapping[str, str] | None = None) -> None:
@@ -42,7 +42,7 @@ def start(arguments: Sequence[str], *, is_main: bool, environ: Mapping[str, str]
     autolive.add_live_marks(environ)
     open_spans = _open_spans(provider)
     process_span = None
-    if is_main and environ.get(SPANTREE_PROCESS_SPAN, "").strip().lower() not in _NO:
+    if is_main and environ.get(SPANTREE_PROCESS_SPAN, "").strip().lower() not in NO:
         process_span = ProcessSpan(provider.get_tracer("spantree.run"), arguments)
     end = ProcessEnd(provider, open_spans, process_span)
     end.install()

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Annotated, Final
 
+from spantree_exporter import setting_values as values
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.setting_texts import SPANTREE_DATABASE_URL, database_fault
-
-SPANTREE_SCHEMA: Final = "SPANTREE_SCHEMA"
-SPANTREE_EXPORT_TIMEOUT_S: Final = "SPANTREE_EXPORT_TIMEOUT_S"
-SPANTREE_REDACT: Final = "SPANTREE_REDACT"
-SPANTREE_REDACT_HASH_KEY: Final = "SPANTREE_REDACT_HASH_KEY"
+from spantree_exporter.setting_fields import database_fault, faults_of, from_environment, read
 
 DEFAULT_EXPORT_TIMEOUT_S: Final = 10.0
 REQUIRE: Final = "require"
@@ -23,25 +19,20 @@ CREATE: Final = "create"
 class ExporterConfig:
     """Settings of one `PostgresSpanExporter`; each field names its variable."""
 
-    database_url: str = field(repr=False)
+    database_url: Annotated[str, values.postgres] = field(repr=False)
     """SPANTREE_DATABASE_URL: PostgreSQL 15 or newer, as a URL or libpq string; empty: libpq's PG* variables decide."""
-    schema: str = REQUIRE
+    schema: Annotated[str, values.one_of(REQUIRE, CREATE)] = REQUIRE
     """SPANTREE_SCHEMA: `require` the schema to be there, or `create` it at first use, which takes the right to."""
-    export_timeout_s: float = DEFAULT_EXPORT_TIMEOUT_S
+    export_timeout_s: values.Seconds = DEFAULT_EXPORT_TIMEOUT_S
     """SPANTREE_EXPORT_TIMEOUT_S: how long one batch is tried before it is given up (OTLP exporters: 10 s)."""
 
-    redact: str = "default"
+    redact: values.Text = "default"
     """SPANTREE_REDACT: what is redacted before a span is stored: `default`, a TOML file of rules, `off`."""
-    redact_hash_key: str = field(default="", repr=False)
+    redact_hash_key: values.AnyText = field(default="", repr=False)
     """SPANTREE_REDACT_HASH_KEY: the key of the hashes that stand for secrets where a rule's mode is `hash`."""
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.schema not in (REQUIRE, CREATE):
-            faults.append(f'{SPANTREE_SCHEMA} is "{self.schema}"; wanted "{REQUIRE}" or "{CREATE}"')
-        if not 0 < self.export_timeout_s < float("inf"):
-            faults.append(f"{SPANTREE_EXPORT_TIMEOUT_S} is {self.export_timeout_s:g}; wanted more than 0 seconds")
-        if faults:
+        if faults := faults_of(self):
             raise ConfigError(faults)
 
     @classmethod
@@ -50,24 +41,9 @@ class ExporterConfig:
 
         Names that start with SPANTREE_ but are none of these belong to other parts and are left alone.
         """
-        faults: list[str] = []
-        database_url = environ.get(SPANTREE_DATABASE_URL, "").strip()
+        found, faults = read(cls, from_environment(cls, environ))
         if (fault := database_fault(environ)) is not None:
-            faults.append(fault)
-        timeout = environ.get(SPANTREE_EXPORT_TIMEOUT_S, "").strip()
-        try:
-            export_timeout_s = float(timeout) if timeout else DEFAULT_EXPORT_TIMEOUT_S
-        except ValueError:
-            faults.append(f'{SPANTREE_EXPORT_TIMEOUT_S} is "{timeout}"; wanted a number of seconds')
-            export_timeout_s = DEFAULT_EXPORT_TIMEOUT_S
-        redact = environ.get(SPANTREE_REDACT, "").strip() or "default"
-        key = environ.get(SPANTREE_REDACT_HASH_KEY, "").strip()
-        try:
-            config = cls(
-                database_url, environ.get(SPANTREE_SCHEMA, "").strip() or REQUIRE, export_timeout_s, redact, key
-            )
-        except ConfigError as error:
-            raise ConfigError(faults + error.faults) from None
+            faults.insert(0, fault)
         if faults:
             raise ConfigError(faults)
-        return config
+        return cls(**{"database_url": "", **found})

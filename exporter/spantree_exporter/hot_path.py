@@ -17,6 +17,7 @@ import orjson
 
 from spantree_exporter.build import MAX_KEYS
 from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.setting_values import NO
 from spantree_exporter.span import Event, Link, Resource, Scope, Span
 from spantree_exporter.stored import stored_bytes, stored_double
 
@@ -24,7 +25,6 @@ COMPILED: Final = "compiled"
 PYTHON: Final = "python"
 
 SETTING: Final = "SPANTREE_PURE_PYTHON"
-_OFF: Final = frozenset({"", "0", "false", "no", "off"})
 # What both sides expect of each other, see INTERFACE in native/module.c.
 _INTERFACE: Final = 5
 
@@ -76,7 +76,7 @@ def set_up(native: Native, *, own_sha256: bool = True) -> None:
 
 def load(environ: Mapping[str, str]) -> tuple[Native | None, str]:
     """(the compiled module, "") or (None, why it is not used)."""
-    if environ.get(SETTING, "").strip().lower() not in _OFF:
+    if environ.get(SETTING, "").strip().lower() not in ("", *NO):
         return None, f"{SETTING} is set"
     try:
         found: Any = import_module("spantree_exporter._hot_path")

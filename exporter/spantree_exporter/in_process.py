@@ -27,7 +27,7 @@ from spantree_exporter.decode import PROTOBUF, DeadLetter
 from spantree_exporter.errors import BatchRejected, ConfigError, SpantreeError, StoreUnavailable
 from spantree_exporter.migrate import migrate
 from spantree_exporter.readable import ReadSpans
-from spantree_exporter.setting_texts import SPANTREE_DATABASE_URL
+from spantree_exporter.setting_fields import SPANTREE_DATABASE_URL
 from spantree_exporter.span import Span
 from spantree_exporter.store import Store, Written
 

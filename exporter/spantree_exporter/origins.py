@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
+from spantree_exporter.setting_values import listed
+
 ANY_ORIGIN: Final = "*"
 
 
 def origins_of(text: str) -> tuple[str, ...]:
     """Those of a setting, with commas between. Raises ValueError that names the first one that is none."""
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    found = tuple(listed(text))
     for origin in found:
         if origin != ANY_ORIGIN and not is_origin(origin):
             raise ValueError(

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from spantree_exporter.config import SPANTREE_EXPORT_TIMEOUT_S, SPANTREE_SCHEMA, ExporterConfig
+from spantree_exporter.config import ExporterConfig
 from spantree_exporter.in_process import Complaints, InProcessWriter, untraced
 from spantree_exporter.readable import SpanReader
 from spantree_exporter.redaction import redactor_of
-from spantree_exporter.setting_texts import SPANTREE_DATABASE_URL
+from spantree_exporter.setting_fields import variable
 
 
 class PostgresSpanExporter(SpanExporter):
@@ -35,12 +35,8 @@ class PostgresSpanExporter(SpanExporter):
     def __init__(
         self, database_url: str | None = None, *, schema: str | None = None, export_timeout_s: float | None = None
     ) -> None:
-        given = {
-            SPANTREE_DATABASE_URL: database_url,
-            SPANTREE_SCHEMA: schema,
-            SPANTREE_EXPORT_TIMEOUT_S: export_timeout_s,
-        }
-        named = {name: str(value) for name, value in given.items() if value is not None}
+        given = {"database_url": database_url, "schema": schema, "export_timeout_s": export_timeout_s}
+        named = {variable(name): str(value) for name, value in given.items() if value is not None}
         config = ExporterConfig.from_env({**os.environ, **named})
         self._export_timeout_s = config.export_timeout_s
         self._complaints = Complaints()

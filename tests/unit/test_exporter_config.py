@@ -34,14 +34,14 @@ def test_all_faults_are_told_at_once() -> None:
     assert raised.value.faults == [
         "SPANTREE_DATABASE_URL is not set, and none of libpq's PG* variables is; "
         'give a PostgreSQL 15 or newer such as "postgresql://user@localhost/spantree"',
-        'SPANTREE_EXPORT_TIMEOUT_S is "soon"; wanted a number of seconds',
-        'SPANTREE_SCHEMA is "drop"; wanted "require" or "create"',
+        'SPANTREE_SCHEMA is "drop": wanted one of require, create',
+        'SPANTREE_EXPORT_TIMEOUT_S is "soon": wanted a number',
     ]
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf"])
 def test_a_timeout_is_a_time(timeout: str) -> None:
-    with pytest.raises(ConfigError, match="wanted more than 0 seconds"):
+    with pytest.raises(ConfigError, match=r"SPANTREE_EXPORT_TIMEOUT_S is .*: wanted (a number|more than 0)"):
         ExporterConfig.from_env({"SPANTREE_DATABASE_URL": URL, "SPANTREE_EXPORT_TIMEOUT_S": timeout})
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spantree_deploy.settings import OTHERS, Settings, variable
+from spantree_deploy.settings import OTHERS, Settings
+from spantree_exporter.setting_fields import variable
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 DEFAULTS = {one.name: one.default for one in fields(Settings)}

@@ -12,6 +12,7 @@ from spantree_api.config import ApiConfig
 from spantree_api.people.roles import Roles, roles_of
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.origins import is_origin, origins_of
+from spantree_exporter.setting_values import listed
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -121,7 +122,7 @@ def _oidc(config: ApiConfig, faults: list[str]) -> OidcSettings | None:
 
 def _proxy(config: ApiConfig, faults: list[str]) -> ProxySettings | None:
     networks: list[Network] = []
-    for part in _parts(config.trusted_proxies):
+    for part in listed(config.trusted_proxies):
         try:
             networks.append(ipaddress.ip_network(part, strict=False))
         except ValueError:
@@ -135,7 +136,3 @@ def _proxy(config: ApiConfig, faults: list[str]) -> ProxySettings | None:
     if not networks:
         return None
     return ProxySettings(tuple(networks), headers[0].encode(), headers[1].encode())
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from spantree_exporter.setting_values import listed
+
 STATUSES: Final = (
     "pending", "running", "waiting", "completed", "failed", "partial", "skipped", "cancelled", "timed_out",
 )  # fmt: skip
@@ -63,7 +65,7 @@ class Policy:
 
 def keep_rules(text: str) -> tuple[KeepRule, ...]:
     """The rules of a setting: `failed:90, workflow=billing-*:365`. Raises ValueError, whose text says what to give."""
-    return tuple(_rule(part) for part in text.split(",") if part.strip())
+    return tuple(map(_rule, listed(text)))
 
 
 def _rule(text: str) -> KeepRule:

@@ -1,4 +1,7 @@
-"""What a setting may be: readers of one value each. Pure; every ValueError says what is wanted instead."""
+"""What a setting may be: readers of one value each, for every part. Every ValueError says what is wanted instead.
+
+Services import it, by any Python from 3.10: nothing but the standard library.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,18 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-from spantree_collector.config import size_of
-from spantree_exporter.setting_texts import yes_or_no as meaning_of
+from typing import Annotated, Any, Final, TypeVar
 
 Number = TypeVar("Number", int, float)
 Read = Callable[[object], Any]
 """A value as a flag, a variable or TOML gives it -> the setting. Raises ValueError."""
 
+YES: Final = ("1", "true", "yes", "on")
+NO: Final = ("0", "false", "no", "off")
+
+_UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+# More digits than any size has; Python refuses to read thousands of them, with a text of its own.
+_SIZE: Final = re.compile(r"\s*(\d{1,18})\s*([A-Za-z]*)\s*")
 _URL: Final = re.compile(r"https?://[^\s/].*")
 _POSTGRES_URL: Final = re.compile(r"postgres(ql)?://.*", re.DOTALL)
 _LIBPQ_PAIRS: Final = re.compile(r"\s*[a-z_]+\s*=.*", re.DOTALL)
@@ -44,13 +50,13 @@ def size(lowest: int) -> Read:
     """Bytes, or a number with a unit."""
 
     def read(value: object) -> int:
-        found = size_of(value) if isinstance(value, str) else _number(value)
+        found = _bytes(value) if isinstance(value, str) else _number(value)
         return int(whole(lowest, 2**62)(found))
 
     return read
 
 
-def seconds(*, more_than_none: bool) -> Read:
+def seconds(lowest: float = 0.0, *, more_than_none: bool = False) -> Read:
     """Seconds with a fraction."""
 
     def read(value: object) -> float:
@@ -62,7 +68,7 @@ def seconds(*, more_than_none: bool) -> Read:
             raise ValueError("wanted a number")
         if more_than_none and found <= 0:
             raise ValueError("wanted more than 0")
-        return _between(found, 0.0, 1e9)
+        return _between(found, lowest, 1e9)
 
     return read
 
@@ -95,7 +101,17 @@ def any_text(value: object) -> str:
 
 def yes_or_no(value: object) -> bool:
     """True or false, in TOML or as a text."""
-    return value if isinstance(value, bool) else meaning_of(text(value))
+    if isinstance(value, bool):
+        return value
+    word = text(value).strip().lower()
+    if word not in YES + NO:
+        raise ValueError("wanted true or false")
+    return word in YES
+
+
+def listed(value: str) -> list[str]:
+    """What stands between the commas of a list."""
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def url(value: object) -> str:
@@ -132,6 +148,14 @@ def postgres(value: object) -> str:
     raise ValueError(f"it {began}; wanted postgresql://user@host/database, or libpq's host=... dbname=...")
 
 
+def _bytes(value: str) -> int:
+    match = _SIZE.fullmatch(value)
+    factor = _UNITS.get(match[2].upper()) if match else None
+    if match is None or factor is None:
+        raise ValueError('give bytes, or a number with a unit such as "512MiB" or "8GiB"')
+    return int(match[1]) * factor
+
+
 def _number(value: object) -> str | int | float:
     if isinstance(value, bool):
         raise ValueError("wanted a number, not true or false")
@@ -142,7 +166,24 @@ def _number(value: object) -> str | int | float:
 
 def _between(found: Number, lowest: Number, highest: Number) -> Number:
     if found < lowest:
-        raise ValueError(f"wanted {lowest:g} or more")
+        raise ValueError(f"wanted {lowest:.12g} or more")
     if found > highest:
         raise ValueError(f"wanted {highest:.12g} or less")
     return found
+
+
+Port = Annotated[int, whole(0, 65_535)]
+PortOrOff = Annotated[int, whole(-1, 65_535)]
+Bytes = Annotated[int, size(1)]
+BytesOrNone = Annotated[int, size(0)]
+Seconds = Annotated[float, seconds(more_than_none=True)]
+SecondsOrNone = Annotated[float, seconds()]
+Count = Annotated[int, whole(1, 10**9)]
+CountOrNone = Annotated[int, whole(0, 10**9)]
+YesOrNo = Annotated[bool, yes_or_no]
+Text = Annotated[str, text]
+AnyText = Annotated[str, any_text]
+TextOrNone = Annotated[str | None, text]
+Url = Annotated[str | None, url]
+Location = Annotated[Path, place]
+LocationOrNone = Annotated[Path | None, place]
