@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -238,3 +239,26 @@ def test_a_timeline_is_columns_with_the_end_of_each_subtree(pages: httpx.Client)
         "ids": [],
         "truncated": False,
     }
+
+
+def test_a_name_of_several_lines_has_its_pages_and_answers(migrated_url: str) -> None:
+    name = "first\nsecond/third\n"
+    names = {"workflow_name": name, "run_id": name, "conversation_id": name, "user_id": name, "project": name}
+    insert(migrated_url, trace(1, [node(1, "main", workflow_name=name)], **names, service=name))
+    part = quote(name, safe="")
+    with api_over(migrated_url) as client:
+        for path in (
+            f"/workflows/{part}",
+            f"/runs/{part}",
+            f"/conversations/{part}",
+            f"/api/v1/stats/workflows/{part}",
+            f"/api/v1/stats/projects/{part}",
+            f"/api/v1/stats/users/{part}",
+            f"/api/v1/workflows/{part}/map",
+            f"/api/v1/runs/{part}",
+        ):
+            assert client.get(path).status_code == 200, path
+        turns = client.get(f"/api/v1/conversations/{part}/executions").json()
+        assert [one["conversation_id"] for one in turns["executions"]] == [name]
+        assert client.get(f"/jaeger/api/services/{part}/operations").status_code == 200
+        assert client.get(f"/tempo/api/v2/search/tag/{part}/values").status_code == 200

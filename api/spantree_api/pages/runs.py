@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from spantree_api.any_text import any_text
 from spantree_api.pages.frame import path_of, render, with_query
 from spantree_api.pages.in_process import ask
 
@@ -24,7 +25,7 @@ class DiffLine:
     node: Any
 
 
-@router.get("/runs/{run_id:path}")
+@router.get(f"/runs/{any_text('run_id')}")
 async def run_page(request: Request, run_id: str) -> Response:
     """The executions of a run and its steps over all traces."""
     run = await ask(request, f"/runs/{path_of(run_id)}")
@@ -32,7 +33,7 @@ async def run_page(request: Request, run_id: str) -> Response:
     return render(request, "run.html", run=run, nodes=nodes[:_NODES], left_out=max(0, len(nodes) - _NODES))
 
 
-@router.get("/conversations/{conversation_id:path}")
+@router.get(f"/conversations/{any_text('conversation_id')}")
 async def conversation_page(request: Request, conversation_id: str, cursor: str | None = None) -> Response:
     """The turns of a conversation in the order they were spoken, the newest ones at first."""
     path = f"/conversations/{path_of(conversation_id)}"

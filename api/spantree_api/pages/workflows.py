@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from spantree_api.any_text import any_text
 from spantree_api.filters import moment_of
 from spantree_api.pages import graph, wording
 from spantree_api.pages.frame import path_of, render
@@ -38,7 +39,7 @@ async def workflows_page(request: Request) -> Response:
     return render(request, "workflows.html", workflows=await workflow_lines(request))
 
 
-@router.get("/workflows/{name:path}")
+@router.get(f"/workflows/{any_text('name')}")
 async def workflow_page(request: Request, name: str, days: str = "7") -> Response:
     """One workflow over some days."""
     shown = int(days) if days in {str(one) for one in RANGES} else 7

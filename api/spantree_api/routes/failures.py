@@ -8,6 +8,7 @@ from fastapi import Path, Query, Response
 
 from spantree_api.answers import ExecutionPage
 from spantree_api.answers_failures import FailedExecution, FailedNode, FailurePage, StuckAnswer, StuckExecution
+from spantree_api.any_text import any_text
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, Text
@@ -64,7 +65,7 @@ async def list_failures(
 
 
 @router.get(
-    "/conversations/{conversation_id:path}/executions",
+    f"/conversations/{any_text('conversation_id')}/executions",
     response_model=ExecutionPage,
     responses=error_answers(422, 503),
 )

@@ -12,6 +12,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
+from spantree_api.any_text import any_text
 from spantree_api.errors import RETRY_AFTER_S, ApiError, InvalidParameter, NotFound, Unavailable
 from spantree_api.jaeger_params import trace_id_of, v1_query, v3_query, whole
 from spantree_api.jaeger_v1 import JaegerTrace
@@ -80,7 +81,7 @@ async def get_services(service: ServiceOf) -> Response:
     return json_answer(_envelope(names, len(names)))
 
 
-@router.get("/api/services/{name:path}/operations")
+@router.get(f"/api/services/{any_text('name')}/operations")
 async def get_operations_of_service(service: ServiceOf, name: str) -> Response:
     """The names of a service's spans."""
     async with service.reader() as reader:

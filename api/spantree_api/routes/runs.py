@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Path, Response
 
 from spantree_api.answers import RunAnswer, RunHead
+from spantree_api.any_text import any_text
 from spantree_api.errors import NotFound
 from spantree_api.params import Text
 from spantree_api.reader import Reader
@@ -26,7 +27,7 @@ router = api_router("runs")
 _TRACES_MAX = 500
 
 
-@router.get("/runs/{run_id:path}", response_model=RunAnswer, responses=error_answers(404, 422, 503))
+@router.get(f"/runs/{any_text('run_id')}", response_model=RunAnswer, responses=error_answers(404, 422, 503))
 async def get_run(
     service: ServiceOf, run_id: Annotated[Text, Path(description="the declared id of the run")]
 ) -> Response:

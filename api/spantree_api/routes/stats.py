@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Path, Query, Response
 
 from spantree_api.answers_stats import NodeStats, WorkflowDetail, WorkflowStats
+from spantree_api.any_text import any_text
 from spantree_api.errors import NotFound
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, Text
@@ -56,7 +57,9 @@ async def get_workflow_stats(
     return json_answer(answer)
 
 
-@router.get("/stats/workflows/{name:path}", response_model=WorkflowDetail, responses=error_answers(404, 422, 503))
+@router.get(
+    f"/stats/workflows/{any_text('name')}", response_model=WorkflowDetail, responses=error_answers(404, 422, 503)
+)
 async def get_workflow(
     service: ServiceOf, name: Annotated[Text, Path(description="workflow name")], days: DaysQuery = 7
 ) -> Response:

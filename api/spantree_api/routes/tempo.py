@@ -19,6 +19,7 @@ from fastapi import APIRouter, Request, Response
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from spantree_api.any_text import any_text
 from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.jaeger_chunks import chunks_of
 from spantree_api.jaeger_params import length_ns, trace_id_of, whole
@@ -135,13 +136,13 @@ async def tag_names_v2(service: ServiceOf, request: Request) -> Response:
     return json_answer({"scopes": scopes, "metrics": {}})
 
 
-@router.get("/api/search/tag/{name:path}/values")
+@router.get(f"/api/search/tag/{any_text('name')}/values")
 async def tag_values(service: ServiceOf, request: Request, name: str) -> Response:
     """Values of an attribute."""
     return json_answer({"tagValues": [one["value"] for one in await _tag_values(service, request, name)]})
 
 
-@router.get("/api/v2/search/tag/{name:path}/values")
+@router.get(f"/api/v2/search/tag/{any_text('name')}/values")
 async def tag_values_v2(service: ServiceOf, request: Request, name: str) -> Response:
     """Values of an attribute with their types."""
     return json_answer({"tagValues": await _tag_values(service, request, name), "metrics": {}})

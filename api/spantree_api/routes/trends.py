@@ -14,6 +14,7 @@ from spantree_api.answers_trends import (
     UserDetail,
     UserStats,
 )
+from spantree_api.any_text import any_text
 from spantree_api.errors import NotFound
 from spantree_api.figures import figures
 from spantree_api.filters import ExecutionFilter
@@ -84,7 +85,7 @@ async def get_project_stats(
     return json_answer(answer)
 
 
-@router.get("/stats/projects/{name:path}", response_model=ProjectDetail, responses=error_answers(404, 422, 503))
+@router.get(f"/stats/projects/{any_text('name')}", response_model=ProjectDetail, responses=error_answers(404, 422, 503))
 async def get_project(
     service: ServiceOf, name: Annotated[Text, Path(description="project")], days: DaysQuery = 7
 ) -> Response:
@@ -126,7 +127,7 @@ async def get_user_stats(
     return json_answer(answer)
 
 
-@router.get("/stats/users/{user_id:path}", response_model=UserDetail, responses=error_answers(404, 422, 503))
+@router.get(f"/stats/users/{any_text('user_id')}", response_model=UserDetail, responses=error_answers(404, 422, 503))
 async def get_user(
     service: ServiceOf, user_id: Annotated[Text, Path(description="for whom it ran")], days: DaysQuery = 7
 ) -> Response:

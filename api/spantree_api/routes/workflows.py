@@ -8,6 +8,7 @@ from fastapi import Path, Query, Response
 from pydantic import AwareDatetime
 
 from spantree_api.answers_trends import MapAnswer, WorkflowNames
+from spantree_api.any_text import any_text
 from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.figures import map_answer
 from spantree_api.params import HiddenQuery, Text
@@ -50,7 +51,7 @@ async def list_workflows(
     return json_answer(answer)
 
 
-@router.get("/workflows/{name:path}/map", response_model=MapAnswer, responses=error_answers(404, 422, 503))
+@router.get(f"/workflows/{any_text('name')}/map", response_model=MapAnswer, responses=error_answers(404, 422, 503))
 async def get_map(
     service: ServiceOf,
     name: Annotated[Text, Path(description="workflow name")],
