@@ -243,7 +243,13 @@ def test_a_timeline_is_columns_with_the_end_of_each_subtree(pages: httpx.Client)
 
 def test_a_name_of_several_lines_has_its_pages_and_answers(migrated_url: str) -> None:
     name = "first\nsecond/third\n"
-    names = {"workflow_name": name, "run_id": name, "conversation_id": name, "user_id": name, "project": name}
+    names: dict[str, Any] = {
+        "workflow_name": name,
+        "run_id": name,
+        "conversation_id": name,
+        "user_id": name,
+        "project": name,
+    }
     insert(migrated_url, trace(1, [node(1, "main", workflow_name=name)], **names, service=name))
     part = quote(name, safe="")
     with api_over(migrated_url) as client:
