@@ -117,6 +117,13 @@ def category_of(error_type: str | None, message: str | None) -> str:
     return "unknown"
 
 
+def category_of_failure(status: str, error_type: str | None, message: str | None) -> str:
+    """The category of a failure; of an error that no rule knows, or none at all, what the step's status tells."""
+    found = category_of(error_type, message)
+    return _OF_STATUS.get(status, found) if found == "unknown" else found
+
+
+_OF_STATUS: Final = {"timed_out": "timeout", "cancelled": "cancelled"}
 _NO_CLASS: Final = frozenset({"Exception", "BaseException", "Error", "RuntimeError", "_OTHER"})
 # Classes that are used for anything: the message may know better.
 _WIDE: Final = frozenset({"network", "llm", "validation", "query"})

@@ -149,7 +149,7 @@ def error_text(step: Step) -> str:
     message = step.facts.get("error_message") or ""
     if kind and message and not message.startswith(kind):
         return f"{kind}: {message}"
-    return message or kind or "failed"
+    return message or kind or ("timed out" if step.status == "timed_out" else "failed")
 
 
 def summary(cause: Step | None, run: Step | None) -> str | None:

@@ -75,7 +75,9 @@ def execution_row(
         input=_first_of((run, outer), "input"),
         output=_first_of((run, outer), "output"),
         error_summary=text,
-        error_category=category.category_of(cause_type, cause_message) if cause is not None else None,
+        error_category=category.category_of_failure(cause.status, cause_type, cause_message)
+        if cause is not None
+        else None,
         error_fingerprint=category.fingerprint_of(cause_type, cause_message) if cause is not None else None,
         first_failed_span_id=cause.span_id if cause is not None else None,
         first_failed_ordinal=cause.ordinal if cause is not None else None,
@@ -171,7 +173,7 @@ def node_row(step: Step, workflow: str | None) -> Node:
         step.iteration,
         error_type,
         message,
-        category.category_of(error_type, message) if wrong else None,
+        category.category_of_failure(step.status, error_type, message) if wrong else None,
         category.fingerprint_of(error_type, message) if wrong else None,
         facts.get("model"),
         facts.get("input_tokens"),

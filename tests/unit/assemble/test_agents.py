@@ -86,6 +86,19 @@ def test_only_the_step_that_a_timeout_hit_timed_out() -> None:
     assert (assembled.execution.status, assembled.execution.first_failed_name) == ("failed", "fetch")
 
 
+def test_a_step_that_says_it_timed_out_and_no_more_is_a_timeout() -> None:
+    assembled = assemble(
+        [
+            span(1, None, (0, 100), "run", facts={"boundary": "run", "kind": "workflow"}),
+            span(2, 1, (10, 90), "fetch", facts={"kind": "step", "step": True, "status": "timed_out"}),
+        ],
+        TRACE,
+    )
+    execution = assembled.execution
+    assert (execution.status, execution.error_summary) == ("partial", "fetch: timed out")
+    assert (execution.error_category, assembled.nodes[1].error_category) == ("timeout", "timeout")
+
+
 def test_the_cause_is_found_past_steps_that_did_not_notice() -> None:
     offline: Facts = {"error_type": "ValueError", "error_message": "offline"}
     assembled = assemble(

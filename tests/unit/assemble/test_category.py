@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spantree_exporter.assemble.category import category_of, fingerprint_of
+from spantree_exporter.assemble.category import category_of, category_of_failure, fingerprint_of
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,10 @@ def test_ids_numbers_paths_and_addresses_do_not_change_the_fingerprint(one: str,
 def test_another_class_or_another_text_is_another_error() -> None:
     assert fingerprint_of("ValueError", "no such key") != fingerprint_of("KeyError", "no such key")
     assert fingerprint_of("ValueError", "no such key") != fingerprint_of("ValueError", "no such value")
+
+
+def test_what_no_error_tells_the_status_does() -> None:
+    assert category_of_failure("timed_out", None, None) == "timeout"
+    assert category_of_failure("cancelled", None, "the shop is closed") == "cancelled"
+    assert category_of_failure("timed_out", "ConnectionError", "refused") == "network"
+    assert category_of_failure("failed", None, None) == "unknown"
