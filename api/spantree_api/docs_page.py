@@ -8,11 +8,13 @@ from typing import Any
 
 _STYLE = """
 :root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
+body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 code { font: 13px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
 h2 { border-bottom: 1px solid #8885; margin-top: 2.5rem; }
 h3 code { font-size: 15px; }
 table { border-collapse: collapse; width: 100%; }
+@media (max-width: 40rem) { table { display: block; overflow-x: auto; } }
 td, th { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8883; }
 .method { font-weight: bold; color: #0a7; }
 .quiet { opacity: .75; }

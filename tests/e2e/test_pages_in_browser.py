@@ -20,7 +20,8 @@ from tests.tables import project_all
 from spantree_exporter.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202egnp\x1b[31m"
-FAILED, GOOD, LARGE, HUGE, HOSTILE_RUN, LOOP = 1, 2, 3, 4, 5, 6
+LONG = "W" * 512
+FAILED, GOOD, LARGE, HUGE, HOSTILE_RUN, LOOP, LONG_RUN = 1, 2, 3, 4, 5, 6, 7
 NOW_MS = NOW_NS // 1_000_000
 HOUR_NS = 3_600 * S
 
@@ -35,6 +36,8 @@ def browser() -> Iterator[Browser]:
 def site(browser: Browser, postgres_url: str, _migrated_template: str) -> Iterator[str]:
     """The pages over two weeks of a shop; the browser comes first, so that none of it is made where there is none."""
     hostile: dict[str, Any] = {"error_type": HOSTILE, "error_message": HOSTILE}
+    long: dict[str, Any] = {"error_type": LONG, "error_message": LONG}
+    named: dict[str, Any] = {"workflow_name": LONG, "run_id": LONG, "conversation_id": LONG, "user_id": LONG}
     with new_database(postgres_url, template=_migrated_template) as url:
         insert(
             url,
@@ -50,6 +53,12 @@ def site(browser: Browser, postgres_url: str, _migrated_template: str) -> Iterat
                 [node(1, HOSTILE, status="failed", input=HOSTILE, output='{"a": "<b>"}', service=HOSTILE, **hostile)],
                 name=HOSTILE, workflow_name=HOSTILE, status="failed", error_summary=HOSTILE, run_id=HOSTILE,
                 error_fingerprint="hostile", started_ns=NOW_NS - 4 * HOUR_NS,
+            ),
+            trace(
+                LONG_RUN,
+                [node(1, LONG, status="failed", service=LONG, workflow_name=LONG, **long)],
+                name=LONG, service=LONG, services=[LONG], status="failed", error_summary=LONG, error_fingerprint="long",
+                started_ns=NOW_NS - 6 * HOUR_NS, **named,
             ),
         )  # fmt: skip
         with api_over(url) as client:
@@ -103,11 +112,40 @@ def test_no_page_has_a_fault(browser: Browser, site: str, scheme: Literal["light
 def test_narrow_pages_do_not_scroll_sideways(browser: Browser, site: str) -> None:
     with opened(browser, site, width=390, height=800, now_ms=NOW_MS) as (page, _):
         wide = {}
-        for path in PAGES[::2]:
+        for path in (*PAGES[::2], "/api/v1/docs"):
             page.goto(path)
             width = page.evaluate("document.documentElement.scrollWidth")
             if width > 390:
                 wide[path] = width
+    assert wide == {}
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_one_long_name_pushes_nothing_out_of_sight(browser: Browser, site: str, width: int) -> None:
+    pages = [
+        f"/executions/{trace_id(LONG_RUN)}",
+        f"/executions/{trace_id(LONG_RUN)}/table",
+        f"/executions/{trace_id(LONG_RUN)}/graph",
+        f"/executions/{trace_id(LONG_RUN)}/failure",
+        f"/compare/{trace_id(LONG_RUN)}/{trace_id(GOOD)}",
+        f"/conversations/{LONG}",
+        f"/runs/{LONG}",
+        "/failures",
+        "/workflows",
+        f"/workflows/{LONG}",
+        "/executions?since=" + LONG,
+    ]
+    with opened(browser, site, width=width, height=800, now_ms=NOW_MS) as (page, _):
+        wide = {}
+        for path in pages:
+            page.goto(path)
+            shown = page.evaluate("document.documentElement.scrollWidth")
+            if shown > width:
+                wide[path] = shown
+            # A name of so many characters is some 4,000 pixels wide on one line.
+            cells = page.locator("td").evaluate_all("all => Math.max(0, ...all.map((one) => one.clientWidth))")
+            if cells > 800:
+                wide[f"{path} cells"] = cells
     assert wide == {}
 
 

@@ -16,8 +16,12 @@ _HIDDEN = re.compile(
 
 
 def visible(text: str) -> str:
-    """`text` with every such character replaced: control characters by their picture, others as ⟨U+202E⟩."""
-    return _HIDDEN.sub(_shown, text)
+    """`text` with every such character replaced: control characters by their picture, others as ⟨U+202E⟩.
+
+    Of a text of spaces alone nothing would be seen: each of them is shown by its code.
+    """
+    told = _HIDDEN.sub(_shown, text)
+    return "".join(f"⟨U+{ord(character):04X}⟩" for character in told) if told.isspace() else told
 
 
 def _shown(match: re.Match[str]) -> str:

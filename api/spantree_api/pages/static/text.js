@@ -4,12 +4,16 @@ const HIDDEN = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f
 
 /** `text` with characters that hide, reorder or control others replaced by something that is seen. */
 export function visible(text) {
-  return text.replace(HIDDEN, (found) => {
-    const code = found.codePointAt(0);
-    if (code < 0x20) return String.fromCharCode(0x2400 + code);
-    return code === 0x7f ? "\u2421" : `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  const told = text.replace(HIDDEN, (found) => {
+    const number = found.codePointAt(0);
+    if (number < 0x20) return String.fromCharCode(0x2400 + number);
+    return number === 0x7f ? "\u2421" : code(found);
   });
+  // Of a text of spaces alone nothing would be seen.
+  return told.trim() ? told : told.replace(/\s/g, code);
 }
+
+const code = (character) => `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
 
 /** Milliseconds with a unit. */
 export function duration(ms) {
