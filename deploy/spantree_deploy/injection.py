@@ -18,11 +18,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import spantree_exporter
 from spantree_deploy.interpreter import Interpreter, asked
 from spantree_exporter.errors import SpantreeError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 NEEDED: Final = (
     "opentelemetry-sdk",
@@ -130,10 +133,26 @@ def _with_requirements(
                 continue
             needed = normalised(requirement.name)
             version = theirs.get(needed)
-            if version is not None and not requirement.specifier.contains(version, prereleases=True):
+            if version is not None and not _fits(requirement, version):
                 return {}, f"{one} {distribution.version} of this environment needs {requirement}, it has {version}"
             waiting.append(needed)
     return found, None
+
+
+def _fits(requirement: Requirement, version: str) -> bool:
+    """Whether a package that is there will do.
+
+    OpenTelemetry's packages pin each other to the patch release, and a service gets the newest of its API with FastAPI
+    alone. A patch release changes no interface, so that another one does.
+    """
+    from packaging.version import Version
+
+    if requirement.specifier.contains(version, prereleases=True):
+        return True
+    pins = [one for one in requirement.specifier if one.operator == "==" and not one.version.endswith(".*")]
+    if not normalised(requirement.name).startswith("opentelemetry-") or len(pins) != len(requirement.specifier):
+        return False
+    return all(Version(version).release[:2] == Version(one.version).release[:2] for one in pins)
 
 
 def _folder_of(lent: Mapping[str, importlib.metadata.Distribution], environ: Mapping[str, str]) -> Path:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from spantree_deploy.injection import NEEDED, Injection, injection_for
 from spantree_deploy.interpreter import Interpreter, asked, interpreter_of, python_of
@@ -91,6 +92,20 @@ def test_packages_that_do_not_fit_theirs_are_not_lent_and_the_reason_is_said(tmp
     assert said.startswith(f"/opt/shop/bin/python (Python 3.{HERE.version[1]}.1) lacks {', '.join(NEEDED)}, and ")
     assert "needs protobuf" in said
     assert "it has 3.20.3: install what it lacks there: /opt/shop/bin/python -m pip install opentelemetry-sdk" in said
+
+
+def other_release(name: str, *, minor: int = 0, patch: int = 0) -> dict[str, str]:
+    numbers = list(Version(version(name)).release)
+    return {name: f"{numbers[0]}.{numbers[1] + minor}.{numbers[2] + patch}"}
+
+
+def test_another_patch_of_opentelemetrys_api_will_do_and_another_minor_will_not(tmp_path: Path) -> None:
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    lent = injection_for(python_with(other_release("opentelemetry-api", patch=1)), cache).lent
+    assert set(NEEDED) <= set(lent)
+    assert "opentelemetry-api" not in lent
+    with pytest.raises(SpantreeError, match="needs opentelemetry-api=="):
+        injection_for(python_with(other_release("opentelemetry-api", minor=1)), cache)
 
 
 def test_another_python_is_lent_nothing_compiled_for_this_one(tmp_path: Path) -> None:
