@@ -25,6 +25,8 @@ _OTHERS: Final[Mapping[str, str]] = {
 }
 # Of use to few: metrics, template rendering, what is below another library that is traced. Not worth a problem.
 _MINOR: Final = frozenset({"asgiref", "asyncclick", "click", "jinja2", "psutil", "starlette", "structlog", "urllib3"})
+# There because of who sends or takes in spans, whether or not the service itself ever uses it.
+_BROUGHT_BY: Final[Mapping[str, Sequence[str]]] = {"grpcio": ("opentelemetry-exporter-otlp-proto-grpc", "spantree")}
 _GRPC_PORT, _HTTP_PORT = 4317, 4318
 _PATH: Final = "/v1/traces"
 _REPLACED: Final = "start it by `spantree run`, which replaces it, or "
@@ -83,8 +85,12 @@ def libraries(python: Interpreter, injection: Injection | None, environ: Mapping
         if disabled & {"*", name, name.replace("-", "_")}:
             yield Finding(library, f"{version}: not traced, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS names it")
         elif installed is None:
-            is_minor = library in _MINOR
-            yield Finding(library, f"{version}: not traced, {wanted} is not installed", None if is_minor else install)
+            said = f"{version}: not traced, {wanted} is not installed"
+            brought_by = next((one for one in _BROUGHT_BY.get(library, ()) if one in python.packages), None)
+            if brought_by is not None:
+                yield Finding(library, f"{said}; {brought_by} needs {library}, install it if your service uses it, too")
+            else:
+                yield Finding(library, said, None if library in _MINOR else install)
         elif not requirement.specifier.contains(version, prereleases=True):
             yield Finding(
                 library,

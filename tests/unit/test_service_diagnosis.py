@@ -51,6 +51,20 @@ def test_what_is_traced_and_what_lacks_its_instrumentation() -> None:
     }
 
 
+@pytest.mark.parametrize("brought_by", ["spantree", "opentelemetry-exporter-otlp-proto-grpc"])
+def test_the_grpc_that_telemetry_itself_brings_along_is_no_problem(brought_by: str) -> None:
+    said = "1.85.1: not traced, opentelemetry-instrumentation-grpc is not installed"
+    (own,) = findings({"grpcio": "1.85.1"})
+    assert (own.found, own.remedy) == (
+        said,
+        "/opt/shop/bin/python -m pip install opentelemetry-instrumentation-grpc",
+    )
+    (brought,) = findings({"grpcio": "1.85.1", brought_by: "1"})
+    assert brought == Finding(
+        "grpcio", f"{said}; {brought_by} needs grpcio, install it if your service uses it, too", None
+    )
+
+
 def test_what_is_switched_off_is_no_problem() -> None:
     packages = {"redis": "5.0", "opentelemetry-instrumentation-redis": "0.66b1"}
     (found,) = findings(packages, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="sqlalchemy, redis")
