@@ -107,6 +107,13 @@ class _Call:
         ]  # fmt: skip
 
 
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise OSError(f"port {port} of {host} cannot be taken") from error
+
+
 class JaegerStorage:
     """The gRPC server. Made, started and stopped within the event loop that `service` belongs to."""
 
@@ -182,6 +189,8 @@ class JaegerStorage:
             self._directory.cleanup()
 
     def _listen(self, host: str, port: int) -> int:
+        # Looked at before grpc does, which writes lines of its own to stderr where it is taken.
+        _listener(host, port).close()
         try:
             taken: int = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError as error:
@@ -190,10 +199,7 @@ class JaegerStorage:
 
     async def _listen_by_tls(self, host: str, port: int, tls: ServerTls) -> int:
         # grpc's own TLS bounds neither how many handshakes there are nor, in two minutes, how long one takes.
-        try:
-            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        except OSError as error:
-            raise OSError(f"port {port} of {host} cannot be taken") from error
+        listener = _listener(host, port)
         self._directory = tempfile.TemporaryDirectory(prefix="spantree-jaeger-")
         upstream = Path(self._directory.name) / "grpc.sock"
         self._server.add_insecure_port(f"unix:{upstream}")

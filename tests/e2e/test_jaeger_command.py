@@ -46,3 +46,6 @@ def test_ends_where_jaeger_could_not_reach_it(migrated_url: str, tmp_path: Path)
         ended = spantree("jaeger", "--api-port", str(free_port()), directory=tmp_path, env=env)
     assert ended.returncode != 0
     assert f"SPANTREE_API_JAEGER_PORT {port} cannot be taken: name one that is free" in ended.stderr
+    # gRPC itself says nothing beside it, as it does where it finds out.
+    assert "Failed to add port" not in ended.stderr
+    assert f"port {port} of 127.0.0.1 cannot be taken" in ended.stderr
