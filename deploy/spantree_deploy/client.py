@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from spantree_deploy.client_tls import client_context, untrusted
-from spantree_deploy.running import running_api
+from spantree_deploy.running import has_data, no_data, running_api
 from spantree_deploy.settings import Settings, default_data_dir
 from spantree_exporter.errors import SpantreeError, without_passwords
 
@@ -231,21 +231,14 @@ def api_of(settings: Settings) -> Iterator[ApiClient]:
         with api_at(url, settings) as api:
             yield api
         return
-    if settings.is_embedded and not os.path.exists(settings.data_dir / "pgdata"):  # noqa: PTH110  no error without rights
-        if os.path.exists(settings.data_dir) and not os.access(settings.data_dir, os.R_OK | os.X_OK):  # noqa: PTH110
-            raise SpantreeError(
-                f"{settings.data_dir} may not be read by this account: run this as the one that owns it"
-            )
+    if not has_data(settings):
         usual = settings.own_api_url
         if settings.data_dir == default_data_dir(os.environ) and _is_spantree(usual, settings):
             # Of a demo, a container, another account: no place was named, so there is nothing to mistake it for.
             with api_at(usual, settings) as api:
                 yield api
             return
-        raise SpantreeError(
-            f"there is no data in {settings.data_dir}: run `spantree up` first, or name the place with --data, "
-            "--database-url or --api-url"
-        )
+        raise no_data(settings, "--data, --database-url or --api-url")
     try:
         from spantree_deploy.in_process import transport_of
     except ModuleNotFoundError as error:

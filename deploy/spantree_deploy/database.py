@@ -9,6 +9,7 @@ from typing import Final
 import psycopg
 
 from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_deploy.running import has_data, no_data
 from spantree_deploy.settings import Settings
 from spantree_exporter.errors import OperatorError, classify, without_passwords
 
@@ -47,6 +48,18 @@ def postgres_of(
             yield postgres.url
         finally:
             watch(None)
+
+
+@contextmanager
+def stored_data_of(settings: Settings, report: Report) -> Iterator[str]:
+    """As `postgres_of`, for work on what is stored: where there is nothing yet, no PostgreSQL is made for it.
+
+    Raises SpantreeError there.
+    """
+    if not has_data(settings):
+        raise no_data(settings, "--data or SPANTREE_DATA_DIR, as it has it, or with --database-url")
+    with postgres_of(settings, report) as url:
+        yield url
 
 
 def remedy_of(error: BaseException | None) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from spantree_deploy.settings import Settings
+from spantree_exporter.errors import SpantreeError
 
 _FILE: Final = "api.json"
 _EMBEDDED: Final = "embedded"
@@ -42,6 +43,25 @@ def announced(settings: Settings, url: str) -> Iterator[None]:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps({"url": url, "database": _database(settings)}).encode(), 0)
         yield
+
+
+def has_data(settings: Settings) -> bool:
+    """Whether there is a PostgreSQL to ask: one that is named, or the embedded one, which has been made.
+
+    Raises SpantreeError where this account may not look.
+    """
+    if not settings.is_embedded or os.path.exists(settings.data_dir / "pgdata"):  # noqa: PTH110  no error without rights
+        return True
+    if os.path.exists(settings.data_dir) and not os.access(settings.data_dir, os.R_OK | os.X_OK):  # noqa: PTH110
+        raise SpantreeError(f"{settings.data_dir} may not be read by this account: run this as the one that owns it")
+    return False
+
+
+def no_data(settings: Settings, flags: str) -> SpantreeError:
+    """The sentence for whoever asks of a place where nothing was ever stored; `flags` name another place."""
+    return SpantreeError(
+        f"there is no data in {settings.data_dir}: run `spantree up` first, or name the place with {flags}"
+    )
 
 
 def running_api(settings: Settings) -> str | None:

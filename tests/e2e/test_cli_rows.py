@@ -77,6 +77,32 @@ class TestTree:
         )
         assert not (tmp_path / "none").exists()
 
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ["explain", "0" * 32],
+            ["retention", "--days", "30", "--dry-run"],
+            ["redact", "--dry-run"],
+            ["rebuild"],
+            ["roles"],
+            ["audit", "own"],
+            ["token", "create", "--scope", "read"],
+            ["tenant", "add", "blue"],
+            ["dead-letter", "list"],
+        ],
+        ids=" ".join,
+    )
+    def test_work_on_what_is_stored_makes_no_database_where_there_is_none(
+        self, command: list[str], tmp_path: Path
+    ) -> None:
+        done = spantree(*command, "--data", tmp_path / "none", directory=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            f"spantree: there is no data in {tmp_path}/none: run `spantree up` first, or name the place with --data or "
+            "SPANTREE_DATA_DIR, as it has it, or with --database-url\n"
+        )
+        assert not (tmp_path / "none").exists()
+
     def test_where_a_server_runs_it_says_where_a_browser_shows_it(
         self, failed_run: tuple[str, str], tmp_path: Path
     ) -> None:

@@ -12,7 +12,7 @@ import typer
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
 from spantree_deploy.commands.read import Json, print_json
-from spantree_deploy.database import postgres_of
+from spantree_deploy.database import stored_data_of
 from spantree_deploy.moments import moment
 from spantree_exporter.errors import classify
 from spantree_exporter.own_audit import OwnAuditLine, newest
@@ -43,7 +43,7 @@ def own(
     """List what was asked of spantree and changed in it, newest first, whoever's rows it was about."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     began = moment("--since", since, datetime.now(UTC))
-    with postgres_of(settings, console.step) as url:
+    with stored_data_of(settings, console.step) as url:
         try:
             with psycopg.connect(url, autocommit=True, application_name="spantree audit") as connection:
                 lines = newest(

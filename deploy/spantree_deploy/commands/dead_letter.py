@@ -14,7 +14,7 @@ import typer
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
 from spantree_deploy.commands.read import Json, print_json
-from spantree_deploy.database import postgres_of
+from spantree_deploy.database import stored_data_of
 from spantree_deploy.dead_letters import DeadLetterBox, Letter, WholeLetter, box_of
 from spantree_deploy.settings import Settings
 from spantree_exporter.errors import ConfigError
@@ -160,7 +160,7 @@ def drop(
 
 @contextmanager
 def _box(settings: Settings) -> Iterator[DeadLetterBox]:
-    with postgres_of(settings, console.step) as url, box_of(url) as box:
+    with stored_data_of(settings, console.step) as url, box_of(url) as box:
         yield box
 
 

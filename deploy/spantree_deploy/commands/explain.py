@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.commands.read import print_json
-from spantree_deploy.database import postgres_of
+from spantree_deploy.database import stored_data_of
 from spantree_deploy.render import one_line
 from spantree_deploy.sql import statements
 from spantree_exporter.errors import SpantreeError, classify
@@ -40,7 +40,7 @@ def explain(
     reader = facts_reader(settings.rules)
     trace_id = trace_id_from_hex(execution)
     span_id = span_id_from_hex(span) if span is not None else None
-    with postgres_of(settings, console.step) as url:
+    with stored_data_of(settings, console.step) as url:
         spans = _spans(url, trace_id, span_id, limit)
     if not spans:
         raise SpantreeError(f"no span {span or ''} of trace {trace_id.hex()} is stored".replace("  ", " "))

@@ -10,7 +10,7 @@ import typer
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
-from spantree_deploy.database import postgres_of
+from spantree_deploy.database import stored_data_of
 from spantree_deploy.importing.files import bodies
 from spantree_deploy.importing.importer import Importer, Progress
 from spantree_exporter.partitions import PartitionWindow
@@ -61,7 +61,7 @@ def import_files(
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     window = PartitionWindow(_ANY_DAYS_BACK if hold else days_back or settings.partition_days_back)
     hold_until = datetime.now(UTC).date() + timedelta(days=hold) if hold else None
-    with postgres_of(settings, console.step) as url:
+    with stored_data_of(settings, console.step) as url:
         store = Store(url, application_name="spantree import", window=window, read_facts=facts_reader(settings.rules))
         redactor = redactor_of(settings.redact, settings.redact_hash_key)
         importer = Importer(store, console.fault, hold_until, redactor)

@@ -15,7 +15,7 @@ import typer
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.commands.import_files import summary
-from spantree_deploy.database import postgres_of
+from spantree_deploy.database import stored_data_of
 from spantree_deploy.importing.importer import Importer
 from spantree_deploy.importing.temporal import Source, TemporalServer, bodies_of, bodies_of_file, query_since
 from spantree_deploy.moments import moment
@@ -62,7 +62,7 @@ def import_temporal(
             raise ConfigError([f'"{place}" is no file that is there, and no server: wanted host:port'])
     api_key = os.environ.get("TEMPORAL_API_KEY") or None
     sources = [TemporalServer(place, namespace, tls=tls, api_key=api_key) for place in servers]
-    with postgres_of(settings, console.step) as url:
+    with stored_data_of(settings, console.step) as url:
         store = Store(
             url,
             application_name="spantree import",

@@ -10,7 +10,7 @@ import typer
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
-from spantree_deploy.database import postgres_of
+from spantree_deploy.database import stored_data_of
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.redact_stored import Asked, RedactProgress, redact_stored
 from spantree_exporter.redaction import redactor_of
@@ -54,7 +54,7 @@ def redact(
     if redactor is None:
         raise ConfigError(["SPANTREE_REDACT is off, so that there are no rules; give default or a file of rules"])
     asked = Asked(_date(since), _date(until), _execution(execution), workflow)
-    with postgres_of(settings, console.step) as url, console.err.status("looking for secrets") as status:
+    with stored_data_of(settings, console.step) as url, console.err.status("looking for secrets") as status:
 
         def show(progress: RedactProgress) -> None:
             of = f"{progress.tenant}, {progress.day}" if progress.day else progress.tenant

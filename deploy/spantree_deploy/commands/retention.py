@@ -10,7 +10,7 @@ import typer
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
 from spantree_deploy.commands.read import Json, print_json
-from spantree_deploy.database import postgres_of
+from spantree_deploy.database import stored_data_of
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.own_audit_event import local_actor
 from spantree_exporter.retention.policy import Policy, keep_rules, told
@@ -43,7 +43,7 @@ def retention(
     policy = _policy(
         days or settings.retention_days, keep, settings.retention_keep, archive or settings.retention_archive_dir
     )
-    with postgres_of(settings, console.step) as url:
+    with stored_data_of(settings, console.step) as url:
         if dry_run:
             _show_plan(plan(url, policy), policy, json)
             return

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -22,7 +24,7 @@ from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_deploy.ports import check_otlp_ports, listen_for_api
 from spantree_deploy.running import announced
 from spantree_deploy.service_env import otel_settings
-from spantree_deploy.settings import Settings
+from spantree_deploy.settings import Settings, default_data_dir
 from spantree_deploy.signals import StopSignals
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.migrate import migrate
@@ -196,6 +198,7 @@ def addresses(settings: Settings, running: Running) -> str:
     # What was really taken, where any free port was asked for.
     sent_to = replace(settings, otlp_endpoint=settings.otlp_endpoint or running.otlp_http_url)
     otel = otel_settings(sent_to, "NAME")
+    data = str(settings.data_dir.absolute())
     lines = {
         "pages": running.api_url,
         "API": f"{running.api_url}/api/v1/executions",
@@ -206,8 +209,11 @@ def addresses(settings: Settings, running: Running) -> str:
             f"{name}={otel[name]}" for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL")
         ),
         "SQL": f"psql '{running.database_url}'" if settings.is_embedded else "in the PostgreSQL of --database-url",
-        "data": str(settings.data_dir),
+        "data": data,
     }
+    if settings.is_embedded and settings.data_dir != default_data_dir(os.environ):
+        # Commands in another shell would look for it in the usual place.
+        lines["a command"] = f"--data {shlex.quote(data)}, or export SPANTREE_DATA_DIR={shlex.quote(data)}"
     return "\n".join(f"{name:<10} {value}" for name, value in lines.items())
 
 

@@ -10,7 +10,7 @@ import typer
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
-from spantree_deploy.database import postgres_of
+from spantree_deploy.database import postgres_of, stored_data_of
 from spantree_exporter import migrate as schema
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.migrate import check_version
@@ -51,7 +51,7 @@ def roles(
 ) -> None:
     """Make spantree_writer for collectors and spantree_reader for the API, with the least rights; safe to repeat."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
-    with postgres_of(settings, console.step) as url:
+    with stored_data_of(settings, console.step) as url:
         try:
             with psycopg.connect(url, autocommit=True, application_name="spantree roles") as connection:
                 check_version(connection)
@@ -82,7 +82,7 @@ def rebuild(
 ) -> None:
     """Compute executions, nodes and edges anew from the stored spans; beside a running collector, too."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
-    with postgres_of(settings, console.step) as url, console.err.status("reading the spans again") as status:
+    with stored_data_of(settings, console.step) as url, console.err.status("reading the spans again") as status:
 
         def show(progress: RebuildProgress) -> None:
             status.update(f"{progress.day}: {progress.spans} spans read, {progress.projected_traces} traces projected")

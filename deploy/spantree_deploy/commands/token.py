@@ -14,7 +14,7 @@ import typer
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
 from spantree_deploy.commands.read import Json, print_json
-from spantree_deploy.database import postgres_of, refused
+from spantree_deploy.database import refused, stored_data_of
 from spantree_deploy.settings import Settings
 from spantree_exporter.tokens import SCOPES, TokenBook
 
@@ -98,7 +98,7 @@ def revoke(
 @contextmanager
 def book(settings: Settings) -> Iterator[TokenBook]:
     """Tenants and tokens of the settings' database. Raises SpantreeError."""
-    with postgres_of(settings, console.step) as url:
+    with stored_data_of(settings, console.step) as url:
         try:
             opened = TokenBook(url)
         except psycopg.Error as error:
