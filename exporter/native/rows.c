@@ -342,29 +342,76 @@ static outcome add_row(buffer *out, PyObject *row, const layout *of, PyObject *n
 }
 
 static outcome add_rows(buffer *out, int64_t tenant_id, PyObject *keys, PyObject *rows, const layout *of, PyObject *names,
-                        const char *columns) {
+                        const char *columns, PyObject *last) {
     outcome result = DONE;
+    Py_ssize_t more = PyList_GET_SIZE(last) > 0;
     for (Py_ssize_t i = 0; result == DONE && i < PyList_GET_SIZE(rows); i++) {
-        if (i >= PyList_GET_SIZE(keys))
+        if (i >= PyList_GET_SIZE(keys) || (more && (i >= PyList_GET_SIZE(last) || !PyBytes_Check(PyList_GET_ITEM(last, i)))))
             return UNUSUAL;
         PyObject *key = PyList_GET_ITEM(keys, i), *row = PyList_GET_ITEM(rows, i);
         if (!PyTuple_Check(key) || PyTuple_GET_SIZE(key) != 2)
             return UNUSUAL;
-        TRY(add_key(out, (int)of->count + 3, tenant_id, PyTuple_GET_ITEM(key, 0), PyTuple_GET_ITEM(key, 1)));
+        TRY(add_key(out, (int)(of->count + 3 + more), tenant_id, PyTuple_GET_ITEM(key, 0), PyTuple_GET_ITEM(key, 1)));
+        PyObject *field = more ? PyList_GET_ITEM(last, i) : NULL;
         Py_INCREF(row);
+        Py_XINCREF(field);
         result = add_row(out, row, of, names, columns);
+        if (result == DONE && field != NULL &&
+            buffer_add(out, PyBytes_AS_STRING(field), (size_t)PyBytes_GET_SIZE(field)) < 0)
+            result = FAILED;
+        Py_XDECREF(field);
         Py_DECREF(row);
     }
     return result;
 }
 
-/* table_rows(tenant_id, keys, rows, names, columns) -> bytes | None: `names` are the fields of a row in the order of the
- * columns, `columns` has a letter for each. */
+/* Where `names` are in objects of `type`: to look is more than to write a row, and rows come a trace at a time. The first
+ * few are kept for good: three tables have the same classes and names every time. */
+typedef struct {
+    layout of;
+    PyObject *names;
+} named_layout;
+
+static named_layout kept[4];
+static size_t kept_count = 0;
+
+static int look_up(named_layout *found, PyTypeObject *type, PyObject *names) {
+    for (size_t i = 0; i < kept_count; i++)
+        if (kept[i].of.type == type && kept[i].names == names) {
+            *found = kept[i];
+            return 0;
+        }
+    Py_ssize_t *offsets = PyMem_RawCalloc((size_t)PyTuple_GET_SIZE(names) + 1, sizeof *offsets);
+    if (offsets == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_INCREF(type);
+    Py_INCREF(names);
+    *found = (named_layout){{type, offsets, PyTuple_GET_SIZE(names)}, names};
+    for (Py_ssize_t i = 0; i < found->of.count; i++)
+        offsets[i] = layout_offset(type, PyTuple_GET_ITEM(names, i));
+    if (kept_count < sizeof kept / sizeof *kept)
+        kept[kept_count++] = *found;
+    return 0;
+}
+
+static void let_go(named_layout *found) {
+    for (size_t i = 0; i < kept_count; i++)
+        if (kept[i].of.offsets == found->of.offsets)
+            return;
+    PyMem_RawFree(found->of.offsets);
+    Py_DECREF(found->of.type);
+    Py_DECREF(found->names);
+}
+
+/* table_rows(tenant_id, keys, rows, names, columns, last) -> bytes | None: `names` are the fields of a row in the order of
+ * the columns, `columns` has a letter for each; `last` are the whole fields of one more column, or nothing. */
 PyObject *table_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t count) {
     (void)module;
     int64_t tenant_id;
-    if (count != 5 || !PyList_Check(arguments[1]) || !PyList_Check(arguments[2]) || !PyTuple_Check(arguments[3]) ||
-        !PyBytes_Check(arguments[4]) || PyTuple_GET_SIZE(arguments[3]) != PyBytes_GET_SIZE(arguments[4]) ||
+    if (count != 6 || !PyList_Check(arguments[1]) || !PyList_Check(arguments[2]) || !PyTuple_Check(arguments[3]) ||
+        !PyBytes_Check(arguments[4]) || !PyList_Check(arguments[5]) || PyTuple_GET_SIZE(arguments[3]) != PyBytes_GET_SIZE(arguments[4]) ||
         PyTuple_GET_SIZE(arguments[3]) > INT16_MAX - 3 || int_of(arguments[0], &tenant_id) != DONE ||
         PyList_GET_SIZE(arguments[1]) != PyList_GET_SIZE(arguments[2]) || PyList_GET_SIZE(arguments[2]) == 0) {
         PyErr_Clear();
@@ -372,17 +419,13 @@ PyObject *table_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t co
         return Py_None;
     }
     PyObject *keys = arguments[1], *rows = arguments[2], *names = arguments[3];
-    layout of = {Py_TYPE(PyList_GET_ITEM(rows, 0)), NULL, PyTuple_GET_SIZE(names)};
-    of.offsets = PyMem_RawCalloc((size_t)of.count + 1, sizeof *of.offsets);
-    if (of.offsets == NULL)
-        return PyErr_NoMemory();
-    Py_INCREF(of.type);
-    for (Py_ssize_t i = 0; i < of.count; i++)
-        of.offsets[i] = layout_offset(of.type, PyTuple_GET_ITEM(names, i));
+    named_layout found;
+    if (look_up(&found, Py_TYPE(PyList_GET_ITEM(rows, 0)), names) < 0)
+        return NULL;
     buffer out = take_buffer();
-    PyObject *tuples = finished(&out, add_rows(&out, tenant_id, keys, rows, &of, names, PyBytes_AS_STRING(arguments[4])));
+    outcome result = add_rows(&out, tenant_id, keys, rows, &found.of, names, PyBytes_AS_STRING(arguments[4]), arguments[5]);
+    PyObject *tuples = finished(&out, result);
     give_buffer(&out);
-    PyMem_RawFree(of.offsets);
-    Py_DECREF(of.type);
+    let_go(&found);
     return tuples;
 }

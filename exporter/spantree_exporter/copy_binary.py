@@ -246,9 +246,9 @@ def _rows(
     """`last` are the fields of one more column, by index."""
     if not rows:
         return b""
-    if (native := hot_path.native) is not None and not last:
+    if (native := hot_path.native) is not None:
         names, letters = _names_and_letters(tuple(columns.items()))
-        if (tuples := native.table_rows(tenant_id, _list(keys), _list(rows), names, letters)) is not None:
+        if (tuples := native.table_rows(tenant_id, _list(keys), _list(rows), names, letters, _list(last))) is not None:
             return tuples
     width = len(columns) + 3 + bool(last)
     starts: dict[tuple[int, bytes], bytes] = {}

@@ -26,7 +26,7 @@ PYTHON: Final = "python"
 
 SETTING: Final = "SPANTREE_PURE_PYTHON"
 # What both sides expect of each other, see INTERFACE in native/module.c.
-_INTERFACE: Final = 5
+_INTERFACE: Final = 6
 
 
 class Native(Protocol):
@@ -50,9 +50,19 @@ class Native(Protocol):
         """The tuples of spans[first:last]."""
 
     def table_rows(
-        self, tenant_id: int, keys: list[tuple[int, bytes]], rows: list[Any], names: tuple[str, ...], columns: bytes, /
+        self,
+        tenant_id: int,
+        keys: list[tuple[int, bytes]],
+        rows: list[Any],
+        names: tuple[str, ...],
+        columns: bytes,
+        last: list[bytes],
+        /,
     ) -> bytes | None:
-        """Tuples with a field for each of `names`; `columns` has a letter for each, see copy_binary.LETTERS."""
+        """Tuples with a field for each of `names`; `columns` has a letter for each, see copy_binary.LETTERS.
+
+        `last`, where it is not empty, has for each row the field of one more column, its length before it.
+        """
 
     def term_lists(self, spans: list[Span], /) -> tuple[bytes, bytes, list[int], list[int]] | None:
         """The terms of the spans and which spans have each, with fences; see term_segment.py."""

@@ -9,8 +9,8 @@
 The rows that others may wait for (trace, pending_projection) are locked once the spans are there and the rows of
 projections are made, in order of the key, and so for a short time. Two processes that wrote interleaved bodies were
 slower than one while such rows were locked first (8,000 spans/s; one alone 10,000), and deadlocked when those of whole
-traces were locked before the others. What is stored of a trace is asked for only where somebody else put it there: on
-Citus it is a statement for each shard.
+traces were locked before the others. Whether a trace is known already is asked once before, without a lock, so that
+little is made in vain; not on Citus, where it is a statement for each shard.
 
 Of many tenants that each send a little, a transaction each costs more than twice as much as one for them all. A tenant
 whose spans come twice, and so have to be written the slower way, is from then on written apart from the others.
@@ -115,8 +115,10 @@ class _Trace:
     tenant_id: int
     spans: list[Span] = field(default_factory=list)
     days: list[int] = field(default_factory=list)  # the partition of each span
+    is_known: bool = False  # somebody is known to have put it into `trace`: it is a projector's
     root_ended: bool = False
     projected: ProjectedTrace | None = None
+    rows: CopyRows | None = None  # of `projected`
 
 
 class Writer:
@@ -254,6 +256,8 @@ class Writer:
         with connection.cursor() as cursor:
             self.insert_resources(cursor, ((trace.tenant_id, trace.spans) for trace in batch.values()))
             self._operations.note(cursor, ((trace.tenant_id, trace.spans) for trace in batch.values()))
+            if not staged:
+                self._mark_known(cursor, batch)
         stored: Counter[int] = Counter()
         projected: Counter[int] = Counter()
         with connection.transaction(), connection.cursor() as cursor:
@@ -269,6 +273,19 @@ class Writer:
         for tenant_id in dead:
             self._dead_letters_of(tenant_id).trim(connection)
         return stored, projected
+
+    def _mark_known(self, cursor: psycopg.Cursor[Any], batch: dict[TraceKey, _Trace]) -> None:
+        """Note which traces others have begun, so that nothing is made of them in vain.
+
+        Late parts often look whole: spans come by their ends, so that of a trace in two parts the second has all that
+        are parents. Of the reference load they are a fifth of what was assembled.
+        """
+        # Of Citus each shard would have to be asked.
+        if not batch or self._connection.on_citus:
+            return
+        cursor.execute(_SQL["days_of_traces"], self._connection.trace_keys(batch), binary=True)
+        for tenant_id, trace_id, _ in cursor:
+            batch[tenant_id, trace_id].is_known = True
 
     def _dead_letters_of(self, tenant_id: int) -> DeadLetters:
         if (letters := self._dead_letters.get(tenant_id)) is None:
@@ -326,34 +343,37 @@ class Writer:
             first = 0
             for trace in traces:
                 end = first + len(trace.spans)
-                self._assemble(trace, facts[first:end], wanted=assemble)
+                # A staged batch holds spans that were stored before, with another time of receipt perhaps.
+                self._assemble(trace, facts[first:end], wanted=assemble and not trace.is_known)
                 first = end
 
     def _assemble(self, trace: _Trace, facts: Sequence[Facts], *, wanted: bool) -> None:
         trace.root_ended = _root_ended(trace.spans, facts)
-        trace.projected = None
-        # A staged batch holds spans that were stored before, with another time of receipt perhaps.
-        if wanted and trace.root_ended and _is_whole(trace.spans, facts):
-            outcome = self._reader.assemble(
-                trace.spans[0].trace_id, list(map(facts_of_span, trace.spans, facts)), trace.days
+        trace.projected = trace.rows = None
+        if not (wanted and trace.root_ended and _is_whole(trace.spans, facts)):
+            return
+        outcome = self._reader.assemble(
+            trace.spans[0].trace_id, list(map(facts_of_span, trace.spans, facts)), trace.days
+        )
+        # An execution on another day than its spans is the projector's, which may make partitions.
+        if not isinstance(outcome, ProjectedTrace) or outcome.execution_day not in trace.days:
+            return
+        try:
+            # Each by itself: which of them are to be written is told when they are made (`_project_and_mark`).
+            trace.rows = copy_rows(trace.tenant_id, [outcome])
+            trace.projected = outcome
+        except RowUnencodable:
+            self._reader.complain(
+                "the rows of trace %s cannot be written; the projector will tell why", outcome.trace_id.hex()
             )
-            # An execution on another day than its spans is the projector's, which may make partitions.
-            if isinstance(outcome, ProjectedTrace) and outcome.execution_day in trace.days:
-                trace.projected = outcome
 
     def _project_and_mark(self, cursor: psycopg.Cursor[Any], batch: dict[TraceKey, _Trace]) -> Counter[int]:
         """Project what is whole and leave a pending row for every other trace; how many of whom were projected."""
         days = {key: set(trace.days) for key, trace in batch.items()}
-        whole = {key: trace.projected for key, trace in batch.items() if trace.projected is not None}
-        # Made before the traces are locked: others may wait for them from then on.
-        rows = self._rows(whole)
+        # Rows are made by now: from here on others may wait for these traces.
         mine = insert_traces(cursor, days)
-        if not whole.keys() <= mine:
-            whole = {key: projected for key, projected in whole.items() if key in mine}
-            rows = self._rows(whole)
-        if rows and not self._project(cursor, whole, rows):
-            rows = []
-        if not rows:
+        whole = {key: trace for key, trace in batch.items() if trace.projected is not None and key in mine}
+        if whole and not self._project(cursor, whole):
             whole = {}
         known = note_days(self._connection, cursor, {key: days[key] for key in batch if key not in mine})
         waiting = {key: trace for key, trace in batch.items() if key not in whole}
@@ -361,22 +381,13 @@ class Writer:
             self._mark_pending(cursor, waiting, known)
         return Counter(tenant_id for tenant_id, _ in whole)
 
-    def _rows(self, whole: dict[TraceKey, ProjectedTrace]) -> list[CopyRows]:
-        """The rows of `whole`, by tenant; none where one of them cannot be written."""
-        try:
-            return [copy_rows(tenant_id, traces) for tenant_id, traces in _of_tenants(whole).items()]
-        except RowUnencodable:
-            self._reader.complain("rows of a projection cannot be written; the projector will tell which")
-            return []
-
-    def _project(
-        self, cursor: psycopg.Cursor[Any], whole: dict[TraceKey, ProjectedTrace], rows: list[CopyRows]
-    ) -> bool:
-        """Write `rows`, those of `whole`, and what they change.
+    def _project(self, cursor: psycopg.Cursor[Any], whole: dict[TraceKey, _Trace]) -> bool:
+        """Write the rows of `whole`, all of which are projected, and what they change.
 
         False, and nothing changed, where a row is refused: the projector, which takes traces one by one where need be,
         does it then.
         """
+        rows = [trace.rows for trace in whole.values() if trace.rows is not None]
         try:
             with cursor.connection.transaction():
                 copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
@@ -482,10 +493,11 @@ def _by_tenant(batch: Mapping[TraceKey, _Trace]) -> dict[int, SpansAndDays]:
     return dict(of_tenants)
 
 
-def _of_tenants(whole: Mapping[TraceKey, ProjectedTrace]) -> dict[int, list[ProjectedTrace]]:
+def _of_tenants(whole: Mapping[TraceKey, _Trace]) -> dict[int, list[ProjectedTrace]]:
     of_tenants: dict[int, list[ProjectedTrace]] = {}
-    for (tenant_id, _), projected in whole.items():
-        of_tenants.setdefault(tenant_id, []).append(projected)
+    for (tenant_id, _), trace in whole.items():
+        if trace.projected is not None:
+            of_tenants.setdefault(tenant_id, []).append(trace.projected)
     return of_tenants
 
 

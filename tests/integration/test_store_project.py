@@ -162,6 +162,25 @@ def test_a_trace_that_is_projected_while_a_writer_has_it_whole_gets_one_executio
     assert query(migrated_url, "SELECT span_count FROM spantree.execution ORDER BY 1") == [(5,), (6,)]
 
 
+def test_rows_are_made_once_and_of_no_part_that_comes_late(
+    migrated_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, list[bytes]]] = []
+
+    def noted(tenant_id: int, traces: Sequence[ProjectedTrace]) -> CopyRows:
+        made.append((tenant_id, [one.trace_id for one in traces]))
+        return copy_rows(tenant_id, traces)
+
+    monkeypatch.setattr(writer, "copy_rows", noted)
+    store = open_store(migrated_url)
+    store.write([span(9, trace=1, parent=1, name="ended first")])
+    # What is left of trace 1 looks whole.
+    assert store.write([*workflow(1), *workflow(2), *workflow(3)]).projected_traces == 2
+    assert sorted(made) == [(0, [span(1, trace=2).trace_id]), (0, [span(1, trace=3).trace_id])]
+    project_all(migrated_url, store)
+    assert query(migrated_url, "SELECT span_count FROM spantree.execution ORDER BY 1") == [(5,), (5,), (6,)]
+
+
 def test_a_projector_whose_trace_grows_under_it_projects_it_again(
     migrated_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
