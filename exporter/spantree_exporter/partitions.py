@@ -155,6 +155,19 @@ class PartitionDays:
         """Whether the figures of `day`, which was placed, hold what comes anew: retention thinned or dropped it."""
         return day in self._counted
 
+    def look_whether_counted(self, connection: psycopg.Connection[Any], days: Iterable[int]) -> None:
+        """Ask anew of those of `days` that retention may have thinned since they were placed. Raises psycopg.Error.
+
+        What it tells is true until the transaction ends where that holds the days or has written to their partitions,
+        for retention takes none of them off meanwhile. Retention is after no day before it is two days old: what comes
+        in time asks nothing.
+        """
+        old = sorted({day for day in days if SENTINEL_DAY < day < int(time.time()) // 86_400 - 1})
+        if old:
+            rows = connection.execute(_SQL["counted_days"], {"days": [date_of(day) for day in old]}).fetchall()
+            self._counted.difference_update(old)
+            self._counted.update(day_number(day) for (day,) in rows)
+
     def make(self, connection: psycopg.Connection[Any], days: Collection[int]) -> None:
         """Make the partitions of `days`, wherever they lie, but not of days that were dropped. Raises psycopg.Error."""
         ensure_partitions(connection, days)

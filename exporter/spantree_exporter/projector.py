@@ -312,6 +312,9 @@ class Projector:
         projected_before = {(tenant_id, trace_id) for tenant_id, trace_id, _ in cursor}
         new = [one for one in traces if one.key not in projected_before]
         again = [one for one in traces if one.key in projected_before]
+        self._connection.days.look_whether_counted(
+            cursor.connection, (one.projected.execution_day for one in traces if one.projected is not None)
+        )
         self._tolerantly(cursor, [one for one in new if not self._is_counted(one)], self._insert, failures, figures)
         # What an import brings back after retention took it: its figures stayed.
         self._tolerantly(

@@ -373,6 +373,9 @@ class Writer:
         # Rows are made by now: from here on others may wait for these traces.
         mine = insert_traces(cursor, days)
         whole = {key: trace for key, trace in batch.items() if trace.projected is not None and key in mine}
+        # Their spans are written: retention takes none of these days off before the commit.
+        projected = (trace.projected for trace in whole.values() if trace.projected is not None)
+        self._connection.days.look_whether_counted(cursor.connection, (one.execution_day for one in projected))
         if whole and not self._project(cursor, whole):
             whole = {}
         known = note_days(self._connection, cursor, {key: days[key] for key in batch if key not in mine})

@@ -16,12 +16,15 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from tests import factories
 from tests.postgres import new_database
 from tests.spantree_process import spantree
 from tests.tables import project_all, query, tables
 
 from spantree_exporter.connection import StoreConnection
+from spantree_exporter.decode_logs import LOGS_PROTOBUF, decode_logs
+from spantree_exporter.log_record import LogRecord
 from spantree_exporter.partitions import OUTSIDE_WINDOW, PartitionWindow, date_of
 from spantree_exporter.retention.day import DayRetirement
 from spantree_exporter.retention.policy import Policy, keep_rules
@@ -202,6 +205,31 @@ def test_late_spans_of_a_day_that_is_thinned_are_told(
         assert query(migrated_url, f"SELECT status FROM spantree.execution {of_trace}") == [("completed",)]
 
 
+def test_runs_that_are_sent_again_for_a_day_that_is_thinned_are_counted_once(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(migrated_url, store)
+    before = figures(migrated_url)
+    archive = DayRetirement._archive
+
+    def interrupted(self: DayRetirement) -> None:
+        # What stays is back; `store` knew the day before it was taken off, `other` sees it now.
+        archive(self)
+        if self._day == day(40):
+            other = Store(migrated_url, window=PartitionWindow(400))
+            for writer, number in ((store, 4), (other, 5)):
+                assert writer.write(factories.workflow(number, start_ns=noon_ns(40), name="flow-40")).outside == 0
+            project_all(migrated_url, other)
+            other.close()
+
+    monkeypatch.setattr(DayRetirement, "_archive", interrupted)
+    run(migrated_url, Policy(30, keep_rules("failed:90,partial:90")))
+    project_all(migrated_url, store)
+    fold(migrated_url)
+    assert query(migrated_url, f"SELECT count(*) FROM spantree.execution WHERE day = '{day(40)}'") == [(4,)]
+    assert figures(migrated_url) == before
+
+
 def test_what_is_still_to_be_projected_stays_where_rules_could_keep_it(migrated_url: str, store: Store) -> None:
     fill(migrated_url, store)
     # Of 60 nobody has an execution yet; what has come for 4, which had completed, may change what it is.
@@ -217,6 +245,42 @@ def test_what_is_still_to_be_projected_stays_where_rules_could_keep_it(migrated_
         assert query(migrated_url, f"SELECT count(*) FROM spantree.span {of_trace}") == [(spans,)], number
         assert query(migrated_url, f"SELECT status FROM spantree.execution {of_trace}") == [(status,)]
     assert leftovers(migrated_url) == []
+
+
+def records(trace: int, at_ns: int) -> list[LogRecord]:
+    """Two log records of a trace's first span, one at a time and one of which nobody tells when it was."""
+    built = ExportLogsServiceRequest()
+    of_scope = built.resource_logs.add().scope_logs.add()
+    for time_ns in (at_ns, 0):
+        record = of_scope.log_records.add(
+            trace_id=factories.trace_id(trace), span_id=(1).to_bytes(8, "big"), time_unix_nano=time_ns
+        )
+        record.body.string_value = "goes on"
+    return decode_logs(built.SerializeToString(), LOGS_PROTOBUF, at_ns).records
+
+
+def logs_by_trace(url: str) -> dict[int, list[date]]:
+    rows = query(url, "SELECT trace_id, array_agg(day ORDER BY day) FROM spantree.log_record GROUP BY 1 ORDER BY 1")
+    return {trace_id.int: days for trace_id, days in rows}
+
+
+def test_log_records_of_a_day_without_spans_stay_and_go_with_their_runs(migrated_url: str, store: Store) -> None:
+    of = {number: UUID(bytes=factories.trace_id(number)).int for number in (1, 2, 3)}
+    store.write(factories.workflow(1, start_ns=noon_ns(40), failing=True))
+    store.write(factories.workflow(2, start_ns=noon_ns(40)))
+    project_all(migrated_url, store)
+    # Of 3 nobody has seen a span.
+    for number in of:
+        store.write(records(number, noon_ns(39)))
+    run(migrated_url, Policy(30, keep_rules("failed:45,partial:45")))
+    sentinel = date_of(0)
+    assert logs_by_trace(migrated_url) == {of[1]: [sentinel, day(39)], of[2]: [sentinel], of[3]: [sentinel]}
+    days = {trace_id.int: days for trace_id, days in query(migrated_url, "SELECT trace_id, days FROM spantree.trace")}
+    assert days == {of[1]: [sentinel, day(40), day(39)], of[2]: [sentinel], of[3]: [sentinel]}
+    # Those without a time go by the time at which they came, once that is older than the longest rule.
+    run(migrated_url, Policy(30, keep_rules("failed:45,partial:45")), today=TODAY + timedelta(days=7))
+    assert query(migrated_url, "SELECT count(*) FROM spantree.log_record") == [(0,)]
+    assert query(migrated_url, "SELECT count(*) FROM spantree.trace") == [(0,)]
 
 
 def test_an_archive_brings_back_what_went_and_counts_nothing_twice(

@@ -92,7 +92,7 @@ class DayRetirement:
         if state != "archived":
             self._archive()
             self._set_state("archived")
-        for table in ("execution", "span"):
+        for table in ("execution", "span", "log_record"):
             self._forget_traces(table)
         ended = "thinned" if self._scalar("any_kept", keep=self._keep) else "dropped"
         for parent in PARENTS:
@@ -137,7 +137,8 @@ class DayRetirement:
 
     def _note_kept(self, age_days: int) -> None:
         kept = self._policy.kept_beyond(age_days)
-        names = {"span": self._retired("span"), "execution": self._retired("execution")}
+        tables = {"span": "span", "log": "log_record", "execution": "execution"}
+        names = {name: self._retired(table) for name, table in tables.items()}
         with self._connection.transaction():
             self._connection.execute(_SQL["unbounded"])
             self._run("create_keep", keep=self._keep)

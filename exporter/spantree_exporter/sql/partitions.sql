@@ -8,8 +8,8 @@ SELECT spantree.ensure_partitions(%(days)s::date[])
 
 -- name: existing_days
 -- Which of some days have all their partitions, and whether their figures are counted already although rows of them may
--- come anew: those of days that retention thinned or dropped are.
-SELECT asked.day, coalesce(retention_day.state IN ('thinned', 'restored'), false)
+-- come anew: those of days that retention thinned or dropped are, from the moment at which what stays is back.
+SELECT asked.day, coalesce(retention_day.state IN ('restocked', 'archived', 'thinned', 'restored'), false)
 FROM unnest(%(days)s::date[]) AS asked (day)
 LEFT JOIN spantree.retention_day
     ON retention_day.day = asked.day
@@ -24,6 +24,13 @@ WHERE NOT EXISTS (
             AND NOT inhdetachpending
     )
 )
+
+-- name: counted_days
+-- As existing_days tells of some days that have partitions. Served by retention_day_pkey.
+SELECT day
+FROM spantree.retention_day
+WHERE day = ANY (%(days)s::date[])
+    AND state IN ('restocked', 'archived', 'thinned', 'restored')
 
 -- name: dropped_days
 -- Which of some days get no partition because retention has dropped them, or works on them.

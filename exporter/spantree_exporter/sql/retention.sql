@@ -116,10 +116,14 @@ ALTER TABLE spantree.{keep} ENABLE ROW LEVEL SECURITY
 COMMENT ON TABLE spantree.{keep} IS 'traces of a day that retention keeps; goes when it is through with the day'
 
 -- name: other_days
--- The days of traces that have spans on the day, and whose execution is on another one.
+-- The days of traces that have spans or log records on the day, and whose execution is on another one.
 SELECT DISTINCT unnest(trace.days) AS day
 FROM (
-    SELECT DISTINCT tenant_id, trace_id FROM spantree.{span}
+    (
+        SELECT tenant_id, trace_id FROM spantree.{span}
+        UNION
+        SELECT tenant_id, trace_id FROM spantree.{log}
+    )
     EXCEPT
     SELECT tenant_id, trace_id FROM spantree.{execution}
 ) AS other
@@ -136,7 +140,11 @@ WHERE status = ANY (%(statuses)s::text[])
 UNION
 SELECT other.tenant_id, other.trace_id
 FROM (
-    SELECT DISTINCT tenant_id, trace_id FROM spantree.{span}
+    (
+        SELECT tenant_id, trace_id FROM spantree.{span}
+        UNION
+        SELECT tenant_id, trace_id FROM spantree.{log}
+    )
     EXCEPT
     SELECT tenant_id, trace_id FROM spantree.{execution}
 ) AS other
@@ -149,7 +157,11 @@ WHERE execution.day = ANY (%(days)s::date[])
 UNION
 SELECT waiting.tenant_id, waiting.trace_id
 FROM spantree.pending_projection AS waiting
-JOIN (SELECT DISTINCT tenant_id, trace_id FROM spantree.{span}) AS of_day USING (tenant_id, trace_id)
+JOIN (
+    SELECT tenant_id, trace_id FROM spantree.{span}
+    UNION
+    SELECT tenant_id, trace_id FROM spantree.{log}
+) AS of_day USING (tenant_id, trace_id)
 ON CONFLICT DO NOTHING
 
 -- name: analyze
@@ -282,11 +294,30 @@ WHERE trace.tenant_id = %(tenant_id)s
     )
 
 -- name: old_sentinel_traces
--- Traces on the sentinel's day whose newest span there came before some time. Served by span_pkey, from one on.
+-- Traces on the sentinel's day of which the newest span or log record there came before some time. Served by span_pkey and
+-- log_record_pkey, from one on.
 SELECT tenant_id, trace_id, max(received_ns) < %(before_ns)s::bigint
-FROM spantree.span
-WHERE day = DATE '1970-01-01'
-    AND (tenant_id, trace_id) > (%(tenant_id)s::integer, %(trace_id)s::uuid)
+FROM (
+    (
+        SELECT tenant_id, trace_id, max(received_ns) AS received_ns
+        FROM spantree.span
+        WHERE day = DATE '1970-01-01'
+            AND (tenant_id, trace_id) > (%(tenant_id)s::integer, %(trace_id)s::uuid)
+        GROUP BY tenant_id, trace_id
+        ORDER BY tenant_id, trace_id
+        LIMIT %(traces)s
+    )
+    UNION ALL
+    (
+        SELECT tenant_id, trace_id, max(received_ns)
+        FROM spantree.log_record
+        WHERE day = DATE '1970-01-01'
+            AND (tenant_id, trace_id) > (%(tenant_id)s::integer, %(trace_id)s::uuid)
+        GROUP BY tenant_id, trace_id
+        ORDER BY tenant_id, trace_id
+        LIMIT %(traces)s
+    )
+) AS there
 GROUP BY tenant_id, trace_id
 ORDER BY tenant_id, trace_id
 LIMIT %(traces)s
