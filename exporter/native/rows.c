@@ -346,7 +346,8 @@ static outcome add_rows(buffer *out, int64_t tenant_id, PyObject *keys, PyObject
     outcome result = DONE;
     Py_ssize_t more = PyList_GET_SIZE(last) > 0;
     for (Py_ssize_t i = 0; result == DONE && i < PyList_GET_SIZE(rows); i++) {
-        if (i >= PyList_GET_SIZE(keys) || (more && (i >= PyList_GET_SIZE(last) || !PyBytes_Check(PyList_GET_ITEM(last, i)))))
+        if (i >= PyList_GET_SIZE(keys) ||
+            (more && (i >= PyList_GET_SIZE(last) || !PyBytes_Check(PyList_GET_ITEM(last, i)))))
             return UNUSUAL;
         PyObject *key = PyList_GET_ITEM(keys, i), *row = PyList_GET_ITEM(rows, i);
         if (!PyTuple_Check(key) || PyTuple_GET_SIZE(key) != 2)
@@ -411,7 +412,8 @@ PyObject *table_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t co
     (void)module;
     int64_t tenant_id;
     if (count != 6 || !PyList_Check(arguments[1]) || !PyList_Check(arguments[2]) || !PyTuple_Check(arguments[3]) ||
-        !PyBytes_Check(arguments[4]) || !PyList_Check(arguments[5]) || PyTuple_GET_SIZE(arguments[3]) != PyBytes_GET_SIZE(arguments[4]) ||
+        !PyBytes_Check(arguments[4]) || !PyList_Check(arguments[5]) ||
+        PyTuple_GET_SIZE(arguments[3]) != PyBytes_GET_SIZE(arguments[4]) ||
         PyTuple_GET_SIZE(arguments[3]) > INT16_MAX - 3 || int_of(arguments[0], &tenant_id) != DONE ||
         PyList_GET_SIZE(arguments[1]) != PyList_GET_SIZE(arguments[2]) || PyList_GET_SIZE(arguments[2]) == 0) {
         PyErr_Clear();

@@ -110,6 +110,14 @@ class Share:
 _DAYS_PER_TRANSACTION: Final = 8
 
 
+@dataclass(frozen=True, slots=True)
+class _Projection:
+    """A trace that is whole in a batch, and its rows."""
+
+    made: ProjectedTrace
+    rows: CopyRows
+
+
 @dataclass(slots=True)
 class _Trace:
     tenant_id: int
@@ -117,8 +125,7 @@ class _Trace:
     days: list[int] = field(default_factory=list)  # the partition of each span
     is_known: bool = False  # somebody is known to have put it into `trace`: it is a projector's
     root_ended: bool = False
-    projected: ProjectedTrace | None = None
-    rows: CopyRows | None = None  # of `projected`
+    projection: _Projection | None = None
 
 
 class Writer:
@@ -278,7 +285,7 @@ class Writer:
         """Note which traces others have begun, so that nothing is made of them in vain.
 
         Late parts often look whole: spans come by their ends, so that of a trace in two parts the second has all that
-        are parents. Of the reference load they are a fifth of what was assembled.
+        are parents. Of the reference load every seventh that looked whole was such a part.
         """
         # Of Citus each shard would have to be asked.
         if not batch or self._connection.on_citus:
@@ -349,7 +356,7 @@ class Writer:
 
     def _assemble(self, trace: _Trace, facts: Sequence[Facts], *, wanted: bool) -> None:
         trace.root_ended = _root_ended(trace.spans, facts)
-        trace.projected = trace.rows = None
+        trace.projection = None
         if not (wanted and trace.root_ended and _is_whole(trace.spans, facts)):
             return
         outcome = self._reader.assemble(
@@ -360,8 +367,7 @@ class Writer:
             return
         try:
             # Each by itself: which of them are to be written is told when they are made (`_project_and_mark`).
-            trace.rows = copy_rows(trace.tenant_id, [outcome])
-            trace.projected = outcome
+            trace.projection = _Projection(outcome, copy_rows(trace.tenant_id, [outcome]))
         except RowUnencodable:
             self._reader.complain(
                 "the rows of trace %s cannot be written; the projector will tell why", outcome.trace_id.hex()
@@ -372,10 +378,11 @@ class Writer:
         days = {key: set(trace.days) for key, trace in batch.items()}
         # Rows are made by now: from here on others may wait for these traces.
         mine = insert_traces(cursor, days)
-        whole = {key: trace for key, trace in batch.items() if trace.projected is not None and key in mine}
+        whole = {key: trace.projection for key, trace in batch.items() if trace.projection is not None and key in mine}
         # Their spans are written: retention takes none of these days off before the commit.
-        projected = (trace.projected for trace in whole.values() if trace.projected is not None)
-        self._connection.days.look_whether_counted(cursor.connection, (one.execution_day for one in projected))
+        self._connection.days.look_whether_counted(
+            cursor.connection, (one.made.execution_day for one in whole.values())
+        )
         if whole and not self._project(cursor, whole):
             whole = {}
         known = note_days(self._connection, cursor, {key: days[key] for key in batch if key not in mine})
@@ -384,13 +391,13 @@ class Writer:
             self._mark_pending(cursor, waiting, known)
         return Counter(tenant_id for tenant_id, _ in whole)
 
-    def _project(self, cursor: psycopg.Cursor[Any], whole: dict[TraceKey, _Trace]) -> bool:
-        """Write the rows of `whole`, all of which are projected, and what they change.
+    def _project(self, cursor: psycopg.Cursor[Any], whole: dict[TraceKey, _Projection]) -> bool:
+        """Write the rows of `whole`, and what they change.
 
         False, and nothing changed, where a row is refused: the projector, which takes traces one by one where need be,
         does it then.
         """
-        rows = [trace.rows for trace in whole.values() if trace.rows is not None]
+        rows = [projection.rows for projection in whole.values()]
         try:
             with cursor.connection.transaction():
                 copy_files(cursor, _SQL["copy_executions"], _SQL["copy_nodes"], _SQL["copy_edges"], rows)
@@ -496,11 +503,10 @@ def _by_tenant(batch: Mapping[TraceKey, _Trace]) -> dict[int, SpansAndDays]:
     return dict(of_tenants)
 
 
-def _of_tenants(whole: Mapping[TraceKey, _Trace]) -> dict[int, list[ProjectedTrace]]:
+def _of_tenants(whole: Mapping[TraceKey, _Projection]) -> dict[int, list[ProjectedTrace]]:
     of_tenants: dict[int, list[ProjectedTrace]] = {}
-    for (tenant_id, _), trace in whole.items():
-        if trace.projected is not None:
-            of_tenants.setdefault(tenant_id, []).append(trace.projected)
+    for (tenant_id, _), projection in whole.items():
+        of_tenants.setdefault(tenant_id, []).append(projection.made)
     return of_tenants
 
 
