@@ -120,7 +120,9 @@ def _pass(requests: Sequence[bytes]) -> tuple[dict[str, float], int]:
                 assert isinstance(of_trace, ProjectedTrace), of_trace
                 projected.append(of_trace)
         with timed("rows"):
-            copy_rows(0, projected)
+            # A trace at a time, as writers make them.
+            for of_trace in projected:
+                copy_rows(0, [of_trace])
         count += len(batch)
         batch = []
     return seconds, count
