@@ -164,9 +164,8 @@ class PartitionDays:
         """
         old = sorted({day for day in days if SENTINEL_DAY < day < int(time.time()) // 86_400 - 1})
         if old:
-            rows = connection.execute(_SQL["counted_days"], {"days": [date_of(day) for day in old]}).fetchall()
             self._counted.difference_update(old)
-            self._counted.update(day_number(day) for (day,) in rows)
+            self._find(connection, old)
 
     def make(self, connection: psycopg.Connection[Any], days: Collection[int]) -> None:
         """Make the partitions of `days`, wherever they lie, but not of days that were dropped. Raises psycopg.Error."""

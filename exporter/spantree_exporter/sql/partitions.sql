@@ -25,13 +25,6 @@ WHERE NOT EXISTS (
     )
 )
 
--- name: counted_days
--- As existing_days tells of some days that have partitions. Served by retention_day_pkey.
-SELECT day
-FROM spantree.retention_day
-WHERE day = ANY (%(days)s::date[])
-    AND state IN ('restocked', 'archived', 'thinned', 'restored')
-
 -- name: dropped_days
 -- Which of some days get no partition because retention has dropped them, or works on them.
 SELECT day
