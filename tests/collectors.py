@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import wait_until
+
 from spantree_collector.app import Addresses, Collector
 from spantree_collector.config import CollectorConfig
 
@@ -83,6 +85,11 @@ def post(addresses: Addresses, body: bytes, content_type: str = PROTOBUF_TYPE, *
 def readiness(addresses: Addresses) -> Any:
     """What GET /readyz tells."""
     return send(addresses, "GET", "/readyz").json()
+
+
+def wait_until_drained(addresses: Addresses, timeout_s: float = 60.0) -> None:
+    """Wait until all that the collector has taken is in PostgreSQL."""
+    wait_until(lambda: readiness(addresses)["spool"]["bodies"] == 0, timeout_s, "the spool was drained")
 
 
 def metric(addresses: Addresses, sample: str) -> float:

@@ -26,7 +26,7 @@ from tests.chaos.exporter_load import ExporterLoad
 from tests.chaos.processes import CollectorProcess, collector_process
 from tests.chaos.random_faults import verified
 from tests.citus_cluster import CitusCluster, CitusNotThere, citus_cluster
-from tests.collectors import readiness
+from tests.collectors import readiness, wait_until_drained
 from tests.waiting import wait_until
 
 from spantree_exporter.migrate import migrate
@@ -56,9 +56,7 @@ def run(folder: Path, rounds: int, away_s: float, say: Callable[[str], None]) ->
                 say(f"   {_without_a_worker(cluster, collector, number, away_s)}")
             load.stop()
             say("draining")
-            wait_until(
-                lambda: readiness(collector.addresses)["spool"]["bodies"] == 0, _TIMEOUT_S, "the spool was drained"
-            )
+            wait_until_drained(collector.addresses, _TIMEOUT_S)
         return verified(load, url, 0)
 
 

@@ -24,7 +24,7 @@ from typing import Any, LiteralString
 import psycopg
 from tests.chaos.paced_load import SPANS, TRACES, PacedLoad, PacedResult
 from tests.chaos.processes import CollectorProcess, collector_process
-from tests.collectors import metric, readiness
+from tests.collectors import metric, readiness, wait_until_drained
 from tests.waiting import wait_until
 from tests.writer_processes import wait_for_writers
 
@@ -144,7 +144,7 @@ def run(folder: Path, away_s: float, rate: float, say: Callable[[str], None] = l
                 watching.join()
             say(f"caught up after {caught_up_s:.0f} s")
             result = load.stop()
-            wait_until(lambda: readiness(collector.addresses)["spool"]["bodies"] == 0, 120, "the spool was drained")
+            wait_until_drained(collector.addresses, 120)
             with psycopg.connect(server.url, autocommit=True) as connection:
                 wait_until(lambda: _count(connection, "pending_projection") == 0, 600, "all traces were projected")
                 [(wrong,)] = connection.execute(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import threading
-from types import TracebackType
-from typing import Self
+from functools import partial
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -14,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import set_span_in_context
+from tests.chaos.client_threads import ClientThreads
 
 from spantree_collector.app import Addresses
 
@@ -40,7 +39,7 @@ class _Numbered(IdGenerator):
         return next(self._span_ids)
 
 
-class ExporterLoad:
+class ExporterLoad(ClientThreads):
     """Clients, each with an exporter of its own, that send one new trace after the other."""
 
     def __init__(self, addresses: Addresses, pause_s: float = 0.01) -> None:
@@ -48,36 +47,18 @@ class ExporterLoad:
         self.acknowledged: set[SpanKey] = set()
         self.unanswered: set[SpanKey] = set()
         self._pause_s = pause_s
-        self._lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._stop = threading.Event()
         exporters: list[SpanExporter] = [
             HttpExporter(endpoint=url, timeout=10),
             HttpExporter(endpoint=url, timeout=10, compression=Compression.Gzip),
             GrpcExporter(endpoint=f"{addresses.host}:{addresses.otlp_grpc_port}", insecure=True, timeout=10),
         ]
-        self._threads = [threading.Thread(target=self._send, args=(exporter,)) for exporter in exporters]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        super().__init__([partial(self._send, exporter) for exporter in exporters])
 
     @property
     def traces(self) -> int:
         """How many traces were acknowledged."""
         return len(self.acknowledged) // SPANS_PER_TRACE
-
-    def stop(self) -> None:
-        """Send nothing more; returns when the last answer has come."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _send(self, exporter: SpanExporter) -> None:
         ids = _Numbered()

@@ -38,7 +38,7 @@ from tests.chaos.random_faults import (
     kill_the_collector,
     stop_a_writer,
 )
-from tests.collectors import readiness
+from tests.collectors import wait_until_drained
 from tests.rollup_checks import assert_all_is_counted, wrong_figures
 from tests.sse import Follower, following
 from tests.tables import query
@@ -116,9 +116,7 @@ def run(folder: Path, faults: int, seed: int, say: Callable[[str], None] = lambd
                     )
                     say(f"{number:4} {fault.__name__}")
                     fault(world)
-            wait_until(
-                lambda: readiness(collector.addresses)["spool"]["bodies"] == 0, _TIMEOUT_S, "the spool was drained"
-            )
+            wait_until_drained(collector.addresses, _TIMEOUT_S)
             wait_until(
                 lambda: not query(server.url, "SELECT 1 FROM spantree.pending_projection LIMIT 1"),
                 _PROJECTED_S,

@@ -31,7 +31,7 @@ import grpc
 import psycopg
 from tests.chaos.bodies import Bodies, Fuzzed
 from tests.chaos.processes import CollectorProcess, collector_process
-from tests.collectors import readiness, send
+from tests.collectors import send, wait_until_drained
 from tests.waiting import wait_until
 
 from spantree_deploy.embedded import EmbeddedPostgres
@@ -125,9 +125,7 @@ def run(folder: Path, bodies: int, seed: int, say: Callable[[str], None] = lambd
                 thread.join()
             assert campaign.answers.total() == bodies, f"seed {seed}: {campaign.answers.total()} bodies were sent"
             assert not campaign.faults, f"seed {seed}:\n" + "\n".join(campaign.faults)
-            wait_until(
-                lambda: readiness(collector.addresses)["spool"]["bodies"] == 0, _TIMEOUT_S, "the spool was drained"
-            )
+            wait_until_drained(collector.addresses, _TIMEOUT_S)
             with psycopg.connect(server.url, autocommit=True) as connection:
                 wait_until(
                     lambda: (

@@ -27,6 +27,7 @@ from typing import Any
 
 import psycopg
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from tests.chaos.client_threads import ClientThreads
 from tests.chaos.processes import CollectorProcess, collector_process
 from tests.collectors import metric, readiness
 from tests.otlp_requests import request, span, trace_request
@@ -50,28 +51,16 @@ _FIRST_TRACE = 10**9
 _GRPC_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04\x00" + bytes(4)
 
 
-class WellBehaved:
+class WellBehaved(ClientThreads):
     """Ten clients that send a small trace twenty times a second each, over HTTP."""
 
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
         self._numbers = itertools.count(_FIRST_TRACE)
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
         self._took_s: list[float] = []
         self._refused = 0
         self.last_trace = 0
-        self._threads = [threading.Thread(target=self._send) for _ in range(_CLIENTS)]
-
-    def __enter__(self) -> WellBehaved:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([self._send] * _CLIENTS)
 
     def take(self) -> tuple[list[float], int]:
         """What acknowledgements took since the last time, sorted, and how many were refused."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import http.client
 import random
-import threading
 import time
 from collections import deque
-from types import TracebackType
-from typing import Self
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from tests.chaos.client_threads import ClientThreads
 from tests.otlp_requests import request, span
 
 from spantree_collector.app import Addresses
@@ -51,8 +49,11 @@ def workflow_spans(chance: random.Random, trace: int) -> list[Span]:
     return spans
 
 
-class LateLoad:
-    """Clients that send each trace in parts, the later ones after some requests of other traces, and some twice."""
+class LateLoad(ClientThreads):
+    """Clients that send each trace in parts, the later ones after some requests of other traces, and some twice.
+
+    Once told to stop they send all parts of what was begun.
+    """
 
     def __init__(self, addresses: Addresses, seed: int, clients: int = 2, pause_s: float = 0.02) -> None:
         self.acknowledged: set[SpanKey] = set()
@@ -60,33 +61,15 @@ class LateLoad:
         self._addresses = addresses
         self._chance = random.Random(seed)
         self._pause_s = pause_s
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
         self._parts: deque[list[Span]] = deque()
         self._begun = 0
-        self._threads = [threading.Thread(target=self._send) for _ in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        super().__init__([self._send] * clients)
 
     @property
     def traces(self) -> int:
         """How many traces have acknowledged spans."""
         with self._lock:
             return len({trace for trace, _ in self.acknowledged})
-
-    def stop(self) -> None:
-        """Begin no more traces; returns when all parts of those that were begun have been sent."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _next(self) -> list[Span] | None:
         with self._lock:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import http.client
 import itertools
-import threading
-from types import TracebackType
-from typing import Self
 
 import grpc
 import psycopg
+from tests.chaos.client_threads import ClientThreads
 from tests.otlp_requests import trace_request
 
 from spantree_collector.app import Addresses
@@ -18,7 +16,7 @@ SPANS_PER_REQUEST = 20
 _TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
-class Load:
+class Load(ClientThreads):
     """Clients that send one new trace after the other, over HTTP and gRPC, and never send one again.
 
     Each waits for its answer and then `pause_s`, so that a test with a deadline is not drowned on a small machine.
@@ -39,26 +37,7 @@ class Load:
         self.unanswered: set[int] = set()
         self._pause_s = pause_s
         self._numbers = itertools.count(first)
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._send_over_http) for _ in range(http_clients)]
-        self._threads += [threading.Thread(target=self._send_over_grpc) for _ in range(grpc_clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Send nothing more; returns when the last answer has come."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__([self._send_over_http] * http_clients + [self._send_over_grpc] * grpc_clients)
 
     def _next(self) -> tuple[int, bytes]:
         with self._lock:

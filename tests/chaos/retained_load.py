@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import random
-import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from tests.chaos.client_threads import ClientThreads
 from tests.otlp_requests import request, span, span_id, trace_id
 
 from spantree_collector.app import Addresses
 
 DAY_NS: Final = 86_400 * 10**9
 _SECOND_NS: Final = 10**9
+_RETRY_S: Final = 0.05
 KINDS: Final = ("failed", "billing", "plain")
 """Runs that fail and runs of a workflow that a rule names are kept, plain ones go."""
-
-Key = tuple[int, int]
-"""(trace, number of the span or of the log record)."""
 
 
 @dataclass
@@ -51,7 +49,7 @@ class _Part:
     numbers: tuple[int, ...]
 
 
-class RetainedLoad:
+class RetainedLoad(ClientThreads):
     """Clients that begin runs on any of the last `ages` days. The root comes first, and says what the run becomes."""
 
     def __init__(self, addresses: Addresses, seed: int, ages: int, clients: int = 2, pause_s: float = 0.02) -> None:
@@ -61,21 +59,9 @@ class RetainedLoad:
         self._chance = random.Random(seed)
         self._ages = ages
         self._pause_s = pause_s
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
         self._parts: deque[_Part] = deque()
         self._busy: Counter[int] = Counter()
-        self._threads = [threading.Thread(target=self._send) for _ in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        super().__init__([self._send] * clients)
 
     @property
     def traces(self) -> int:
@@ -83,26 +69,21 @@ class RetainedLoad:
         with self._lock:
             return len(self.sent)
 
-    def stop(self) -> None:
-        """Begin no more; returns when all parts of those that were begun are acknowledged."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
     def _next(self) -> _Part | None:
+        """What to send; None where all that is left waits for the part of its run that is being sent."""
         with self._lock:
-            while self._parts and (self._stop.is_set() or self._chance.random() < 0.6):
-                part = self._parts.popleft()
+            if self._stop.is_set() or self._chance.random() < 0.6:
                 # Parts of a run one after the other: the root's is acknowledged before another is sent.
-                if not self._busy[part.trace]:
+                part = next((one for one in self._parts if not self._busy[one.trace]), None)
+                if part is not None:
+                    self._parts.remove(part)
                     self._busy[part.trace] += 1
                     return part
-                self._parts.append(part)
-                if len(self._parts) <= len(self._threads):
-                    return _Part(0, "", b"", ())
-            if self._stop.is_set():
-                return None
-            return self._begun()
+            return None if self._stop.is_set() else self._begun()
+
+    def _is_through(self) -> bool:
+        with self._lock:
+            return self._stop.is_set() and not self._parts
 
     def _begun(self) -> _Part:
         chance, trace = self._chance, len(self.sent) + 1
@@ -150,31 +131,27 @@ class RetainedLoad:
         return _Part(trace, "/v1/logs", built.SerializeToString(), tuple(range(1, len(times_ns) + 1)))
 
     def _send(self) -> None:
-        connection: http.client.HTTPConnection | None = None
-        while (part := self._next()) is not None:
-            # Until it is acknowledged: what becomes of a request without an answer nobody knows.
-            while part.path:
-                if connection is None:
-                    connection = http.client.HTTPConnection(
-                        self._addresses.host, self._addresses.otlp_http_port, timeout=30
-                    )
-                try:
-                    connection.request("POST", part.path, part.body, {"content-type": "application/x-protobuf"})
-                    answer = connection.getresponse()
-                    answer.read()
-                    if answer.status == 200:
-                        break
-                    self.refused += 1
-                except (OSError, http.client.HTTPException):
-                    connection.close()
-                    connection = None
-                time.sleep(0.05)
-            if part.path:
-                with self._lock:
-                    sent = self.sent[part.trace]
-                    of_part = sent.spans_at_s if part.path == "/v1/traces" else sent.logs_at_s
-                    of_part.update(dict.fromkeys(part.numbers, time.monotonic()))
-                    self._busy[part.trace] -= 1
-            self._stop.wait(self._pause_s)
-        if connection is not None:
-            connection.close()
+        connection = http.client.HTTPConnection(self._addresses.host, self._addresses.otlp_http_port, timeout=30)
+        with contextlib.closing(connection):
+            while not self._is_through():
+                if (part := self._next()) is not None:
+                    # Until it is acknowledged: what becomes of a request without an answer nobody knows.
+                    while not self._post(connection, part):
+                        time.sleep(_RETRY_S)
+                    with self._lock:
+                        sent = self.sent[part.trace]
+                        of_part = sent.spans_at_s if part.path == "/v1/traces" else sent.logs_at_s
+                        of_part.update(dict.fromkeys(part.numbers, time.monotonic()))
+                        self._busy[part.trace] -= 1
+                time.sleep(self._pause_s)
+
+    def _post(self, connection: http.client.HTTPConnection, part: _Part) -> bool:
+        try:
+            connection.request("POST", part.path, part.body, {"content-type": "application/x-protobuf"})
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()  # the next request opens it again
+            return False
+        self.refused += answer.status != 200
+        return answer.status == 200

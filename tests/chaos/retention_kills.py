@@ -39,7 +39,7 @@ from tests.chaos.cutting_proxy import cutting_proxy
 from tests.chaos.processes import collector_process
 from tests.chaos.random_faults import World, cut_all_connections, kill_a_writer, kill_postgresql, kill_the_collector
 from tests.chaos.retained_load import DAY_NS, RetainedLoad
-from tests.collectors import readiness
+from tests.collectors import wait_until_drained
 from tests.rollup_checks import wrong_figures
 from tests.spantree_process import environment
 from tests.tables import query
@@ -145,9 +145,7 @@ def run(folder: Path, rounds: int, seed: int, say: Callable[[str], None] = lambd
                     retention.ended(days)
                     due = range(today - ages - 2, today - days)
                     ended_at_s |= {day: time.monotonic() for day in due if day not in ended_at_s}
-            wait_until(
-                lambda: readiness(collector.addresses)["spool"]["bodies"] == 0, _TIMEOUT_S, "the spool was drained"
-            )
+            wait_until_drained(collector.addresses, _TIMEOUT_S)
             wait_until(
                 lambda: not query(server.url, "SELECT 1 FROM spantree.pending_projection LIMIT 1"),
                 _PROJECTED_S,

@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tests.api_rows import fold_all
 from tests.chaos.processes import CollectorProcess, collector_process
-from tests.collectors import post, readiness, running, settings
+from tests.collectors import post, running, settings, wait_until_drained
 from tests.otlp_requests import request, span_id, trace_id
 from tests.postgres import new_database
 from tests.tables import query, tables
@@ -136,11 +136,11 @@ def test_parts_of_traces_through_three_collectors_of_which_one_dies_make_the_row
         for thread in threads:
             thread.join()
         for one in addresses:
-            wait_until(lambda: readiness(one)["spool"]["bodies"] == 0, 60, "the spool was drained")  # noqa: B023
+            wait_until_drained(one)
         projected(migrated_url)
     with running(settings(tmp_path / "one", other_url)) as one:
         send_all(in_order, [one], 0)
-        wait_until(lambda: readiness(one)["spool"]["bodies"] == 0, 60, "the spool was drained")
+        wait_until_drained(one)
         projected(other_url)
     assert query(migrated_url, "SELECT count(*) FROM spantree.span") == [(len(in_order),)]
     through_many, through_one = rows_of(migrated_url), rows_of(other_url)

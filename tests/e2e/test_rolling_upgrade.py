@@ -16,7 +16,7 @@ import pytest
 from tests.api_rows import fold_all
 from tests.chaos.load import SPANS_PER_REQUEST, Load, span_counts
 from tests.chaos.processes import CollectorProcess, collector_process
-from tests.collectors import readiness
+from tests.collectors import readiness, wait_until_drained
 from tests.otlp_requests import trace_id
 from tests.postgres import shards_of
 from tests.previous_release import ON_CITUS, ON_ONE_SERVER, previous_release
@@ -150,7 +150,7 @@ def test_old_and_new_share_a_database_that_is_migrated_while_both_write(database
         goes_on(new_load)
         new_load.stop()
         for each in (heir, new_one):
-            wait_until(lambda: readiness(each.addresses)["spool"]["bodies"] == 0, 60, "the spool was drained")  # noqa: B023
+            wait_until_drained(each.addresses)
         wait_until(
             lambda: query(database_url, "SELECT count(*) FROM spantree.pending_projection") == [(0,)],
             60,
