@@ -176,7 +176,7 @@ def verified(load: RetainedLoad, url: str, ended_at_s: dict[int, float]) -> dict
                     lost.append(f"{number} of {sent.kind} {trace} of {_date(day)}")
     executions = Counter(trace.int for (trace,) in query(url, "SELECT trace_id FROM spantree.execution"))
     of_spans = {trace for trace, _ in spans}
-    # Of the first day that is not due, steps of runs that began the day before are counted by that one.
+    # Runs of a day that is thinned are counted no more, nor are their steps after midnight, on the first day not due.
     young = [_date(day) for day in {sent.day for sent in load.sent.values()} if day > max(ended_at_s) + 1]
     # Figures lag behind the rows by a moment; what was lost would never come.
     with contextlib.suppress(AssertionError):
