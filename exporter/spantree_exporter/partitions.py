@@ -118,7 +118,6 @@ class PartitionDays:
     def __init__(self, window: PartitionWindow) -> None:
         self._window = window
         self._ready: set[int] = set()
-        self._counted: set[int] = set()
         self._absent: dict[int, float] = {}
         self._known_since_s = time.monotonic()
 
@@ -151,22 +150,6 @@ class PartitionDays:
         """Whether the partition of `day` is known to exist."""
         return day in self._ready
 
-    def is_counted(self, day: int) -> bool:
-        """Whether the figures of `day`, which was placed, hold what comes anew: retention thinned or dropped it."""
-        return day in self._counted
-
-    def look_whether_counted(self, connection: psycopg.Connection[Any], days: Iterable[int]) -> None:
-        """Ask anew of those of `days` that retention may have thinned since they were placed. Raises psycopg.Error.
-
-        What it tells is true until the transaction ends where that holds the days or has written to their partitions,
-        for retention takes none of them off meanwhile. Retention is after no day before it is two days old: what comes
-        in time asks nothing.
-        """
-        old = sorted({day for day in days if SENTINEL_DAY < day < int(time.time()) // 86_400 - 1})
-        if old:
-            self._counted.difference_update(old)
-            self._find(connection, old)
-
     def make(self, connection: psycopg.Connection[Any], days: Collection[int]) -> None:
         """Make the partitions of `days`, wherever they lie, but not of days that were dropped. Raises psycopg.Error."""
         ensure_partitions(connection, days)
@@ -186,7 +169,6 @@ class PartitionDays:
     def forget(self) -> None:
         """Look again at which partitions exist: one that was known may have been dropped."""
         self._ready.clear()
-        self._counted.clear()
         self._absent.clear()
         self._known_since_s = time.monotonic()
 
@@ -207,5 +189,4 @@ class PartitionDays:
 
     def _find(self, connection: psycopg.Connection[Any], days: Collection[int]) -> None:
         rows = connection.execute(_SQL["existing_days"], {"days": [date_of(day) for day in days]}).fetchall()
-        self._ready.update(day_number(day) for day, _ in rows)
-        self._counted.update(day_number(day) for day, is_counted in rows if is_counted)
+        self._ready.update(day_number(day) for (day,) in rows)

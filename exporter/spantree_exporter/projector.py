@@ -312,28 +312,22 @@ class Projector:
         projected_before = {(tenant_id, trace_id) for tenant_id, trace_id, _ in cursor}
         new = [one for one in traces if one.key not in projected_before]
         again = [one for one in traces if one.key in projected_before]
-        self._connection.days.look_whether_counted(
-            cursor.connection, (one.projected.execution_day for one in traces if one.projected is not None)
-        )
-        self._tolerantly(cursor, [one for one in new if not self._is_counted(one)], self._insert, failures, figures)
-        # What an import brings back after retention took it: its figures stayed.
-        self._tolerantly(
-            cursor, [one for one in new if self._is_counted(one)], self._insert, failures, figures.uncounted()
-        )
+        astray: list[_Claimed] = []
+        self._tolerantly(cursor, new, self._insert, failures, figures, astray)
+        again += astray
         if again:
             for name in _STAGING:
                 self._connection.temporary_table(name, _SQL[f"create_{name}"])
             is_first = True
-            # One tenant's at a time, those whose figures count together.
-            again.sort(key=lambda one: (one.tenant_id, self._is_counted(one)))
-            for (_, is_counted), group in groupby(again, lambda one: (one.tenant_id, self._is_counted(one))):
+            # One tenant's at a time.
+            again.sort(key=lambda one: one.tenant_id)
+            for _, group in groupby(again, lambda one: one.tenant_id):
                 some = list(group)
                 for first in range(0, len(some), _REPLACED_TRACES):
                     if not is_first:
                         cursor.execute(_SQL["empty_staging"])
                     is_first = False
-                    into = figures.uncounted() if is_counted else figures
-                    self._tolerantly(cursor, some[first : first + _REPLACED_TRACES], self._replace, failures, into)
+                    self._tolerantly(cursor, some[first : first + _REPLACED_TRACES], self._replace, failures, figures)
         more_days = {
             one.key: one.projected.all_days
             for one in traces
@@ -343,9 +337,6 @@ class Projector:
             cursor.execute(_SQL["extend_traces"], trace_days(more_days))
         return bool(again)
 
-    def _is_counted(self, one: _Claimed) -> bool:
-        return one.projected is not None and self._connection.days.is_counted(one.projected.execution_day)
-
     def _tolerantly(
         self,
         cursor: psycopg.Cursor[Any],
@@ -353,10 +344,11 @@ class Projector:
         write: Callable[[psycopg.Cursor[Any], Sequence[_Claimed]], _Figures],
         failures: dict[TraceKey, str],
         figures: _Figures,
+        astray: list[_Claimed] | None = None,
     ) -> None:
         """`write` all `traces` at once or, where that is refused for what they hold, one at a time.
 
-        What that changes is added to `figures`.
+        What that changes is added to `figures`. Those that have nodes without an execution go to `astray`, where given.
         """
         if not traces:
             return
@@ -368,6 +360,9 @@ class Projector:
             if isinstance(error, psycopg.Error) and not isinstance(classify(error), BatchRejected):
                 raise
             if len(traces) == 1:
+                if astray is not None and _has_nodes(error):
+                    astray.append(traces[0])
+                    return
                 if not _is_overtaken(error):
                     self._reader.complain(
                         "the rows of trace %s are refused; its spans are stored", traces[0].trace_id.hex()
@@ -375,7 +370,7 @@ class Projector:
                 failures[traces[0].key] = first_line(error)
                 return
             for one in traces:
-                self._tolerantly(cursor, [one], write, failures, figures)
+                self._tolerantly(cursor, [one], write, failures, figures, astray)
 
     def _insert(self, cursor: psycopg.Cursor[Any], traces: Sequence[_Claimed]) -> _Figures:
         of_tenants = _by_tenant(traces)
@@ -441,12 +436,6 @@ class _Figures:
         """Those of one tenant, to be added to."""
         return self.rollups.setdefault(tenant_id, Rollup()), self.changes.setdefault(tenant_id, Changes())
 
-    def uncounted(self) -> _Figures:
-        """One that shares what rows are noted, and whose figures are nobody's."""
-        shared = _Figures()
-        shared.changes = self.changes
-        return shared
-
     def merge(self, other: _Figures) -> None:
         """Add all that `other` holds."""
         for tenant_id, changes in other.changes.items():
@@ -506,6 +495,11 @@ def _by_days(claimed: Sequence[_Claimed]) -> Iterator[list[_Claimed]]:
 
 def _dates(days: Iterable[int]) -> dict[str, Any]:
     return {"days": [date_of(day) for day in days]}
+
+
+def _has_nodes(error: Exception) -> bool:
+    """Whether nodes are there, as of a run over midnight of which retention took the first day."""
+    return isinstance(error, psycopg.errors.UniqueViolation) and (error.diag.table_name or "").startswith("node_")
 
 
 def _is_overtaken(error: Exception) -> bool:

@@ -7,7 +7,7 @@ the figures equal the rows at any moment (table rollup and what rollup_delta sti
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from math import ceil, isfinite, log
 from operator import add, attrgetter
@@ -138,6 +138,16 @@ class Rollup:
                 _add(mine, row, row[_HISTOGRAM].items())
         for step, counts in other._steps.items():
             self._add_step(step, *counts)
+
+    def days(self) -> set[int]:
+        """UTC days since 1970 of which there are figures."""
+        hours = {key[1] for key in self._sums} | {key[0] for key in self._steps}
+        return {hour // _DAY_H for hour in hours}
+
+    def leave_out(self, days: Collection[int]) -> None:
+        """Take out the figures of these UTC days since 1970."""
+        self._sums = {key: row for key, row in self._sums.items() if key[1] // _DAY_H not in days}
+        self._steps = {key: counts for key, counts in self._steps.items() if key[0] // _DAY_H not in days}
 
     def encoded(self) -> bytes:
         """JSON that `add_encoded` reads. Whole numbers of any size, cost as text."""

@@ -13,6 +13,7 @@ import psycopg
 
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.failure_groups import note_failure_groups
+from spantree_exporter.partitions import date_of, day_number
 from spantree_exporter.rollup import HOUR_NS, Rollup
 from spantree_exporter.sql import statements
 from spantree_exporter.upkeep import Turns
@@ -31,6 +32,7 @@ _LOOK_S: Final = 0.3
 _MOST_OF_THE_TIME: Final = 0.5
 _RETRY_S: Final = 10.0
 _DAY_H: Final = 24
+_DAY_S: Final = 86_400
 # Changes that one fold takes, one for each tenant of a transaction; the more of one tenant there are together, the less
 # each costs. In memory a change takes some ten times its bytes.
 _DELTAS: Final = 2_000
@@ -43,7 +45,20 @@ _NULL: Final = "\\N"
 
 
 def insert_delta(cursor: psycopg.Cursor[Any], rollups: Mapping[int, Rollup]) -> None:
-    """Note what the rollup of each tenant changes, in the caller's transaction. Raises psycopg.Error."""
+    """Note what the rollup of each tenant changes, in the caller's transaction. Raises psycopg.Error.
+
+    Of days that retention thinned, or dropped and an import brings back, nothing: their figures stayed. The transaction
+    holds its days, or has written to their partitions: retention takes none of them off before it ends.
+    """
+    # Retention is after no day before it is two days old: what comes in time asks nothing.
+    yesterday = int(time.time()) // _DAY_S - 1
+    old = {day for rollup in rollups.values() for day in rollup.days() if day < yesterday}
+    if old:
+        counted = cursor.execute(_SQL["counted_days"], {"days": [date_of(day) for day in old]}).fetchall()
+        if counted:
+            days = {day_number(day) for (day,) in counted}
+            for rollup in rollups.values():
+                rollup.leave_out(days)
     some = {tenant_id: rollup for tenant_id, rollup in rollups.items() if rollup}
     if some:
         changes = [rollup.encoded() for rollup in some.values()]

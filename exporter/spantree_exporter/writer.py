@@ -379,10 +379,6 @@ class Writer:
         # Rows are made by now: from here on others may wait for these traces.
         mine = insert_traces(cursor, days)
         whole = {key: trace.projection for key, trace in batch.items() if trace.projection is not None and key in mine}
-        # Their spans are written: retention takes none of these days off before the commit.
-        self._connection.days.look_whether_counted(
-            cursor.connection, (one.made.execution_day for one in whole.values())
-        )
         if whole and not self._project(cursor, whole):
             whole = {}
         known = note_days(self._connection, cursor, {key: days[key] for key in batch if key not in mine})
@@ -406,8 +402,7 @@ class Writer:
                 for tenant_id, traces in _of_tenants(whole).items():
                     rollup, changed = rollups[tenant_id], changes[tenant_id] = Rollup(), Changes()
                     for projected in traces:
-                        if not self._connection.days.is_counted(projected.execution_day):
-                            rollup.add(projected.assembled)
+                        rollup.add(projected.assembled)
                         changed.add_new(projected.trace_id, len(projected.assembled.nodes))
                 insert_delta(cursor, rollups)
                 insert_changes(cursor, changes)

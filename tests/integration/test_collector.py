@@ -328,8 +328,8 @@ def test_wrong_settings_end_the_process_with_all_of_them_named(environment: dict
     assert (done.returncode, done.stderr.splitlines()) == (
         2,
         [
-            'spantree collector: SPANTREE_OTLP_HTTP_PORT is "no"; give a whole number',
-            "spantree collector: SPANTREE_BATCH_SPANS is 0; give 1 or more",
+            'spantree collector: SPANTREE_OTLP_HTTP_PORT is "no": wanted a whole number',
+            'spantree collector: SPANTREE_BATCH_SPANS is "0": wanted 1 or more',
         ],
     )
 

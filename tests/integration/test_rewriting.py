@@ -140,6 +140,32 @@ def test_a_late_span_of_a_kept_run_makes_no_second_one_while_its_day_is_taken_of
     assert wrong_figures(migrated_url, [late]) == []
 
 
+def test_what_a_run_of_a_thinned_day_did_after_midnight_is_counted_once(migrated_url: str, store: Store) -> None:
+    midnight_ns = (day_number(_OLD) + 1) * factories.DAY_NS
+    kept = factories.workflow(1, start_ns=_OLD_NS, failing=True)
+    # Its last step begins at midnight, on a day that is not due.
+    taken = factories.workflow(2, start_ns=midnight_ns - 4 * factories.SECOND_NS)
+    store.write([*kept, *taken])
+    fold(migrated_url)
+    figures = (
+        "SELECT (started_at AT TIME ZONE 'UTC')::date, subject, sum(total)::bigint FROM spantree.rollup"
+        " WHERE subject IN ('node', 'workflow') AND grain_h = 1 GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    before = query(migrated_url, figures)
+    assert {day for day, _, _ in before} == {_OLD, _OLD + timedelta(days=1)}
+    with thinning(migrated_url):
+        pass
+    store.write(taken)
+    project_all(migrated_url, store)
+    fold(migrated_url)
+    assert query(migrated_url, figures) == before
+    store.write([factories.span(9, trace=2, parent=1, start_ns=midnight_ns + factories.SECOND_NS)])
+    project_all(migrated_url, store)
+    assert wrong_figures(migrated_url, [_OLD + timedelta(days=1)]) == []
+    executions = "SELECT day, span_count, total_count FROM spantree.execution ORDER BY span_count"
+    assert query(migrated_url, executions) == [(_OLD, 5, 5), (_OLD, 6, 6)]
+
+
 def test_retention_waits_until_a_projection_of_the_day_has_come_to_its_end(migrated_url: str, store: Store) -> None:
     began, go_on = threading.Event(), threading.Event()
 

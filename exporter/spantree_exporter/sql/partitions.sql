@@ -7,12 +7,9 @@ SELECT set_config('lock_timeout', %(lock_timeout)s, true)
 SELECT spantree.ensure_partitions(%(days)s::date[])
 
 -- name: existing_days
--- Which of some days have all their partitions, and whether their figures are counted already although rows of them may
--- come anew: those of days that retention thinned or dropped are, from the moment at which what stays is back.
-SELECT asked.day, coalesce(retention_day.state IN ('restocked', 'archived', 'thinned', 'restored'), false)
+-- Which of some days have all their partitions.
+SELECT asked.day
 FROM unnest(%(days)s::date[]) AS asked (day)
-LEFT JOIN spantree.retention_day
-    ON retention_day.day = asked.day
 WHERE NOT EXISTS (
     SELECT
     FROM unnest(ARRAY['span', 'execution', 'node', 'edge', 'log_record']) AS parent (name)
