@@ -80,6 +80,7 @@ def _steps(nodes: Sequence[StepRow]) -> list[_Compared]:
     steps: dict[tuple[int, int], _Compared] = {}
     tasks: dict[tuple[tuple[int, int] | None, str], _Compared] = {}
     roots: list[_Compared] = []
+    every: list[_Compared] = []
     for node in nodes:
         key = (node.span_id, node.ordinal)
         above = None if node.parent_span_id is None else (node.parent_span_id, node.parent_ordinal or 0)
@@ -94,10 +95,11 @@ def _steps(nodes: Sequence[StepRow]) -> list[_Compared]:
             continue
         step = _Compared(node, 1, node.name)
         steps[key] = step
+        every.append(step)
         siblings.append(step)
         if node.task_key is not None:
             tasks[above, node.task_key] = step
-    for step in [*steps.values()]:
+    for step in every:
         _number(step.children)
     _number(roots)
     return roots

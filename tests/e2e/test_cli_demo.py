@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import subprocess
 from functools import partial
@@ -39,11 +40,19 @@ def test_shows_each_execution_and_what_failed_first_and_ends_with_status_0(tmp_p
         r"ship express  step  ✔ completed  .*  ← conditional",
         r"think  llm  ✔ completed  .*  turn 1  pretend-1  \d+\+\d+ tokens",
         r"^failed first: charge card: PaymentBusyError: processor busy",
-        r"^API        http://127\.0\.0\.1:\d+/api/v1/executions$",
     ):
         assert re.search(shown, done.stdout, re.MULTILINE), f"{shown} is not in\n{done.stdout}"
     assert not (tmp_path / "a folder" / "pgdata" / "postmaster.pid").exists()
     assert not Path(tmp_path / "spantree-data").exists()
+    assert "http://127.0.0.1" not in done.stdout, "no address of what has stopped"
+    lines = done.stdout.splitlines()
+    again = lines[next(at for at, line in enumerate(lines) if line.startswith("what ran is kept")) + 1]
+    _, command, *words = shlex.split(again)
+    page = re.search(r"and open (/executions/[0-9a-f]{32}) at the address", done.stdout)
+    assert page is not None
+    with started(command, *words, directory=tmp_path) as server:
+        answer = httpx.get(f"{server.api_url}{page[1]}", trust_env=False)
+        assert (answer.status_code, "PaymentBusyError" in answer.text) == (200, True)
 
 
 @pytest.mark.timeout(180)

@@ -165,6 +165,21 @@ def test_every_page_reads_without_a_script(pages: httpx.Client) -> None:
     assert "What went differently" in page_of(pages.get(f"/compare/{trace_id(1)}/{trace_id(2)}")).text
 
 
+def test_a_comparison_shows_the_first_steps_of_it_and_says_how_many_there_are(migrated_url: str) -> None:
+    insert(
+        migrated_url,
+        trace(1, [node(1, "order"), *(node(at, f"step {at}", parent=1) for at in range(2, 603))]),
+        trace(2, [node(1, "order")]),
+    )
+    with api_over(migrated_url) as client:
+        answer = client.get(f"/compare/{trace_id(1)}/{trace_id(2)}")
+    page = page_of(answer)
+    assert answer.text.count('<tr class="removed"') == 500
+    assert "101 more steps" in page.text
+    assert f"/api/v1/executions/{trace_id(1)}/diff/{trace_id(2)}" in page.links
+    assert f"/executions/{trace_id(1)}?node={2:016x}" in page.links, "the first difference"
+
+
 def test_what_is_folded_into_steps_is_told_by_step(migrated_url: str) -> None:
     store = Store(migrated_url)
     connect: Attributes = {"db.system": "postgresql"}

@@ -12,6 +12,7 @@ from spantree_api.pages.frame import path_of, render, with_query
 from spantree_api.pages.in_process import ask
 
 router = APIRouter(include_in_schema=False)
+# Steps that a page shows at most.
 _NODES = 500
 _TURNS = 100
 
@@ -50,7 +51,7 @@ async def conversation_page(request: Request, conversation_id: str, cursor: str 
 
 @router.get("/compare/{a}/{b}")
 async def compare_page(request: Request, a: str, b: str) -> Response:
-    """What went differently in two executions, step by step; `?all=1` also what did not."""
+    """What went differently in two executions, the first steps of it; `?all=1` also what did not."""
     diff = await ask(request, f"/executions/{path_of(a)}/diff/{path_of(b)}")
     one = await ask(request, f"/executions/{diff['a']}")
     other = await ask(request, f"/executions/{diff['b']}")
@@ -60,4 +61,13 @@ async def compare_page(request: Request, a: str, b: str) -> Response:
         for node in diff["nodes"]
         if every or node["change"] != "same"
     ]
-    return render(request, "compare.html", diff=diff, a=one, b=other, lines=lines, every=every)
+    return render(
+        request,
+        "compare.html",
+        diff=diff,
+        a=one,
+        b=other,
+        lines=lines[:_NODES],
+        left_out=max(0, len(lines) - _NODES),
+        every=every,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import Response
+from starlette.concurrency import run_in_threadpool
 
 from spantree_api.answers_diff import DiffAnswer
 from spantree_api.diff import diff_answer
@@ -41,8 +42,15 @@ async def get_diff(
         _check_size(one, "a")
         _check_size(other, "b")
         one_nodes, other_nodes = await steps_of_both(reader, one_key, other_key)
-    answer = diff_answer(
-        one.trace_id.hex, one_nodes, _clock(one, reader), other.trace_id.hex, other_nodes, _clock(other, reader)
+    # Of the largest ones it takes as long as many other answers.
+    answer = await run_in_threadpool(
+        diff_answer,
+        one.trace_id.hex,
+        one_nodes,
+        _clock(one, reader),
+        other.trace_id.hex,
+        other_nodes,
+        _clock(other, reader),
     )
     return json_answer(answer)
 

@@ -22,7 +22,7 @@ from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.client import ApiClient, NotAnswered, api_at
 from spantree_deploy.commands.read import print_tree
-from spantree_deploy.commands.serve import addresses, run_all, say_stopping, until_signalled
+from spantree_deploy.commands.serve import run_all, say_stopping, until_signalled
 from spantree_deploy.service_env import otel_settings, past_proxies
 from spantree_deploy.settings import Settings, default_data_dir
 from spantree_deploy.signals import StopSignals
@@ -89,8 +89,9 @@ def demo(
                     settings, running, signals, *_next_steps(settings, running, services.orders_url, played)
                 )
                 return
-        console.out.print(addresses(settings, running))
         say_stopping(settings)
+    for line in _afterwards(settings, played):
+        console.out.print(line)
 
 
 @contextlib.contextmanager
@@ -123,7 +124,7 @@ def _services(settings: Settings, otlp_url: str) -> Iterator[Services]:
 
 def _next_steps(settings: Settings, running: Running, orders_url: str, played: Sequence[Played]) -> list[str]:
     """Lines to be copied into another terminal; each works as it stands."""
-    failed = next(one.trace_id for one in played if one.status == "failed")
+    failed = _failed(played)
     here = f"--api-url {running.api_url}"
     spantree = _called_as(sys.argv[0])
     lines = [
@@ -138,6 +139,28 @@ def _next_steps(settings: Settings, running: Running, orders_url: str, played: S
         lines.append(f"psql '{running.database_url}' -c 'TABLE spantree.workflow_stats'")
     looked_at = f"look at what failed in a browser: {running.api_url}/executions/{failed}"
     return ["", looked_at, "", "what to try next, in another terminal:", *(f"  {line}" for line in lines)]
+
+
+def _afterwards(settings: Settings, played: Sequence[Played]) -> list[str]:
+    """What to do now that everything is stopped; the commands work as they stand."""
+    spantree = _called_as(sys.argv[0])
+    data = str(settings.data_dir.absolute())
+    ports = " --api-port 0 --otlp-http-port 0 --otlp-grpc-port 0" if settings.api_port == 0 else ""
+    up = f"{spantree} up --data {shlex.quote(data)}{ports}"
+    if not settings.is_embedded:
+        up = f"{up}   # with SPANTREE_DATABASE_URL as it was"
+    return [
+        f"what ran is kept in {data if settings.is_embedded else 'your PostgreSQL'}. To look at it in a browser:",
+        f"  {up}",
+        f"  and open /executions/{_failed(played)} at the address of its pages",
+        "",
+        "the same with services that go on working, and lines to try:",
+        f"  {spantree} demo --keep{' --free-ports' if ports else ''}",
+    ]
+
+
+def _failed(played: Sequence[Played]) -> str:
+    return next(one.trace_id for one in played if one.status == "failed")
 
 
 def _called_as(program: str) -> str:
