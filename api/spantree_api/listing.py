@@ -32,6 +32,8 @@ _DAY_NS = 86_400_000_000_000
 NEWEST_DAYS = 2
 _FURTHER_DAYS = (14, 48)
 
+# The part for windows of whole days.
+WHOLE_DAYS = "of_whole_days"
 _LAST_NAMED_DAY = LAST_DAY + timedelta(days=1)
 
 
@@ -43,7 +45,7 @@ class Listing:
     ordered: bool
 
     def ordered_parts(self, days: str) -> tuple[str, ...]:
-        """The newest that match, of `days` (of_newest_days or of_days)."""
+        """The newest that match, of `days` (of_newest_days, of_days or of_range)."""
         return ("select_executions", days, "in_order", *self.conditions, "newest_first")
 
     def walked_parts(self, days: str, *more: str) -> tuple[str, ...]:
@@ -58,14 +60,19 @@ class Listing:
         return ("select_walked_to", "begin_walk", days, "in_order", *shown, "end_walk")
 
     def found_parts(self, days: str) -> tuple[str, ...]:
-        """All that match, then the newest of them."""
-        bounds = "in_any_order" if _BY_WORDS.isdisjoint(self.conditions) else "by_words"
+        """All that match, then the newest of them; of `days` as above, or WHOLE_DAYS."""
+        by_words = not _BY_WORDS.isdisjoint(self.conditions)
         indexed = tuple(_BY_THE_CLOCK.get(part, part) for part in self.conditions)
         judged = tuple(part for part in self.conditions if part in _BY_THE_CLOCK)
         rarest = next((part for part in _FEW_HAVE if part in self.conditions), None)
         if rarest is not None and "where_search" not in self.conditions:
-            bounds, indexed = "in_any_order", (rarest,)
+            by_words, indexed = False, (rarest,)
             judged = tuple(part for part in self.conditions if part != rarest)
+        if days == WHOLE_DAYS:
+            # An execution may stand on another day than its own, where that has no partition.
+            bounds, judged = "of_tenant_by_words" if by_words else "of_tenant", ("in_any_range", *judged)
+        else:
+            bounds = "by_words" if by_words else "in_any_order"
         found = ("begin_found", "select_executions", days, bounds, *indexed, "end_found")
         return (*found, *judged, "newest_first")
 
@@ -172,8 +179,16 @@ class Window:
         """For the part `of_days`."""
         return {"days": list(self.days), "from_ns": self.starts.from_ns, "to_ns": self.starts.to_ns}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all starts on its days are looked for; of the sentinel's day there is none in it."""
+        days = [day for day in self.days if day != _SENTINEL_DAY]
+        if not days:
+            return False
+        return self.starts.from_ns <= start_of(days[-1]) and self.starts.to_ns >= start_of(days[0]) + _DAY_NS - 1
+
     def parameters_without_sentinel(self) -> dict[str, object] | None:
-        """For the part `of_range`; None where it has no other day."""
+        """For the parts `of_range` and `of_whole_days`; None where it has no other day."""
         days = [day for day in self.days if day != _SENTINEL_DAY]
         if not days:
             return None

@@ -23,7 +23,7 @@ from tests.postgres import new_database
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import PLANNING
 from spantree_api.filters import ExecutionFilter
-from spantree_api.listing import listing_of
+from spantree_api.listing import WHOLE_DAYS, Listing, listing_of
 from spantree_api.reads.spans import candidate_walk, candidates_found
 from spantree_api.span_query import SpanQuery, Tag
 from spantree_api.statements import Name, Statements, load_statements
@@ -197,8 +197,14 @@ def _what(wanted: ExecutionFilter) -> str:
     return ", ".join(f"{key}={value}" for key, value in said.items()) or "none"
 
 
+def _parts_of(listing: Listing, days: str) -> Name:
+    # One index in order takes the starts as its bound, of whole days, too.
+    ordered_days = "of_range" if days == WHOLE_DAYS else days
+    return listing.ordered_parts(ordered_days) if listing.ordered else listing.found_parts(days)
+
+
 @pytest.mark.parametrize("after", [None, ExecutionCursor(T0_NS, TRACE)], ids=["first page", "next page"])
-@pytest.mark.parametrize("days", ["of_days", "of_range", "of_newest_days"])
+@pytest.mark.parametrize("days", ["of_days", "of_range", WHOLE_DAYS, "of_newest_days"])
 @pytest.mark.parametrize(("wanted", "index"), FILTERS, ids=[_what(wanted) for wanted, _ in FILTERS])
 def test_a_filter_meets_its_index(
     connection: psycopg.Connection[Any],
@@ -209,7 +215,7 @@ def test_a_filter_meets_its_index(
     after: ExecutionCursor | None,
 ) -> None:
     listing = listing_of(wanted, after)
-    parts: Name = listing.ordered_parts(days) if listing.ordered else listing.found_parts(days)
+    parts = _parts_of(listing, days)
     plan = plan_of(connection, STATEMENTS[parts], WINDOW | wanted.parameters())
     read, indexes = days_and_indexes(plan, parents)
     assert read - {SENTINEL} == NAMED, f"reads {sorted(read)}:\n{plan.text}"
@@ -233,7 +239,7 @@ def without_texts(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Conne
         yield connection
 
 
-@pytest.mark.parametrize("days", ["of_range", "of_newest_days"])
+@pytest.mark.parametrize("days", ["of_range", WHOLE_DAYS, "of_newest_days"])
 @pytest.mark.parametrize(
     ("wanted", "index"),
     [
@@ -248,7 +254,7 @@ def test_without_statistics_of_texts_a_filter_still_meets_its_index(
     without_texts: psycopg.Connection[Any], parents: dict[str, str], wanted: ExecutionFilter, index: str, days: str
 ) -> None:
     listing = listing_of(wanted, None)
-    parts: Name = listing.ordered_parts(days) if listing.ordered else listing.found_parts(days)
+    parts = _parts_of(listing, days)
     plan = plan_of(without_texts, STATEMENTS[parts], WINDOW | wanted.parameters())
     indexes = [parents.get(scan.index or "", scan.index) for scan in plan.scans if scan.day == "20261119"]
     assert indexes == [index], plan.text

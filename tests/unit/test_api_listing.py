@@ -94,6 +94,14 @@ def test_a_window_without_the_sentinels_day_is_named_by_its_first_and_last() -> 
     assert Window((EPOCH,), Range(5, 9)).parameters_without_sentinel() is None
 
 
+def test_a_window_is_whole_where_no_start_of_its_days_is_left_out() -> None:
+    days = (DAY, DAY - timedelta(days=3), EPOCH)
+    first, last = start_of(days[1]), start_of(DAY + timedelta(days=1)) - 1
+    bounds = [(first, last), (NS_MIN, NS_MAX), (first + 1, last), (first, last - 1)]
+    assert [Window(days, Range(*starts)).is_whole for starts in bounds] == [True, True, False, False]
+    assert not Window((EPOCH,), Range(NS_MIN, NS_MAX)).is_whole
+
+
 @given(
     st.lists(st.integers(0, 300), max_size=40, unique=True),
     st.integers(-100, 400),

@@ -14,7 +14,7 @@ from uuid import UUID
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import Query
 from spantree_api.filters import ExecutionFilter, attribute_of
-from spantree_api.listing import NS_MAX, NS_MIN, Listing, Range, listing_of, range_of, windows_of
+from spantree_api.listing import NS_MAX, NS_MIN, WHOLE_DAYS, Listing, Range, listing_of, range_of, windows_of
 from spantree_api.reader import Reader
 from spantree_api.reads.attribute_lists import executions_with_attribute
 from spantree_api.stored_rows import (
@@ -115,11 +115,14 @@ async def _by_index(
         Query("partition_days", of_rest, records(DayRow)), Query("begins_on_sentinel", of_rest, records(DayRow))
     )
     days = "of_days" if on_sentinel else "of_range"
-    parts = listing.ordered_parts(days) if listing.ordered else listing.found_parts(days)
     for turn, window in enumerate(windows_of(rest, [row.day for row in partitions])):
         bounds = window.parameters() if on_sentinel else window.parameters_without_sentinel()
         if bounds is None:
             break
+        if listing.ordered:
+            parts = listing.ordered_parts(days)
+        else:
+            parts = listing.found_parts(WHOLE_DAYS if window.is_whole and not on_sentinel else days)
         if turn:
             if time.monotonic() - began_s > _LOOK_S:
                 return _Indexed(rows, text_back_to_ns, Unfinished(window.starts.to_ns))

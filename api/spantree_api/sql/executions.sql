@@ -41,6 +41,11 @@ WHERE day = ANY (%(days)s::date[])
 FROM spantree.execution
 WHERE day BETWEEN %(first_day)s::date AND %(last_day)s::date
 
+-- name: of_whole_days
+-- part: the same, where all starts of these days are wanted: nothing is to be planned for them, day by day
+FROM spantree.execution
+WHERE day BETWEEN %(first_day)s::date AND %(last_day)s::date
+
 -- name: begins_on_sentinel
 -- whether the sentinel's day, of which a list over a range knows nothing, has a start of some; served by
 -- execution_started_idx
@@ -71,6 +76,14 @@ LIMIT 1
     AND tenant_id + 0 = %(tenant_id)s
     AND started_ns + 0 BETWEEN %(from_ns)s::bigint AND %(to_ns)s::bigint
 
+-- name: of_tenant
+-- part: of one tenant, at any time of the days
+    AND tenant_id = %(tenant_id)s
+
+-- name: of_tenant_by_words
+-- part: the same for an index that does not know tenants: neither is the tenant
+    AND tenant_id + 0 = %(tenant_id)s
+
 -- name: begin_walk
 -- part: what stands below it, up to end_walk, says which executions are walked, newest first
 FROM (
@@ -94,6 +107,10 @@ WITH found AS MATERIALIZED (
 SELECT *
 FROM found AS execution
 WHERE true
+
+-- name: in_any_range
+-- part: a range of starts, asked of what was found
+    AND started_ns BETWEEN %(from_ns)s::bigint AND %(to_ns)s::bigint
 
 -- name: newest_first
 -- part: in the order of every list
@@ -171,8 +188,8 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
         ended_ns - started_ns BETWEEN %(min_duration_ns)s::bigint AND %(max_duration_ns)s::bigint
         OR (
             ended_ns - started_ns IS NULL
-            -- Whichever of the two it is; asked first, for it costs little.
-            AND GREATEST(last_seen_ns, %(now_ns)s::bigint)::numeric - started_ns >= %(min_duration_ns)s::bigint
+            -- Whichever of the two it is, and a lost one was seen before now; asked first, for it costs little.
+            AND started_ns <= %(now_ns)s::bigint - %(min_duration_ns)s::bigint
             AND LEAST(last_seen_ns, %(now_ns)s::bigint)::numeric - started_ns <= %(max_duration_ns)s::bigint
             AND CASE
                 WHEN spantree.effective_status(
@@ -186,10 +203,15 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
     )
 
 -- name: where_may_have_lasted
--- part: those among which where_lasted finds its own; served by execution_duration_idx
+-- part: those among which where_lasted finds its own, whichever open ones are lost; served by execution_duration_idx.
+-- Each condition is held against each day: few, and none that could overflow.
     AND (
         ended_ns - started_ns BETWEEN %(min_duration_ns)s::bigint AND %(max_duration_ns)s::bigint
-        OR ended_ns - started_ns IS NULL
+        OR (
+            ended_ns - started_ns IS NULL
+            AND started_ns <= %(now_ns)s::bigint - %(min_duration_ns)s::bigint
+            AND LEAST(last_seen_ns, %(now_ns)s::bigint) - GREATEST(started_ns, 0) <= %(max_duration_ns)s::bigint
+        )
     )
 
 -- name: where_search
