@@ -65,7 +65,7 @@ def paths(api: httpx.Client) -> dict[str, str]:
 
 def shoot(browser: Browser, base_url: str, path: str, into: Path, scheme: Literal["light", "dark"], width: int) -> None:
     """One picture, of what is seen without scrolling."""
-    with opened(browser, base_url, scheme=scheme, width=width, height=620 if width > 600 else 844) as (page, _):
+    with opened(browser, base_url, scheme=scheme, width=width, height=600 if width > 600 else 844) as (page, _):
         page.goto(path)
         _settled(page)
         page.screenshot(path=into)
