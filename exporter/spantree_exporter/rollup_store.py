@@ -47,8 +47,8 @@ _NULL: Final = "\\N"
 def insert_delta(cursor: psycopg.Cursor[Any], rollups: Mapping[int, Rollup]) -> None:
     """Note what the rollup of each tenant changes, in the caller's transaction. Raises psycopg.Error.
 
-    Of days that retention thinned, or dropped and an import brings back, nothing: their figures stayed. The transaction
-    holds its days, or has written to their partitions: retention takes none of them off before it ends.
+    Of days that retention has begun with, nothing: their figures stay as they were. The transaction holds its days, or
+    has written to their partitions: retention takes none of them off before it ends.
     """
     # Retention is after no day before it is two days old: what comes in time asks nothing.
     yesterday = int(time.time()) // _DAY_S - 1

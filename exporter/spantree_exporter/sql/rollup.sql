@@ -1,10 +1,9 @@
 -- name: counted_days
--- Which of some days have their figures already, although rows of them may come anew: those that retention thinned, or
--- dropped and let in again, from the moment at which what stays is back.
+-- Which of some days have their figures already, whatever rows of them come anew: those that retention has begun with.
 SELECT day
 FROM spantree.retention_day
 WHERE day = ANY (%(days)s::date[])
-    AND state IN ('restocked', 'archived', 'thinned', 'restored')
+    AND state <> 'held'
 
 -- name: insert_delta
 INSERT INTO spantree.rollup_delta (tenant_id, changes)
