@@ -49,6 +49,8 @@ class OtlpReceiver:
     """``with OtlpReceiver() as receiver``: listens on 127.0.0.1 at `receiver.endpoint`."""
 
     spans: list[ReceivedSpan] = field(default_factory=list)
+    ports: dict[str, int] = field(default_factory=dict)
+    """Of each span's name the client's port, which tells one connection from another."""
     _arrived: threading.Condition = field(default_factory=threading.Condition)
 
     def __enter__(self) -> Self:
@@ -62,7 +64,7 @@ class OtlpReceiver:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 if self.path == "/v1/traces":
-                    receiver._take(ExportTraceServiceRequest.FromString(body))
+                    receiver._take(ExportTraceServiceRequest.FromString(body), self.client_address[1])
                 answer = ExportTraceServiceResponse().SerializeToString()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/x-protobuf")
@@ -104,12 +106,13 @@ class OtlpReceiver:
                     names = sorted({f"{span.service}: {span.name}" for span in self.spans})
                     raise AssertionError(f"waited {timeout_s:g} s for {what}; came: {names}")
 
-    def _take(self, request: ExportTraceServiceRequest) -> None:
+    def _take(self, request: ExportTraceServiceRequest, port: int) -> None:
         with self._arrived:
             for group in request.resource_spans:
                 service = attributes_of(group.resource.attributes).get("service.name", "")
                 for scope in group.scope_spans:
                     self.spans.extend(received(span, str(service), scope.scope.name) for span in scope.spans)
+                    self.ports.update((span.name, port) for span in scope.spans)
             self._arrived.notify_all()
 
 

@@ -19,6 +19,7 @@ from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_PROTOCOL,
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from spantree_exporter.forked import connect_anew_in_children
 from spantree_exporter.live import DELAY_S, LiveSpanProcessor
 from spantree_exporter.setting_values import NO, YES
 
@@ -56,6 +57,7 @@ def add_live_marks(environ: Mapping[str, str] | None = None) -> None:
     try:
         delay_s = float(environ.get(SPANTREE_LIVE_DELAY_S, "") or DELAY_S)
         for exporter in exporters_of(environ):
+            connect_anew_in_children(exporter)
             provider.add_span_processor(LiveSpanProcessor(exporter, delay_s=delay_s))
     except Exception:
         logger.exception("no live marks: could not set them up")
@@ -67,6 +69,16 @@ def processors_of(provider: TracerProvider) -> Sequence[SpanProcessor]:
         getattr(provider, "_active_span_processor", None), "_span_processors", ()
     )
     return processors
+
+
+def exporters_behind(provider: TracerProvider) -> Iterator[SpanExporter]:
+    """The exporters of the provider's processors; of a processor that has none under a name known here, none."""
+    for processor in processors_of(provider):
+        for name in ("span_exporter", "exporter"):
+            exporter = getattr(processor, name, None)
+            if exporter is not None:
+                yield exporter
+                break
 
 
 def exporters_of(environ: Mapping[str, str]) -> Iterator[SpanExporter]:

@@ -17,6 +17,7 @@ from opentelemetry.instrumentation import auto_instrumentation
 from opentelemetry.sdk.trace import TracerProvider
 
 from spantree_exporter import autolive, main_module
+from spantree_exporter.forked import connect_anew_in_children
 from spantree_exporter.live import LiveSpanProcessor
 from spantree_exporter.process_end import OpenSpans, ProcessEnd
 from spantree_exporter.process_span import ProcessSpan
@@ -38,6 +39,8 @@ def start(arguments: Sequence[str], *, is_main: bool, environ: Mapping[str, str]
     provider = trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
         return  # OTEL_SDK_DISABLED, or a distribution of another kind
+    for exporter in autolive.exporters_behind(provider):
+        connect_anew_in_children(exporter)
     # Where this package is not installed its entry point is not found; added once either way.
     autolive.add_live_marks(environ)
     open_spans = _open_spans(provider)

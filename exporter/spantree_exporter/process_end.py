@@ -18,14 +18,14 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 
 from spantree_exporter import attributes as names
-from spantree_exporter.autolive import processors_of
+from spantree_exporter.autolive import exporters_behind
 from spantree_exporter.process_span import ProcessSpan
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class ProcessEnd:
             return
         # An exporter that is closed breaks off its retries; being closed once more, by its processor, it complains.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-        for exporter in _exporters(self._provider):
+        for exporter in exporters_behind(self._provider):
             _quietly(exporter.shutdown)
         self._done.wait(_BREAK_OFF_S)
 
@@ -185,16 +185,6 @@ class ProcessEnd:
             span.set_attribute(names.EXECUTION_STATUS, names.CANCELLED)
             span.set_attribute(names.EXECUTION_STATUS_REASON, self._reason or "")
         span.end()
-
-
-def _exporters(provider: TracerProvider) -> Iterable[Any]:
-    """The exporters behind the provider's processors; what has none under a name known here is skipped."""
-    for processor in processors_of(provider):
-        for name in ("span_exporter", "exporter"):
-            exporter = getattr(processor, name, None)
-            if exporter is not None:
-                yield exporter
-                break
 
 
 def _quietly(action: Callable[[], object]) -> None:

@@ -48,6 +48,14 @@ PROGRAM = """
             if how == "own handler": signal.signal(signal.SIGTERM, own_handler)
             if how in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"): os.kill(os.getpid(), getattr(signal, how))
             if how == "own handler": os.kill(os.getpid(), signal.SIGTERM)
+            if how == "fork of a connection":
+                work("before the fork")
+                trace.get_tracer_provider().force_flush()
+                child = multiprocessing.get_context("fork").Process(target=forked, args=(1,))
+                child.start()
+                child.join()
+                work("after the fork")
+                trace.get_tracer_provider().force_flush()
             if how in ("fork", "spawn"):
                 child = multiprocessing.get_context(how).Process(target=forked, args=(1,))
                 child.start()
@@ -146,6 +154,12 @@ def test_the_spans_of_a_child_process_are_sent_before_it_ends(how: str, receiver
     done = ended(how, receiver.endpoint, tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(span.name for span in receiver.spans) == ["in the child", "job", "step"]
+
+
+def test_a_forked_child_has_a_connection_of_its_own(receiver: OtlpReceiver, tmp_path: Path) -> None:
+    assert ended("fork of a connection", receiver.endpoint, tmp_path).returncode == 0
+    ports = receiver.ports
+    assert ports["after the fork"] == ports["before the fork"] != ports["in the child"]
 
 
 def test_what_listens_is_a_server_its_requests_are_no_children_of_its_start(
