@@ -19,8 +19,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import quote
 
 from fastapi import Depends, Request
@@ -130,6 +131,7 @@ class Authentication:
         headers = {name: value for name, value in scope["headers"] if name in _READ}
         state = scope.setdefault("state", {})
         scope["scheme"] = self._people.take_scheme_of_proxy(scope, headers)
+        asked: Scope = {**scope, "state": dict(state)}
         if path in _OPEN or path.startswith(_OPEN_BELOW):
             await self._app(scope, receive, send)
             return
@@ -144,8 +146,19 @@ class Authentication:
             await _answer(error, scope, headers)(scope, receive, send)
             return
         state["identity"] = identity
+        state["may_go_on"] = partial(self._may_go_on, asked, headers, identity)
         scope["client"] = self._people.client(scope)
         await self._app(scope, receive, send)
+
+    async def _may_go_on(self, asked: Scope, headers: Mapping[bytes, bytes], identity: Identity) -> bool:
+        """Whether what `asked` showed is still good, for the same tenant; where that cannot be told now, it is."""
+        try:
+            again = await self._identify({**asked, "state": dict(asked["state"])}, asked["path"], headers)
+        except Unavailable:
+            return True
+        except ApiError:
+            return False
+        return again.tenant_id == identity.tenant_id
 
     async def _identify(self, scope: Scope, path: str, headers: Mapping[bytes, bytes]) -> Identity:
         method: str = scope["method"]
@@ -223,6 +236,20 @@ def _identity_of_request(request: Request) -> Identity:
 
 IdentityOf = Annotated[Identity, Depends(_identity_of_request)]
 """Who asks, for a route."""
+
+
+def _may_go_on_of_request(request: Request) -> MayGoOn:
+    found: MayGoOn = request.scope.get("state", {}).get("may_go_on", _always)
+    return found
+
+
+async def _always() -> bool:
+    return True
+
+
+MayGoOn: TypeAlias = Callable[[], Awaitable[bool]]
+MayGoOnOf = Annotated[MayGoOn, Depends(_may_go_on_of_request)]
+"""Whether who asked may still be answered, for a route whose answer does not end by itself."""
 
 
 def _answer(error: ApiError, scope: Scope, headers: Mapping[bytes, bytes]) -> ASGIApp:

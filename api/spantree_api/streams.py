@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -156,7 +156,7 @@ class Streams:
         listener.end()
         self._listeners.discard(listener)
 
-    async def told(self, listener: Listener) -> AsyncIterator[bytes]:
+    async def told(self, listener: Listener) -> AsyncGenerator[bytes, None]:
         """What a client is sent, from its first event on; ends where the listener does, or the database is away."""
         yield position_frame(listener.after)
         silent_since_s = time.monotonic()

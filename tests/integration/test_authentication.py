@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from queue import Queue
 
 import grpc
 import httpx
@@ -22,7 +26,7 @@ from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider, oidc_provide
 from tests.postgres import new_database
 from tests.waiting import wait_until
 
-from spantree_api import authentication
+from spantree_api import authentication, streams
 from spantree_api.config import ApiConfig
 from spantree_api.people.people import People
 from spantree_api.people.sessions import Sessions, key_of
@@ -48,6 +52,10 @@ class Tokens:
 
 def _bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
+
+
+def _is_known(client: httpx.Client, token: str) -> bool:
+    return client.get("/account", headers=_bearer(token)).is_success
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +299,46 @@ def test_while_there_is_no_token_only_the_own_machine_is_answered(migrated_url: 
         wait_until(
             lambda: client.get("/api/v1/executions", headers=_bearer(token)).status_code == 401, 10, "it is dropped"
         )
+
+
+def test_an_open_stream_ends_when_its_token_is_revoked_or_the_first_one_is_made(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_HEARTBEAT_S", 0.2)
+    store = Store(migrated_url)
+    with (
+        api_over(migrated_url, token_interval_s=0.05) as client,
+        TokenBook(migrated_url) as book,
+        ThreadPoolExecutor() as pool,
+        contextlib.closing(store),
+    ):
+
+        def hear(token: str | None, told: Queue[str]) -> None:
+            headers = {} if token is None else _bearer(token)
+            with client.stream("GET", "/api/v1/stream", headers=headers) as response:
+                for line in response.iter_lines():
+                    if line.startswith("event: "):
+                        told.put(line)
+            told.put("the end")
+
+        def listen(token: str | None) -> Queue[str]:
+            told: Queue[str] = Queue()
+            pool.submit(hear, token, told)
+            assert told.get(timeout=20) == "event: position"
+            return told
+
+        anonymous = listen(None)
+        admin, token = book.create_token("default", "admin"), book.create_token("default", "read")
+        assert anonymous.get(timeout=20) == "the end"
+        for one in (admin, token):
+            wait_until(partial(_is_known, client, one), 10, "it is known")
+        ends, goes_on = listen(token), listen(admin)
+        book.revoke_token(token)
+        assert ends.get(timeout=20) == "the end"
+        store.write([span(1, service=SERVICE)])
+        assert goes_on.get(timeout=20) == "event: execution"
+        book.revoke_token(admin)
+        assert list(iter(lambda: goes_on.get(timeout=20), "the end")) == ["event: node"]
 
 
 def test_beyond_the_own_machine_nobody_is_answered_until_there_is_a_token(migrated_url: str) -> None:

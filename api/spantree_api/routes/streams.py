@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from spantree_api.authentication import MayGoOn, MayGoOnOf
 from spantree_api.errors import InvalidParameter
 from spantree_api.filter_params import FilterOf
 from spantree_api.filters import ExecutionFilter
@@ -19,6 +23,7 @@ from spantree_api.stream_log import Listener, Wanted
 from spantree_api.streams import Streams
 
 router = api_router("live")
+_LOOK_S: Final = 1.0
 _POSITION_MAX = (1 << 63) - 1
 # The body of a stream is no JSON, so no answer model: docs/api.md has the events.
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -40,11 +45,11 @@ LastEventId = Annotated[str | None, Header(description="number of the last event
 
 
 class EventStream(StreamingResponse):
-    """A stream that gives its listener back however it ends."""
+    """A stream that gives its listener back however it ends. Nothing is sent to who may not go on."""
 
-    def __init__(self, streams: Streams, listener: Listener) -> None:
+    def __init__(self, streams: Streams, listener: Listener, may_go_on: MayGoOn) -> None:
         super().__init__(
-            streams.told(listener),
+            _while_allowed(streams.told(listener), may_go_on),
             media_type="text/event-stream",
             # Proxies hold answers back otherwise: nginx by this header, others by what may not be transformed.
             headers={"cache-control": "no-store, no-transform", "x-accel-buffering": "no"},
@@ -64,6 +69,7 @@ class EventStream(StreamingResponse):
 async def stream_changes(
     service: ServiceOf,
     wanted: FilterOf,
+    may_go_on: MayGoOnOf,
     events: KindsQuery = None,
     after: AfterQuery = None,
     last_event_id: LastEventId = None,
@@ -71,7 +77,7 @@ async def stream_changes(
     """Executions that change, and their nodes, as they are after the change; the filters are those of lists."""
     kinds = frozenset(events or ("execution", "node"))
     listener = await service.streams.listen(Wanted(kinds, wanted), _position(after, last_event_id))
-    return EventStream(service.streams, listener)
+    return EventStream(service.streams, listener, may_go_on)
 
 
 @router.get(
@@ -80,6 +86,7 @@ async def stream_changes(
 async def stream_execution(
     service: ServiceOf,
     trace_id: TraceIdPath,
+    may_go_on: MayGoOnOf,
     events: KindsQuery = None,
     after: AfterQuery = None,
     last_event_id: LastEventId = None,
@@ -88,7 +95,19 @@ async def stream_execution(
     kinds = frozenset(events or ("execution", "node"))
     wanted = Wanted(kinds, ExecutionFilter(), trace_id_of(trace_id))
     listener = await service.streams.listen(wanted, _position(after, last_event_id))
-    return EventStream(service.streams, listener)
+    return EventStream(service.streams, listener, may_go_on)
+
+
+async def _while_allowed(pieces: AsyncGenerator[bytes, None], may_go_on: MayGoOn) -> AsyncIterator[bytes]:
+    """`pieces`, until the token or session is no longer good, which is looked at once a second at most."""
+    looked_at_s = time.monotonic()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if time.monotonic() - looked_at_s >= _LOOK_S:
+                if not await may_go_on():
+                    return
+                looked_at_s = time.monotonic()
+            yield piece
 
 
 def _position(after: int | None, last_event_id: str | None) -> int | None:
