@@ -88,6 +88,13 @@ _NORMALISE: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
 )
 _WITH_DIGIT: Final = re.compile(r"[\w-]*\d[\w.:,-]*")
 _LONG_HEX: Final = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
+# A number after these words says what went wrong, not with which order: HTTP 404 is another error than HTTP 500.
+_BEFORE_CODE: Final = re.compile(
+    r"\b(?:HTTP(?:/[\d.]+)?|(?:exit|status|return|response|error)[ _-]?(?:code|status)|errno|signal)[ :=]{1,3}$",
+    re.IGNORECASE,
+)
+_CODE: Final = re.compile(r"(-?\d{1,3})[.,:-]*")
+_CODE_WORDS_CHARS: Final = 24
 # Enough of a message to tell errors apart; what follows is mostly data.
 _FINGERPRINT_CHARS: Final = 300
 _MESSAGE_CHARS: Final = 1000
@@ -141,14 +148,21 @@ def _matches_narrower(text: str) -> bool:
 
 @lru_cache(_CACHED)
 def fingerprint_of(error_type: str | None, message: str | None) -> str:
-    """16 hex digits, equal for errors that differ only in ids, numbers, paths, addresses and the like."""
+    """16 hex digits, equal for errors that differ only in ids, numbers, paths, addresses and the like.
+
+    Statuses of HTTP, exit codes and error codes are none of these.
+    """
     text = (message or "").partition("\n")[0][:_FINGERPRINT_CHARS]
     for needed, pattern, sign in _NORMALISE:
         if needed in text:
             text = pattern.sub(sign, text)
-    text = _WITH_DIGIT.sub(_id_or_number, text)
+    text = _WITH_DIGIT.sub(_code_or_id_or_number, text)
     return blake2b(f"{error_type or ''}\x00{' '.join(text.split())}".encode(), digest_size=8).hexdigest()
 
 
-def _id_or_number(found: re.Match[str]) -> str:
+def _code_or_id_or_number(found: re.Match[str]) -> str:
+    if code := _CODE.fullmatch(found.group()):
+        start = found.start()
+        if _BEFORE_CODE.search(found.string[max(0, start - _CODE_WORDS_CHARS) : start]):
+            return code[1]
     return "<id>" if _LONG_HEX.search(found.group()) else "<n>"

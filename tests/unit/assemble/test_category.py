@@ -61,6 +61,28 @@ def test_another_class_or_another_text_is_another_error() -> None:
     assert fingerprint_of("ValueError", "no such key") != fingerprint_of("ValueError", "no such value")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("HTTP 404", "HTTP 500"),
+        ("exit code 1", "exit code 137"),
+        ("exit code -9", "exit code -15"),
+        ("Command 'pack' returned non-zero exit status 1.", "Command 'pack' returned non-zero exit status 2."),
+        ("Error code: 429", "Error code: 500"),
+        ("server answered with status code 503", "server answered with status code 404"),
+        ("[Errno 13]", "[Errno 2]"),
+    ],
+)
+def test_codes_tell_errors_apart(one: str, other: str) -> None:
+    assert fingerprint_of(None, one) != fingerprint_of(None, other)
+
+
+def test_a_code_is_no_id() -> None:
+    assert fingerprint_of(None, "promo code 123 is unknown") == fingerprint_of(None, "promo code 77 is unknown")
+    assert fingerprint_of(None, "HTTP 404 for order 12") == fingerprint_of(None, "HTTP 404 for order 13")
+    assert fingerprint_of(None, "error code 20261129") == fingerprint_of(None, "error code 20261130")
+
+
 def test_what_no_error_tells_the_status_does() -> None:
     assert category_of_failure("timed_out", None, None) == "timeout"
     assert category_of_failure("cancelled", None, "the shop is closed") == "cancelled"
