@@ -46,6 +46,14 @@ def test_a_retry_is_an_attempt_with_the_error_it_was_asked_for() -> None:
     )
 
 
+def test_the_last_run_of_a_retried_task_was_asked_for_too() -> None:
+    attributes: Attributes = {**TASK, "celery.state": "SUCCESS", "celery.retries": 2}
+    facts = read_facts(span("run/shop.charge", attributes, scope=SCOPE, kind=KIND_CONSUMER))
+    assert (facts["attempt"], facts["status"], facts["retry_expected"]) == (3, "completed", True)
+    first = read_facts(span("run/shop.charge", {**TASK, "celery.state": "SUCCESS"}, scope=SCOPE, kind=KIND_CONSUMER))
+    assert "retry_expected" not in first
+
+
 def test_a_failure_has_its_exception() -> None:
     sent = span(
         "run/shop.charge",

@@ -54,6 +54,9 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("task_key", task_id)
     retries = whole_number(a.get("celery.retries"))
     facts.setdefault("attempt", 1 if retries is None else retries + 1)
+    if retries:
+        # Nobody but the task asks for another run that counts; only a run that is tried again tells the reason.
+        facts.setdefault("retry_expected", True)
     state = a.get("celery.state")
     if isinstance(state, str) and (status := _STATES.get(state)) is not None:
         facts.setdefault("status", status)
