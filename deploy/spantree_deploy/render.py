@@ -68,7 +68,7 @@ def tree_lines(answer: Answer) -> list[Printed]:
     """An execution (the answer of /executions/{id}/tree) with its nodes, and what failed first and why.
 
     A node's line ends with when it began, from the start of the execution on: what overlaps ran in parallel. A single
-    root that is the execution itself by name is its first line, not a second one.
+    root that is the execution itself by name is its first line, not a second one, where it took as long.
     """
     tree = answer["tree"]
     nodes = sorted(tree["nodes"], key=lambda node: node["sequence"])
@@ -76,11 +76,11 @@ def tree_lines(answer: Answer) -> list[Printed]:
     known = {node["id"] for node in nodes}
     for node in nodes:
         children[node["parent_id"] if node["parent_id"] in known else None].append(node)
-    attempts = _attempts_of(nodes)
+    attempts = _attempts_of(nodes, tree["edges"])
     reasons = _reasons(tree["edges"], nodes)
     top = children[None]
     head = execution_line(answer)
-    if len(top) == 1 and top[0]["name"] == answer["name"]:
+    if top and _is_merged(top[0], top, answer):
         head += _kind_and_rest(top[0], attempts, reasons, status_differs=top[0]["status"] != answer["status"])
         top = children[top[0]["id"]]
     printed: list[Printed] = [(head, "    ")]
@@ -317,20 +317,20 @@ def one_line(text: str, most_chars: int = _MESSAGE_CHARS) -> str:
 
 
 def _below_line(
-    node: Answer, answer: Answer, attempts: Mapping[str | None, int], reasons: Mapping[str, list[str]]
+    node: Answer, answer: Answer, attempts: Mapping[str, int], reasons: Mapping[str, list[str]]
 ) -> list[Piece]:
     if "missed" in node:
         return [(one_line(node["missed"]), ""), ("  ", ""), status_piece("skipped")]
-    return node_line(node, answer["started_ns"], attempts.get(node["task_key"], 1), reasons[node["id"]])
+    return node_line(node, answer["started_ns"], attempts.get(node["id"], 1), reasons[node["id"]])
 
 
 def _kind_and_rest(
-    root: Answer, attempts: Mapping[str | None, int], reasons: Mapping[str, list[str]], *, status_differs: bool
+    root: Answer, attempts: Mapping[str, int], reasons: Mapping[str, list[str]], *, status_differs: bool
 ) -> list[Piece]:
     line: list[Piece] = [(f"  {root['kind']}", "cyan")]
     if status_differs:
         line += [("  ", ""), status_piece(root["status"])]
-    return line + _rest(root, attempts.get(root["task_key"], 1), reasons[root["id"]])
+    return line + _rest(root, attempts.get(root["id"], 1), reasons[root["id"]])
 
 
 def _rest(node: Answer, attempts: int, reasons: Sequence[str]) -> list[Piece]:
@@ -353,12 +353,19 @@ def _rest(node: Answer, attempts: int, reasons: Sequence[str]) -> list[Piece]:
     return line
 
 
-def _attempts_of(nodes: Iterable[Answer]) -> dict[str | None, int]:
-    highest: dict[str | None, int] = {}
-    for node in nodes:
-        if node["task_key"] is not None:
-            highest[node["task_key"]] = max(highest.get(node["task_key"], 1), node["attempt"])
-    return highest
+def _attempts_of(nodes: Sequence[Answer], edges: Iterable[Answer]) -> dict[str, int]:
+    """How many attempts the task of each node has, by the node's id, where there are more than one.
+
+    A task without a key is known by the edges between its attempts.
+    """
+    before = {edge["to"]: edge["from"] for edge in edges if edge["type"] == "retry"}
+    tasks: dict[str, object] = {}
+    highest: dict[object, int] = {}
+    for node in nodes:  # in their order: an attempt comes after the one before it
+        task = node["task_key"] and ("key", node["task_key"])
+        tasks[node["id"]] = task = task or tasks.get(before.get(node["id"], ""), node["id"])
+        highest[task] = max(highest.get(task, 1), node["attempt"])
+    return {node_id: highest[task] for node_id, task in tasks.items() if highest[task] > 1}
 
 
 def _reasons(edges: Iterable[Answer], nodes: Sequence[Answer]) -> defaultdict[str, list[str]]:
@@ -389,7 +396,10 @@ def _home_of_missed(nodes: Sequence[Answer], answer: Answer) -> Answer | None:
 
 
 def _is_merged(node: Answer, roots: Sequence[Answer], answer: Answer) -> bool:
-    return len(roots) == 1 and node is roots[0] and node["name"] == answer["name"]
+    """Whether the line of the execution says all that the node's own would: its name, and how long it took."""
+    if len(roots) != 1 or node is not roots[0] or node["name"] != answer["name"]:
+        return False
+    return node["ended_ns"] is None or duration_text(node["duration_ms"]) == duration_text(answer["duration_ms"])
 
 
 def _why(execution: Answer) -> str:

@@ -109,9 +109,36 @@ def test_a_tree_tells_attempts_errors_conditions_and_what_never_ran() -> None:
     ]
 
 
+def test_attempts_without_an_id_of_their_task_are_counted_by_what_followed_what() -> None:
+    nodes = [
+        node(1, "GET /retry", kind="http_server"),
+        node(2, "GET /flaky", status="retried", parent_id="1"),
+        node(3, "GET /flaky", status="retried", parent_id="1", attempt=2),
+        node(4, "GET /flaky", parent_id="1", attempt=3),
+        node(5, "GET /flaky", parent_id="1"),
+    ]
+    edges = [{"from": str(one), "to": str(one + 1), "type": "retry", "condition": None} for one in (2, 3)]
+    assert text_of(tree_lines(execution(nodes, edges=edges)))[2:] == [
+        "    ├── GET /flaky  step  ↻ retried  12 ms  +2.0 ms  attempt 1 of 3",
+        "    ├── GET /flaky  step  ↻ retried  12 ms  +3.0 ms  attempt 2 of 3",
+        "    ├── GET /flaky  step  ✔ completed  12 ms  +4.0 ms  attempt 3 of 3",
+        "    └── GET /flaky  step  ✔ completed  12 ms  +5.0 ms",
+    ]
+
+
+def test_a_root_that_was_over_before_its_execution_has_a_line_of_its_own() -> None:
+    nodes = [node(1, "order", kind="http_server"), node(2, "pay", parent_id="1", duration_ms=1498.0)]
+    assert text_of(tree_lines(execution(nodes))) == [
+        f"order  ✔ completed  1.50 s  execution {'e' * 32}",
+        "└── order  http_server  ✔ completed  12 ms  +1.0 ms",
+        "    └── pay  step  ✔ completed  1.50 s  +2.0 ms",
+    ]
+
+
 def test_a_root_that_is_the_execution_by_name_is_its_first_line() -> None:
     failed = {"error_type": "Busy", "error_message": "later", "status": "failed"}
-    nodes = [node(1, "order", kind="workflow", **failed), node(2, "pay", parent_id="1"), node(3, "ship", parent_id="1")]
+    root = node(1, "order", kind="workflow", duration_ms=1500.0, **failed)
+    nodes = [root, node(2, "pay", parent_id="1"), node(3, "ship", parent_id="1")]
     shown = tree_lines(execution(nodes, status="failed", skipped_nodes=["wrap"]))
     assert text_of(shown) == [
         f"order  ✘ failed  1.50 s  execution {'e' * 32}  workflow  Busy: later",
@@ -119,7 +146,7 @@ def test_a_root_that_is_the_execution_by_name_is_its_first_line() -> None:
         "├── ship  step  ✔ completed  12 ms  +3.0 ms",
         "└── wrap  ⤼ skipped",
     ]
-    other = tree_lines(execution([node(1, "order", status="failed")], status="partial"))
+    other = tree_lines(execution([node(1, "order", status="failed", duration_ms=1500.0)], status="partial"))
     assert text_of(other) == [f"order  ◐ partial  1.50 s  execution {'e' * 32}  step  ✘ failed"]
 
 
