@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
@@ -47,6 +47,7 @@ _FULL_SHARE: Final = 0.8
 # Renewal by ACME is tried for a month before the end of ninety days; with two weeks left it has failed for two.
 _RENEWAL_DAYS: Final = 14.0
 _OK: Final = 200
+_UNAUTHORIZED: Final = 401
 _METHOD_NOT_ALLOWED: Final = 405
 _REFUSED: Final = re.compile(r"spantree_collector_requests_refused_total\{(.*)\} (\S+)")
 # What senders do wrong most often, by the reason that the collector counts.
@@ -64,6 +65,20 @@ _LIKELY_CAUSES: Final = {
     "unsupported_type": (
         "a sender of another format than OTLP, such as Zipkin or Jaeger",
         "send OTLP, or by a Collector",
+    ),
+    "unauthenticated": (
+        "a sender without a token, or with one that is unknown, revoked or out of date",
+        "SPANTREE_TOKEN for `spantree run` and `spantree env`, or "
+        "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20TOKEN; "
+        "`spantree token list` has those that are good, `spantree token create --scope ingest` makes one",
+    ),
+    "forbidden": (
+        "a token that may only read",
+        "make one that may send: `spantree token create --scope ingest`",
+    ),
+    "quota": (
+        "a tenant that sends more than its limit; senders try again",
+        "raise it by `spantree tenant limit`",
     ),
     "malformed": ("a body that is no OTLP, or cut by a proxy", "look at what the sender or the proxy does to bodies"),
     "too_large": ("a batch beyond SPANTREE_MAX_BODY_BYTES", "raise it, or lower OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
@@ -314,11 +329,14 @@ def _refused_requests(settings: Settings) -> Iterator[Finding]:
             yield Finding("refused requests", found, remedy)
 
 
-def _asked(settings: Settings, url: str, *, past_proxies: bool) -> tuple[int, str]:
+def _asked(
+    settings: Settings, url: str, *, past_proxies: bool, headers: Sequence[tuple[str, str]] = ()
+) -> tuple[int, str]:
     """(status, body) of a GET. Raises OSError where nothing answers."""
     context = client_context(settings, url, [settings.tls_certificate, settings.api_tls_certificate])
     handlers = [HTTPSHandler(context=context)] if context is not None else []
     opener = build_opener(*handlers, *([ProxyHandler({})] if past_proxies else []))
+    opener.addheaders += headers
     try:
         with opener.open(url, timeout=_ANSWER_S) as response:
             return response.status, response.read().decode(errors="replace")
@@ -361,6 +379,7 @@ def _api(settings: Settings) -> Iterator[Finding]:
         answer = json.loads(text)
         if status == _OK and answer == {"status": "ready"}:
             yield Finding("API", f"{url}: ready")
+            yield from _token(settings, url)
         else:
             yield Finding("API", f"{url}: {answer['error']['message']}", "see database above")
     except OSError as error:
@@ -368,6 +387,18 @@ def _api(settings: Settings) -> Iterator[Finding]:
     except (ValueError, KeyError, TypeError):
         remedy = "stop it, or choose another port with --api-port or SPANTREE_API_PORT"
         yield Finding("API", f"{url} is answered by another program", remedy)
+
+
+def _token(settings: Settings, url: str) -> Iterator[Finding]:
+    """Whether the token of the settings is one; which of them may do what is for the servers to say."""
+    if not settings.token:
+        return
+    asked = f"{url}/api/v1/health"
+    headers = [("authorization", f"Bearer {settings.token}")]
+    status, text = _asked(settings, asked, past_proxies=settings.api_url is None, headers=headers)
+    if status == _UNAUTHORIZED:
+        remedy = "correct or unset SPANTREE_TOKEN; `spantree token list` has those that are good"
+        yield Finding("token", json.loads(text)["error"]["message"].partition(":")[0], remedy)
 
 
 def _unanswered(subject: str, url: str, error: OSError, remedy: str) -> Finding:

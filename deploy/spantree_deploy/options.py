@@ -30,7 +30,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="any setting of docs/configuration.md; may be repeated",
+        help="any setting of docs/configuration.md, such as drain_s=10; may be repeated",
         rich_help_panel=_ALL,
         show_default=False,
     ),

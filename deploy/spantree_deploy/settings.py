@@ -322,5 +322,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def _guess(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1)
+    # The documentation names the variables; what takes fields is given those, too.
+    wanted = name if any(one.startswith(PREFIX) for one in known) else name.lower().removeprefix(PREFIX.lower())
+    close = difflib.get_close_matches(wanted, sorted(known), n=1)
     return f"; did you mean {close[0]}?" if close else "; docs/configuration.md lists them"

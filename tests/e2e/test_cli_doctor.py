@@ -51,6 +51,23 @@ class TestDoctor:
             "problem refused requests: 1 over http, not_http: most often gRPC or TLS sent to the port of plain HTTP",
         ]
 
+    def test_names_a_token_that_is_none(self, database_url: str, tmp_path: Path) -> None:
+        env = {"SPANTREE_DATABASE_URL": database_url}
+        with up(tmp_path, env=env) as server:
+            wrong = {"authorization": "Bearer none", "content-type": "application/x-protobuf"}
+            httpx.post(f"{server.otlp_url}/v1/traces", content=b"", headers=wrong, trust_env=False)
+            asked = ["doctor", "--data", str(tmp_path / "data"), *server.port_options]
+            done = spantree(*asked, directory=tmp_path, env={**env, "SPANTREE_TOKEN": "none"})
+        problems = [line for line in done.stdout.splitlines() if line.startswith("problem")]
+        assert problems[0].startswith(
+            "problem refused requests: 1 over http, unauthenticated: most often a sender without a token"
+        )
+        assert "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20TOKEN" in problems[0]
+        assert problems[1:] == [
+            "problem token: the token is unknown, out of date or revoked "
+            "-> correct or unset SPANTREE_TOKEN; `spantree token list` has those that are good"
+        ]
+
     def test_a_service_is_looked_into_without_being_started(self, tmp_path: Path) -> None:
         (tmp_path / "job.py").write_text("raise SystemExit('must not be started')")
         done = spantree("doctor", "--", "python", "job.py", directory=tmp_path, env={"OTEL_SDK_DISABLED": "true"})

@@ -92,6 +92,11 @@ class TestFaults:
             ]
         )
 
+    def test_a_variable_given_as_a_field_is_told_the_field(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError) as raised:
+            load({}, {}, pairs={"SPANTREE_API_JAEGER_PORT": "-1"}, directory=tmp_path)
+        assert raised.value.faults == ["--set SPANTREE_API_JAEGER_PORT is no setting; did you mean api_jaeger_port?"]
+
     def test_a_password_is_never_repeated(self, tmp_path: Path) -> None:
         found = faults({}, {}, tmp_path, 'database_url = ["postgresql://ada:secret@db/x"]')
         assert found == [f"database_url in {tmp_path}/spantree.toml is wrong: wanted a text"]
