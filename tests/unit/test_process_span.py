@@ -56,7 +56,7 @@ PROGRAM = """
                 child.join()
                 work("after the fork")
                 trace.get_tracer_provider().force_flush()
-            if how in ("fork", "spawn"):
+            if how in ("fork", "spawn", "forkserver"):
                 child = multiprocessing.get_context(how).Process(target=forked, args=(1,))
                 child.start()
                 child.join()
@@ -149,7 +149,7 @@ def test_a_script_that_is_told_to_stop_is_cancelled_and_dies_of_the_signal(
     }
 
 
-@pytest.mark.parametrize("how", ["fork", "spawn"])
+@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
 def test_the_spans_of_a_child_process_are_sent_before_it_ends(how: str, receiver: OtlpReceiver, tmp_path: Path) -> None:
     done = ended(how, receiver.endpoint, tmp_path)
     assert done.returncode == 0, done.stderr

@@ -32,8 +32,10 @@ def kind_of_process(started, arguments):
     """`main` for the program itself, `worker` for a process that it spawned to share its work, None for any other."""
     if any(word == "--multiprocessing-fork" or "from multiprocessing.spawn import" in word for word in arguments):
         return "worker"  # uvicorn --workers and --reload, ProcessPoolExecutor
+    if any("from multiprocessing.forkserver import" in word for word in arguments):
+        return "worker"  # has no spans itself; whom it forks inherits what this makes
     if any("from multiprocessing." in word for word in arguments):
-        return None  # its resource tracker and the fork server
+        return None  # its resource tracker
     if started is None or started[0] == os.getpid():
         program = next((word for word in arguments[1:] if not word.startswith("-")), "")
         return None if os.path.basename(program) in LAUNCHERS else "main"
