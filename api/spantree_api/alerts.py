@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -30,7 +30,7 @@ from spantree_api.reads import alerts as reads
 from spantree_api.reads import changes, lists
 from spantree_api.reads.stats import workflow_figures
 from spantree_api.stats import Durations
-from spantree_api.stored_rows import ExecutionRow
+from spantree_api.stored_rows import ExecutionRow, StuckRow
 from spantree_api.webhooks import Outcome, post, signature
 from spantree_exporter.rollup import KEY_LENGTH
 
@@ -48,8 +48,8 @@ _CHANGES: Final = 200
 _CHANGED_BYTES: Final = 64 * 2**10
 # Executions that one rule is held against before other requests of this process have their turn: some milliseconds.
 _AT_ONCE: Final = 100
-# /stuck lists the first of them; so many are looked at here.
-_OPEN_ROWS: Final = 2_000
+# Executions that are open for too long, some at a time.
+_OPEN_ROWS: Final = 500
 # Days of which a workflow's usual duration is made, and how long it is remembered.
 _USUAL_DAYS: Final = 7
 _USUAL_S: Final = 60.0
@@ -206,6 +206,8 @@ class Alerts:
             for rule in rules:
                 messages = await self._of_changed(rule, list(rows.values()), traces, usual, groups, now_ns)
                 await reads.put_messages(transaction, tenant_id, messages, now_ns)
+            if reached == position:
+                reached = newest  # what changed in between is not kept any more
             await reads.put_position(transaction, tenant_id, reached)
         return reached < newest
 
@@ -276,17 +278,30 @@ class Alerts:
         """What /stuck lists. Any process may look: of what two find, one message is made."""
         if not rules or not self._is_due("open", _OPEN_S):
             return
-        now_ns, config = self._clock(), self._config
+        now_ns = self._clock()
+        made = dict.fromkeys((rule.id for rule in rules), 0)
         async with self._database.snapshot() as snapshot:
-            hidden = any(rule.body.filter.hidden for rule in rules)
-            rows = await lists.stuck(Reader(snapshot, config, now_ns), _OPEN_ROWS, hidden=hidden)
-        messages = []
-        for one in rows:
-            found = (events.of_open(rule, one.row, one.after_s, now_ns, config.lost_after_s) for rule in rules)
-            messages += [message for message in found if message is not None]
-        if messages:
-            async with self._database.transaction() as transaction:
-                await reads.put_messages(transaction, config.tenant_id, messages, now_ns)
+            reader = Reader(snapshot, self._config, now_ns)
+            # Of long ago it is no news any more: what had no message then needs none, and would get a second one else.
+            async with aclosing(lists.stuck_since(reader, now_ns - round(_NEWS_S * _NS_PER_S), _OPEN_ROWS)) as pieces:
+                async for rows in pieces:
+                    for rule in rules:
+                        if made[rule.id] < reads.MOST_WAITING:
+                            made[rule.id] += await self._put_open(rule, rows, now_ns)
+                        await asyncio.sleep(0)
+        for rule in rules:
+            if made[rule.id] >= reads.MOST_WAITING:
+                self._complain_of_full(rule)
+
+    async def _put_open(self, rule: Rule, rows: Sequence[StuckRow], now_ns: int) -> int:
+        """Make the messages of one rule about some of what /stuck lists; how many were new."""
+        lost_after_s = self._config.lost_after_s
+        found = (events.of_open(rule, one.row, one.after_s, now_ns, lost_after_s) for one in rows)
+        messages = [message for message in found if message is not None]
+        if not messages:
+            return 0
+        async with self._database.transaction() as transaction:
+            return await reads.put_messages(transaction, self._config.tenant_id, messages, now_ns)
 
     async def _look_at_windows(self, rules: Sequence[Rule]) -> None:
         """Failure rates and sums over a window, under the lock: who finds one beyond its limit first tells it."""
@@ -373,11 +388,17 @@ class Alerts:
         tenant_id = self._config.tenant_id
         position = await changes.newest_position(self._database, tenant_id)
         async with self._database.transaction() as transaction:
-            for known in await reads.all_rules(transaction, tenant_id):
-                if known.source == "file" and known.id not in {rule.id for rule in rules}:
-                    await reads.delete_rule(transaction, tenant_id, known.id)
+            known = {rule.id: rule for rule in await reads.all_rules(transaction, tenant_id) if rule.source == "file"}
+            for rule_id in known.keys() - {rule.id for rule in rules}:
+                await reads.delete_rule(transaction, tenant_id, rule_id)
             for rule in rules:
-                await reads.put_rule(transaction, tenant_id, rule.id, rule.body, rule.secret, "file", position)
+                body, changed_by = rule.body, None
+                if (before := known.get(rule.id)) is not None:
+                    changed_by = before.changed_by
+                    # What the API may change stays as it is where the file says nothing of it.
+                    kept = {"enabled", "silenced_until"} - rule.body.model_fields_set
+                    body = body.model_copy(update={name: getattr(before.body, name) for name in kept})
+                await reads.put_rule(transaction, tenant_id, rule.id, body, rule.secret, "file", position, changed_by)
 
     def _is_due(self, what: str, every_s: float) -> bool:
         now_s = time.monotonic()

@@ -6,21 +6,24 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx
+import psycopg
 import pytest
 from tests.api_server import api_over, ok, refused
 from tests.factories import SECOND_NS, live_mark, span, trace_id
-from tests.tables import project_all, query
+from tests.tables import project_all, query, waits_for_lock
 from tests.waiting import wait_until
 from tests.webhook_receiver import SECRET, Receiver, receiver
 
 from spantree_api import alerts
 from spantree_api.config import ApiConfig
 from spantree_api.reads import alerts as reads
+from spantree_exporter.changes import ChangePruner
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.rollup_store import RollupFolder
@@ -219,6 +222,91 @@ def test_a_rule_is_silenced_changed_and_taken_away(migrated_url: str, store: Sto
         assert rest["next_cursor"] is None
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "answered", "left"),
+    [
+        ("UPDATE spantree.alert_rule SET enabled = false", 200, [("renamed", False)]),
+        ("DELETE FROM spantree.alert_rule", 404, []),
+    ],
+)
+def test_a_change_of_a_rule_undoes_no_other_that_is_made_at_the_same_time(
+    migrated_url: str, meanwhile: LiteralString, answered: int, left: list[tuple[str, bool]]
+) -> None:
+    with receiver() as hook, watching(migrated_url) as api, ThreadPoolExecutor() as pool:
+        path = f"/api/v1/alerts/rules/{make(api, hook, kind='failure')['id']}"
+        with psycopg.connect(migrated_url) as connection:
+            connection.execute(meanwhile)
+            change = pool.submit(api.patch, path, json={"name": "renamed"})
+            wait_until(lambda: waits_for_lock(migrated_url), 20, "the change waits for the other")
+        assert change.result(timeout=20).status_code == answered
+        assert [(one["name"], one["enabled"]) for one in ok(api.get("/api/v1/alerts/rules"))["rules"]] == left
+
+
+def test_a_sum_is_of_all_workflows_and_a_rate_of_the_one_that_is_beyond_it(migrated_url: str, store: Store) -> None:
+    model: Attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
+    store.write([one for n in range(1, 1_201) for one in run(n, name=f"agent {n:04}", attributes=model)])
+    store.write([one for n in range(2_001, 2_011) for one in run(n, name="zzz", error="boom")])
+    with receiver() as hook, watching(migrated_url) as api:
+        make(api, hook, kind="tokens", limit=1_100, window_s=3_600)
+        make(api, hook, "/rate", kind="failure_rate", threshold=0.5, window_s=3_600)
+        delivered(api, 2)
+    assert [(one["workflow"]["tokens"], one["workflow"]["runs"]) for one in hook.bodies()] == [(1_200, 1_210)]
+    assert [one["workflow"]["name"] for one in hook.bodies("/hook/rate")] == ["zzz"]
+
+
+def test_what_is_beyond_a_limit_is_told_again_when_its_rule_was_off_in_between(migrated_url: str, store: Store) -> None:
+    store.write([one for number in range(1, 11) for one in run(number, error="boom")])
+    with receiver() as hook, watching(migrated_url) as api:
+        path = f"/api/v1/alerts/rules/{make(api, hook, kind='failure_rate', threshold=0.5)['id']}"
+        delivered(api, 1)
+        ok(api.patch(path, json={"name": "renamed", "threshold": 0.6}))
+        ok(api.patch(path, json={"enabled": False}))
+        ok(api.patch(path, json={"enabled": True}))
+        delivered(api, 2)
+        assert [body["rule"]["name"] for body in hook.bodies()] == ["failure_rate", "renamed"]
+
+
+def test_however_much_is_lost_what_becomes_so_is_told_once(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "_OPEN_ROWS", 3)
+    day_ns = 86_400 * SECOND_NS
+    with receiver() as hook, watching(migrated_url, lost_after_s=2.0) as api:
+        make(api, hook, kind="lost")
+        query(migrated_url, "UPDATE spantree.alert_rule SET active_since = now() - interval '40 days'")
+        now_ns = time.time_ns()
+        # Told long ago, and forgotten with the messages of that day.
+        store.write([replace(mark, received_ns=mark.start_ns) for mark in _marks(range(1, 8), now_ns - 31 * day_ns)])
+        store.write([replace(mark, received_ns=now_ns) for mark in _marks(range(11, 18), now_ns)])
+        project_all(migrated_url, store)
+        delivered(api, 7)
+        told = {body["execution"]["execution_id"] for body in hook.bodies()}
+        assert told == {trace_id(number).hex() for number in range(11, 18)}
+        assert len(hook.bodies()) == 7
+
+
+def test_changes_that_are_not_kept_any_more_are_passed_over(migrated_url: str, store: Store) -> None:
+    with receiver() as hook:
+        with api_over(migrated_url, None, alert_private_hosts="127.0.0.1") as api:
+            make(api, hook, kind="failure")
+        store.write(run(1, error="while nothing looked"))
+        connection = StoreConnection(migrated_url, "test")
+        with contextlib.closing(connection):
+            assert ChangePruner(connection, 0).prune(0) == 1
+        with watching(migrated_url) as api:
+            positions = (
+                "SELECT (SELECT position FROM spantree.alert_state), (SELECT position FROM spantree.change_counter)"
+            )
+            wait_until(lambda: len(set(query(migrated_url, positions)[0])) == 1, 20, "no more is looked for")
+            store.write(run(2, error="boom"))
+            delivered(api, 1)
+        assert [body["execution"]["execution_id"] for body in hook.bodies()] == [trace_id(2).hex()]
+
+
+def _marks(numbers: range, start_ns: int) -> list[Span]:
+    return [replace(live_mark(100, of=1, start_ns=start_ns), trace_id=trace_id(number)) for number in numbers]
+
+
 def test_the_rules_of_every_tenant_look_at_its_own_executions(migrated_url: str, store: Store) -> None:
     other = Store(migrated_url, tenant_id=7)
     with receiver() as hook, watching(migrated_url) as api:
@@ -326,6 +414,17 @@ def test_the_rules_of_a_file_are_those_that_there_are(migrated_url: str, store: 
             one = ok(api.get("/api/v1/alerts/rules"))["rules"][0]
             assert (one["name"], one["source"]) == ("one", "file")
             assert refused(api.delete(f"/api/v1/alerts/rules/{one['id']}"))[0] == 422
+            ok(api.patch(f"/api/v1/alerts/rules/{one['id']}", json={"enabled": False}))
+            two = ok(api.get("/api/v1/alerts/rules"))["rules"][1]
+            silenced = {"silenced_until": "2100-01-01T00:00:00Z"}
+            two = ok(api.patch(f"/api/v1/alerts/rules/{two['id']}", json=silenced))
+        again = rule % "three" + (rule + "enabled = true\n") % "one" + (rule + 'filter.workflow = "none"\n') % "two"
+        file.write_text(again)
+        with watching(migrated_url, alerts_file=file) as api:
+            wait_until(lambda: len(ok(api.get("/api/v1/alerts/rules"))["rules"]) == 3, 20, "the rules were taken")
+            # What the file says holds, what it does not say stays.
+            [first, _, third] = ok(api.get("/api/v1/alerts/rules"))["rules"]
+            assert (first["enabled"], third["silenced_until"]) == (True, two["silenced_until"])
         file.write_text(rule % "two")
         with watching(migrated_url, alerts_file=file) as api:
             wait_until(lambda: len(ok(api.get("/api/v1/alerts/rules"))["rules"]) == 1, 20, "one is gone")

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 
-from spantree_api.alert_events import FiguresRow, GroupRow, Message, Rule
+from spantree_api.alert_events import DEFAULT_RATE_RUNS, FiguresRow, GroupRow, Message, Rule
 from spantree_api.answers_alerts import AlertRuleBody
 from spantree_api.database import Snapshot
 from spantree_api.listing import day_named
@@ -115,9 +115,10 @@ async def all_rules(snapshot: Snapshot, tenant_id: int) -> list[Rule]:
     return [row.rule() for row in rows]
 
 
-async def one_rule(snapshot: Snapshot, tenant_id: int, rule_id: UUID) -> Rule | None:
-    """A rule, None where there is none of this id."""
-    row = await snapshot.first("alert_rule", {"tenant_id": tenant_id, "id": rule_id}, records(RuleRow))
+async def one_rule(snapshot: Snapshot, tenant_id: int, rule_id: UUID, *, to_change: bool = False) -> Rule | None:
+    """A rule, None where there is none of this id. `to_change`: no other transaction changes it until this one ends."""
+    statement = "alert_rule_to_change" if to_change else "alert_rule"
+    row = await snapshot.first(statement, {"tenant_id": tenant_id, "id": rule_id}, records(RuleRow))
     return None if row is None else row.rule()
 
 
@@ -259,11 +260,16 @@ async def reopened_groups(snapshot: Snapshot, tenant_id: int, since: datetime) -
 
 
 async def figures(snapshot: Snapshot, tenant_id: int, rule: Rule, window_s: float, now_ns: int) -> list[FiguresRow]:
-    """What started in the last `window_s`, by workflow, of what the rule looks at."""
+    """What started in the last `window_s`, of what the rule looks at.
+
+    Failure rates: of each workflow that is beyond the rule's limit. Else: of all as one, under an empty name.
+    """
     from_ns = now_ns - round(window_s * 1e9)
     parameters = {
         "tenant_id": tenant_id, "first_day": day_named(from_ns), "last_day": day_named(now_ns), "from_ns": from_ns,
-        "to_ns": now_ns, "walked": _WALKED, **rule.body.filter.model_dump(),
+        "to_ns": now_ns, "walked": _WALKED, "by_workflow": rule.body.kind == "failure_rate",
+        "min_runs": rule.body.min_runs or DEFAULT_RATE_RUNS, "threshold": rule.body.threshold,
+        **rule.body.filter.model_dump(),
     }  # fmt: skip
     return await snapshot.all("alert_figures", parameters, records(FiguresRow))
 

@@ -6,7 +6,8 @@ Lists look at the last days first (listing.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -168,8 +169,28 @@ async def failed_nodes(reader: Reader, rows: Sequence[ExecutionRow], limit: int)
 
 async def stuck(reader: Reader, limit: int, *, hidden: bool) -> list[StuckRow]:
     """Executions that are open for longer than their threshold, and lost ones, oldest first."""
+    rows: list[StuckRow] = []
+    parameters = _stuck(reader, hidden=hidden) | {"limit": limit}
+    async for days in reader.all_days():
+        rows += await reader.snapshot.all("list_stuck", parameters | days, stuck_rows)
+    rows.sort(key=lambda one: (one.row.execution.started_ns, one.row.trace_id.bytes))
+    return rows[:limit]
+
+
+async def stuck_since(reader: Reader, news_ns: int, rows_at_once: int) -> AsyncGenerator[list[StuckRow], None]:
+    """All of them that came to be so, or were heard of, since about `news_ns`, hidden ones too, some at a time."""
+    parameters = _stuck(reader, hidden=True) | {"news_ns": news_ns}
+    async for days in reader.all_days():
+        async with aclosing(
+            reader.snapshot.chunks("list_stuck", parameters | days, stuck_rows, rows_at_once)
+        ) as chunks:
+            async for rows in chunks:
+                yield rows
+
+
+def _stuck(reader: Reader, *, hidden: bool) -> dict[str, object]:
     config = reader.config
-    parameters = {
+    return {
         "tenant_id": config.tenant_id,
         "now_ns": reader.now_ns,
         "lost_after_s": config.lost_after_s,
@@ -177,13 +198,9 @@ async def stuck(reader: Reader, limit: int, *, hidden: bool) -> list[StuckRow]:
         "stuck_running_s": config.stuck_running_s,
         "stuck_waiting_s": config.stuck_waiting_s,
         "hidden": hidden,
-        "limit": limit,
+        "news_ns": None,
+        "limit": None,
     }
-    rows: list[StuckRow] = []
-    async for days in reader.all_days():
-        rows += await reader.snapshot.all("list_stuck", parameters | days, stuck_rows)
-    rows.sort(key=lambda one: (one.row.execution.started_ns, one.row.trace_id.bytes))
-    return rows[:limit]
 
 
 async def count_hidden(

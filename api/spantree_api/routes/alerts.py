@@ -98,7 +98,7 @@ async def patch_rule(
     }
     position = await newest_position(service.primary, service.config.tenant_id)
     async with service.writer() as writer:
-        rule = await reads.one_rule(writer.snapshot, writer.config.tenant_id, rule_id)
+        rule = await reads.one_rule(writer.snapshot, writer.config.tenant_id, rule_id, to_change=True)
         if rule is None:
             raise _unknown(rule_id)
         foreign = sorted(changes.keys() - {"silenced_until", "enabled"})
@@ -118,7 +118,7 @@ async def patch_rule(
 async def delete_rule(service: ServiceOf, note: NoteOf, rule_id: RuleId) -> Response:
     """Take a rule away; what it has told stays in the history."""
     async with service.writer() as writer:
-        rule = await reads.one_rule(writer.snapshot, writer.config.tenant_id, rule_id)
+        rule = await reads.one_rule(writer.snapshot, writer.config.tenant_id, rule_id, to_change=True)
         if rule is None:
             raise _unknown(rule_id)
         if rule.source == "file":

@@ -19,8 +19,34 @@ FROM spantree.alert_rule
 WHERE tenant_id = %(tenant_id)s
     AND id = %(id)s::uuid
 
+-- name: alert_rule_to_change
+-- one rule, which nobody else changes until the transaction ends; served by alert_rule_pkey
+SELECT *
+FROM spantree.alert_rule
+WHERE tenant_id = %(tenant_id)s
+    AND id = %(id)s::uuid
+FOR UPDATE
+
 -- name: put_alert_rule
--- makes or changes a rule; one that is switched on looks at what comes from then on. Served by alert_rule_pkey
+-- makes or changes a rule; one that is switched on looks at what comes from then on, and one that looks at something
+-- else has found nothing of it yet. Served by alert_rule_pkey, alert_firing_pkey
+WITH before AS (
+    SELECT enabled, definition
+    FROM spantree.alert_rule
+    WHERE tenant_id = %(tenant_id)s
+        AND id = %(id)s::uuid
+),
+forgotten AS (
+    DELETE FROM spantree.alert_firing
+    USING before
+    WHERE tenant_id = %(tenant_id)s
+        AND rule_id = %(id)s::uuid
+        AND (
+            (%(enabled)s AND NOT before.enabled)
+            OR before.definition -> 'kind' IS DISTINCT FROM %(definition)s::text::jsonb -> 'kind'
+            OR before.definition -> 'filter' IS DISTINCT FROM %(definition)s::text::jsonb -> 'filter'
+        )
+)
 INSERT INTO spantree.alert_rule AS stored
     (tenant_id, id, name, enabled, definition, secret, source, silenced_until, from_position, active_since, changed_by)
 VALUES (
@@ -256,9 +282,10 @@ ON CONFLICT ON CONSTRAINT alert_firing_pkey DO NOTHING
 RETURNING subject
 
 -- name: alert_figures
--- what started in a window of time, by workflow, of the newest so many executions; served by execution_started_idx
+-- what started in a window of time, of the newest so many executions: all as one, or the workflows of which more than a
+-- part failed; served by execution_started_idx
 SELECT
-    coalesce(workflow_name, '') AS workflow,
+    CASE WHEN %(by_workflow)s THEN coalesce(workflow_name, '') ELSE '' END AS workflow,
     count(*) AS runs,
     count(*) FILTER (WHERE status NOT IN ('pending', 'running', 'waiting')) AS ended,
     count(*) FILTER (WHERE status IN ('failed', 'timed_out')) AS failed,
@@ -281,6 +308,14 @@ WHERE (%(hidden)s OR NOT hidden)
     AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s::text)
     AND (%(kind)s::text IS NULL OR kind = %(kind)s::text)
 GROUP BY 1
+HAVING NOT %(by_workflow)s
+    OR (
+        count(*) FILTER (WHERE status NOT IN ('pending', 'running', 'waiting')) >= %(min_runs)s::bigint
+        AND count(*) FILTER (WHERE status IN ('failed', 'timed_out'))::double precision
+            / nullif(count(*) FILTER (WHERE status NOT IN ('pending', 'running', 'waiting')), 0)
+            > %(threshold)s::double precision
+    )
+ORDER BY 1
 LIMIT 1000
 
 -- name: alert_groups

@@ -247,7 +247,8 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
     AND status IN ('failed', 'partial', 'timed_out')
 
 -- name: list_stuck
--- of some days, executions that are open for longer than their threshold, and lost ones; served by execution_status_idx
+-- of some days, executions that are open for longer than their threshold, and lost ones; with `news_ns` those that came
+-- to be so since, or were heard of since that less their threshold; served by execution_status_idx
 SELECT execution.*, stuck.after_s
 FROM spantree.execution
 CROSS JOIN LATERAL (
@@ -268,5 +269,9 @@ WHERE tenant_id = %(tenant_id)s
     AND status IN ('pending', 'running', 'waiting')
     AND (%(hidden)s OR NOT hidden)
     AND stuck.after_s IS NOT NULL
+    AND (
+        %(news_ns)s::bigint IS NULL
+        OR greatest(started_ns, last_seen_ns)::numeric + stuck.after_s::numeric * 1000000000 >= %(news_ns)s::bigint
+    )
 ORDER BY started_ns, trace_id
 LIMIT %(limit)s
