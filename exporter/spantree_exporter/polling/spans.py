@@ -41,11 +41,12 @@ class JobSpans:
     def begin(self, job: Job) -> None:
         """Open the spans of a job that is not over: newly watched, or read from the file after a restart."""
         with _logged(job):
-            root = self._start(job, job.name, "execution", job.watched_at_s, self._of_execution(job), None)
-            self._open[job.key] = [root]
+            self._open[job.key] = [self._root(job)]
             self._signed_at_s[job.key] = job.state_since_s
-            if job.state not in FINAL:
-                self._begin_attempt(job)
+            self._begin_attempt(job)
+            if job.state in FINAL:
+                # Whoever saw it may have been killed before that was sent; sent again it is the same.
+                self._end_attempt(job)
 
     def change(self, before: Job, after: Job, result: Result | None) -> None:
         """Tell that the job went from one state to another."""
@@ -59,13 +60,18 @@ class JobSpans:
                 spans.pop().end(at_ns)
                 spans.append(self._phase(after, "running", after.state_since_s))
             elif after.state in FINAL:
-                while len(spans) > 1:
-                    _finish(spans.pop(), after, names.NODE_STATUS, at_ns)
+                self._end_attempt(after)
                 if after.is_over:
                     self._end(spans[0], after, result)
                     del self._open[after.key]
             else:
                 self._begin_attempt(after)
+
+    def tell_end(self, job: Job, result: Result | None) -> None:
+        """Tell of a job that is over, for the same reason."""
+        self.begin(job)
+        with _logged(job):
+            self._end(self._open.pop(job.key)[0], job, result)
 
     def reject(self, job: Job, rejected: str, now_s: float) -> None:
         """Tell that a transition was ignored."""
@@ -85,6 +91,9 @@ class JobSpans:
                 note = own_tracer().start_span("watched", context=context, attributes=said, start_time=_ns(now_s))
                 note.end(_ns(now_s))
 
+    def _root(self, job: Job) -> Span:
+        return self._start(job, job.name, "execution", job.watched_at_s, self._of_execution(job), None)
+
     def _begin_attempt(self, job: Job) -> None:
         said = {
             names.NODE_NAME: "attempt",
@@ -96,12 +105,18 @@ class JobSpans:
         }
         attempt = self._start(job, "attempt", f"attempt {job.attempt}", job.attempt_since_s, said, "execution")
         self._open[job.key].append(attempt)
-        queued = self._phase(job, "queued", job.attempt_since_s)
-        if job.state == "RUNNING":
+        phase = self._phase(job, "queued", job.attempt_since_s)
+        running_since_s = job.state_since_s if job.state == "RUNNING" else job.running_since_s
+        if running_since_s is not None:
             # ended before; sent again it is the same span
-            queued.end(_ns(job.state_since_s))
-            queued = self._phase(job, "running", job.state_since_s)
-        self._open[job.key].append(queued)
+            phase.end(_ns(running_since_s))
+            phase = self._phase(job, "running", running_since_s)
+        self._open[job.key].append(phase)
+
+    def _end_attempt(self, job: Job) -> None:
+        spans = self._open[job.key]
+        while len(spans) > 1:
+            _finish(spans.pop(), job, names.NODE_STATUS, _ns(job.state_since_s))
 
     def _phase(self, job: Job, name: str, start_s: float) -> Span:
         said = {names.NODE_NAME: name, names.NODE_KIND: "step"}

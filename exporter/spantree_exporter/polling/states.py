@@ -90,6 +90,8 @@ class Job:
     """an attempt that takes longer counts as TIMEOUT"""
     attempt: int = 1
     attempt_since_s: float = 0.0
+    running_since_s: float | None = None
+    """when the latest attempt was first seen to run"""
     polls: int = 0
     next_poll_s: float = 0.0
     error_count: int = 0
@@ -195,6 +197,7 @@ def tried_again(job: Job, now_s: float) -> Moved:
             state_since_s=now_s,
             attempt=job.attempt + 1,
             attempt_since_s=now_s,
+            running_since_s=None,
             retry_count=job.retry_count + 1,
             next_retry_at_s=None,
             next_poll_s=now_s,
@@ -212,7 +215,7 @@ def _next_poll_s(job: Job, at_s: float) -> float:
 def _moved(job: Job, after: JobState, now_s: float, rules: Rules, error: str | None, error_class: ErrorClass) -> Job:
     moved = replace(job, state=after, state_since_s=now_s)
     if after not in FINAL:
-        return moved
+        return replace(moved, running_since_s=now_s)
     if after == "SUCCESS":
         return replace(moved, error=None, error_class=None, ended_at_s=now_s)
     moved = replace(moved, error=None if error is None else error[:MAX_TEXT_CHARS])

@@ -84,6 +84,10 @@ class JobStore:
         """All jobs that are not over, by key."""
         return [_job(text) for (text,) in self._db.execute(self._sql["open_jobs"])]
 
+    def jobs_over(self, since_s: float) -> list[Job]:
+        """Jobs that ended at that time or later, by key."""
+        return [_job(text) for (text,) in self._db.execute(self._sql["jobs_over"], {"since_s": since_s})]
+
     def jobs(self, state: str | None = None, after: str = "", limit: int = 50) -> list[Job]:
         """Jobs by key, those after a key first."""
         rows = self._db.execute(self._sql["jobs"], {"state": state, "after": after, "limit": limit})

@@ -54,6 +54,10 @@ SELECT key FROM job WHERE is_over = 0 AND due_s <= :now_s ORDER BY due_s LIMIT :
 -- name: open_jobs
 SELECT job FROM job WHERE is_over = 0 ORDER BY key
 
+-- name: jobs_over
+-- jobs that ended after some time
+SELECT job FROM job WHERE is_over = 1 AND due_s >= :since_s ORDER BY key
+
 -- name: jobs
 -- the jobs of some states, by key, a page at a time
 SELECT job FROM job WHERE (:state IS NULL OR state = :state) AND key > :after ORDER BY key LIMIT :limit

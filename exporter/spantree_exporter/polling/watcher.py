@@ -39,6 +39,8 @@ BEAT_S: Final = 30.0
 """How often a watcher says that it is alive; health allows 300 s."""
 CALLBACKS_S: Final = 5.0
 """How long the end of a watcher waits for callbacks that have begun."""
+_SENT_WITHIN_S: Final = 60.0
+"""How long what ended may wait to be sent, here and until its last retry, before a process that is killed."""
 _MAX_KEY_CHARS: Final = 200
 
 
@@ -127,6 +129,10 @@ class JobWatcher:
 
     async def __aenter__(self) -> Self:
         """Go on with what an earlier watcher left open, and begin to look."""
+        before_s = self._store.beat_at_s()
+        if before_s is not None:
+            for job in self._store.jobs_over(before_s - _SENT_WITHIN_S):
+                self._spans.tell_end(job, self._store.result(job.key))
         for job in self._store.open_jobs():
             self._spans.begin(job)
         self._store.beat(self._clock())

@@ -17,7 +17,9 @@ JOB = Job(key="q-7", name="nightly", watched_at_s=100.0, state_since_s=100.0, at
 
 def test_a_job_goes_through_its_states_and_says_when() -> None:
     running = seen(JOB, "running", 115.0, RULES).job
-    assert running == replace(JOB, state="RUNNING", state_since_s=115.0, polls=1, next_poll_s=130.0)
+    assert running == replace(
+        JOB, state="RUNNING", state_since_s=115.0, running_since_s=115.0, polls=1, next_poll_s=130.0
+    )
     done = seen(running, "SUCCESS", 130.0, RULES)
     assert done.changed
     assert done.job == replace(

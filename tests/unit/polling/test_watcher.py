@@ -36,9 +36,14 @@ Sent = Callable[[], Assembled]
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sent]:
+def ended() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch, ended: InMemorySpanExporter) -> Iterator[Sent]:
     """What spantree makes of all spans and live marks of the test, as an execution."""
-    ended, marks = InMemorySpanExporter(), InMemorySpanExporter()
+    marks = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     live = LiveSpanProcessor(marks, delay_s=3600)
     provider.add_span_processor(SimpleSpanProcessor(ended))
@@ -178,6 +183,45 @@ def test_a_restart_goes_on_with_the_same_execution(tmp_path: Path, sent: Sent) -
     told = sent()
     assert told.execution.status == "completed"
     assert statuses(told)[1:] == [("attempt", 1, "completed"), ("queued", 1, "completed"), ("running", 1, "completed")]
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        (Seen("SUCCESS", result={"rows": 2}), "completed"),
+        (Seen("FAILED", error="syntax error at line 3"), "failed"),
+        (Seen("CANCELLED", error="by ada"), "cancelled"),
+        ("TIMEOUT", "timed_out"),
+    ],
+)
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_an_end_that_a_killed_process_did_not_send_is_told_by_the_next(
+    end: Seen | str, status: str, is_lost: bool, tmp_path: Path, sent: Sent, ended: InMemorySpanExporter
+) -> None:
+    path = tmp_path / "j.db"
+
+    async def watch() -> None:
+        jobs = SimulatedJobs({"j": ["RUNNING", end]})
+
+        def mark_what_runs(_: Change) -> None:
+            sent()
+
+        async with JobWatcher(jobs.poll, path, rules=QUICK, on_change=mark_what_runs) as watcher:
+            watcher.watch("j", name="load", detail={"table": "t"})
+            await watcher.wait("j")
+
+    async def start_again() -> None:
+        async with JobWatcher(SimulatedJobs({}).poll, path, rules=QUICK):
+            pass
+
+    run(watch())
+    whole = sent()
+    if is_lost:
+        ended.clear()
+    run(start_again())
+    told = sent()
+    assert (told.execution.status, told.execution.output) == (status, whole.execution.output)
+    assert statuses(told) == statuses(whole)
 
 
 def test_ten_are_looked_at_at_once_and_one_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
