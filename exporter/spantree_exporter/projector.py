@@ -14,6 +14,7 @@ time at most.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -60,6 +61,9 @@ _SUSPECTS: Final = 20
 _PUT_OFF_S: Final = 5.0
 # For each second that suspects took, so many are left to other traces that are due.
 _REST_FACTOR: Final = 9.0
+# Whose key it is that a row was there already. By the message: all that a worker of a Citus cluster leaves (errors.py).
+_NODES_KEY: Final = re.compile(r"\bnode_\d{8}_pkey")
+_EXECUTIONS_KEY: Final = re.compile(r"\bexecution_\d{8}_pkey")
 # Statement timeout, no memory or locks for it, a limit of PostgreSQL: of something smaller they may not come.
 _TOO_MUCH: Final = (psycopg.errors.QueryCanceled, psycopg.errors.OutOfMemory, psycopg.errors.ProgramLimitExceeded)
 
@@ -499,9 +503,9 @@ def _dates(days: Iterable[int]) -> dict[str, Any]:
 
 def _has_nodes(error: Exception) -> bool:
     """Whether nodes are there, as of a run over midnight of which retention took the first day."""
-    return isinstance(error, psycopg.errors.UniqueViolation) and (error.diag.table_name or "").startswith("node_")
+    return isinstance(error, psycopg.Error) and _NODES_KEY.search(str(error)) is not None
 
 
 def _is_overtaken(error: Exception) -> bool:
     """Whether a writer that had the trace whole put the execution there first; the next attempt replaces its rows."""
-    return isinstance(error, psycopg.errors.UniqueViolation) and (error.diag.table_name or "").startswith("execution_")
+    return isinstance(error, psycopg.Error) and _EXECUTIONS_KEY.search(str(error)) is not None
