@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator, with_config
+from pydantic import BaseModel, ConfigDict, Field, model_validator, with_config
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from spantree_api.params import Text
+from spantree_api.params import Moment, Text
 
 _documented = with_config(ConfigDict(use_attribute_docstrings=True))
 
@@ -78,9 +78,7 @@ class AlertRuleBody(BaseModel):
         Field(min_length=8, max_length=200, description="what messages are signed with; made where none is given"),
     ] = None
     enabled: bool = True
-    silenced_until: Annotated[AwareDatetime | None, Field(description="until then messages are noted and not sent")] = (
-        None
-    )
+    silenced_until: Annotated[Moment | None, Field(description="until then messages are noted and not sent")] = None
 
     @model_validator(mode="after")
     def _says_what_its_kind_needs(self) -> AlertRuleBody:

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from spantree_exporter.ids import span_id_from_hex
 
 _TRACE_ID = r"^([0-9a-fA-F]{32}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$"
 _NODE_ID = r"^[0-9a-fA-F]{16}(\.[0-9]{1,9})?$"
+_NUMBER = re.compile(r"\s*[-+]?[0-9._]+\s*")
 LIMIT_MAX = 200
 
 
@@ -24,6 +25,15 @@ def _without_nul(text: str) -> str:
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("holds half of a surrogate pair, which is no character")
     return text
+
+
+def _no_number(given: object) -> object:
+    """Raises for what would be taken for seconds or milliseconds since 1970: `since=24` would answer everything."""
+    if isinstance(given, int | float) or (isinstance(given, str) and _NUMBER.fullmatch(given)):
+        raise PydanticCustomError(
+            "number_for_moment", "wanted a moment as RFC 3339 writes it, such as 2026-11-28T06:00:00Z"
+        )
+    return given
 
 
 def _like(pattern: str, wanted: str) -> tuple[AfterValidator, dict[str, str]]:
@@ -65,7 +75,8 @@ RootQuery = Annotated[
 ]
 LimitQuery = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="how many at most")]
 CursorQuery = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page")]
-MomentQuery = Annotated[AwareDatetime | None, Query(description="RFC 3339, with a time zone")]
+Moment = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+MomentQuery = Annotated[Moment | None, Query(description="RFC 3339, with a time zone")]
 HiddenQuery = Annotated[bool, Query(description="also health checks, probes, scrapes and lone database calls")]
 StatusFilter = Literal[
     "pending", "running", "waiting", "completed", "failed", "partial", "skipped", "cancelled", "timed_out", "lost"

@@ -127,6 +127,23 @@ class TestUnknownParameters:
             "wrkflow is no parameter of this path: did you mean workflow?"
         )
 
+    def test_what_counts_once_is_given_once(self, api: httpx.Client) -> None:
+        answer = api.get("/api/v1/executions?workflow=a&status=failed&workflow=b&limit=3&limit=4&status=partial")
+        message = "workflow is given 2 times: wanted once; limit is given 2 times: wanted once"
+        assert refused(answer) == (422, "invalid_parameter", message)
+        assert ok(api.get("/api/v1/executions?status=failed&status=partial"))["executions"] == []
+        assert refused(api.get(f"/api/v1/executions/{trace_id(1)}/tree?depth=1&depth=2"))[0] == 422
+
+    def test_a_number_is_no_moment(self, api: httpx.Client) -> None:
+        paths = ("executions", "export/executions", "stats/trend", "failures/groups", "audit", "workflows/x/map")
+        for path in paths:
+            for number in ("1", "-1", "24.5", "1700000000", "1700000000000", " 7 "):
+                status, code, message = refused(api.get(f"/api/v1/{path}", params={"since": number}))
+                assert (status, code) == (422, "invalid_parameter"), path
+                assert "wanted a moment as RFC 3339 writes it, such as 2026-11-28T06:00:00Z" in message
+        rule = {"name": "x", "kind": "failure", "webhook_url": "https://hooks.example.com/x", "silenced_until": 24}
+        assert "wanted a moment" in refused(api.post("/api/v1/alerts/rules", json=rule))[2]
+
 
 class TestDocsPage:
     def test_needs_no_script_and_no_other_server(self, api: httpx.Client) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Path, Query, Response
-from pydantic import AwareDatetime
 
 from spantree_api.answers_trends import MapAnswer, WorkflowNames
 from spantree_api.any_text import any_text
 from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.figures import map_answer
-from spantree_api.params import HiddenQuery, Text
+from spantree_api.params import HiddenQuery, Moment, Text
 from spantree_api.reads import trends
 from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.responses import error_answers, json_answer
@@ -56,7 +55,7 @@ async def get_map(
     service: ServiceOf,
     name: Annotated[Text, Path(description="workflow name")],
     days: DaysQuery = 7,
-    since: Annotated[AwareDatetime | None, Query(description="instead of days: at most 30 days ago")] = None,
+    since: Annotated[Moment | None, Query(description="instead of days: at most 30 days ago")] = None,
 ) -> Response:
     """The steps of a workflow and the ways between them, with how many executions went there and how that went."""
     async with service.reader() as reader:
