@@ -11,6 +11,8 @@ from tests.api_rows import NOW_NS, T0_NS, S, Trace, insert, node, trace, trace_i
 from tests.api_server import api_over, ok, refused
 from tests.postgres import new_database
 
+from spantree_api.reads import lists
+
 HOUR_NS = 3600 * S
 
 
@@ -133,6 +135,32 @@ def test_a_conversation_lists_its_turns_newest_first(api: httpx.Client) -> None:
     assert [one["trace_id"] for one in first["executions"] + second["executions"]] == [trace_id(8), trace_id(7)]
     nobody = ok(api.get("/api/v1/conversations/nobody/executions"))
     assert nobody == {"executions": [], "hidden_count": None, "next_cursor": None, "searched": None}
+
+
+def test_what_waited_and_was_taken_up_is_not_stuck(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits(number: int, **changes: Any) -> Any:
+        return trace(number, started_ns=NOW_NS - (50 - number) * S, status="waiting", **changes)
+
+    insert(
+        migrated_url,
+        waits(1, run_id="order-1"),
+        trace(2, started_ns=NOW_NS - 48 * S, run_id="order-1", resumes="order-1"),
+        waits(3, run_id="order-3"),
+        waits(4, run_id="order-1"),  # waits again, for somebody else
+        waits(5, conversation_id="thread-5"),
+        trace(6, started_ns=NOW_NS - 40 * S, conversation_id="thread-5", resumes="thread-5"),
+        waits(7, conversation_id="thread-7"),
+        trace(8, started_ns=NOW_NS - 40 * S, conversation_id="thread-7"),
+        waits(9),
+    )
+    with api_over(migrated_url, stuck_waiting_s=10.0) as api:
+        told = ok(api.get("/api/v1/stuck"))["executions"]
+        assert [int(one["trace_id"], 16) for one in told] == [3, 4, 7, 9]
+        told = ok(api.get("/api/v1/stuck?limit=2"))["executions"]
+        assert [int(one["trace_id"], 16) for one in told] == [3, 4]
+        monkeypatch.setattr(lists, "_STUCK_AT_ONCE", 1)
+        told = ok(api.get("/api/v1/stuck?limit=1"))["executions"]
+        assert [int(one["trace_id"], 16) for one in told] == [3]
 
 
 def test_stuck_lists_what_is_open_beyond_its_threshold(migrated_url: str) -> None:

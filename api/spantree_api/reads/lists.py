@@ -28,6 +28,7 @@ from spantree_api.stored_rows import (
     records,
     stuck_rows,
 )
+from spantree_exporter.rows import Execution
 
 # Executions that are walked before those that match are looked up: what one in twenty matches fills a page.
 _WALKED = 1_000
@@ -37,6 +38,9 @@ _WALKED_SPANS = 200
 # A list that has found too little after this time is answered as it is, with a cursor to go on from.
 _LOOK_S = 0.25
 _COUNTED_MAX = 1_000
+# Open executions that are looked at together, and how often: of those that wait most may have been taken up long ago.
+_STUCK_AT_ONCE = 500
+_STUCK_PAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,24 +172,48 @@ async def failed_nodes(reader: Reader, rows: Sequence[ExecutionRow], limit: int)
 
 
 async def stuck(reader: Reader, limit: int, *, hidden: bool) -> list[StuckRow]:
-    """Executions that are open for longer than their threshold, and lost ones, oldest first."""
+    """Executions that are open for longer than their threshold, and lost ones, oldest first.
+
+    What waits and was taken up by a later execution is over, whatever its own spans say.
+    """
     rows: list[StuckRow] = []
-    parameters = _stuck(reader, hidden=hidden) | {"limit": limit}
+    parameters = _stuck(reader, hidden=hidden) | {"limit": max(limit, _STUCK_AT_ONCE)}
     async for days in reader.all_days():
-        rows += await reader.snapshot.all("list_stuck", parameters | days, stuck_rows)
+        found, looked_at = list[StuckRow](), 0
+        async with aclosing(_stuck_pages(reader, parameters | days)) as pages:
+            async for page in pages:
+                found += page
+                looked_at += 1
+                if len(found) >= limit or looked_at == _STUCK_PAGES:
+                    break
+        rows += found[:limit]
     rows.sort(key=lambda one: (one.row.execution.started_ns, one.row.trace_id.bytes))
     return rows[:limit]
 
 
 async def stuck_since(reader: Reader, news_ns: int, rows_at_once: int) -> AsyncGenerator[list[StuckRow], None]:
     """All of them that came to be so, or were heard of, since about `news_ns`, hidden ones too, some at a time."""
-    parameters = _stuck(reader, hidden=True) | {"news_ns": news_ns}
+    parameters = _stuck(reader, hidden=True) | {"news_ns": news_ns, "limit": rows_at_once}
     async for days in reader.all_days():
-        async with aclosing(
-            reader.snapshot.chunks("list_stuck", parameters | days, stuck_rows, rows_at_once)
-        ) as chunks:
-            async for rows in chunks:
-                yield rows
+        async with aclosing(_stuck_pages(reader, parameters | days)) as pages:
+            async for page in pages:
+                yield page
+
+
+async def _stuck_pages(reader: Reader, parameters: dict[str, object]) -> AsyncGenerator[list[StuckRow], None]:
+    """Those of some days, `limit` at a time, without those that were taken up.
+
+    No cursor is held: whether they were is asked of all days, over which the snapshot is renewed.
+    """
+    after = (NS_MIN, UUID(int=0))
+    while True:
+        page = await reader.snapshot.all(
+            "list_stuck", {**parameters, "after_ns": after[0], "after_trace_id": after[1]}, stuck_rows
+        )
+        yield await _not_taken_up(reader, page)
+        if len(page) != parameters["limit"]:
+            return
+        after = (page[-1].row.execution.started_ns, page[-1].row.trace_id)
 
 
 def _stuck(reader: Reader, *, hidden: bool) -> dict[str, object]:
@@ -199,8 +227,32 @@ def _stuck(reader: Reader, *, hidden: bool) -> dict[str, object]:
         "stuck_waiting_s": config.stuck_waiting_s,
         "hidden": hidden,
         "news_ns": None,
-        "limit": None,
     }
+
+
+async def _not_taken_up(reader: Reader, rows: Sequence[StuckRow]) -> list[StuckRow]:
+    """Those that do not wait, or whose run or conversation nothing has gone on with since."""
+    waiting = [one.row.execution for one in rows if one.row.execution.status == "waiting"]
+    ids = {
+        "run_ids": sorted({execution.run_id for execution in waiting if execution.run_id is not None}),
+        "conversation_ids": sorted(
+            {execution.conversation_id for execution in waiting if execution.conversation_id is not None}
+        ),
+    }
+    last: dict[tuple[str, str | None], int] = {}
+    for column, statement in (("run_ids", "last_of_runs"), ("conversation_ids", "last_resumed_of_conversations")):
+        if not ids[column]:
+            continue
+        async for days in reader.all_days():
+            parameters = {"tenant_id": reader.config.tenant_id, column: ids[column], **days}
+            for one in await reader.snapshot.all(statement, parameters, records(CountRow)):
+                last[column, one.name] = max(last.get((column, one.name), NS_MIN), one.count)
+
+    def is_taken_up(execution: Execution) -> bool:
+        of_run, of_conversation = ("run_ids", execution.run_id), ("conversation_ids", execution.conversation_id)
+        return max(last.get(of_run, NS_MIN), last.get(of_conversation, NS_MIN)) > execution.started_ns
+
+    return [one for one in rows if one.row.execution.status != "waiting" or not is_taken_up(one.row.execution)]
 
 
 async def count_hidden(

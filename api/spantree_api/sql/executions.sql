@@ -246,9 +246,29 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
 -- part; served by execution_failure_idx
     AND status IN ('failed', 'partial', 'timed_out')
 
+-- name: last_of_runs
+-- of some days, when the last execution of each of these runs began; served by execution_run_idx
+SELECT run_id AS name, max(started_ns) AS count
+FROM spantree.execution
+WHERE tenant_id = %(tenant_id)s
+    AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+    AND run_id = ANY (%(run_ids)s::text[])
+GROUP BY run_id
+
+-- name: last_resumed_of_conversations
+-- of some days, when each of these conversations was last taken up again; served by execution_conversation_idx
+SELECT conversation_id AS name, max(started_ns) AS count
+FROM spantree.execution
+WHERE tenant_id = %(tenant_id)s
+    AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+    AND conversation_id = ANY (%(conversation_ids)s::text[])
+    AND resumes IS NOT NULL
+GROUP BY conversation_id
+
 -- name: list_stuck
--- of some days, executions that are open for longer than their threshold, and lost ones; with `news_ns` those that came
--- to be so since, or were heard of since that less their threshold; served by execution_status_idx
+-- of some days, executions that are open for longer than their threshold, and lost ones, after one that is known; with
+-- `news_ns` those that came to be so since, or were heard of since that less their threshold; served by
+-- execution_status_idx
 SELECT execution.*, stuck.after_s
 FROM spantree.execution
 CROSS JOIN LATERAL (
@@ -273,5 +293,6 @@ WHERE tenant_id = %(tenant_id)s
         %(news_ns)s::bigint IS NULL
         OR greatest(started_ns, last_seen_ns)::numeric + stuck.after_s::numeric * 1000000000 >= %(news_ns)s::bigint
     )
+    AND (started_ns, trace_id) > (%(after_ns)s::bigint, %(after_trace_id)s::uuid)
 ORDER BY started_ns, trace_id
 LIMIT %(limit)s

@@ -201,7 +201,8 @@ FROM (
 ) AS e
 WHERE e.after_s IS NOT NULL;
 
-COMMENT ON VIEW spantree.stuck_executions IS 'executions that are open for longer than their threshold, and lost ones';
+COMMENT ON VIEW spantree.stuck_executions IS
+    'executions that are open for longer than their threshold, and lost ones; what waits is told although another one has taken it up';
 COMMENT ON COLUMN spantree.stuck_executions.execution_id IS 'the trace id; compares with its 32 hex digits and meets the index';
 COMMENT ON COLUMN spantree.stuck_executions.status IS 'pending, running or waiting, or lost';
 COMMENT ON COLUMN spantree.stuck_executions.started_at IS 'start';
