@@ -146,10 +146,16 @@ async def _exchange(parts: SplitResult, headers: Mapping[str, str], body: bytes,
         for event in (request, h11.Data(data=body), h11.EndOfMessage()):
             writer.write(connection.send(event) or b"")
         await writer.drain()
+        left = _HEAD_BYTES
         while True:
             event_in = connection.next_event()
             if event_in is h11.NEED_DATA:
-                connection.receive_data(await reader.read(_READ_BYTES))
+                if left <= 0:
+                    # Of the answers before it, too, of which there could be any number.
+                    raise ConnectionAbortedError(f"the head of the answer has more than {_HEAD_BYTES} bytes")
+                received = await reader.read(_READ_BYTES)
+                left -= len(received)
+                connection.receive_data(received)
             elif isinstance(event_in, h11.Response):
                 return event_in.status_code
             elif isinstance(event_in, h11.ConnectionClosed):

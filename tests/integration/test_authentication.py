@@ -273,6 +273,7 @@ def test_a_browser_shows_its_token_once_and_changes_nothing_for_other_sites(
     assert client.get("/login").status_code == 200
     assert client.post("/login", data={"token": "spt_wrong"}).status_code == 401
     assert client.post("/login", data={"token": tokens.ingest}).status_code == 401
+    assert client.post("/login", data={str(number): "x" for number in range(10)}).status_code == 401
     shown = client.post("/login", data={"token": tokens.admin})
     assert (shown.status_code, shown.headers["location"]) == (303, "/")
     cookie = shown.headers["set-cookie"]

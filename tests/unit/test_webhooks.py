@@ -103,6 +103,7 @@ def test_a_receiver_that_takes_it_has_it() -> None:
         (b"", None),
         (b"SSH-2.0-OpenSSH_9\r\n", None),
         (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000, None),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000 + b"HTTP/1.1 200 OK\r\n\r\n", None),
     ],
 )
 def test_every_other_answer_is_none(answer: bytes, status: int | None) -> None:

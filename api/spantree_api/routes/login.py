@@ -29,6 +29,7 @@ router = APIRouter(include_in_schema=False)
 
 _KEPT_S: Final = 30 * 86_400
 _LOGIN_S: Final = 600
+_FIELDS_MAX: Final = 5
 _LOGIN_COOKIE: Final = "spantree_login"
 _CLIENT_ERROR: Final = 400
 _LONGEST_CODE: Final = 4_096
@@ -65,7 +66,7 @@ async def ask(request: Request) -> Response:
 async def log_in(request: Request) -> Response:
     """Keep the token in a cookie where it is a good one."""
     _refuse_other_sites(request)
-    fields = parse_qs((await request.body()).decode("latin-1"), max_num_fields=5)
+    fields = await _fields(request)
     token = fields.get("token", [""])[0].strip()
     path = own_path(fields.get("next", ["/"])[0])
     known: KnownTokens | None = request.app.state.tokens.known
@@ -179,7 +180,7 @@ async def _session(request: Request, people: People) -> Response:
 async def choose(request: Request) -> Response:
     """Look at another tenant from now on, where that is allowed: each request asks anew."""
     _refuse_other_sites(request)
-    fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=5)
+    fields = await _fields(request)
     response = _led_to(own_path(fields.get("next", ["/"])[0]))
     response.set_cookie(
         TENANT_COOKIE,
@@ -264,6 +265,14 @@ async def log_out(request: Request) -> Response:
     response.delete_cookie(session_cookie(scheme), httponly=True, samesite="lax", secure=scheme == "https")
     response.delete_cookie(TENANT_COOKIE, httponly=True, samesite="lax")
     return response
+
+
+async def _fields(request: Request) -> dict[str, list[str]]:
+    """What a form holds; nothing where that is more than any form of ours has."""
+    try:
+        return parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=_FIELDS_MAX)
+    except ValueError:
+        return {}
 
 
 def _people(request: Request) -> People:
