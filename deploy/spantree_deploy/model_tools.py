@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final, Literal
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from spantree_deploy.client import NotAnswered
 from spantree_deploy.model_answers import bounded, compact, written
@@ -180,6 +181,8 @@ def server(ask: Ask) -> MCPServer:
         workflow: Annotated[str | None, Field(description="of nodes: those of one workflow", max_length=500)] = None,
     ) -> str:
         """Runs, success rates and durations of workflows, or of their nodes, worst first."""
+        if of == "workflows" and workflow is not None:
+            raise ToolError("workflow narrows down nodes only: ask with of=nodes, or without workflow")
         parameters = {"days": days} if of == "workflows" else {"days": days, "workflow": workflow}
         answer = get(f"stats/{of}", **parameters)
         return written({"days": days}, compact(answer[of]), name=of, fewer="Ask for the nodes of one workflow.")
@@ -191,7 +194,16 @@ def server(ask: Ask) -> MCPServer:
         rows = compact(answer["executions"], keys=(*_EXECUTION, "silent_s", "open_nodes"))
         return written({}, rows, name="executions", fewer=_FEWER)
 
+    for tool in mcp._tool_manager.list_tools():
+        _refuse_unknown_arguments(tool)
     return mcp
+
+
+def _refuse_unknown_arguments(tool: Tool) -> None:
+    """The SDK passes them over, so that a filter that is misspelt would answer everything."""
+    known = tool.fn_metadata.arg_model
+    tool.fn_metadata.arg_model = type(known.__name__, (known,), {"model_config": ConfigDict(extra="forbid")})
+    tool.parameters = tool.fn_metadata.arg_model.model_json_schema(by_alias=True)
 
 
 def _page(answer: Mapping[str, Any]) -> str:

@@ -93,6 +93,9 @@ def test_a_model_finds_what_failed_and_reads_on(api_url: str) -> None:
             for tool in ("group_failures", "stats", "stuck"):
                 assert "data" in await _told(client, tool)
             assert "nodes" in (await _told(client, "stats", of="nodes"))["data"]
+            # Neither is passed over: both would answer everything.
+            assert "workflow_name" in await _told(client, "list_executions", workflow_name="refunds")
+            assert "workflow narrows down nodes only" in await _told(client, "stats", workflow="order")
             assert "no execution 0" in await _told(client, "read_tree", execution_id="0" * 32)
             assert "String should match pattern" in await _told(client, "read_tree", execution_id="../../health")
 
