@@ -1,6 +1,7 @@
-"""Which API runs on the data of the settings: a file that its server holds locked for as long as it lives.
+"""Which server runs on the data of the settings: a file that it holds locked for as long as it lives.
 
-    data_dir/api.json    {"url": "http://127.0.0.1:8000", "database": "<digest>"}    0600, flock(LOCK_EX)
+    data_dir/api.json    {"url": "http://127.0.0.1:8000", "database": "<digest>", "addresses": {"otlp_http_port": 4318}}
+    0600, flock(LOCK_EX)
 
 The kernel drops the lock with the process, however that ends, so what a lock is on is true. `database` tells commands
 for another PostgreSQL that this is not their API; it is a digest because the URL may hold a password.
@@ -14,20 +15,23 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from spantree_deploy.settings import Settings
 from spantree_exporter.errors import SpantreeError
 
 _FILE: Final = "api.json"
 _EMBEDDED: Final = "embedded"
+_ADDRESSES: Final = ("host", "api_host", "api_port", "otlp_http_port", "otlp_grpc_port", "otlp_endpoint")
 
 
 @contextmanager
-def announced(settings: Settings, url: str) -> Iterator[None]:
+def announced(settings: Settings, url: str, listening: Settings | None = None) -> Iterator[None]:
     """Tell commands on this machine, for the time of the block, that the API is at `url`.
 
+    `listening` has the addresses that were really taken, where a collector runs, too.
     Nothing is told where another server already does, or where the directory cannot be written: commands then read the
     database themselves.
     """
@@ -41,7 +45,9 @@ def announced(settings: Settings, url: str) -> Iterator[None]:
             stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps({"url": url, "database": _database(settings)}).encode(), 0)
+            addresses = {} if listening is None else {name: getattr(listening, name) for name in _ADDRESSES}
+            told = {"url": url, "database": _database(settings), "addresses": addresses}
+            os.pwrite(descriptor, json.dumps(told).encode(), 0)
         yield
 
 
@@ -66,6 +72,25 @@ def no_data(settings: Settings, flags: str) -> SpantreeError:
 
 def running_api(settings: Settings) -> str | None:
     """The URL of the API that runs on the data and the database of the settings, None where none is known to."""
+    told = _told(settings)
+    return None if told is None else str(told["url"])
+
+
+def as_it_runs(settings: Settings) -> Settings:
+    """The settings with the addresses of what runs on their data and database, for those left at their defaults."""
+    told = _told(settings)
+    if told is None:
+        return settings
+    default = Settings(data_dir=settings.data_dir)
+    known = {name: value for name, value in told.get("addresses", {}).items() if name in _ADDRESSES}
+    return replace(
+        settings,
+        **{name: value for name, value in known.items() if getattr(settings, name) == getattr(default, name)},
+    )
+
+
+def _told(settings: Settings) -> dict[str, Any] | None:
+    """What a server that still runs on the data and the database of the settings has told, None where none has."""
     try:
         descriptor = os.open(Path(settings.data_dir, _FILE), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -73,8 +98,8 @@ def running_api(settings: Settings) -> str | None:
     try:
         if not _is_locked(descriptor):
             return None  # what it says is of a server that has ended
-        told = json.loads(os.pread(descriptor, 65_536, 0))
-        return str(told["url"]) if told["database"] == _database(settings) else None
+        told: dict[str, Any] = json.loads(os.pread(descriptor, 65_536, 0))
+        return told if told["url"] and told["database"] == _database(settings) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     finally:

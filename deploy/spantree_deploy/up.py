@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from spantree_collector.app import Addresses, Collector
 from spantree_deploy.api_server import serve_api
@@ -91,7 +92,13 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
         )
         api_stack.callback(api.stop)
         api_url = api.start()
-        stack.enter_context(announced(settings, api_url))
+        listening = replace(
+            settings,
+            api_port=urlsplit(api_url).port or settings.api_port,
+            otlp_http_port=addresses.otlp_http_port,
+            otlp_grpc_port=addresses.otlp_grpc_port,
+        )
+        stack.enter_context(announced(settings, api_url, listening))
         yield Running(
             api_url=api_url,
             otlp_http_url=url_of(addresses.host, addresses.otlp_http_port, is_tls=addresses.is_tls),

@@ -24,6 +24,15 @@ class TestDoctor:
             ]
             assert lines[-1] == "all is well"
 
+    def test_what_runs_is_found_by_its_data(self, database_url: str, tmp_path: Path) -> None:
+        env = {"SPANTREE_DATABASE_URL": database_url}
+        with up(tmp_path, env=env) as server:
+            data = ["--data", str(tmp_path / "data")]
+            done = spantree("doctor", *data, directory=tmp_path, env=env)
+            assert done.stdout.splitlines()[-1] == "all is well"
+            told = spantree("env", *data, directory=tmp_path, env=env).stdout
+            assert f"OTEL_EXPORTER_OTLP_ENDPOINT={server.otlp_url}" in told.splitlines()
+
     def test_says_what_is_wrong_and_what_to_do(self, database_url: str, tmp_path: Path) -> None:
         options = ["--data", str(tmp_path), "--api-port", "1", "--otlp-http-port", "2"]
         done = spantree("doctor", *options, directory=tmp_path, env={"SPANTREE_DATABASE_URL": database_url})

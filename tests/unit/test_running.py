@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spantree_deploy.running import announced, running_api
+from spantree_deploy.running import announced, as_it_runs, running_api
 from spantree_deploy.settings import Settings
 
 URL = "http://127.0.0.1:8123"
@@ -27,6 +27,19 @@ def test_it_is_told_for_as_long_as_it_runs(settings: Settings) -> None:
         assert running_api(settings) == URL
         assert running_api(replace(settings, data_dir=settings.data_dir / "other")) is None
     assert running_api(settings) is None
+
+
+def test_addresses_left_at_their_defaults_are_those_of_what_runs(settings: Settings) -> None:
+    listening = replace(settings, host="::1", api_port=8123, otlp_http_port=14318, otlp_grpc_port=14317)
+    assert as_it_runs(settings) == settings
+    with announced(settings, URL, listening):
+        assert as_it_runs(settings) == listening
+        named = replace(settings, otlp_endpoint="http://elsewhere:4318", otlp_http_port=4000)
+        assert as_it_runs(named) == replace(listening, otlp_endpoint="http://elsewhere:4318", otlp_http_port=4000)
+        assert as_it_runs(replace(settings, database_url="postgresql://db/x")).otlp_http_port == 4318
+    assert as_it_runs(settings) == settings
+    with announced(settings, URL):  # an API alone
+        assert as_it_runs(settings) == settings
 
 
 def test_a_command_for_another_database_does_not_ask_it(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.diagnosis import diagnose
 from spantree_deploy.finding import Finding
+from spantree_deploy.running import as_it_runs
 from spantree_deploy.service_diagnosis import diagnose_service
 
 
@@ -48,7 +49,7 @@ def doctor(
         ca=ca,
     )
     problems = 0
-    for finding in diagnose_service(command, os.environ) if command else diagnose(settings):
+    for finding in diagnose_service(command, os.environ) if command else diagnose(as_it_runs(settings)):
         console.out.lines([(_line(finding), "         ")])
         problems += finding.remedy is not None
     if problems:

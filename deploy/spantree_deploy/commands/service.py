@@ -12,13 +12,14 @@ import typer
 
 from spantree_deploy import console, service_env
 from spantree_deploy import options as opt
+from spantree_deploy.running import as_it_runs
 
 Endpoint = Annotated[
     str | None,
     typer.Option(
         "--endpoint",
         metavar="URL",
-        help="another spantree's OTLP/HTTP [default: http://127.0.0.1:4318]",
+        help="another spantree's OTLP/HTTP [default: that of the one that runs, else http://127.0.0.1:4318]",
         show_default=False,
     ),
 ]
@@ -29,12 +30,13 @@ def env(
     shell: Annotated[bool, typer.Option("--shell", help='for eval "$(spantree env --shell)"')] = False,
     docker: Annotated[bool, typer.Option("--docker", help="as options of docker run")] = False,
     endpoint: Endpoint = None,
+    data: opt.DataDir = None,
     ca: opt.Ca = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
     """Print the OTEL_* settings with which a service sends its spans here."""
-    settings = opt.settings_of(config, set_, otlp_endpoint=endpoint, ca=ca)
+    settings = as_it_runs(opt.settings_of(config, set_, otlp_endpoint=endpoint, data_dir=data, ca=ca))
     variables = service_env.otel_settings(settings, service)
     if docker:
         lines = service_env.docker_options(variables)
@@ -49,6 +51,7 @@ def env(
 def run(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="how the service is started")],
     endpoint: Endpoint = None,
+    data: opt.DataDir = None,
     ca: opt.Ca = None,
     config: opt.Config = None,
     set_: opt.Set = None,
@@ -57,7 +60,7 @@ def run(
 
     The Python that runs it is the one that would run it without `spantree run`: it is asked what it has.
     """
-    settings = opt.settings_of(config, set_, otlp_endpoint=endpoint, ca=ca)
+    settings = as_it_runs(opt.settings_of(config, set_, otlp_endpoint=endpoint, data_dir=data, ca=ca))
     program, environ, messages = prepared(settings, command, os.environ)
     for message in messages:
         console.step(message)
