@@ -3,6 +3,8 @@
     normal end, exception, sys.exit    `atexit`, in place of the SDK's own, which waits for up to 15 s
     SIGTERM, SIGHUP                    in place of the default: then the process dies of the signal, as it would have
     os._exit                           wrapped: children of multiprocessing, billiard (Celery) and gunicorn end so
+    os.execv, os.execve                wrapped: entry points of containers and reloaders become another program; all
+                                       other functions of the kind call these two
 
 What is still open then is told as cancelled, else it would look as if it ran. A handler that the program installs is
 its own: it ends the process by one of the other two, or, as uvicorn, restores the default and raises the signal again,
@@ -19,6 +21,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -104,6 +107,8 @@ class ProcessEnd:
         # Registered before the program begins, so that it runs after everything that the program registers.
         atexit.register(self.end, "the process ended")
         os._exit = self._exit_after(os._exit)  # type: ignore[assignment]
+        os.execv = self._exec_after(os.execv)
+        os.execve = self._exec_after(os.execve)
         self._stand_for_the_default()
 
     def _stand_for_the_default(self) -> None:
@@ -155,6 +160,15 @@ class ProcessEnd:
 
         return exit_
 
+    def _exec_after(self, execute: Callable[..., Any]) -> Callable[..., Any]:
+        def execute_(path: Any, /, *more: Any, **named: Any) -> Any:
+            # Along PATH it is tried with files that are not there, and the process goes on.
+            if _can_execute(path):
+                self.end("the process became another program")
+            return execute(path, *more, **named)
+
+        return execute_
+
     def _work(self, asked: threading.Event, done: threading.Event) -> None:
         asked.wait()
         try:
@@ -185,6 +199,13 @@ class ProcessEnd:
             span.set_attribute(names.EXECUTION_STATUS, names.CANCELLED)
             span.set_attribute(names.EXECUTION_STATUS_REASON, self._reason or "")
         span.end()
+
+
+def _can_execute(path: Any) -> bool:
+    try:
+        return Path(os.fsdecode(path)).is_file() and os.access(path, os.X_OK)
+    except (OSError, TypeError, ValueError):
+        return False
 
 
 def _quietly(action: Callable[[], object]) -> None:

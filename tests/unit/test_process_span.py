@@ -45,6 +45,7 @@ PROGRAM = """
             if how == "SystemExit": raise SystemExit("out of paper")
             if how == "exception": raise ValueError("no such day")
             if how == "_exit": os._exit(4)
+            if how == "exec": os.execvp("true", ["true"])
             if how == "own handler": signal.signal(signal.SIGTERM, own_handler)
             if how in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"): os.kill(os.getpid(), getattr(signal, how))
             if how == "own handler": os.kill(os.getpid(), signal.SIGTERM)
@@ -113,6 +114,7 @@ def told(span: ReceivedSpan) -> dict[str, object]:
         ("SystemExit", 1, "out of paper", {"process.exit.code": 1, "error.type": "exit code 1"}),
         ("exception", 1, "ValueError: no such day", {"process.exit.code": 1, "error.type": "ValueError"}),
         ("_exit", 4, "exit code 4", {"process.exit.code": 4, "error.type": "exit code 4"}),
+        ("exec", 0, "", {"process.exit.code": 0}),
         ("own handler", 0, "", {"process.exit.code": 0}),
     ],
 )
