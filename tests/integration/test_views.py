@@ -176,6 +176,26 @@ def test_retries_are_told_with_their_outcome(url: str) -> None:
     ]
 
 
+def test_retries_of_a_task_that_nothing_names_are_told_too(url_to_change: str) -> None:
+    query(url_to_change, "UPDATE spantree.node SET task_key = NULL WHERE name = 'load'")
+    told = "SELECT name, attempts, max_attempts, expected, outcome, duration_ms, task_key FROM spantree.retries"
+    assert query(url_to_change, told) == [("load", 2, 3, True, "completed", 3000.0, None)]
+    # A third attempt, and a step of the name beside them that is none.
+    query(
+        url_to_change,
+        """
+        UPDATE spantree.node SET status = 'retried' WHERE name = 'load' AND attempt = 2;
+        CREATE TEMPORARY TABLE more AS SELECT * FROM spantree.node WHERE name = 'load' AND attempt = 2;
+        UPDATE more SET span_id = 77, attempt = 3, status = 'failed', started_ns = started_ns + 1000000000,
+            ended_ns = ended_ns + 1000000000;
+        INSERT INTO spantree.node SELECT * FROM more;
+        UPDATE more SET span_id = 78, attempt = 1, status = 'completed', started_ns = started_ns - 500000000;
+        INSERT INTO spantree.node SELECT * FROM more;
+        """,
+    )
+    assert query(url_to_change, told) == [("load", 3, 3, True, "failed", 4000.0, None)]
+
+
 def test_a_running_execution_is_lost_when_read_long_after_its_last_sign_of_life(url_to_change: str) -> None:
     status = f"SELECT status, stored_status FROM spantree.executions WHERE execution_id = '{trace_id(102).hex()}'"
     assert query(url_to_change, status) == [("lost", "running")]

@@ -143,7 +143,11 @@ CROSS JOIN LATERAL (
         (array_agg(n.ordinal ORDER BY n.attempt DESC, n.started_ns DESC, n.span_id, n.ordinal))[1] AS last_ordinal,
         bool_and(coalesce(n.retry_expected, false)) AS expected,
         array_agg(DISTINCT n.error_type) FILTER (WHERE n.error_type IS NOT NULL) AS error_types,
-        min(n.started_ns) AS started_ns
+        CASE
+            WHEN last.task_key IS NULL
+            THEN coalesce(max(n.started_ns) FILTER (WHERE n.attempt = 1), min(n.started_ns))
+            ELSE min(n.started_ns)
+        END AS started_ns
     FROM spantree.trace AS t
     CROSS JOIN LATERAL unnest(t.days) AS on_day (day)
     CROSS JOIN LATERAL (
@@ -152,7 +156,20 @@ CROSS JOIN LATERAL (
         WHERE attempt.tenant_id = t.tenant_id
             AND attempt.trace_id = t.trace_id
             AND attempt.day = on_day.day
-            AND attempt.task_key = last.task_key
+            AND (
+                attempt.task_key = last.task_key
+                OR (
+                    -- Nothing names the task: its attempts stand at one place. Of several tasks there the last one's time is told.
+                    last.task_key IS NULL
+                    AND attempt.task_key IS NULL
+                    AND attempt.name = last.name
+                    AND attempt.parent_span_id IS NOT DISTINCT FROM last.parent_span_id
+                    AND attempt.parent_ordinal IS NOT DISTINCT FROM last.parent_ordinal
+                    AND (attempt.status = 'retried' OR attempt.attempt = last.attempt)
+                    AND attempt.attempt <= last.attempt
+                    AND attempt.started_ns <= last.started_ns
+                )
+            )
         ORDER BY attempt.tenant_id
     ) AS n
     WHERE t.tenant_id = last.tenant_id
@@ -161,11 +178,12 @@ CROSS JOIN LATERAL (
 ) AS task
 WHERE last.attempt > 1
     AND task.last_span_id = last.span_id
-    AND task.last_ordinal = last.ordinal;
+    AND task.last_ordinal = last.ordinal
+    AND (last.task_key IS NOT NULL OR last.status <> 'retried');
 
 COMMENT ON VIEW spantree.retries IS 'tasks that were attempted more than once in an execution';
 COMMENT ON COLUMN spantree.retries.execution_id IS 'the trace id; compares with its 32 hex digits and meets the index';
-COMMENT ON COLUMN spantree.retries.task_key IS 'the task';
+COMMENT ON COLUMN spantree.retries.task_key IS 'the task; null where nothing names it';
 COMMENT ON COLUMN spantree.retries.name IS 'name of its first attempt';
 COMMENT ON COLUMN spantree.retries.attempts IS 'how often it was attempted: the number of its last attempt';
 COMMENT ON COLUMN spantree.retries.expected IS 'whether a retry policy foresaw them';
