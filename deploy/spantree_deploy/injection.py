@@ -68,6 +68,10 @@ def injection_for(python: Interpreter | None, environ: Mapping[str, str]) -> Inj
         return Injection()
     if python.version < _OLDEST:
         raise SpantreeError(f"{python} is too old to be instrumented: OpenTelemetry needs Python 3.10 or newer")
+    if python.isolated_by is not None:
+        raise SpantreeError(
+            f"{python} reads no PYTHONPATH with {python.isolated_by}, by which it is instrumented: start it without"
+        )
     missing = [name for name in NEEDED if name not in python.packages]
     is_same_python = python.abi == _ours().abi
     if not missing:

@@ -9,7 +9,8 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import dropwhile
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,8 @@ class Interpreter:
     prefix: str
     packages: Mapping[str, str]
     """Version by normalised name (PEP 503)."""
+    isolated_by: str | None = None
+    """The option of the command by which it looks neither at PYTHONPATH nor at a sitecustomize there."""
 
     def __str__(self) -> str:
         return f"{self.path} (Python {'.'.join(map(str, self.version))})"
@@ -75,7 +78,26 @@ def interpreter_of(command: Sequence[str], environ: Mapping[str, str]) -> Interp
     python = python_of(program, path)
     if python is None or program.name in LAUNCHERS:
         return None
-    return asked(python, environ)
+    given = command[1:] if python == program else _shebang_of(program)[1:]
+    return replace(asked(python, environ), isolated_by=isolating_option(given))
+
+
+def isolating_option(words: Sequence[str]) -> str | None:
+    """Which of the interpreter's options keeps it from being instrumented, of `words` that follow its name."""
+    left = iter(words)
+    for word in left:
+        if not word.startswith("-") or word.startswith("--"):
+            return None
+        # What follows -c, -m, -W or -X belongs to them.
+        options = re.split("[cmWX]", word, maxsplit=1)[0]
+        if found := next((letter for letter in options if letter in "IES"), None):
+            return f"-{found}"
+        taking = word[len(options) : len(options) + 1]
+        if taking in ("c", "m"):
+            return None
+        if len(word) == len(options) + 1:
+            next(left, None)
+    return None
 
 
 def asked(python: Path, environ: Mapping[str, str]) -> Interpreter:
@@ -106,14 +128,26 @@ def python_of(program: Path, path: str) -> Path | None:
     """The interpreter that runs `program`, None where that is no Python."""
     if _PYTHON.fullmatch(program.name):
         return program
-    with program.open("rb") as file:
-        lines = file.read(_SCRIPT_BYTES).decode(errors="replace").split("\n")
-    if not lines[0].startswith("#!"):
-        return None
-    if lines[0] == "#!/bin/sh" and len(lines) > 1 and (match := _EXEC_LINE.match(lines[1])):
+    first, second = _first_lines(program)
+    if first == "#!/bin/sh" and (match := _EXEC_LINE.match(second)):
         return Path(next(filter(None, match.groups())))
-    words = shlex.split(lines[0][2:])
+    words = _shebang_of(program)
+    named = words[0] if words else ""
+    if named and "/" not in named:
+        named = shutil.which(named, path=path) or ""
+    return Path(named) if named and _PYTHON.fullmatch(Path(named).name) else None
+
+
+def _shebang_of(program: Path) -> list[str]:
+    """What runs a script, and with which options, without an `env` before it; nothing where it is no script."""
+    first, _ = _first_lines(program)
+    words = shlex.split(first[2:]) if first.startswith("#!") else []
     if words and Path(words[0]).name == "env":
-        named = next((word for word in words[1:] if not word.startswith("-") and "=" not in word), None)
-        words = [found] if named and (found := shutil.which(named, path=path)) else []
-    return Path(words[0]) if words and _PYTHON.fullmatch(Path(words[0]).name) else None
+        return list(dropwhile(lambda word: word.startswith("-") or "=" in word, words[1:]))
+    return words
+
+
+def _first_lines(program: Path) -> tuple[str, str]:
+    with program.open("rb") as file:
+        first, _, rest = file.read(_SCRIPT_BYTES).decode(errors="replace").partition("\n")
+    return first, rest.partition("\n")[0]

@@ -49,6 +49,34 @@ def test_a_python_by_name_is_its_own_interpreter(tmp_path: Path) -> None:
     assert python_of(tmp_path / "python3.13t", "") == tmp_path / "python3.13t"
 
 
+@pytest.mark.parametrize(
+    ("options", "isolated_by"),
+    [
+        ("-I", "-I"),
+        ("-uE job.py", "-E"),
+        ("-X utf8 -S job.py", "-S"),
+        ("-W error -Ic pass", "-I"),
+        ("-u -sP job.py -I", None),
+        ("-c -I", None),
+        ("-m job -E", None),
+        ("-Im job", "-I"),
+        ("-Xutf8 -bS job.py", "-S"),
+    ],
+)
+def test_an_option_that_keeps_a_python_from_being_instrumented_is_told(
+    options: str, isolated_by: str | None, tmp_path: Path
+) -> None:
+    by_command = interpreter_of([sys.executable, *options.split()], os.environ)
+    program(tmp_path, f"#!/usr/bin/env -S {sys.executable} {options}\n")
+    by_script = interpreter_of(["program", "-I"], {"PATH": str(tmp_path)})
+    for python in (by_command, by_script):
+        assert python is not None
+        assert python.isolated_by == isolated_by
+        if isolated_by is not None:
+            with pytest.raises(SpantreeError, match=f"reads no PYTHONPATH with {isolated_by}, .*: start it without"):
+                injection_for(python, os.environ)
+
+
 def test_a_launcher_is_not_the_service(tmp_path: Path) -> None:
     program(tmp_path, f"#!{sys.executable}\n", "poetry")
     assert interpreter_of(["poetry", "run", "python"], {"PATH": str(tmp_path)}) is None
