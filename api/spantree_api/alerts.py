@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,7 +32,7 @@ from spantree_api.reads import changes, lists
 from spantree_api.reads.stats import workflow_figures
 from spantree_api.stats import Durations
 from spantree_api.stored_rows import ExecutionRow, StuckRow
-from spantree_api.webhooks import Outcome, post, signature
+from spantree_api.webhooks import NOBODYS_NAMES, Outcome, post, resolvers, signature
 from spantree_exporter.rollup import KEY_LENGTH
 
 _log = logging.getLogger(__name__)
@@ -164,6 +165,8 @@ class Alerts:
         self._next_s: dict[str, float] = {}
         self._resting: dict[UUID, tuple[int, float]] = {}  # rule -> failures in a row, and until when none is sent
         self._full_logged_at_s = float("-inf")
+        # Its own: names that one tenant has chosen hold up no other's.
+        self._names = resolvers()
 
     async def look(self) -> bool:
         """Make the messages of all that the rules find now; whether there is more to look at."""
@@ -343,7 +346,7 @@ class Alerts:
             async with self._database.transaction() as transaction:
                 await reads.settle_message(transaction, tenant_id, message.id, delivered=False, dropped=True)
             return
-        outcome = await send(self._config, message.id, message.body, message.webhook_url, message.secret)
+        outcome = await send(self._config, message.id, message.body, message.webhook_url, message.secret, self._names)
         self._note_receiver(message.rule_id, outcome)
         wait_s = min(_RETRY_MAX_S, _RETRY_S * 2.0 ** min(message.attempts - 1, 20)) * random.uniform(0.8, 1.2)  # noqa: S311
         async with self._database.transaction() as transaction:
@@ -408,7 +411,9 @@ class Alerts:
         return True
 
 
-async def send(config: ApiConfig, event_id: UUID, body: str, url: str, secret: str) -> Outcome:
+async def send(
+    config: ApiConfig, event_id: UUID, body: str, url: str, secret: str, names: Executor = NOBODYS_NAMES
+) -> Outcome:
     """One attempt to deliver a message. Never raises."""
     content = body.encode()
     headers = {
@@ -417,4 +422,4 @@ async def send(config: ApiConfig, event_id: UUID, body: str, url: str, secret: s
         "x-spantree-signature": signature(secret, content),
         "idempotency-key": str(event_id),
     }
-    return await post(url, headers, content, config.private_hosts)
+    return await post(url, headers, content, config.private_hosts, names)

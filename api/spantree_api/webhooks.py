@@ -13,7 +13,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -37,8 +37,7 @@ _LOCAL_NAT64: Final = ipaddress.ip_network("64:ff9b:1::/48")
 # them a cloud's metadata, and the address at which Azure answers its machines.
 _OF_NO_HOST: Final = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("168.63.129.16/32"))
 
-# Names whose servers never answer hold these threads, and not those that the rest of the process resolves names by.
-_RESOLVERS: Final = ThreadPoolExecutor(max_workers=8, thread_name_prefix="spantree-webhook-names")
+_RESOLVERS: Final = 8
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -58,6 +57,15 @@ class Outcome:
     def delivered(self) -> bool:
         """Whether the receiver has it."""
         return self.error is None
+
+
+def resolvers() -> ThreadPoolExecutor:
+    """Threads that resolve names: those whose servers never answer hold them, and none that others wait for."""
+    return ThreadPoolExecutor(max_workers=_RESOLVERS, thread_name_prefix="spantree-webhook-names")
+
+
+NOBODYS_NAMES: Final = resolvers()
+"""For what is sent while somebody waits for its outcome."""
 
 
 def checked_url(url: str, allowed_hosts: Collection[str] = ()) -> SplitResult:
@@ -102,12 +110,21 @@ def signature(secret: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-async def post(url: str, headers: Mapping[str, str], body: bytes, allowed_hosts: Collection[str] = ()) -> Outcome:
-    """One attempt, ten seconds at most. Never raises; redirects are not followed, and are no success."""
+async def post(
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    allowed_hosts: Collection[str] = (),
+    names: Executor = NOBODYS_NAMES,
+) -> Outcome:
+    """One attempt, ten seconds at most. Never raises; redirects are not followed, and are no success.
+
+    `names`: the threads that its host is resolved by.
+    """
     try:
         async with asyncio.timeout(_DEADLINE_S):
             parts = checked_url(url, allowed_hosts)
-            status = await _exchange(parts, headers, body, await _addresses(parts, allowed_hosts))
+            status = await _exchange(parts, headers, body, await _addresses(parts, allowed_hosts, names))
     except TimeoutError:
         return Outcome(None, f"no answer within {_DEADLINE_S:g} s")
     except WebhookRefused as error:
@@ -120,11 +137,11 @@ async def post(url: str, headers: Mapping[str, str], body: bytes, allowed_hosts:
     return Outcome(status, f"the receiver answered {status}: wanted 2xx")
 
 
-async def _addresses(parts: SplitResult, allowed_hosts: Collection[str]) -> list[str]:
+async def _addresses(parts: SplitResult, allowed_hosts: Collection[str], names: Executor) -> list[str]:
     """The host's addresses, all of which may be asked. Raises WebhookRefused, OSError."""
     host = parts.hostname or ""
     look_up = partial(socket.getaddrinfo, host, _port(parts), type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, look_up)
+    found = await asyncio.get_running_loop().run_in_executor(names, look_up)
     addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
     if host not in allowed_hosts:
         for text in addresses:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -349,6 +350,43 @@ def test_a_receiver_that_never_answers_holds_up_no_other_rule_and_its_messages_a
         assert [body["execution"]["execution_id"] for body in hook.bodies()] == [trace_id(100).hex()]
         assert query(migrated_url, waiting)[0][0] <= 6 * 60
     assert "messages of the alert rule" in caplog.text
+
+
+def test_names_that_are_never_resolved_hold_up_no_other_tenant(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    ends = threading.Event()
+    resolve = socket.getaddrinfo
+
+    def never_resolved(host: str, *arguments: Any, **named: Any) -> Any:
+        if host.endswith(".example"):
+            asked.append(host)
+            ends.wait(60)
+            raise socket.gaierror("no server of names answered")
+        return resolve(host, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", never_resolved)
+    other = Store(migrated_url, tenant_id=7)
+    with contextlib.closing(other), receiver() as hook, watching(migrated_url) as api:
+        make(api, hook, kind="failure")
+        query(
+            migrated_url,
+            """
+            INSERT INTO spantree.alert_rule
+            SELECT 7, gen_random_uuid(), 'of seven', enabled,
+                definition || jsonb_build_object('webhook_url', 'http://' || number || '.example/'), secret,
+                source, NULL, 0, active_since
+            FROM spantree.alert_rule, generate_series(1, 20) AS number
+            """,
+        )
+        other.write(run(1, error="boom"))
+        try:
+            wait_until(lambda: len(asked) >= 8, 20, "all that resolve names for seven wait")
+            store.write(run(2, error="boom"))
+            wait_until(hook.bodies, 9, "the other tenant was told")
+        finally:
+            ends.set()
 
 
 def test_a_process_that_died_over_a_message_is_followed_by_another(migrated_url: str, store: Store) -> None:
