@@ -19,6 +19,7 @@ import logging
 import os
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,7 @@ class ProcessEnd:
 
     def _begin(self) -> None:
         self._reason: str | None = None
+        self._until_s = 0.0
         self._signal: int | None = None
         self._exit_code: int | None = None
         self._asked = threading.Event()
@@ -133,9 +135,14 @@ class ProcessEnd:
                 set_handler(number, die)
 
     def end(self, reason: str, *, signal_number: int | None = None, exit_code: int | None = None) -> None:
-        """Send everything, once; returns when that is done, at the latest after FLUSH_S and a little."""
+        """Send everything, once; returns when that is done, at the latest after FLUSH_S and a little.
+
+        Whoever calls while that is being done waits as long: `timeout` and process groups send a signal twice.
+        """
         if self._reason is not None:
+            self._done.wait(self._until_s - time.monotonic())
             return
+        self._until_s = time.monotonic() + FLUSH_S + _BREAK_OFF_S
         self._reason, self._signal, self._exit_code = reason, signal_number, exit_code
         self._asked.set()
         if self._done.wait(FLUSH_S):

@@ -88,8 +88,15 @@ def api(postgres_url: str, _migrated_template: str) -> Iterator[httpx.Client]:
             trace(0x72, [node(0x72, "a")], **at(5, run_id="again/é")),
         )
         with psycopg.connect(url) as connection:
-            for n, said in ((0x51, "running"), (0x52, "timed_out"), (0x53, None)):
-                facts = {"run_id": "job"} | ({"run_status": said} if said else {})
+            # What waits says so itself; what takes it up and ends well has nothing to say.
+            words = (
+                ("order-77", 1, "waiting"),
+                ("job", 0x51, "running"),
+                ("job", 0x52, "timed_out"),
+                ("job", 0x53, None),
+            )
+            for run_id, n, said in words:
+                facts = {"run_id": run_id} | ({"run_status": said} if said else {})
                 connection.execute(
                     "INSERT INTO spantree.span (tenant_id, day, trace_id, span_id, fingerprint, kind, status_code,"
                     " start_ns, end_ns, flags, received_ns, name, resource_id, attributes, facts)"
