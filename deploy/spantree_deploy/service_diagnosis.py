@@ -42,7 +42,10 @@ def diagnose_service(command: Sequence[str], environ: Mapping[str, str]) -> Iter
         return
     if python is None:
         yield Finding(
-            "service", f"{command[0]} is no Python program that can be looked into; what it starts is instrumented"
+            "service",
+            f"{command[0]} is no Python program that can be looked into; Python programs that it starts are "
+            "instrumented, one in another language has to be by its own SDK, to which the variables are handed "
+            "(docs/your-service.md)",
         )
         return
     yield Finding("service", f"{command[0]} is run by {python}")

@@ -117,5 +117,11 @@ def test_a_command_is_followed_to_its_python(tmp_path: Path) -> None:
     assert (missing.subject, missing.remedy is not None) == ("service", True)
 
 
+def test_a_program_in_another_language_is_told_to_need_its_own_sdk() -> None:
+    (found,) = diagnose_service(["/bin/sh", "-c", "true"], {"PATH": os.environ["PATH"]})
+    assert found.remedy is None
+    assert "one in another language has to be by its own SDK" in found.found
+
+
 def test_what_has_to_be_there_is_named_by_its_distribution() -> None:
     assert all(version(name) for name in NEEDED)
