@@ -115,14 +115,19 @@ def merged_tree(parts: Sequence[Part]) -> Run:
     return Run(nodes, edges, roots, outline, _counts(Counter(node["status"] for node in nodes)))
 
 
-def merged_status(parts: Sequence[Part], run_statuses: Sequence[str]) -> str:
+def merged_status(parts: Sequence[Part], run_statuses: Sequence[tuple[str, int]]) -> str:
     """The run's status, by the first rule that speaks.
 
-    1. the last word of an engine on the run itself (`run_statuses`, oldest first), unless that only says it is open;
+    1. the last word of an engine on the run itself (`run_statuses`, each with when it was said, oldest first), unless
+       that only says it is open, or an own part took the run up after it;
     2. a part that is still open; 3. the status of the own part that started last, or of the last part.
     """
-    if run_statuses and run_statuses[-1] not in _OPEN:
-        return run_statuses[-1]
+    word, said_ns = run_statuses[-1] if run_statuses else (_OPEN[0], 0)
+    if word not in _OPEN and not any(
+        part.own and part.row.execution.resumes is not None and part.row.execution.started_ns >= said_ns
+        for part in parts
+    ):
+        return word
     own = [part for part in parts if part.own] or [part for part in parts if part.nodes]
     statuses = [part.answer["status"] for part in own]
     for status in _OPEN:

@@ -14,11 +14,11 @@ from spantree_exporter.rows import Edge, Node
 
 @dataclass(frozen=True, slots=True)
 class RunRows:
-    """Nodes, in sequence order, and edges by trace; `statuses`: what engines said of the run, the last word last."""
+    """Nodes, in sequence order, and edges by trace; `statuses`: what engines said of the run and when, oldest first."""
 
     nodes: dict[UUID, list[Node]]
     edges: dict[UUID, list[Edge]]
-    statuses: list[str]
+    statuses: list[tuple[str, int]]
 
 
 async def run_executions(reader: Reader, run_id: str, limit: int) -> tuple[list[ExecutionRow], list[ExecutionRow]]:
@@ -55,4 +55,4 @@ async def run_rows(reader: Reader, run_id: str, trace_ids: Sequence[UUID]) -> Ru
     edges_of: dict[UUID, list[Edge]] = {}
     for edge in edges:
         edges_of.setdefault(edge.trace_id, []).append(edge.edge)
-    return RunRows(nodes_of, edges_of, [one.name for one in statuses if one.name])
+    return RunRows(nodes_of, edges_of, [(one.name, one.count) for one in statuses if one.name])

@@ -61,8 +61,8 @@ async def get_run(
 
 async def _parts(
     reader: Reader, run_id: str, own: list[ExecutionRow], foreign: list[ExecutionRow]
-) -> tuple[list[Part], list[str]]:
-    """The parts in order of their start, and what engines said of the run's state, oldest first."""
+) -> tuple[list[Part], list[tuple[str, int]]]:
+    """The parts in order of their start, and what engines said of the run's state, and when, oldest first."""
     rows = sorted((*own, *foreign), key=lambda row: (row.execution.started_ns, row.trace_id))
     found = await run_rows(reader, run_id, [row.trace_id for row in rows])
     own_ids = {row.trace_id for row in own}
