@@ -51,6 +51,8 @@ class OtlpReceiver:
     spans: list[ReceivedSpan] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=dict)
     """Of each span's name the client's port, which tells one connection from another."""
+    takes_s: float = 0.0
+    """How long it takes for a request."""
     _arrived: threading.Condition = field(default_factory=threading.Condition)
 
     def __enter__(self) -> Self:
@@ -63,6 +65,7 @@ class OtlpReceiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
+                time.sleep(receiver.takes_s)
                 if self.path == "/v1/traces":
                     receiver._take(ExportTraceServiceRequest.FromString(body), self.client_address[1])
                 answer = ExportTraceServiceResponse().SerializeToString()

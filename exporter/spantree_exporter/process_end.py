@@ -38,6 +38,7 @@ FLUSH_S: Final = 1.5
 """What the end of a process waits for a collector that does not answer; one that does takes milliseconds."""
 _BREAK_OFF_S: Final = 0.5
 _LOCK_S: Final = 0.05
+_LOOK_S: Final = 0.01
 _SIGNALS: Final = tuple(number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None)
 
 
@@ -140,7 +141,9 @@ class ProcessEnd:
         Whoever calls while that is being done waits as long: `timeout` and process groups send a signal twice.
         """
         if self._reason is not None:
-            self._done.wait(self._until_s - time.monotonic())
+            # Without the event's lock, which the call that a signal has interrupted may hold.
+            while not self._done.is_set() and time.monotonic() < self._until_s:
+                time.sleep(_LOOK_S)
             return
         self._until_s = time.monotonic() + FLUSH_S + _BREAK_OFF_S
         self._reason, self._signal, self._exit_code = reason, signal_number, exit_code

@@ -21,7 +21,7 @@ from spantree_exporter.process_span import command_line, is_server, name_of
 
 PACKAGE = Path(spantree_exporter.__file__).parent
 PROGRAM = """
-    import os, signal, socket, sys, multiprocessing
+    import os, signal, socket, sys, time, multiprocessing
     from opentelemetry import trace
 
     tracer = trace.get_tracer("job")
@@ -49,6 +49,15 @@ PROGRAM = """
             if how == "own handler": signal.signal(signal.SIGTERM, own_handler)
             if how in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"): os.kill(os.getpid(), getattr(signal, how))
             if how == "own handler": os.kill(os.getpid(), signal.SIGTERM)
+            if how == "SIGTERM twice":
+                for number in range(1000):
+                    work(f"work {number}")
+                if os.fork() == 0:
+                    for _ in range(2):
+                        os.kill(os.getppid(), signal.SIGTERM)
+                        time.sleep(0.02)
+                    os._exit(0)
+                time.sleep(30)
             if how == "fork of a connection":
                 work("before the fork")
                 trace.get_tracer_provider().force_flush()
@@ -149,6 +158,12 @@ def test_a_script_that_is_told_to_stop_is_cancelled_and_dies_of_the_signal(
         "spantree.execution.status": "cancelled",
         "spantree.execution.status_reason": how,
     }
+
+
+def test_a_second_signal_does_not_end_what_the_first_has_begun(receiver: OtlpReceiver, tmp_path: Path) -> None:
+    receiver.takes_s = 0.2
+    assert ended("SIGTERM twice", receiver.endpoint, tmp_path).returncode == -signal.SIGTERM
+    assert len(by_name(receiver)) == 1000 + len(["step", "job"])
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
