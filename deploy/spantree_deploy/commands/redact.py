@@ -22,10 +22,16 @@ _SHOWN_DAYS = 10
 
 def redact(
     since: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="first UTC day [default: all]", show_default=False)
+        datetime | None,
+        typer.Option(
+            formats=_DAY, metavar="DAY", help="first UTC day, as 2026-11-29 [default: all]", show_default=False
+        ),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="last UTC day [default: all]", show_default=False)
+        datetime | None,
+        typer.Option(
+            formats=_DAY, metavar="DAY", help="last UTC day, as 2026-11-29 [default: all]", show_default=False
+        ),
     ] = None,
     execution: Annotated[
         str | None, typer.Option(help="spans and logs of this execution alone, by its id", show_default=False)

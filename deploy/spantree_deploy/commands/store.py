@@ -70,10 +70,16 @@ def roles(
 
 def rebuild(
     since: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="first UTC day [default: all]", show_default=False)
+        datetime | None,
+        typer.Option(
+            formats=_DAY, metavar="DAY", help="first UTC day, as 2026-11-29 [default: all]", show_default=False
+        ),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=_DAY, help="last UTC day [default: all]", show_default=False)
+        datetime | None,
+        typer.Option(
+            formats=_DAY, metavar="DAY", help="last UTC day, as 2026-11-29 [default: all]", show_default=False
+        ),
     ] = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
