@@ -25,7 +25,7 @@ from spantree_api.alert_events import Message, Rule
 from spantree_api.alert_file import FileRule
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database, Snapshot
-from spantree_api.errors import ApiError
+from spantree_api.errors import ApiError, Unavailable
 from spantree_api.reader import Reader
 from spantree_api.reads import alerts as reads
 from spantree_api.reads import changes, lists
@@ -126,8 +126,16 @@ class AlertWatch:
             await self._tenants[gone].deliver()  # drops what is left of it
             del self._tenants[gone]
         more = False
+        failed: Exception | None = None
         for tenant_id in tenants:
-            more = await self._of(tenant_id).look() or more
+            try:
+                more = await self._of(tenant_id).look() or more
+            except Exception as error:
+                if isinstance(error, Unavailable) and error.code == "database_unavailable":
+                    raise
+                failed = failed or error  # told once those after it had their turn
+        if failed is not None:
+            raise failed
         return more
 
     async def _deliver(self) -> bool:

@@ -352,6 +352,24 @@ def test_a_receiver_that_never_answers_holds_up_no_other_rule_and_its_messages_a
     assert "messages of the alert rule" in caplog.text
 
 
+def test_a_rule_of_a_later_version_holds_up_no_other_tenant(migrated_url: str, store: Store) -> None:
+    other = Store(migrated_url, tenant_id=7)
+    with contextlib.closing(other), receiver() as hook, watching(migrated_url) as api:
+        make(api, hook, kind="failure")
+        query(
+            migrated_url,
+            """
+            INSERT INTO spantree.alert_rule
+            SELECT 7, gen_random_uuid(), 'of seven', enabled, definition, secret, source, NULL, 0, active_since
+            FROM spantree.alert_rule
+            """,
+        )
+        later = """UPDATE spantree.alert_rule SET definition = definition || '{"kind": "later"}' WHERE tenant_id = 0"""
+        query(migrated_url, later)
+        other.write(run(2, error="boom"))
+        wait_until(hook.bodies, 20, "the other tenant was told")
+
+
 def test_names_that_are_never_resolved_hold_up_no_other_tenant(
     migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
