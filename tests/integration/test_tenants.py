@@ -74,8 +74,11 @@ def test_a_watch_knows_good_tokens_and_forgets_the_others(migrated_url: str, tmp
             assert known().identity_of(None, 0) is None
             assert known().identity_of(token + "x", 0) is None
             assert known().identity_of(token, expires_ns) is None
-            restarted = TokenWatch("postgresql://127.0.0.1:1/nowhere", kept)
-            assert restarted.known == watch.known
+            wait_until(
+                lambda: TokenWatch("postgresql://127.0.0.1:1/nowhere", kept).known == watch.known,
+                10,
+                "it is on the disk",
+            )
             assert (kept.stat().st_mode & 0o777, token in kept.read_text()) == (0o600, False)
             book.revoke_token(token[:12])
             wait_until(lambda: known().by_digest == {}, 10, "the token is revoked")
