@@ -32,8 +32,6 @@ _DAY_NS = 86_400_000_000_000
 NEWEST_DAYS = 2
 _FURTHER_DAYS = (14, 48)
 
-# The part for windows of whole days.
-WHOLE_DAYS = "of_whole_days"
 _LAST_NAMED_DAY = LAST_DAY + timedelta(days=1)
 
 
@@ -46,34 +44,36 @@ class Listing:
 
     def ordered_parts(self, days: str) -> tuple[str, ...]:
         """The newest that match, of `days` (of_newest_days, of_days or of_range)."""
-        return ("select_executions", days, "in_order", *self.conditions, "newest_first")
+        return ("select_executions", days, "of_tenant", "in_order", *self.conditions, "newest_first")
 
     def walked_parts(self, days: str, *more: str) -> tuple[str, ...]:
         """Those that match, and `more`, among the newest `walked`."""
         shown = tuple(part for part in self.conditions if part in _WALKED)
         rest = tuple(part for part in self.conditions if part not in _WALKED)
-        return ("select_executions", "begin_walk", days, "in_order", *shown, "end_walk", *rest, *more, "newest_first")
+        walk = ("begin_walk", days, "of_tenant", "in_order", *shown, "end_walk")
+        return ("select_executions", *walk, *rest, *more, "newest_first")
 
     def walked_to_parts(self, days: str) -> tuple[str, ...]:
         """How far back `walked` executions reach."""
         shown = tuple(part for part in self.conditions if part in _WALKED)
-        return ("select_walked_to", "begin_walk", days, "in_order", *shown, "end_walk")
+        return ("select_walked_to", "begin_walk", days, "of_tenant", "in_order", *shown, "end_walk")
 
-    def found_parts(self, days: str) -> tuple[str, ...]:
-        """All that match, then the newest of them; of `days` as above, or WHOLE_DAYS."""
-        by_words = not _BY_WORDS.isdisjoint(self.conditions)
+    def found_parts(self, days: str, *, whole: bool = False) -> tuple[str, ...]:
+        """All that match, then the newest of them. `whole`: all starts of these days are wanted."""
+        tenant = "of_tenant" if _BY_WORDS.isdisjoint(self.conditions) else "of_tenant_by_words"
         indexed = tuple(_BY_THE_CLOCK.get(part, part) for part in self.conditions)
         judged = tuple(part for part in self.conditions if part in _BY_THE_CLOCK)
         rarest = next((part for part in _FEW_HAVE if part in self.conditions), None)
         if rarest is not None and "where_search" not in self.conditions:
-            by_words, indexed = False, (rarest,)
+            tenant, indexed = "of_tenant", (rarest,)
             judged = tuple(part for part in self.conditions if part != rarest)
-        if days == WHOLE_DAYS:
-            # An execution may stand on another day than its own, where that has no partition.
-            bounds, judged = "of_tenant_by_words" if by_words else "of_tenant", ("in_any_range", *judged)
+        if whole:
+            # Nothing is to be planned for starts, day by day; but an execution may stand on another day than its own,
+            # where that has no partition.
+            judged = ("in_any_order", *judged)
         else:
-            bounds = "by_words" if by_words else "in_any_order"
-        found = ("begin_found", "select_executions", days, bounds, *indexed, "end_found")
+            indexed = ("in_any_order", *indexed)
+        found = ("begin_found", "select_executions", days, tenant, *indexed, "end_found")
         return (*found, *judged, "newest_first")
 
     def without(self, condition: str) -> Listing:
@@ -188,7 +188,7 @@ class Window:
         return self.starts.from_ns <= start_of(days[-1]) and self.starts.to_ns >= start_of(days[0]) + _DAY_NS - 1
 
     def parameters_without_sentinel(self) -> dict[str, object] | None:
-        """For the parts `of_range` and `of_whole_days`; None where it has no other day."""
+        """For the part `of_range`; None where it has no other day."""
         days = [day for day in self.days if day != _SENTINEL_DAY]
         if not days:
             return None

@@ -23,7 +23,7 @@ from tests.postgres import new_database
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import PLANNING
 from spantree_api.filters import ExecutionFilter
-from spantree_api.listing import WHOLE_DAYS, Listing, listing_of
+from spantree_api.listing import Listing, listing_of
 from spantree_api.reads.spans import candidate_walk, candidates_found
 from spantree_api.span_query import SpanQuery, Tag
 from spantree_api.statements import Name, Statements, load_statements
@@ -206,13 +206,14 @@ def _what(wanted: ExecutionFilter) -> str:
 
 
 def _parts_of(listing: Listing, days: str) -> Name:
-    # One index in order takes the starts as its bound, of whole days, too.
-    ordered_days = "of_range" if days == WHOLE_DAYS else days
-    return listing.ordered_parts(ordered_days) if listing.ordered else listing.found_parts(days)
+    if days == "whole of_range" and not listing.ordered:
+        return listing.found_parts("of_range", whole=True)
+    days = days.removeprefix("whole ")
+    return listing.ordered_parts(days) if listing.ordered else listing.found_parts(days)
 
 
 @pytest.mark.parametrize("after", [None, ExecutionCursor(T0_NS, TRACE)], ids=["first page", "next page"])
-@pytest.mark.parametrize("days", ["of_days", "of_range", WHOLE_DAYS, "of_newest_days"])
+@pytest.mark.parametrize("days", ["of_days", "of_range", "whole of_range", "of_newest_days"])
 @pytest.mark.parametrize(("wanted", "index"), FILTERS, ids=[_what(wanted) for wanted, _ in FILTERS])
 def test_a_filter_meets_its_index(
     connection: psycopg.Connection[Any],
@@ -247,7 +248,7 @@ def without_texts(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Conne
         yield connection
 
 
-@pytest.mark.parametrize("days", ["of_range", WHOLE_DAYS, "of_newest_days"])
+@pytest.mark.parametrize("days", ["of_range", "whole of_range", "of_newest_days"])
 @pytest.mark.parametrize(
     ("wanted", "index"),
     [

@@ -46,20 +46,25 @@ def test_days_are_looked_through_by_what_few_have_and_the_clock_is_asked_of_what
         return parts[3:]
 
     assert found(ExecutionFilter(statuses=("lost",), min_duration_ns=5)) == (
-        "in_any_order",
+        *("of_tenant", "in_any_order"),
         *("where_stored_statuses", "where_may_have_lasted", "where_visible", "end_found"),
         *("where_statuses", "where_lasted", "newest_first"),
     )
     assert found(ExecutionFilter(service="bank", hidden=True)) == (
-        "by_words", "where_service", "end_found", "newest_first",
+        "of_tenant_by_words", "in_any_order", "where_service", "end_found", "newest_first",
     )  # fmt: skip
     assert found(ExecutionFilter(run_id="r", service="bank", statuses=("lost",))) == (
-        "in_any_order",
+        *("of_tenant", "in_any_order"),
         *("where_run", "end_found", "where_statuses", "where_service", "where_visible", "newest_first"),
     )
     # What was found is not asked for its words: they are not read.
     assert found(ExecutionFilter(run_id="r", q="order")) == (
-        "by_words", "where_run", "where_search", "where_visible", "end_found", "newest_first",
+        *("of_tenant_by_words", "in_any_order", "where_run", "where_search", "where_visible", "end_found"),
+        "newest_first",
+    )
+    # Where all starts of the days are wanted, they are asked of what was found.
+    assert listing_of(ExecutionFilter(run_id="r", hidden=True), None).found_parts("of_range", whole=True)[3:] == (
+        "of_tenant", "where_run", "end_found", "in_any_order", "newest_first",
     )  # fmt: skip
 
 

@@ -88,7 +88,8 @@ async def _those_that_match(
         "days": await reader.days_of(trace_ids),
         "limit": len(trace_ids),
     }
-    parts = ("select_executions", "of_days", "of_traces", "in_any_order", *listing.conditions, "newest_first")
+    bounds = ("of_days", "of_traces", "of_tenant", "in_any_order")
+    parts = ("select_executions", *bounds, *listing.conditions, "newest_first")
     rows = await reader.snapshot.all(parts, of_traces, execution_rows)
     if not rows:
         return []

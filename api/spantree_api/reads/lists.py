@@ -15,7 +15,7 @@ from uuid import UUID
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import Query
 from spantree_api.filters import ExecutionFilter, attribute_of
-from spantree_api.listing import NS_MAX, NS_MIN, WHOLE_DAYS, Listing, Range, listing_of, range_of, windows_of
+from spantree_api.listing import NS_MAX, NS_MIN, Listing, Range, listing_of, range_of, windows_of
 from spantree_api.reader import Reader
 from spantree_api.reads.attribute_lists import executions_with_attribute
 from spantree_api.stored_rows import (
@@ -127,7 +127,7 @@ async def _by_index(
         if listing.ordered:
             parts = listing.ordered_parts(days)
         else:
-            parts = listing.found_parts(WHOLE_DAYS if window.is_whole and not on_sentinel else days)
+            parts = listing.found_parts(days, whole=window.is_whole and not on_sentinel)
         if turn:
             if time.monotonic() - began_s > _LOOK_S:
                 return _Indexed(rows, text_back_to_ns, Unfinished(window.starts.to_ns))
@@ -153,7 +153,8 @@ async def failures(
         "tenant_id": reader.config.tenant_id,
         "limit": limit + 1,
     }
-    parts = ("select_executions", "of_newest_days", "in_order", "where_failed", *listing.conditions, "newest_first")
+    bounds = ("of_newest_days", "of_tenant", "in_order")
+    parts = ("select_executions", *bounds, "where_failed", *listing.conditions, "newest_first")
     return page_of(await reader.snapshot.all(parts, parameters, execution_rows), limit)
 
 

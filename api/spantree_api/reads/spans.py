@@ -410,9 +410,18 @@ class _Search:
 
 def candidates_found(conditions: Sequence[str]) -> tuple[str, ...]:
     """The parts of a statement that finds candidates by their words and services."""
-    return ("begin_found", "select_candidates", "of_days", "by_words", *conditions, "end_found", "newest_first")
+    return (
+        "begin_found",
+        "select_candidates",
+        "of_days",
+        "of_tenant_by_words",
+        "in_any_order",
+        *conditions,
+        "end_found",
+        "newest_first",
+    )
 
 
 def candidate_walk(*, further: bool) -> tuple[str, ...]:
     """The parts of a walk over the newest executions, or `further` over those before."""
-    return ("begin_walk", "of_days", "in_order", *(("where_before",) if further else ()), "end_walk")
+    return ("begin_walk", "of_days", "of_tenant", "in_order", *(("where_before",) if further else ()), "end_walk")

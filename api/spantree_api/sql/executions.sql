@@ -41,11 +41,6 @@ WHERE day = ANY (%(days)s::date[])
 FROM spantree.execution
 WHERE day BETWEEN %(first_day)s::date AND %(last_day)s::date
 
--- name: of_whole_days
--- part: the same, where all starts of these days are wanted: nothing is to be planned for them, day by day
-FROM spantree.execution
-WHERE day BETWEEN %(first_day)s::date AND %(last_day)s::date
-
 -- name: begins_on_sentinel
 -- whether the sentinel's day, of which a list over a range knows nothing, has a start of some; served by
 -- execution_started_idx
@@ -58,31 +53,24 @@ WHERE day = DATE '1970-01-01'
 ORDER BY started_ns DESC, trace_id DESC
 LIMIT 1
 
+-- name: of_tenant
+-- part: of one tenant
+    AND tenant_id = %(tenant_id)s
+
+-- name: of_tenant_by_words
+-- part: the same for an index that does not know tenants: neither is the tenant a condition of it
+    AND tenant_id + 0 = %(tenant_id)s
+
 -- name: in_order
--- part: of one tenant, in a range of starts, for what an index gives by start. The lower bound is no condition of an
+-- part: in a range of starts, for what an index gives by start. The lower bound is no condition of an
 -- index: of two bounds a planner without statistics, as it is for a new day, thinks that nothing is left between them,
 -- and takes any index.
-    AND tenant_id = %(tenant_id)s
     AND started_ns <= %(to_ns)s::bigint
     AND started_ns + 0 >= %(from_ns)s::bigint
 
 -- name: in_any_order
 -- part: the same for what an index gives by something else: no bound is a condition of an index
-    AND tenant_id = %(tenant_id)s
     AND started_ns + 0 BETWEEN %(from_ns)s::bigint AND %(to_ns)s::bigint
-
--- name: by_words
--- part: the same for an index that does not know tenants: neither is the tenant
-    AND tenant_id + 0 = %(tenant_id)s
-    AND started_ns + 0 BETWEEN %(from_ns)s::bigint AND %(to_ns)s::bigint
-
--- name: of_tenant
--- part: of one tenant, at any time of the days
-    AND tenant_id = %(tenant_id)s
-
--- name: of_tenant_by_words
--- part: the same for an index that does not know tenants: neither is the tenant
-    AND tenant_id + 0 = %(tenant_id)s
 
 -- name: begin_walk
 -- part: what stands below it, up to end_walk, says which executions are walked, newest first
@@ -107,10 +95,6 @@ WITH found AS MATERIALIZED (
 SELECT *
 FROM found AS execution
 WHERE true
-
--- name: in_any_range
--- part: a range of starts, asked of what was found
-    AND started_ns BETWEEN %(from_ns)s::bigint AND %(to_ns)s::bigint
 
 -- name: newest_first
 -- part: in the order of every list
@@ -190,7 +174,7 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
             ended_ns - started_ns IS NULL
             -- Whichever of the two it is, and a lost one was seen before now; asked first, for it costs little.
             AND started_ns <= %(now_ns)s::bigint - %(min_duration_ns)s::bigint
-            AND LEAST(last_seen_ns, %(now_ns)s::bigint)::numeric - started_ns <= %(max_duration_ns)s::bigint
+            AND LEAST(last_seen_ns, %(now_ns)s::bigint) - GREATEST(started_ns, 0) <= %(max_duration_ns)s::bigint
             AND CASE
                 WHEN spantree.effective_status(
                     status, anomalies, last_seen_ns, COALESCE(lost_after_s, %(lost_after_s)s::double precision),
