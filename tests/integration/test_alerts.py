@@ -352,18 +352,28 @@ def test_a_receiver_that_never_answers_holds_up_no_other_rule_and_its_messages_a
     assert "messages of the alert rule" in caplog.text
 
 
+def give_to_seven(url: str, webhook_url: str | None = None) -> None:
+    """Give tenant 7 the rules that tenant 0 has, with another receiver where one is given."""
+    query(
+        url,
+        """
+        INSERT INTO spantree.alert_rule
+        SELECT
+            7, gen_random_uuid(), 'of seven', enabled,
+            definition || jsonb_strip_nulls(jsonb_build_object('webhook_url', %(webhook_url)s::text)), secret, source,
+            NULL, 0, active_since
+        FROM spantree.alert_rule
+        WHERE tenant_id = 0
+        """,
+        webhook_url=webhook_url,
+    )
+
+
 def test_a_rule_of_a_later_version_holds_up_no_other_tenant(migrated_url: str, store: Store) -> None:
     other = Store(migrated_url, tenant_id=7)
     with contextlib.closing(other), receiver() as hook, watching(migrated_url) as api:
         make(api, hook, kind="failure")
-        query(
-            migrated_url,
-            """
-            INSERT INTO spantree.alert_rule
-            SELECT 7, gen_random_uuid(), 'of seven', enabled, definition, secret, source, NULL, 0, active_since
-            FROM spantree.alert_rule
-            """,
-        )
+        give_to_seven(migrated_url)
         later = """UPDATE spantree.alert_rule SET definition = definition || '{"kind": "later"}' WHERE tenant_id = 0"""
         query(migrated_url, later)
         other.write(run(2, error="boom"))
@@ -388,16 +398,8 @@ def test_names_that_are_never_resolved_hold_up_no_other_tenant(
     other = Store(migrated_url, tenant_id=7)
     with contextlib.closing(other), receiver() as hook, watching(migrated_url) as api:
         make(api, hook, kind="failure")
-        query(
-            migrated_url,
-            """
-            INSERT INTO spantree.alert_rule
-            SELECT 7, gen_random_uuid(), 'of seven', enabled,
-                definition || jsonb_build_object('webhook_url', 'http://' || number || '.example/'), secret,
-                source, NULL, 0, active_since
-            FROM spantree.alert_rule, generate_series(1, 20) AS number
-            """,
-        )
+        for number in range(20):
+            give_to_seven(migrated_url, f"http://{number}.example/")
         other.write(run(1, error="boom"))
         try:
             wait_until(lambda: len(asked) >= 8, 20, "all that resolve names for seven wait")
