@@ -131,10 +131,10 @@ class Authentication:
         headers = {name: value for name, value in scope["headers"] if name in _READ}
         state = scope.setdefault("state", {})
         scope["scheme"] = self._people.take_scheme_of_proxy(scope, headers)
-        asked: Scope = {**scope, "state": dict(state)}
         if path in _OPEN or path.startswith(_OPEN_BELOW):
             await self._app(scope, receive, send)
             return
+        asked: Scope = {**scope, "state": dict(state)}
         try:
             identity = await self._identify(scope, path, headers)
         except ApiError as error:
