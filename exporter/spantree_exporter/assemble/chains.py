@@ -6,7 +6,7 @@ one before called itself. What differs is whose plan it is: a called task is its
 
 from __future__ import annotations
 
-from spantree_exporter.assemble.step import Step, preorder
+from spantree_exporter.assemble.step import Step, first_attempt, preorder
 
 
 def unnest_planned(steps: list[Step]) -> None:
@@ -40,8 +40,8 @@ def unnest_planned(steps: list[Step]) -> None:
         sources = [above, *_parallel_to(above, places[above], mates, followers, only_followed)]
         first_end_ns = min(step.last_ns for step in planned)
         for step in planned:
-            # One that started after another of them had ended may follow that one instead: the clock decides.
-            if step.previous_attempt is None and (len(planned) == 1 or step.start_ns < first_end_ns):
+            # One that was sent after another of them had ended may follow that one instead: the clock decides.
+            if step.previous_attempt is None and (len(planned) == 1 or step.ready_ns < first_end_ns):
                 step.follows = sources
 
 
@@ -82,8 +82,17 @@ def _parallel_to(
     followers: dict[Step, list[Step]],
     only_followed: dict[object, str | None],
 ) -> list[Step]:
-    """The steps that the plan runs beside `above`, if it alone is followed: it was the last of them to end."""
+    """The steps that the plan runs beside `above`, if it alone is followed: it was the last of them to end.
+
+    What had ended before `above` was sent is not beside it: the body of a chord may be sent by what its parts follow.
+    """
     if len(followers) > 1 and only_followed[place] is None:
         return []
-    others = mates[place]
-    return [s for s in others if s.facts.get("task_key") != above.facts.get("task_key") and s.next_attempt is None]
+    sent_ns = first_attempt(above).ready_ns
+    return [
+        step
+        for step in mates[place]
+        if step.facts.get("task_key") != above.facts.get("task_key")
+        and step.next_attempt is None
+        and step.last_ns > sent_ns
+    ]

@@ -112,11 +112,14 @@ def test_attempts_in_events_have_what_ran_in_them() -> None:
     assert (assembled.execution.status, assembled.execution.error_summary) == ("completed", None)
 
 
-def queue_task(span_id: int, parent: int, at: tuple[int, int], name: str, plan: str, sender: str) -> list[SpanFacts]:
+def queue_task(
+    span_id: int, parent: int, at: tuple[int, int], name: str, plan: str, sender: str, sent: int | None = None
+) -> list[SpanFacts]:
     """A task of a queue: what sent it and, below that, its run; `parent` is the run or span that sent it."""
+    sent = at[0] - 2 if sent is None else sent
     facts: Facts = {"kind": "task", "task_key": f"id-{span_id}", "planned_by": plan, "sent_by": sender}
     return [
-        span(span_id + 100, parent, (at[0] - 2, at[0] - 1), name, kind=KIND_PRODUCER, facts={"fold": "producer"}),
+        span(span_id + 100, parent, (sent, sent + 1), name, kind=KIND_PRODUCER, facts={"fold": "producer"}),
         step(span_id, span_id + 100, at, name, kind=KIND_CONSUMER, facts=facts),
     ]
 
@@ -141,6 +144,24 @@ def test_the_body_of_a_chord_joins_all_its_parts() -> None:
     assert edges_by_name(assembled) == [
         ("part", "total", "join", None, "declared"),
         ("part", "total", "join", None, "declared"),
+    ]
+
+
+def test_what_follows_the_body_of_a_chord_does_not_join_its_parts() -> None:
+    spans = [span(1, None, (0, 5), "report")]
+    spans += queue_task(2, 1, (10, 20), "load", "api-plan", "api")
+    spans += queue_task(3, 2, (30, 40), "part", "api-plan", "worker-1", sent=21)
+    spans += queue_task(4, 2, (45, 55), "part", "api-plan", "worker-1", sent=22)  # the only worker was busy
+    # Sent by what waits for the parts, which is folded into what sent it: `load`.
+    spans += queue_task(5, 2, (70, 80), "total", "api-plan", "worker-2", sent=60)
+    spans += queue_task(6, 5, (90, 99), "mail", "api-plan", "worker-1")
+    assembled = assemble(spans, TRACE)
+    assert [(e.from_span_id, e.to_span_id, e.type, e.provenance) for e in assembled.edges] == [
+        (2, 3, "parallel", "declared"),
+        (2, 4, "parallel", "declared"),
+        (3, 5, "join", "inferred"),
+        (4, 5, "join", "inferred"),
+        (5, 6, "sequential", "declared"),
     ]
 
 
