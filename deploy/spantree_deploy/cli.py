@@ -32,7 +32,7 @@ def _dashed(name: str) -> str:
 
 
 _READ: Final = {"token_normalize_func": _dashed}
-_RUN: Final = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+_RUN: Final = {"allow_interspersed_args": False}  # what follows the command is its own
 COMMANDS: Final[Mapping[str, _Command]] = {
     "up": _Command("serve", "up", "Run everything by one command: PostgreSQL, collector and API, until Ctrl-C."),
     "demo": _Command("demo", "demo", "Start everything, and two services that do something to look at."),
@@ -48,7 +48,7 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     "export": _Command("export", "export", "Write executions, nodes or spans to a file: JSON lines, CSV, OTLP.", _READ),
     "import": _Command("import_files", "import_files", "Read files of spans: OTLP, Jaeger's JSON, an archive."),
     "explain": _Command("explain", "explain", "Say which convention gave each fact of an execution's spans."),
-    "doctor": _Command("doctor", "doctor", "Say what is wrong and what to do about it."),
+    "doctor": _Command("doctor", "doctor", "Say what is wrong and what to do about it.", _RUN),
     "migrate": _Command("store", "migrate", "Bring the database to this build's schema."),
     "roles": _Command("store", "roles", "Make the roles that collector and API may connect as, with the least rights."),
     "collector": _Command("serve", "collector", "Run the collector alone: OTLP in, rows out."),

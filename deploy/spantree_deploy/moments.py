@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from spantree_exporter.errors import SpantreeError
@@ -30,3 +30,9 @@ def moment(option: str, text: str | None, now: datetime) -> str | None:
             "or a time such as 2026-11-28T14:00Z"
         ) from None
     return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).isoformat()
+
+
+def day(option: str, text: str | None, now: datetime) -> date | None:
+    """The UTC day of a moment. Raises SpantreeError naming `option`."""
+    found = moment(option, text, now)
+    return None if found is None else datetime.fromisoformat(found).astimezone(UTC).date()

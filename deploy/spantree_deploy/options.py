@@ -111,6 +111,16 @@ Ca = Annotated[
         show_default=False,
     ),
 ]
+FirstDay = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DAY", help="first UTC day, as 2026-11-29, 7d or yesterday [default: all]", show_default=False
+    ),
+]
+LastDay = Annotated[
+    str | None,
+    typer.Option(metavar="DAY", help="last UTC day, the same [default: all]", show_default=False),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="say more about what happens")]
 
 

@@ -224,6 +224,20 @@ def test_the_commands_own_status_and_options_are_its_own(tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (7, "['--config', 'x', '--help']\n")
 
 
+def test_the_service_is_named_by_an_option(tmp_path: Path) -> None:
+    program = "import os; print(os.environ['OTEL_SERVICE_NAME'])"
+    env = {"OTEL_SDK_DISABLED": "true", "OTEL_SERVICE_NAME": "pear"}
+    done = spantree("run", "--service", "lemon", "--", "python", "-c", program, directory=tmp_path, env=env)
+    assert (done.returncode, done.stdout) == (0, "lemon\n")
+
+
+@pytest.mark.parametrize("command", ["run", "doctor"])
+def test_an_option_that_is_none_is_no_program(command: str, tmp_path: Path) -> None:
+    done = spantree(command, "--nme", "lemon", "--", "python", "-V", directory=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such option: --nme" in done.stderr
+
+
 def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = spantree("run", "--", "no-such-program", directory=tmp_path)
     assert done.returncode == 1

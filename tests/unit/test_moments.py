@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
-from spantree_deploy.moments import moment
+from spantree_deploy.moments import day, moment
 from spantree_exporter.errors import SpantreeError
 
 NOW = datetime(2026, 11, 28, 14, 30, tzinfo=UTC)
@@ -38,3 +38,17 @@ def test_what_is_none_is_said_with_what_is_wanted() -> None:
         '--since is "last week": wanted 30m, 2h, 7d, today, yesterday, a day such as 2026-11-28, '
         "or a time such as 2026-11-28T14:00Z"
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (None, None),
+        ("2026-11-01", date(2026, 11, 1)),
+        ("1d", date(2026, 11, 27)),
+        ("yesterday", date(2026, 11, 27)),
+        ("2026-11-01T01:00+02:00", date(2026, 10, 31)),
+    ],
+)
+def test_a_day_is_that_of_the_moment_in_utc(typed: str | None, told: date | None) -> None:
+    assert day("--since", typed, NOW) == told

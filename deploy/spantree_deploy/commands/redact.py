@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -11,28 +11,18 @@ import typer
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.database import stored_data_of
+from spantree_deploy.moments import day
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.redact_stored import Asked, RedactProgress, redact_stored
 from spantree_exporter.redaction import redactor_of
 from spantree_exporter.rules import facts_reader
 
-_DAY = ["%Y-%m-%d"]
 _SHOWN_DAYS = 10
 
 
 def redact(
-    since: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=_DAY, metavar="DAY", help="first UTC day, as 2026-11-29 [default: all]", show_default=False
-        ),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=_DAY, metavar="DAY", help="last UTC day, as 2026-11-29 [default: all]", show_default=False
-        ),
-    ] = None,
+    since: opt.FirstDay = None,
+    until: opt.LastDay = None,
     execution: Annotated[
         str | None, typer.Option(help="spans and logs of this execution alone, by its id", show_default=False)
     ] = None,
@@ -59,7 +49,8 @@ def redact(
     redactor = redactor_of(settings.redact, settings.redact_hash_key)
     if redactor is None:
         raise ConfigError(["SPANTREE_REDACT is off, so that there are no rules; give default or a file of rules"])
-    asked = Asked(_date(since), _date(until), _execution(execution), workflow)
+    now = datetime.now(UTC)
+    asked = Asked(day("--since", since, now), day("--until", until, now), _execution(execution), workflow)
     with stored_data_of(settings, console.step) as url, console.err.status("looking for secrets") as status:
 
         def show(progress: RedactProgress) -> None:
@@ -96,10 +87,6 @@ def summary(done: RedactProgress, *, dry_run: bool) -> str:
     shown = ", ".join(days[:_SHOWN_DAYS]) + (f" and {len(days) - _SHOWN_DAYS} more" if len(days) > _SHOWN_DAYS else "")
     of_days = f"; days: {shown}" if days else ""
     return f"{read}; rows {'that would be ' if dry_run else ''}redacted: {tables} ({kinds}){of_days}"
-
-
-def _date(given: datetime | None) -> date | None:
-    return given.date() if given is not None else None
 
 
 def _execution(given: str | None) -> str | None:

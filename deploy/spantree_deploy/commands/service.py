@@ -50,6 +50,10 @@ def env(
 
 def run(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="how the service is started")],
+    service: Annotated[
+        str | None,
+        typer.Option(help="the service's name [default: OTEL_SERVICE_NAME, else the program's]", show_default=False),
+    ] = None,
     endpoint: Endpoint = None,
     data: opt.DataDir = None,
     ca: opt.Ca = None,
@@ -61,7 +65,8 @@ def run(
     The Python that runs it is the one that would run it without `spantree run`: it is asked what it has.
     """
     settings = as_it_runs(opt.settings_of(config, set_, otlp_endpoint=endpoint, data_dir=data, ca=ca))
-    program, environ, messages = prepared(settings, command, os.environ)
+    given = dict(os.environ) if service is None else {**os.environ, "OTEL_SERVICE_NAME": service}
+    program, environ, messages = prepared(settings, command, given)
     for message in messages:
         console.step(message)
     sys.stdout.flush()

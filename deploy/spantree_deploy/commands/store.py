@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import psycopg
@@ -11,6 +11,7 @@ import typer
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.database import postgres_of, stored_data_of
+from spantree_deploy.moments import day
 from spantree_exporter import migrate as schema
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.migrate import check_version
@@ -18,8 +19,6 @@ from spantree_exporter.rebuild import RebuildProgress
 from spantree_exporter.rebuild import rebuild as rebuild_rows
 from spantree_exporter.row_security import make_roles
 from spantree_exporter.rules import facts_reader
-
-_DAY = ["%Y-%m-%d"]
 
 
 def migrate(
@@ -69,24 +68,16 @@ def roles(
 
 
 def rebuild(
-    since: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=_DAY, metavar="DAY", help="first UTC day, as 2026-11-29 [default: all]", show_default=False
-        ),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=_DAY, metavar="DAY", help="last UTC day, as 2026-11-29 [default: all]", show_default=False
-        ),
-    ] = None,
+    since: opt.FirstDay = None,
+    until: opt.LastDay = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
     """Compute executions, nodes and edges anew from the stored spans; beside a running collector, too."""
+    now = datetime.now(UTC)
+    first, last = day("--since", since, now), day("--until", until, now)
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     with stored_data_of(settings, console.step) as url, console.err.status("reading the spans again") as status:
 
@@ -95,8 +86,8 @@ def rebuild(
 
         done = rebuild_rows(
             url,
-            _date(since),
-            _date(until),
+            first,
+            last,
             show,
             read_facts=facts_reader(settings.rules),
             own_rules=b"" if settings.rules is None else settings.rules.read_bytes(),
@@ -105,7 +96,3 @@ def rebuild(
         f"{done.spans} spans read, {done.changed_facts} of them say something else than before; "
         f"{done.projected_traces} traces projected"
     )
-
-
-def _date(given: datetime | None) -> date | None:
-    return given.date() if given is not None else None
