@@ -44,8 +44,8 @@ def diagnose_service(command: Sequence[str], environ: Mapping[str, str]) -> Iter
         yield Finding(
             "service",
             f"{command[0]} is no Python program that can be looked into; Python programs that it starts are "
-            "instrumented, one in another language has to be by its own SDK, to which the variables are handed "
-            "(docs/your-service.md)",
+            f"instrumented where they have {NEEDED[2]} and {NEEDED[3]}, one in another language has to be by its own "
+            "SDK, to which the variables are handed (docs/your-service.md)",
         )
         return
     yield Finding("service", f"{command[0]} is run by {python}")

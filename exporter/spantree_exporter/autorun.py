@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.instrumentation import auto_instrumentation
+from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from opentelemetry.sdk.trace import TracerProvider
 
 from spantree_exporter import autolive, main_module
@@ -28,15 +30,21 @@ logger = logging.getLogger(__name__)
 SPANTREE_PROCESS_SPAN: Final = "SPANTREE_PROCESS_SPAN"
 """``0``: no span for the process itself. ``1`` or unset: a script gets one, a server one when it fails."""
 
+NEEDED: Final = "opentelemetry-distro opentelemetry-exporter-otlp-proto-http"
+"""What has to be installed beside the SDK."""
+
 
 def start(arguments: Sequence[str], *, is_main: bool, environ: Mapping[str, str] | None = None) -> None:
     """Instrument this process, whose command line is `arguments`, interpreter first.
 
     `is_main` is false in a process that the program spawned to share its work: that one has no span of its own.
+    Raises ImportError where the environment lacks what sets up the SDK: nothing is lent to what a shell script starts.
     """
     environ = os.environ if environ is None else environ
     auto_instrumentation.initialize()
     provider = trace.get_tracer_provider()
+    if isinstance(provider, trace.ProxyTracerProvider) and environ.get(OTEL_SDK_DISABLED, "").lower() != "true":
+        raise ImportError(f"nothing sets up the SDK: {sys.executable} -m pip install {NEEDED}")
     if not isinstance(provider, TracerProvider):
         return  # OTEL_SDK_DISABLED, or a distribution of another kind
     for exporter in autolive.exporters_behind(provider):

@@ -1,0 +1,33 @@
+"""What `spantree run` makes of a Python process, where its environment cannot do it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.instrumentation import auto_instrumentation
+
+from spantree_exporter import autorun
+
+
+@pytest.fixture
+def no_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment with the SDK and nothing that sets it up."""
+    monkeypatch.setattr(auto_instrumentation, "initialize", lambda: None)
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+
+
+@pytest.mark.usefixtures("no_distribution")
+def test_what_sets_up_the_sdk_is_said_to_be_missing() -> None:
+    with pytest.raises(ImportError) as caught:
+        autorun.start([sys.executable, "nightly.py"], is_main=True, environ={})
+    assert str(caught.value) == (
+        f"nothing sets up the SDK: {sys.executable} -m pip install "
+        "opentelemetry-distro opentelemetry-exporter-otlp-proto-http"
+    )
+
+
+@pytest.mark.usefixtures("no_distribution")
+def test_an_sdk_that_is_switched_off_lacks_nothing() -> None:
+    autorun.start([sys.executable, "nightly.py"], is_main=True, environ={"OTEL_SDK_DISABLED": "True"})
