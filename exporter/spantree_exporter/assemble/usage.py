@@ -2,7 +2,8 @@
 
 A span's figure may be the total of what the spans below it say, a part of it, or a call of its own. What a span says of
 itself therefore counts less what is said below it: a total on an agent and partial figures in it give the total, a
-total that leaves out a call below it is made up by that call.
+total that leaves out a call below it is made up by that call. A model's call is one call: what the tools and agents that
+it set going used (Google's ADK runs them within the call's span) is no part of its figure, and counts beside it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ USAGE: Final = (
     "input_tokens", "output_tokens", "cost_usd", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens",
     "embedding_tokens",
 )  # fmt: skip
+# Calls, whose figure is their own or that of the same call below them, and what may run on behalf of one.
+_CALLS: Final = frozenset({"llm", "embedding"})
+_ON_BEHALF: Final = frozenset({"tool", "agent", "workflow", "step", "task", "handoff"})
 _BIGINT_MAX: Final = 2**63 - 1
 CLAMPED: Final = "usage_clamped"
 
@@ -55,15 +59,24 @@ def totals(parents_first: list[Step], keys_said: set[str]) -> Totals:
 
 def _total(parents_first: list[Step], key: str) -> float:
     below: dict[Step, float] = {}
+    on_behalf: dict[Step, float] = {}  # of what is below a step: what tools and agents used
     total: float = 0
     for step in reversed(parents_first):
         said: float = step.facts.get(key, 0)  # type: ignore[assignment]
         under = below.pop(step, 0)
+        beside = on_behalf.pop(step, 0)
+        if step.kind in _CALLS:
+            said += beside
         counted = said if said > under else under
         if not counted:
             continue
-        if step.parent is None:
+        above = step.parent
+        if above is None:
             total += counted
-        else:
-            below[step.parent] = below.get(step.parent, 0) + counted
+            continue
+        below[above] = below.get(above, 0) + counted
+        if step.kind in _ON_BEHALF:
+            beside = counted
+        if beside:
+            on_behalf[above] = on_behalf.get(above, 0) + beside
     return total

@@ -47,6 +47,20 @@ def test_a_total_above_and_parts_below_give_the_total(agent: Facts, calls: list[
     assert total((1, None, {}), (2, 1, agent), (3, 2, calls[0]), (4, 2, calls[1])) == expected
 
 
+def test_what_a_tool_used_within_a_call_of_a_model_is_no_part_of_that_call() -> None:
+    """google/adk-python#2132: an agent behind a tool, whose span is below the call that asked for it."""
+    call: Facts = {"kind": "llm", "input_tokens": 100, "output_tokens": 10, "cost_usd": 0.25}
+    inner: Facts = {"kind": "llm", "input_tokens": 60, "output_tokens": 6, "cost_usd": 0.5}
+    tool, helper, around = Facts(kind="tool"), Facts(kind="agent"), Facts(kind="function")
+    assert total(
+        (1, None, {"kind": "agent"}), (2, 1, call), (3, 2, around), (4, 3, tool), (5, 4, helper), (6, 5, inner)
+    ) == (160, 16, 0.75)
+    # The same call as its client tells it is one call, what the agent says of all of them their total.
+    whole: Facts = {"kind": "agent", "input_tokens": 160}
+    assert total((1, None, whole), (2, 1, call), (3, 2, call), (4, 3, tool), (5, 4, inner)) == (160, 16, 0.75)
+    assert total((1, None, {}), (2, 1, call), (3, 2, around), (4, 3, call)) == (100, 10, 0.25)
+
+
 def test_attempts_that_events_tell_of_have_no_usage() -> None:
     facts: Facts = {"cost_usd": 0.5, "input_tokens": 3, "attempts": [{"attempt": 1, "at_ns": 10, "status": "retried"}]}
     assert total((1, None, facts)) == (3, None, 0.5)
