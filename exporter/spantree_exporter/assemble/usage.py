@@ -2,7 +2,7 @@
 
 A span's figure may be the total of what the spans below it say, a part of it, or a call of its own. What a span says of
 itself therefore counts less what is said below it: a total on an agent and partial figures in it give the total, a
-total that leaves out a call below it is made up by that call. A model's call is one call: what the tools and agents that
+total that leaves out a call below it is made up by that call. A model's call is one call: what tools and agents that
 it set going used (Google's ADK runs them within the call's span) is no part of its figure, and counts beside it.
 """
 

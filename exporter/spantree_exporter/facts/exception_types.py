@@ -71,7 +71,17 @@ _STEERING: Final[dict[str, Status]] = {
     "AirflowSkipException": "skipped",
     "StopIteration": "completed",
     "StopAsyncIteration": "completed",
+    # Temporal, by language: the workflow goes on as a new run, somebody else will complete the activity.
+    "ContinueAsNewError": "completed",
+    "ContinueAsNewException": "completed",
+    "ContinueAsNew": "completed",
+    "CompleteAsyncError": "completed",
+    "_CompleteAsyncError": "completed",
+    "CompleteAsyncException": "completed",
 }
+# `sys.exit()` is an exception in Python; with these texts, after the class or alone, it says that all went well.
+_EXIT: Final = "SystemExit"
+_EXITED_WELL: Final = frozenset({"", "0", "None"})
 # Go names errors made by errors.New by this type; context.Canceled is one, and always has this text.
 _GO_VALUE: Final = "errorString"
 _GO_CANCELLED: Final = "context canceled"
@@ -126,6 +136,9 @@ def status_of_type(error_type: str | None, message: str | None = None, stacktrac
         return None
     if (steering := _STEERING.get(short_name(error_type))) is not None:
         return steering
+    if error_type.rpartition(".")[2] == _EXIT:
+        said = (message or "").removeprefix(f"{_EXIT}:").strip()
+        return "completed" if said in _EXITED_WELL else None
     if is_cancellation(error_type, message):
         return None if tells_timeout(message, stacktrace) else "cancelled"
     return None
@@ -150,5 +163,6 @@ def is_class_name(word: str) -> bool:
     return (
         _NAMED_AS_CLASS.match(name) is not None
         or name in _STEERING
+        or name == _EXIT
         or (name[:1].isupper() and len(name) > len("Cancelled") and (name in TIMEOUTS or name in CANCELLATIONS))
     )

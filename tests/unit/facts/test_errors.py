@@ -7,7 +7,7 @@ from tests.unit.facts.spans import raised, span
 
 from spantree_exporter.assemble.category import category_of
 from spantree_exporter.facts import read_facts
-from spantree_exporter.span import STATUS_ERROR
+from spantree_exporter.span import STATUS_ERROR, STATUS_OK, STATUS_UNSET, Attributes, Event
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,13 @@ from spantree_exporter.span import STATUS_ERROR
         ("ETIMEDOUT", "connect", None, "timeout"),
         ("shop.RefundError", "order 77 was cancelled by its customer", None, "unknown"),
         ("GraphInterrupt", "", "waiting", "unknown"),
+        ("SystemExit", "0", "completed", "unknown"),
+        ("SystemExit", "", "completed", "unknown"),
+        ("SystemExit", "1", None, "unknown"),
+        ("SystemExit", "cannot read feed", None, "unknown"),
+        ("*internal.ContinueAsNewError", "continue as new", "completed", "unknown"),
+        ("temporalio.workflow.ContinueAsNewError", "Workflow should continue as new", "completed", "unknown"),
+        ("CompleteAsyncError", "", "completed", "unknown"),
     ],
 )
 def test_the_type_decides_the_status_and_before_the_message_the_category(
@@ -47,3 +54,41 @@ def test_the_type_decides_the_status_and_before_the_message_the_category(
 )
 def test_a_first_word_is_a_class_only_where_it_is_called_as_one(message: str, error_type: str | None) -> None:
     assert read_facts(span("work", status=STATUS_ERROR, message=message)).get("error_type") == error_type
+
+
+def test_an_exit_told_by_the_status_alone() -> None:
+    """opentelemetry-python#4493, getsentry/sentry-python#4024."""
+    assert read_facts(span("main", status=STATUS_ERROR, message="SystemExit: 0"))["status"] == "completed"
+    assert "status" not in read_facts(span("main", status=STATUS_ERROR, message="SystemExit: 2"))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "status", "told"),
+    [
+        ({"error": True}, STATUS_UNSET, ("failed", None, None)),
+        ({"error": "true", "error.message": "gone"}, STATUS_UNSET, ("failed", None, "gone")),
+        (
+            {"otel.status_code": "ERROR", "otel.status_description": "gone", "error.type": "IOError"},
+            STATUS_UNSET,
+            ("failed", "IOError", "gone"),
+        ),
+        ({"error": True, "error.message": "gone"}, STATUS_OK, (None, None, None)),
+        ({"error": False, "error.message": "none"}, STATUS_UNSET, (None, None, None)),
+        ({"error": "of the second kind"}, STATUS_UNSET, (None, None, None)),
+        ({"error.message": "gone"}, STATUS_ERROR, (None, None, "gone")),
+    ],
+)
+def test_a_failure_told_by_attributes(
+    attributes: Attributes, status: int, told: tuple[str | None, str | None, str | None]
+) -> None:
+    facts = read_facts(span("work", attributes, status=status))
+    assert (facts.get("weak_status"), facts.get("error_type"), facts.get("error_message")) == told
+
+
+def test_an_error_that_opentracing_logged_is_told_unless_there_is_an_exception() -> None:
+    logged = Event(1_400, "error", {"error.kind": "SQLException", "message": "deadlock", "stack": "at ..."})
+    facts = read_facts(span("work", {"error": True}, events=[logged]))
+    assert (facts["error_type"], facts["error_message"]) == ("SQLException", "deadlock")
+    facts = read_facts(span("work", status=STATUS_ERROR, events=[raised("KeyError", "'id'"), logged]))
+    assert (facts["error_type"], facts["error_message"]) == ("KeyError", "'id'")
+    assert "error_message" not in read_facts(span("work", events=[logged]))

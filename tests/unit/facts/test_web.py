@@ -5,12 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.facts.spans import span
+from tests.unit.facts.spans import raised, span
 
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.facts import read_facts
 from spantree_exporter.rules import facts_reader
-from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Attributes
+from spantree_exporter.span import (
+    KIND_CLIENT,
+    KIND_INTERNAL,
+    KIND_SERVER,
+    STATUS_ERROR,
+    STATUS_OK,
+    STATUS_UNSET,
+    Attributes,
+)
 
 
 class TestHidden:
@@ -93,12 +101,38 @@ def test_a_frameworks_handler_is_a_step() -> None:
     assert "fold" not in read_facts(span("request handler - /orders", {"express.type": "request_handler"}))
 
 
-@pytest.mark.parametrize("code", [404, 409, 501])
+@pytest.mark.parametrize("code", [404, 409])
 def test_a_server_tells_the_code_of_a_refusal_that_is_no_error_of_its_span(code: int) -> None:
     facts = read_facts(
         span("GET /x", {"http.request.method": "GET", "http.response.status_code": code}, kind=KIND_SERVER)
     )
     assert facts["status_reason"] == f"HTTP {code}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code", "failed"),
+    [
+        (KIND_SERVER, STATUS_UNSET, 500, True),
+        (KIND_SERVER, STATUS_UNSET, "503", True),
+        (KIND_CLIENT, STATUS_UNSET, 502, True),
+        (KIND_CLIENT, STATUS_UNSET, 404, False),
+        (KIND_SERVER, STATUS_UNSET, 499, False),
+        (KIND_SERVER, STATUS_OK, 500, False),
+        (KIND_INTERNAL, STATUS_UNSET, 500, False),
+    ],
+)
+def test_a_5xx_without_a_status_failed(kind: int, status: int, code: int | str, failed: bool) -> None:
+    """opentelemetry-cpp-contrib#269 (nginx), elastic/elasticsearch#151593: they leave the status unset."""
+    facts = read_facts(span("x", {"http.method": "GET", "http.status_code": code}, kind=kind, status=status))
+    assert (facts.get("weak_status"), facts.get("error_message")) == (
+        ("failed", f"HTTP {code}") if failed else (None, None)
+    )
+
+
+def test_a_5xx_without_a_status_tells_its_exception_where_it_has_one() -> None:
+    sent: Attributes = {"http.method": "GET", "http.status_code": 500}
+    facts = read_facts(span("x", sent, kind=KIND_SERVER, events=[raised("KeyError", "'id'")]))
+    assert (facts["weak_status"], facts["error_type"], facts["error_message"]) == ("failed", "KeyError", "'id'")
 
 
 def test_a_success_and_an_error_have_no_such_reason() -> None:

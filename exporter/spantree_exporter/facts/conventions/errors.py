@@ -14,13 +14,17 @@ from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import STATUS_ERROR, Event, Span
 
 _MESSAGE_CHARS: Final = 1000
+# OpenTracing's log of an error, which its receivers pass on as an event of this name.
+_LOGGED: Final = "error"
+_LOGGED_TYPES: Final = ("error.kind", "error.type")
+_LOGGED_MESSAGES: Final = ("message", "error.message", "error.object", "error")
 # Instrumentations put this where they know no class.
 _NO_CLASS: Final = frozenset({"Exception", "BaseException", "_OTHER", "Error"})
 _HANDLED: Final = ("error.handled", "exception.handled")
 
 
 def _read(span: Span, facts: Facts) -> None:
-    failed = span.status_code == STATUS_ERROR
+    failed = span.status_code == STATUS_ERROR or facts.get("weak_status") == "failed"
     error_type: str | None = None
     message: str | None = None
     last: Event | None = None
@@ -34,11 +38,14 @@ def _read(span: Span, facts: Facts) -> None:
                 last = event
                 error_type = text_of(event.attributes.get("exception.type")) or error_type
                 message = text_of(event.attributes.get("exception.message")) or message
+            elif event.name == _LOGGED and failed and last is None:
+                error_type = _first(event, _LOGGED_TYPES) or error_type
+                message = _first(event, _LOGGED_MESSAGES) or message
     recorded = error_type is not None or message is not None
     if not (failed or recorded):
         return
     if message is None and failed:
-        message = span.status_message or None
+        message = span.status_message or text_of(span.attributes.get("error.message"))
     if error_type is None or error_type in _NO_CLASS:
         error_type = facts.get("error_type") or _type_beside(span, message) or error_type
     stacktrace = text_of(last.attributes.get("exception.stacktrace")) if last is not None else None
@@ -55,6 +62,10 @@ def _read(span: Span, facts: Facts) -> None:
         facts["error_handled"] = True
     if failed and _declared_handled(span, last):
         facts["declared_handled"] = True
+
+
+def _first(event: Event, keys: tuple[str, ...]) -> str | None:
+    return next((text for key in keys if (text := text_of(event.attributes.get(key)))), None)
 
 
 def _type_beside(span: Span, message: str | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Final
 from spantree_exporter.facts.reading import Convention, digest_of, first_text, put_preview, text_of, whole_number
 from spantree_exporter.facts.url_names import path_of, shown_url, template_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, Span
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, STATUS_UNSET, Span
 
 _METHODS: Final = ("http.request.method", "http.method")
 _PATHS: Final = ("url.path", "http.target")
@@ -28,16 +28,24 @@ def _read(span: Span, facts: Facts) -> None:
         _put_server(span, facts, method)
     elif span.kind == KIND_CLIENT and method:
         _put_client(span, facts, method)
-    if span.kind == KIND_SERVER and span.status_code != STATUS_ERROR:
-        # A server's 4xx is no error of the span's: without a word it would look like a 200.
-        code = first_text(span, _CODES)
-        if code is not None and code[:1] in "45" and len(code) == 3:
-            facts.setdefault("status_reason", f"HTTP {code}")
-    # Where an exception was recorded, that says more than the code it was answered with.
-    if span.status_code == STATUS_ERROR and not any(event.name == "exception" for event in span.events):
-        code = first_text(span, _CODES)
-        if code:
+    code = first_text(span, _CODES)
+    if code is None or len(code) != 3:
+        return
+    # Proxies and servers that leave the status unset (nginx, Envoy) answer 5xx none the less.
+    failed = span.status_code == STATUS_ERROR or (span.status_code == STATUS_UNSET and _is_failure(span, code))
+    if failed:
+        if span.status_code == STATUS_UNSET:
+            facts.setdefault("weak_status", "failed")
+        # Where an exception was recorded, that says more than the code it was answered with.
+        if not any(event.name == "exception" for event in span.events):
             facts.setdefault("error_message", f"HTTP {code}")
+    elif span.kind == KIND_SERVER and code[:1] in "45":
+        # A server's 4xx is no error of the span's: without a word it would look like a 200.
+        facts.setdefault("status_reason", f"HTTP {code}")
+
+
+def _is_failure(span: Span, code: str) -> bool:
+    return code[0] == "5" and span.kind in {KIND_SERVER, KIND_CLIENT}
 
 
 def _put_server(span: Span, facts: Facts, method: str | None) -> None:
