@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import uvicorn
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -50,6 +50,8 @@ class Provider:
     """Given the claims of an ID token, which it may change; a text is sent in place of the signed token."""
     user_info: Claims = field(default_factory=dict)
     is_away: bool = False
+    token_answer: Callable[[], Response] | None = None
+    """Answers in place of the tokens that a code is good for."""
     asked_for_keys: int = 0
     _keys: list[RSAKey | ECKey] = field(default_factory=list)
     _codes: dict[str, _Code] = field(default_factory=dict)
@@ -69,6 +71,12 @@ class Provider:
         now_s = int(time.time())
         good = {"iss": self.issuer, "aud": CLIENT_ID, "iat": now_s, "exp": now_s + 300, **self.claims}
         return good | changes
+
+    def signed_text(self, content: str, **header: Any) -> str:
+        """A JWS of any text, by its own key."""
+        by = self._keys[0]
+        protected = {"alg": "ES256" if isinstance(by, ECKey) else "RS256", "kid": by.kid, **header}
+        return jws.serialize_compact(protected, content, by, algorithms=[protected["alg"]])
 
     async def metadata(self, request: Request) -> Response:
         if self.is_away:
@@ -103,6 +111,8 @@ class Provider:
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
         if code is None or code.challenge != challenge or code.redirect_uri != sent.get("redirect_uri"):
             return JSONResponse({"error": "invalid_grant"}, 400)
+        if self.token_answer is not None:
+            return self.token_answer()
         claims = self.id_claims(**code.claims, nonce=code.nonce)
         instead = self.spoil(claims)
         return JSONResponse(

@@ -16,6 +16,7 @@ import httpx
 import pytest
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from joserfc import jwk
+from starlette.responses import Response
 from tests.api_server import api_over, ok, refused
 from tests.factories import span, trace_id
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, Claims, Provider, oidc_provider, unsigned
@@ -57,6 +58,7 @@ def provider(running: Provider) -> Provider:
     running.spoil = lambda claims: None
     running.user_info = {}
     running.is_away = False
+    running.token_answer = None
     return running
 
 
@@ -241,6 +243,47 @@ def test_nobody_gets_in_by_a_token_that_is_not_a_good_one(browser: httpx.Client,
         assert "You are not logged in" in came.text, what
     provider.spoil = lambda claims: None
     assert _log_in(browser).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (400, "no", 401), (401, "{}", 401), (429, "<html>", 401),
+        (500, "<html>", 503), (502, "", 503), (302, "", 503),
+        (200, "", 401), (200, "[]", 401), (200, "7", 401), (200, "{}", 401), (200, '{"id_token": 7}', 401),
+        (200, "[" * 100_000, 503), (200, '{"id_token": "a.b.c", "expires_in": 1e400}', 503),
+    ],
+)  # fmt: skip
+def test_an_answer_without_tokens_lets_nobody_in(
+    browser: httpx.Client, provider: Provider, status: int, body: str, expected: int
+) -> None:
+    provider.token_answer = lambda: Response(body, status, {"location": "/elsewhere"}, "application/json")
+    assert (_log_in(browser).status_code, _session(browser)) == (expected, None)
+    provider.token_answer = None
+    assert _log_in(browser).status_code == 303
+
+
+def test_who_is_no_text_is_nobody(browser: httpx.Client, provider: Provider) -> None:
+    def claims_with(**changed: Any) -> None:
+        # As a provider may escape them: JSON has a form for what UTF-8 has none for.
+        provider.spoil = lambda claims: provider.signed_text(json.dumps(claims | changed))
+
+    for subject in ("u-\ud800", "u-\x00"):
+        claims_with(sub=subject)
+        assert (_log_in(browser).status_code, _session(browser)) == (401, None)
+    claims_with(preferred_username="a\ud800\x00b", groups=["\ud800", "viewers"])
+    assert _log_in(browser).status_code == 303
+    assert "<b>a?\u2400b</b>: read of blue" in ok_page(browser, "/account")
+
+
+def test_a_bearer_token_with_an_odd_head_is_no_good_one(browser: httpx.Client, provider: Provider) -> None:
+    claims = json.dumps(provider.id_claims(aud=AUDIENCE)).encode()
+    heads: list[Any] = [{"crit": 7}, {"crit": [["b64"]]}, {"alg": ["RS256"]}, {"kid": {}}, [], 7]
+    for head in heads:
+        of_token = {"alg": "RS256", "kid": "x", **head} if isinstance(head, dict) else head
+        parts = (json.dumps(of_token).encode(), claims, b"x")
+        token = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+        assert _get(browser, authorization=f"Bearer {token}") == 401, head
 
 
 def _begun(browser: httpx.Client) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from joserfc.jwk import KeySet
 from spantree_api.errors import Unavailable
 from spantree_api.people.roles import values_of
 from spantree_api.people.settings import OidcSettings, is_safe
+from spantree_exporter.stored import NUL_SIGN
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Signed by a key that only the provider has; none and HMAC, whose key we have too, are not."""
@@ -37,6 +38,8 @@ _MOST_BYTES: Final = 2**20
 _LONGEST_TOKEN: Final = 16_384
 _ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 _KEY_TYPES: Final = frozenset({"RSA", "EC", "OKP"})
+# What is no token at all: a head of unforeseen types is answered by TypeError.
+_NO_TOKEN: Final = (JoseError, ValueError, TypeError)
 
 
 class LoginRefused(Exception):
@@ -87,12 +90,13 @@ class Provider:
                 answer = await client.fetch_token(
                     metadata["token_endpoint"], code=code, code_verifier=verifier, grant_type="authorization_code"
                 )
-            except httpx.HTTPStatusError as error:
-                raise LoginRefused("the provider does not take the code of this log-in") from error
-            except httpx.HTTPError as error:
-                raise self._away(error) from error
             except (AuthlibBaseError, ValueError) as error:
                 raise LoginRefused("the provider does not take the code of this log-in") from error
+            except Exception as error:
+                # By which library Authlib asks is its own affair, and so are the errors: httpx or httpx2.
+                if _is_refusal(error):
+                    raise LoginRefused("the provider does not take the code of this log-in") from error
+                raise self._away(error) from error
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise LoginRefused("the provider sent no ID token")
@@ -135,11 +139,12 @@ class Provider:
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
         subject = claims["sub"]
-        if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+        # Who is written otherwise in our rows than by the provider could be taken for somebody else.
+        if not isinstance(subject, str) or not 0 < len(subject) <= 255 or _whole(subject) != subject:
             raise LoginRefused("the token names nobody")
         named = (claims.get(claim) for claim in ("preferred_username", "email", "name"))
         name = next((one for one in named if isinstance(one, str) and one), subject)
-        return Person(subject, name[:100], values_of(claims.get(self._settings.roles_claim)))
+        return Person(subject, _whole(name)[:100], values_of(claims.get(self._settings.roles_claim)))
 
     async def _claims(self, token: str, audience: str, nonce: str | None) -> Mapping[str, Any]:
         """The claims of a token, once its signature and they are found good."""
@@ -159,16 +164,16 @@ class Provider:
             jwt.JWTClaimsRegistry(leeway=_LEEWAY_S, **wanted).validate(claims)
         except ClaimError as error:
             raise LoginRefused(f"the token's claim {error.claim} is not as it has to be") from error
-        except (JoseError, ValueError) as error:
+        except _NO_TOKEN as error:
             raise LoginRefused("the token is not signed by the provider, in a way that is taken") from error
         return claims
 
     async def _signed(self, token: str) -> dict[str, Any]:
-        """Raises JoseError, ValueError, Unavailable."""
+        """Raises one of _NO_TOKEN, Unavailable."""
         keys = self._keys or await self._fetched_keys()
         try:
             return dict(jwt.decode(token, keys, algorithms=ALGORITHMS).claims)
-        except (JoseError, ValueError):
+        except _NO_TOKEN:
             # The provider may sign with a key that is newer than those that we know.
             if self._clock() - self._keys_at_s < _KEYS_AGAIN_S:
                 raise
@@ -249,7 +254,7 @@ class Provider:
                     if len(body) > _MOST_BYTES:
                         raise self._away(f"{url} answers more than {_MOST_BYTES} bytes")
             found = json.loads(body)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
             raise self._away(error) from error
         if not isinstance(found, dict):
             raise self._away(f"{url} answers no JSON object")
@@ -260,3 +265,14 @@ class Provider:
         return Unavailable(
             "provider_unavailable", f"the provider {self._settings.issuer} cannot be asked who you are: {shown[:200]}"
         )
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether it is of an answer that says that the request is a bad one."""
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return 400 <= status < 500
+
+
+def _whole(text: str) -> str:
+    """`text` as UTF-8 can hold it: JSON may name half of a surrogate pair, and NUL, which no row holds."""
+    return text.replace("\x00", NUL_SIGN).encode("utf-8", "replace").decode()
