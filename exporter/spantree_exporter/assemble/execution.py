@@ -48,8 +48,8 @@ def find_run(ordered: list[Step], roots: list[Step], main: Step) -> Step:
     best_rank: tuple[int, int, bool, int] | None = None
     for step in ordered:
         boundary = step.facts.get("boundary")
-        if boundary is None:
-            continue
+        if boundary is None or (step.span is None and boundary == "candidate" and not step.children):
+            continue  # what is only announced may be a call, and becomes a run once something is below it
         in_main = main.sequence <= step.sequence <= main.last_below
         rank = (step.depth, 0 if boundary == "run" else 1, not in_main, step.sequence)
         if best_rank is None or rank < best_rank:

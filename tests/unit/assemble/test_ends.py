@@ -86,3 +86,15 @@ def test_links_that_say_whose_child_a_span_is() -> None:
     assembled = assemble(spans, TRACE)
     assert [(n.name, n.depth) for n in assembled.nodes] == [("GET /tenants", 0), ("resolve", 1), ("select", 2)]
     assert assembled.execution.name == "GET /tenants"
+
+
+def test_a_run_that_is_only_announced_is_named_by_itself_once_something_is_below_it() -> None:
+    mark: Facts = {"fold": "pending", "pending_of": f"{2:016x}", "pending_parent": f"{1:016x}", "boundary": "candidate"}
+    of_request: Facts = {"fold": "pending", "pending_of": f"{1:016x}", "kind": "http_server", "entry": "POST /chat"}
+    spans = [
+        span(11, 1, (0, 0), "POST /chat", kind=KIND_SERVER, facts=of_request),
+        span(12, 2, (5, 5), "support", facts=mark),
+    ]
+    assert assemble(spans, TRACE).execution.name == "POST /chat"
+    running = assemble([*spans, step(3, 2, (6, 9), "classify", facts={"boundary": "candidate"})], TRACE).execution
+    assert (running.name, running.entry, running.status) == ("support", "POST /chat", "running")

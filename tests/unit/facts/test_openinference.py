@@ -52,3 +52,12 @@ def test_the_kind_is_the_span_kind(kind: str, told: dict[str, str]) -> None:
 def test_a_tool_is_called_by_its_name() -> None:
     attributes: Attributes = {"openinference.span.kind": "TOOL", "tool.name": "weather", "input.value": "Oslo"}
     assert read_facts(span("run tool", attributes)) == {"kind": "tool", "name": "weather", "input": "Oslo"}
+
+
+def test_what_is_announced_without_its_kind_may_be_the_run() -> None:
+    attributes: Attributes = {"spantree.span_type": "pending_span", "spantree.pending_parent_id": "0" * 16}
+    assert read_facts(span("LangGraph", attributes, parent=31, scope="openinference.instrumentation.langchain")) == {
+        "fold": "pending",
+        "pending_of": "000000000000001f",
+        "boundary": "candidate",
+    }

@@ -31,6 +31,9 @@ def _read(span: Span, facts: Facts) -> None:
             facts.setdefault("boundary", "candidate")
         elif kind == "TOOL" and (tool := text_of(a.get("tool.name"))):
             facts.setdefault("name", tool)
+    elif "pending_of" in facts:
+        # LangChain's says what a span is when it ends; the outermost is most likely what ends as CHAIN.
+        facts.setdefault("boundary", "candidate")
     put_preview(facts, "input", a.get("input.value"))
     put_preview(facts, "output", a.get("output.value"))
     if model := text_of(a.get("llm.model_name")) or text_of(a.get("embedding.model_name")):
