@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -151,11 +152,50 @@ def put_preview(facts: Facts, field: Literal["input", "output"], value: JsonValu
     if not text:
         return
     if field == "output":
-        facts["output"] = text[:PREVIEW_CHARS]
+        facts["output"] = _cut(text)
         return
-    facts["input"] = text[:PREVIEW_CHARS]
+    facts["input"] = _cut(text)
     if len(text) > PREVIEW_CHARS:
         facts.setdefault("input_digest", digest_of(text))
+
+
+# An image or a file within a message: nobody reads it, and it would leave no room for what is said about it.
+_ENCODED: Final = re.compile(r"[A-Za-z0-9+/_-]{150,}={0,2}")
+_MORE_ENCODED: Final = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
+_ENCODED_TOLD: Final = 8  # of several in one value this many are left out
+# Where each of these has a space or a quote, nothing in the preview is as long as _ENCODED wants it.
+_WINDOWS: Final = tuple(slice(start, start + 75) for start in range(0, PREVIEW_CHARS - 74, 75))
+
+
+def _cut(text: str) -> str:
+    """What a preview has room for: the beginning of `text`, without what is encoded in it as base64."""
+    if len(text) <= PREVIEW_CHARS or not _may_hold_encoded(text):
+        return text[:PREVIEW_CHARS]
+    shown, start, left = "", 0, PREVIEW_CHARS
+    for _ in range(_ENCODED_TOLD):
+        found = _ENCODED.search(text, start, start + left)
+        if found is None or not _is_base64(found.group()):
+            break
+        rest = _MORE_ENCODED.match(text, found.end())
+        end = rest.end() if rest is not None else found.end()
+        shown += f"{text[start : found.start()]}<{end - found.start()} characters>"
+        start, left = end, PREVIEW_CHARS - len(shown)
+        if left <= 0:
+            break
+    return (shown + text[start : start + max(left, 0)])[:PREVIEW_CHARS]
+
+
+def _may_hold_encoded(text: str) -> bool:
+    for window in _WINDOWS:
+        part = text[window]
+        if " " not in part and '"' not in part:
+            return True
+    return False
+
+
+def _is_base64(run: str) -> bool:
+    """Whether a long run of such characters has all that base64 of anything has: no word and no number does."""
+    return not (run.isdigit() or run.islower() or run.isupper()) and any(c.isdigit() for c in run)
 
 
 # conventions.md 4.3, first rule: the words in which engines say a state, in any case.

@@ -8,7 +8,7 @@ from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import Facts, read_facts
 from spantree_exporter.facts.conventions.llama_index import token
-from spantree_exporter.span import STATUS_ERROR, Attributes
+from spantree_exporter.span import STATUS_ERROR, STATUS_OK, Attributes
 
 CREWAI = "openinference.instrumentation.crewai"
 LLAMA_INDEX = "openinference.instrumentation.llama_index"
@@ -142,6 +142,63 @@ def test_langfuse_observations() -> None:
         "user_id": "u-1",
     }
     assert read_facts(span("noted", {"langfuse.observation.type": "event"}, scope=LANGFUSE)) == {"fold": "event"}
+
+
+def test_langfuse_a_level_of_error_is_a_failure_where_the_status_is_unset() -> None:
+    sent: Attributes = {
+        "langfuse.observation.type": "generation",
+        "langfuse.observation.level": "ERROR",
+        "langfuse.observation.status_message": "rate limited",
+    }
+    told = {"kind": "llm", "level": "error", "weak_status": "failed", "error_message": "rate limited"}
+    assert read_facts(span("generation", sent)) == told
+    assert "weak_status" not in read_facts(span("generation", sent, status=STATUS_OK))
+    assert "weak_status" not in read_facts(span("generation", {**sent, "langfuse.observation.level": "WARNING"}))
+
+
+def test_langfuse_values_and_ids_of_a_trace_on_spans_of_others() -> None:
+    sent: Attributes = {
+        "langfuse.trace.name": "turn",
+        "langfuse.trace.input": "hi",
+        "langfuse.trace.output": "bye",
+        "langfuse.session.id": "s-1",
+        "langfuse.user.id": "u-1",
+    }
+    whose = {"workflow_name": "turn", "conversation_id": "s-1", "user_id": "u-1"}
+    assert read_facts(span("work", sent)) == whose
+    assert read_facts(span("work", sent, parent=None)) == {**whose, "input": "hi", "output": "bye"}
+
+
+def test_mlflow_types_values_and_whose_they_are() -> None:
+    """langfuse/langfuse#5609, mlflow/mlflow#21307: values are JSON text, a type of another's span is null."""
+    root: Attributes = {
+        "mlflow.spanType": '"AGENT"',
+        "mlflow.spanInputs": '{"question": "what is a span?"}',
+        "mlflow.spanOutputs": '"a timed step"',
+        "session.id": '"s-1"',
+        "mlflow.trace.user": "u-1",
+    }
+    assert read_facts(span("predict", root, parent=None)) == {
+        "kind": "agent",
+        "boundary": "candidate",
+        "conversation_id": "s-1",
+        "user_id": "u-1",
+        "input": '{"question": "what is a span?"}',
+        "output": "a timed step",
+    }
+    call: Attributes = {
+        "mlflow.spanType": "CHAT_MODEL",
+        "mlflow.llm.model": '"gpt-x"',
+        "mlflow.spanInputs": "null",
+        "mlflow.chat.tokenUsage": '{"input_tokens": 12, "output_tokens": 5, "total_tokens": 17}',
+    }
+    assert read_facts(span("chat", call)) == {
+        "kind": "llm",
+        "model": "gpt-x",
+        "input_tokens": 12,
+        "output_tokens": 5,
+    }
+    assert read_facts(span("chat", {"mlflow.spanType": "null", "gen_ai.operation.name": "chat"})) == {"kind": "llm"}
 
 
 def test_vercel_ai_calls_tools_and_their_usage() -> None:

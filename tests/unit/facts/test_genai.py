@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 from tests.unit.facts.spans import span
 
@@ -87,3 +90,38 @@ def test_an_unknown_model_is_none_and_a_models_attribute_alone_makes_no_tool_a_m
     assert "model" not in read_facts(span("chat", {"gen_ai.operation.name": "chat", "gen_ai.request.model": "unknown"}))
     tool: Attributes = {"gen_ai.tool.name": "weather", "gen_ai.request.model": "gpt-x"}
     assert "kind" not in read_facts(span("weather", tool, scope="app"))
+
+
+def test_what_was_looked_for_and_found_is_told() -> None:
+    sent: Attributes = {
+        "gen_ai.operation.name": "retrieval",
+        "gen_ai.retrieval.query.text": "what is a span?",
+        "gen_ai.retrieval.documents": '[{"id": "d-1", "score": 0.5}]',
+    }
+    facts = read_facts(span("retrieval docs", sent))
+    assert (facts["input"], facts["output"]) == ("what is a span?", '[{"id": "d-1", "score": 0.5}]')
+
+
+def test_whose_a_call_is_by_what_traceloop_puts_on_the_spans_of_others() -> None:
+    sent: Attributes = {
+        "gen_ai.operation.name": "chat",
+        "traceloop.association.properties.session_id": "s-1",
+        "traceloop.association.properties.user_id": "u-1",
+    }
+    facts = read_facts(span("openai.chat", sent, scope="opentelemetry.instrumentation.openai.v1"))
+    assert (facts["conversation_id"], facts["user_id"]) == ("s-1", "u-1")
+
+
+def test_an_image_leaves_room_in_a_preview_for_what_is_said_about_it() -> None:
+    image = base64.b64encode(bytes(range(256)) * 16).decode()
+    part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+    content = json.dumps([part, part, {"type": "text", "text": "what is on these?"}])
+    facts = read_facts(span("chat", {"gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": content}))
+    shown = part | {"image_url": {"url": f"data:image/png;base64,<{len(image)} characters>"}}
+    assert facts["input"] == json.dumps([shown, shown, {"type": "text", "text": "what is on these?"}])
+    assert facts["input_digest"].endswith(f"-{len(content):x}")
+
+
+@pytest.mark.parametrize("said", ["x" * 600, "7" * 600, "word " * 200, "Ab1/" * 30 + " and so on" * 60])
+def test_long_words_and_numbers_are_previewed_as_they_are(said: str) -> None:
+    assert read_facts(span("chat", {"gen_ai.prompt": said}))["input"] == said[:500]

@@ -61,3 +61,45 @@ def test_what_is_announced_without_its_kind_may_be_the_run() -> None:
         "pending_of": "000000000000001f",
         "boundary": "candidate",
     }
+
+
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        (
+            {
+                "openinference.span.kind": "RETRIEVER",
+                "input.value": "what is a span?",
+                "retrieval.documents.0.document.content": "a timed step",
+                "retrieval.documents.1.document.content": "a part of a bridge",
+            },
+            {"kind": "retriever", "input": "what is a span?", "output": '["a timed step","a part of a bridge"]'},
+        ),
+        (
+            {
+                "openinference.span.kind": "RERANKER",
+                "reranker.query": "what is a span?",
+                "reranker.output_documents.0.document.content": "a timed step",
+            },
+            {"kind": "reranker", "input": "what is a span?", "output": '["a timed step"]'},
+        ),
+        (
+            {"openinference.span.kind": "EMBEDDING", "embedding.embeddings.0.embedding.text": "a timed step"},
+            {"kind": "embedding", "input": "a timed step"},
+        ),
+        (
+            {"openinference.span.kind": "EMBEDDING", "embedding.text": "a timed step"},
+            {"kind": "embedding", "input": "a timed step"},
+        ),
+        (
+            {
+                "openinference.span.kind": "RETRIEVER",
+                "output.value": "said",
+                "retrieval.documents.0.document.content": "x",
+            },
+            {"kind": "retriever", "output": "said"},
+        ),
+    ],
+)
+def test_what_is_found_kept_and_embedded_is_told(attributes: Attributes, told: dict[str, str]) -> None:
+    assert read_facts(span("work", attributes, scope="openinference.instrumentation.llama_index")) == told

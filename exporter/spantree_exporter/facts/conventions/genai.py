@@ -36,8 +36,20 @@ _REQUESTS: Final[dict[JsonValue, str]] = {
     "rerank": "reranker",
 }
 _MODELS = ("gen_ai.response.model", "gen_ai.request.model")
-_INPUTS = ("gen_ai.tool.call.arguments", "gen_ai.task.input", "gen_ai.input.messages", "gen_ai.prompt")
-_OUTPUTS = ("gen_ai.tool.call.result", "gen_ai.task.output", "gen_ai.output.messages", "gen_ai.completion")
+_INPUTS = (
+    "gen_ai.tool.call.arguments",
+    "gen_ai.task.input",
+    "gen_ai.input.messages",
+    "gen_ai.prompt",
+    "gen_ai.retrieval.query.text",
+)
+_OUTPUTS = (
+    "gen_ai.tool.call.result",
+    "gen_ai.task.output",
+    "gen_ai.output.messages",
+    "gen_ai.completion",
+    "gen_ai.retrieval.documents",
+)
 
 
 def _read(span: Span, facts: Facts) -> None:

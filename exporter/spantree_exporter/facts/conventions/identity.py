@@ -22,10 +22,24 @@ _CONVERSATION = (
     "sessionId",
     "thread.conversation_id",
     "group_id",
+    "langfuse.session.id",
+    "traceloop.association.properties.session_id",
+    "traceloop.association.properties.thread_id",
+    "traceloop.association.properties.conversation_id",
+    "traceloop.association.properties.chat_id",
+    "microsoft.session.id",
     "gcp.vertex.agent.session_id",
     "mcp.session.id",
 )
-_USER = ("user.id", "enduser.id", "user_id", "userId", "enduser.pseudo.id")
+_USER = (
+    "user.id",
+    "enduser.id",
+    "user_id",
+    "userId",
+    "langfuse.user.id",
+    "traceloop.association.properties.user_id",
+    "enduser.pseudo.id",
+)
 
 
 def _read(span: Span, facts: Facts) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import STATUS_ERROR, Span
+from spantree_exporter.span import STATUS_ERROR, STATUS_UNSET, Span
 
 _KINDS: Final = {
     "span": "function",
@@ -37,13 +37,23 @@ def _read(span: Span, facts: Facts) -> None:
     put_preview(facts, "output", a.get(_O + "output"))
     if model := text_of(a.get(_O + "model.name")):
         facts["model"] = model
+    if span.parent_span_id is None:
+        put_preview(facts, "input", a.get("langfuse.trace.input"))
+        put_preview(facts, "output", a.get("langfuse.trace.output"))
     level = text_of(a.get(_O + "level"))
     if level in {"WARNING", "ERROR"}:
         facts["level"] = "error" if level == "ERROR" else "warning"
-        if (message := text_of(a.get(_O + "status_message"))) and span.status_code == STATUS_ERROR:
+        unset = span.status_code == STATUS_UNSET and level == "ERROR" and kind != "event"
+        if unset:
+            # How a failure is told to Langfuse; whoever tells it this way mostly leaves the status alone.
+            facts.setdefault("weak_status", "failed")
+        if (message := text_of(a.get(_O + "status_message"))) and (unset or span.status_code == STATUS_ERROR):
             facts["error_message"] = message
 
 
 CONVENTION = Convention(
-    "langfuse", _read, scopes=("langfuse",), keys=(_O + "type", "langfuse.internal.is_app_root", "langfuse.trace.name")
+    "langfuse",
+    _read,
+    scopes=("langfuse",),
+    keys=(_O + "type", _O + "level", "langfuse.internal.is_app_root", "langfuse.trace.name"),
 )
