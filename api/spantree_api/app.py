@@ -20,6 +20,7 @@ from spantree_api.config import ApiConfig
 from spantree_api.cors import Cors
 from spantree_api.database import Database
 from spantree_api.error_answers import install_error_answers
+from spantree_api.head_requests import HeadRequests
 from spantree_api.known_errors_file import load_known_errors
 from spantree_api.metrics import ApiMetrics, RequestMetrics
 from spantree_api.own_audit import OwnAudit, OwnAuditing
@@ -194,6 +195,7 @@ def create_app(
     app.add_middleware(Compression)
     if people.settings.cors_origins:
         app.add_middleware(Cors, origins=people.settings.cors_origins)
+    app.add_middleware(HeadRequests)
     # Not included: FastAPI would analyse every route a second time, at the first request, for most of a second.
     # Jaeger's and Tempo's APIs have their own parameters, errors and documentation.
     for router in (health.probes, metrics_route.router, jaeger.router, tempo.router, jaeger.beside):

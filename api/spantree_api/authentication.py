@@ -25,7 +25,8 @@ from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import quote
 
 from fastapi import Depends, Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spantree_api.error_answers import error_answer
 from spantree_api.errors import RETRY_AFTER_S, ApiError, Forbidden, Unauthorized, Unavailable
@@ -148,7 +149,14 @@ class Authentication:
         state["identity"] = identity
         state["may_go_on"] = partial(self._may_go_on, asked, headers, identity)
         scope["client"] = self._people.client(scope)
-        await self._app(scope, receive, send)
+
+        async def send_to_this_one(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # What is told to somebody is nobody else's: a cache between us knows no cookies and no proxy's headers.
+                MutableHeaders(scope=message).setdefault("cache-control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, send_to_this_one)
 
     async def _may_go_on(self, asked: Scope, headers: Mapping[bytes, bytes], identity: Identity) -> bool:
         """Whether what `asked` showed is still good, for the same tenant; where that cannot be told now, it is."""

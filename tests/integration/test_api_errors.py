@@ -36,6 +36,26 @@ def test_a_wrong_method_is_named(api: httpx.Client) -> None:
     assert answer.headers["allow"] == "GET"
 
 
+def test_head_is_answered_as_get_is_without_the_body(migrated_url: str, api: httpx.Client) -> None:
+    insert(migrated_url, *(trace(number) for number in range(1, 30)))
+    paths = ("/healthz", "/readyz", "/", "/executions", "/api/v1/executions", "/api/v1/export/spans", "/nothing")
+    for path in paths:
+        got, head = api.get(path), api.head(path)
+        assert (head.status_code, head.text) == (got.status_code, ""), path
+        changing = {"date", "transfer-encoding", *(["content-length"] if path == "/" else [])}
+        of_got, of_head = (
+            {name: value for name, value in answer.headers.items() if name not in changing} for answer in (got, head)
+        )
+        assert of_head == of_got, path
+
+
+def test_head_of_what_never_ends_is_an_answer_and_leaves_no_listener(migrated_url: str) -> None:
+    with api_over(migrated_url, streams_max=1) as api:
+        for _ in range(3):
+            wait_until(lambda: api.head("/api/v1/stream").is_success, 10, "the one before has given its place back")
+        assert ok(api.get("/healthz")) == {"status": "ok"}
+
+
 def test_a_defect_is_told_without_its_inner_life(
     migrated_url: str, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,19 @@ def test_nothing_of_another_tenant_is_in_any_answer(client: httpx.Client, tokens
     assert own >= {"/api/v1/executions", "/jaeger/api/services", "/executions", "/api/v1/export/executions"}
 
 
+def test_no_cache_keeps_what_was_told_to_somebody(client: httpx.Client, tokens: Tokens) -> None:
+    """A cache in front tells requests apart by their address, not by cookies or by what a proxy says of who asks."""
+    kept = {}
+    for method, path in paths_of_the_api(TRACE):
+        if method == "GET":
+            with client.stream("GET", path, headers=_bearer(tokens.admin)) as answer:
+                kept[path] = answer.headers.get("cache-control")
+    assert {path: said for path, said in kept.items() if said not in ("no-store", "no-store, no-transform")} == {}
+    page = client.get("/executions", headers=_bearer(tokens.admin)).text
+    style = page.partition('rel="stylesheet" href="')[2].partition('"')[0]
+    assert client.get(style).headers["cache-control"] == "public, max-age=31536000, immutable"
+
+
 def test_people_are_answered_as_tokens_of_their_role_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authentication, "_SLOWED_S", 0.0)
     roles = {"viewers": "read", "admins": "admin", "strangers": None}
