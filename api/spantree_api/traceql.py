@@ -40,6 +40,9 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE,
 )
+# As Go's strings have them, in which Tempo writes its language.
+_ESCAPE: Final = re.compile(r"\\(?:(?P<code>u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{2})|(?P<sign>.))", re.DOTALL)
+_ESCAPED: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _UNIT_NS: Final = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}
 _SCOPES: Final[dict[str, Place]] = {
     "span": "span",
@@ -268,10 +271,12 @@ def _alternative(terms: tuple[_Term, ...], base: SpanQuery) -> Alternative | Non
                     return None
             else:
                 tags.append(found)
-    shortest = [tag.value for tag in tags if tag.key == "duration_ns" and tag.operator in (">", ">=", "=")]
+    # An attribute may be called so, too.
+    own = [tag for tag in tags if (tag.place, tag.key) == ("own", "duration_ns")]
+    shortest = [bounded_ns(cast("float", tag.value)) for tag in own if tag.operator in (">", ">=", "=")]
     if shortest:
         # Beside the tag, for the index.
-        fields["min_duration_ns"] = max(bounded_ns(cast("float", one)) for one in shortest)
+        fields["min_duration_ns"] = max(shortest)
     return Alternative(replace(base, **fields, tags=tuple(tags)), tuple(trace))
 
 
@@ -314,7 +319,11 @@ def _attribute_tag(term: _Term) -> Tag:
 
 def _compared(key: str, term: _Term, place: Place) -> Tag:
     if term.operator in ("=~", "!~"):
-        return Tag(key, text=f"^(?:{_check_pattern(term)})$", place=place, operator=term.operator)
+        # PostgreSQL takes flags at the very beginning only, and has Go's i and s.
+        pattern = _check_pattern(term)
+        flags = re.match(r"(?:\(\?[is]+\))?", pattern)
+        assert flags is not None  # noqa: S101  # nothing matches as well
+        return Tag(key, text=f"{flags[0]}^(?:{pattern[flags.end() :]})$", place=place, operator=term.operator)
     if term.operator in _ORDERED and not _is_number(term.value):
         raise _refused(f"{term.field} {term.operator} {term.value!r}: wanted a number")
     if term.value is None:
@@ -359,9 +368,20 @@ def _name(name: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    if text.startswith("`"):
-        return text[1:-1]
-    return re.sub(r"\\(.)", lambda found: {"n": "\n", "t": "\t", "r": "\r"}.get(found[1], found[1]), text[1:-1])
+    return text[1:-1] if text.startswith("`") else _ESCAPE.sub(_unescaped, text[1:-1])
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    if found["code"] is None:
+        return _ESCAPED.get(found["sign"], found["sign"])
+    try:
+        character = chr(int(found["code"].lstrip("uUx"), 16))
+        character.encode()
+    except (ValueError, OverflowError):
+        raise _refused(f"{found[0]} is no character") from None
+    if character == "\x00":
+        raise _refused(f"{found[0]} is in no stored text")
+    return character
 
 
 def _is_number(value: JsonValue) -> bool:

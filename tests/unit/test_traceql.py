@@ -46,6 +46,27 @@ def test_a_shortest_duration_is_for_the_index_too() -> None:
     )
 
 
+def test_an_attribute_may_be_called_as_a_field_of_ours_is() -> None:
+    (one,) = parsed('{.duration_ns="x" && span.duration_ns>5 && .status=1}')
+    assert one.query.min_duration_ns is None
+    assert one.query.tags == (
+        Tag("duration_ns", text="x", place="any"),
+        Tag("duration_ns", value=5, place="span", operator=">"),
+        Tag("status", value=1, place="any"),
+    )
+
+
+def test_strings_are_those_of_go() -> None:
+    escaped = r'{name="\u00e9\U0001F642\x41\n\\\"\.b"}'
+    assert [one.query.operation for one in parsed(escaped)] == ['é🙂A\n\\".b']
+    assert [one.query.operation for one in parsed(r"{name=`\u00e9`}")] == [r"\u00e9"]
+
+
+def test_a_pattern_may_begin_with_flags() -> None:
+    (one,) = parsed('{name=~"(?i)get .*" && .a!~"(?is)x|y"}')
+    assert [tag.text for tag in one.query.tags] == ["(?i)^(?:get .*)$", "(?is)^(?:x|y)$"]
+
+
 def test_alternatives_are_searches_of_their_own() -> None:
     found = parsed('{(name="a" || name="b") && resource.service.name="s"}')
     assert [(one.query.operation, one.query.service) for one in found] == [("a", "s"), ("b", "s")]
@@ -74,6 +95,9 @@ def test_lengths_beyond_any_are_the_longest(longest: str) -> None:
     "text",
     [
         "{name=5}",
+        r'{name="\ud800"}',
+        r'{name="\u0000"}',
+        r'{name="\UFFFFFFFF"}',
         "{name!=true}",
         "{event:name=5}",
         "{statusMessage>5}",
