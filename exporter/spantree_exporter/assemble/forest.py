@@ -46,6 +46,7 @@ def build(spans: Sequence[SpanFacts]) -> Forest:
     calls = parents.find(steps, parent_ids, index)
     parents.cut_cycles(steps)
     parents_first = _parents_first(steps)
+    skew.place_unknown(parents_first)
     if calls:
         skew.correct(parents_first, calls)
     hosts = folding.fold(parents_first)
@@ -60,7 +61,10 @@ def _step(span: SpanFacts, order: int) -> Step:
     if "began_ns" in facts:
         start_ns = min(facts["began_ns"], end_ns or start_ns)
     elif end_ns is not None and end_ns < start_ns:
-        start_ns = end_ns
+        if skew.is_unknown(end_ns) and not skew.is_unknown(start_ns):
+            end_ns = start_ns
+        else:
+            start_ns = end_ns
     step = Step(
         span.span_id,
         span,

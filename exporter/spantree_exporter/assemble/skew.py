@@ -6,6 +6,9 @@
 A server's span outside its client's tells that the two clocks differ. As in Jaeger's adjuster, the server's span is put
 in the middle of the client's, and what ran below it on its machine moves with it. What lasted longer than the call (the
 client gave up, the answer is streamed) tells no more than that it cannot have begun before it.
+
+A time in 1970 is none: a start that was never set, micro- or milliseconds sent as nanoseconds. It is put where the span
+around it began; the other spans of the trace tell when that was.
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from spantree_exporter.assemble.step import Step
 from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR
 
 CLOCK_SKEW = "clock_skew"
+TIME_UNKNOWN = "time_unknown"
+# Microseconds of any year that is meant, taken for nanoseconds, end up in January 1970.
+_FIRST_NS = 365 * 86_400 * 1_000_000_000
 # What a bigint holds: a span can claim any time, and what another machine's clock adds to it must still be storable.
 _LAST_NS = 2**63 - 1
 
@@ -40,6 +46,29 @@ def correct(parents_first: list[Step], entries: list[Step]) -> None:
             step.start_ns = moved(step.start_ns, step.skew_ns)
             if step.end_ns is not None:
                 step.end_ns = moved(step.end_ns, step.skew_ns)
+
+
+def is_unknown(time_ns: int) -> bool:
+    """Whether `time_ns` is so early that nobody meant it."""
+    return time_ns < _FIRST_NS
+
+
+def place_unknown(parents_first: list[Step]) -> None:
+    """Give steps that say no time of this century one that fits those that do; nothing is done where none does."""
+    known_ns = [step.start_ns for step in parents_first if not is_unknown(step.start_ns)]
+    if not known_ns or len(known_ns) == len(parents_first):
+        return
+    earliest_ns = min(known_ns)
+    for step in parents_first:
+        if not is_unknown(step.start_ns):
+            continue
+        began_ns = step.parent.start_ns if step.parent is not None else earliest_ns
+        if step.end_ns is None or not is_unknown(step.end_ns):
+            step.start_ns = began_ns if step.end_ns is None else min(began_ns, step.end_ns)
+        else:
+            step.end_ns = began_ns + step.end_ns - step.start_ns
+            step.start_ns = began_ns
+        step.anomalies.append(TIME_UNKNOWN)
 
 
 def moved(time_ns: int, by_ns: int) -> int:

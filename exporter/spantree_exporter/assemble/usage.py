@@ -21,6 +21,8 @@ USAGE: Final = (
 # Calls, whose figure is their own or that of the same call below them, and what may run on behalf of one.
 _CALLS: Final = frozenset({"llm", "embedding"})
 _ON_BEHALF: Final = frozenset({"tool", "agent", "workflow", "step", "task", "handoff"})
+# A sum of what is told in hundredths of a cent is told as exactly, and not as 0.30000000000000004.
+_COST_DIGITS: Final = 12
 _BIGINT_MAX: Final = 2**63 - 1
 CLAMPED: Final = "usage_clamped"
 
@@ -46,6 +48,8 @@ def totals(parents_first: list[Step], keys_said: set[str]) -> Totals:
     for key in USAGE:
         if key in keys_said:
             total = _total(parents_first, key)
+            if key == "cost_usd":
+                total = round(total, _COST_DIGITS)
             limit = math.inf if key == "cost_usd" else _BIGINT_MAX
             if total > limit or not math.isfinite(total):
                 result.clamped = True

@@ -118,3 +118,37 @@ def test_work_that_outlives_its_step_but_not_the_root_held_up_nobody_that_came_a
 def test_of_several_roots_the_path_is_in_the_one_that_ended_last() -> None:
     spans = [span(1, None, (0, 2), "start"), span(2, None, (3, 600), "turn"), span(3, 2, (10, 599), "read")]
     assert path(*spans) == ["turn", "read"]
+
+
+NOW = 1_795_176_000_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        pytest.param((NOW // 10**6 + 5, NOW // 10**6 + 25), (NOW, NOW + 20), id="milliseconds as nanoseconds"),
+        pytest.param((NOW // 10**3 + 5, NOW // 10**3 + 25), (NOW, NOW + 20), id="microseconds as nanoseconds"),
+        pytest.param((1, NOW + 40), (NOW, NOW + 40), id="a start that was not set"),
+        pytest.param((1, 0), (NOW, None), id="a start that was not set, and no end yet"),
+        pytest.param((NOW + 40, NOW // 10**6), (NOW + 40, NOW + 40), id="an end in milliseconds"),
+        pytest.param((NOW + 40, NOW + 30), (NOW + 30, NOW + 30), id="an end before the start"),
+    ],
+)
+def test_what_is_no_time_lengthens_no_run(sent: tuple[int, int], told: tuple[int, int | None]) -> None:
+    spans = [span(1, None, (NOW, NOW + 100), "root"), span(2, 1, sent, "child"), span(3, 2, (NOW + 41, NOW + 45))]
+    found = assemble(spans, TRACE)
+    child = next(node for node in found.nodes if node.span_id == 2)
+    assert (child.started_ns, child.ended_ns) == told
+    assert child.anomalies == (["time_unknown"] if sent[0] < NOW else [])
+    assert (found.execution.started_ns, found.execution.anomalies) == (NOW, child.anomalies)
+
+
+def test_a_root_without_a_start_began_with_what_is_below_it() -> None:
+    spans = [span(1, None, (7, NOW + 100), "root"), span(2, 1, (NOW, NOW + 20), "child")]
+    execution = assemble(spans, TRACE).execution
+    assert (execution.started_ns, execution.ended_ns, execution.anomalies) == (NOW, NOW + 100, ["time_unknown"])
+
+
+def test_where_no_span_says_a_time_they_stay_as_sent() -> None:
+    execution = assemble([span(1, None, (7, 100), "root"), span(2, 1, (20, 40))], TRACE).execution
+    assert (execution.started_ns, execution.ended_ns, execution.anomalies) == (7, 100, [])

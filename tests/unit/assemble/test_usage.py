@@ -66,6 +66,11 @@ def test_attempts_that_events_tell_of_have_no_usage() -> None:
     assert total((1, None, facts)) == (3, None, 0.5)
 
 
+def test_a_sum_of_costs_is_as_exact_as_they_are() -> None:
+    assert total((1, None, {}), (2, 1, {"cost_usd": 0.1}), (3, 1, {"cost_usd": 0.2})) == (None, None, 0.3)
+    assert total((1, None, {"cost_usd": 0.000000123})) == (None, None, 0.000000123)
+
+
 def test_a_sum_that_cannot_be_stored_is_cut_and_told() -> None:
     spans = [span(1, None, (0, 9)), *(span(n, 1, (1, 2), facts={"input_tokens": 2**62}) for n in (2, 3, 4))]
     execution = assemble(spans, TRACE).execution
