@@ -41,8 +41,8 @@ def main_root(roots: list[Step], ordered: list[Step]) -> Step:
 def find_run(ordered: list[Step], roots: list[Step], main: Step) -> Step:
     """The step that is the run itself: the outermost that says so, else the root `main`.
 
-    Of several equally far out one of the main root, of these the first. Where several runs of different ids are side
-    by side below the root, the trace is what holds them.
+    Of several equally far out one of the main root, of these the first. Where several runs of different ids or names
+    are side by side below the root, the trace is what holds them; so it is where several agents are below a script.
     """
     best: Step | None = None
     best_rank: tuple[int, int, bool, int] | None = None
@@ -61,8 +61,19 @@ def find_run(ordered: list[Step], roots: list[Step], main: Step) -> Step:
 
 
 def _holds_several_runs(root: Step) -> bool:
-    run_ids = {c.facts.get("run_id") for c in root.children if c.facts.get("boundary") == "run"}
-    return len(run_ids - {None}) > 1
+    run_ids = {run.facts.get("run_id") for run in _runs_below(root)}
+    return len(run_ids - {None}) > 1 or holds_several_workflows(root)
+
+
+def holds_several_workflows(root: Step) -> bool:
+    """Whether runs of different names are side by side below `root`, which says nothing of itself."""
+    names = {run.facts.get("workflow_name", run.name) for run in _runs_below(root)}
+    return len(names) > 1 and "boundary" not in root.facts
+
+
+def _runs_below(root: Step) -> list[Step]:
+    wanted = {"run", "candidate"} if root.kind == "function" else {"run"}
+    return [child for child in root.children if child.facts.get("boundary") in wanted]
 
 
 def entry_of(run: Step) -> Step | None:

@@ -51,7 +51,8 @@ def execution_row(
         anomalies.append(ROOT_MISSING)
     services = {span.service for span in spans if span.service}
     # A run that does not say what it is a run of may hold a step that does.
-    declared = _first(run, ordered, "workflow_name", keys_said)
+    several = "workflow_name" not in run.facts and execution.holds_several_workflows(run)
+    declared = None if several else _first(run, ordered, "workflow_name", keys_said)
     name = run.facts.get("workflow_name") or (declared if run.facts.get("boundary") == "run" else None)
     if name is None:
         asked_by_itself = entry is run and "boundary" not in run.facts and run.kind != "task"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.assemble.traces import TRACE, edges_by_name, span, step
 
 from spantree_exporter.assemble import assemble
@@ -216,6 +217,24 @@ def test_a_trace_of_several_runs_is_of_none_of_them() -> None:
     ]
     execution = assemble(spans, TRACE).execution
     assert (execution.name, execution.run_id, execution.kind) == ("POST /batch", None, "request")
+
+
+@pytest.mark.parametrize(
+    ("root", "below", "name"),
+    [
+        pytest.param({}, [RUN, {**RUN, "workflow_name": "refund"}], "nightly", id="two workflows in a script"),
+        pytest.param({}, [{"boundary": "candidate"}] * 2, "nightly", id="two agents in a script"),
+        pytest.param({"kind": "http_server"}, [{"boundary": "candidate"}] * 2, "run 2", id="two agents in a request"),
+        pytest.param({}, [{"boundary": "candidate"}, {}], "run 2", id="an agent and a function"),
+    ],
+)
+def test_what_holds_runs_of_several_names_is_of_none_of_them(root: Facts, below: list[Facts], name: str) -> None:
+    spans = [span(1, None, (0, 100), "nightly", facts=root)]
+    spans += [
+        span(n, 1, (n * 10, n * 10 + 5), f"run {n}", failed=n == 3, facts=facts) for n, facts in enumerate(below, 2)
+    ]
+    execution = assemble(spans, TRACE).execution
+    assert (execution.name, execution.workflow_name, execution.status) == (name, name, "partial")
 
 
 def test_a_step_seen_from_outside_is_its_attempts() -> None:
