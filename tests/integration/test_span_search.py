@@ -184,3 +184,25 @@ def test_spans_that_are_sent_again_are_found_once(url: str, client: JaegerClient
     store.write(sent()[:80])
     store.close()
     assert client.find_ids(**by(order="17")) == ids(RARE)
+
+
+@pytest.mark.parametrize(
+    "wanted", ["{traceDuration>5s}", '{traceDuration>5s && name="charge"}', "{traceDuration>5s && .order=17}"]
+)
+def test_what_a_trace_has_to_be_is_asked_of_all_traces(url: str, wanted: str) -> None:
+    times = {"start": str((NOON_NS - 3 * DAY_NS) // SECOND_NS), "end": str((NOON_NS + DAY_NS) // SECOND_NS)}
+    with api_over(url) as api:
+        found = ok(api.get("/tempo/api/search", params={**times, "q": wanted, "limit": "2"}))
+    assert [one["traceID"] for one in found["traces"]] == ids(RARE)
+    assert found["metrics"] == {"inspectedTraces": 1, "completedJobs": 1, "totalJobs": 1}
+
+
+def test_a_span_that_is_what_several_alternatives_want_is_told_once(url: str) -> None:
+    wanted = '{name="charge" || .order=17 || .tenant="t2" && resource.service.name="shop"}'
+    times = {"start": str((NOON_NS - 3 * DAY_NS) // SECOND_NS), "end": str((NOON_NS + DAY_NS) // SECOND_NS)}
+    with api_over(url) as api:
+        found = ok(api.get("/tempo/api/search", params={**times, "q": wanted, "limit": "100"}))["traces"]
+    assert [one["traceID"] for one in found] == ids(*range(TRACES - 1, -1, -1))
+    assert {(one["spanSet"]["matched"], *(each["name"] for each in one["spanSet"]["spans"])) for one in found} == {
+        (1, "charge")
+    }

@@ -8,7 +8,7 @@ at stops after a time, with what it has.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -173,15 +173,17 @@ class SpanReads:
         wanted = {"tenant_id": self._tenant_id, "service": service, "kind": kind, "limit": _OPERATIONS_MAX}
         return await self._snapshot.all("operations_of_service", wanted, records(OperationRow))
 
-    async def find(self, query: SpanQuery, of_searches: int = 1) -> list[CandidateRow]:
-        """Traces that match, newest first, at most `query.limit`.
+    async def find(
+        self, query: SpanQuery, of_searches: int = 1, holds: Callable[[Summary], bool] | None = None
+    ) -> list[CandidateRow]:
+        """Traces that match, newest first, at most `query.limit`; only those whose summary `holds`, where it is given.
 
         After two seconds, which the searches of one request share, it ends with what it has found, and notes so in
         `is_incomplete`.
         """
         if query.limit <= 0 or query.from_ns > query.to_ns:
             return []
-        search = _Search(query, self._now_ns, await self._services_of(query), _LOOK_S / of_searches)
+        search = _Search(query, self._now_ns, await self._services_of(query), _LOOK_S / of_searches, holds)
         wanted = await wanted_of(self._snapshot, self._tenant_id, query)
         if wanted is not None:
             await self._find_by_terms(search, wanted)
@@ -194,7 +196,7 @@ class SpanReads:
     async def _find_by_walking(self, search: _Search) -> None:
         async for candidates in self._candidates(search):
             for first in range(0, len(candidates), _BATCH):
-                search.take(await self._matching(search.query, candidates[first : first + _BATCH]))
+                search.take(await self._matching(search, candidates[first : first + _BATCH]))
                 if search.is_over:
                     return
 
@@ -211,7 +213,7 @@ class SpanReads:
                 parts = ("select_candidates", "of_days", "of_traces", *search.conditions, "newest_first")
                 parameters = {**search.parameters(self._tenant_id), **of_traces}
                 candidates = await self._snapshot.all(parts, parameters, records(CandidateRow))
-                search.take(await self._matching(query, candidates))
+                search.take(await self._matching(search, candidates))
                 if search.is_over_time:
                     return
             if search.has_newest(further_ns):
@@ -285,8 +287,11 @@ class SpanReads:
         days = await self._snapshot.all("days_of_traces", wanted, records(DayRow))
         return {**wanted, "days": [row.day for row in days]}
 
-    async def _matching(self, query: SpanQuery, candidates: Sequence[CandidateRow]) -> list[CandidateRow]:
-        matching = {row.trace_id for row in await self.matching_spans(query, [one.trace_id for one in candidates], 1)}
+    async def _matching(self, search: _Search, candidates: Sequence[CandidateRow]) -> list[CandidateRow]:
+        ids = [one.trace_id for one in candidates]
+        matching = {row.trace_id for row in await self.matching_spans(search.query, ids, 1)}
+        if search.holds is not None:
+            matching = {one.root.trace_id for one in await self.summaries([*matching]) if search.holds(one)}
         return [one for one in candidates if one.trace_id in matching]
 
     async def _candidates(self, search: _Search) -> AsyncIterator[list[CandidateRow]]:
@@ -327,9 +332,15 @@ class _Search:
     """What is looked for, what has been found, and for how long."""
 
     def __init__(
-        self, query: SpanQuery, now_ns: int, services: Sequence[str] = (), look_s: float | None = None
+        self,
+        query: SpanQuery,
+        now_ns: int,
+        services: Sequence[str] = (),
+        look_s: float | None = None,
+        holds: Callable[[Summary], bool] | None = None,
     ) -> None:
         self.query = query
+        self.holds = holds
         self._until_s = time.monotonic() + (_LOOK_S if look_s is None else look_s)
         self.is_cut = False
         self._found: dict[UUID, CandidateRow] = {}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 from uuid import UUID
@@ -23,7 +23,7 @@ from spantree_api.any_text import any_text
 from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.jaeger_chunks import chunks_of
 from spantree_api.jaeger_params import length_ns, trace_id_of, whole
-from spantree_api.reads.spans import SpanReads, Summary
+from spantree_api.reads.spans import MatchingSpan, SpanReads, Summary
 from spantree_api.responses import json_answer, json_parts, sent_parts
 from spantree_api.service import ServiceOf
 from spantree_api.span_query import NS_MAX, SpanQuery
@@ -39,8 +39,6 @@ _PROTOBUF: Final = "application/protobuf"
 _NS_PER_S: Final = 1_000_000_000
 _TRACES_DEFAULT, _TRACES_MAX = 20, 1_000
 _SPANS_DEFAULT, _SPANS_MAX = 3, 100
-# Of traces that a condition on the whole trace may sort out, more are looked at.
-_MORE: Final = 5
 _ENCODED_MAX: Final = 3
 _HOUR_NS: Final = 3_600 * _NS_PER_S
 # What a trace that is told as JSON may have in protobuf; it is in memory as a whole, twice as large.
@@ -223,28 +221,17 @@ def _condition(key: str, value: str) -> str:
 
 
 async def _found(reads: SpanReads, wanted: Sequence[Alternative], limit: int, each: int) -> list[dict[str, Any]]:
-    spans: dict[UUID, list[dict[str, Any]]] = {}
+    # One span may be what several alternatives want.
+    spans: dict[UUID, set[MatchingSpan]] = {}
     summaries: dict[UUID, Summary] = {}
     for one in wanted:
-        query = one.query
-        if one.trace:
-            query = replace(query, limit=limit * _MORE)
-        ids = [found.trace_id for found in await reads.find(query, len(wanted))]
-        of_trace = [summary for summary in await reads.summaries(ids) if _holds(one, summary)][:limit]
-        shown = [summary.root.trace_id for summary in of_trace]
-        for row in await reads.matching_spans(query, shown, each) if shown else ():
-            spans.setdefault(row.trace_id, []).append(
-                {
-                    "spanID": span_id_to_hex(row.span_id),
-                    "name": row.name,
-                    "startTimeUnixNano": str(row.start_ns),
-                    "durationNanos": str(max(0, row.end_ns - row.start_ns)),
-                    "attributes": [{"key": "service.name", "value": {"stringValue": row.service}}],
-                }
-            )
-        summaries |= {summary.root.trace_id: summary for summary in of_trace}
+        holds = partial(_holds, one) if one.trace else None
+        shown = [found.trace_id for found in await reads.find(one.query, len(wanted), holds)]
+        for row in await reads.matching_spans(one.query, shown, each) if shown else ():
+            spans.setdefault(row.trace_id, set()).add(row)
+        summaries |= {summary.root.trace_id: summary for summary in await reads.summaries(shown)}
     newest = sorted(summaries.values(), key=lambda summary: (-_start(summary), summary.root.trace_id.bytes))
-    return [_trace_found(summary, spans.get(summary.root.trace_id, [])[:each]) for summary in newest[:limit]]
+    return [_trace_found(summary, spans.get(summary.root.trace_id, set()), each) for summary in newest[:limit]]
 
 
 def _start(summary: Summary) -> int:
@@ -264,8 +251,9 @@ def _holds(wanted: Alternative, summary: Summary) -> bool:
     return all(condition.holds(held[condition.field]) for condition in wanted.trace)
 
 
-def _trace_found(summary: Summary, spans: list[dict[str, Any]]) -> dict[str, Any]:
-    told = {"spans": spans, "matched": len(spans)}
+def _trace_found(summary: Summary, spans: Collection[MatchingSpan], each: int) -> dict[str, Any]:
+    first = sorted(spans, key=lambda span: (span.start_ns, span.span_id))[:each]
+    told = {"spans": [_span_found(span) for span in first], "matched": len(first)}
     return {
         "traceID": summary.root.trace_id.hex,
         "rootServiceName": summary.root.service,
@@ -275,6 +263,16 @@ def _trace_found(summary: Summary, spans: list[dict[str, Any]]) -> dict[str, Any
         "spanSet": told,
         "spanSets": [told],
         "serviceStats": {part.service: {"spanCount": part.spans, "errorCount": part.errors} for part in summary.parts},
+    }
+
+
+def _span_found(span: MatchingSpan) -> dict[str, Any]:
+    return {
+        "spanID": span_id_to_hex(span.span_id),
+        "name": span.name,
+        "startTimeUnixNano": str(span.start_ns),
+        "durationNanos": str(max(0, span.end_ns - span.start_ns)),
+        "attributes": [{"key": "service.name", "value": {"stringValue": span.service}}],
     }
 
 
