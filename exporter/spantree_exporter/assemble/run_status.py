@@ -10,11 +10,14 @@ import re
 
 from spantree_exporter.assemble.parents import PARENT_MISSING
 from spantree_exporter.assemble.step import DETAIL_KINDS, WIRE_KINDS, Step, is_above
+from spantree_exporter.facts.exception_types import is_answer
 from spantree_exporter.span import KIND_CONSUMER
 
 _ENDED = frozenset({"completed", "failed", "skipped", "cancelled", "timed_out", "retried"})
 # A client's failed request that says: there is no such thing, or there is one already. Callers ask to find out.
 _EXPECTED_MISSES = frozenset({"404", "409", "410", "412", "NOT_FOUND", "ALREADY_EXISTS"})
+# How far above a failure the server is looked for that answered with it.
+_LOOKED_ABOVE = 64
 _ALREADY_THERE = re.compile(r"unique constraint|duplicate (key|entry)|uniqueviolation|already exists", re.IGNORECASE)
 
 
@@ -76,7 +79,8 @@ def _answers_for_all(step: Step) -> bool:
 def _is_handled(step: Step) -> bool:
     """Whether the failure of `step`, below a step that did not fail, was dealt with there.
 
-    A step of a workflow, an agent, a function: only where that is declared. A call (a model, a tool, a request) is its
+    A step of a workflow, an agent, a function: only where that is declared, or where its exception is the refusal that
+    the server around it answered with. A call (a model, a tool, a request) is its
     caller's business where the caller is a step or an agent, and so is a miss that a client asks for to find out. A
     model that failed was handled where its caller asked a model again and was answered.
     """
@@ -84,6 +88,8 @@ def _is_handled(step: Step) -> bool:
         return True
     if step.facts.get("breaks_run"):
         return False
+    if _is_told_to_client(step):
+        return True
     if step.kind not in DETAIL_KINDS or step.facts.get("step"):
         return False
     if step.kind in WIRE_KINDS and _is_expected_miss(step):
@@ -94,6 +100,22 @@ def _is_handled(step: Step) -> bool:
     while above is not None and above.kind in DETAIL_KINDS and not above.facts.get("step"):
         above = above.parent
     return above is not None and above.is_step
+
+
+def _is_told_to_client(step: Step) -> bool:
+    """Whether the server around the step answered with the very refusal (a 4xx) that the step's exception names."""
+    above: Step | None = step
+    for _ in range(_LOOKED_ABOVE):
+        if above is None or (above.span is not None and above.span.kind == KIND_CONSUMER):
+            return False
+        if above.kind == "http_server" and above is not step:
+            reason = above.facts.get("status_reason", "")
+            facts = step.facts
+            return reason.startswith("HTTP 4") and is_answer(
+                facts.get("error_type"), facts.get("error_message"), reason[-3:]
+            )
+        above = above.parent
+    return False
 
 
 def _is_answered_elsewhere(step: Step) -> bool:

@@ -144,6 +144,33 @@ def status_of_type(error_type: str | None, message: str | None = None, stacktrac
     return None
 
 
+# Exceptions by which a handler says what the server shall answer; those of any code, and those of one.
+_ANSWERS: Final = frozenset(
+    {"HTTPException", "HttpException", "HttpError", "ResponseStatusException", "HttpResponseException"}
+)
+_ANSWERS_OF: Final[dict[str, str]] = {
+    **dict.fromkeys(("BadRequest", "HTTPBadRequest", "BadRequestHttp"), "400"),
+    **dict.fromkeys(("Unauthorized", "HTTPUnauthorized", "UnauthorizedHttp", "NotAuthenticated"), "401"),
+    **dict.fromkeys(("Forbidden", "HTTPForbidden", "AccessDenied", "AccessDeniedHttp", "PermissionDenied"), "403"),
+    **dict.fromkeys(("NotFound", "HTTPNotFound", "NotFoundHttp", "Http404"), "404"),
+    **dict.fromkeys(("MethodNotAllowed", "HTTPMethodNotAllowed", "MethodNotAllowedHttp"), "405"),
+    **dict.fromkeys(("Conflict", "HTTPConflict", "ConflictHttp"), "409"),
+    **dict.fromkeys(("Gone", "HTTPGone", "GoneHttp"), "410"),
+    **dict.fromkeys(("RequestValidation", "UnprocessableEntity", "HTTPUnprocessableEntity"), "422"),
+    **dict.fromkeys(("TooManyRequests", "HTTPTooManyRequests", "TooManyRequestsHttp", "Throttled"), "429"),
+}
+
+
+def is_answer(error_type: str | None, message: str | None, code: str) -> bool:
+    """Whether the exception is how a handler says that the server shall answer `code`, three digits."""
+    if message is not None and message.startswith(code) and not message[3:4].isalnum():
+        return True
+    name = short_name(error_type) if error_type else ""
+    if name in _ANSWERS:
+        return True
+    return _ANSWERS_OF.get(name.removesuffix("Exception").removesuffix("Error")) == code
+
+
 def leading_class(text: str, message: str | None) -> str | None:
     """The class in `Class: message`, as SDKs describe a status; None where the first word is just a word.
 

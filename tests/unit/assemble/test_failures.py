@@ -54,6 +54,43 @@ def test_a_failure_counts_unless_somebody_who_could_handle_it_did(around: Facts,
     assert request(span(2, 1, (10, 20), "bad", failed=True, facts={**BAD, **failed}), around=around)[0] == expected
 
 
+@pytest.mark.parametrize(
+    ("code", "error_type", "message", "expected"),
+    [
+        ("404", "fastapi.exceptions.HTTPException", "404: Item not found", "completed"),
+        ("404", "starlette.exceptions.HTTPException", None, "completed"),
+        ("404", "werkzeug.exceptions.NotFound", "404 Not Found: no such item", "completed"),
+        ("404", "NotFoundException", "Item not found", "completed"),
+        ("403", "org.springframework.security.access.AccessDeniedException", "Access Denied", "completed"),
+        ("422", "fastapi.exceptions.RequestValidationError", "[]", "completed"),
+        ("400", "NotFoundException", "Item not found", "partial"),
+        ("404", "KeyError", "'id'", "partial"),
+        ("404", "ValueError", "4040 is too much", "partial"),
+        (None, "fastapi.exceptions.HTTPException", "404: Item not found", "partial"),
+    ],
+)
+def test_a_refusal_that_the_server_answered_with_is_no_failure_of_the_request(
+    code: str | None, error_type: str, message: str | None, expected: str
+) -> None:
+    """pydantic/logfire#1628, DataDog/dd-trace-js#629: the handler raises what the client is told."""
+    around: Facts = {**REQUEST, "status_reason": f"HTTP {code}"} if code else REQUEST
+    told: Facts = {"error_type": error_type, **({"error_message": message} if message else {})}
+    failed = (
+        span(2, 1, (10, 20), "handler", failed=True, facts=told),
+        span(3, 2, (12, 19), "load", failed=True, facts=told),
+    )
+    assert request(*failed, around=around)[0] == expected
+
+
+def test_what_nobody_waited_for_is_no_answer_of_the_server() -> None:
+    around: Facts = {**REQUEST, "status_reason": "HTTP 404"}
+    told: Facts = {"kind": "task", "step": True, "error_type": "HTTPException", "error_message": "404: gone"}
+    assert request(span(2, 1, (10, 20), "send mail", kind=KIND_CONSUMER, failed=True, facts=told), around=around) == (
+        "failed",
+        "send mail",
+    )
+
+
 def test_a_failure_beside_the_step_that_is_taken_for_the_run_is_told() -> None:
     first = span(2, 1, (10, 400), "planner", facts=AGENT)
     assert request(first, span(3, 1, (410, 900), "writer", failed=True, facts={**AGENT, **BAD})) == (

@@ -62,6 +62,14 @@ def test_a_node_is_a_step_whose_task_is_its_namespace() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["__start__", "__end__", "ChannelWrite<plan,messages>", "ChannelRead<messages>"])
+def test_what_the_graph_does_around_its_nodes_is_no_node(name: str) -> None:
+    """langfuse/langfuse#5019, comet-ml/opik#7095: older versions of LangGraph send it and call it hidden."""
+    metadata: dict[str, JsonValue] = {**NODE, "langgraph_node": name if name.startswith("__") else "plan"}
+    facts = read_facts(chain(name, metadata))
+    assert (facts["fold"], facts.get("step"), facts.get("boundary")) == ("parent", None, "candidate")
+
+
 def test_a_node_of_a_subgraph_belongs_to_the_task_around_it() -> None:
     inner: dict[str, JsonValue] = {
         **NODE,

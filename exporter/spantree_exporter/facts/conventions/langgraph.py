@@ -47,6 +47,8 @@ _NO_NAME = "LangGraph"
 # LangChain's create_agent names the node that runs tools so, always.
 _TOOL_NODE = "tools"
 RESERVED = frozenset({"__start__", "__end__"})
+# What the graph itself does around its nodes, which older versions send as spans and tag `langsmith:hidden`.
+_CHANNELS = ("ChannelWrite<", "ChannelRead<")
 
 
 def metadata_of(span: Span) -> Mapping[str, JsonValue]:
@@ -73,6 +75,9 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("conversation_id", thread)
     node = text_of(metadata.get("langgraph_node"))
     name = own_name(span)
+    if node is not None and (name in RESERVED or name.startswith(_CHANNELS)) and span.status_code != STATUS_ERROR:
+        facts["fold"] = "parent"
+        return
     if node is None:
         if text_of(metadata.get("ls_integration")) in _GRAPHS and is_graph(span):
             facts["boundary"] = "run"
