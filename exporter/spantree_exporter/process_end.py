@@ -97,6 +97,7 @@ class ProcessEnd:
         self._until_s = 0.0
         self._signal: int | None = None
         self._exit_code: int | None = None
+        self._becomes: str | None = None
         self._asked = threading.Event()
         self._done = threading.Event()
         self._thread = threading.Thread(
@@ -135,7 +136,14 @@ class ProcessEnd:
             if get_handler(number) is signal.SIG_DFL:
                 set_handler(number, die)
 
-    def end(self, reason: str, *, signal_number: int | None = None, exit_code: int | None = None) -> None:
+    def end(
+        self,
+        reason: str,
+        *,
+        signal_number: int | None = None,
+        exit_code: int | None = None,
+        becomes: str | None = None,
+    ) -> None:
         """Send everything, once; returns when that is done, at the latest after FLUSH_S and a little.
 
         Whoever calls while that is being done waits as long: `timeout` and process groups send a signal twice.
@@ -146,7 +154,7 @@ class ProcessEnd:
                 time.sleep(_LOOK_S)
             return
         self._until_s = time.monotonic() + FLUSH_S + _BREAK_OFF_S
-        self._reason, self._signal, self._exit_code = reason, signal_number, exit_code
+        self._reason, self._signal, self._exit_code, self._becomes = reason, signal_number, exit_code, becomes
         self._asked.set()
         if self._done.wait(FLUSH_S):
             return
@@ -174,7 +182,7 @@ class ProcessEnd:
         def execute_(path: Any, /, *more: Any, **named: Any) -> Any:
             # Along PATH it is tried with files that are not there, and the process goes on.
             if _can_execute(path):
-                self.end("the process became another program")
+                self.end("the process became another program", becomes=os.fsdecode(path))
             return execute(path, *more, **named)
 
         return execute_
@@ -189,7 +197,7 @@ class ProcessEnd:
                     _quietly(lambda span=span: self._cancel(span))  # type: ignore[misc]
             if self._process_span is not None:
                 process_span = self._process_span
-                _quietly(lambda: process_span.finish(self._signal, self._exit_code))
+                _quietly(lambda: process_span.finish(self._signal, self._exit_code, self._becomes))
             self._provider.shutdown()
         except Exception:
             logger.warning("spans may be lost at the end of this process", exc_info=True)

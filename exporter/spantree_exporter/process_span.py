@@ -172,9 +172,12 @@ class ProcessSpan:
             span.set_attribute(names.PROCESS_SERVES, True)
             span.end()
 
-    def finish(self, signal_number: int | None = None, exit_code: int | None = None) -> None:
-        """End the span as the process ends: by a signal, by an exit code, else by what `outcome` says.
+    def finish(
+        self, signal_number: int | None = None, exit_code: int | None = None, becomes: str | None = None
+    ) -> None:
+        """End the span as the process ends: by a signal, by becoming another program, else by an exit code.
 
+        The code is that of `outcome` where none is given; what becomes another program has none.
         A child that was forked has no part in it, though what it does may have the span as its parent.
         """
         if os.getpid() != self._pid:
@@ -196,6 +199,8 @@ class ProcessSpan:
             ):
                 span.set_attribute(status, names.CANCELLED)
                 span.set_attribute(why, reason)
+        elif becomes is not None:
+            span.set_attribute(names.NODE_STATUS_REASON, f"became {PurePath(becomes).name}")
         else:
             span.set_attribute(names.PROCESS_EXIT_CODE, code)
             if code:

@@ -123,7 +123,7 @@ def told(span: ReceivedSpan) -> dict[str, object]:
         ("SystemExit", 1, "out of paper", {"process.exit.code": 1, "error.type": "exit code 1"}),
         ("exception", 1, "ValueError: no such day", {"process.exit.code": 1, "error.type": "ValueError"}),
         ("_exit", 4, "exit code 4", {"process.exit.code": 4, "error.type": "exit code 4"}),
-        ("exec", 0, "", {"process.exit.code": 0}),
+        ("exec", 0, "", {"spantree.node.status_reason": "became true"}),
         ("own handler", 0, "", {"process.exit.code": 0}),
     ],
 )
