@@ -283,6 +283,22 @@ def _collector(settings: Settings) -> Iterator[Finding]:
     yield Finding("spool", text, "see why they are not written: lines `writing` and `database`" if behind else None)
 
 
+def receiver(settings: Settings) -> Iterator[Finding]:
+    """What answers where `spantree run` sends spans: a collector, or what is in front of it."""
+    url = settings.otlp_url
+    try:
+        # OTLP wants POST there, and a receiver says so.
+        status, _ = _asked(settings, f"{url}/v1/traces", past_proxies=settings.otlp_endpoint is None)
+    except OSError as error:
+        yield _unanswered("collector", url, error, "run `spantree up`, or say by --endpoint where it runs")
+        return
+    if status in (_METHOD_NOT_ALLOWED, _UNAUTHORIZED):
+        yield Finding("collector", f"spans go to {url}, which takes OTLP")
+    else:
+        remedy = "give the address of OTLP over HTTP by --endpoint"
+        yield Finding("collector", f"{url} is answered by another program", remedy)
+
+
 def _another_receiver(settings: Settings, url: str) -> Iterator[Finding]:
     """What is at the address that services send to, where it is not spantree: a Collector in front of it, perhaps."""
     try:

@@ -35,6 +35,16 @@ Set = Annotated[
         show_default=False,
     ),
 ]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        metavar="URL",
+        help="another spantree's OTLP/HTTP [default: that of the one that runs, else http://127.0.0.1:4318]",
+        rich_help_panel=_WHERE,
+        show_default=False,
+    ),
+]
 Database = Annotated[
     str | None,
     typer.Option(

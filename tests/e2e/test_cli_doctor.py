@@ -84,6 +84,28 @@ class TestDoctor:
         assert "problem OTEL_SDK_DISABLED: true: no span is made at all -> unset it" in done.stdout.splitlines()
         assert "ok      service: python is run by " in done.stdout
 
+    def test_whether_somebody_takes_a_services_spans_is_told(self, tmp_path: Path) -> None:
+        asked = ["doctor", "--endpoint"]
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            nowhere = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        done = spantree(*asked, nowhere, "--", "python", "-V", directory=tmp_path)
+        assert done.returncode == 1
+        assert done.stdout.splitlines()[-3:] == [
+            f"problem collector: nothing answers on {nowhere} -> run `spantree up`, or say by --endpoint where it runs",
+            "",
+            "1 problem",
+        ]
+        with up(tmp_path) as server:
+            wrong = spantree(*asked, server.api_url, "--", "python", "-V", directory=tmp_path)
+            right = spantree(*asked, server.otlp_url, "--", "python", "-V", directory=tmp_path)
+        assert (wrong.returncode, right.returncode) == (1, 0)
+        assert f"problem collector: {server.api_url} is answered by another program" in wrong.stdout
+        assert right.stdout.splitlines()[-3:] == [
+            f"ok      collector: spans go to {server.otlp_url}, which takes OTLP",
+            "",
+            "all is well",
+        ]
+
     def test_starts_nothing_and_makes_nothing(self, tmp_path: Path) -> None:
         done = spantree("doctor", "--data", tmp_path / "none", directory=tmp_path)
         assert done.returncode == 1

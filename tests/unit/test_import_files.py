@@ -158,7 +158,8 @@ def test_a_bad_line_is_named_and_takes_no_other_with_it(tmp_path: Path) -> None:
         (b"\x05" + zstandard.compress(b"")[:4] + b"!", "the compressed file ends or breaks here: "),
         # 14 bytes that claim to be four terabytes.
         (b"\x00\x00\x00\x10\x28\xb5\x2f\xfd\xc0" + (2**42).to_bytes(8, "little") + bytes(3), "it is longer than"),
-        (LINES[0].decode().encode("utf-16-le"), "it has none of resourceSpans, resource_spans, "),
+        *((LINES[0].decode().encode(f"utf-16{end}"), "it is UTF-16, wanted is UTF-8: ") for end in ("", "-le")),
+        (b"\xfe\xff" + LINES[0].decode().encode("utf-16-be"), "it is UTF-16, wanted is UTF-8: "),
         (b'{"spans":\n[{"name": "a"}]}', "it has none of resourceSpans, resource_spans, "),
         # 16 MB that would become gigabytes of objects, and 16 kB that would become these.
         (field(1, field(2, field(2, b"") * 8_000_000)), "it holds more than 4000000 spans"),

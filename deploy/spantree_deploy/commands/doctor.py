@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from typing import Annotated
 
 import typer
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
-from spantree_deploy.diagnosis import diagnose
+from spantree_deploy.diagnosis import diagnose, receiver
 from spantree_deploy.finding import Finding
 from spantree_deploy.running import as_it_runs
 from spantree_deploy.service_diagnosis import diagnose_service
@@ -20,6 +21,7 @@ def doctor(
         list[str] | None,
         typer.Argument(metavar="[-- COMMAND...]", help="a service, as it is started: what of it will be traced"),
     ] = None,
+    endpoint: opt.Endpoint = None,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     host: opt.Host = None,
@@ -33,12 +35,13 @@ def doctor(
 ) -> None:
     """Say what is wrong and what to do about it; ends with status 1 when something is.
 
-    With a command: which libraries of that service `spantree run` will trace, which not and why. The command is not
-    started.
+    With a command: which libraries of that service `spantree run` will trace, which not and why, and whether somebody
+    takes its spans. The command is not started.
     """
     settings = opt.settings_of(
         config,
         set_,
+        otlp_endpoint=endpoint,
         data_dir=data,
         database_url=database_url,
         host=host,
@@ -49,7 +52,9 @@ def doctor(
         ca=ca,
     )
     problems = 0
-    for finding in diagnose_service(command, os.environ) if command else diagnose(as_it_runs(settings)):
+    settings = as_it_runs(settings)
+    findings = chain(diagnose_service(command, os.environ), receiver(settings)) if command else diagnose(settings)
+    for finding in findings:
         console.out.lines([(_line(finding), "         ")])
         problems += finding.remedy is not None
     if problems:

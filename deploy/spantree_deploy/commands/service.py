@@ -14,22 +14,12 @@ from spantree_deploy import console, service_env
 from spantree_deploy import options as opt
 from spantree_deploy.running import as_it_runs
 
-Endpoint = Annotated[
-    str | None,
-    typer.Option(
-        "--endpoint",
-        metavar="URL",
-        help="another spantree's OTLP/HTTP [default: that of the one that runs, else http://127.0.0.1:4318]",
-        show_default=False,
-    ),
-]
-
 
 def env(
     service: Annotated[str, typer.Option(help="the service's name")] = "my-service",
     shell: Annotated[bool, typer.Option("--shell", help='for eval "$(spantree env --shell)"')] = False,
     docker: Annotated[bool, typer.Option("--docker", help="as options of docker run")] = False,
-    endpoint: Endpoint = None,
+    endpoint: opt.Endpoint = None,
     data: opt.DataDir = None,
     ca: opt.Ca = None,
     config: opt.Config = None,
@@ -54,7 +44,7 @@ def run(
         str | None,
         typer.Option(help="the service's name [default: OTEL_SERVICE_NAME, else the program's]", show_default=False),
     ] = None,
-    endpoint: Endpoint = None,
+    endpoint: opt.Endpoint = None,
     data: opt.DataDir = None,
     ca: opt.Ca = None,
     config: opt.Config = None,

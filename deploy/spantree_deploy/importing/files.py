@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -60,6 +61,8 @@ MOST_OBJECTS: Final = 4_000_000
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
+# What PowerShell's `>` writes. With a character of JSON, for two bytes alone may be the length of a message.
+_UTF16: Final = re.compile(rb"\xff\xfe[\s{\[]\0|\xfe\xff\0[\s{\[]|[{\[]\0")
 _LISTS: Final = ("resourceSpans", "resource_spans", "resourceLogs", "resource_logs", "data")
 _PATHS: Final = (OF_TRACES, OF_LOGS, OF_JAEGERS_DOWNLOAD, OF_JAEGERS_TRACE)
 _OURS_KEY: Final = f'"{OURS}"'.encode()
@@ -129,6 +132,9 @@ def _parts(path: Path, most_bytes: int) -> Iterator[Body | Bad]:
             file.read(3)
         start = file.peek(64)[:64]
         if not start:
+            return
+        if _UTF16.match(start):
+            yield Bad("the file", "it is UTF-16, wanted is UTF-8: iconv -f UTF-16 -t UTF-8 makes that of it")
             return
         if start.lstrip()[:1] in (b"{", b"["):
             yield from _json(file, most_bytes)
