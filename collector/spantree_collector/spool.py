@@ -159,6 +159,7 @@ class Spool:
             os.close(self._lock_fd)
             raise
         self._files = FileIdentity(path)
+        self._why_nameless: str | None = None  # the files are gone and could not be made anew yet
         self._short_of_disk = False
         self._busy_logged_s = float("-inf")
         self._reading = threading.Lock()
@@ -308,7 +309,7 @@ class Spool:
     def has_room(self) -> bool:
         """Whether a small body would be taken now."""
         with self._lock:
-            is_open = self._failure is None and not self._closing
+            is_open = self._failure is None and self._why_nameless is None and not self._closing
             below_limit = self._bytes + self._queued_bytes < self._max_bytes
         return is_open and below_limit and self._disk_is_full(0) is None
 
@@ -382,15 +383,12 @@ class Spool:
     def _write_group(self, appends: list[tuple[Body, Future[int]]], removals: list[int]) -> None:
         started_s = time.perf_counter()
         group_bytes = sum(len(body.payload) for body, _ in appends)
-        full = self._disk_is_full(group_bytes) if appends else None
+        full = self._why_nameless or (self._disk_is_full(group_bytes) if appends else None)
         accepted = [] if full else appends
         removed: list[tuple[int, int]] = []
         try:
             if accepted or removals:
                 removed = self._commit(accepted, removals)
-            if not self._files.are_there():
-                # What was just committed went into files that have no name any more.
-                self._restore_files()
         except sqlite3.OperationalError as error:
             full = temporary(error)
             if full is None:
@@ -398,8 +396,12 @@ class Spool:
             if self._databases.writer.in_transaction:
                 self._databases.writer.rollback()
             accepted = []
-            removed = []
             self._postpone(removals)
+        if not self._files.are_there():
+            # What was just committed went into files that have no name any more: it counts, and is acknowledged only
+            # where they have one again.
+            self._why_nameless = self._restore_files()
+            full = full or self._why_nameless
         with self._lock:
             self._queued_bytes -= group_bytes
             first_id = self._last_id + 1
@@ -486,12 +488,25 @@ class Spool:
         # Says anew whether it is short of space.
         self._disk_is_full(0)
 
-    def _restore_files(self) -> None:
-        """Write all that the spool holds into files that have its name again. Raises sqlite3.Error, OSError."""
-        log.critical("the files of the spool %s were removed or replaced while in use; they are made anew", self.path)
-        with self._reading:
-            self._databases = restored(self.path, self._databases)
-            self._files = FileIdentity(self.path)
+    def _restore_files(self) -> str | None:
+        """Write all that the spool holds into files that have its name again; why not, where that may pass later.
+
+        Raises sqlite3.Error, OSError.
+        """
+        if self._why_nameless is None:
+            log.critical("the files of the spool %s were removed or replaced; they are made anew", self.path)
+        try:
+            with self._reading:
+                self._databases = restored(self.path, self._databases)
+                self._files = FileIdentity(self.path)
+        except sqlite3.OperationalError as error:
+            why = temporary(error)
+            if why is None:
+                raise
+            if self._why_nameless is None:
+                log.critical("nothing is acknowledged until the files of the spool are there again: %s", why)
+            return why
+        return None
 
     def _shrink(self) -> None:
         try:
@@ -510,25 +525,30 @@ class Spool:
                 self._checkpoint_wanted.wait_for(lambda: self._checkpointing or self._closing)
                 if self._closing:
                     return
+            databases = self._databases
             try:
-                self._checkpoint()
+                self._checkpoint(databases.checkpointer)
             except sqlite3.Error as error:
-                if not isinstance(error, sqlite3.OperationalError) or temporary(error) is None:
+                # Files are made anew between two groups, too, which closes the connection that was in use here.
+                with self._between_groups:
+                    is_of_these_files = databases is self._databases
+                is_passing = isinstance(error, sqlite3.OperationalError) and temporary(error) is not None
+                if is_of_these_files and not is_passing:
                     self._fail(error)
                     return
             with self._lock:
                 self._checkpointing = False
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, database: sqlite3.Connection) -> None:
         for _ in range(_CHECKPOINT_ROUNDS):
             with self._lock:
                 self._logged_bytes = 0
-            self._databases.checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             with self._lock:
                 if self._logged_bytes <= _LAST_CHECKPOINT_BYTES:
                     break
         with self._between_groups:
-            self._databases.checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             with self._lock:
                 self._logged_bytes = 0
 

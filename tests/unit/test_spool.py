@@ -19,6 +19,7 @@ import pytest
 from tests.waiting import wait_until
 
 from spantree_collector.spool import Body, Spool, SpooledBody, SpoolError, SpoolFailed, SpoolFull
+from spantree_collector.spool_file import Databases
 
 
 def body(payload: bytes, received_ns: int = 1) -> Body:
@@ -280,6 +281,62 @@ def test_files_that_are_removed_while_nothing_comes_are_made_anew_too(path: Path
     path.unlink()
     wait_until(path.exists, 10, "the file is made anew")
     assert everything(spool) == [b"kept"]
+
+
+def test_files_that_are_removed_from_a_full_disk_are_made_anew_once_there_is_room(
+    path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> Databases:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    put(spool, b"acknowledged")
+    with monkeypatch.context() as patched:
+        patched.setattr("spantree_collector.spool.restored", no_room)
+        path.unlink()
+        # The first finds out; whether it is written or not, it is not acknowledged.
+        for payload in (b"first", b"second", b"third"):
+            with pytest.raises(SpoolFull, match="the disk of the spool is full"):
+                put(spool, payload)
+        assert not spool.has_room
+    wait_until(path.exists, 10, "the file is made anew")
+    wait_until(lambda: spool.has_room, 10, "the spool takes bodies")
+    put(spool, b"last")
+    kept = everything(spool)
+    assert [kept[0], kept[-1], len(set(kept)), spool.stats().bodies] == [b"acknowledged", b"last", len(kept), len(kept)]
+
+
+class _LateCheckpointer:
+    """A connection that does what it is asked only once somebody has closed it."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.asked, self._closed = threading.Event(), threading.Event()
+        self._database = database
+
+    def execute(self, statement: str) -> sqlite3.Cursor:
+        self.asked.set()
+        assert self._closed.wait(10)
+        return self._database.execute(statement)
+
+    def close(self) -> None:
+        self._database.close()
+        self._closed.set()
+
+
+def test_files_that_are_made_anew_during_a_checkpoint_do_not_end_the_spool(path: Path, spool: Spool) -> None:
+    put(spool, b"kept")
+    late = _LateCheckpointer(spool._databases.checkpointer)
+    spool._databases = dataclasses.replace(spool._databases, checkpointer=cast("sqlite3.Connection", late))
+    with spool._lock:
+        spool._checkpointing = True
+        spool._checkpoint_wanted.notify()
+    assert late.asked.wait(10)
+    path.unlink()
+    wait_until(path.exists, 10, "the file is made anew")
+    wait_until(lambda: not spool._checkpointing, 10, "the checkpoint is over")
+    put(spool, b"after")
+    assert everything(spool) == [b"kept", b"after"]
 
 
 def test_a_file_that_somebody_holds_for_a_moment_does_not_end_the_reader(
