@@ -139,6 +139,10 @@ class ExaminerProcess:
             except (EOFError, OSError):
                 self._raise_why_it_ended(child)
                 continue
+            except BaseException:
+                # What is left of the answer in the pipe must not be taken for that to the next body.
+                self._drop(child)
+                raise
             self._spare()
             if isinstance(answer, Exception):
                 raise answer
@@ -206,11 +210,17 @@ class ExaminerProcess:
         if child is not None:
             child.end()
 
-    def _raise_why_it_ended(self, child: _Child) -> None:
-        """Clear up after a process that ended over a body. Returns where another may try."""
+    def _drop(self, child: _Child) -> int:
+        """End a process that has a body in hand, for another to take its place; how it ended."""
         status = child.end()
         with self._lock:
             self._child, self._is_busy = None, False
+        return status
+
+    def _raise_why_it_ended(self, child: _Child) -> None:
+        """Clear up after a process that ended over a body. Returns where another may try."""
+        status = self._drop(child)
+        with self._lock:
             is_late, is_closed = self._is_late, self._is_closed
         if is_closed:
             raise Overloaded(_STOPPING)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 
 import pytest
 from tests.otlp_requests import request, span, trace_request
@@ -104,6 +105,20 @@ def test_a_body_is_refused_that_takes_more_memory_or_work_than_it_may(monkeypatc
             examine(bounded, json_body(30_000, password="hunter2hunter2", step="a" * 300))
     finally:
         bounded.close()
+
+
+def test_what_is_left_of_an_answer_is_not_taken_for_that_to_the_next_body(
+    examiners: Examiners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(self: Connection, maxlength: int | None = None) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "recv_bytes", no_memory)
+        with pytest.raises(MemoryError):
+            examiners.watched[0].examine(*BODIES["json with secrets"])
+    body = BODIES["json"]
+    assert examiners.watched[0].examine(*body) == examiners.here.examine(*body)
 
 
 def test_none_is_started_after_the_end(examiners: Examiners) -> None:
