@@ -46,7 +46,7 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; returns at once."""
+        """Look no more."""
         self._stop.set()
         self._thread.join()
 

@@ -8,7 +8,7 @@ SpantreeError
 │   ├── BatchFailed        PostgreSQL gave up on this batch: time, memory, an internal error; a smaller one may pass
 │   └── WorkerUnavailable  one worker of a Citus cluster is away: what is not for it may pass
 └── OperatorError          PostgreSQL answers, but somebody has to act: no schema, no rights, no such database
-└── SchemaVersionError the schema is not the one that this build needs
+    └── SchemaVersionError the schema is not the one that this build needs
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ project  traces that were not whole in one batch, by a thread that runs only whi
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import threading
@@ -153,6 +154,10 @@ class InProcessWriter:
             self._wake.set()
             self._start_projecting()
 
+    def _awaited_until_s(self) -> float:
+        """Until when some trace is waited for; long past where none is. Another thread may be writing."""
+        return max(self._pending.values(), default=-math.inf)
+
     def _give_up_on_the_oldest(self) -> None:
         now_s = time.monotonic()
         while self._pending and (len(self._pending) > _MOST_PENDING or next(iter(self._pending.values())) < now_s):
@@ -201,7 +206,7 @@ class InProcessWriter:
         wait_s = _PROJECT_EVERY_S
         with untraced():
             while not closing.wait(wait_s):
-                if not self._pending or max(self._pending.values()) < time.monotonic():
+                if self._awaited_until_s() < time.monotonic():
                     wake.wait()
                     wake.clear()
                     wait_s = _PROJECT_EVERY_S
@@ -223,7 +228,7 @@ class InProcessWriter:
         if self._thread is not None:
             self._thread.join(CLOSE_S)
         try:
-            while self._pending and time.monotonic() < min(deadline_s, max(self._pending.values())):
+            while time.monotonic() < min(deadline_s, self._awaited_until_s()):
                 self.project(deadline_s)
                 if self._pending:
                     time.sleep(_FIRST_WAIT_S)

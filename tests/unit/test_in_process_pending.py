@@ -58,3 +58,18 @@ def test_none_is_waited_for_longer_than_its_time(writer: InProcessWriter, monkey
     monkeypatch.setattr("spantree_exporter.in_process._PROJECT_FOR_S", -1.0)
     write(writer, 1, 2, 3)
     assert writer._pending == {}
+
+
+class TakenMeanwhile(dict[bytes, float]):
+    """Traces that another thread takes out as soon as somebody has seen that there are some."""
+
+    def __len__(self) -> int:
+        count = super().__len__()
+        self.clear()
+        return count
+
+
+def test_the_last_that_was_waited_for_may_go_at_any_moment(writer: InProcessWriter) -> None:
+    writer._pending = TakenMeanwhile({trace_id(1): time.monotonic() + 60})
+    writer.close()
+    assert writer._closing.is_set()
