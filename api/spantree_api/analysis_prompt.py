@@ -37,7 +37,6 @@ _VALUE_CHARS: Final = 600
 _TRACEBACK_CHARS: Final = 2_500
 # What instructions, task and marks take.
 _FRAME_CHARS: Final = 200
-MOST_CHARS_MIN: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,14 +99,6 @@ class AlertRuleBody(BaseModel):
         return self
 
 
-class AlertRulePatch(BaseModel):
-    """What of a rule changes; null takes away what may be left out."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=AlertRuleBody.model_json_schema())
-
-    __pydantic_extra__: dict[str, Any]
-
-
 class AlertRule(TypedDict):
     """A rule; `secret` is told when it is made, and never again."""
 

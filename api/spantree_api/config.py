@@ -48,6 +48,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spantree_api.people.roles import DEFAULT_ROLES
 from spantree_exporter.own_audit_event import Level
 from spantree_exporter.setting_values import listed
 from spantree_exporter.tls.certificate import TlsFiles, tls_files
@@ -72,7 +73,7 @@ class ApiConfig:
     oidc_scopes: str = "openid profile email"
     oidc_roles_claim: str = "groups"
     oidc_audience: str = ""
-    roles: str = "spantree-read=default:read,spantree-admin=default:admin"
+    roles: str = DEFAULT_ROLES
     session_s: float = 28_800.0
     session_key: str = field(default="", repr=False)
     trusted_proxies: str = ""

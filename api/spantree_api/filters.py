@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import orjson
 
-from spantree_exporter.partitions import date_of, day_of
 from spantree_exporter.search_text import attribute_term, tsquery_of
 from spantree_exporter.statuses import RUNNING
 from spantree_exporter.stored import stored_key
@@ -64,13 +63,6 @@ class ExecutionFilter:
             "text": None if self.q is None else self.q.lower(),
             "attributes": None if self.q is None else attribute_forms(self.q),
         }
-
-
-def first_day_of(since_ns: int | None) -> date | None:
-    """The first day that starts from `since_ns` on can be on; None where that bounds nothing."""
-    if since_ns is None or day_of(since_ns) == 0:
-        return None
-    return date_of(day_of(since_ns))
 
 
 def attribute_forms(q: str) -> list[str] | None:

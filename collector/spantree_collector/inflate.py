@@ -80,11 +80,3 @@ class Inflation:
     def result(self) -> bytes:
         """The inflated body, once `advance` was True."""
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-
-
-def gunzip(payload: bytes, max_bytes: int | None = None) -> bytes:
-    """`payload` inflated in one go. Raises as `Inflation.advance` does."""
-    inflation = Inflation(payload, max_bytes)
-    while not inflation.advance(4 * 2**20):
-        pass
-    return inflation.result()

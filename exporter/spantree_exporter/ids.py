@@ -13,11 +13,6 @@ class InvalidId(SpantreeError):
     """A text that is no trace or span id."""
 
 
-def span_id_from_bytes(span_id: bytes) -> int:
-    """The column's form of 8 bytes."""
-    return int.from_bytes(span_id, "big", signed=True)
-
-
 def span_id_to_bytes(span_id: int) -> bytes:
     """The 8 bytes of the column's form."""
     return span_id.to_bytes(8, "big", signed=True)

@@ -151,12 +151,11 @@ class _Reading:
         }
         self._spans: dict[str, _Span] = {}
         self._task_failures = 0
-        self._last_ns = self.root.start_ns
 
     def read(self, event: Json) -> None:
         """One event more, in their order."""
         name = event_name(event)
-        at_ns = self._last_ns = time_ns(event["eventTime"])
+        at_ns = time_ns(event["eventTime"])
         attributes = event.get(attributes_key(name)) or {}
         reader = _READERS.get(name)
         if reader is not None:

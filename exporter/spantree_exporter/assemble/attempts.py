@@ -67,7 +67,7 @@ def number_attempts(roots_first: list[Step]) -> list[Step]:
                 tasks += _tasks_of(sorted(group, key=_started), sure=False)
         elif "attempt" in group[0].facts:
             _number(group[0], None)
-    _link(tasks, roots_first)
+    _link(tasks)
     return roots_first + in_events if in_events else roots_first
 
 
@@ -189,7 +189,7 @@ def _is_nested(task: _Task, step: Step) -> bool:
     return is_above(task.members[0], step) or is_above(task.last, step)
 
 
-def _link(tasks: list[_Task], steps: list[Step]) -> None:
+def _link(tasks: list[_Task]) -> None:
     """Chain the attempts of each task, and put those that ran in each other side by side."""
     moved: list[tuple[Step, Step]] = []
     for task in tasks:

@@ -97,7 +97,7 @@ def is_hidden(roots: list[Step], run: Step) -> bool:
     )
 
 
-def kind_of(run: Step, ordered: list[Step]) -> str:
+def kind_of(run: Step) -> str:
     """workflow, agent, task, request, llm ...: the run's own kind; a request where it is nothing but one."""
     if run.kind in _REQUEST_KINDS:
         return "request"

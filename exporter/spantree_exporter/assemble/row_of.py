@@ -61,7 +61,7 @@ def execution_row(
         name=name,
         workflow_name=declared or run.facts.get("grouped_as") or name,
         entry=entry.facts.get("entry") if entry is not None else None,
-        kind=execution.kind_of(run, ordered),
+        kind=execution.kind_of(run),
         status=state,
         started_ns=min(step.start_ns for step in ordered),
         ended_ns=ended,

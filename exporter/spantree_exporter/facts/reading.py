@@ -39,12 +39,6 @@ class Convention:
     keys: tuple[str, ...] = ()  # attribute names
 
 
-def preview(value: JsonValue) -> str | None:
-    """A short text of `value`, None where there is nothing to show."""
-    text = json_text(value)
-    return text[:PREVIEW_CHARS] if text else None
-
-
 def json_text(value: JsonValue) -> str | None:
     """`value` as text: itself, or JSON of it; None where it is nothing or nested too deep to be written."""
     if value is None or isinstance(value, str):

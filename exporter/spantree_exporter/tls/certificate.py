@@ -133,14 +133,6 @@ class ServerTls:
                 return
 
 
-def not_after_of(certificate: Path) -> datetime:
-    """When the first certificate of a PEM file ends. Raises ConfigError for a file that holds none."""
-    try:
-        return _times(certificate, _read(certificate))[1]
-    except _Unusable as error:
-        raise ConfigError([str(error)]) from error
-
-
 def _content(files: TlsFiles) -> bytes:
     paths = [files.certificate, files.key, *([files.client_ca] if files.client_ca else [])]
     return b"\0".join(_read(path) for path in paths)
