@@ -50,7 +50,7 @@ _OF_THE_PROCESS: Final = frozenset({"/api/v1/health", "/api/v1/openapi.json", "/
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Asking for an analysis changes nothing that anybody sent.
 _READ_BY_POST: Final = re.compile(r"/api/v1/executions/[^/]+/analyze")
-# A wrong token is answered slowly, so that trying is slow; so many at a time, then at once.
+# How long a wrong token waits for its answer; so many at a time, others are answered at once.
 _SLOWED_S: Final = 0.5
 _SLOWED_MAX: Final = 200
 
@@ -63,6 +63,7 @@ class Authenticator:
         self._watch = watch
         self._anonymous = anonymous
         self._people = people
+        self._slowed = 0
 
     def identify(self, token: str | None, wanted: TokenScope) -> Identity:
         """Whom `token` names, if that one may do what `wanted` says. Raises Unauthorized, Forbidden, Unavailable."""
@@ -91,6 +92,15 @@ class Authenticator:
                 "no connection to PostgreSQL yet, which knows the tokens: it is away; try again",
             )
         return known
+
+    async def slow_down(self) -> None:
+        """Wait, before a wrong token is answered: so trying is slow."""
+        if self._slowed < _SLOWED_MAX:
+            self._slowed += 1
+            try:
+                await asyncio.sleep(_SLOWED_S)
+            finally:
+                self._slowed -= 1
 
     @property
     def is_required(self) -> bool:
@@ -121,7 +131,6 @@ class Authentication:
         self._app = app
         self._authenticator = authenticator
         self._people = people
-        self._slowed = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the application's start and stop."""
@@ -143,7 +152,7 @@ class Authentication:
                 # For the own audit.
                 scope.setdefault("state", {})["refused"] = error.identity if isinstance(error, Forbidden) else None
             if isinstance(error, Unauthorized) and error.guessed:
-                await self._slow_down()
+                await self._authenticator.slow_down()
             await _answer(error, scope, headers)(scope, receive, send)
             return
         state["identity"] = identity
@@ -216,14 +225,6 @@ class Authentication:
             raise Forbidden(
                 "a page of another site, or a browser too old to tell, asks for a change: send the token itself"
             )
-
-    async def _slow_down(self) -> None:
-        if self._slowed < _SLOWED_MAX:
-            self._slowed += 1
-            try:
-                await asyncio.sleep(_SLOWED_S)
-            finally:
-                self._slowed -= 1
 
 
 _READ: Final = frozenset(

@@ -301,6 +301,19 @@ def test_a_browser_shows_its_token_once_and_changes_nothing_for_other_sites(
     assert client.patch(change, headers=own, json={"state": "resolved"}).status_code in {404, 422}
 
 
+def test_a_wrong_token_waits_for_its_answer_wherever_it_is_shown(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Longer than an answer takes, however busy the machine is.
+    monkeypatch.setattr(authentication, "_SLOWED_S", 1.5)
+
+    def took_s(answer: httpx.Response) -> float:
+        return answer.elapsed.total_seconds()
+
+    assert took_s(client.get("/api/v1/executions", headers=_bearer("spt_wrong"))) >= 1.5
+    assert took_s(client.post("/login", data={"token": "spt_wrong"})) >= 1.5
+
+
 def test_while_there_is_no_token_only_the_own_machine_is_answered(migrated_url: str) -> None:
     with api_over(migrated_url, token_interval_s=0.05) as client:
         assert client.get("/api/v1/executions").status_code == 200

@@ -72,6 +72,7 @@ async def log_in(request: Request) -> Response:
     known: KnownTokens | None = request.app.state.tokens.known
     identity = known.identity_of(token, time.time_ns()) if known is not None and token else None
     if identity is None or not identity.may("read"):
+        await request.app.state.authenticator.slow_down()
         return _form(request, 401, "That token is not known, out of date, revoked or not one for reading.", path)
     _told_as(request, identity)
     response = _led_to(path)
