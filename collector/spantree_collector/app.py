@@ -15,8 +15,7 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -31,14 +30,14 @@ from spantree_collector.grpc_front import GrpcFront
 from spantree_collector.http_server import HttpServer
 from spantree_collector.intake import Intake, count_spans
 from spantree_collector.metrics import CollectorMetrics
+from spantree_collector.readiness import add_gauges, readiness, spool_ages
 from spantree_collector.receiver_grpc import GrpcReceiver
 from spantree_collector.receiver_http import HttpReceiver
 from spantree_collector.refusal_audit import RefusalAudit
 from spantree_collector.retention_thread import RetentionThread
-from spantree_collector.retrying_store import StoreHealth, StoreState
-from spantree_collector.spool import Spool, SpoolFailed
+from spantree_collector.spool import Spool
 from spantree_collector.watchdog import Watchdog
-from spantree_collector.writers import SpoolWriter, WriterProcess, new_writers, worst
+from spantree_collector.writers import SpoolWriter, WriterProcess, new_writers
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.origins import origins_of
 from spantree_exporter.redaction import redactor_of
@@ -149,9 +148,9 @@ class Collector:
                 refusal_audit=refusal_audit,
             )
             stack.callback(intake.close)
-            metrics.tenants.read(lambda: authenticator.tenants, spool.bytes_of_tenants, _spool_ages(spool))
+            metrics.tenants.read(lambda: authenticator.tenants, spool.bytes_of_tenants, spool_ages(spool))
             writers = new_writers(config, reader, SpoolDispatcher(spool, count_spans), metrics)
-            _add_gauges(metrics, spool, intake, writers, tls)
+            add_gauges(metrics, spool, intake, writers, tls)
             front = GrpcFront(
                 intake.in_flight,
                 metrics,
@@ -164,7 +163,7 @@ class Collector:
             grpc_receiver = GrpcReceiver(intake, front, grpc_listener)
             http_receiver = HttpReceiver(
                 intake,
-                functools.partial(_readiness, spool, writers, tls),
+                functools.partial(readiness, spool, writers, tls),
                 body_deadline_s=config.body_deadline_s,
                 cors_origins=origins_of(config.collector_cors_origins),
             )
@@ -346,100 +345,6 @@ def _stop_writers(writers: Sequence[SpoolWriter], drain_s: float) -> None:
         writer.ask_to_stop(drain_s)
     for writer in writers:
         writer.join()
-
-
-def _readiness(spool: Spool, writers: Sequence[SpoolWriter], tls: ServerTls | None) -> tuple[bool, dict[str, Any]]:
-    """Ready means that requests are taken. PostgreSQL is reported, not required: the spool is there for its absence."""
-    try:
-        stats = spool.stats()
-    except SpoolFailed as failure:
-        return False, {"status": "failed", "spool": {"message": str(failure)}}
-    ready = spool.has_room
-    waited_s = (time.time_ns() - stats.oldest_received_ns) / 1e9 if stats.oldest_received_ns is not None else 0.0
-    details = {
-        "status": "ready" if ready else "full",
-        "spool": {
-            "bodies": stats.bodies,
-            "bytes": stats.bytes,
-            "max_bytes": stats.max_bytes,
-            "oldest_age_s": round(max(waited_s, 0.0), 3),
-        },
-        "store": _health_json(_store(writers)),
-        "projector": _health_json(_projector(writers)),
-        "writers": [{"store": _health_json(one.store), "projector": _health_json(one.projector)} for one in writers],
-    }
-    if tls is not None:
-        # Whatever it says, requests are taken with the certificate that is in use.
-        details["tls"] = {
-            "certificate_expires_at": f"{tls.not_after:%Y-%m-%dT%H:%M:%SZ}",
-            "days_left": round(tls.days_left, 2),
-            "problem": tls.problem,
-        }
-    if spool.failure is not None:
-        details["status"] = "failed"
-    return ready, details
-
-
-def _store(writers: Sequence[SpoolWriter]) -> StoreHealth:
-    return worst([writer.store for writer in writers])
-
-
-def _projector(writers: Sequence[SpoolWriter]) -> StoreHealth:
-    return worst([writer.projector for writer in writers])
-
-
-def _health_json(health: StoreHealth) -> dict[str, Any]:
-    return {"state": health.state.value, "message": health.message, "since_s": round(time.time() - health.since_s, 1)}
-
-
-def _spool_ages(spool: Spool) -> Callable[[Collection[int]], dict[int, float]]:
-    """How many seconds the oldest body of each of some tenants has waited."""
-
-    def ages_s(tenant_ids: Collection[int]) -> dict[int, float]:
-        now_ns = time.time_ns()
-        return {tenant_id: max(now_ns - at_ns, 0) / 1e9 for tenant_id, at_ns in spool.oldest_of(tenant_ids).items()}
-
-    return ages_s
-
-
-def _add_gauges(
-    metrics: CollectorMetrics, spool: Spool, intake: Intake, writers: Sequence[SpoolWriter], tls: ServerTls | None
-) -> None:
-    def stat(name: str) -> Callable[[], float]:
-        return lambda: float(getattr(spool.stats(), name) or 0)
-
-    def age_s() -> float:
-        oldest_ns = spool.stats().oldest_received_ns
-        return max(time.time_ns() - oldest_ns, 0) / 1e9 if oldest_ns is not None else 0.0
-
-    def is_well(report: Callable[[Sequence[SpoolWriter]], StoreHealth]) -> Callable[[], float]:
-        return lambda: float(report(writers).state is StoreState.OK)
-
-    metrics.gauge("spantree_collector_spool_bodies", "Requests that wait for PostgreSQL.", stat("bodies"))
-    metrics.gauge("spantree_collector_spool_bytes", "Bytes that wait for PostgreSQL.", stat("bytes"))
-    metrics.gauge("spantree_collector_spool_max_bytes", "Most bytes that may wait.", stat("max_bytes"))
-    metrics.gauge("spantree_collector_spool_file_bytes", "Size of the spool's file.", stat("file_bytes"))
-    metrics.gauge("spantree_collector_spool_oldest_age_seconds", "How long the oldest request has waited.", age_s)
-    metrics.gauge("spantree_collector_in_flight_bytes", "Bytes being received.", lambda: float(intake.in_flight.bytes))
-    metrics.gauge("spantree_collector_store_ok", "1 while PostgreSQL takes spans.", is_well(_store))
-    metrics.gauge("spantree_collector_writers", "Writers that there are to be.", lambda: float(len(writers)))
-    metrics.gauge(
-        "spantree_collector_writers_ok",
-        "Writers whose last attempt PostgreSQL took.",
-        lambda: float(sum(writer.store.state is StoreState.OK for writer in writers)),
-    )
-    metrics.gauge("spantree_collector_projector_ok", "1 while PostgreSQL projects traces.", is_well(_projector))
-    if tls is not None:
-        metrics.gauge(
-            "spantree_collector_certificate_days_left",
-            "Days until the certificate in use ends.",
-            lambda: tls.days_left,
-        )
-        metrics.gauge(
-            "spantree_collector_certificate_ok",
-            "1 while what is in the certificate's files is in use and good.",
-            lambda: float(tls.problem is None),
-        )
 
 
 def _call_if_running(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:

@@ -366,7 +366,7 @@ class TestKubernetes:
             # A budget of one leaves something running at the least number.
             assert spec["minReplicas"] > objects["PodDisruptionBudget", name]["spec"]["maxUnavailable"]
         lag = of["spantree-collector"]["metrics"][1]["pods"]["metric"]["name"]
-        source = (ROOT / "collector" / "spantree_collector" / "app.py").read_text(encoding="utf-8")
+        source = (ROOT / "collector" / "spantree_collector" / "readiness.py").read_text(encoding="utf-8")
         assert f'"{lag}"' in source, "the metric that it goes by is one that the collector has"
 
     def test_a_collector_that_goes_has_time_to_write_what_it_holds(
