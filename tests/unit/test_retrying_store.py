@@ -5,14 +5,45 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from collections.abc import Callable
+from typing import cast
 
 import pytest
 from tests.collectors import AWAY_URL
 
 from spantree_collector import retrying_store
 from spantree_collector.metrics_delta import MetricsBuffer
-from spantree_collector.retrying_store import RetryingStore, Stopped
+from spantree_collector.retrying_store import RetryingStore, Stopped, StoreLike
+from spantree_exporter.errors import BatchFailed
 from spantree_exporter.store import Store
+
+
+class _Answering:
+    """A store whose PostgreSQL answers."""
+
+    def check(self) -> None:
+        """It is there, with this build's schema."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.mark.parametrize("tries", [1, 2, 3])
+def test_what_postgresql_gives_up_on_is_tried_so_often_and_then_told(
+    monkeypatch: pytest.MonkeyPatch, tries: int
+) -> None:
+    monkeypatch.setattr(retrying_store, "_UNAVAILABLE_FIRST_S", 0.001)
+    store = RetryingStore("pump", cast("Callable[[], StoreLike]", _Answering), threading.Event(), MetricsBuffer())
+    asked: list[StoreLike] = []
+
+    def gives_up(one: StoreLike) -> None:
+        asked.append(one)
+        raise BatchFailed("it took too long", "57014")
+
+    with pytest.raises(BatchFailed):
+        store.run(gives_up, tries)
+    # Each time over a new connection.
+    assert len({id(one) for one in asked}) == len(asked) == tries
 
 
 def test_attempts_that_fail_leave_nothing_behind_although_garbage_is_collected_rarely(

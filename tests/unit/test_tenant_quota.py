@@ -55,6 +55,7 @@ def test_with_very_many_tenants_each_is_still_bounded(monkeypatch: pytest.Monkey
     for tenant in tenants[1:]:
         with pytest.raises(QuotaExceeded):
             quota.check(tenant, 1, 1)
+    assert len(quota._buckets) == 100
 
 
 def test_without_a_limit_a_tenant_has_as_much_of_the_spool_as_is_left_for_all() -> None:
