@@ -33,6 +33,8 @@ class _Compared:
     node: StepRow
     attempts: int
     label: str
+    # What it is matched by among its siblings: its name, and which of that name it is.
+    place: tuple[str, int]
     children: list[_Compared] = field(default_factory=list)
 
 
@@ -46,7 +48,7 @@ def diff_answer(
     found: list[tuple[DiffNode, int]] = []  # (step, depth)
     a_roots, b_roots = _steps(a_nodes), _steps(b_nodes)
     if len(a_roots) == len(b_roots) == 1:
-        b_roots[0].label = a_roots[0].label
+        b_roots[0].label, b_roots[0].place = a_roots[0].label, a_roots[0].place
     open_: list[tuple[_Compared | None, _Compared | None, str, int]] = []
     open_ += reversed([(one, other, "", 0) for one, other in _matched(a_roots, b_roots)])
     while open_:
@@ -93,7 +95,7 @@ def _steps(nodes: Sequence[StepRow]) -> list[_Compared]:
                 task.node, task.children = node, []
             steps[key] = task
             continue
-        step = _Compared(node, 1, node.name)
+        step = _Compared(node, 1, node.name, (node.name, 1))
         steps[key] = step
         every.append(step)
         siblings.append(step)
@@ -112,12 +114,13 @@ def _number(siblings: Iterable[_Compared]) -> None:
         seen[step.node.name] += 1
         number = seen[step.node.name]
         step.label = step.node.name if number == 1 else f"{step.node.name} #{number}"
+        step.place = (step.node.name, number)
 
 
 def _matched(ones: Sequence[_Compared], others: Sequence[_Compared]) -> list[tuple[_Compared | None, _Compared | None]]:
-    by_label = {other.label: other for other in others}
-    pairs: list[tuple[_Compared | None, _Compared | None]] = [(one, by_label.pop(one.label, None)) for one in ones]
-    return pairs + [(None, other) for other in others if other.label in by_label]
+    by_place = {other.place: other for other in others}
+    pairs: list[tuple[_Compared | None, _Compared | None]] = [(one, by_place.pop(one.place, None)) for one in ones]
+    return pairs + [(None, other) for other in others if other.place in by_place]
 
 
 def _diff_node(one: _Compared | None, other: _Compared | None, path: str, a_clock_ns: int, b_clock_ns: int) -> DiffNode:

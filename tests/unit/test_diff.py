@@ -93,6 +93,23 @@ def test_siblings_of_one_name_are_matched_by_position_and_roots_whatever_their_n
     ]
 
 
+def test_a_name_that_looks_like_a_position_is_one_of_its_own() -> None:
+    both = nodes(node(1, "run"), node(2, "search", 1), node(3, "search", 1, input="7"), node(4, "search #2", 1))
+    without = nodes(node(1, "run"), node(2, "search", 1), node(4, "search #2", 1))
+    assert changes(diff(both, both)) == [
+        ("run", "same"),
+        ("run > search", "same"),
+        ("run > search #2", "same"),
+        ("run > search #2", "same"),
+    ]
+    answer = diff(without, both)
+    assert [(one["a_id"], one["b_id"], one["change"]) for one in answer["nodes"][1:]] == [
+        (f"{2:016x}", f"{2:016x}", "same"),
+        (f"{4:016x}", f"{4:016x}", "same"),
+        (None, f"{3:016x}", "added"),
+    ]
+
+
 def test_a_duration_is_another_one_when_it_is_much_longer() -> None:
     def lasting(ms: int) -> list[Node]:
         return nodes(node(1, "order", ended_ns=T0_NS + 1_000_000 + ms * 1_000_000))
@@ -148,7 +165,7 @@ def test_what_is_the_same_has_no_first_difference() -> None:
 def trees(draw: st.DrawFn) -> list[Node]:
     count = draw(st.integers(0, 12))
     parents = [draw(st.integers(0, max(at - 1, 0))) for at in range(count)]
-    names = [draw(st.sampled_from("abc")) for _ in range(count)]
+    names = [draw(st.sampled_from(["a", "b", "a #2"])) for _ in range(count)]
     tasks = [draw(st.sampled_from([None, None, "t"])) for _ in range(count)]
     children: dict[int, list[int]] = {}
     for at in range(1, count):
