@@ -82,7 +82,7 @@ class CollectorConfig:
     writer_max_bytes: WriterBytes = 768 * 2**20
     """Memory of a writer process; one that grows beyond it is replaced, and what it had is tried in smaller parts."""
     writer_stall_s: SecondOrMore = 20.0
-    """How long a writer process may give no sign of life; nine times as long for one piece of work. Then as above."""
+    """How long a writer process may give no sign of life; of processor time for one piece of work, three times that."""
     batch_spans: values.Count = 4096
     """About how many spans go into one transaction; twice as many at most."""
     batch_bytes: values.Bytes = 16 * 2**20
