@@ -87,7 +87,7 @@ class ApiConfig:
     pool_wait_s: float = 3.0
     statement_timeout_ms: int = 15_000
     lost_after_s: float = 3600.0
-    # The thresholds of S3's debug tool (features.md): pending over one hour, running over two.
+    # As people know them from pollers of jobs: pending over one hour, running over two (docs/features.md).
     stuck_pending_s: float = 3600.0
     stuck_running_s: float = 7200.0
     stuck_waiting_s: float = 86_400.0

@@ -10,9 +10,9 @@ from spantree_api.answers_health import CollectorState, HealthAnswer, Part, Spoo
 from spantree_api.rendering import rfc3339
 from spantree_api.stored_rows import HealthRow, ReplicationRow, StorageRow
 
-# S3's health check (features.md) calls its poller healthy when it was seen within five minutes.
+# As people know it from pollers of jobs: one that was seen within five minutes is well (docs/features.md).
 _COLLECTOR_QUIET_NS = 300_000_000_000
-# Design: a trace is projected a second after it went quiet, large ones later; a minute means that nobody projects.
+# A trace is projected a second after it went quiet, large ones later; a minute means that nobody projects.
 _LAG_DEGRADED_NS = 60_000_000_000
 # Certificates of six days exist, and are renewed with two to spare (Let's Encrypt, "shortlived").
 _RENEWAL_DAYS = 1.0

@@ -29,7 +29,7 @@ from spantree_api.config import ApiConfig
 from spantree_exporter.rows import Edge
 
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "0"))
-# They end when their client goes; tests/integration/test_api_streams.py has their own.
+# They end when their client goes; tests/integration/test_api_stream.py has their own.
 ENDLESS = ("/stream",)
 OPERATIONS = sorted(
     (path, method.upper())

@@ -22,7 +22,7 @@ from spantree_exporter.ids import node_id
 
 router = api_router("failures")
 _HOUR_NS = 3_600_000_000_000
-# features.md S0: a week at most, the input's first 100 characters.
+# A week at most, the input's first 100 characters.
 _HOURS_MAX = 168
 _INPUT_CHARS = 100
 _FAILED_NODES_MAX = 20

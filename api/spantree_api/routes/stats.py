@@ -20,7 +20,6 @@ from spantree_api.stats import Durations, node_stat, workflow_stat
 
 router = api_router("stats")
 _DAY_NS = 86_400_000_000_000
-# features.md S0: thirty days at most.
 DaysQuery = Annotated[int, Query(ge=1, le=30, description="how far back")]
 _LIMIT = 200
 _RECENT = 10

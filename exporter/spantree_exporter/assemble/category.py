@@ -1,6 +1,6 @@
 """What kind of failure it was: one table of rules, first match wins.
 
-The categories are those of the job poller that spantree replaces (features.md S3), and what agents add to them.
+The categories are those of the job poller that spantree replaces (docs/features.md), and what agents add to them.
 """
 
 from __future__ import annotations

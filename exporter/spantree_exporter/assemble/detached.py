@@ -16,7 +16,7 @@ def adopt_detached(roots: list[Step]) -> None:
     """Hang calls that were sent as siblings of a run below the one step of it that covers them in time.
 
     OpenInference does not attach its spans to the context, so that queries and requests made inside a LangGraph
-    node come as siblings of the graph (conventions.md 1.7). Where several steps cover a call, or none, it stays.
+    node come as siblings of the graph. Where several steps cover a call, or none, it stays.
     """
     ordered = preorder(roots)
     runs = [step for step in ordered if step.facts.get("detached")]

@@ -1,4 +1,4 @@
-"""What led to what: declared edges first, then links, then what the order of work lets one infer (conventions.md 4.5).
+"""What led to what: declared edges first, then links, then what the order of work lets one infer.
 
 An edge says `declared` where the engine or the author named it (routers, triggers, static graphs, dependencies), `link`
 where a span link did, `inferred` where only the clock did. Containment is not an edge here: the nodes' parents say it.

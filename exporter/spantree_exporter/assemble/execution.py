@@ -1,4 +1,4 @@
-"""The execution that a trace is: its root, name, kind, and the steps of it that never ran (conventions.md 4.1)."""
+"""The execution that a trace is: its root, name, kind, and the steps of it that never ran."""
 
 from __future__ import annotations
 

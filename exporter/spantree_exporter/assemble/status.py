@@ -1,4 +1,4 @@
-"""The status of each step, from what its span says (conventions.md 4.3)."""
+"""The status of each step, from what its span says."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from spantree_exporter.facts.vocabulary import DeclaredStep, Facts
 from spantree_exporter.rows import SpanFacts
 
-# Kinds whose failure is a detail of the step around them, unless that step fails too (conventions.md 4.3).
+# Kinds whose failure is a detail of the step around them, unless that step fails too.
 DETAIL_KINDS = frozenset(
     {
         "db",

@@ -14,7 +14,7 @@ import orjson
 from spantree_exporter.facts.vocabulary import Facts, Status
 from spantree_exporter.span import JsonValue, Span
 
-# features.md S0: what people see of a value in lists and trees; the whole value stays in the span's attributes.
+# What people see of a value in lists and trees; the whole value stays in the span's attributes.
 PREVIEW_CHARS: Final = 500
 # What is longer is not parsed: a span is read in time that grows with its length, and what it costs is bounded.
 JSON_CHARS: Final = 262_144
@@ -192,7 +192,7 @@ def _is_base64(run: str) -> bool:
     return not (run.isdigit() or run.islower() or run.isupper()) and any(c.isdigit() for c in run)
 
 
-# conventions.md 4.3, first rule: the words in which engines say a state, in any case.
+# The words in which engines say a state, in any case.
 _STATUSES: Final[dict[str, Status]] = {
     **dict.fromkeys(("pending", "queued", "scheduled", "created", "submitted", "new", "not_started"), "pending"),
     **dict.fromkeys(("running", "executing", "in_progress", "started", "active", "processing"), "running"),

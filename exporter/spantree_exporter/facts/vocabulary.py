@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-# Statuses of nodes (design.md section 4); an execution has the same without `retried`, and `partial`.
+# Statuses of nodes; an execution has the same without `retried`, and `partial`.
 Status = Literal[
     "pending", "running", "waiting", "completed", "failed", "retried", "skipped", "cancelled", "timed_out", "partial"
 ]
@@ -29,7 +29,7 @@ Fold = Literal[
     "definition",  # describes a static graph and is no step at all
 ]
 
-# How sure a span is that it is the root of a run (conventions.md 4.1).
+# How sure a span is that it is the root of a run.
 Boundary = Literal["run", "candidate"]
 
 
@@ -84,7 +84,7 @@ class Facts(TypedDict, total=False):
     # -- the step
     name: str  # only where it differs from the span's name
     kind: str
-    step: bool  # a step of a workflow in its own right, whose failure is the run's (conventions.md 4.3)
+    step: bool  # a step of a workflow in its own right, whose failure is the run's
     status: Status  # an engine's own state: beats the span status
     status_reason: str
     weak_status: Status  # a state that exceptions beat

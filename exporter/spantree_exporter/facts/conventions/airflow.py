@@ -2,7 +2,7 @@
 
 The API server ends a `task_run` span at each change of state and gives all of one task the same span id; its time
 includes queueing. `worker` has the time of the work and no state. The span status is OK for success and ERROR for all
-else, so the state attribute is what counts (conventions.md 2.10).
+else, so the state attribute is what counts.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A retry keeps the task id (`messaging.message.id`) and is nested below the attempt that asked for it; so is the next
 task of a chain below the one before it, and the body of a chord below the last part. What tells a chain from a task
 that called another: a signature of a chain keeps the `reply_to` of whoever laid the chain out, a call has the caller's
-own. `celery.hostname` is the sender's. Revoked and expired tasks leave only their PRODUCER span (conventions.md 2.9).
+own. `celery.hostname` is the sender's. Revoked and expired tasks leave only their PRODUCER span.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Semantic conventions for CI/CD pipelines: `cicd.pipeline.*` (conventions.md 3)."""
+"""Semantic conventions for CI/CD pipelines: `cicd.pipeline.*`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Frameworks whose spans are named `Class.method`, through OpenInference: Haystack, DSPy, and others like them.
 
-The names that people gave their components are not sent (conventions.md 2.7); the class is what there is. Haystack's
+The names that people gave their components are not sent; the class is what there is. Haystack's
 components get the name that its documentation gives the role of such a class: `retriever` for InMemoryBM25Retriever.
 """
 

@@ -1,4 +1,4 @@
-"""CrewAI through OpenInference: crews and their tasks, flows and their methods (conventions.md 2.7)."""
+"""CrewAI through OpenInference: crews and their tasks, flows and their methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Database semantic conventions, old names and new (conventions.md 2.8 and 3)."""
+"""Database semantic conventions, old names and new."""
 
 from __future__ import annotations
 

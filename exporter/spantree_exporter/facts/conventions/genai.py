@@ -1,4 +1,4 @@
-"""OpenTelemetry's GenAI conventions, old names and new (conventions.md 2.4 and 3).
+"""OpenTelemetry's GenAI conventions, old names and new.
 
 Source: repository semantic-conventions-genai, and the names that semantic-conventions up to 1.36 had.
 """

@@ -1,4 +1,4 @@
-"""HTTP semantic conventions, old names and new (conventions.md 2.8 and 3).
+"""HTTP semantic conventions, old names and new.
 
 Old names are still what instrumentations send unless OTEL_SEMCONV_STABILITY_OPT_IN says otherwise.
 """

@@ -1,4 +1,4 @@
-"""Whose conversation a span belongs to, by the names that many conventions share (conventions.md 4.1).
+"""Whose conversation a span belongs to, by the names that many conventions share.
 
 Not among them, though they sound alike: `messaging.message.conversation_id` (Celery's task id) and
 `langsmith.trace.session_name` (a project).

@@ -2,7 +2,7 @@
 
 OpenInference has it as JSON in `metadata`, Traceloop under `traceloop.association.properties.`, LangSmith under
 `langsmith.metadata.`. `langgraph_checkpoint_ns` (`node:uuid`, nested `outer:uuid|inner:uuid`) is the identity of a
-task: equal across retry attempts and before and after an interrupt (conventions.md 2.1, seen with langgraph 1.2).
+task: equal across retry attempts and before and after an interrupt (seen with langgraph 1.2).
 
 Whatever a node calls inherits all of it, and has in `checkpoint_ns` the namespace that it runs in, which is the
 node's own. The node and its routers have there the namespace of the graph around them, if any: that tells a node from

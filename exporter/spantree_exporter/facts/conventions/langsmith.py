@@ -1,4 +1,4 @@
-"""LangSmith's OpenTelemetry export (scope `langsmith`, conventions.md 2.3; langsmith 0.15, _otel_exporter.py).
+"""LangSmith's OpenTelemetry export (scope `langsmith`; langsmith 0.15, _otel_exporter.py).
 
 It records an exception only for a run that failed, as `Exception` whose message is the real one's `repr` and traceback;
 the status of a run whose end came in a second batch stays OK even then.

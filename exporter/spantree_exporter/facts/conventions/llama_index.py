@@ -1,7 +1,7 @@
 """LlamaIndex through OpenInference: workflows whose steps pass events, and calls that nest in themselves.
 
 A step's `output.value` is the repr of the event it returned, and the next step's `input.value` holds the same text as
-`ev`: equal texts are an edge. One model call comes as up to three spans, one in another (conventions.md 1.10).
+`ev`: equal texts are an edge. One model call comes as up to three spans, one in another.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Logfire (scope `logfire` and those of its integrations), read from logfire 5.2: span types, messages, levels.
 
 Logs are spans without duration that belong to the span around them. A process that ends by `os._exit` ends its open
-spans in order first, which then look completed (conventions.md 2.11).
+spans in order first, which then look completed.
 """
 
 from __future__ import annotations

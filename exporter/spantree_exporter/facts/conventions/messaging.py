@@ -1,4 +1,4 @@
-"""Messaging semantic conventions: producers and consumers (conventions.md 3), old names and new."""
+"""Messaging semantic conventions: producers and consumers, old names and new."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """OpenAI's Agents SDK (0.24), through OpenInference (2.6), Logfire (5.2), Traceloop (0.62) and OpenTelemetry (1.3b0).
 
-A run that raised leaves its root OK; only its last agent, or the last turn of it, says that it failed (conventions.md
-1.4): what an agent gets over fails no more than a tool. OpenInference sends no group id, Traceloop neither it, the
-workflow's name nor guardrails, and of a handoff only the giver; OpenTelemetry's own no group id, handoff or guardrail.
+A run that raised leaves its root OK; only its last agent, or the last turn of it, says that it failed: what an agent
+gets over fails no more than a tool. OpenInference sends no group id, Traceloop neither it, the workflow's name nor
+guardrails, and of a handoff only the giver; OpenTelemetry's own no group id, handoff or guardrail.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""OpenInference (Arize): `openinference.span.kind`, `input.value`, `llm.*` (conventions.md 2.1)."""
+"""OpenInference (Arize): `openinference.span.kind`, `input.value`, `llm.*`."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Spans are called `<What>:<name>`. The interceptor sends markers without duration
 `RunWorkflow`, `StartActivity` (around `RunActivity`, which has its real duration, one for each attempt, none with a
 number), `HandleSignal`, `CompleteWorkflow` (status UNSET even where it carries the exception that failed the workflow).
 The plugin (and the SDKs for Go and Java) sends a `RunWorkflow` of real duration with the rest nested below it, and no
-`CompleteWorkflow`. The workflow's id is the run id: it is what a signal from another trace knows (conventions.md 2.10).
+`CompleteWorkflow`. The workflow's id is the run id: it is what a signal from another trace knows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Traceloop / OpenLLMetry: `traceloop.*`, its LangGraph spans, its SDK's decorators (conventions.md 2.2)."""
+"""Traceloop / OpenLLMetry: `traceloop.*`, its LangGraph spans, its SDK's decorators."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What people write by hand in their own workflow and DAG engines: `workflow.*`, `dag.*`, `step.*`, `execution.*`.
 
-No standard names these; the names are those that conventions.md section 4 found in real services, read as widely
-as they can be without taking something else for them.
+No standard names these; the names are those that were found in real services, read as widely as they can be
+without taking something else for them.
 """
 
 from __future__ import annotations
