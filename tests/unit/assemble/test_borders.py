@@ -153,7 +153,9 @@ def test_runs_below_a_root_are_several_only_where_their_ids_differ() -> None:
     def execution_with(second: Facts) -> tuple[str, str, str | None]:
         first: Facts = {**RUN, "run_id": "r", "workflow_name": "ours"}
         spans = [span(1, None, (0, 100), "root"), span(2, 1, (10, 20), "a", facts=first)]
-        found = assemble([*spans, span(3, 1, (30, 40), "b", facts={**RUN, **second})], TRACE).execution
+        found = assemble(
+            [*spans, span(3, 1, (30, 40), "b", facts={**RUN, "workflow_name": "ours", **second})], TRACE
+        ).execution
         return found.name, found.kind, found.run_id
 
     assert execution_with({}) == ("ours", "workflow", "r")
