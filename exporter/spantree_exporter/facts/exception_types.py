@@ -82,9 +82,14 @@ _STEERING: Final[dict[str, Status]] = {
 # `sys.exit()` is an exception in Python; with these texts, after the class or alone, it says that all went well.
 _EXIT: Final = "SystemExit"
 _EXITED_WELL: Final = frozenset({"", "0", "None"})
-# Go names errors made by errors.New by this type; context.Canceled is one, and always has this text.
-_GO_VALUE: Final = "errorString"
+# Go's context.Canceled and context.DeadlineExceeded are values with these texts, which whatever wraps them ends with.
+# The types are those of errors.New, of fmt.Errorf, of the standard library's wrappers; often none is sent.
 _GO_CANCELLED: Final = "context canceled"
+_GO_DEADLINE: Final = "context deadline exceeded"
+_GO_TYPES: Final = frozenset(
+    {"errorString", "wrapError", "wrapErrors", "withStack", "withMessage", "OpError", "DNSError"}
+)
+_GO_URL_ERROR: Final = "url.Error"
 # Libraries name theirs so; the table holds those of the languages.
 _NAMED_TIMEOUT: Final = re.compile(
     r"Timeout(?:Error|Exception|Expired)?\Z|TimedOut(?:Error|Exception)?\Z|TimeLimitExceeded\Z"
@@ -119,7 +124,25 @@ def is_timeout(error_type: str) -> bool:
 def is_cancellation(error_type: str, message: str | None = None) -> bool:
     """Whether the type is that of work that somebody, or a time limit, cancelled."""
     name = short_name(error_type)
-    return name in CANCELLATIONS or (name == _GO_VALUE and message == _GO_CANCELLED)
+    return name in CANCELLATIONS or (_is_go(error_type, name) and _tells(message, _GO_CANCELLED))
+
+
+def _is_go(error_type: str, name: str) -> bool:
+    return name in _GO_TYPES or error_type.endswith(_GO_URL_ERROR)
+
+
+def _tells(message: str | None, text: str) -> bool:
+    """Whether an error of Go's is, or wraps, the one of this text."""
+    if message is None or not message.endswith(text):
+        return False
+    return message == text or message[: -len(text)].endswith((": ", "= "))
+
+
+def is_go_deadline(error_type: str | None, message: str | None) -> bool:
+    """Whether the error is, or wraps, Go's context.DeadlineExceeded, told by its type or by its text alone."""
+    if error_type is not None and not _is_go(error_type, short_name(error_type)):
+        return False
+    return _tells(message, _GO_DEADLINE)
 
 
 def tells_timeout(*texts: str | None) -> bool:
@@ -133,7 +156,7 @@ def status_of_type(error_type: str | None, message: str | None = None, stacktrac
     A cancellation that a time limit made is none: the work failed.
     """
     if error_type is None:
-        return None
+        return "cancelled" if _tells(message, _GO_CANCELLED) else None
     if (steering := _STEERING.get(short_name(error_type))) is not None:
         return steering
     if error_type.rpartition(".")[2] == _EXIT:

@@ -28,6 +28,8 @@ FIRST_KEYS: Final = tuple(
     for start, middle in (*_PROMPTS, *_ANSWERS)
     for field in ("role", "content", "text", "finish_reason")
 )
+# Only a call of a model has an answer of its own.
+FIRST_ANSWERS: Final = frozenset({"gen_ai.completion.0.role", "gen_ai.completion.0.content"})
 _FIRST: Final = frozenset(
     {*FIRST_KEYS, *(f"{start}0.{middle}{rest}" for start, middle in (*_PROMPTS, *_ANSWERS) for rest in (
         "contents.0.message_content.text", "tool_calls.0.name", "tool_calls.0.tool_call.function.name"))}

@@ -227,3 +227,13 @@ def test_vercel_ai_calls_tools_and_their_usage() -> None:
     assert read_facts(span("ai.toolCall", tool, scope="ai")) == {"kind": "tool", "name": "weather", "input": "{}"}
     inner: Attributes = {"ai.operationId": "ai.generateText.doGenerate", "ai.usage.inputTokens": 20}
     assert read_facts(span("ai.generateText.doGenerate", inner, scope="ai")) == {"kind": "llm", "input_tokens": 20}
+
+
+def test_vercel_ai_a_stream_that_broke_off_failed() -> None:
+    sent: Attributes = {"ai.operationId": "ai.streamText", "ai.response.finishReason": "error"}
+    assert read_facts(span("ai.streamText", sent)) == {
+        "kind": "agent",
+        "boundary": "candidate",
+        "weak_status": "failed",
+    }
+    assert "weak_status" not in read_facts(span("ai.streamText", {**sent, "ai.response.finishReason": "stop"}))

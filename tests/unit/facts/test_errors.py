@@ -19,6 +19,10 @@ from spantree_exporter.span import STATUS_ERROR, STATUS_OK, STATUS_UNSET, Attrib
         ("AbortError", "This operation was aborted", "cancelled", "cancelled"),
         ("*errors.errorString", "context canceled", "cancelled", "cancelled"),
         ("*errors.errorString", "order was cancelled", None, "unknown"),
+        ("*errors.errorString", "the context canceled", None, "unknown"),
+        ("*url.Error", 'Get "http://x": context canceled', "cancelled", "cancelled"),
+        ("*fmt.wrapError", "load: context canceled", "cancelled", "cancelled"),
+        ("*shop.RefundError", "order: context canceled", None, "unknown"),
         ("System.Threading.Tasks.TaskCanceledException", "HttpClient.Timeout of 5 seconds elapsing", None, "timeout"),
         ("context.deadlineExceededError", "context deadline exceeded", None, "timeout"),
         ("tokio::time::error::Elapsed", "deadline has elapsed", None, "timeout"),
@@ -92,3 +96,21 @@ def test_an_error_that_opentracing_logged_is_told_unless_there_is_an_exception()
     facts = read_facts(span("work", status=STATUS_ERROR, events=[raised("KeyError", "'id'"), logged]))
     assert (facts["error_type"], facts["error_message"]) == ("KeyError", "'id'")
     assert "error_message" not in read_facts(span("work", events=[logged]))
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("context canceled", ("cancelled", None)),
+        ("load: context canceled", ("cancelled", None)),
+        ("rpc error: code = Canceled desc = context canceled", ("cancelled", None)),
+        ("context deadline exceeded", (None, "timeout")),
+        ('Get "http://x": context deadline exceeded', (None, "timeout")),
+        ("order 77 was canceled", (None, None)),
+        ("the context canceled", (None, None)),
+    ],
+)
+def test_gos_values_are_known_where_no_type_is_told(message: str, told: tuple[str | None, str | None]) -> None:
+    """A span on which only the status was set, with the error's text, as most code in Go does."""
+    facts = read_facts(span("work", status=STATUS_ERROR, message=message))
+    assert (facts.get("status"), facts.get("exception_type_class")) == told

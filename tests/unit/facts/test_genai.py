@@ -9,7 +9,7 @@ import pytest
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import read_facts
-from spantree_exporter.span import KIND_CLIENT, Attributes
+from spantree_exporter.span import KIND_CLIENT, STATUS_OK, STATUS_UNSET, Attributes, JsonValue
 
 NEW: Attributes = {
     "gen_ai.operation.name": "chat",
@@ -125,3 +125,24 @@ def test_an_image_leaves_room_in_a_preview_for_what_is_said_about_it() -> None:
 @pytest.mark.parametrize("said", ["x" * 600, "7" * 600, "word " * 200, "Ab1/" * 30 + " and so on" * 60])
 def test_long_words_and_numbers_are_previewed_as_they_are(said: str) -> None:
     assert read_facts(span("chat", {"gen_ai.prompt": said}))["input"] == said[:500]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "status", "failed"),
+    [
+        (["error"], STATUS_UNSET, True),
+        ('["error"]', STATUS_UNSET, True),
+        (["stop"], STATUS_UNSET, False),
+        (["error"], STATUS_OK, False),
+    ],
+)
+def test_a_stream_that_broke_off_failed(reasons: JsonValue, status: int, failed: bool) -> None:
+    """vercel/ai#20586, vercel/ai#4720: the error is told to who reads the stream, and not by the span's status."""
+    sent: Attributes = {"gen_ai.operation.name": "chat", "gen_ai.response.finish_reasons": reasons}
+    assert (read_facts(span("chat x", sent, status=status)).get("weak_status") == "failed") is failed
+
+
+def test_what_has_a_model_and_its_answer_is_a_call_of_it_whatever_the_kind_of_its_span() -> None:
+    sent: Attributes = {"gen_ai.request.model": "gpt-x", "gen_ai.completion.0.content": "bye"}
+    assert read_facts(span("litellm_request", sent)) == {"kind": "llm", "model": "gpt-x", "output": "bye"}
+    assert "kind" not in read_facts(span("run", {"gen_ai.request.model": "gpt-x"}))

@@ -153,3 +153,20 @@ def test_a_success_and_an_error_have_no_such_reason() -> None:
 def test_a_database_file_is_told_by_its_name(name: str, database: str, told: str | None) -> None:
     facts = read_facts(span(name, {"db.system": "sqlite", "db.name": database}, kind=KIND_CLIENT))
     assert facts.get("name") == told
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "told"),
+    [
+        ("GET", {"url.path": "/users/77"}, "GET /users/{id}"),
+        ("HTTP GET", {"http.target": "/users/77?x=1"}, "GET /users/{id}"),
+        ("/users/77", {"http.url": "http://shop/users/77"}, "GET /users/{id}"),
+        ("GET /users/77", {"url.path": "/users/77"}, "GET /users/{id}"),
+        ("list users", {"url.path": "/users/77"}, None),
+        ("GET /users", {"url.path": "/users"}, None),
+        ("GET", {"http.route": "/users/{user}", "url.path": "/users/77"}, "GET /users/{user}"),
+    ],
+)
+def test_a_request_that_no_route_names_is_named_by_its_path(name: str, sent: Attributes, told: str | None) -> None:
+    facts = read_facts(span(name, {"http.method": "GET", **sent}, kind=KIND_SERVER))
+    assert facts.get("name") == told

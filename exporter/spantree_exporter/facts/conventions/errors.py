@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.exception_types import is_cancellation, leading_class, status_of_type
+from spantree_exporter.facts.exception_types import (
+    is_cancellation,
+    is_go_deadline,
+    leading_class,
+    status_of_type,
+)
 from spantree_exporter.facts.reading import Convention, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import STATUS_ERROR, Event, Span
@@ -52,7 +57,7 @@ def _read(span: Span, facts: Facts) -> None:
     status = status_of_type(error_type, message or span.status_message, stacktrace)
     if status is not None:
         facts.setdefault("status", status)
-    elif error_type is not None and is_cancellation(error_type, message):
+    elif (error_type is not None and is_cancellation(error_type, message)) or is_go_deadline(error_type, message):
         facts["exception_type_class"] = "timeout"
     if message is not None:
         facts.setdefault("error_message", message[:_MESSAGE_CHARS])

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.messages import FIRST_KEYS, put_messages
-from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, text_of
+from spantree_exporter.facts.messages import FIRST_ANSWERS, FIRST_KEYS, put_messages
+from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, text_of, texts_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import KIND_CLIENT, JsonValue, Span
+from spantree_exporter.span import KIND_CLIENT, STATUS_UNSET, JsonValue, Span
 
 _KINDS: Final = {
     "chat": "llm",
@@ -71,7 +71,7 @@ def _read(span: Span, facts: Facts) -> None:
             facts.setdefault("step", True)
     elif (request := text_of(a.get("llm.request.type"))) in _REQUESTS:
         facts.setdefault("kind", _REQUESTS[request])
-    elif model and "gen_ai.tool.name" not in a and span.kind == KIND_CLIENT:
+    elif model and "gen_ai.tool.name" not in a and (span.kind == KIND_CLIENT or not FIRST_ANSWERS.isdisjoint(a)):
         facts.setdefault("kind", "llm")
     kind = facts.get("kind")
     if kind == "tool" and (tool := text_of(a.get("gen_ai.tool.name"))):
@@ -92,6 +92,9 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("model", model)
     if status := status_of(a.get("gen_ai.tool.status")):
         facts.setdefault("status", status)
+    if span.status_code == STATUS_UNSET and "error" in texts_of(a.get("gen_ai.response.finish_reasons")):
+        # A stream that broke off: whoever reads it learns of the error, its span often does not.
+        facts.setdefault("weak_status", "failed")
     for key in _INPUTS:
         if key in a:
             put_preview(facts, "input", a[key])
@@ -116,6 +119,7 @@ CONVENTION = Convention(
         "gen_ai.conversation.id",
         "gen_ai.workflow.name",
         "gen_ai.task.name",
+        "gen_ai.response.finish_reasons",
         "gen_ai.prompt",
         "gen_ai.completion",
         "gen_ai.system",

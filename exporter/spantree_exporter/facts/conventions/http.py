@@ -54,11 +54,14 @@ def _put_server(span: Span, facts: Facts, method: str | None) -> None:
         facts.setdefault("entry", span.name)
         return
     if route := text_of(span.attributes.get("http.route")):
-        facts.setdefault("entry", f"{method} {route.split('?')[0]}")
-    elif (told := first_text(span, _PATHS)) and (path := path_of(told)):
+        named = f"{method} {route.split('?')[0]}"
+        facts.setdefault("entry", named)
+        if span.name in {method, "HTTP", f"HTTP {method}"}:
+            facts.setdefault("name", named)
+    elif (told := first_text(span, _PATHS) or first_text(span, _URLS)) and (path := path_of(told)):
         named = f"{method} {template_of(path)}"
         facts.setdefault("entry", named)
-        if span.name == f"{method} {path}" and named != span.name:
+        if span.name in {f"{method} {path}", path, method, "HTTP", f"HTTP {method}"} and named != span.name:
             facts.setdefault("name", named)
     else:
         facts.setdefault("entry", span.name)

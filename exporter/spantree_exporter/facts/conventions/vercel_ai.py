@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import Span
+from spantree_exporter.span import STATUS_UNSET, Span
 
 _METADATA = "ai.telemetry.metadata."
 
@@ -37,6 +37,8 @@ def _read(span: Span, facts: Facts) -> None:
             facts["workflow_name"] = function
     put_preview(facts, "input", a.get("ai.prompt", a.get("ai.prompt.messages", a.get("ai.value"))))
     put_preview(facts, "output", a.get("ai.response.text", a.get("ai.response.toolCalls", a.get("ai.response.object"))))
+    if span.status_code == STATUS_UNSET and a.get("ai.response.finishReason") == "error":
+        facts.setdefault("weak_status", "failed")
     if model := text_of(a.get("ai.response.model")) or text_of(a.get("ai.model.id")):
         facts["model"] = model
 
