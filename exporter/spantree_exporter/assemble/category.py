@@ -30,7 +30,7 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
             "resource",
             r"RateLimit|TooManyRequests|Quota|MemoryError|OutOfMemory|Resource_?Exhausted|Throttl|^429$",
             r"rate.?limit|too many requests|quota|out of memory|no space left|\b429\b|resource.exhausted|throttl"
-            r"|tokens per|context.length",
+            r"|tokens per|context.length|database (table )?is locked|too many (clients|connections)",
         ),
         (
             "authentication",
@@ -46,7 +46,8 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
             "query",
             r"(Undefined(Table|Column|Function)|Syntax(Error)?OrAccess|ProgrammingError|IntegrityError|UniqueViolation"
             r"|ForeignKeyViolation|NotNullViolation|DataError|DatabaseError|InvalidTextRepresentation|NoSuchTable)",
-            r"relation .* does not exist|unique constraint|duplicate key|syntax error at or near|no such (table|column)"
+            r"(relation|column) .* does not exist|unique constraint|duplicate key|syntax error at or near"
+            r"|near .*: syntax error|no such (table|column|function)\b|has no column named|unknown column"
             r"|violates .* constraint",
         ),
         (
@@ -113,7 +114,7 @@ def category_of(error_type: str | None, message: str | None) -> str:
     if name in TIMEOUTS:
         return "timeout"
     for category in _categories_of_class(name):
-        if category not in _WIDE or not _matches_narrower(text):
+        if category not in _WIDE or not _matches_narrower(category, text):
             return category
     for category, _, on_text in _RULES:
         # Where a class is told, "was cancelled" is most likely said of the business that it is about.
@@ -142,8 +143,10 @@ def _categories_of_class(name: str) -> tuple[str, ...]:
     return tuple(category for category, on_type, _ in _RULES if name and on_type is not None and on_type.search(name))
 
 
-def _matches_narrower(text: str) -> bool:
-    return any(on_text is not None and narrow in _NARROW and on_text.search(text) for narrow, _, on_text in _RULES)
+def _matches_narrower(category: str, text: str) -> bool:
+    # SQLite's OperationalError is a table that is not there as well as a disk that cannot be read.
+    wanted = _NARROW | {"query"} if category == "network" else _NARROW
+    return any(on_text is not None and narrow in wanted and on_text.search(text) for narrow, _, on_text in _RULES)
 
 
 @lru_cache(_CACHED)
