@@ -66,15 +66,11 @@ class SpanQuery:
     scope_version: str | None = None
     limit: int = 100
 
-    def search(self, services: Sequence[str] = ()) -> str | None:
-        """The tsquery over `execution.search` that every match satisfies; None where it cannot narrow anything down.
-
-        `services` are those that the operation is known of, where no service is asked for.
-        """
+    def search(self) -> str | None:
+        """The tsquery over `execution.search` that every match satisfies; None where it cannot narrow anything down."""
         groups: list[Sequence[str]] = []
-        if self.operation is not None:
-            known = services if self.service is None else (self.service,)
-            groups.append([*(operation_term(service, self.operation) for service in known), MANY_OPERATIONS])
+        if self.operation is not None and self.service is not None:
+            groups.append([operation_term(self.service, self.operation), MANY_OPERATIONS])
         if self.failed or self.status == STATUS_ERROR:
             groups.append([ERROR_SPAN])
         if self.min_duration_ns is not None and self.min_duration_ns > 0:
@@ -85,10 +81,10 @@ class SpanQuery:
         """What its terms say of each match (span_terms.py): one span has some term of each.
 
         Empty where neither a tag has a term (patterns, comparisons by size, what a span is itself) nor durations are
-        bounded: executions are then found by less.
+        bounded nor a name is asked for of any service: executions are then found by less.
         """
         found = [condition for tag in self.tags if (condition := _condition_of(tag)) is not None]
-        if not found and not self.is_by_duration:
+        if not found and not self.is_by_duration and (self.operation is None or self.service is not None):
             return []
         if self.operation is not None:
             found.append(TermCondition(frozenset({name_term(self.operation)})))

@@ -206,3 +206,20 @@ def test_a_span_that_is_what_several_alternatives_want_is_told_once(url: str) ->
     assert {(one["spanSet"]["matched"], *(each["name"] for each in one["spanSet"]["spans"])) for one in found} == {
         (1, "charge")
     }
+
+
+@pytest.mark.usefixtures("no_walk")
+def test_a_name_is_found_of_services_that_no_form_offers(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of names too long to be offered, and of more services, or names of one, than are offered."""
+    monkeypatch.setattr("spantree_exporter.operations.OPERATIONS_MAX", 1)
+    services = ["s" * 300, *(f"s{number}" for number in range(250))]
+    store = Store(migrated_url)
+    store.write([span(1, trace=number, service=service, name="GET") for number, service in enumerate(services)])
+    store.write([span(1, trace=1_000, service="s1", name="rare"), span(1, trace=1_001, name="n" * 300)])
+    project_all(migrated_url, store)
+    store.close()
+    with jaeger_over(migrated_url, NOW_NS) as client:
+        assert sorted(client.find_ids(operation_name="GET", search_depth=1_000)) == sorted(ids(*range(251)))
+        assert client.find_ids(operation_name="rare") == ids(1_000)
+        assert client.find_ids(operation_name="n" * 300) == ids(1_001)
+        assert client.find_ids(operation_name="none") == []

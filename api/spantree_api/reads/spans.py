@@ -39,8 +39,6 @@ INCOMPLETE_SEARCH: Final = "spantree-search"
 # So many times the wanted traces are enough, whether or not the newest are among them.
 _ENOUGH: Final = 4
 _SERVICES_MAX: Final = 10_000
-# Services whose operation is looked for where none is named.
-_SERVICES_OF_ONE: Final = 200
 _OPERATIONS_MAX: Final = 5_000
 # Pairs of services that dependencies tell.
 _CALLS_MAX: Final = 10_000
@@ -183,7 +181,7 @@ class SpanReads:
         """
         if query.limit <= 0 or query.from_ns > query.to_ns:
             return []
-        search = _Search(query, self._now_ns, await self._services_of(query), _LOOK_S / of_searches, holds)
+        search = _Search(query, self._now_ns, _LOOK_S / of_searches, holds)
         wanted = await wanted_of(self._snapshot, self._tenant_id, query)
         if wanted is not None:
             await self._find_by_terms(search, wanted)
@@ -218,14 +216,6 @@ class SpanReads:
                     return
             if search.has_newest(further_ns):
                 return
-
-    async def _services_of(self, query: SpanQuery) -> list[str]:
-        """The services that the operation is known of, where the query names none."""
-        if query.operation is None or query.service is not None:
-            return []
-        wanted = {"tenant_id": self._tenant_id, "operation": query.operation, "limit": _SERVICES_OF_ONE}
-        rows = await self._snapshot.all("services_of_operation", wanted, records(NameRow))
-        return [row.name for row in rows]
 
     async def matching_spans(self, query: SpanQuery, trace_ids: Sequence[UUID], each: int) -> list[MatchingSpan]:
         """The first spans, `each` a trace, that are all that is asked for."""
@@ -335,7 +325,6 @@ class _Search:
         self,
         query: SpanQuery,
         now_ns: int,
-        services: Sequence[str] = (),
         look_s: float | None = None,
         holds: Callable[[Summary], bool] | None = None,
     ) -> None:
@@ -348,7 +337,7 @@ class _Search:
         # Spans cannot have begun later than now, but for clocks that differ.
         latest = min(query.to_ns, now_ns + _LONGEST_NS)
         self.starts = Range(max(query.from_ns, 0) - _LONGEST_NS, latest + _SKEW_NS)
-        self._search = query.search(services)
+        self._search = query.search()
         conditions = ["where_overlaps"]
         if query.service is not None:
             conditions.append("where_service")

@@ -19,15 +19,6 @@ WHERE tenant_id = %(tenant_id)s
 ORDER BY name, kind
 LIMIT %(limit)s
 
--- name: services_of_operation
--- services that have sent spans of a name; reads the table, whose rows are a bounded number a service
-SELECT DISTINCT service AS name
-FROM spantree.operation
-WHERE tenant_id = %(tenant_id)s
-    AND name = %(operation)s
-ORDER BY service
-LIMIT %(limit)s
-
 -- name: select_candidates
 -- part: the columns of CandidateRow
 SELECT execution.trace_id, execution.started_ns, execution.ended_ns, execution.services
