@@ -30,6 +30,8 @@ _APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?"
 CERTIFICATE: Final = "OTEL_EXPORTER_OTLP_CERTIFICATE"
 # requests prefers them to what the exporter was given (https://github.com/psf/requests/issues/3829).
 _OTHER_AUTHORITIES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# Whether opentelemetry-instrumentation-logging gives the root logger a handler.
+_LOG_HANDLER: Final = "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -112,6 +114,10 @@ def environment_of_service(
     ):
         if environ.get(name):
             wanted[name] = environ[name]
+    if wanted["OTEL_LOGS_EXPORTER"] == "none" and not environ.get(_LOG_HANDLER):
+        # Its handler would take the root logger's place for whatever the program logs without having set up logging,
+        # and make basicConfig do nothing: nobody would see a line.
+        wanted[_LOG_HANDLER] = "false"
     if "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "") and not environ.get("OTEL_SERVICE_NAME"):
         del wanted["OTEL_SERVICE_NAME"]
     result = {name: value for name, value in environ.items() if name not in _SIGNAL_SETTINGS} | wanted

@@ -8,6 +8,7 @@ import pytest
 
 from spantree_deploy.service_env import (
     docker_options,
+    environment_of_service,
     otel_settings,
     other_authorities,
     past_proxies,
@@ -37,6 +38,20 @@ def test_a_service_is_called_after_what_it_runs(command: str, name: str) -> None
 
 def test_values_are_quoted_for_the_shell() -> None:
     assert shell_lines({"A": "x", "B": "it's two words"}) == ["export A=x", "export B='it'\"'\"'s two words'"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "handler"),
+    [
+        ({}, "false"),
+        ({"OTEL_LOGS_EXPORTER": "none"}, "false"),
+        ({"OTEL_LOGS_EXPORTER": "otlp"}, None),
+        ({"OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION": "true"}, "true"),
+    ],
+)
+def test_logs_that_go_nowhere_keep_their_way_to_the_screen(environ: dict[str, str], handler: str | None) -> None:
+    found, _ = environment_of_service(Settings(), environ, ["python", "job.py"])
+    assert found.get("OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION") == handler
 
 
 @pytest.mark.parametrize(
