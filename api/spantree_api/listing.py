@@ -8,7 +8,8 @@ Three ways to read the executions of some days:
 
 A list of at most one filter with such an index is read in order. Any other is walked first and then found, and so
 costs what it has few of: what is common by the walk, what is rare by the index. Days are looked at newest first, more
-at a time the further back, until a page is full.
+at a time the further back, until a page is full. Of days further back only keys are looked for, and then the rows of
+these: each column that a statement reads is planned for in each of its days.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class Listing:
     conditions: tuple[str, ...]
     ordered: bool
 
-    def ordered_parts(self, days: str) -> tuple[str, ...]:
+    def ordered_parts(self, days: str, select: str = "select_executions") -> tuple[str, ...]:
         """The newest that match, of `days` (of_newest_days, of_days or of_range)."""
-        return ("select_executions", days, "of_tenant", "in_order", *self.conditions, "newest_first")
+        return (select, days, "of_tenant", "in_order", *self.conditions, "newest_first")
 
     def walked_parts(self, days: str, *more: str) -> tuple[str, ...]:
         """Those that match, and `more`, among the newest `walked`."""
@@ -58,8 +59,14 @@ class Listing:
         shown = tuple(part for part in self.conditions if part in _WALKED)
         return ("select_walked_to", "begin_walk", days, "of_tenant", "in_order", *shown, "end_walk")
 
-    def found_parts(self, days: str, *, whole: bool = False) -> tuple[str, ...]:
-        """All that match, then the newest of them. `whole`: all starts of these days are wanted."""
+    def key_parts(self, days: str, *, whole: bool = False) -> tuple[str, ...]:
+        """The keys of what either way finds. `whole`: all starts of these days are wanted."""
+        if self.ordered:
+            return self.ordered_parts(days, "select_keys")
+        return self.found_parts(days, "select_keys", whole=whole)
+
+    def found_parts(self, days: str, select: str = "select_executions", *, whole: bool = False) -> tuple[str, ...]:
+        """All that match, then the newest of them."""
         tenant = "of_tenant" if _BY_WORDS.isdisjoint(self.conditions) else "of_tenant_by_words"
         indexed = tuple(_BY_THE_CLOCK.get(part, part) for part in self.conditions)
         judged = tuple(part for part in self.conditions if part in _BY_THE_CLOCK)
@@ -67,13 +74,14 @@ class Listing:
         if rarest is not None and "where_search" not in self.conditions:
             tenant, indexed = "of_tenant", (rarest,)
             judged = tuple(part for part in self.conditions if part != rarest)
+            select = "select_executions"  # whatever they are judged by
         if whole:
             # Nothing is to be planned for starts, day by day; but an execution may stand on another day than its own,
             # where that has no partition.
             judged = ("in_any_order", *judged)
         else:
             indexed = ("in_any_order", *indexed)
-        found = ("begin_found", "select_executions", days, tenant, *indexed, "end_found")
+        found = ("begin_found", select, days, tenant, *indexed, "end_found")
         return (*found, *judged, "newest_first")
 
     def without(self, condition: str) -> Listing:

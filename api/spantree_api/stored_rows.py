@@ -174,6 +174,14 @@ class DayRow:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyRow:
+    """An execution, by its day and its trace."""
+
+    day: date
+    trace_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class TraceRow:
     """A trace, by its id."""
 

@@ -206,9 +206,8 @@ def _what(wanted: ExecutionFilter) -> str:
 
 
 def _parts_of(listing: Listing, days: str) -> Name:
-    if days == "whole of_range" and not listing.ordered:
-        return listing.found_parts("of_range", whole=True)
-    days = days.removeprefix("whole ")
+    if days != "of_newest_days":
+        return listing.key_parts(days.removeprefix("whole "), whole=days.startswith("whole "))
     return listing.ordered_parts(days) if listing.ordered else listing.found_parts(days)
 
 
@@ -231,6 +230,15 @@ def test_a_filter_meets_its_index(
     by_day = {scan.day: parents.get(scan.index or "", scan.index) for scan in plan.scans}
     # Of a day that has rows and was not analysed yet, a minute or so, any index may look as good.
     assert by_day["20261119"] == index, f"uses {sorted(indexes)}, wanted {index}:\n{plan.text}"
+    assert not plan.whole, f"reads whole tables:\n{plan.text}"
+
+
+def test_executions_are_read_by_their_keys(connection: psycopg.Connection[Any], parents: dict[str, str]) -> None:
+    plan = plan_of(connection, STATEMENTS["select_executions", "of_keys", "newest_first"], PARAMETERS)
+    read, _ = days_and_indexes(plan, parents)
+    assert read == NAMED, f"reads {sorted(read)}:\n{plan.text}"
+    # Of the other day, which was not analysed yet, any index may look as good.
+    assert {scan.index for scan in plan.scans if scan.day == "20261119"} == {"execution_20261119_pkey"}, plan.text
     assert not plan.whole, f"reads whole tables:\n{plan.text}"
 
 

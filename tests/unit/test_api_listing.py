@@ -62,10 +62,29 @@ def test_days_are_looked_through_by_what_few_have_and_the_clock_is_asked_of_what
         *("of_tenant_by_words", "in_any_order", "where_run", "where_search", "where_visible", "end_found"),
         "newest_first",
     )
-    # Where all starts of the days are wanted, they are asked of what was found.
-    assert listing_of(ExecutionFilter(run_id="r", hidden=True), None).found_parts("of_range", whole=True)[3:] == (
-        "of_tenant", "where_run", "end_found", "in_any_order", "newest_first",
+
+
+def test_of_days_further_back_keys_are_looked_for() -> None:
+    def keys(wanted: ExecutionFilter, *, whole: bool = False) -> tuple[str, ...]:
+        return listing_of(wanted, None).key_parts("of_range", whole=whole)
+
+    assert keys(ExecutionFilter(kind="agent"), whole=True) == (
+        "select_keys", "of_range", "of_tenant", "in_order", "where_kind", "where_visible", "newest_first",
     )  # fmt: skip
+    assert keys(ExecutionFilter(service="bank", hidden=True)) == (
+        *("begin_found", "select_keys", "of_range", "of_tenant_by_words", "in_any_order", "where_service"),
+        *("end_found", "newest_first"),
+    )
+    # Where all starts of the days are wanted, they are asked of what was found.
+    assert keys(ExecutionFilter(service="bank", hidden=True), whole=True) == (
+        *("begin_found", "select_keys", "of_range", "of_tenant_by_words", "where_service"),
+        *("end_found", "in_any_order", "newest_first"),
+    )
+    # Few are found: they are held against all else, and so read whole.
+    assert keys(ExecutionFilter(run_id="r", kind="agent", hidden=True), whole=True) == (
+        *("begin_found", "select_executions", "of_range", "of_tenant", "where_run"),
+        *("end_found", "in_any_order", "where_kind", "newest_first"),
+    )
 
 
 def test_a_next_page_starts_at_its_cursor() -> None:

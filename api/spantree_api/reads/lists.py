@@ -23,6 +23,7 @@ from spantree_api.stored_rows import (
     DayRow,
     ExecutionRow,
     FailedNodeRow,
+    KeyRow,
     StuckRow,
     execution_rows,
     records,
@@ -124,20 +125,29 @@ async def _by_index(
         bounds = window.parameters() if on_sentinel else window.parameters_without_sentinel()
         if bounds is None:
             break
-        if listing.ordered:
-            parts = listing.ordered_parts(days)
-        else:
-            parts = listing.found_parts(days, whole=window.is_whole and not on_sentinel)
+        parts = listing.key_parts(days, whole=window.is_whole and not on_sentinel)
         if turn:
             if time.monotonic() - began_s > _LOOK_S:
                 return _Indexed(rows, text_back_to_ns, Unfinished(window.starts.to_ns))
             reader.snapshot.renew()
-        rows += await reader.snapshot.all(
-            parts, {**parameters, **bounds, "limit": limit + 1 - len(rows)}, execution_rows
-        )
+        wanted_keys = {**parameters, **bounds, "limit": limit + 1 - len(rows)}
+        rows += await _rows_of(reader, await reader.snapshot.all(parts, wanted_keys, records(KeyRow)))
         if len(rows) > limit:
             break
     return _Indexed(rows, text_back_to_ns)
+
+
+async def _rows_of(reader: Reader, keys: Sequence[KeyRow]) -> list[ExecutionRow]:
+    """The executions of some keys, newest first."""
+    if not keys:
+        return []
+    parameters = {
+        "tenant_id": reader.config.tenant_id,
+        "days": [key.day for key in keys],
+        "trace_ids": [key.trace_id for key in keys],
+        "limit": len(keys),
+    }
+    return await reader.snapshot.all(("select_executions", "of_keys", "newest_first"), parameters, execution_rows)
 
 
 async def failures(

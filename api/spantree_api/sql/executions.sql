@@ -25,6 +25,25 @@ SELECT
     execution.output_tokens, execution.cost_usd, execution.skipped_nodes, execution.resumes, execution.lost_after_s,
     execution.hidden, execution.anomalies, execution.calls
 
+-- name: select_keys
+-- part: what executions are read by, what orders them, and what the clock's conditions are held against
+SELECT
+    execution.day, execution.trace_id, execution.started_ns, execution.ended_ns, execution.last_seen_ns,
+    execution.status, execution.anomalies, execution.lost_after_s
+
+-- name: of_keys
+-- part: the executions of some days and traces, one by one so that no statistics are needed; served by execution_pkey
+FROM unnest(%(days)s::date[], %(trace_ids)s::uuid[]) AS wanted (day, trace_id)
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM spantree.execution AS of_key
+    WHERE of_key.tenant_id = %(tenant_id)s
+        AND of_key.day = ANY (%(days)s::date[])
+        AND of_key.day = wanted.day
+        AND of_key.trace_id = wanted.trace_id
+    ORDER BY of_key.tenant_id
+) AS execution
+
 -- name: of_newest_days
 -- part: executions of the newest days, and of the sentinel's day, whose starts may be any
 FROM spantree.execution
