@@ -157,6 +157,13 @@ def test_a_chain_of_ten_thousand_steps_is_told_in_bounded_paths() -> None:
     assert first["path"].endswith(" > step 9999 > step 10000")
 
 
+def test_a_step_that_one_alone_has_is_the_first_difference_whatever_is_below_it() -> None:
+    without = nodes(node(1, "run"), node(2, "end", 1))
+    both = nodes(node(1, "run"), node(3, "audit", 1), node(4, "sign", 3), node(2, "end", 1))
+    assert diff(both, without)["first_difference"] == {"path": "run > audit", "a_id": f"{3:016x}", "b_id": None}
+    assert diff(without, both)["first_difference"] == {"path": "run > audit", "a_id": None, "b_id": f"{3:016x}"}
+
+
 def test_what_is_the_same_has_no_first_difference() -> None:
     assert diff(nodes(node(1, "a"), node(2, "b", 1)), nodes(node(7, "a"), node(8, "b", 7)))["first_difference"] is None
 

@@ -96,6 +96,10 @@ def test_spans_of_other_parts_than_the_range_are_left_out() -> None:
     assert left_by_part(row, left, NS_MIN, NS_MAX) == [([3, 9], 60), ([10], 40), ([25], NS_MIN)]
     assert left_by_part(row, left, 61, NS_MAX) == [([3, 9], 60)]
     assert left_by_part(row, left, NS_MIN, 15) == [([10], 40)]
+    # Both ends of a range are inside it.
+    assert left_by_part(row, left, 60, 60) == [([3, 9], 60), ([10], 40)]
+    assert left_by_part(row, left, 90, 90) == [([3, 9], 60)]
+    assert left_by_part(row, left, NS_MIN, 10) == [([10], 40)]
     assert left_by_part(row, [12, 15], 0, 100) == [([12, 15], 40)]
     row.part_ends = None
     assert left_by_part(row, left, 61, NS_MAX) == [(left, NS_MIN)]
