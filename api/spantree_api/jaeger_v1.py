@@ -117,6 +117,8 @@ def _references(trace_id: str, span: SpanRow) -> Iterable[dict[str, str]]:
         parent = span_id_to_hex(span.parent_span_id)
         yield {"refType": "CHILD_OF", "traceID": trace_id, "spanID": parent}
     for link in span.links or ():
+        if not link["trace_id"].strip("0"):
+            continue  # of no trace: Jaeger's pages take it for a parent that is missing
         yield {"refType": "FOLLOWS_FROM", "traceID": link["trace_id"], "spanID": link["span_id"]}
 
 

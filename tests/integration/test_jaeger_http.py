@@ -58,6 +58,7 @@ def request() -> ExportTraceServiceRequest:
     event = child.events.add(name="exception", time_unix_nano=T0_NS + 20 * MS)
     event.attributes.append(KeyValue(key="exception.type", value=text("CardError")))
     child.links.add(trace_id=bytes.fromhex(OTHER), span_id=b"\0" * 7 + b"\x03")
+    child.links.add(trace_id=bytes(16), span_id=bytes(8))  # to no span
     scopes["shop"].spans.add(
         trace_id=bytes.fromhex(OTHER), span_id=b"\0" * 7 + b"\x03", name="GET /orders", kind=Span.SPAN_KIND_SERVER,
         start_time_unix_nano=T0_NS + 60 * S, end_time_unix_nano=T0_NS + 60 * S + 5 * MS,

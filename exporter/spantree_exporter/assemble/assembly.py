@@ -11,6 +11,7 @@ from spantree_exporter.assemble import (
     calls,
     declared_steps,
     edges,
+    execution,
     forest,
     iterations,
     status,
@@ -53,7 +54,8 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     keys_said: set[str] = set().union(*(step.facts for step in ordered if step.facts))
     rows, thinned = edges.connect(ordered, found.hosts, trace_id, keys_said)
     anomalies = [budget.NODES_REDUCED] * reduced + [budget.EDGES_REDUCED] * thinned
-    summary = execution_row(spans, stored, roots, ordered, keys_said, anomalies)
+    led = execution.led_to(roots, found.hosts, trace_id)
+    summary = execution_row(spans, stored, roots, ordered, led, keys_said, anomalies)
     summary.calls = called
     workflow = summary.workflow_name
     assembled = Assembled(summary, [node_row(step, workflow) for step in ordered], rows)

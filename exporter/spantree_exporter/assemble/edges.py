@@ -10,7 +10,7 @@ from spantree_exporter.assemble.budget import EDGES_A_NODE, EDGES_AT_LEAST
 from spantree_exporter.assemble.edge_set import DECLARED, INFERRED, LINK, EdgeSet
 from spantree_exporter.assemble.engine_order import connect_numbered
 from spantree_exporter.assemble.named_edges import NAMING, connect_named, connect_static_graphs
-from spantree_exporter.assemble.step import Step, first_attempt, last_attempt
+from spantree_exporter.assemble.step import Step, first_attempt, last_attempt, linked_id
 from spantree_exporter.assemble.time_order import connect_by_time
 from spantree_exporter.assemble.token_edges import connect_tokens
 from spantree_exporter.rows import Edge
@@ -98,9 +98,9 @@ def _links(edges: EdgeSet, step: Step, hosts: dict[int, Step], trace_id: str, co
             continue  # the parent says it
         if kind not in _LINK_KINDS:
             kind = "dependency"
-        span_id = _span_id(span)
-        if span_id is None:
-            continue
+        span_id = linked_id(span)
+        if not span_id or not trace.strip("0"):
+            continue  # ids that are no ids, or those of no span: all zero
         if trace != trace_id:
             abroad = "sequential" if kind == "flow" else kind
             edges.abroad.append(Edge(span_id, 0, step.span_id, step.ordinal, abroad, None, LINK, trace))
@@ -113,11 +113,3 @@ def _links(edges: EdgeSet, step: Step, hosts: dict[int, Step], trace_id: str, co
             edges.add(last_attempt(other), first_attempt(step), "conditional", DECLARED, condition)
         else:
             edges.add(last_attempt(other), first_attempt(step), kind, LINK)
-
-
-def _span_id(text: str) -> int | None:
-    try:
-        raw = bytes.fromhex(text)
-    except ValueError:
-        return None
-    return int.from_bytes(raw, "big", signed=True) if len(raw) == 8 else None

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from spantree_exporter.assemble.declared_steps import leading_to
-from spantree_exporter.assemble.step import Step
+from spantree_exporter.assemble.step import Step, is_above, linked_id
 from spantree_exporter.span import KIND_CLIENT
 
 _UNFINISHED = frozenset({"waiting", "running", "pending"})
 _REQUEST_KINDS = frozenset({"db", "http_client", "http_server", "rpc", "message"})
 
 
-def main_root(roots: list[Step], ordered: list[Step]) -> Step:
+def led_to(roots: list[Step], hosts: dict[int, Step], trace_id: str) -> set[Step]:
+    """The roots that say by a link what in the trace led to them: a message that was sent, what they follow from."""
+    found: set[Step] = set()
+    for root in roots if len(roots) > 1 else ():
+        for trace, span in root.span.links if root.span is not None else ():
+            span_id = linked_id(span) if trace == trace_id else None
+            before = hosts.get(span_id) if span_id is not None else None
+            if (
+                before is not None
+                and before.start_ns <= root.start_ns
+                and before is not root
+                and not is_above(root, before)
+            ):
+                found.add(root)
+    return found
+
+
+def main_root(roots: list[Step], ordered: list[Step], led: Collection[Step] = ()) -> Step:
     """The root that holds most of the trace: the longest with all that is below it, a lone call of a client last.
 
-    Roots that a plan put after others do not count: the plan is the first's.
+    Roots that a plan put after others do not count, the plan is the first's; nor do those that others led to (`led`).
     """
     if len(roots) == 1:
         return roots[0]
@@ -27,7 +45,7 @@ def main_root(roots: list[Step], ordered: list[Step]) -> Step:
         end = step.end_ns if step.end_ns is not None else math.inf
         reach[root] = max(end, reach.get(root, end))
     return max(
-        (root for root in roots if not root.follows),
+        (root for root in roots if not root.follows and root not in led),
         key=lambda s: (
             s.span is None or s.span.kind != KIND_CLIENT,
             reach[s] - s.start_ns,

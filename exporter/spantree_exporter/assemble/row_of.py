@@ -17,11 +17,14 @@ def execution_row(
     stored: int,
     roots: list[Step],
     ordered: list[Step],
+    led: set[Step],
     keys_said: set[str],
     anomalies: list[str],
 ) -> Execution:
-    """The row of the execution, of which `stored` spans are stored; `keys_said` are the facts that any step has."""
-    main = execution.main_root(roots, ordered)
+    """The row of the execution, of which `stored` spans are stored; `keys_said` are the facts that any step has, `led`
+    the roots that others led to.
+    """
+    main = execution.main_root(roots, ordered, led)
     run = execution.find_run(ordered, roots, main)
     outer = run
     while outer.parent is not None:

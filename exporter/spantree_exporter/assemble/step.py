@@ -120,6 +120,15 @@ def is_above(upper: Step, lower: Step) -> bool:
     return upper.sequence < lower.sequence <= upper.last_below
 
 
+def linked_id(text: str) -> int | None:
+    """The span id of 16 hex digits that a link names, as steps have it; None for what is none."""
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return int.from_bytes(raw, "big", signed=True) if len(raw) == 8 else None
+
+
 def number_places(ordered: list[Step]) -> None:
     """Give steps their place in `ordered`, from 1, and that of the last step below them.
 

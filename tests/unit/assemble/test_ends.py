@@ -8,7 +8,7 @@ from tests.unit.assemble.traces import TRACE, span, step
 from spantree_exporter.assemble import assemble
 from spantree_exporter.facts import Facts
 from spantree_exporter.rows import SpanFacts
-from spantree_exporter.span import KIND_CONSUMER, KIND_INTERNAL, KIND_SERVER
+from spantree_exporter.span import KIND_CONSUMER, KIND_INTERNAL, KIND_PRODUCER, KIND_SERVER
 
 
 def end_of(*spans: SpanFacts) -> tuple[str, int | None, list[str]]:
@@ -98,3 +98,26 @@ def test_a_run_that_is_only_announced_is_named_by_itself_once_something_is_below
     assert assemble(spans, TRACE).execution.name == "POST /chat"
     running = assemble([*spans, step(3, 2, (6, 9), "classify", facts={"boundary": "candidate"})], TRACE).execution
     assert (running.name, running.entry, running.status) == ("support", "POST /chat", "running")
+
+
+@pytest.mark.parametrize("kind", [KIND_CONSUMER, KIND_INTERNAL])
+def test_a_root_that_another_led_to_by_a_link_does_not_name_the_trace(kind: int) -> None:
+    """A consumer without a parent that links to its message, what follows from another: each may last the longest."""
+    spans = [
+        span(1, None, (0, 30), "POST /orders", kind=KIND_SERVER, facts={"kind": "http_server"}),
+        span(2, 1, (5, 10), "orders send", kind=KIND_PRODUCER, facts={"kind": "message"}),
+        span(3, None, (100, 900), "orders process", kind=kind, links=[(TRACE, f"{2:016x}")]),
+    ]
+    found = assemble(spans, TRACE)
+    assert (found.execution.name, found.execution.started_ns, found.execution.ended_ns) == ("POST /orders", 0, 900)
+    assert [(e.from_span_id, e.to_span_id, e.provenance) for e in found.edges] == [(2, 3, "link")]
+    # A link out of the trace, to the same id, and one to what came later lead to no root.
+    abroad = ("1" * 32, f"{2:016x}")
+    for link in (abroad, (TRACE, f"{4:016x}")):
+        spans[2] = span(3, None, (100, 900), "orders process", kind=kind, links=[link])
+        assert assemble([*spans, span(4, None, (950, 960), "late")], TRACE).execution.name == "orders process"
+
+
+def test_a_link_to_no_span_is_no_edge() -> None:
+    spans = [span(1, None, (0, 30), links=[("0" * 32, "0" * 16), ("1" * 32, "0" * 16), ("0" * 32, f"{2:016x}")])]
+    assert assemble(spans, TRACE).edges == []
