@@ -192,6 +192,35 @@ def test_models(api: httpx.Client) -> None:
     assert (model["input_tokens"], model["output_tokens"], model["cost_usd"]) == (20, 10, 1.0)
 
 
+@pytest.fixture(scope="module")
+def agents(postgres_url: str, _migrated_template: str) -> Iterator[str]:
+    """An agent that sums up its two calls (Strands, AI SDK), and one whose calls are not traced."""
+    used: dict[str, Any] = {"model": "m-1", "input_tokens": 10, "output_tokens": 5, "cost_usd": 0.5}
+    both: dict[str, Any] = {"model": "m-1", "input_tokens": 20, "output_tokens": 10, "cost_usd": 1.0}
+    calls = [node(2, "ask", 1, kind="llm", **used), node(3, "ask", 1, kind="llm", **used)]
+    with new_database(postgres_url, template=_migrated_template) as database_url:
+        insert(
+            database_url,
+            trace(1, [node(1, "report", kind="agent", **both), *calls]),
+            trace(2, [node(1, "lone", kind="agent", workflow_name="lone", **used)], workflow_name="lone"),
+        )
+        yield database_url
+
+
+def test_a_model_s_figures_are_those_of_its_calls_and_not_once_more_those_of_agents(agents: str) -> None:
+    """strands-agents/harness-sdk#3602: sums over all spans were twice what was used."""
+    with api_over(agents) as api:
+        [model] = ok(api.get("/api/v1/stats/models"))["models"]
+        assert (model["runs"], model["input_tokens"], model["output_tokens"], model["cost_usd"]) == (3, 30, 15, 1.5)
+        for bucket, at in (("1h", "11-20T10:00"), ("1d", "11-20T00:00"), ("1m", "11-20T10:00")):
+            for metric, value in (("tokens", 45), ("cost_usd", 1.5), ("runs", 3)):
+                told = points(ok(api.get(f"/api/v1/stats/trend?by=model&metric={metric}&bucket={bucket}")))
+                assert told == {"m-1": [(at, value)]}, (metric, bucket)
+    with psycopg.connect(agents) as connection:
+        query = "SELECT runs, input_tokens, output_tokens, cost_usd FROM spantree.models"
+        assert connection.execute(query).fetchall() == [(3, 30, 15, 1.5)]
+
+
 def test_workflows(api: httpx.Client) -> None:
     assert ok(api.get("/api/v1/workflows")) == {
         "days": 30,

@@ -31,6 +31,21 @@ CROSS JOIN LATERAL (
         AND (%(name)s::text IS NULL OR rollup.name = %(name)s)
         AND (%(workflow)s::text IS NULL OR rollup.workflow_name = %(workflow)s)
         AND (%(hidden)s OR NOT rollup.hidden)
+        AND NOT (
+            -- an agent's figures of a model are those of its calls, where these are told
+            rollup.subject = 'model'
+            AND rollup.kind IN ('agent', 'workflow', 'chain', 'turn')
+            AND EXISTS (
+                SELECT
+                FROM spantree.rollup AS of_call
+                WHERE of_call.tenant_id = rollup.tenant_id
+                    AND of_call.subject = 'model'
+                    AND of_call.workflow_name = rollup.workflow_name
+                    AND of_call.grain_h = rollup.grain_h
+                    AND of_call.started_at = rollup.started_at
+                    AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
+            )
+        )
     OFFSET 0
 ) AS held
 GROUP BY held.name
@@ -53,6 +68,21 @@ CROSS JOIN LATERAL (
         AND rollup.name = ANY (%(names)s::text[])
         AND (%(workflow)s::text IS NULL OR rollup.workflow_name = %(workflow)s)
         AND (%(hidden)s OR NOT rollup.hidden)
+        AND NOT (
+            -- an agent's figures of a model are those of its calls, where these are told
+            rollup.subject = 'model'
+            AND rollup.kind IN ('agent', 'workflow', 'chain', 'turn')
+            AND EXISTS (
+                SELECT
+                FROM spantree.rollup AS of_call
+                WHERE of_call.tenant_id = rollup.tenant_id
+                    AND of_call.subject = 'model'
+                    AND of_call.workflow_name = rollup.workflow_name
+                    AND of_call.grain_h = rollup.grain_h
+                    AND of_call.started_at = rollup.started_at
+                    AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
+            )
+        )
     OFFSET 0
 ) AS held
 CROSS JOIN LATERAL unnest((held.durations).buckets, (held.durations).counts) AS each (bucket, held)
@@ -272,6 +302,21 @@ CROSS JOIN LATERAL (
         AND (%(workflow)s::text IS NULL OR rollup.workflow_name = %(workflow)s)
         AND (%(hidden)s OR NOT rollup.hidden)
         AND (%(series)s::text <> 'name' OR rollup.name = ANY (%(names)s::text[]))
+        AND NOT (
+            -- an agent's figures of a model are those of its calls, where these are told
+            rollup.subject = 'model'
+            AND rollup.kind IN ('agent', 'workflow', 'chain', 'turn')
+            AND EXISTS (
+                SELECT
+                FROM spantree.rollup AS of_call
+                WHERE of_call.tenant_id = rollup.tenant_id
+                    AND of_call.subject = 'model'
+                    AND of_call.workflow_name = rollup.workflow_name
+                    AND of_call.grain_h = rollup.grain_h
+                    AND of_call.started_at = rollup.started_at
+                    AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
+            )
+        )
     OFFSET 0
 ) AS held
 CROSS JOIN LATERAL (
@@ -301,6 +346,21 @@ CROSS JOIN LATERAL (
         AND (%(hidden)s OR NOT rollup.hidden)
         AND (%(series)s::text <> 'name' OR rollup.name = ANY (%(names)s::text[]))
         AND rollup.ended > 0
+        AND NOT (
+            -- an agent's figures of a model are those of its calls, where these are told
+            rollup.subject = 'model'
+            AND rollup.kind IN ('agent', 'workflow', 'chain', 'turn')
+            AND EXISTS (
+                SELECT
+                FROM spantree.rollup AS of_call
+                WHERE of_call.tenant_id = rollup.tenant_id
+                    AND of_call.subject = 'model'
+                    AND of_call.workflow_name = rollup.workflow_name
+                    AND of_call.grain_h = rollup.grain_h
+                    AND of_call.started_at = rollup.started_at
+                    AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
+            )
+        )
     OFFSET 0
 ) AS held
 CROSS JOIN LATERAL (
@@ -399,6 +459,19 @@ step AS (
     WHERE node.started_ns >= %(from_ns)s::bigint
         AND node.started_ns < %(end_ns)s::bigint
         AND (%(workflow)s::text IS NULL OR left(node.workflow_name, 100) = %(workflow)s)
+        AND NOT (
+            %(by)s::text = 'model'
+            AND node.kind IN ('agent', 'workflow', 'chain', 'turn')
+            AND EXISTS (
+                SELECT
+                FROM spantree.node AS of_call
+                WHERE of_call.tenant_id = %(tenant_id)s
+                    AND of_call.trace_id = newest.trace_id
+                    AND of_call.day = ANY (%(days)s::date[])
+                    AND of_call.model IS NOT NULL
+                    AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
+            )
+        )
 ),
 wanted AS (
     SELECT name

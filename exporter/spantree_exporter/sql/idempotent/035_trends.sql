@@ -182,6 +182,20 @@ SELECT
 FROM spantree.rollup AS r
 WHERE r.subject = 'model'
     AND NOT r.hidden
+    AND NOT (
+        -- an agent's figures of a model are those of its calls, where these are told
+        r.kind IN ('agent', 'workflow', 'chain', 'turn')
+        AND EXISTS (
+            SELECT
+            FROM spantree.rollup AS of_call
+            WHERE of_call.tenant_id = r.tenant_id
+                AND of_call.subject = 'model'
+                AND of_call.workflow_name = r.workflow_name
+                AND of_call.grain_h = r.grain_h
+                AND of_call.started_at = r.started_at
+                AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
+        )
+    )
     AND r.grain_h IN (1, 24)
     AND r.grain_h = CASE
         WHEN EXISTS (
