@@ -223,6 +223,15 @@ def test_a_rule_is_silenced_changed_and_taken_away(migrated_url: str, store: Sto
         assert rest["next_cursor"] is None
 
 
+@pytest.mark.parametrize("last", ["9999-12-31T23:59:59.999999Z", "2026-12-01T08:00:00.000001Z"])
+def test_a_rule_may_be_silenced_until_the_end_of_time(migrated_url: str, last: str) -> None:
+    with receiver() as hook, watching(migrated_url) as api:
+        path = f"/api/v1/alerts/rules/{make(api, hook, kind='failure')['id']}"
+        silenced = ok(api.patch(path, json={"silenced_until": last}))
+        assert silenced["silenced_until"] == last.replace("Z", "000Z")
+        assert ok(api.get("/api/v1/alerts/rules"))["rules"] == [silenced]
+
+
 @pytest.mark.parametrize(
     ("meanwhile", "answered", "left"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -37,6 +37,7 @@ from spantree_api.webhooks import WebhookRefused, checked_url
 
 router = api_router("alerts")
 _RULES_MAX = 500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECRET_BYTES = 32
 RuleId = Annotated[UUID, Path(description="`id` of a rule")]
 
@@ -231,7 +232,7 @@ def _without_path(url: str) -> str:
 
 
 def _told(moment: datetime) -> str:
-    return rfc3339(round(moment.astimezone(UTC).timestamp() * 1e6) * 1_000)
+    return rfc3339((moment - _EPOCH) // timedelta(microseconds=1) * 1_000)
 
 
 def _unknown(rule_id: UUID) -> NotFound:
