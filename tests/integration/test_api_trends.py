@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from tests.api_rows import T0_NS, S, insert, node, trace, trace_id
+from tests.api_rows import NOW_NS, T0_NS, S, insert, node, trace, trace_id
 from tests.api_server import api_over, ok, refused
 from tests.postgres import new_database
 
@@ -110,6 +110,35 @@ def test_runs_by_hour(api: httpx.Client) -> None:
 )
 def test_a_trend_by_anything(api: httpx.Client, query: str, expected: dict[str | None, list[Any]]) -> None:
     assert points(ok(api.get(f"/api/v1/stats/trend?{query}"))) == expected
+
+
+def test_steps_of_hidden_executions_and_long_names_are_the_same_by_minutes_and_by_hours(migrated_url: str) -> None:
+    long = "n" * 100
+    insert(
+        migrated_url,
+        trace(1, [node(1, "probe")], hidden=True),
+        trace(2, [node(1, f"{long}-1"), node(2, f"{long}-2", 1)], workflow_name=f"{long}-3"),
+    )
+    with api_over(migrated_url) as api:
+        for by, expected in (("node", {"probe": 1, long: 2}), ("workflow", {long: 1})):
+            for bucket in ("1m", "5m", "1h", "1d"):
+                told = points(ok(api.get(f"/api/v1/stats/trend?by={by}&bucket={bucket}")))
+                assert {name: sum(value for _, value in values) for name, values in told.items()} == expected, bucket
+
+
+def test_the_longest_run_of_a_project_is_of_the_first_hour_that_figures_have(migrated_url: str) -> None:
+    # Figures begin with the whole hour, up to an hour before the range does.
+    now_ns = NOW_NS + HOUR_NS // 2
+    began_ns = now_ns - DAY_NS - HOUR_NS // 2
+    insert(
+        migrated_url,
+        trace(1, started_ns=began_ns, ended_ns=began_ns + 60 * S, project="shop", entry="queue invoices"),
+        trace(2, project="shop"),
+    )
+    with api_over(migrated_url, now_ns) as api:
+        told = ok(api.get("/api/v1/stats/projects/shop?days=1"))
+    assert (told["runs"], told["most_used"]["queue"]) == (2, "invoices")
+    assert told["longest_run"] == {"execution_id": trace_id(1), "duration_ms": 60_000.0}
 
 
 def test_minutes_tell_how_far_back_they_were_counted(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

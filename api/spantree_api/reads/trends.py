@@ -27,6 +27,7 @@ from spantree_exporter.rollup import GAMMA, KEY_LENGTH
 
 _S: Final = 1_000_000_000
 _DAY_NS: Final = 86_400 * _S
+_HOUR_NS: Final = 3_600 * _S
 # Executions that buckets below an hour count, and executions whose nodes they count: a second's work at most.
 _WALKED: Final = 100_000
 _WALKED_FOR_NODES: Final = 5_000
@@ -127,6 +128,9 @@ async def _trend_of_rows(reader: Reader, by: str, wanted: TrendRange, parameters
         "step_s": wanted.bucket.seconds,
         "walked": _WALKED_FOR_NODES if of_nodes else _WALKED,
     }
+    if of_nodes:
+        # Rollups do not know of steps whose they are; both tell the same.
+        parameters["hidden"] = True
     points = await reader.snapshot.all(
         "trend_of_nodes" if of_nodes else "trend_of_executions", parameters, records(PointRow)
     )
@@ -178,7 +182,8 @@ async def project(reader: Reader, name: str, days: int) -> ProjectFigures | None
     node = await reader.snapshot.first(
         "most_used_nodes_of_workflows", {**ranged, "workflows": named}, records(CountRow)
     )
-    from_ns = reader.now_ns - days * _DAY_NS
+    # From where figures begin: the longest of them is looked for by its bucket.
+    from_ns = (reader.now_ns - days * _DAY_NS) // _HOUR_NS * _HOUR_NS
     of_rows: dict[str, object] = {
         "tenant_id": reader.config.tenant_id,
         "project": name,
@@ -230,8 +235,7 @@ async def workflow_map(reader: Reader, workflow: str, since_ns: int) -> Workflow
             "limit": _EDGES,
         }
         conditions = await reader.snapshot.all("conditions_of_traces", of_traces, records(ConditionRow))
-    hour_ns = 3_600 * _S
-    return WorkflowMap(since_ns // hour_ns * hour_ns, rows[0].runs, nodes, durations, edges, conditions)
+    return WorkflowMap(since_ns // _HOUR_NS * _HOUR_NS, rows[0].runs, nodes, durations, edges, conditions)
 
 
 def _days(from_ns: int, end_ns: int) -> Sequence[date]:

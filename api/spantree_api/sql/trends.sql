@@ -372,14 +372,14 @@ WHERE series.name = ANY (%(names)s::text[])
 -- figures of executions by minutes, counted from the newest rows of some days; served by execution_visible_idx
 WITH newest AS (
     SELECT
-        CASE %(by)s::text
+        left(CASE %(by)s::text
             WHEN 'workflow' THEN workflow_name
             WHEN 'service' THEN service
             WHEN 'user' THEN user_id
             WHEN 'project' THEN project
             WHEN 'category' THEN CASE WHEN status IN ('failed', 'partial', 'timed_out') THEN COALESCE(error_category, '') END
             ELSE ''
-        END AS name,
+        END, 100) AS name,
         started_ns / 1000000000 / %(step_s)s::bigint * %(step_s)s::bigint AS at_s,
         status, started_ns, ended_ns, retried_count, input_tokens, output_tokens, cost_usd
     FROM spantree.execution
@@ -394,7 +394,7 @@ WITH newest AS (
 wanted AS (
     SELECT name
     FROM newest
-    WHERE left(name, 100) = COALESCE(%(name)s::text, left(name, 100))
+    WHERE name = COALESCE(%(name)s::text, name)
     GROUP BY name
     ORDER BY count(*) DESC, name
     LIMIT %(limit)s
@@ -430,7 +430,8 @@ OFFSET %(walked)s - 1
 LIMIT 1
 
 -- name: trend_of_nodes
--- figures of the nodes of the newest executions of some days by minutes; served by node_sequence_idx
+-- figures of the nodes of the newest executions of some days by minutes, of hidden ones, too, as rollups have them; served
+-- by execution_started_idx, node_sequence_idx
 WITH newest AS (
     SELECT trace_id
     FROM spantree.execution
@@ -438,13 +439,12 @@ WITH newest AS (
         AND day = ANY (%(days)s::date[])
         AND started_ns >= %(from_ns)s::bigint
         AND started_ns < %(end_ns)s::bigint
-        AND (%(hidden)s OR NOT hidden)
     ORDER BY started_ns DESC
     LIMIT %(walked)s
 ),
 step AS (
     SELECT
-        CASE %(by)s::text WHEN 'model' THEN node.model ELSE node.name END AS name,
+        left(CASE %(by)s::text WHEN 'model' THEN node.model ELSE node.name END, 100) AS name,
         node.started_ns / 1000000000 / %(step_s)s::bigint * %(step_s)s::bigint AS at_s,
         node.status, node.started_ns, node.ended_ns, node.input_tokens, node.output_tokens, node.cost_usd
     FROM newest
@@ -476,7 +476,7 @@ step AS (
 wanted AS (
     SELECT name
     FROM step
-    WHERE left(name, 100) = COALESCE(%(name)s::text, left(name, 100))
+    WHERE name = COALESCE(%(name)s::text, name)
     GROUP BY name
     ORDER BY count(*) DESC, name
     LIMIT %(limit)s
