@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from spantree_exporter.assemble.open_ended import belongs_to, open_or_close, settle_ends, speaks_of_run
 from spantree_exporter.assemble.step import Step
 from spantree_exporter.assemble.usage import USAGE
@@ -36,6 +38,7 @@ def fold(parents_first: list[Step]) -> dict[Step, Step]:
     siblings: dict[Step, _Siblings] = {}
     folds = waits = False
     waiting_for_child: list[Step] = []
+    asking: list[Step] = []
     sent_on: set[Step] = set()
     for step in parents_first:
         parent_host = hosts[step.parent] if step.parent is not None else None
@@ -46,6 +49,8 @@ def fold(parents_first: list[Step]) -> dict[Step, Step]:
         waits = waits or facts.get("status") == "waiting"
         fold = facts.get("fold")
         if fold is None:
+            if "by_driver" in facts:
+                asking.append(step)
             continue
         folds = True
         if fold in {"producer", "outer"}:
@@ -62,6 +67,10 @@ def fold(parents_first: list[Step]) -> dict[Step, Step]:
             takers[0].placed = (min(step.start_ns, takers[0].start_ns), takers[0].last_ns)
             takers[0].folded.append(_span_of(step))
             takers[0].folded.extend(step.folded)
+    for query, told_again in _told_by_driver(asking, hosts):
+        folds = True
+        hosts[told_again] = query
+        _absorb(query, told_again, "inner")
     if waits:
         _join_continued(parents_first, hosts)
     kept = _rehang(parents_first, hosts, sent_on) if folds or waits else parents_first
@@ -70,6 +79,25 @@ def fold(parents_first: list[Step]) -> dict[Step, Step]:
             step.kind = "workflow"
     settle_ends(kept)
     return hosts
+
+
+def _told_by_driver(asking: list[Step], hosts: dict[Step, Step]) -> list[tuple[Step, Step]]:
+    """(query of a library, the same query as its driver told it): beside it, within its time, of equal text."""
+    drivers: dict[tuple[object, ...], list[Step]] = defaultdict(list)
+    for parent in {step.parent: None for step in asking if step.parent is not None}:
+        for child in parent.children:
+            if child.kind == "db" and "by_driver" not in child.facts and hosts[child] is child and not child.children:
+                drivers[parent, child.service, child.facts.get("input")].append(child)
+    for told in drivers.values():
+        told.sort(key=lambda step: (step.start_ns, step.order), reverse=True)
+    pairs: list[tuple[Step, Step]] = []
+    for query in sorted(asking, key=lambda step: (step.start_ns, step.order)):
+        told = drivers.get((query.parent, query.service, query.facts.get("input")), [])
+        while told and told[-1].start_ns < query.start_ns:
+            told.pop()  # asked past the library
+        if told and told[-1].last_ns <= query.last_ns:
+            pairs.append((query, told.pop()))
+    return pairs
 
 
 def _rehang(parents_first: list[Step], hosts: dict[Step, Step], sent_on: set[Step]) -> list[Step]:

@@ -138,6 +138,7 @@ class Facts(TypedDict, total=False):
     consumes: list[str]  # takes in: equal tokens make an edge
     flow_links: bool  # the span's links say what led to it, not just what it needs
     link_types: dict[str, str]  # by linked span id in hex: dependency, resume, retry, child_of (its parent)
+    by_driver: bool  # a query that a library asks a driver: the driver may tell the same one beside it
     detached: bool  # what runs inside the steps of this run is sent as if it ran beside the run
 
     # -- usage

@@ -81,7 +81,7 @@ def facts(draw: st.DrawFn, ids: int) -> Facts:
     if draw(chance) < 3:
         told["planned_by"] = draw(st.sampled_from(["p", "q"]))
         told["sent_by"] = draw(st.sampled_from(["x", "y"]))
-    for flag in ("open_ended", "closes", "unanswered", "covers_queue", "mapped"):
+    for flag in ("by_driver", "open_ended", "closes", "unanswered", "covers_queue", "mapped"):
         if draw(chance) < 2:
             told[flag] = True
     if draw(chance) < 2:

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.facts.spans import raised, span
 
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.facts import read_facts
+from spantree_exporter.facts import Facts, read_facts
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.span import (
     KIND_CLIENT,
@@ -170,3 +170,15 @@ def test_a_database_file_is_told_by_its_name(name: str, database: str, told: str
 def test_a_request_that_no_route_names_is_named_by_its_path(name: str, sent: Attributes, told: str | None) -> None:
     facts = read_facts(span(name, {"http.method": "GET", **sent}, kind=KIND_SERVER))
     assert facts.get("name") == told
+
+
+@pytest.mark.parametrize(
+    ("scope", "name", "told"),
+    [
+        ("opentelemetry.instrumentation.sqlalchemy", "SELECT shop", {"by_driver": True, "kind": "db"}),
+        ("opentelemetry.instrumentation.sqlalchemy", "connect", {"fold": "parent", "kind": "db"}),
+        ("opentelemetry.instrumentation.psycopg", "SELECT", {"kind": "db"}),
+    ],
+)
+def test_a_query_of_a_library_is_one_that_its_driver_may_tell_again(scope: str, name: str, told: Facts) -> None:
+    assert read_facts(span(name, {"db.system": "postgresql"}, scope=scope, kind=KIND_CLIENT)) == told

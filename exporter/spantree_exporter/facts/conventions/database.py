@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
+
+_SQLALCHEMY: Final = "opentelemetry.instrumentation.sqlalchemy"
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -12,6 +16,8 @@ def _read(span: Span, facts: Facts) -> None:
     if span.name == "connect" and "db.statement" not in a and "db.query.text" not in a:
         # SQLAlchemy's pool check-out before each statement: no step of anybody's.
         facts.setdefault("fold", "parent")
+    elif span.scope.name == _SQLALCHEMY:
+        facts.setdefault("by_driver", True)
     facts.setdefault("kind", "db")
     # SQLite's database is a file: `SELECT /srv/shop/orders.db` tells a list nothing that `SELECT orders.db` does not.
     database = text_of(a.get("db.namespace")) or text_of(a.get("db.name"))
