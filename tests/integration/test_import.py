@@ -131,12 +131,15 @@ def test_what_is_bad_is_named_and_the_rest_is_stored(urls: tuple[str, str], tmp_
         b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"%s","spanId":"000000000000000a","name":"good",'
         b'"startTimeUnixNano":"%d","endTimeUnixNano":"%d"},{"traceId":"00","spanId":"01","name":"no id"}]}]}]}\n'
     ) % (b"ab" * 16, TODAY_NS, TODAY_NS + 1)
-    file.write_bytes(good + good[:100] + b"\n")
+    # What ours tell beside OTLP, as nobody but a person would write it.
+    other = good[:-2].replace(b"0a", b"0b").replace(b',{"traceId":"00","spanId":"01","name":"no id"}', b"")
+    odd = other + b',"spantree":{"fingerprints":["none"],"received_ns":["1"]}}\n'
+    file.write_bytes(odd + good + good[:100] + b"\n")
     done = run("import", str(file), "--database-url", empty, directory=tmp_path)
     assert done.returncode == 1
-    assert done.stdout == "1 spans stored, 0 were there already, 2 parts could not be read\n"
-    assert f"{file}: line 1: trace id 00: wanted 16 bytes" in done.stderr
-    assert f"{file}: line 2: it is no JSON" in done.stderr
+    assert done.stdout == "2 spans stored, 0 were there already, 2 parts could not be read\n"
+    assert f"{file}: line 2: trace id 00: wanted 16 bytes" in done.stderr
+    assert f"{file}: line 3: it is no JSON" in done.stderr
     with psycopg.connect(empty) as connection:
         found = connection.execute("SELECT name FROM spantree.executions WHERE execution_id = %s", ["ab" * 16])
         assert found.fetchall() == [("good",)]

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from spantree_deploy.importing.files import Bad, Body
 from spantree_exporter.errors import BatchRejected, MalformedRequest
-from spantree_exporter.ids import span_id_from_hex, span_id_to_hex
+from spantree_exporter.ids import InvalidId, span_id_from_hex, span_id_to_hex
 from spantree_exporter.log_record import LogRecord
 from spantree_exporter.otlp_json import FINGERPRINTS, RECEIVED_NS
 from spantree_exporter.partitions import SENTINEL_DAY, date_of, day_of
@@ -171,7 +171,10 @@ def _day(item: Item) -> int:
 
 
 def _restore(items: Iterable[Item], ours: dict[str, Any]) -> None:
-    """Give spans and records back what the collector made of them when they came first, so that they are the same."""
+    """Give spans and records back what the collector made of them when they came first, so that they are the same.
+
+    Where that is not told for each of them in its form, somebody has changed the line: it is as any other.
+    """
     found = list(items)
     fingerprints, received = ours.get(FINGERPRINTS), ours.get(RECEIVED_NS)
     if not isinstance(fingerprints, list) or not isinstance(received, list):
@@ -180,7 +183,7 @@ def _restore(items: Iterable[Item], ours: dict[str, Any]) -> None:
         return
     try:
         told = [(span_id_from_hex(one), int(ns)) for one, ns in zip(fingerprints, received, strict=True)]
-    except (TypeError, ValueError):
+    except (InvalidId, TypeError, ValueError):
         return
     for item, (fingerprint, received_ns) in zip(found, told, strict=True):
         item.fingerprint = fingerprint
