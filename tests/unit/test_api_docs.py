@@ -1,4 +1,4 @@
-"""docs/api.md tells of every path of the API and of every query parameter."""
+"""docs/api.md tells of every path of the API, of every query parameter and of every error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
 from spantree_api.routes.api_router import BASE
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "api.md"
+SOURCES = ROOT / "api" / "spantree_api"
 # Shown in the first paragraph, as what describes all others.
 _DESCRIBED = {"limit", "cursor"}
 
@@ -42,3 +44,16 @@ def test_every_query_parameter_is_told() -> None:
         if parameter["in"] == "query" and parameter["name"] not in told | _DESCRIBED
     )
     assert not missing, f"docs/api.md does not tell of {', '.join(missing)}: write what each does, as `name` or `name=`"
+
+
+def test_every_error_is_told() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in sorted(SOURCES.rglob("*.py"))]
+    given = set(re.findall(r'Unavailable\(\s*"([a-z_]+)"|^    code = "([a-z_]+)"', "\n".join(sources), re.MULTILINE))
+    codes = {code for pair in given for code in pair if code}
+    assert {"not_found", "query_timeout"} < codes
+    table = "\n".join(
+        line for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if re.match(r"\| [45]\d\d \|", line)
+    )
+    # Of gRPC, which has no such codes.
+    missing = sorted(codes - set(re.findall(r"`([a-z_]+)`", table)) - {"overloaded"})
+    assert not missing, f"docs/api.md does not tell of {', '.join(missing)}: add a row to 'Errors'"
