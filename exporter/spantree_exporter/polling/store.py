@@ -36,22 +36,30 @@ class JobStore:
         self._lock_fd: int | None = None
         try:
             if read_only:
-                self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+                self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_fd = _locked(path.with_suffix(path.suffix + ".lock"))
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            # what a power cut takes is looked at once more
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            for name in ("create_job", "create_job_due_idx", "create_result", "create_activity", "create_beat"):
-                self._db.execute(self._sql[name])
+            self._db = self._opened(path)
         except (OSError, sqlite3.Error) as error:
             self._unlock()
             raise PollingStoreError(
                 f"the file of watched jobs {path} cannot be opened ({error}); give a path that this account may write"
             ) from error
+
+    def _opened(self, path: Path) -> sqlite3.Connection:
+        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            # what a power cut takes is looked at once more
+            database.execute("PRAGMA synchronous = NORMAL")
+            for name in ("create_job", "create_job_due_idx", "create_result", "create_activity", "create_beat"):
+                database.execute(self._sql[name])
+        except BaseException:
+            database.close()
+            raise
+        return database
 
     def close(self) -> None:
         """Close the file and let others have it. Idempotent."""

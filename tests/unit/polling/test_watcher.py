@@ -265,7 +265,8 @@ def test_a_job_that_takes_too_long_counts_as_timeout_and_others_may_tell_of_it(t
 
 
 def test_health_is_asked_from_anywhere_and_the_file_is_one_watchers(tmp_path: Path) -> None:
-    path = tmp_path / "j.db"
+    # What a URI of SQLite's would take for something else.
+    path = tmp_path / "50%41? #j.db"
 
     async def watch() -> None:
         async with JobWatcher(SimulatedJobs({"j": [OSError("x"), "SUCCESS"]}).poll, path, rules=QUICK) as watcher:
@@ -285,7 +286,7 @@ def test_health_is_asked_from_anywhere_and_the_file_is_one_watchers(tmp_path: Pa
         2,
         {"NETWORK": 1},
     )
-    with pytest.raises((PollingStoreError, sqlite3.Error)):
+    with pytest.raises(PollingStoreError, match="cannot be opened"):
         health_of_file(tmp_path / "none.db")
 
 
@@ -300,3 +301,29 @@ def test_simulated_jobs_end_by_themselves_the_same_each_time(tmp_path: Path) -> 
     first = run(watch("a.db"))
     assert first == run(watch("b.db"))
     assert {state for state, _ in first} == {"SUCCESS", "FAILED"}
+
+
+def test_a_file_that_is_no_database_is_refused_with_nothing_left_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    path.write_text("these are notes " * 100)
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def noting(*arguments: Any, **more: Any) -> sqlite3.Connection:
+        opened.append(connect(*arguments, **more))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", noting)
+    for _ in range(2):
+        with pytest.raises(PollingStoreError, match="cannot be opened"):
+            JobWatcher(never, path)
+    for one in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            one.execute("SELECT 1")
+    assert path.read_text() == "these are notes " * 100
+
+
+async def never(job: Job) -> str:
+    raise AssertionError(f"{job.key} is looked at")
