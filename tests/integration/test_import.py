@@ -151,7 +151,7 @@ def test_what_is_bad_is_named_and_the_rest_is_stored(urls: tuple[str, str], tmp_
         (b"", "there are no spans and no log records in what was given"),
         (b'{"resourceSpans":[]}\n', "there are no spans and no log records in what was given"),
         ('{"resourceSpans":[{"scopeSpans":[{"scope":{"name":"é"}}]}]}'.encode("latin-1"), "there are no spans"),
-        ('{"resourceSpans":[]}'.encode("utf-16-le"), "the document: it has none of resourceSpans, "),
+        ('{"resourceSpans":[]}'.encode("utf-16-le"), "the file: it is UTF-16, wanted is UTF-8: "),
     ],
     ids=["nothing", "no spans", "Latin-1", "UTF-16"],
 )
