@@ -239,7 +239,7 @@ def identity_of(state: Mapping[str, Any]) -> Identity:
     return identity
 
 
-def _identity_of_request(request: Request) -> Identity:
+async def _identity_of_request(request: Request) -> Identity:
     return identity_of(request.scope.get("state", {}))
 
 
@@ -247,7 +247,7 @@ IdentityOf = Annotated[Identity, Depends(_identity_of_request)]
 """Who asks, for a route."""
 
 
-def _may_go_on_of_request(request: Request) -> MayGoOn:
+async def _may_go_on_of_request(request: Request) -> MayGoOn:
     found: MayGoOn = request.scope.get("state", {}).get("may_go_on", _always)
     return found
 

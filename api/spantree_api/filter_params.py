@@ -14,7 +14,7 @@ from spantree_api.rendering import ns_of
 _NS_PER_MS = 1_000_000
 
 
-def _filter_of(
+async def _filter_of(
     status: Annotated[list[StatusFilter] | None, Query(description="may be given more than once")] = None,
     workflow: Annotated[Text | None, Query()] = None,
     service_name: Annotated[Text | None, Query(alias="service", description="a service that took part")] = None,

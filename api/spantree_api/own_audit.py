@@ -52,7 +52,7 @@ def note_of(state: dict[str, Any]) -> AuditNote:
     return note
 
 
-def _note_of_request(request: Request) -> AuditNote:
+async def _note_of_request(request: Request) -> AuditNote:
     return note_of(request.scope.setdefault("state", {}))
 
 

@@ -68,7 +68,7 @@ class Service:
             yield Reader(transaction, self.config, self.clock())
 
 
-def _service_of(request: Request) -> Service:
+async def _service_of(request: Request) -> Service:
     service: Service = request.app.state.service
     return service.for_tenant(identity_of(request.scope.get("state", {})).tenant_id)
 

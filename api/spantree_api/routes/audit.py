@@ -21,7 +21,7 @@ router = api_router("audit")
 _DAY_NS = 86_400_000_000_000
 
 
-def _filter_of(
+async def _filter_of(
     service: ServiceOf,
     user: Annotated[Text | None, Query(description="who asked")] = None,
     action: Annotated[Text | None, Query(description="read, create, update, delete ..., or an HTTP method")] = None,

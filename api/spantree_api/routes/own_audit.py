@@ -23,7 +23,7 @@ router = api_router("audit")
 _ROWS_AT_ONCE = 1_000
 
 
-def _filter_of(
+async def _filter_of(
     actor: Annotated[Text | None, Query(description="the beginning of a token, a person, an account")] = None,
     action: Annotated[Text | None, Query(description="read, export, create, update, delete, refused ...")] = None,
     object_: Annotated[Text | None, Query(alias="object", description="a type, or `type/id`")] = None,
