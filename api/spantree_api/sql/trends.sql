@@ -446,7 +446,8 @@ step AS (
     SELECT
         left(CASE %(by)s::text WHEN 'model' THEN node.model ELSE node.name END, 100) AS name,
         node.started_ns / 1000000000 / %(step_s)s::bigint * %(step_s)s::bigint AS at_s,
-        node.status, node.started_ns, node.ended_ns, node.input_tokens, node.output_tokens, node.cost_usd
+        node.status, node.started_ns, node.ended_ns, node.input_tokens, node.output_tokens, node.cost_usd,
+        node.trace_id, node.kind IN ('agent', 'workflow', 'chain', 'turn') AS sums_up
     FROM newest
     CROSS JOIN LATERAL (
         SELECT *
@@ -459,23 +460,19 @@ step AS (
     WHERE node.started_ns >= %(from_ns)s::bigint
         AND node.started_ns < %(end_ns)s::bigint
         AND (%(workflow)s::text IS NULL OR left(node.workflow_name, 100) = %(workflow)s)
-        AND NOT (
-            %(by)s::text = 'model'
-            AND node.kind IN ('agent', 'workflow', 'chain', 'turn')
-            AND EXISTS (
-                SELECT
-                FROM spantree.node AS of_call
-                WHERE of_call.tenant_id = %(tenant_id)s
-                    AND of_call.trace_id = newest.trace_id
-                    AND of_call.day = ANY (%(days)s::date[])
-                    AND of_call.model IS NOT NULL
-                    AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
-            )
-        )
+),
+counted AS (
+    -- an agent's figures of a model are those of its calls, where these are told
+    SELECT *
+    FROM (
+        SELECT step.*, bool_or(NOT sums_up) FILTER (WHERE name IS NOT NULL) OVER (PARTITION BY trace_id) AS has_calls
+        FROM step
+    ) AS told
+    WHERE %(by)s::text <> 'model' OR NOT sums_up OR has_calls IS NOT TRUE
 ),
 wanted AS (
     SELECT name
-    FROM step
+    FROM counted
     WHERE name = COALESCE(%(name)s::text, name)
     GROUP BY name
     ORDER BY count(*) DESC, name
@@ -492,7 +489,7 @@ SELECT
     COALESCE(sum(step.cost_usd), 0)::double precision AS cost_usd,
     percentile_disc(%(quantile)s::double precision) WITHIN GROUP (ORDER BY step.ended_ns - step.started_ns)
         / 1e6::double precision AS quantile_ms
-FROM step
+FROM counted AS step
 JOIN wanted ON wanted.name = step.name
 GROUP BY 1, 2
 ORDER BY 1, 2
