@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import Facts, read_facts
@@ -154,6 +155,17 @@ def test_langfuse_a_level_of_error_is_a_failure_where_the_status_is_unset() -> N
     assert read_facts(span("generation", sent)) == told
     assert "weak_status" not in read_facts(span("generation", sent, status=STATUS_OK))
     assert "weak_status" not in read_facts(span("generation", {**sent, "langfuse.observation.level": "WARNING"}))
+
+
+@pytest.mark.parametrize("message", ["(Interrupt(value='go on?', resumable=True),)", "GraphInterrupt((Interrupt(1),))"])
+def test_langfuse_an_interrupt_waits_whatever_its_level(message: str) -> None:
+    """langfuse/langfuse#6704: LangGraph's interrupts were shown as errors."""
+    sent: Attributes = {
+        "langfuse.observation.type": "chain",
+        "langfuse.observation.level": "ERROR",
+        "langfuse.observation.status_message": message,
+    }
+    assert read_facts(span("review", sent))["status"] == "waiting"
 
 
 def test_langfuse_values_and_ids_of_a_trace_on_spans_of_others() -> None:

@@ -104,3 +104,23 @@ def test_client_calls_share_a_name_and_keep_what_tells_them_apart() -> None:
 
     assert (facts(1000)["name"], facts(1000)["input"]) == ("GET /users/{id}", "http://h/users/1000")
     assert facts(1000)["input_digest"] != facts(1001)["input_digest"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "tokens"),
+    [
+        # Anthropic's counts as they are (mlflow/mlflow#24759, fullsend-ai/fullsend#5361).
+        ({"input_tokens": 30, "cache_read.input_tokens": 900, "cache_creation.input_tokens": 70}, (1000, None)),
+        ({"input_tokens": 1000, "cache_read.input_tokens": 900, "cache_creation.input_tokens": 70}, (1000, None)),
+        ({"input_tokens": 900, "cache_read.input_tokens": 900}, (900, None)),
+        # Gemini's (google/adk-python#4829).
+        ({"output_tokens": 20, "reasoning.output_tokens": 300}, (None, 320)),
+        ({"output_tokens": 320, "reasoning.output_tokens": 300}, (None, 320)),
+        ({"reasoning.output_tokens": 300, "cache_read.input_tokens": 900}, (None, None)),
+    ],
+)
+def test_parts_that_are_larger_than_the_whole_were_told_apart_from_it(
+    sent: dict[str, int], tokens: tuple[int | None, int | None]
+) -> None:
+    facts = read_facts(span("chat x", {f"gen_ai.usage.{key}": value for key, value in sent.items()}))
+    assert (facts.get("input_tokens"), facts.get("output_tokens")) == tokens

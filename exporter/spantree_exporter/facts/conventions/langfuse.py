@@ -20,6 +20,8 @@ _KINDS: Final = {
     "guardrail": "guardrail",
 }
 _O = "langfuse.observation."
+# How an interrupt of LangGraph's is shown: the exception, or what it holds.
+_INTERRUPTS: Final = ("(Interrupt(", "GraphInterrupt(", "NodeInterrupt(")
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -47,7 +49,10 @@ def _read(span: Span, facts: Facts) -> None:
         if unset:
             # How a failure is told to Langfuse; whoever tells it this way mostly leaves the status alone.
             facts.setdefault("weak_status", "failed")
-        if (message := text_of(a.get(_O + "status_message"))) and (unset or span.status_code == STATUS_ERROR):
+        message = text_of(a.get(_O + "status_message"))
+        if unset and message and message.startswith(_INTERRUPTS):
+            facts["status"] = "waiting"
+        if message and (unset or span.status_code == STATUS_ERROR):
             facts["error_message"] = message
 
 

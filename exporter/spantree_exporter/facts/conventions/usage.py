@@ -129,10 +129,26 @@ def _read(span: Span, facts: Facts) -> None:
     for key in _USAGE_OBJECTS:
         if key in a and isinstance(usage := json_of(a[key]), dict):
             _put_members(usage, put)
+    if "cached_input_tokens" in facts or "cache_write_tokens" in facts or "reasoning_tokens" in facts:
+        _make_whole(facts)
     if costs and "cost_usd" not in facts and (cost := _cost(a)) is not None:
         facts["cost_usd"] = cost
     if facts.get("kind") == "embedding" and "input_tokens" in facts:
         facts.setdefault("embedding_tokens", facts["input_tokens"])
+
+
+def _make_whole(facts: Facts) -> None:
+    """Add to input and output the parts that are larger than they: whoever sent them told these apart.
+
+    Anthropic's own counts leave out of the input what was cached, Gemini's of the output what was thought; semantic
+    conventions and most instrumentations count both in. A part that is no larger may be meant either way.
+    """
+    cached = facts.get("cached_input_tokens", 0) + facts.get("cache_write_tokens", 0)
+    if "input_tokens" in facts and cached > facts["input_tokens"]:
+        facts["input_tokens"] += cached
+    reasoning = facts.get("reasoning_tokens", 0)
+    if "output_tokens" in facts and reasoning > facts["output_tokens"]:
+        facts["output_tokens"] += reasoning
 
 
 def _put_members(usage: Mapping[str, JsonValue], put: dict[str, object]) -> None:
