@@ -167,6 +167,22 @@ def status_of_type(error_type: str | None, message: str | None = None, stacktrac
     return None
 
 
+# How the exceptions of Python's gRPC tell themselves; the class (_InactiveRpcError, AioRpcError, ...) says nothing.
+_GRPC: Final = re.compile(
+    r"<\w+ of RPC that terminated with:\s+status = StatusCode\.([A-Z_]+)"
+    r"(?:\s+details = \"(.*?)(?:\"\s+debug_error_string = .*|\"[\s>]*)?)?\Z",
+    re.DOTALL,
+)
+
+
+def grpc_error(error_type: str, message: str) -> tuple[str, str] | None:
+    """(the status code, what it was sent with) of an exception of Python's gRPC; None for any other."""
+    if not error_type.startswith("grpc.") and not error_type.endswith(("RpcError", "Rendezvous")):
+        return None
+    found = _GRPC.match(message[:_SIGN_CHARS])
+    return None if found is None else (found[1], found[2] or found[1].lower().replace("_", " "))
+
+
 # Exceptions by which a handler says what the server shall answer; those of any code, and those of one.
 _ANSWERS: Final = frozenset(
     {"HTTPException", "HttpException", "HttpError", "ResponseStatusException", "HttpResponseException"}

@@ -114,3 +114,41 @@ def test_gos_values_are_known_where_no_type_is_told(message: str, told: tuple[st
     """A span on which only the status was set, with the error's text, as most code in Go does."""
     facts = read_facts(span("work", status=STATUS_ERROR, message=message))
     assert (facts.get("status"), facts.get("exception_type_class")) == told
+
+
+@pytest.mark.parametrize(
+    ("error_type", "message", "told"),
+    [
+        (
+            "grpc._channel._InactiveRpcError",
+            "<_InactiveRpcError of RPC that terminated with:\n\tstatus = StatusCode.NOT_FOUND\n"
+            '\tdetails = "no "such" thing"\n\tdebug_error_string = "NOT_FOUND:no "such" thing"\n>',
+            {"error_type": "NOT_FOUND", "error_message": 'no "such" thing'},
+        ),
+        (
+            "AioRpcError",
+            "<AioRpcError of RPC that terminated with:\n\tstatus = StatusCode.UNAVAILABLE\n"
+            '\tdetails = ""\n\tdebug_error_string = ""\n>',
+            {"error_type": "UNAVAILABLE", "error_message": "unavailable"},
+        ),
+        (
+            "grpc._channel._MultiThreadedRendezvous",
+            "<_MultiThreadedRendezvous of RPC that terminated with:\n\tstatus = StatusCode.INTERNAL\n"
+            '\tdetails = "cut in the mid',
+            {"error_type": "INTERNAL", "error_message": "cut in the mid"},
+        ),
+        ("shop.StockRpcError", "no stock", {"error_type": "shop.StockRpcError", "error_message": "no stock"}),
+    ],
+)
+def test_an_exception_of_grpc_is_told_by_its_code_and_words(
+    error_type: str, message: str, told: dict[str, str]
+) -> None:
+    facts = read_facts(span("work", status=STATUS_ERROR, events=[raised(error_type, message)]))
+    assert {key: value for key, value in facts.items() if key in {"error_type", "error_message"}} == told
+
+
+def test_an_exception_that_says_nothing_has_no_message() -> None:
+    facts = read_facts(
+        span("work", status=STATUS_ERROR, message="OutOfPaper: ", events=[raised("shop.OutOfPaper", "")])
+    )
+    assert facts == {"error_type": "shop.OutOfPaper"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from spantree_exporter.facts.exception_types import (
+    grpc_error,
     is_cancellation,
     is_go_deadline,
     leading_class,
@@ -51,8 +52,12 @@ def _read(span: Span, facts: Facts) -> None:
         return
     if message is None and failed:
         message = span.status_message or text_of(span.attributes.get("error.message"))
+        if message is not None and error_type is not None and message.strip() == f"{error_type.rpartition('.')[2]}:":
+            message = None  # the SDK's status of an exception that says nothing
     if error_type is None or error_type in _NO_CLASS:
         error_type = facts.get("error_type") or _type_beside(span, message) or error_type
+    if error_type is not None and message is not None and (answer := grpc_error(error_type, message)) is not None:
+        error_type, message = answer
     stacktrace = text_of(last.attributes.get("exception.stacktrace")) if last is not None else None
     status = status_of_type(error_type, message or span.status_message, stacktrace)
     if status is not None:
