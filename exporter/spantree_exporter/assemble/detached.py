@@ -8,6 +8,7 @@ from spantree_exporter.assemble.step import WIRE_KINDS, Step, preorder
 
 # More steps than this at one moment and a call cannot be told to be of one of them anyway.
 _MAX_OPEN = 64
+_CALLS = frozenset({"llm", "embedding"})
 # Runs within runs are looked into by each run around them, no deeper than this.
 _MAX_NESTED = 16
 
@@ -43,6 +44,38 @@ def adopt_detached(roots: list[Step]) -> None:
             adopted.add(call)
         if adopted:
             parent.children = [c for c in parent.children if c not in adopted]
+
+
+def adopt_told_twice(roots: list[Step]) -> None:
+    """Hang a model's call below the one that tells the same call from within the run beside it.
+
+    LangChain's OpenInference spans are not attached to the context either: what the provider's client tells of the call
+    is beside the chain that made it. It is the same call where that one covers it in time and both tell equal usage.
+    """
+    stack = list(reversed(roots))
+    while stack:
+        parent = stack.pop()
+        calls = [c for c in parent.children if c.kind in _CALLS and not c.children and _usage_of(c) is not None]
+        beside = [c for c in parent.children if c.kind not in _CALLS and c.children] if calls else []
+        if not beside:
+            stack.extend(reversed(parent.children))
+            continue
+        inner = [step for step in preorder(beside) if step.kind in _CALLS]
+        adopted: set[Step] = set()
+        for call, step in _covering(calls, inner):
+            if call.kind == step.kind and call.service == step.service and _usage_of(call) == _usage_of(step):
+                call.parent = step
+                step.children.append(call)
+                call.anomalies.append("parent_inferred")
+                adopted.add(call)
+        if adopted:
+            parent.children = [c for c in parent.children if c not in adopted]
+
+
+def _usage_of(step: Step) -> tuple[int, int] | None:
+    """The call's tokens; None where it tells none of note."""
+    given, made = step.facts.get("input_tokens", 0), step.facts.get("output_tokens", 0)
+    return (given, made) if given > 0 else None
 
 
 def _covering(calls: list[Step], inner: list[Step]) -> list[tuple[Step, Step]]:

@@ -127,3 +127,31 @@ def test_a_handoff_may_lead_to_an_agent_within_the_one_that_handed_over() -> Non
         TRACE,
     )
     assert ("front", "billing", "handoff", None, "declared") in edges_by_name(assembled)
+
+
+def told_by_both(at: tuple[int, int], tokens: int) -> Assembled:
+    """A request with a chain that calls a model, and beside the chain what the provider's client tells of a call."""
+    return assemble(
+        [
+            span(1, None, (0, 600), "POST /chat", facts={"kind": "http_server"}),
+            span(2, 1, (5, 500), "RunnableSequence", facts={"kind": "chain", "boundary": "candidate"}),
+            span(3, 2, (10, 480), "ChatOpenAI", facts={"kind": "llm", "input_tokens": 100, "output_tokens": 20}),
+            span(4, 1, at, "ChatCompletion", facts={"kind": "llm", "input_tokens": tokens, "output_tokens": 20}),
+        ],
+        TRACE,
+    )
+
+
+def test_a_call_that_the_client_tells_beside_the_chain_that_made_it_counts_once() -> None:
+    """OpenInference's instrumentations of LangChain and of OpenAI: the former is not attached to the context."""
+    same = told_by_both((15, 470), 100)
+    assert (same.execution.input_tokens, same.execution.output_tokens) == (100, 20)
+    assert [(n.name, n.depth, n.anomalies) for n in same.nodes] == [
+        ("POST /chat", 0, []),
+        ("RunnableSequence", 1, []),
+        ("ChatOpenAI", 2, []),
+        ("ChatCompletion", 3, ["parent_inferred"]),
+    ]
+    for other in (told_by_both((15, 470), 90), told_by_both((5, 470), 100), told_by_both((510, 590), 100)):
+        assert other.nodes[-1].anomalies == []
+        assert other.execution.output_tokens == 40
