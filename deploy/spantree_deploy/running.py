@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +25,8 @@ from spantree_exporter.errors import SpantreeError
 
 _FILE: Final = "api.json"
 _EMBEDDED: Final = "embedded"
+_TRIES: Final = 10
+_BETWEEN_TRIES_S: Final = 0.02
 _ADDRESSES: Final = ("host", "api_host", "api_port", "otlp_http_port", "otlp_grpc_port", "otlp_endpoint")
 
 
@@ -38,12 +41,10 @@ def announced(settings: Settings, url: str, listening: Settings | None = None) -
     with contextlib.ExitStack() as stack:
         # Not fatal: this makes commands quicker, nothing more.
         with contextlib.suppress(OSError, ImportError):
-            import fcntl  # Windows has none, and no servers either
-
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(settings.data_dir / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             os.ftruncate(descriptor, 0)
             addresses = {} if listening is None else {name: getattr(listening, name) for name in _ADDRESSES}
             told = {"url": url, "database": _database(settings), "addresses": addresses}
@@ -104,6 +105,19 @@ def _told(settings: Settings) -> dict[str, Any] | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Hold the file for as long as it is open. Raises OSError where another server holds it."""
+    import fcntl  # Windows has none, and no servers either
+
+    for _ in range(_TRIES):
+        # A command that looks whether it is locked holds it for a moment, too.
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_BETWEEN_TRIES_S)
+    raise BlockingIOError("another server holds the file")
 
 
 def _is_locked(descriptor: int) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +58,17 @@ def test_a_second_server_takes_nothing_from_the_first(settings: Settings) -> Non
         with announced(settings, "http://127.0.0.1:9999"):
             assert running_api(settings) == URL
         assert running_api(settings) == URL
+
+
+def test_a_command_that_looks_just_now_hinders_no_server(settings: Settings) -> None:
+    settings.data_dir.mkdir()
+    with (settings.data_dir / "api.json").open("w") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        ended = threading.Timer(0.05, fcntl.flock, (looked_at, fcntl.LOCK_UN))
+        ended.start()
+        with announced(settings, URL):
+            assert running_api(settings) == URL
+        ended.join()
 
 
 def test_one_that_was_killed_is_not_asked(settings: Settings) -> None:
