@@ -65,21 +65,22 @@ class Retried:
 
 
 class DeadLetterBox:
-    """The dead letters of one database. Every method raises StoreUnavailable or OperatorError."""
+    """The dead letters of one tenant. Every method raises StoreUnavailable or OperatorError."""
 
-    def __init__(self, database_url: str, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, database_url: str, connection: psycopg.Connection[Any], tenant_id: int) -> None:
         self._database_url = database_url
         self._connection = connection
+        self._tenant_id = tenant_id
 
     def listed(self, cause: str | None, letters: int) -> list[Letter]:
         """The newest, of one cause or of all."""
         with _errors(), self._connection.cursor(row_factory=class_row(Letter)) as cursor:
-            return cursor.execute(_SQL["listed"], {"cause": cause, "letters": letters}).fetchall()
+            return cursor.execute(_SQL["listed"], self._asked(cause=cause, letters=letters)).fetchall()
 
     def causes(self) -> list[Cause]:
         """What there is of each cause."""
         with _errors(), self._connection.cursor(row_factory=class_row(Cause)) as cursor:
-            return cursor.execute(_SQL["causes"]).fetchall()
+            return cursor.execute(_SQL["causes"], self._asked()).fetchall()
 
     def one(self, digest: str) -> WholeLetter:
         """The letter whose digest begins with these hex digits. Raises SpantreeError where none or several do."""
@@ -94,7 +95,7 @@ class DeadLetterBox:
             last[len(start) - 1] |= 0x0F
         first = start.ljust(_DIGEST_BYTES, b"\x00")
         with _errors(), self._connection.cursor(row_factory=class_row(WholeLetter)) as cursor:
-            found = cursor.execute(_SQL["found"], {"first": first, "last": bytes(last)}).fetchall()
+            found = cursor.execute(_SQL["found"], self._asked(first=first, last=bytes(last))).fetchall()
         if not found:
             raise SpantreeError(f"no dead letter begins with {digest}")
         if len(found) > 1:
@@ -104,13 +105,14 @@ class DeadLetterBox:
     def drop(self, letter: Letter) -> None:
         """Delete one."""
         with _errors(), self._connection.transaction():
-            self._connection.execute(_SQL["delete"], _key(letter))
+            came = self._asked(digest=letter.digest, last_received_ns=letter.last_received_ns)
+            self._connection.execute(_SQL["delete"], came)
             self._record("drop", letter.digest.hex())
 
     def drop_all(self, cause: str | None) -> int:
         """Delete all, or all of a cause; how many."""
         with _errors(), self._connection.transaction():
-            count = self._connection.execute(_SQL["delete_all"], {"cause": cause}).rowcount
+            count = self._connection.execute(_SQL["delete_all"], self._asked(cause=cause)).rowcount
             self._record("drop", None, {"cause": cause, "letters": count})
             return count
 
@@ -119,14 +121,18 @@ class DeadLetterBox:
         digest = b""
         while True:
             with _errors(), self._connection.cursor(row_factory=class_row(WholeLetter)) as cursor:
-                page = cursor.execute(_SQL["after"], {"digest": digest, "cause": cause, "letters": _PAGE}).fetchall()
+                asked = self._asked(digest=digest, cause=cause, letters=_PAGE)
+                page = cursor.execute(_SQL["after"], asked).fetchall()
             yield from page
             if len(page) < _PAGE:
                 return
             digest = page[-1].digest
 
+    def _asked(self, **values: object) -> dict[str, object]:
+        return {"tenant_id": self._tenant_id, **values}
+
     def _record(self, action: str, digest: str | None, details: dict[str, Any] | None = None) -> None:
-        event = Event(local_actor(), "command", action, 0, "dead_letter", digest, details=details or {})
+        event = Event(local_actor(), "command", action, self._tenant_id, "dead_letter", digest, details=details or {})
         write(self._connection, event)
 
     def retry(self, letters: Iterator[WholeLetter], open_store: Callable[[str], Store]) -> Retried:
@@ -150,7 +156,7 @@ class DeadLetterBox:
                 reason, cause = decoded.dead[0].reason, decoded.dead[0].cause
             else:
                 # Of a body that is readable now, what is still unusable becomes letters of its own.
-                written = store.write(decoded.items, decoded.dead)
+                written = store.write(decoded.items, decoded.dead, tenant_id=self._tenant_id)
                 done.spans += written.spans + written.log_records
                 self.drop(letter)
                 done.passed += 1
@@ -163,23 +169,25 @@ class DeadLetterBox:
             reason, cause = f"this build does not know the encoding {letter.encoding}; a newer one may", letter.cause
         done.kept += 1
         with _errors():
-            noted = {"digest": letter.digest, "reason": reason.replace("\x00", NUL_SIGN), "cause": cause}
+            noted = self._asked(digest=letter.digest, reason=reason.replace("\x00", NUL_SIGN), cause=cause)
             self._connection.execute(_SQL["note_reason"], noted)
 
 
 @contextmanager
-def box_of(database_url: str) -> Iterator[DeadLetterBox]:
-    """The dead letters of a database of this build's schema. Raises StoreUnavailable, OperatorError."""
+def box_of(database_url: str, tenant: str) -> Iterator[DeadLetterBox]:
+    """The dead letters of the tenant of this name, in a database of this build's schema.
+
+    Raises StoreUnavailable, OperatorError; SpantreeError where there is no such tenant.
+    """
     with _errors():
         connection = psycopg.connect(database_url, autocommit=True, application_name="spantree dead-letter")
     with connection:
         with _errors():
             check_version(connection)
-        yield DeadLetterBox(database_url, connection)
-
-
-def _key(letter: Letter) -> dict[str, Any]:
-    return {"digest": letter.digest, "last_received_ns": letter.last_received_ns}
+            found = connection.execute(_SQL["tenant"], {"name": tenant}).fetchone()
+        if found is None:
+            raise SpantreeError(f'there is no tenant "{tenant}"; spantree tenant list shows them')
+        yield DeadLetterBox(database_url, connection, int(found[0]))
 
 
 @contextmanager

@@ -192,9 +192,15 @@ def _rows(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
         yield Finding("projection", f"{traces} traces wait, the oldest for {oldest_s or 0:.1f} s")
     yield _figures(connection)
     yield from row_security_findings(connection)
-    dead, newest = _row(connection, "dead_letters")
-    remedy = "see `spantree dead-letter list`; `dead-letter retry` and `drop` take them away" if dead else None
-    yield Finding("dead letters", f"{dead}; the newest: {newest}" if dead else "none", remedy)
+    yield dead_letter_finding(connection)
+
+
+def dead_letter_finding(connection: psycopg.Connection[Any]) -> Finding:
+    """What became no row, and whose it is: the commands see one tenant's."""
+    dead, newest, tenants = _row(connection, "dead_letters")
+    whose = "" if tenants in (None, ["default"]) else f", each with --tenant {' or '.join(tenants)}"
+    remedy = f"see `spantree dead-letter list`; `dead-letter retry` and `drop` take them away{whose}" if dead else None
+    return Finding("dead letters", f"{dead}; the newest: {newest}" if dead else "none", remedy)
 
 
 def cluster_findings(connection: psycopg.Connection[Any]) -> Iterator[Finding]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
 from tests.otlp_requests import request, span, trace_request
 from tests.tables import query
 
 from spantree_deploy import cli
+from spantree_deploy.diagnosis import dead_letter_finding
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.store import Store
 
@@ -84,3 +86,26 @@ def test_drop_takes_what_is_named_and_nothing_by_accident(letters: str, capsys: 
     assert told(capsys, "drop", "--cause", "body") == "2 dropped\n"
     assert told(capsys, "list") == "there is no dead letter\n"
     assert query(letters, "SELECT count(*) FROM spantree.dead_letter") == [(0,)]
+
+
+def test_those_of_another_tenant_are_its_own(letters: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with psycopg.connect(letters) as connection:
+        connection.execute("INSERT INTO spantree.tenant (tenant_id, name) VALUES (7, 'blue')")
+    store = Store(letters)
+    raw = trace_request(5, 2).SerializeToString()
+    store.write([], [DeadLetter("a fault", raw, "protobuf", RECEIVED_NS, "body")], tenant_id=7)
+    store.close()
+    assert len(listed(capsys)) == 3
+    (of_blue,) = listed(capsys, "--tenant", "blue")
+    told(capsys, "show", of_blue[0], status=1)
+    with psycopg.connect(letters) as connection:
+        found = dead_letter_finding(connection)
+    assert (found.found, found.remedy) == (
+        "4; the newest: a fault",
+        "see `spantree dead-letter list`; `dead-letter retry` and `drop` take them away, "
+        "each with --tenant default or blue",
+    )
+    assert told(capsys, "retry", "--all", "--tenant", "blue") == "1 passed with 2 new rows, 0 are still dead\n"
+    assert query(letters, "SELECT DISTINCT tenant_id FROM spantree.span") == [(7,)]
+    assert (listed(capsys, "--tenant", "blue"), len(listed(capsys))) == ([], 3)
+    told(capsys, "list", "--tenant", "green", status=1)

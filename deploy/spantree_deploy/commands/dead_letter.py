@@ -27,6 +27,7 @@ CauseOption = Annotated[
     str | None,
     typer.Option("--cause", help="unreadable, body or refused [default: all]", show_default=False),
 ]
+Tenant = Annotated[str, typer.Option(help="whose they are")]
 Digests = Annotated[
     list[str] | None, typer.Argument(metavar="[DIGEST...]", help="as `list` shows them; the first digits are enough")
 ]
@@ -40,13 +41,14 @@ def list_(
     cause: CauseOption = None,
     limit: Annotated[int, typer.Option(help="how many at most", min=1, max=10_000)] = 50,
     json: Json = False,
+    tenant: Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
     """List dead letters, newest first, and how many there are of each cause."""
-    with _box(opt.settings_of(config, set_, data_dir=data, database_url=database_url)) as box:
+    with _box(opt.settings_of(config, set_, data_dir=data, database_url=database_url), tenant) as box:
         letters, causes = box.listed(cause, limit), box.causes()
     if json:
         print_json(
@@ -84,13 +86,14 @@ def show(
         Path | None, typer.Option("--raw", metavar="FILE", help="write what was sent to a file; - for standard output")
     ] = None,
     json: Json = False,
+    tenant: Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
     """Show one dead letter: why it is one, and what was sent."""
-    with _box(opt.settings_of(config, set_, data_dir=data, database_url=database_url)) as box:
+    with _box(opt.settings_of(config, set_, data_dir=data, database_url=database_url), tenant) as box:
         letter = box.one(digest)
     if raw is not None:
         if str(raw) == "-":
@@ -115,6 +118,7 @@ def retry(
     digests: Digests = None,
     everything: Everything = False,
     cause: CauseOption = None,
+    tenant: Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -124,7 +128,7 @@ def retry(
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     _check_choice(digests, everything, cause)
     reader = facts_reader(settings.rules)
-    with _box(settings) as box:
+    with _box(settings, tenant) as box:
         done = box.retry(
             _chosen(box, digests, cause),
             lambda url: Store(url, application_name="spantree dead-letter", read_facts=reader),
@@ -139,6 +143,7 @@ def drop(
     digests: Digests = None,
     everything: Everything = False,
     cause: CauseOption = None,
+    tenant: Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -147,7 +152,7 @@ def drop(
     """Delete dead letters for good."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     _check_choice(digests, everything, cause)
-    with _box(settings) as box:
+    with _box(settings, tenant) as box:
         if digests:
             letters = list(_chosen(box, digests, cause))
             for letter in letters:
@@ -159,8 +164,8 @@ def drop(
 
 
 @contextmanager
-def _box(settings: Settings) -> Iterator[DeadLetterBox]:
-    with stored_data_of(settings, console.step) as url, box_of(url) as box:
+def _box(settings: Settings, tenant: str) -> Iterator[DeadLetterBox]:
+    with stored_data_of(settings, console.step) as url, box_of(url, tenant) as box:
         yield box
 
 

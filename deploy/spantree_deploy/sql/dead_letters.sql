@@ -1,8 +1,16 @@
+-- name: tenant
+-- The number of a name; of one that was dropped, too: its letters stay. Of a table of few rows.
+SELECT tenant_id
+FROM spantree.tenant
+WHERE name = %(name)s
+ORDER BY dropped_at DESC NULLS FIRST
+LIMIT 1
+
 -- name: listed
 -- Newest first; a cause or all. Served by dead_letter_last_received_idx.
 SELECT digest, cause, encoding, count, received_ns, last_received_ns, octet_length(raw)::bigint AS bytes, reason
 FROM spantree.dead_letter
-WHERE tenant_id = 0
+WHERE tenant_id = %(tenant_id)s
     AND (%(cause)s::text IS NULL OR cause = %(cause)s)
 ORDER BY last_received_ns DESC, digest
 LIMIT %(letters)s
@@ -11,7 +19,7 @@ LIMIT %(letters)s
 -- How many there are of each cause, and how often they came.
 SELECT cause, count(*) AS letters, sum(count)::bigint AS count, sum(octet_length(raw))::bigint AS bytes
 FROM spantree.dead_letter
-WHERE tenant_id = 0
+WHERE tenant_id = %(tenant_id)s
 GROUP BY cause
 ORDER BY cause
 
@@ -19,7 +27,7 @@ ORDER BY cause
 -- Those whose digest begins so. Served by dead_letter_pkey.
 SELECT digest, cause, encoding, count, received_ns, last_received_ns, octet_length(raw)::bigint AS bytes, reason, raw
 FROM spantree.dead_letter
-WHERE tenant_id = 0
+WHERE tenant_id = %(tenant_id)s
     AND digest >= %(first)s::bytea
     AND digest <= %(last)s::bytea
 ORDER BY digest
@@ -29,7 +37,7 @@ LIMIT 2
 -- The next ones in order of the key; a cause or all.
 SELECT digest, cause, encoding, count, received_ns, last_received_ns, octet_length(raw)::bigint AS bytes, reason, raw
 FROM spantree.dead_letter
-WHERE tenant_id = 0
+WHERE tenant_id = %(tenant_id)s
     AND digest > %(digest)s::bytea
     AND (%(cause)s::text IS NULL OR cause = %(cause)s)
 ORDER BY digest
@@ -38,7 +46,7 @@ LIMIT %(letters)s
 -- name: delete
 -- One, unless it came again meanwhile.
 DELETE FROM spantree.dead_letter
-WHERE tenant_id = 0
+WHERE tenant_id = %(tenant_id)s
     AND digest = %(digest)s::bytea
     AND last_received_ns = %(last_received_ns)s
 
@@ -46,11 +54,11 @@ WHERE tenant_id = 0
 -- Why it is still none: this build may say something else than the one that gave it up.
 UPDATE spantree.dead_letter
 SET reason = %(reason)s, cause = %(cause)s
-WHERE tenant_id = 0
+WHERE tenant_id = %(tenant_id)s
     AND digest = %(digest)s::bytea
 
 -- name: delete_all
 -- All of a cause, or all.
 DELETE FROM spantree.dead_letter
-WHERE tenant_id = 0
+WHERE tenant_id = %(tenant_id)s
     AND (%(cause)s::text IS NULL OR cause = %(cause)s)

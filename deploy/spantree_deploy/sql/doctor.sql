@@ -15,8 +15,15 @@ ORDER BY wanted.day
 SELECT set_config('statement_timeout', '5s', true)
 
 -- name: dead_letters
--- How many spans were kept out of the tables, and why the newest was.
-SELECT count(*), (SELECT reason FROM spantree.dead_letter ORDER BY last_received_ns DESC LIMIT 1)
+-- How many spans were kept out of the tables, why the newest was, and of which tenants they are.
+SELECT
+    count(*),
+    (SELECT reason FROM spantree.dead_letter ORDER BY last_received_ns DESC LIMIT 1),
+    (
+        SELECT array_agg(tenant.name ORDER BY tenant.tenant_id)
+        FROM spantree.tenant AS tenant
+        WHERE tenant.tenant_id IN (SELECT letter.tenant_id FROM spantree.dead_letter AS letter)
+    )
 FROM spantree.dead_letter
 
 -- name: pending
