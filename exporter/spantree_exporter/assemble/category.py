@@ -150,17 +150,21 @@ def _matches_narrower(category: str, text: str) -> bool:
 
 
 @lru_cache(_CACHED)
-def fingerprint_of(error_type: str | None, message: str | None) -> str:
+def fingerprint_of(error_type: str | None, message: str | None, where: str | None = None) -> str:
     """16 hex digits, equal for errors that differ only in ids, numbers, paths, addresses and the like.
 
-    Statuses of HTTP, exit codes and error codes are none of these.
+    Statuses of HTTP, exit codes and error codes are none of these. `where`: the name of the step, for an error that
+    tells nothing of itself: only those of one step are likely to be the same.
     """
     text = (message or "").partition("\n")[0][:_FINGERPRINT_CHARS]
     for needed, pattern, sign in _NORMALISE:
         if needed in text:
             text = pattern.sub(sign, text)
     text = _WITH_DIGIT.sub(_code_or_id_or_number, text)
-    return blake2b(f"{error_type or ''}\x00{' '.join(text.split())}".encode(), digest_size=8).hexdigest()
+    told = f"{error_type or ''}\x00{' '.join(text.split())}"
+    if where is not None:
+        told += f"\x00{_WITH_DIGIT.sub(_code_or_id_or_number, where[:_FINGERPRINT_CHARS])}"
+    return blake2b(told.encode(), digest_size=8).hexdigest()
 
 
 def _code_or_id_or_number(found: re.Match[str]) -> str:

@@ -82,7 +82,7 @@ def execution_row(
         error_category=category.category_of_failure(cause.status, cause_type, cause_message)
         if cause is not None
         else None,
-        error_fingerprint=category.fingerprint_of(cause_type, cause_message) if cause is not None else None,
+        error_fingerprint=_fingerprint_of(cause) if cause is not None else None,
         first_failed_span_id=cause.span_id if cause is not None else None,
         first_failed_ordinal=cause.ordinal if cause is not None else None,
         first_failed_name=cause.name if cause is not None else None,
@@ -147,6 +147,13 @@ def _first_of(steps: tuple[Step, ...], key: str) -> str | None:
     return None
 
 
+def _fingerprint_of(step: Step) -> str:
+    """What the step's error has in common with others of its cause; what tells nothing has only its step in common."""
+    facts = step.facts
+    where = None if failure.has_own_error(step) else step.name
+    return category.fingerprint_of(facts.get("error_type"), facts.get("error_message"), where)
+
+
 def node_row(step: Step, workflow: str | None) -> Node:
     """The row of a node, in an execution of `workflow`."""
     facts = step.facts
@@ -178,7 +185,7 @@ def node_row(step: Step, workflow: str | None) -> Node:
         error_type,
         message,
         category.category_of_failure(step.status, error_type, message) if wrong else None,
-        category.fingerprint_of(error_type, message) if wrong else None,
+        _fingerprint_of(step) if wrong else None,
         facts.get("model"),
         facts.get("input_tokens"),
         facts.get("output_tokens"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.assemble.traces import TRACE, span
 
+from spantree_exporter.assemble import assemble
 from spantree_exporter.assemble.category import category_of, category_of_failure, fingerprint_of
+from spantree_exporter.facts import Facts
 
 
 @pytest.mark.parametrize(
@@ -95,3 +98,17 @@ def test_what_no_error_tells_the_status_does() -> None:
     assert category_of_failure("cancelled", None, "the shop is closed") == "cancelled"
     assert category_of_failure("timed_out", "ConnectionError", "refused") == "network"
     assert category_of_failure("failed", None, None) == "unknown"
+
+
+def test_errors_that_tell_nothing_are_those_of_their_step() -> None:
+    def fingerprint(name: str, told: Facts) -> str | None:
+        execution = assemble([span(1, None, (0, 9), name, failed=True, facts=told)], TRACE).execution
+        assert execution.first_failed_span_id == 1
+        return execution.error_fingerprint
+
+    nothing: list[Facts] = [{}, {"error_message": "HTTP 503"}, {"error_type": "503", "error_message": "HTTP 503"}]
+    for told in nothing:
+        assert fingerprint("GET /users/{id}/mails", told) != fingerprint("GET /shops/{id}/orders", told)
+        assert fingerprint("send mail 7", told) == fingerprint("send mail 8", told)
+    own: Facts = {"error_type": "ConnectError", "error_message": "refused"}
+    assert fingerprint("GET /users", own) == fingerprint("GET /orders", own)
