@@ -110,7 +110,10 @@ def execution_row(
 
 
 def _run_id(run: Step, ordered: list[Step], keys_said: set[str]) -> str | None:
-    """The run's id, from itself or around it; else the only one in the trace: of several none is the trace's."""
+    """The run's id, from itself or around it; else the only one in the trace: of several none is the trace's.
+
+    Nor is that of a workflow within it that has another name.
+    """
     if "run_id" not in keys_said:
         return None
     step: Step | None = run
@@ -118,8 +121,18 @@ def _run_id(run: Step, ordered: list[Step], keys_said: set[str]) -> str | None:
         if "run_id" in step.facts:
             return step.facts["run_id"]
         step = step.parent
-    run_ids = {s.facts["run_id"] for s in ordered if "run_id" in s.facts}
+    run_ids = {s.facts["run_id"] for s in ordered if "run_id" in s.facts and not _is_of_another_workflow(s, run)}
     return run_ids.pop() if len(run_ids) == 1 else None
+
+
+def _is_of_another_workflow(inner: Step, run: Step) -> bool:
+    name = run.facts.get("workflow_name")
+    step: Step | None = inner
+    while name is not None and step is not None and step is not run:
+        if step.facts.get("boundary") == "run" and step.facts.get("workflow_name", name) != name:
+            return True
+        step = step.parent
+    return False
 
 
 def _first(run: Step, ordered: list[Step], key: str, keys_said: set[str]) -> str | None:

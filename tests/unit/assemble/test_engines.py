@@ -220,6 +220,21 @@ def test_a_trace_of_several_runs_is_of_none_of_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("inner", "run_id"),
+    [
+        pytest.param({"boundary": "run", "workflow_name": "refund", "run_id": "r-1"}, None, id="another workflow"),
+        pytest.param({"boundary": "run", "workflow_name": "order", "run_id": "r-1"}, "r-1", id="the same, told twice"),
+        pytest.param({"run_id": "r-1"}, "r-1", id="a step that says of which run it is"),
+    ],
+)
+def test_the_id_of_a_workflow_within_a_run_is_not_the_runs(inner: Facts, run_id: str | None) -> None:
+    outer: Facts = {"boundary": "run", "kind": "workflow", "workflow_name": "order"}
+    spans = [span(1, None, (0, 100), "order", facts=outer), span(2, 1, (10, 50), "inner", facts=inner)]
+    spans.append(span(3, 2, (20, 30), "step", facts={"run_id": inner["run_id"]}))
+    assert assemble(spans, TRACE).execution.run_id == run_id
+
+
+@pytest.mark.parametrize(
     ("root", "below", "name"),
     [
         pytest.param({}, [RUN, {**RUN, "workflow_name": "refund"}], "nightly", id="two workflows in a script"),
