@@ -14,8 +14,11 @@ and looking was a sixth of the time to plan for sixty days.
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -23,11 +26,13 @@ from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from spantree_api.config import ApiConfig
 from spantree_api.errors import InvalidParameter, Unavailable
 from spantree_api.statements import Name, Statements, load_statements
+from spantree_exporter.connection import KEEPALIVES
 from spantree_exporter.errors import BatchRejected, StoreUnavailable, WorkerUnavailable, classify
 
 _QUERY_CANCELED = "57014"
@@ -41,6 +46,8 @@ _OF_A_SETTING = "guc.c"
 # The pool doubles its pause after each failed attempt; giving up early lets the next request try at once instead.
 _RECONNECT_TIMEOUT_S = 3.0
 _CONNECT_TIMEOUT_S = "5"
+# Beyond the timeout of statements: a server that has not answered then does not do anything at all.
+_SILENT_S = 5.0
 PLANNING: Final = "-c plan_cache_mode=force_custom_plan -c jit=off -c constraint_exclusion=off"
 """How statements of the API are planned, as options of a connection."""
 _A_WORKER = (
@@ -191,9 +198,12 @@ class Database:
         self._pool_wait_s = config.pool_wait_s
         self._statements = Statements(load_statements())
         self._connections_max = config.pool_max
+        url = config.database_url if database_url is None else database_url
+        given = conninfo_to_dict(url)
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-            config.database_url if database_url is None else database_url,
+            url,
             kwargs={
+                **{name: value for name, value in KEEPALIVES.items() if name not in given},
                 "application_name": "spantree-api",
                 "client_encoding": "UTF8",
                 "connect_timeout": _CONNECT_TIMEOUT_S,
@@ -264,14 +274,17 @@ class Database:
     async def _begin(
         self, begin: str, wait_s: float | None, opening: Query[Any] | None
     ) -> tuple[AsyncConnection[Any], list[Any]]:
+        # The server ends a statement in time, if it still does anything; a probe waits for no statement.
+        within_s = self._statement_timeout_ms / 1_000 + _SILENT_S if wait_s is None else wait_s
         # After a restart of the server every pooled connection is dead; each is given up as it is found to be.
         for left in reversed(range(self._connections_max + 1)):
             connection = await self._pool.getconn(wait_s)
             if connection in self._to_workers:
                 await self._pool.putconn(connection)
                 raise Unavailable("database_not_ready", _A_WORKER)
+            silence = _Silence(connection, within_s)
             try:
-                async with connection.pipeline():
+                async with silence, connection.pipeline():
                     await connection.execute(self._statements[begin])
                     if self._tenant_id is not None:
                         await connection.execute(self._statements["name_tenant"], {"tenant_id": self._tenant_id})
@@ -283,6 +296,13 @@ class Database:
             except BaseException as error:
                 alive = not connection.broken
                 await self._pool.putconn(connection)
+                if silence.is_cut:
+                    # Others would be silent as well, each as long.
+                    raise Unavailable(
+                        "database_unavailable",
+                        f"PostgreSQL has taken a connection and does not answer on it, for {within_s:g} s: its machine "
+                        "or the network is stuck; try again",
+                    ) from error
                 if alive or not left or not isinstance(error, psycopg.OperationalError):
                     raise
         raise AssertionError  # the last turn of the loop returns or raises
@@ -339,6 +359,31 @@ class Database:
             "database_not_ready",
             f'PostgreSQL is not set up for spantree ({error.sqlstate}: {_line(error)}): run "spantree migrate"',
         )
+
+
+class _Silence:
+    """Cuts a connection that nothing comes from for so long: psycopg waits for ever, also where it is cancelled."""
+
+    def __init__(self, connection: AsyncConnection[Any], within_s: float) -> None:
+        self._connection = connection
+        self._within_s = within_s
+        self.is_cut = False
+
+    async def __aenter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._within_s, self._cut)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _cut(self) -> None:
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as link:
+            try:
+                link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self.is_cut = True
+                # Not closed, for libpq reads from it; it finds its end.
+                link.shutdown(socket.SHUT_RDWR)
+            # Else there is an answer, which this process was too busy to read.
 
 
 def _factory(make: RowMaker[Row]) -> Callable[[AsyncCursor[Any]], Callable[[Sequence[Any]], Row]]:

@@ -22,17 +22,20 @@ from spantree_exporter.trace_key import TraceKey, key_arrays
 
 log = logging.getLogger(__name__)
 
-# What a URL may override. Keepalives find a server that vanished without a word in about a minute instead of two hours;
-# a standby that took a primary's address is no place to write to.
+KEEPALIVES: Final = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""They find a server that vanished without a word in about a minute instead of two hours; a URL may override them."""
+# What a URL may override. A standby that took a primary's address is no place to write to.
 _DEFAULTS: Final[dict[str, str | int]] = {
     "connect_timeout": 10,
     "target_session_attrs": "read-write",
     # Whatever PGCLIENTENCODING or the locale say.
     "client_encoding": "UTF8",
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,
+    **KEEPALIVES,
 }
 _STATEMENT_TIMEOUT: Final = "60s"
 _LOCK_TIMEOUT: Final = "10s"

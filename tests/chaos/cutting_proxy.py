@@ -25,6 +25,8 @@ class CuttingProxy:
         self._listener = socket.create_server(("127.0.0.1", listen_port))
         self.url = make_conninfo(database_url, host="127.0.0.1", port=self._listener.getsockname()[1])
         self._open: list[socket.socket] = []
+        self._passes = threading.Event()
+        self._passes.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -42,6 +44,13 @@ class CuttingProxy:
         """Cut every connection and take none, until called with False: a server that is away."""
         self._refusing = refusing
         self.cut_now()
+
+    def hold(self, holding: bool) -> None:
+        """Take connections and pass nothing on, until called with False: a server, or a network, that is stuck."""
+        if holding:
+            self._passes.clear()
+        else:
+            self._passes.set()
 
     def _accept(self) -> None:
         while True:
@@ -70,6 +79,7 @@ class CuttingProxy:
         forwarded_bytes = 0
         with contextlib.suppress(OSError):
             while part := source.recv(16_384):
+                self._passes.wait()
                 if limit_bytes is not None and forwarded_bytes + len(part) >= limit_bytes:
                     target.sendall(part[: limit_bytes - forwarded_bytes])
                     self.cuts += 1

@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from tests.api_rows import insert, trace, trace_id
 from tests.api_server import api_over, ok, refused
+from tests.chaos.cutting_proxy import CuttingProxy
 from tests.waiting import free_port, wait_until
 
 _ABSENT = "postgresql://nobody@127.0.0.1:{port}/none"
@@ -117,6 +118,29 @@ def test_it_recovers_by_itself_when_the_database_comes_back(migrated_url: str, p
         server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
         wait_until(lambda: api.get("/readyz").status_code == 200, 10, "the API is ready again")
         assert len(ok(api.get("/api/v1/executions"))["executions"]) == 1
+
+
+def test_a_database_that_does_not_answer_is_told_and_does_not_hold_requests(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(migrated_url, trace(1))
+    monkeypatch.setattr("spantree_api.database._SILENT_S", 0.2)
+    proxy = CuttingProxy(migrated_url, [])
+    try:
+        with api_over(proxy.url, statement_timeout_ms=300, pool_wait_s=0.3) as api:
+            assert len(ok(api.get("/api/v1/executions"))["executions"]) == 1
+            proxy.hold(True)
+            status, code, message = refused(api.get("/api/v1/executions"))
+            assert (status, code) == (503, "database_unavailable")
+            assert message.startswith("PostgreSQL has taken a connection and does not answer on it, for 0.5 s")
+            # A connection anew does not come about.
+            assert refused(api.get("/readyz"))[:2] == (503, "database_unavailable")
+            proxy.hold(False)
+            wait_until(lambda: api.get("/readyz").status_code == 200, 20, "the API is ready again")
+            assert len(ok(api.get("/api/v1/executions"))["executions"]) == 1
+    finally:
+        proxy.hold(False)
+        proxy.close()
 
 
 class TestUnknownParameters:
