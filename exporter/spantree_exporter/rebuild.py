@@ -51,12 +51,13 @@ def rebuild(
     until: date | None = None,
     progress: Callable[[RebuildProgress], None] = lambda _: None,
     *,
-    tenant_id: int = 0,
     read_facts: ReadFacts = default_read_facts,
     assemble: Assemble = default_assemble,
     own_rules: bytes = b"",
 ) -> RebuildProgress:
     """Recompute facts and rows of all spans whose UTC day is `since` to `until`, both included; None for no bound.
+
+    Those of every tenant, one after the other, and of tenants that were dropped: their rows stay until retention.
 
     Calls `progress` after each chunk and answers the last one. One that was interrupted goes on where it stopped when
     it is started again for the same days by the same rules: those of this build, and `own_rules`, which is the text of
@@ -64,16 +65,23 @@ def rebuild(
     """
     connection = StoreConnection(database_url, "spantree rebuild")
     reader = TolerantReader(read_facts, assemble)
+    first_day = since or date_of(SENTINEL_DAY)
     range_ = {
-        "tenant_id": tenant_id,
-        "first_day": since or date_of(SENTINEL_DAY),
+        "first_day": first_day,
         "last_day": until or LAST_DAY,
         "rules": _rules_hash(own_rules),
     }
     try:
         with connection.errors():
-            check_version(connection.open())
-            return _Rebuild(connection, reader, range_).run(progress)
+            opened = connection.open()
+            check_version(opened)
+            state = RebuildProgress(first_day, 0, 0, 0)
+            tenants = opened.execute(_SQL["tenants"]).fetchall()
+            for (tenant_id,) in tenants:
+                state = _Rebuild(connection, reader, range_ | {"tenant_id": tenant_id}).run(progress, state)
+            # Not before all are through: one that is interrupted would begin anew with the first.
+            connection.open().execute(_SQL["delete_positions"], range_)
+            return state
     finally:
         connection.close()
 
@@ -86,11 +94,11 @@ class _Rebuild:
         self._tenant_id: int = range_["tenant_id"]
         self._reprojection = Reprojection(connection, reader, self._tenant_id)
 
-    def run(self, progress: Callable[[RebuildProgress], None]) -> RebuildProgress:
+    def run(self, progress: Callable[[RebuildProgress], None], state: RebuildProgress) -> RebuildProgress:
+        """`state` is what was done of the tenants before."""
         connection = self._connection.open()
         row = connection.cursor(binary=True).execute(_SQL["position"], self._range).fetchone()
         position_day, position = (row[0], (row[1], row[2], row[3])) if row else (None, _BEFORE_ALL)
-        state = RebuildProgress(self._range["first_day"], 0, 0, 0)
         days = [day for (day,) in connection.execute(_SQL["days"], self._range)]
         for day in days:
             if position_day is not None and day < position_day:
@@ -114,7 +122,6 @@ class _Rebuild:
                 self._close_gap(day)
         self._reprojection.finish()
         self._check_figures(days)
-        connection.execute(_SQL["delete_position"], self._range)
         return state
 
     def _close_gap(self, day: date) -> None:

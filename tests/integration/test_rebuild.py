@@ -91,6 +91,26 @@ def test_rows_that_are_gone_come_back_as_they_were(migrated_url: str, store: Sto
     ) == [(step, 1) for step in sorted(["search", "charge", "answer"] * 5)]
 
 
+def test_every_tenant_is_rebuilt_and_one_that_is_through_is_not_begun_again(migrated_url: str, store: Store) -> None:
+    query(migrated_url, "INSERT INTO spantree.tenant (tenant_id, name, dropped_at) VALUES (7, 'blue', now())")
+    store.write(workflow(1))
+    store.write(workflow(1), tenant_id=7)
+    before = tables(migrated_url)
+    empty(migrated_url, "execution", "node", "edge")
+
+    def interrupt(progress: RebuildProgress) -> None:
+        if progress.spans > 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(migrated_url, progress=interrupt)
+    assert rebuild(migrated_url).spans == 0
+    assert query(migrated_url, "SELECT count(*) FROM spantree.rebuild_position") == [(0,)]
+    assert tables(migrated_url) == before
+    counts = query(migrated_url, "SELECT tenant_id, count(*) FROM spantree.node GROUP BY 1 ORDER BY 1")
+    assert counts == [(0, 5), (7, 5)]
+
+
 def test_facts_of_an_older_build_are_replaced(migrated_url: str) -> None:
     def older(of: Span) -> Facts:
         return {} if of.name == "plan" else read_facts(of)

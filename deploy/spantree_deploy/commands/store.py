@@ -75,7 +75,7 @@ def rebuild(
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
-    """Compute executions, nodes and edges anew from the stored spans; beside a running collector, too."""
+    """Compute executions, nodes and edges anew from the stored spans of all tenants; beside running collectors, too."""
     now = datetime.now(UTC)
     first, last = day("--since", since, now), day("--until", until, now)
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)

@@ -1,3 +1,7 @@
+-- name: tenants
+-- Those that were dropped, too: their rows stay until retention takes them.
+SELECT tenant_id FROM spantree.tenant ORDER BY tenant_id
+
 -- name: days
 -- The days that have a partition, or will have one again once retention has put back what stays, oldest first. CASE,
 -- because the planner may look at the names of all relations before it knows which are partitions (PostgreSQL 15 does).
@@ -61,10 +65,10 @@ DO UPDATE SET
     rules = EXCLUDED.rules,
     updated_at = now()
 
--- name: delete_position
+-- name: delete_positions
+-- Of all tenants: there is a row or none for each.
 DELETE FROM spantree.rebuild_position
-WHERE tenant_id = %(tenant_id)s
-    AND first_day = %(first_day)s
+WHERE first_day = %(first_day)s
     AND last_day = %(last_day)s
 
 -- name: spans_after
