@@ -283,3 +283,30 @@ def test_a_name_of_several_lines_has_its_pages_and_answers(migrated_url: str) ->
         assert [one["conversation_id"] for one in turns["executions"]] == [name]
         assert client.get(f"/jaeger/api/services/{part}/operations").status_code == 200
         assert client.get(f"/tempo/api/v2/search/tag/{part}/values").status_code == 200
+
+
+def test_a_run_that_was_taken_up_says_by_which(migrated_url: str) -> None:
+    def waits(number: int, **changes: Any) -> Trace:
+        return trace(number, started_ns=T0_NS + number * S, status="waiting", **changes)
+
+    insert(
+        migrated_url,
+        waits(1, run_id="order-1"),
+        trace(2, started_ns=T0_NS + 2 * S, run_id="order-1", resumes="order-1"),
+        waits(3, run_id="order-3"),
+        waits(4, conversation_id="thread-4"),
+        trace(5, started_ns=T0_NS + 5 * S, conversation_id="thread-4", resumes="thread-4"),
+        trace(6, started_ns=T0_NS + 6 * S, conversation_id="thread-4"),
+        waits(7, conversation_id="thread-7"),
+        trace(8, started_ns=T0_NS + 8 * S, conversation_id="thread-7"),
+    )
+    with api_over(migrated_url) as api:
+        pages = {number: page_of(api.get(f"/executions/{trace_id(number)}")) for number in range(1, 9)}
+    told = {
+        number: [link for link in page.links if link.startswith("/executions/0") and trace_id(number) not in link]
+        for number, page in pages.items()
+    }
+    taken_up = {1: [f"/executions/{trace_id(2)}"], 4: [f"/executions/{trace_id(5)}"]}
+    assert told == {number: taken_up.get(number, []) for number in pages}
+    assert "Taken up by" in pages[1].text and "Waited since" in pages[1].text
+    assert "so far" not in pages[1].text

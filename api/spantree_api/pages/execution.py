@@ -17,6 +17,8 @@ router = APIRouter(include_in_schema=False)
 # (end of the path, name)
 VIEWS = (("", "Timeline"), ("/graph", "Graph"), ("/failure", "Failure"), ("/table", "Table"), ("/raw", "Raw"))
 _TABLE_ROWS = 200
+# Executions of a conversation that are looked at for one that took up a waiting one.
+_LATER = 20
 # Steps that a graph is made of; of more than it has room for there is one box for each name.
 _GRAPH_NODES = 3_000
 
@@ -29,7 +31,7 @@ async def timeline_page(request: Request, trace_id: str) -> Response:
     if execution["first_failed_node"] is not None:
         report = await _failure(request, execution["execution_id"])
     head = (await ask(request, f"/executions/{execution['execution_id']}/tree", {"limit": 1}))["tree"]
-    return _view(request, "", "timeline.html", execution, report=report, never_run=head["skipped_nodes"])
+    return await _view(request, "", "timeline.html", execution, report=report, never_run=head["skipped_nodes"])
 
 
 @router.get("/executions/{trace_id}/graph")
@@ -49,7 +51,7 @@ async def graph_page(request: Request, trace_id: str, calls: str = "") -> Respon
     drawing = await run_in_threadpool(
         graph.of_execution, tree["nodes"], tree["edges"], never_run, ways, every_call=every_call
     )
-    return _view(
+    return await _view(
         request, "/graph", "graph.html", execution, drawing=drawing, every_call=every_call, read=len(tree["nodes"])
     )
 
@@ -64,7 +66,9 @@ async def failure_page(request: Request, trace_id: str) -> Response:
     if execution["status"] in FAILED_EXECUTION:
         differs = await _or_none(request, f"/executions/{execution_id}/diff/last-good")
     analysis = await _or_none(request, f"/executions/{execution_id}/analysis")
-    return _view(request, "/failure", "failure.html", execution, report=report, differs=differs, analysis=analysis)
+    return await _view(
+        request, "/failure", "failure.html", execution, report=report, differs=differs, analysis=analysis
+    )
 
 
 @router.get("/executions/{trace_id}/table")
@@ -74,14 +78,14 @@ async def table_page(request: Request, trace_id: str, cursor: str | None = None)
     page = await ask(
         request, f"/executions/{execution['execution_id']}/nodes", {"limit": _TABLE_ROWS, "cursor": cursor}
     )
-    return _view(request, "/table", "table.html", execution, page=page, cursor=cursor)
+    return await _view(request, "/table", "table.html", execution, page=page, cursor=cursor)
 
 
 @router.get("/executions/{trace_id}/raw")
 async def raw_page(request: Request, trace_id: str) -> Response:
     """What came in, and what the API says of it, to look at and to take away."""
     execution = await ask(request, f"/executions/{path_of(trace_id)}")
-    return _view(request, "/raw", "raw.html", execution)
+    return await _view(request, "/raw", "raw.html", execution)
 
 
 @router.get("/executions/{trace_id}/nodes/{node_id}")
@@ -92,7 +96,7 @@ async def node_page(request: Request, trace_id: str, node_id: str) -> Response:
     if request.query_params.get("panel"):
         return render(request, "node_panel.html", node=node)
     execution = await ask(request, execution_path)
-    return _view(request, None, "node.html", execution, node=node)
+    return await _view(request, None, "node.html", execution, node=node)
 
 
 async def _failure(request: Request, execution_id: str) -> Any:
@@ -109,11 +113,26 @@ async def _or_none(request: Request, path: str, parameters: Parameters | None = 
         raise
 
 
-def _view(request: Request, view: str | None, template: str, execution: Any, **values: Any) -> Response:
+async def _taken_up_by(request: Request, execution: Any) -> Any:
+    """The newest execution that went on with one that waited: of its run, or one that resumes its conversation."""
+    if execution["status"] != "waiting":
+        return None
+    for key in ("run_id", "conversation_id"):
+        if execution[key] is None:
+            continue
+        found = await _or_none(request, "/executions", {key: execution[key], "limit": _LATER})
+        for later in () if found is None else found["executions"]:
+            if later["started_ns"] > execution["started_ns"] and (key == "run_id" or later["resumes"] is not None):
+                return later
+    return None
+
+
+async def _view(request: Request, view: str | None, template: str, execution: Any, **values: Any) -> Response:
     return render(
         request,
         template,
         execution=execution,
+        taken_up_by=await _taken_up_by(request, execution),
         view=view,
         views=VIEWS,
         base=f"/executions/{execution['execution_id']}",
