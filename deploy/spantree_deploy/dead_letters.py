@@ -11,6 +11,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from spantree_deploy.sql import statements
+from spantree_deploy.tenants import tenant_id_of
 from spantree_exporter.errors import BatchRejected, MalformedRequest, SpantreeError, classify
 from spantree_exporter.migrate import check_version
 from spantree_exporter.own_audit import write
@@ -184,10 +185,8 @@ def box_of(database_url: str, tenant: str) -> Iterator[DeadLetterBox]:
     with connection:
         with _errors():
             check_version(connection)
-            found = connection.execute(_SQL["tenant"], {"name": tenant}).fetchone()
-        if found is None:
-            raise SpantreeError(f'there is no tenant "{tenant}"; spantree tenant list shows them')
-        yield DeadLetterBox(database_url, connection, int(found[0]))
+            tenant_id = tenant_id_of(connection, tenant)
+        yield DeadLetterBox(database_url, connection, tenant_id)
 
 
 @contextmanager

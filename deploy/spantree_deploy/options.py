@@ -121,6 +121,7 @@ Ca = Annotated[
         show_default=False,
     ),
 ]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="whose rows")]
 FirstDay = Annotated[
     str | None,
     typer.Option(

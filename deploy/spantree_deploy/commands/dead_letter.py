@@ -27,7 +27,6 @@ CauseOption = Annotated[
     str | None,
     typer.Option("--cause", help="unreadable, body or refused [default: all]", show_default=False),
 ]
-Tenant = Annotated[str, typer.Option(help="whose they are")]
 Digests = Annotated[
     list[str] | None, typer.Argument(metavar="[DIGEST...]", help="as `list` shows them; the first digits are enough")
 ]
@@ -41,7 +40,7 @@ def list_(
     cause: CauseOption = None,
     limit: Annotated[int, typer.Option(help="how many at most", min=1, max=10_000)] = 50,
     json: Json = False,
-    tenant: Tenant = "default",
+    tenant: opt.Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -86,7 +85,7 @@ def show(
         Path | None, typer.Option("--raw", metavar="FILE", help="write what was sent to a file; - for standard output")
     ] = None,
     json: Json = False,
-    tenant: Tenant = "default",
+    tenant: opt.Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -118,7 +117,7 @@ def retry(
     digests: Digests = None,
     everything: Everything = False,
     cause: CauseOption = None,
-    tenant: Tenant = "default",
+    tenant: opt.Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -143,7 +142,7 @@ def drop(
     digests: Digests = None,
     everything: Everything = False,
     cause: CauseOption = None,
-    tenant: Tenant = "default",
+    tenant: opt.Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,

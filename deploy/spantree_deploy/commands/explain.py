@@ -14,6 +14,7 @@ from spantree_deploy.commands.read import print_json
 from spantree_deploy.database import stored_data_of
 from spantree_deploy.render import one_line
 from spantree_deploy.sql import statements
+from spantree_deploy.tenants import tenant_id_of
 from spantree_exporter.errors import SpantreeError, classify
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.ids import span_id_from_hex, span_id_to_hex, trace_id_from_hex
@@ -30,6 +31,7 @@ def explain(
     span: Annotated[str | None, typer.Argument(metavar="[SPAN]", help="one span id: 16 hex digits")] = None,
     json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
     limit: Annotated[int, typer.Option(help="how many spans at most", min=1)] = 500,
+    tenant: opt.Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -41,7 +43,7 @@ def explain(
     trace_id = trace_id_from_hex(execution)
     span_id = span_id_from_hex(span) if span is not None else None
     with stored_data_of(settings, console.step) as url:
-        spans = _spans(url, trace_id, span_id, limit)
+        spans = _spans(url, tenant, trace_id, span_id, limit)
     if not spans:
         raise SpantreeError(f"no span {span or ''} of trace {trace_id.hex()} is stored".replace("  ", " "))
     if json:
@@ -53,7 +55,7 @@ def explain(
         console.out.print(f"the first {limit} spans; --limit shows more, SPAN shows one")
 
 
-def _spans(database_url: str, trace_id: bytes, span_id: int | None, limit: int) -> list[Span]:
+def _spans(database_url: str, tenant: str, trace_id: bytes, span_id: int | None, limit: int) -> list[Span]:
     rows = SpanRows()
     try:
         with (
@@ -61,7 +63,12 @@ def _spans(database_url: str, trace_id: bytes, span_id: int | None, limit: int) 
             connection.cursor(binary=True, row_factory=dict_row) as cursor,
         ):
             check_version(connection)
-            wanted = {"trace_id": trace_id.hex(), "span_id": span_id, "spans": limit}
+            wanted = {
+                "tenant_id": tenant_id_of(connection, tenant),
+                "trace_id": trace_id.hex(),
+                "span_id": span_id,
+                "spans": limit,
+            }
             found = cursor.execute(_SQL["days_of_trace"], wanted).fetchone()
             cursor.execute(_SQL["spans_of_trace"], wanted | {"days": found["days"] if found else []})
             return [rows.span(row) for row in cursor]

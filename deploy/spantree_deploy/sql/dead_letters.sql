@@ -1,11 +1,3 @@
--- name: tenant
--- The number of a name; of one that was dropped, too: its letters stay. Of a table of few rows.
-SELECT tenant_id
-FROM spantree.tenant
-WHERE name = %(name)s
-ORDER BY dropped_at DESC NULLS FIRST
-LIMIT 1
-
 -- name: listed
 -- Newest first; a cause or all. Served by dead_letter_last_received_idx.
 SELECT digest, cause, encoding, count, received_ns, last_received_ns, octet_length(raw)::bigint AS bytes, reason

@@ -2,7 +2,7 @@
 -- The days that name the partitions of one trace.
 SELECT days
 FROM spantree.trace
-WHERE tenant_id = 0
+WHERE tenant_id = %(tenant_id)s
     AND trace_id = %(trace_id)s::text::uuid
 
 -- name: spans_of_trace
@@ -18,7 +18,7 @@ FROM spantree.span
 LEFT JOIN spantree.resource
     ON resource.tenant_id = span.tenant_id
     AND resource.id = span.resource_id
-WHERE span.tenant_id = 0
+WHERE span.tenant_id = %(tenant_id)s
     AND span.day = ANY (%(days)s::date[])
     AND span.trace_id = %(trace_id)s::text::uuid
     AND (%(span_id)s::bigint IS NULL OR span.span_id = %(span_id)s::bigint)
