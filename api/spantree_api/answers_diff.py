@@ -19,6 +19,10 @@ class DiffNode(TypedDict):
     path: str
     """names from the root down, joined by ` > `; ` #2` tells siblings of one name apart; cut in its middle beyond 600
     characters"""
+    name: str
+    """the last of them"""
+    depth: int
+    """how many steps are above it"""
     a_id: str | None
     """`id` of the node in `a`: of the last attempt of its task"""
     b_id: str | None

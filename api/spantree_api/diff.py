@@ -45,7 +45,7 @@ def diff_answer(
 
     Those that only `b` has follow their siblings of `a`.
     """
-    found: list[tuple[DiffNode, int]] = []  # (step, depth)
+    nodes: list[DiffNode] = []
     a_roots, b_roots = _steps(a_nodes), _steps(b_nodes)
     if len(a_roots) == len(b_roots) == 1:
         b_roots[0].label, b_roots[0].place = a_roots[0].label, a_roots[0].place
@@ -53,14 +53,11 @@ def diff_answer(
     open_ += reversed([(one, other, "", 0) for one, other in _matched(a_roots, b_roots)])
     while open_:
         one, other, prefix, depth = open_.pop()
-        step = one or other
-        assert step is not None  # noqa: S101  _matched pairs nothing with nothing
-        path = _cut(prefix + step.label)
-        found.append((_diff_node(one, other, path, a_clock_ns, b_clock_ns), depth))
+        node = _diff_node(one, other, prefix, depth, a_clock_ns, b_clock_ns)
+        nodes.append(node)
         below = _matched(one.children if one else [], other.children if other else [])
-        open_ += reversed([(x, y, path + SEPARATOR, depth + 1) for x, y in below])
-    nodes = [node for node, _ in found]
-    first = _first_difference(found)
+        open_ += reversed([(x, y, node["path"] + SEPARATOR, depth + 1) for x, y in below])
+    first = _first_difference(nodes)
     return {
         "a": a,
         "b": b,
@@ -123,7 +120,11 @@ def _matched(ones: Sequence[_Compared], others: Sequence[_Compared]) -> list[tup
     return pairs + [(None, other) for other in others if other.place in by_place]
 
 
-def _diff_node(one: _Compared | None, other: _Compared | None, path: str, a_clock_ns: int, b_clock_ns: int) -> DiffNode:
+def _diff_node(
+    one: _Compared | None, other: _Compared | None, prefix: str, depth: int, a_clock_ns: int, b_clock_ns: int
+) -> DiffNode:
+    step = one or other
+    assert step is not None  # noqa: S101  _matched pairs nothing with nothing
     a_ms, b_ms = _duration(one, a_clock_ns), _duration(other, b_clock_ns)
     slower_or_faster = a_ms is not None and b_ms is not None and _is_other_duration(a_ms, b_ms)
     inputs_differ = one is not None and other is not None and one.node.input_hash != other.node.input_hash
@@ -136,10 +137,12 @@ def _diff_node(one: _Compared | None, other: _Compared | None, path: str, a_cloc
             ("duration", slower_or_faster),
             ("input", inputs_differ),
         )
-        differing = [name for name, differs in compared if differs]
+        differing = [what for what, differs in compared if differs]
     change: Change = "added" if one is None else "removed" if other is None else "changed" if differing else "same"
     return {
-        "path": path,
+        "path": _cut(prefix + step.label),
+        "name": _cut(step.label),
+        "depth": depth,
         "a_id": None if one is None else node_id(one.node.span_id, one.node.ordinal),
         "b_id": None if other is None else node_id(other.node.span_id, other.node.ordinal),
         "change": change,
@@ -153,7 +156,7 @@ def _diff_node(one: _Compared | None, other: _Compared | None, path: str, a_cloc
     }
 
 
-def _first_difference(found: Sequence[tuple[DiffNode, int]]) -> DiffNode | None:
+def _first_difference(nodes: Sequence[DiffNode]) -> DiffNode | None:
     """The innermost step that differs, the first of them in sequence.
 
     A mere duration counts only where nothing else differs, and a mere input only where no duration does: two runs
@@ -162,14 +165,16 @@ def _first_difference(found: Sequence[tuple[DiffNode, int]]) -> DiffNode | None:
     for enough in (_WEIGHTY, _WEIGHTY | {"duration"}, _WEIGHTY | {"duration", "input"}):
         differing = [
             at
-            for at, (node, _) in enumerate(found)
+            for at, node in enumerate(nodes)
             if node["change"] in ("added", "removed") or not enough.isdisjoint(node["differs"])
         ]
         for nth, at in enumerate(differing):
             # What is below a step follows it at once, and is deeper.
             following = differing[nth + 1] if nth + 1 < len(differing) else None
-            node, depth = found[at]
-            is_below = following is not None and all(found[i][1] > depth for i in range(at + 1, following + 1))
+            node = nodes[at]
+            is_below = following is not None and all(
+                below["depth"] > node["depth"] for below in nodes[at + 1 : following + 1]
+            )
             if not is_below or node["change"] in ("added", "removed"):
                 return node
     return None

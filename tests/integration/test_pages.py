@@ -180,6 +180,17 @@ def test_a_comparison_shows_the_first_steps_of_it_and_says_how_many_there_are(mi
     assert f"/executions/{trace_id(1)}?node={2:016x}" in page.links, "the first difference"
 
 
+def test_a_comparison_tells_a_step_by_its_own_name_and_depth(migrated_url: str) -> None:
+    insert(
+        migrated_url,
+        trace(1, [node(1, "order"), node(2, "a > b", parent=1)]),
+        trace(2, [node(1, "order")]),
+    )
+    with api_over(migrated_url) as client:
+        answer = client.get(f"/compare/{trace_id(1)}/{trace_id(2)}").text
+    assert ('<bdi>a &gt; b</bdi></a> <span class="tag">first' in answer, '<svg width="12"' in answer) == (True, True)
+
+
 def test_what_is_folded_into_steps_is_told_by_step(migrated_url: str) -> None:
     store = Store(migrated_url)
     connect: Attributes = {"db.system": "postgresql"}

@@ -55,6 +55,8 @@ def test_a_failure_is_found_where_it_began_and_what_it_left_out_is_told() -> Non
     assert answer["first_difference"] == {"path": "order > pay > card", "a_id": f"{3:016x}", "b_id": f"{3:016x}"}
     assert answer["nodes"][2] == {
         "path": "order > pay > card",
+        "name": "card",
+        "depth": 2,
         "a_id": f"{3:016x}",
         "b_id": f"{3:016x}",
         "change": "changed",
@@ -151,6 +153,7 @@ def test_a_chain_of_ten_thousand_steps_is_told_in_bounded_paths() -> None:
     answer = diff(chain("failed"), chain("completed"))
     assert answer["summary"] == {"added": 0, "removed": 0, "changed": 1, "same": 9_999}
     assert max(len(one["path"]) for one in answer["nodes"]) <= 600
+    assert (answer["nodes"][-1]["name"], answer["nodes"][-1]["depth"]) == ("step 10000", 9_999)
     first = answer["first_difference"]
     assert first is not None
     assert first["path"].startswith("step 1 > step 2 > ")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
 from spantree_api.any_text import any_text
@@ -15,15 +12,6 @@ router = APIRouter(include_in_schema=False)
 # Steps that a page shows at most.
 _NODES = 500
 _TURNS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class DiffLine:
-    """A step of a comparison: its name, how deep it stands, and the API's own line."""
-
-    name: str
-    depth: int
-    node: Any
 
 
 @router.get(f"/runs/{any_text('run_id')}")
@@ -56,18 +44,14 @@ async def compare_page(request: Request, a: str, b: str) -> Response:
     one = await ask(request, f"/executions/{diff['a']}")
     other = await ask(request, f"/executions/{diff['b']}")
     every = request.query_params.get("all") == "1"
-    lines = [
-        DiffLine(name=node["path"].rpartition(" > ")[2], depth=node["path"].count(" > "), node=node)
-        for node in diff["nodes"]
-        if every or node["change"] != "same"
-    ]
+    nodes = [node for node in diff["nodes"] if every or node["change"] != "same"]
     return render(
         request,
         "compare.html",
         diff=diff,
         a=one,
         b=other,
-        lines=lines[:_NODES],
-        left_out=max(0, len(lines) - _NODES),
+        nodes=nodes[:_NODES],
+        left_out=max(0, len(nodes) - _NODES),
         every=every,
     )
