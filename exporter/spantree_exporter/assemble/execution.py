@@ -66,8 +66,8 @@ def find_run(ordered: list[Step], roots: list[Step], main: Step) -> Step:
     best_rank: tuple[int, int, bool, int] | None = None
     for step in ordered:
         boundary = step.facts.get("boundary")
-        if boundary is None or (step.span is None and boundary == "candidate" and not step.children):
-            continue  # what is only announced may be a call, and becomes a run once something is below it
+        if boundary is None or (boundary == "candidate" and _may_be_a_call(step)):
+            continue
         in_main = main.sequence <= step.sequence <= main.last_below
         rank = (step.depth, 0 if boundary == "run" else 1, not in_main, step.sequence)
         if best_rank is None or rank < best_rank:
@@ -76,6 +76,11 @@ def find_run(ordered: list[Step], roots: list[Step], main: Step) -> Step:
         best = None
     run = best or main
     return run.last_of_task or run
+
+
+def _may_be_a_call(step: Step) -> bool:
+    """Whether it is only announced, without its kind: it is a run once something is below it."""
+    return step.span is None and step.kind == "function" and not step.children
 
 
 def _holds_several_runs(root: Step) -> bool:

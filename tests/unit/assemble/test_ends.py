@@ -96,6 +96,8 @@ def test_a_run_that_is_only_announced_is_named_by_itself_once_something_is_below
         span(12, 2, (5, 5), "support", facts=mark),
     ]
     assert assemble(spans, TRACE).execution.name == "POST /chat"
+    of_agent = span(12, 2, (5, 5), "clerk", facts={**mark, "kind": "agent"})
+    assert assemble([spans[0], of_agent], TRACE).execution.name == "clerk"
     running = assemble([*spans, step(3, 2, (6, 9), "classify", facts={"boundary": "candidate"})], TRACE).execution
     assert (running.name, running.entry, running.status) == ("support", "POST /chat", "running")
 
