@@ -229,7 +229,7 @@ class JaegerStorage:
         async def handle(payload: bytes, context: _Context) -> None:
             async with self._answering(_Call(service, method), context) as call:
                 async for part in parts(call.take(request, payload)):
-                    await context.write(part)
+                    await _written(context, part)
 
         return method, grpc.unary_stream_rpc_method_handler(handle)
 
@@ -309,6 +309,14 @@ class JaegerStorage:
             some = summaries[first : first + _SUMMARIES_A_MESSAGE]
             answer = messages.FindTraceSummariesResponse(summaries=map(summary_message, some))
             yield answer.SerializeToString()
+
+
+async def _written(context: _Context, part: bytes) -> None:
+    """Send a part. Raises CancelledError where the client has ended the call and word of that is still on its way."""
+    try:
+        await context.write(part)
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError from error
 
 
 def _token_of(context: _Context) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from tests.jaeger_storage import JaegerClient, jaeger_over, spans_of, store_requ
 from tests.postgres import new_database
 
 from spantree_api import jaeger_messages as messages
+from spantree_api.jaeger_grpc import _written
 
 US = 1_000
 Where = Literal["span", "resource", "scope", "event", "link"]
@@ -323,3 +325,21 @@ def test_a_database_that_is_away_is_unavailable() -> None:
     ):
         client.services()
     assert refusal.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_client_that_goes_while_it_is_answered_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    class Call:
+        """As grpc has it where a cancellation has not come through yet."""
+
+        status: grpc.StatusCode | None = None
+
+        async def write(self, part: bytes) -> None:
+            raise grpc.aio.InternalError('Failed "execute_batch"')
+
+        async def abort(self, code: grpc.StatusCode, details: str) -> None:
+            self.status = code
+
+    call: Any = Call()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(_written(call, b""))
+    assert (call.status, caplog.text) == (None, "")
