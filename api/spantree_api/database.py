@@ -27,6 +27,7 @@ from weakref import WeakSet
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import PipelineStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from spantree_api.config import ApiConfig
@@ -261,7 +262,7 @@ class Database:
                     on_citus = connection in self._on_citus
                     yield Snapshot(connection, self._statements, rows, self._tenant_id, on_citus=on_citus)
             finally:
-                await self._pool.putconn(connection)
+                await self._give_back(connection)
         except PoolTimeout as error:
             waited_s = self._pool_wait_s if wait_s is None else wait_s
             raise Unavailable(
@@ -295,7 +296,7 @@ class Database:
                 return connection, [] if cursor is None else await cursor.fetchall()
             except BaseException as error:
                 alive = not connection.broken
-                await self._pool.putconn(connection)
+                await self._give_back(connection)
                 if silence.is_cut:
                     # Others would be silent as well, each as long.
                     raise Unavailable(
@@ -306,6 +307,12 @@ class Database:
                 if alive or not left or not isinstance(error, psycopg.OperationalError):
                     raise
         raise AssertionError  # the last turn of the loop returns or raises
+
+    async def _give_back(self, connection: AsyncConnection[Any]) -> None:
+        # Cancelled as it began or ended a pipeline, psycopg leaves the connection in one: no cursor of the next works.
+        if connection.info.pipeline_status != PipelineStatus.OFF:
+            await connection.close()
+        await self._pool.putconn(connection)
 
     async def _configure(self, connection: AsyncConnection[Any]) -> None:
         # Transactions begin with a statement of ours, in one round trip with what is asked first.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from uuid import UUID
 
 import httpx
 import psycopg
@@ -13,6 +15,10 @@ from tests.api_rows import insert, trace, trace_id
 from tests.api_server import api_over, ok, refused
 from tests.chaos.cutting_proxy import CuttingProxy
 from tests.waiting import free_port, wait_until
+
+from spantree_api.config import ApiConfig
+from spantree_api.database import Database
+from spantree_api.stored_rows import OtlpSpan, otlp_spans
 
 _ABSENT = "postgresql://nobody@127.0.0.1:{port}/none"
 
@@ -141,6 +147,25 @@ def test_a_database_that_does_not_answer_is_told_and_does_not_hold_requests(
     finally:
         proxy.hold(False)
         proxy.close()
+
+
+def test_a_request_that_is_cancelled_in_a_pipeline_spoils_no_connection(migrated_url: str) -> None:
+    async def ask() -> list[list[OtlpSpan]]:
+        database = Database(ApiConfig(database_url=migrated_url, pool_max=1))
+        await database.open()
+        try:
+            with pytest.raises(asyncio.CancelledError):
+                async with database.snapshot() as snapshot:
+                    # What psycopg leaves behind where it is cancelled as it enters one.
+                    await snapshot._connection.pipeline().__aenter__()
+                    raise asyncio.CancelledError
+            wanted = {"tenant_id": 0, "trace_id": UUID(int=1), "days": []}
+            async with database.snapshot() as snapshot:
+                return [some async for some in snapshot.chunks("spans_of_trace_in_order", wanted, otlp_spans)]
+        finally:
+            await database.close()
+
+    assert asyncio.run(ask()) == []
 
 
 class TestUnknownParameters:
