@@ -200,7 +200,8 @@ def _port(parts: SplitResult) -> int:
 
 
 def _refusal(host: str, address: Address) -> str:
+    found = host if host == str(address) else f"{host}, which is {address},"
     return (
-        f"{host} is {address}, an address of no host of the Internet: name another, or allow the host by "
-        "SPANTREE_API_ALERT_PRIVATE_HOSTS"
+        f"{found} is inside of some network and not on the Internet, wanted a receiver that is: name another, or allow "
+        "this one by SPANTREE_API_ALERT_PRIVATE_HOSTS"
     )

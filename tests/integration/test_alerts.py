@@ -449,8 +449,14 @@ def test_a_process_that_died_over_a_message_is_followed_by_another(migrated_url:
         ({"kind": "failure", "limit": 3}, "a rule of kind failure has no limit"),
         ({"kind": "nothing"}, "Input should be"),
         ({"kind": "failure", "webhook_url": "ftp://x/"}, "wanted a URL that begins with https:// or http://"),
-        ({"kind": "failure", "webhook_url": "http://127.0.0.1/x"}, "an address of no host of the Internet"),
-        ({"kind": "failure", "webhook_url": "http://[::ffff:169.254.169.254]/"}, "an address of no host"),
+        (
+            {"kind": "failure", "webhook_url": "http://127.0.0.1/x"},
+            "127.0.0.1 is inside of some network and not on the Internet",
+        ),
+        (
+            {"kind": "failure", "webhook_url": "http://[::ffff:169.254.169.254]/"},
+            "169.254.169.254 is inside of some network",
+        ),
         ({"kind": "failure", "secret": "short"}, "at least 8"),
     ],
 )
