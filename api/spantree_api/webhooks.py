@@ -86,7 +86,7 @@ def checked_url(url: str, allowed_hosts: Collection[str] = ()) -> SplitResult:
     with suppress(ValueError):
         address = ipaddress.ip_address(parts.hostname)
         if parts.hostname not in allowed_hosts and is_private(address):
-            raise WebhookRefused(_refusal(parts.hostname, address))
+            raise WebhookRefused(_refusal(parts.hostname))
     return parts
 
 
@@ -147,7 +147,7 @@ async def _addresses(parts: SplitResult, allowed_hosts: Collection[str], names: 
         for text in addresses:
             address = ipaddress.ip_address(text.partition("%")[0])
             if is_private(address):
-                raise WebhookRefused(_refusal(host, address))
+                raise WebhookRefused(_refusal(f"{host}, which is {address},"))
     return addresses[:_ADDRESSES]
 
 
@@ -199,9 +199,8 @@ def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _refusal(host: str, address: Address) -> str:
-    found = host if host == str(address) else f"{host}, which is {address},"
+def _refusal(receiver: str) -> str:
     return (
-        f"{found} is inside of some network and not on the Internet, wanted a receiver that is: name another, or allow "
-        "this one by SPANTREE_API_ALERT_PRIVATE_HOSTS"
+        f"{receiver} is inside of some network and not on the Internet, wanted a receiver that is: name another, or "
+        "allow this one by SPANTREE_API_ALERT_PRIVATE_HOSTS"
     )
