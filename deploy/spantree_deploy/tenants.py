@@ -7,7 +7,8 @@ from typing import Any, Final
 import psycopg
 
 from spantree_deploy.sql import statements
-from spantree_exporter.errors import SpantreeError
+from spantree_exporter.errors import SpantreeError, classify
+from spantree_exporter.migrate import check_version
 
 _SQL: Final = statements("tenants")
 
@@ -18,3 +19,13 @@ def tenant_id_of(connection: psycopg.Connection[Any], name: str) -> int:
     if found is None:
         raise SpantreeError(f'there is no tenant "{name}"; spantree tenant list shows them')
     return int(found[0])
+
+
+def tenant_id_in(database_url: str, name: str, application_name: str) -> int:
+    """The same of a database of this build's schema. Raises StoreUnavailable, OperatorError, SpantreeError."""
+    try:
+        with psycopg.connect(database_url, autocommit=True, application_name=application_name) as connection:
+            check_version(connection)
+            return tenant_id_of(connection, name)
+    except psycopg.Error as error:
+        raise classify(error) from error

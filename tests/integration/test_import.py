@@ -237,3 +237,24 @@ def test_a_file_of_histories_is_a_command_away(urls: tuple[str, str], tmp_path: 
         2,
         'spantree: "nothing.json" is no file that is there, and no server: wanted host:port\n',
     )
+
+
+def test_what_is_imported_is_the_rows_of_the_tenant_that_is_named(
+    postgres_url: str, _migrated_template: str, tmp_path: Path
+) -> None:
+    with new_database(postgres_url, template=_migrated_template) as url:
+        with psycopg.connect(url) as connection:
+            connection.execute("INSERT INTO spantree.tenant (tenant_id, name) VALUES (7, 'blue')")
+        (tmp_path / "spans.jsonl").write_bytes(request(lossy(1, "one")))
+        (tmp_path / "order.json").write_bytes((HISTORIES / "order.json").read_bytes())
+        done = run("import", "spans.jsonl", "--tenant", "blue", "--database-url", url, directory=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        done = run("import", "temporal", "order.json", "--tenant", "blue", "--database-url", url, directory=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert {row["tenant_id"] for table in TABLES for row in rows_of(url, table)} == {7}
+        assert len(rows_of(url, "execution")) == 2
+        nobody = run("import", "spans.jsonl", "--tenant", "green", "--database-url", url, directory=tmp_path)
+        assert (nobody.returncode, nobody.stderr) == (
+            1,
+            'spantree: there is no tenant "green"; spantree tenant list shows them\n',
+        )

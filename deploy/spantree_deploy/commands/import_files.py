@@ -13,11 +13,13 @@ from spantree_deploy import options as opt
 from spantree_deploy.database import stored_data_of
 from spantree_deploy.importing.files import bodies
 from spantree_deploy.importing.importer import Importer, Progress
+from spantree_deploy.tenants import tenant_id_in
 from spantree_exporter.partitions import PartitionWindow
 from spantree_exporter.redaction import redactor_of
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.store import Store
 
+_APPLICATION = "spantree import"
 _SHOWN_DAYS = 5
 # Further back than any day that has a partition (partitions.FIRST_DAY).
 _ANY_DAYS_BACK = 100_000
@@ -49,6 +51,7 @@ def import_files(
             show_default=False,
         ),
     ] = None,
+    tenant: opt.Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -62,7 +65,13 @@ def import_files(
     window = PartitionWindow(_ANY_DAYS_BACK if hold else days_back or settings.partition_days_back)
     hold_until = datetime.now(UTC).date() + timedelta(days=hold) if hold else None
     with stored_data_of(settings, console.step) as url:
-        store = Store(url, application_name="spantree import", window=window, read_facts=facts_reader(settings.rules))
+        store = Store(
+            url,
+            tenant_id=tenant_id_in(url, tenant, _APPLICATION),
+            application_name=_APPLICATION,
+            window=window,
+            read_facts=facts_reader(settings.rules),
+        )
         redactor = redactor_of(settings.redact, settings.redact_hash_key)
         importer = Importer(store, console.fault, hold_until, redactor)
         try:

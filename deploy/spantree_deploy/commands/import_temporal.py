@@ -19,11 +19,14 @@ from spantree_deploy.database import stored_data_of
 from spantree_deploy.importing.importer import Importer
 from spantree_deploy.importing.temporal import Source, TemporalServer, bodies_of, bodies_of_file, query_since
 from spantree_deploy.moments import moment
+from spantree_deploy.tenants import tenant_id_in
 from spantree_exporter.errors import ConfigError, SpantreeError
 from spantree_exporter.partitions import PartitionWindow
 from spantree_exporter.redaction import Redactor, redactor_of
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.store import Store
+
+_APPLICATION = "spantree import"
 
 app = typer.Typer(help="Read files of spans: OTLP, Jaeger's JSON, an archive.")
 
@@ -46,6 +49,7 @@ def import_temporal(
         str, typer.Option(help="of a history in a file that does not name it [default: the file's name]")
     ] = "",
     tls: Annotated[bool, typer.Option("--tls", help="also where TEMPORAL_API_KEY is set")] = False,
+    tenant: opt.Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,
@@ -65,7 +69,8 @@ def import_temporal(
     with stored_data_of(settings, console.step) as url:
         store = Store(
             url,
-            application_name="spantree import",
+            tenant_id=tenant_id_in(url, tenant, _APPLICATION),
+            application_name=_APPLICATION,
             window=PartitionWindow(settings.partition_days_back),
             read_facts=facts_reader(settings.rules),
         )
