@@ -1,8 +1,8 @@
 """Which step failed first and is the cause, and what it says (docs/conventions.md, "The cause of a failure").
 
-`_passed_on_by` decides: a failed step below a failed one is its cause where both tell the same exception, or where the
-one around tells none of its own, or fails right after it. One that went on and raised something else later failed by
-itself: what failed below it was handled on the way.
+`_passed_on_by` decides: a failed step below a failed one is its cause where both tell the same exception, or the one
+around was raised from it, or tells none of its own, or fails right after it. One that went on and raised something
+else later failed by itself: what failed below it was handled on the way.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from spantree_exporter.assemble.step import DETAIL_KINDS, Step
+from spantree_exporter.facts.exception_types import short_name
 
 # Exceptions that only say that something below them failed; by the class, without its module.
 _WRAPPERS: Final = frozenset(
@@ -27,7 +28,8 @@ _WRAPPERS: Final = frozenset(
 _RIGHT_AFTER_NS: Final = 100_000_000
 _ALWAYS_RIGHT_AFTER_NS: Final = 10_000_000
 _SHARE_OF_DURATION: Final = 5
-_ANSWERED: Final = re.compile(r"HTTP \d{3}|\d{3}")
+# Texts that only repeat that it failed: a code of HTTP, what Jenkins and GitHub call a result.
+_ANSWERED: Final = re.compile(r"HTTP \d{3}|\d{3}|fail(?:ed|ure)?|error|unstable", re.IGNORECASE)
 _TOLD_CHARS: Final = 8  # a shorter message is found in others by chance
 
 
@@ -96,9 +98,15 @@ def _passed_on_by(step: Step, error: Step, failed: list[Step]) -> Step | None:
     same = [s for s in failed if has_own_error(s) and is_same_error(s, error)]
     if same:
         return min(same, key=_ended)
+    if causes := error.facts.get("caused_by"):
+        raised_from = [s for s in failed if any(_is_named(s, cause) for cause in causes)]
+        if raised_from:
+            return min(raised_from, key=_ended)
     beneath = [s for s in failed if s.parent is step]
     if not beneath:
-        return None
+        # A step between that was not marked handled a call or a tool; of steps it may know nothing at all.
+        steps = [] if has_own_error(step) else [s for s in failed if s.kind not in DETAIL_KINDS or s.facts.get("step")]
+        return min(steps, key=_ended) if steps else None
     if not has_own_error(step) or _is_wrapper(step):
         steps = [s for s in beneath if s.kind not in DETAIL_KINDS or s.facts.get("step")]
         # Of steps the first to fail; of calls the last, after which nothing more was tried.
@@ -127,6 +135,16 @@ def has_own_error(step: Step) -> bool:
     if kind is None or kind.isdigit():
         return message is not None and _ANSWERED.fullmatch(message) is None
     return True
+
+
+def _is_named(step: Step, cause: str) -> bool:
+    """Whether the exception of `step` is `cause`, one that a stack trace names as `Class: message`."""
+    facts = step.facts
+    kind, message = facts.get("error_type"), facts.get("error_message")
+    if kind is None:
+        return message is not None and len(message) >= _TOLD_CHARS and message in cause
+    named, _, said = cause.partition(": ")
+    return short_name(named) == short_name(kind) and said.startswith((message or "")[: len(said)])
 
 
 def _is_wrapper(step: Step) -> bool:

@@ -16,6 +16,13 @@ from spantree_exporter.span import KIND_CONSUMER
 _ENDED = frozenset({"completed", "failed", "skipped", "cancelled", "timed_out", "retried"})
 # A client's failed request that says: there is no such thing, or there is one already. Callers ask to find out.
 _EXPECTED_MISSES = frozenset({"404", "409", "410", "412", "NOT_FOUND", "ALREADY_EXISTS"})
+# The same of a database, by its words or by those of its client, which end what it says.
+_NOT_THERE = re.compile(r"(?:no rows in result set|no documents in result|record not found)\Z", re.IGNORECASE)
+# The same of AWS, by the code that botocore's ClientError quotes.
+_AWS_MISSES = re.compile(
+    r"\((?:ConditionalCheckFailedException|NoSuchKey|NoSuchBucket|ResourceNotFoundException|ParameterNotFound"
+    r"|ResourceInUseException|EntityAlreadyExists|BucketAlreadyOwnedByYou|40[49]|412)\) when calling the "
+)
 # How far above a failure the server is looked for that answered with it.
 _LOOKED_ABOVE = 64
 _ALREADY_THERE = re.compile(r"unique constraint|duplicate (key|entry)|uniqueviolation|already exists", re.IGNORECASE)
@@ -133,7 +140,12 @@ def _is_expected_miss(step: Step) -> bool:
     message = facts.get("error_message") or ""
     if facts.get("error_type") in _EXPECTED_MISSES or message.rpartition(" ")[2] in _EXPECTED_MISSES:
         return True
-    return step.kind == "db" and _ALREADY_THERE.search(f"{facts.get('error_type')} {message[:1000]}") is not None
+    if _AWS_MISSES.search(message) is not None:
+        return True
+    if step.kind != "db":
+        return False
+    said = f"{facts.get('error_type')} {message[:1000]}"
+    return _ALREADY_THERE.search(said) is not None or _NOT_THERE.search(said) is not None
 
 
 def _fails_the_run(step: Step, run: Step, main: Step) -> bool:

@@ -90,6 +90,18 @@ _GO_TYPES: Final = frozenset(
     {"errorString", "wrapError", "wrapErrors", "withStack", "withMessage", "OpError", "DNSError"}
 )
 _GO_URL_ERROR: Final = "url.Error"
+# Values of Go's that libraries return as errors and that are none: the other way of database/sql's is taken, somebody
+# else will complete Temporal's activity.
+_GO_STEERING: Final = frozenset(
+    {
+        "driver: skip fast-path; continue as if unimplemented",
+        "not error: do not autocomplete, using Client.CompleteActivity() to complete",
+    }
+)
+# A cache's answer that it has no such key, which clients return as an error.
+_NOTHING_CACHED: Final = frozenset(
+    {"redis: nil", "redis nil message", "redigo: nil returned", "valkey nil message", "memcache: cache miss"}
+)
 # Libraries name theirs so; the table holds those of the languages.
 _NAMED_TIMEOUT: Final = re.compile(
     r"Timeout(?:Error|Exception|Expired)?\Z|TimedOut(?:Error|Exception)?\Z|TimeLimitExceeded\Z"
@@ -156,6 +168,8 @@ def status_of_type(error_type: str | None, message: str | None = None, stacktrac
     A cancellation that a time limit made is none: the work failed.
     """
     if error_type is None:
+        if message in _GO_STEERING:
+            return "completed"
         return "cancelled" if _tells(message, _GO_CANCELLED) else None
     if (steering := _STEERING.get(short_name(error_type))) is not None:
         return steering
@@ -164,7 +178,14 @@ def status_of_type(error_type: str | None, message: str | None = None, stacktrac
         return "completed" if said in _EXITED_WELL else None
     if is_cancellation(error_type, message):
         return None if tells_timeout(message, stacktrace) else "cancelled"
+    if message in _GO_STEERING and _is_go(error_type, short_name(error_type)):
+        return "completed"
     return None
+
+
+def is_nothing_cached(message: str | None) -> bool:
+    """Whether the error of a database's client only says that a key is not there."""
+    return message in _NOTHING_CACHED
 
 
 # How the exceptions of Python's gRPC tell themselves; the class (_InactiveRpcError, AioRpcError, ...) says nothing.
@@ -181,6 +202,34 @@ def grpc_error(error_type: str, message: str) -> tuple[str, str] | None:
         return None
     found = _GRPC.match(message[:_SIGN_CHARS])
     return None if found is None else (found[1], found[2] or found[1].lower().replace("_", " "))
+
+
+# How stack traces tell what an exception was raised from: Python before it, Java, .NET and Node.js after it.
+_PYTHON_CHAINED: Final = re.compile(
+    r"\n\n(?:The above exception was the direct cause of the following exception"
+    r"|During handling of the above exception, another exception occurred):\n"
+)
+_CAUSED_BY: Final = re.compile(
+    r"(?:^[ \t]*Caused by: | ---> |\[cause\]: )([\w.$]{0,200}(?:Error|Exception)\b.*)", re.MULTILINE
+)
+_DOTNET_CODE: Final = re.compile(r"^([\w.$]+) \([^)]*\): ")
+_STACK_CHARS: Final = 65_536
+_CAUSES: Final = 8
+_CAUSE_CHARS: Final = 300
+
+
+def causes_in(stacktrace: str) -> list[str]:
+    """`Class: message` of each exception that the last one was raised from, as its stack trace tells them."""
+    text = stacktrace[-_STACK_CHARS:]
+    found: list[str] = []
+    for chained in _PYTHON_CHAINED.finditer(text):
+        # The exception follows the last of the indented lines, which tell where it was raised.
+        lines = text[: chained.start()][-4 * _CAUSE_CHARS :].split("\n")
+        last = max((n for n, line in enumerate(lines) if line.startswith("  ")), default=len(lines))
+        if told := "\n".join(lines[last + 1 :]):
+            found.append(told[:_CAUSE_CHARS])
+    found += [_DOTNET_CODE.sub(r"\1: ", told[1].rstrip())[:_CAUSE_CHARS] for told in _CAUSED_BY.finditer(text)]
+    return found[:_CAUSES]
 
 
 # Exceptions by which a handler says what the server shall answer; those of any code, and those of one.

@@ -104,6 +104,7 @@ class Facts(TypedDict, total=False):
     # -- errors
     error_type: str
     error_message: str
+    caused_by: list[str]  # `Class: message` of the exceptions that the span's was raised from
     exception_type_class: Literal["timeout"]  # a cancellation by its type that a time limit made
     error_handled: bool  # an exception was recorded although the span did not fail
 

@@ -42,6 +42,26 @@ def request(*below: SpanFacts, around: Facts = REQUEST) -> tuple[str, str | None
         pytest.param(
             REQUEST, {"kind": "db", "error_message": "UNIQUE constraint failed: t.id"}, "completed", id="already there"
         ),
+        pytest.param(
+            REQUEST,
+            {"kind": "db", "error_type": "*errors.errorString", "error_message": "sql: no rows in result set"},
+            "completed",
+            id="no rows",
+        ),
+        pytest.param(
+            REQUEST, {"kind": "db", "error_message": "sql: no rows in result set of vat"}, "partial", id="another text"
+        ),
+        pytest.param(
+            REQUEST,
+            {
+                "kind": "rpc",
+                "error_type": "botocore.exceptions.ClientError",
+                "error_message": "An error occurred (ConditionalCheckFailedException) when calling the PutItem "
+                "operation: The conditional request failed",
+            },
+            "completed",
+            id="a condition of DynamoDB's that did not hold",
+        ),
         pytest.param(REQUEST, {"declared_handled": True}, "completed", id="declared to be handled"),
         pytest.param(AGENT, {"kind": "tool"}, "completed", id="a tool, told to the agent"),
         pytest.param(AGENT, {"kind": "llm"}, "completed", id="a model, in an agent"),
@@ -155,6 +175,11 @@ DIVISION: Facts = {"error_type": "ZeroDivisionError", "error_message": "division
         ),
         pytest.param({}, BAD, 60, "call", id="none of its own"),
         pytest.param({"error_message": "HTTP 500"}, BAD, 60, "call", id="only the code it was answered with"),
+        pytest.param({"error_message": "FAILURE"}, BAD, 60, "call", id="only that it failed"),
+        pytest.param(
+            {**DIVISION, "caused_by": ["builtins.OSError: disk full"]}, BAD, 60, "call", id="raised from it, later"
+        ),
+        pytest.param({**DIVISION, "caused_by": ["OSError: disk gone"]}, BAD, 60, "step", id="raised from another"),
         pytest.param(
             {"error_type": "ExceptionGroup", "error_message": "1 sub-exception"}, BAD, 60, "call", id="a group"
         ),
@@ -188,3 +213,23 @@ def test_the_one_that_raised_is_the_cause_and_not_those_that_were_cancelled_for_
         step(3, 1, (5 * MS, 290 * MS), "orders", failed=True, facts={"status": "cancelled"}),
     ]
     assert outcome(*spans) == ("failed", "profile")
+
+
+@pytest.mark.parametrize(
+    ("own", "below", "expected"),
+    [
+        pytest.param({}, {"step": True, "kind": "step"}, "load", id="a step"),
+        pytest.param({"error_message": "failure"}, {}, "load", id="a function"),
+        pytest.param({}, {"kind": "http_client"}, "nightly", id="a call, which the step between handled"),
+        pytest.param(DIVISION, {"step": True, "kind": "step"}, "nightly", id="it tells an error of its own"),
+    ],
+)
+def test_a_run_that_tells_no_error_failed_of_a_step_below_one_that_was_not_marked(
+    own: Facts, below: Facts, expected: str
+) -> None:
+    found = outcome(
+        span(1, None, (0, 1000 * MS), "nightly", failed=True, facts={"kind": "workflow", "boundary": "run", **own}),
+        span(2, 1, (10 * MS, 900 * MS), "phase"),
+        span(3, 2, (20 * MS, 800 * MS), "load", failed=True, facts={**BAD, **below}),
+    )
+    assert found == ("failed", expected)

@@ -7,7 +7,7 @@ from tests.unit.facts.spans import raised, span
 
 from spantree_exporter.assemble.category import category_of
 from spantree_exporter.facts import read_facts
-from spantree_exporter.span import STATUS_ERROR, STATUS_OK, STATUS_UNSET, Attributes, Event
+from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR, STATUS_OK, STATUS_UNSET, Attributes, Event
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,14 @@ from spantree_exporter.span import STATUS_ERROR, STATUS_OK, STATUS_UNSET, Attrib
         ("*internal.ContinueAsNewError", "continue as new", "completed", "unknown"),
         ("temporalio.workflow.ContinueAsNewError", "Workflow should continue as new", "completed", "unknown"),
         ("CompleteAsyncError", "", "completed", "unknown"),
+        (
+            "*errors.errorString",
+            "not error: do not autocomplete, using Client.CompleteActivity() to complete",
+            "completed",
+            "unknown",
+        ),
+        ("shop.Skipped", "driver: skip fast-path; continue as if unimplemented", None, "unknown"),
+        ("*proto.RedisError", "redis: nil", None, "unknown"),
     ],
 )
 def test_the_type_decides_the_status_and_before_the_message_the_category(
@@ -152,3 +160,67 @@ def test_an_exception_that_says_nothing_has_no_message() -> None:
         span("work", status=STATUS_ERROR, message="OutOfPaper: ", events=[raised("shop.OutOfPaper", "")])
     )
     assert facts == {"error_type": "shop.OutOfPaper"}
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ("redis: nil", "completed"),
+        ("memcache: cache miss", "completed"),
+        ("driver: skip fast-path; continue as if unimplemented", "completed"),
+        ("redis: connection pool timeout", None),
+        ("load cart: redis: nil", None),
+    ],
+)
+def test_a_client_of_a_database_fails_of_no_answer_that_is_none(message: str, status: str | None) -> None:
+    query = span("get", {"db.system": "redis"}, kind=KIND_CLIENT, status=STATUS_ERROR, message=message)
+    assert read_facts(query).get("status") == status
+
+
+PYTHON_CHAIN = """Traceback (most recent call last):
+  File "store.py", line 3, in query
+    raise OperationalError("gone")
+psycopg.OperationalError: gone
+for good
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "load.py", line 9, in load
+    raise LoadError("no orders") from error
+load.LoadError: no orders
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "run.py", line 2, in run
+RuntimeError
+"""
+JAVA_CHAIN = """shop.LoadException: no orders
+\tat shop.Load.run(Load.java:9)
+\t... 3 more
+Caused by: java.net.ConnectException: Connection refused
+\tat shop.Store.query(Store.java:3)
+"""
+DOTNET_CHAIN = """Shop.LoadException: no orders
+ ---> System.Net.Sockets.SocketException (111): Connection refused
+   at Shop.Store.Query()
+   --- End of inner exception stack trace ---
+"""
+
+
+@pytest.mark.parametrize(
+    ("stacktrace", "causes"),
+    [
+        (PYTHON_CHAIN, ["psycopg.OperationalError: gone\nfor good", "load.LoadError: no orders"]),
+        (JAVA_CHAIN, ["java.net.ConnectException: Connection refused"]),
+        (DOTNET_CHAIN, ["System.Net.Sockets.SocketException: Connection refused"]),
+        ("LoadError: no orders\n    at load (a.js:1:2) {\n  [cause]: Error: gone\n", ["Error: gone"]),
+        ('Traceback (most recent call last):\n  File "a.py", line 3, in query\nOSError: gone\n', None),
+        ("\n\nDuring handling of the above exception, another exception occurred:\n", None),
+    ],
+)
+def test_a_stack_trace_tells_what_the_exception_was_raised_from(stacktrace: str, causes: list[str] | None) -> None:
+    event = raised("LoadError", "no orders")
+    event.attributes["exception.stacktrace"] = stacktrace
+    assert read_facts(span("load", status=STATUS_ERROR, events=[event])).get("caused_by") == causes

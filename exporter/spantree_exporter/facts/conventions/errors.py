@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from spantree_exporter.facts.exception_types import (
+    causes_in,
     grpc_error,
     is_cancellation,
     is_go_deadline,
+    is_nothing_cached,
     leading_class,
     status_of_type,
 )
@@ -60,6 +62,8 @@ def _read(span: Span, facts: Facts) -> None:
         error_type, message = answer
     stacktrace = text_of(last.attributes.get("exception.stacktrace")) if last is not None else None
     status = status_of_type(error_type, message or span.status_message, stacktrace)
+    if status is None and facts.get("kind") == "db" and is_nothing_cached(message):
+        status = "completed"
     if status is not None:
         facts.setdefault("status", status)
     elif (error_type is not None and is_cancellation(error_type, message)) or is_go_deadline(error_type, message):
@@ -68,6 +72,8 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("error_message", message[:_MESSAGE_CHARS])
     if error_type is not None:
         facts.setdefault("error_type", error_type)
+    if failed and stacktrace is not None and (causes := causes_in(stacktrace)):
+        facts["caused_by"] = causes
     if recorded and not failed:
         facts["error_handled"] = True
     if failed and _declared_handled(span, last):
