@@ -6,7 +6,7 @@ import pytest
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import read_facts
-from spantree_exporter.span import Attributes
+from spantree_exporter.span import KIND_SERVER, STATUS_ERROR, STATUS_OK, STATUS_UNSET, Attributes
 
 
 def test_a_pipeline_run_is_a_run() -> None:
@@ -39,3 +39,77 @@ def test_a_pipeline_run_is_a_run() -> None:
 def test_a_pipeline_task_has_its_result(result: str, status: str) -> None:
     attributes: Attributes = {"cicd.pipeline.task.name": "lint", "cicd.pipeline.task.run.result": result}
     assert read_facts(span("lint", attributes)) == {"name": "lint", "kind": "task", "step": True, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "status"),
+    [
+        ("success", STATUS_OK, "completed"),
+        ("failure", STATUS_ERROR, "failed"),
+        ("failure", STATUS_UNSET, "skipped"),
+        ("skip", STATUS_UNSET, "skipped"),
+        ("cancellation", STATUS_UNSET, "cancelled"),
+        ("in_progress", STATUS_UNSET, "running"),
+        ("neutral", STATUS_UNSET, None),
+    ],
+)
+def test_a_step_of_github_has_its_conclusion(told: str, code: int, status: str | None) -> None:
+    attributes: Attributes = {"cicd.pipeline.task.name": "lint", "cicd.pipeline.run.task.status": told}
+    assert read_facts(span("lint", attributes, status=code)).get("status") == status
+
+
+@pytest.mark.parametrize(
+    ("result", "status"),
+    [
+        ("SUCCESS", "completed"),
+        ("UNSTABLE", "partial"),
+        ("FAILURE", "failed"),
+        ("ABORTED", "cancelled"),
+        ("NOT_BUILT", "skipped"),
+    ],
+)
+def test_a_build_of_jenkins_is_a_run_with_its_result(result: str, status: str) -> None:
+    attributes: Attributes = {
+        "ci.pipeline.id": "shop/main",
+        "ci.pipeline.name": "shop main",
+        "ci.pipeline.run.number": 42,
+        "ci.pipeline.run.result": result,
+    }
+    assert read_facts(span("BUILD shop/main", attributes, kind=KIND_SERVER)) == {
+        "boundary": "run",
+        "kind": "workflow",
+        "workflow_name": "shop/main",
+        "run_id": "shop/main#42",
+        "run_status": status,
+    }
+
+
+@pytest.mark.parametrize(
+    ("result", "causes", "status"),
+    [
+        ("SUCCESS", [], "completed"),
+        ("FAILURE", [], "failed"),
+        ("NOT_EXECUTED", [], "skipped"),
+        ("ABORTED", ["UserInterruption: Aborted by bob"], "cancelled"),
+        ("ABORTED", ["ExceededTimeout: Timeout has been exceeded"], "timed_out"),
+    ],
+)
+def test_a_stage_of_jenkins_is_a_step_with_its_result(result: str, causes: list[str], status: str) -> None:
+    attributes: Attributes = {
+        "jenkins.pipeline.step.type": "stage",
+        "jenkins.pipeline.step.name": "Stage",
+        "jenkins.pipeline.step.result": result,
+        "jenkins.pipeline.step.interruption.causes": [*causes],
+    }
+    assert read_facts(span("Stage: Test", attributes)) == {
+        "name": "Test",
+        "kind": "step",
+        "step": True,
+        "status": status,
+        "status_reason": result,
+    }
+
+
+def test_a_step_of_jenkins_that_starts_another_build_is_no_run() -> None:
+    attributes: Attributes = {"jenkins.pipeline.step.type": "build", "ci.pipeline.id": "a", "ci.pipeline.run.number": 7}
+    assert read_facts(span("build: a", attributes)) == {"kind": "step", "step": True}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from spantree_exporter.facts.reading import Convention, status_of, text_of
-from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import Span
+from spantree_exporter.facts.vocabulary import Facts, Status
+from spantree_exporter.span import STATUS_UNSET, Span
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -19,7 +19,7 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("name", task)
         facts.setdefault("kind", "task")
         facts.setdefault("step", True)
-        if status := status_of(a.get("cicd.pipeline.task.run.result")):
+        if status := status_of(a.get("cicd.pipeline.task.run.result")) or _told_by_github(span):
             facts.setdefault("status", status)
         return
     if run_id:
@@ -28,6 +28,15 @@ def _read(span: Span, facts: Facts) -> None:
         # The state says how far the run is (pending, executing, finalizing); the result, once there, says how it ended.
         if status := status_of(a.get("cicd.pipeline.result")):
             facts.setdefault("run_status", status)
+
+
+def _told_by_github(span: Span) -> Status | None:
+    """How a step ended by the name that the Collector's receiver for GitHub has for its result.
+
+    It calls a step that was skipped a failure, and leaves its status unset (opentelemetry-collector-contrib#49769).
+    """
+    status = status_of(span.attributes.get("cicd.pipeline.run.task.status"))
+    return "skipped" if status == "failed" and span.status_code == STATUS_UNSET else status
 
 
 CONVENTION = Convention("cicd", _read, keys=("cicd.pipeline.task.name", "cicd.pipeline.run.id"))
