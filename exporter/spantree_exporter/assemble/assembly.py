@@ -40,7 +40,7 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     distinct, reduced = budget.within_nodes(distinct)
     found = forest.build(distinct)
     adopt_detached(found.roots)
-    adopt_told_twice(found.roots)
+    adopt_told_twice(found.roots, found.steps)
     steps = preorder(found.roots)
     status.settle_statuses(steps)
     steps = attempts.number_attempts(steps)

@@ -46,12 +46,17 @@ def adopt_detached(roots: list[Step]) -> None:
             parent.children = [c for c in parent.children if c not in adopted]
 
 
-def adopt_told_twice(roots: list[Step]) -> None:
+def adopt_told_twice(roots: list[Step], steps: list[Step]) -> None:
     """Hang a model's call below the one that tells the same call from within the run beside it.
 
     LangChain's OpenInference spans are not attached to the context either: what the provider's client tells of the call
     is beside the chain that made it. It is the same call where that one covers it in time and both tell equal usage.
+    `steps`: those below `roots`, in any order, and others.
     """
+    # Of most traces this is all there is to ask.
+    with_calls = {s.parent for s in steps if s.kind in _CALLS and s.parent is not None and not s.children}
+    if not any(c.children and c.kind not in _CALLS for above in with_calls for c in above.children):
+        return
     stack = list(reversed(roots))
     while stack:
         parent = stack.pop()

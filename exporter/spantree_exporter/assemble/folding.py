@@ -67,7 +67,7 @@ def fold(parents_first: list[Step]) -> dict[Step, Step]:
             takers[0].placed = (min(step.start_ns, takers[0].start_ns), takers[0].last_ns)
             takers[0].folded.append(_span_of(step))
             takers[0].folded.extend(step.folded)
-    for query, told_again in _told_by_driver(asking, hosts):
+    for query, told_again in _told_by_driver(asking, hosts) if asking else ():
         folds = True
         hosts[told_again] = query
         _absorb(query, told_again, "inner")

@@ -55,8 +55,11 @@ def is_unknown(time_ns: int) -> bool:
 
 def place_unknown(parents_first: list[Step]) -> None:
     """Give steps that say no time of this century one that fits those that do; nothing is done where none does."""
-    known_ns = [step.start_ns for step in parents_first if not is_unknown(step.start_ns)]
-    if not known_ns or len(known_ns) == len(parents_first):
+    starts_ns = [step.start_ns for step in parents_first]
+    if not is_unknown(min(starts_ns)):
+        return
+    known_ns = [start_ns for start_ns in starts_ns if not is_unknown(start_ns)]
+    if not known_ns:
         return
     earliest_ns = min(known_ns)
     for step in parents_first:

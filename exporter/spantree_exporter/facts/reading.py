@@ -145,11 +145,11 @@ def put_preview(facts: Facts, field: Literal["input", "output"], value: JsonValu
     text = value if isinstance(value, str) else json_text(value)
     if not text:
         return
-    if field == "output":
-        facts["output"] = _cut(text)
+    if len(text) <= PREVIEW_CHARS:
+        facts[field] = text
         return
-    facts["input"] = _cut(text)
-    if len(text) > PREVIEW_CHARS:
+    facts[field] = _cut(text)
+    if field == "input":
         facts.setdefault("input_digest", digest_of(text))
 
 
@@ -163,7 +163,7 @@ _WINDOWS: Final = tuple(slice(start, start + 75) for start in range(0, PREVIEW_C
 
 def _cut(text: str) -> str:
     """What a preview has room for: the beginning of `text`, without what is encoded in it as base64."""
-    if len(text) <= PREVIEW_CHARS or not _may_hold_encoded(text):
+    if not _may_hold_encoded(text):
         return text[:PREVIEW_CHARS]
     shown, start, left = "", 0, PREVIEW_CHARS
     for _ in range(_ENCODED_TOLD):
