@@ -11,6 +11,7 @@ from typing import Any, Final, LiteralString, TypeAlias
 import psycopg
 
 from spantree_exporter.copy_binary import HEADER, TRAILER, edge_rows, execution_rows, node_rows
+from spantree_exporter.facts.storable import cut_name
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.partitions import SENTINEL_DAY, day_of
 from spantree_exporter.rows import Assembled, SpanFacts
@@ -124,7 +125,7 @@ def facts_of_span(span: Span, facts: Facts) -> SpanFacts:
         span.start_ns,
         span.end_ns,
         span.received_ns,
-        span.resource.service_name,
+        cut_name(span.resource.service_name),
         [(link.trace_id, link.span_id) for link in span.links],
         facts,
         span.anomalies,

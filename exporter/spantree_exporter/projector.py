@@ -27,6 +27,7 @@ import psycopg
 from spantree_exporter.changes import Changes, Touched, insert_changes
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.errors import BatchFailed, BatchRejected, classify
+from spantree_exporter.facts.storable import cut_name
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.log_projection import facts_with_logs
 from spantree_exporter.partitions import SENTINEL_DAY, date_of, day_number, day_of, trace_days
@@ -233,7 +234,7 @@ class Projector:
                     one.spans.append(
                         SpanFacts(
                             span_id, parent_span_id, fingerprint, name, kind, status_code, status_message or "",
-                            start_ns, end_ns, received_ns, service,
+                            start_ns, end_ns, received_ns, cut_name(service),
                             [(linked_trace, linked_span) for linked_trace, linked_span in links] if links else [],
                             facts or Facts(), anomalies or [], attributes or {},
                         )

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha512
 from typing import Any
 from uuid import UUID
 
@@ -341,6 +342,26 @@ def test_rows_that_postgres_refuses_cost_their_own_trace_only(migrated_url: str,
     query(migrated_url, _MAKE_DUE)
     assert store.project_due().traces == 2
     assert query(migrated_url, "SELECT span_count FROM spantree.execution") == [(6,), (6,)]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_service_whose_name_no_index_takes_has_its_runs_under_the_beginning_of_it(
+    migrated_url: str, open_store: OpenStore, *, at_once: bool
+) -> None:
+    store = open_store(migrated_url)
+    # Of digits that PostgreSQL cannot make small, and of characters that take four bytes each.
+    ids = "".join(sha512(b"%d" % number).hexdigest() for number in range(400))
+    spans = [span(1, service=ids), span(2, parent=1, service="\N{SNAKE}" * 3_000)]
+    for batch in [spans] if at_once else [spans[1:], spans[:1]]:
+        store.write(batch)
+    query(migrated_url, _MAKE_DUE)
+    project_all(migrated_url, store)
+    cut = [ids[:512], "\N{SNAKE}" * 375]
+    assert query(migrated_url, "SELECT service, services, total_count FROM spantree.execution") == [(ids[:512], cut, 2)]
+    assert query(migrated_url, "SELECT service FROM spantree.node ORDER BY span_id") == [(cut[0],), (cut[1],)]
+    assert query(migrated_url, _PENDING) == [(0,)]
+    sent = "SELECT attributes ->> 'service.name' FROM spantree.resource ORDER BY 1"
+    assert query(migrated_url, sent) == [(ids,), ("\N{SNAKE}" * 3_000,)]
 
 
 def test_a_trace_that_ends_its_projector_is_tried_later_and_later_and_holds_up_no_other(

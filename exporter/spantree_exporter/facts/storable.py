@@ -80,8 +80,8 @@ def make_storable(facts: Facts) -> None:
 
 
 def cut_name(text: str) -> str:
-    """The beginning of `text` that an index takes."""
-    return _cut(text, NAME_CHARS, NAME_BYTES)
+    """The beginning of `text` that an index takes; itself where that is all of it."""
+    return text if len(text) * 4 <= NAME_BYTES else _cut(text, NAME_CHARS, NAME_BYTES)
 
 
 def _mend(facts: dict[str, Any]) -> None:
