@@ -42,7 +42,7 @@ def status_of_run(run: Step, main: Step, ordered: list[Step], unhandled: list[St
     if run.status in {"cancelled", "timed_out", "skipped"}:
         return run.status
     waiting = [step for step in ordered if step.status == "waiting"]
-    if run.status == "waiting" or (waiting and run.status != "failed" and _waits(run, waiting, ordered)):
+    if waiting and run.status != "failed" and _waits(run, waiting, ordered):
         return "waiting"
     if run.end_ns is None:
         return "running"
@@ -168,20 +168,42 @@ def _is_own_step(step: Step, run: Step) -> bool:
 
 def _waits(run: Step, waiting: list[Step], ordered: list[Step]) -> bool:
     """Whether the last word of some step is that it waits."""
-    last_start: dict[tuple[str, str], int] = {}
+    last_start: dict[tuple[str | Step | None, str], int] = {}
     for other in ordered:
-        if other.task_key is not None and other.status in _ENDED:
-            key = (other.task_key, other.name)
+        if other.status in _ENDED and (key := _taken_up_as(other)) is not None:
             last_start[key] = max(other.start_ns, last_start.get(key, other.start_ns))
     for step in waiting:
-        if step is run:
+        if _is_over(step, run):
             continue
         later = step.next_attempt
         while later is not None and later.status == "waiting":
             later = later.next_attempt
         if later is not None:
             continue
-        taken_up = last_start.get((step.task_key, step.name)) if step.task_key is not None else None
+        key = _taken_up_as(step)
+        taken_up = last_start.get(key) if key is not None else None
         if taken_up is None or taken_up < step.last_ns:
             return True
+    return False
+
+
+def _taken_up_as(step: Step) -> tuple[str | Step | None, str] | None:
+    """What a step that waited and the one that goes on with it have in common: their task, else place and name.
+
+    A call, as of a tool that a person has to approve, is made again for other reasons, too: it needs a task.
+    """
+    if step.task_key is not None:
+        return step.task_key, step.name
+    return None if step.kind in DETAIL_KINDS else (step.parent, step.name)
+
+
+def _is_over(step: Step, run: Step) -> bool:
+    """Whether the engine says of a step around one that waited that it has ended."""
+    if step is run:
+        return False
+    above = step.parent
+    while above is not None and above is not run:
+        if above.facts.get("status") in _ENDED:
+            return True
+        above = above.parent
     return False

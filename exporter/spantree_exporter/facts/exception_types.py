@@ -69,6 +69,16 @@ _STEERING: Final[dict[str, Status]] = {
     "ParentCommand": "completed",
     "Command": "completed",
     "AirflowSkipException": "skipped",
+    "TaskDeferred": "waiting",
+    "AirflowRescheduleException": "waiting",
+    # Durable execution: the function goes on in another invocation. AWS, Vercel, Restate by language.
+    "SuspendExecution": "waiting",
+    "TimedSuspendExecution": "waiting",
+    "WorkflowSuspension": "waiting",
+    "SuspendedException": "waiting",
+    "SuspendedError": "waiting",
+    # CrewAI asks a person.
+    "HumanFeedbackPending": "waiting",
     "StopIteration": "completed",
     "StopAsyncIteration": "completed",
     # Temporal, by language: the workflow goes on as a new run, somebody else will complete the activity.
@@ -98,10 +108,15 @@ _GO_STEERING: Final = frozenset(
         "not error: do not autocomplete, using Client.CompleteActivity() to complete",
     }
 )
-# A cache's answer that it has no such key, which clients return as an error.
-_NOTHING_CACHED: Final = frozenset(
-    {"redis: nil", "redis nil message", "redigo: nil returned", "valkey nil message", "memcache: cache miss"}
-)
+# Answers that clients return as errors, by kind of node: a cache has no such key, a stream has come to its end.
+_PLAIN_ANSWERS: Final[dict[str, frozenset[str]]] = {
+    "db": frozenset(
+        {"redis: nil", "redis nil message", "redigo: nil returned", "valkey nil message", "memcache: cache miss"}
+    ),
+    "rpc": frozenset({"EOF"}),
+}
+# How Next.js goes to another page, or to the one for what is not there; the class is JavaScript's own.
+_NEXT: Final = re.compile(r"NEXT_(?:REDIRECT|NOT_FOUND|HTTP_ERROR_FALLBACK)(?:;|\Z)")
 # Libraries name theirs so; the table holds those of the languages.
 _NAMED_TIMEOUT: Final = re.compile(
     r"Timeout(?:Error|Exception|Expired)?\Z|TimedOut(?:Error|Exception)?\Z|TimeLimitExceeded\Z"
@@ -168,7 +183,7 @@ def status_of_type(error_type: str | None, message: str | None = None, stacktrac
     A cancellation that a time limit made is none: the work failed.
     """
     if error_type is None:
-        if message in _GO_STEERING:
+        if message is not None and (message in _GO_STEERING or _NEXT.match(message) is not None):
             return "completed"
         return "cancelled" if _tells(message, _GO_CANCELLED) else None
     if (steering := _STEERING.get(short_name(error_type))) is not None:
@@ -180,12 +195,14 @@ def status_of_type(error_type: str | None, message: str | None = None, stacktrac
         return None if tells_timeout(message, stacktrace) else "cancelled"
     if message in _GO_STEERING and _is_go(error_type, short_name(error_type)):
         return "completed"
+    if error_type == "Error" and message is not None and _NEXT.match(message) is not None:
+        return "completed"
     return None
 
 
-def is_nothing_cached(message: str | None) -> bool:
-    """Whether the error of a database's client only says that a key is not there."""
-    return message in _NOTHING_CACHED
+def is_plain_answer(kind: str | None, message: str | None) -> bool:
+    """Whether the error of a client's call only says that something is not there, or that there is no more."""
+    return kind is not None and message in _PLAIN_ANSWERS.get(kind, ())
 
 
 # How the exceptions of Python's gRPC tell themselves; the class (_InactiveRpcError, AioRpcError, ...) says nothing.
@@ -237,6 +254,16 @@ _ANSWERS: Final = frozenset(
     {"HTTPException", "HttpException", "HttpError", "ResponseStatusException", "HttpResponseException"}
 )
 _ANSWERS_OF: Final[dict[str, str]] = {
+    **dict.fromkeys(("HTTPOk",), "200"),
+    **dict.fromkeys(("HTTPCreated",), "201"),
+    **dict.fromkeys(("HTTPAccepted",), "202"),
+    **dict.fromkeys(("HTTPNoContent",), "204"),
+    **dict.fromkeys(("HTTPMovedPermanently",), "301"),
+    **dict.fromkeys(("HTTPFound",), "302"),
+    **dict.fromkeys(("HTTPSeeOther",), "303"),
+    **dict.fromkeys(("HTTPNotModified",), "304"),
+    **dict.fromkeys(("HTTPTemporaryRedirect",), "307"),
+    **dict.fromkeys(("HTTPPermanentRedirect", "RequestRedirect"), "308"),
     **dict.fromkeys(("BadRequest", "HTTPBadRequest", "BadRequestHttp"), "400"),
     **dict.fromkeys(("Unauthorized", "HTTPUnauthorized", "UnauthorizedHttp", "NotAuthenticated"), "401"),
     **dict.fromkeys(("Forbidden", "HTTPForbidden", "AccessDenied", "AccessDeniedHttp", "PermissionDenied"), "403"),

@@ -184,3 +184,35 @@ def test_a_link_to_what_begins_later_makes_no_edge() -> None:
 
     assert edges(10) == [("other", "first", "dependency", None, "link")]
     assert edges(11) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "parent", "expected"),
+    [
+        pytest.param("workflow", "order", 1, "completed", id="the same step goes on"),
+        pytest.param("workflow", "invoice", 1, "waiting", id="another one"),
+        pytest.param("workflow", "order", 2, "waiting", id="one of this name elsewhere"),
+        pytest.param("tool", "order", 1, "waiting", id="a call, for whatever reason"),
+    ],
+)
+def test_a_step_without_a_task_waits_no_longer_once_it_goes_on(
+    kind: str, name: str, parent: int, expected: str
+) -> None:
+    run = span(1, None, (0, 1000), "run", facts=RUN)
+    waits = span(2, 1, (10, 50), "order", facts={"kind": kind, "status": "waiting"})
+    assert outcome(run, waits, span(3, parent, (60, 90), name, facts={"kind": kind}))[0] == expected
+
+
+def test_a_run_that_waited_waits_no_longer_once_it_goes_on_beside_itself() -> None:
+    start = span(1, None, (0, 5), "start")
+    waits = span(2, 1, (10, 50), "order", facts={**RUN, "status": "waiting"})
+    assert outcome(start, waits)[0] == "waiting"
+    assert outcome(start, waits, span(3, 1, (60, 90), "order", facts=RUN))[0] == "completed"
+
+
+@pytest.mark.parametrize(("said", "expected"), [("completed", "completed"), ("waiting", "waiting")])
+def test_what_waited_within_a_task_that_has_ended_by_its_engine_waits_no_longer(said: Status, expected: str) -> None:
+    run = span(1, None, (0, 1000), "etl", facts=RUN)
+    task = step(2, 1, (10, 900), "sensor", facts={"status": said})
+    waits = span(3, 2, (20, 30), "task.execute", facts={"status": "waiting"})
+    assert outcome(run, task, waits)[0] == expected

@@ -45,6 +45,12 @@ from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR, STATUS_OK, STATUS_
         ),
         ("shop.Skipped", "driver: skip fast-path; continue as if unimplemented", None, "unknown"),
         ("*proto.RedisError", "redis: nil", None, "unknown"),
+        ("Error", "NEXT_REDIRECT", "completed", "unknown"),
+        ("Error", "NEXT_HTTP_ERROR_FALLBACK;404", "completed", "unknown"),
+        ("Error", "NEXT_REDIRECTED", None, "unknown"),
+        ("airflow.sdk.exceptions.TaskDeferred", "", "waiting", "unknown"),
+        ("TimedSuspendExecution", "until noon", "waiting", "unknown"),
+        ("WorkflowSuspension", "1 step has not been run yet", "waiting", "unknown"),
     ],
 )
 def test_the_type_decides_the_status_and_before_the_message_the_category(
@@ -224,3 +230,9 @@ def test_a_stack_trace_tells_what_the_exception_was_raised_from(stacktrace: str,
     event = raised("LoadError", "no orders")
     event.attributes["exception.stacktrace"] = stacktrace
     assert read_facts(span("load", status=STATUS_ERROR, events=[event])).get("caused_by") == causes
+
+
+@pytest.mark.parametrize(("message", "status"), [("EOF", "completed"), ("unexpected EOF", None)])
+def test_the_end_of_a_stream_is_no_failure_of_the_call(message: str, status: str | None) -> None:
+    call = span("feed.Feed/Watch", {"rpc.system": "grpc"}, kind=KIND_CLIENT, status=STATUS_ERROR, message=message)
+    assert read_facts(call).get("status") == status

@@ -182,3 +182,24 @@ def test_a_request_that_no_route_names_is_named_by_its_path(name: str, sent: Att
 )
 def test_a_query_of_a_library_is_one_that_its_driver_may_tell_again(scope: str, name: str, told: Facts) -> None:
     assert read_facts(span(name, {"db.system": "postgresql"}, scope=scope, kind=KIND_CLIENT)) == told
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "error_type", "expected"),
+    [
+        (KIND_SERVER, 302, "aiohttp.web_exceptions.HTTPFound", ("completed", None)),
+        (KIND_SERVER, 404, "aiohttp.web_exceptions.HTTPNotFound", ("completed", "HTTP 404")),
+        (KIND_SERVER, 404, "builtins.KeyError", (None, None)),
+        (KIND_SERVER, 500, "aiohttp.web_exceptions.HTTPInternalServerError", (None, None)),
+        (KIND_SERVER, 200, None, (None, None)),
+        (KIND_CLIENT, 301, None, ("completed", None)),
+        (KIND_CLIENT, 404, None, (None, None)),
+    ],
+)
+def test_an_answer_that_is_marked_as_an_error_for_what_it_is_is_none(
+    kind: int, code: int, error_type: str | None, expected: tuple[str | None, str | None]
+) -> None:
+    events = [raised(error_type, "x")] if error_type else []
+    attributes: Attributes = {"http.method": "GET", "http.status_code": code}
+    facts = read_facts(span("GET", attributes, kind=kind, status=STATUS_ERROR, events=events))
+    assert (facts.get("status"), facts.get("status_reason")) == expected

@@ -13,7 +13,7 @@ from spantree_exporter.facts.exception_types import (
     grpc_error,
     is_cancellation,
     is_go_deadline,
-    is_nothing_cached,
+    is_plain_answer,
     leading_class,
     status_of_type,
 )
@@ -62,7 +62,7 @@ def _read(span: Span, facts: Facts) -> None:
         error_type, message = answer
     stacktrace = text_of(last.attributes.get("exception.stacktrace")) if last is not None else None
     status = status_of_type(error_type, message or span.status_message, stacktrace)
-    if status is None and facts.get("kind") == "db" and is_nothing_cached(message):
+    if status is None and is_plain_answer(facts.get("kind"), message):
         status = "completed"
     if status is not None:
         facts.setdefault("status", status)

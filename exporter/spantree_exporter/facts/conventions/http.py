@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from spantree_exporter.facts.exception_types import is_answer
 from spantree_exporter.facts.reading import Convention, digest_of, first_text, put_preview, text_of, whole_number
 from spantree_exporter.facts.url_names import path_of, shown_url, template_of
 from spantree_exporter.facts.vocabulary import Facts
@@ -33,7 +34,11 @@ def _read(span: Span, facts: Facts) -> None:
         return
     # Proxies and servers that leave the status unset (nginx, Envoy) answer 5xx none the less.
     failed = span.status_code == STATUS_ERROR or (span.status_code == STATUS_UNSET and _is_failure(span, code))
-    if failed:
+    if failed and _is_as_answered(span, code):
+        facts.setdefault("status", "completed")
+        if code[0] == "4":
+            facts.setdefault("status_reason", f"HTTP {code}")
+    elif failed:
         if span.status_code == STATUS_UNSET:
             facts.setdefault("weak_status", "failed")
         # Where an exception was recorded, that says more than the code it was answered with.
@@ -46,6 +51,21 @@ def _read(span: Span, facts: Facts) -> None:
 
 def _is_failure(span: Span, code: str) -> bool:
     return code[0] == "5" and span.kind in {KIND_SERVER, KIND_CLIENT}
+
+
+def _is_as_answered(span: Span, code: str) -> bool:
+    """Whether what is marked as an error is the answer itself.
+
+    aiohttp's handlers raise what they answer, redirects too, and its instrumentation takes that for an error; that of
+    `requests` takes redirects for errors that are not followed (opentelemetry-python-contrib#4153, #2165).
+    """
+    if code[0] == "5" or span.status_code != STATUS_ERROR:
+        return False
+    raised = next((event for event in reversed(span.events) if event.name == "exception"), None)
+    if raised is None:
+        return span.kind == KIND_CLIENT and code[0] == "3"
+    error_type = text_of(raised.attributes.get("exception.type"))
+    return span.kind == KIND_SERVER and error_type is not None and is_answer(error_type, None, code)
 
 
 def _put_server(span: Span, facts: Facts, method: str | None) -> None:
