@@ -5,6 +5,7 @@ Only the module of the command that is called is imported: the servers' ones tak
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -72,6 +73,9 @@ GROUPS: Final = {
 }
 
 _OWN_INTERRUPT: Final = 130
+_NO_TEXT: Final = "surrogates not allowed"
+_SHOWN: Final = 80
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -90,10 +94,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except SpantreeError as error:
         console.fault(str(error))
         return 1
+    except UnicodeEncodeError as error:
+        # Python gives bytes of an argument or a variable that are no UTF-8 as halves of pairs, which are no text.
+        if error.reason != _NO_TEXT:
+            raise
+        console.fault(f"{ascii(error.object)[:_SHOWN]} is no UTF-8: wanted a text without such bytes")
+        return 1
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _NO_ROOM:
             raise
         console.fault(_about_file(error))
+        _leave_unwritten()
         return 1
     except KeyboardInterrupt:
         return _OWN_INTERRUPT
@@ -103,13 +114,25 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _leave_unwritten() -> None:
+    """Let the end of the process not try again to write what there was no room for."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def _about_file(error: OSError) -> str:
+    if error.filename is None:
+        return f"what this found cannot be written where it is to go: {error.strerror}"
     said = f"{error.filename}: {error.strerror}"
     match error:
         case PermissionError():
-            return f"{said}; run this as the account that owns it, or name another place with --data"
+            return f"{said}; run this as the account that owns it, or name another place"
         case FileNotFoundError() | NotADirectoryError() | FileExistsError():
-            return f"{said}; name another place with --data"
+            return f"{said}; name another place"
         case _:
             return said
 

@@ -98,10 +98,19 @@ class ApiClient:
 
         Where the answer breaks off a part of it has been written.
         """
+        unwritten: list[OSError] = []
+
+        def written(part: bytes) -> None:
+            try:
+                write(part)
+            except OSError as error:
+                unwritten.append(error)
+                raise
+
         try:
-            status, headers, refusal = self._transport.copy(_target(path, parameters), write)
+            status, headers, refusal = self._transport.copy(_target(path, parameters), written)
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, OSError) and error.filename is not None:  # of the file that is written to
+            if error in unwritten:
                 raise
             raise self._absent(error) from error
         if status != _OK:

@@ -55,8 +55,9 @@ Database = Annotated[
         show_default=False,
     ),
 ]
+# A text: an empty one, as of a variable that a script has not set, is no path, while Path takes it for where one is.
 DataDir = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--data",
         metavar="DIR",

@@ -94,7 +94,7 @@ class Settings:
     collector_cors_origins: values.AnyText = ""
     # who may come
     insecure: values.YesOrNo = False
-    token: Annotated[str | None, values.text] = field(default=None, repr=False)
+    token: Annotated[str | None, values.token] = field(default=None, repr=False)
     # what is not stored of what comes
     redact: values.Text = "default"
     redact_hash_key: values.AnyText = field(default="", repr=False)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 Number = TypeVar("Number", int, float)
 Read = Callable[[object], Any]
@@ -23,6 +24,7 @@ _UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2*
 # More digits than any size has; Python refuses to read thousands of them, with a text of its own.
 _SIZE: Final = re.compile(r"\s*(\d{1,18})\s*([A-Za-z]*)\s*")
 _URL: Final = re.compile(r"https?://[^\s/].*")
+_TOKEN: Final = re.compile(r"[!-~]+")
 _POSTGRES_URL: Final = re.compile(r"postgres(ql)?://.*", re.DOTALL)
 _LIBPQ_PAIRS: Final = re.compile(r"\s*[a-z_]+\s*=.*", re.DOTALL)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -116,9 +118,23 @@ def listed(value: str) -> list[str]:
 
 def url(value: object) -> str:
     """An http or https URL."""
+    wanted = ValueError("wanted a URL such as http://127.0.0.1:4318")
     if not _URL.fullmatch(text(value)):
-        raise ValueError("wanted a URL such as http://127.0.0.1:4318")
+        raise wanted
+    try:
+        urlsplit(text(value))
+    except ValueError:
+        # Brackets that are not closed, or that hold no address.
+        raise wanted from None
     return text(value)
+
+
+def token(value: object) -> str:
+    """A token as it goes into a header; the end of the line of the file that it stood in is no part of it."""
+    found = text(value).strip()
+    if not _TOKEN.fullmatch(found):
+        raise ValueError("wanted a token, one word as `spantree token create` prints it")
+    return found
 
 
 def place(value: object) -> Path:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests import factories
 from tests.spantree_process import environment, spantree, up
 
 from spantree_deploy import cli
 from spantree_exporter.migrate import LATEST
+from spantree_exporter.store import Store
 
 COMMANDS = list(cli.COMMANDS)
 
@@ -171,6 +175,46 @@ class TestSentences:
         assert done.stderr == (
             "spantree: trace_id is '12': wanted a trace id: 32 hex digits in either case, or a UUID with dashes\n"
         )
+
+    @pytest.mark.parametrize("command", ["tree", "analyze", "diff"])
+    @pytest.mark.parametrize("word", ["", "../../healthz", "a/b"])
+    def test_an_id_leads_to_no_other_path(self, command: str, word: str, migrated_url: str, tmp_path: Path) -> None:
+        done = spantree(command, word, directory=tmp_path, env={"SPANTREE_DATABASE_URL": migrated_url})
+        said = f"spantree: {word!r} is no trace id: wanted 32 hex digits\n"
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+    def test_a_place_that_a_script_left_empty_is_none(self, tmp_path: Path) -> None:
+        done = spantree("up", "--data", "", directory=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", 'spantree: --data is "": wanted a value\n')
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("words", [["list", "--workflow", "\udcff"], ["tenant", "add", "\udcff"]])
+    def test_bytes_that_are_no_text_are_one_sentence(self, words: list[str], migrated_url: str, tmp_path: Path) -> None:
+        done = spantree(*words, directory=tmp_path, env={"SPANTREE_DATABASE_URL": migrated_url})
+        assert (done.returncode, done.stdout) == (1, "")
+        assert re.fullmatch(r"spantree: '.*\\udcff.*' is no UTF-8: wanted a text without such bytes\n", done.stderr)
+
+    def test_a_file_of_ones_own_that_is_missing_is_no_matter_of_the_data(
+        self, migrated_url: str, tmp_path: Path
+    ) -> None:
+        env = {"SPANTREE_DATABASE_URL": migrated_url}
+        missing = f"spantree: {tmp_path}/none/rows.jsonl: No such file or directory; name another place\n"
+        taken_in = spantree("import", tmp_path / "none" / "rows.jsonl", directory=tmp_path, env=env)
+        assert (taken_in.returncode, taken_in.stderr) == (1, missing)
+        written = spantree("export", "nodes", "--out", tmp_path / "none" / "rows.jsonl", directory=tmp_path, env=env)
+        assert (written.returncode, written.stderr) == (1, missing)
+
+    @pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["env"], ["--help"], ["export", "nodes"]])
+    def test_a_full_disk_is_one_sentence(self, words: list[str], migrated_url: str, tmp_path: Path) -> None:
+        store = Store(migrated_url)
+        store.write(factories.workflow(start_ns=time.time_ns()))
+        store.close()
+        command = [sys.executable, "-m", "spantree_deploy", *words]
+        env = environment(SPANTREE_DATABASE_URL=migrated_url)
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(command, cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, check=False)
+        said = "spantree: what this found cannot be written where it is to go: No space left on device\n"
+        assert (done.returncode, done.stderr.decode()) == (1, said)
 
     def test_a_password_is_never_echoed(self, tmp_path: Path) -> None:
         for url in (

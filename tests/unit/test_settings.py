@@ -106,6 +106,22 @@ class TestFaults:
             '--endpoint is "ftp://ada:***@h": wanted a URL such as http://127.0.0.1:4318'
         ]
 
+    @pytest.mark.parametrize("url", ["http://[::1", "http://[x]:1", "http://a]b"])
+    def test_a_url_whose_brackets_are_none_is_refused(self, url: str, tmp_path: Path) -> None:
+        assert faults({"api_url": url}, {}, tmp_path) == [
+            f'--api-url is "{url}": wanted a URL such as http://127.0.0.1:4318'
+        ]
+
+    @pytest.mark.parametrize("given", ["spt_1_x\n", " spt_1_x\r\n"])
+    def test_the_end_of_a_line_is_no_part_of_a_token(self, given: str, tmp_path: Path) -> None:
+        assert loaded({}, {"SPANTREE_TOKEN": given}, tmp_path).token == "spt_1_x"
+
+    @pytest.mark.parametrize("given", ["spt_1\nx", "spt 1", "spt_é", "spt_\udcff"])
+    def test_what_can_be_no_token_is_refused_and_not_repeated(self, given: str, tmp_path: Path) -> None:
+        assert faults({}, {"SPANTREE_TOKEN": given}, tmp_path) == [
+            "SPANTREE_TOKEN is wrong: wanted a token, one word as `spantree token create` prints it"
+        ]
+
     @pytest.mark.parametrize(
         ("url", "began"),
         [

@@ -6,6 +6,7 @@ Each asks the API and takes its parameters as options of the same names, with a 
 from __future__ import annotations
 
 import json as json_text
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -18,11 +19,13 @@ from spantree_deploy.client import ApiClient, NotAnswered, api_of
 from spantree_deploy.following import Following
 from spantree_deploy.moments import moment
 from spantree_exporter.errors import SpantreeError
+from spantree_exporter.ids import trace_id_from_hex
 
 _FOLLOW_S: Final = 1.0
 _LOOK_AGAIN_S: Final = 5.0
 # The newest execution of these statuses, instead of an id.
 _BY_WORD: Final = {"last": None, "last-failed": ["failed", "partial", "timed_out"]}
+_PART_OF_A_PATH: Final = re.compile(r"[\w-]+")
 _ENDED: Final = frozenset({"completed", "failed", "partial", "skipped", "cancelled", "timed_out", "lost"})
 
 Json = Annotated[bool, typer.Option("--json", help="the API's answer as it is")]
@@ -295,7 +298,8 @@ def print_json(answer: Any, *, indent: int | None = 2) -> None:
 def id_of(api: ApiClient, word: str) -> str:
     """The id that `word` is, or that of the newest execution for `last` and `last-failed`. Raises SpantreeError."""
     if word not in _BY_WORD:
-        return word
+        # Of what is one part of a path the API says by itself what is wrong with it; the rest would lead elsewhere.
+        return word if _PART_OF_A_PATH.fullmatch(word) else trace_id_from_hex(word).hex()
     found = api.get("executions", {"limit": 1, "status": _BY_WORD[word]})["executions"]
     if not found:
         raise SpantreeError(f"there is no {word.replace('-', ' ')} execution: `spantree list` shows what there is")
