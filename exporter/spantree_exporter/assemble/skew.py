@@ -13,11 +13,16 @@ around it began; the other spans of the trace tell when that was.
 
 from __future__ import annotations
 
+import re
+
 from spantree_exporter.assemble.step import Step
 from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR
 
 CLOCK_SKEW = "clock_skew"
 TIME_UNKNOWN = "time_unknown"
+# What tells of a failed call only that it was answered so; the codes by which proxies answer for a server.
+_ANSWERED = re.compile(r"(?:HTTP )?(\d{3})")
+_GAVE_UP = frozenset({"408", "499", "502", "503", "504"})
 # Microseconds of any year that is meant, taken for nanoseconds, end up in January 1970.
 _FIRST_NS = 365 * 86_400 * 1_000_000_000
 # What a bigint holds: a span can claim any time, and what another machine's clock adds to it must still be storable.
@@ -87,6 +92,13 @@ def _is_waited_for(entry: Step, call: Step) -> bool:
     return "fold" not in entry.facts and call.facts.get("boundary") != "run"
 
 
+def _was_answered(call: Step) -> bool:
+    """Whether the server itself answered the call that failed: not somebody between who gave up on it."""
+    facts = call.facts
+    told = _ANSWERED.fullmatch(facts.get("error_message") or facts.get("error_type") or "")
+    return told is not None and told[1] not in _GAVE_UP
+
+
 def _measure(entry: Step, inherited_ns: int) -> int:
     """What to add to the times of `entry`, whose parent has its own already; 0 where both fit."""
     call = entry.parent
@@ -101,7 +113,7 @@ def _measure(entry: Step, inherited_ns: int) -> int:
         return max(call.start_ns - entry.start_ns, 0)
     if call.start_ns <= entry.start_ns and entry.end_ns <= call.end_ns:
         return 0
-    if call.span.status_code == STATUS_ERROR and entry.start_ns >= call.start_ns:
+    if call.span.status_code == STATUS_ERROR and entry.start_ns >= call.start_ns and not _was_answered(call):
         # A client that gave up bounds no end.
         return 0
     margin_ns = ((call.end_ns - call.start_ns) - (entry.end_ns - entry.start_ns)) // 2

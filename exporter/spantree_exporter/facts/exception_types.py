@@ -57,6 +57,8 @@ CANCELLATIONS: Final = frozenset(
         "OperationCanceledException", "TaskCanceledException",
         # gRPC and Connect
         "CANCELLED", "canceled",
+        # Servers of HTTP whose client went away: Tomcat, Spring, Starlette
+        "ClientAbortException", "AsyncRequestNotUsableException", "ClientDisconnect", "ClientDisconnected",
     }
 )  # fmt: skip
 # Exceptions by which frameworks steer, and which are no failures at all.

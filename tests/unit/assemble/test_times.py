@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.assemble.traces import TRACE, span, step
 
 from spantree_exporter.assemble import assemble
+from spantree_exporter.facts import Facts
 from spantree_exporter.rows import Assembled, SpanFacts
 from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_PRODUCER, KIND_SERVER
 
@@ -152,3 +153,20 @@ def test_a_root_without_a_start_began_with_what_is_below_it() -> None:
 def test_where_no_span_says_a_time_they_stay_as_sent() -> None:
     execution = assemble([span(1, None, (7, 100), "root"), span(2, 1, (20, 40))], TRACE).execution
     assert (execution.started_ns, execution.ended_ns, execution.anomalies) == (7, 100, [])
+
+
+@pytest.mark.parametrize(
+    ("told", "started_ms"),
+    [
+        pytest.param({"error_message": "HTTP 500"}, 60, id="answered by the server"),
+        pytest.param({"error_type": "500"}, 60, id="answered by the server, by error.type"),
+        pytest.param({"error_message": "HTTP 504"}, 10_050, id="a proxy gave up"),
+        pytest.param({"error_message": "connection reset"}, 10_050, id="not answered"),
+        pytest.param({}, 10_050, id="not told"),
+    ],
+)
+def test_a_server_that_answered_a_call_that_failed_ran_within_it(told: Facts, started_ms: int) -> None:
+    call = span(2, 1, (10 * MS, 910 * MS), "GET", kind=KIND_CLIENT, failed=True, facts=told)
+    server = span(3, 2, (10_050 * MS, 10_850 * MS), "GET /y", kind=KIND_SERVER, failed=True, service="pricing")
+    found = assemble([span(1, None, (0, 1000 * MS), "GET /x"), call, server], TRACE).nodes[2]
+    assert (found.name, found.started_ns) == ("GET /y", started_ms * MS)

@@ -113,3 +113,21 @@ def test_a_stage_of_jenkins_is_a_step_with_its_result(result: str, causes: list[
 def test_a_step_of_jenkins_that_starts_another_build_is_no_run() -> None:
     attributes: Attributes = {"jenkins.pipeline.step.type": "build", "ci.pipeline.id": "a", "ci.pipeline.run.number": 7}
     assert read_facts(span("build: a", attributes)) == {"kind": "step", "step": True}
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "parent", "expected"),
+    [
+        ("cancelled", None, ("cancelled", None)),
+        ("timed_out", 1, (None, "timed_out")),
+        ("skipped", 1, (None, "skipped")),
+        ("success", None, (None, None)),
+        ("failure", 1, (None, None)),
+        ("neutral", 1, (None, None)),
+    ],
+)
+def test_a_run_of_github_is_told_by_its_conclusion_where_its_status_does_not_tell(
+    conclusion: str, parent: int | None, expected: tuple[str | None, str | None]
+) -> None:
+    facts = read_facts(span("CI", {"github.conclusion": conclusion}, status=STATUS_OK, parent=parent))
+    assert (facts.get("run_status"), facts.get("status")) == expected

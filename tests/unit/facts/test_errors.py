@@ -30,6 +30,7 @@ from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR, STATUS_OK, STATUS_
         ("ETIMEDOUT", "connect", None, "timeout"),
         ("shop.RefundError", "order 77 was cancelled by its customer", None, "unknown"),
         ("GraphInterrupt", "", "waiting", "unknown"),
+        ("org.apache.catalina.connector.ClientAbortException", "Broken pipe", "cancelled", "cancelled"),
         ("SystemExit", "0", "completed", "unknown"),
         ("SystemExit", "", "completed", "unknown"),
         ("SystemExit", "1", None, "unknown"),

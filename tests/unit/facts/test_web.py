@@ -203,3 +203,9 @@ def test_an_answer_that_is_marked_as_an_error_for_what_it_is_is_none(
     attributes: Attributes = {"http.method": "GET", "http.status_code": code}
     facts = read_facts(span("GET", attributes, kind=kind, status=STATUS_ERROR, events=events))
     assert (facts.get("status"), facts.get("status_reason")) == expected
+
+
+@pytest.mark.parametrize(("code", "message"), [(200, None), (301, "HTTP 301"), (500, "HTTP 500")])
+def test_a_code_that_tells_no_failure_is_none_of_a_server_that_failed(code: int, message: str | None) -> None:
+    attributes: Attributes = {"http.method": "POST", "http.status_code": code}
+    assert read_facts(span("POST", attributes, kind=KIND_SERVER, status=STATUS_ERROR)).get("error_message") == message

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from spantree_exporter.facts.reading import Convention, status_of, text_of
 from spantree_exporter.facts.vocabulary import Facts, Status
 from spantree_exporter.span import STATUS_UNSET, Span
+
+_NOT_BY_STATUS: Final = frozenset({"cancelled", "skipped", "timed_out"})
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -22,6 +26,12 @@ def _read(span: Span, facts: Facts) -> None:
         if status := status_of(a.get("cicd.pipeline.task.run.result")) or _told_by_github(span):
             facts.setdefault("status", status)
         return
+    if (status := status_of(a.get("github.conclusion"))) is not None and status in _NOT_BY_STATUS:
+        # Actions that send a run of GitHub's leave the status of what was cancelled or skipped as it was.
+        if span.parent_span_id is None:
+            facts.setdefault("run_status", status)
+        else:
+            facts.setdefault("status", status)
     if run_id:
         facts.setdefault("boundary", "run")
         facts.setdefault("kind", "workflow")
@@ -39,4 +49,4 @@ def _told_by_github(span: Span) -> Status | None:
     return "skipped" if status == "failed" and span.status_code == STATUS_UNSET else status
 
 
-CONVENTION = Convention("cicd", _read, keys=("cicd.pipeline.task.name", "cicd.pipeline.run.id"))
+CONVENTION = Convention("cicd", _read, keys=("cicd.pipeline.task.name", "cicd.pipeline.run.id", "github.conclusion"))

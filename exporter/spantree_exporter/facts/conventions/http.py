@@ -41,8 +41,8 @@ def _read(span: Span, facts: Facts) -> None:
     elif failed:
         if span.status_code == STATUS_UNSET:
             facts.setdefault("weak_status", "failed")
-        # Where an exception was recorded, that says more than the code it was answered with.
-        if not any(event.name == "exception" for event in span.events):
+        # Where an exception was recorded, that says more than the code it was answered with; 200 says nothing.
+        if code[0] in "345" and not any(event.name == "exception" for event in span.events):
             facts.setdefault("error_message", f"HTTP {code}")
     elif span.kind == KIND_SERVER and code[:1] in "45":
         # A server's 4xx is no error of the span's: without a word it would look like a 200.
