@@ -28,7 +28,8 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
         ("cancelled", r"cancell?ed|KeyboardInterrupt|Revoked|Terminated", r"\b(was|is|been) cancell?ed\b"),
         (
             "resource",
-            r"RateLimit|TooManyRequests|Quota|MemoryError|OutOfMemory|Resource_?Exhausted|Throttl|^429$",
+            r"RateLimit|TooManyRequests|Quota|MemoryError|OutOfMemory|Resource_?Exhausted|Throttl|^429$"
+            r"|Deadlock|SerializationFailure|LockNotAvailable|ThroughputExceeded",
             r"rate.?limit|too many requests|quota|out of memory|no space left|\b429\b|resource.exhausted|throttl"
             r"|tokens per|context.length|database (table )?is locked|too many (clients|connections)",
         ),
@@ -45,7 +46,7 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
         (
             "query",
             r"(Undefined(Table|Column|Function)|Syntax(Error)?OrAccess|ProgrammingError|IntegrityError|UniqueViolation"
-            r"|ForeignKeyViolation|NotNullViolation|DataError|DatabaseError|InvalidTextRepresentation|NoSuchTable)",
+            r"|ForeignKeyViolation|NotNullViolation|DataError|DatabaseError|InvalidTextRepresentation|NoSuchTable|DuplicateKey)",
             r"(relation|column) .* does not exist|unique constraint|duplicate key|syntax error at or near"
             r"|near .*: syntax error|no such (table|column|function)\b|has no column named|unknown column"
             r"|violates .* constraint",
@@ -53,7 +54,8 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
         (
             "network",
             r"Connect(ion)?(Error|Refused|Reset|Aborted)?|Network|DNS|gaierror|BrokenPipe|ReadError|RemoteProtocol"
-            r"|OperationalError|SSLError|HTTPStatusError|HTTPError|^5\d\d$|APIConnection|ServiceUnavailable|BadGateway|^UNAVAILABLE$|^E(CONN|NOTFOUND|PIPE|AI_AGAIN|HOST)|UnknownHost|SocketException|OpError",
+            r"|OperationalError|SSLError|HTTPStatusError|HTTPError|^5\d\d$|APIConnection|ServiceUnavailable|BadGateway|^UNAVAILABLE$|^E(CONN|NOTFOUND|PIPE|AI_AGAIN|HOST)|UnknownHost|SocketException|OpError"
+            r"|CallNotPermitted|BrokenCircuit|CircuitBreaker|SSLCertVerification",
             r"connection (refused|reset|aborted|closed|error)|network|name or service not known|unreachable|broken pipe"
             r"|\b50[234]\b|bad gateway|service unavailable|upstream|HTTP 5\d\d",
         ),

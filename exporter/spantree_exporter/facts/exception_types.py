@@ -215,21 +215,48 @@ _GRPC: Final = re.compile(
 )
 
 
+# The same in Java, .NET, Go and Node.js.
+_GRPC_ELSEWHERE: Final[tuple[tuple[frozenset[str], re.Pattern[str]], ...]] = (
+    (frozenset({"StatusRuntimeException", "StatusException"}), re.compile(r"([A-Z_]+)(?:: (.*))?\Z", re.DOTALL)),
+    (
+        frozenset({"RpcException"}),
+        re.compile(r"Status\(StatusCode=\"?([A-Za-z]+)\"?, Detail=\"(.*?)\"[,)].*\Z", re.DOTALL),
+    ),
+    (frozenset({"Error", "statusError"}), re.compile(r"rpc error: code = ([A-Za-z]+) desc = (.*)\Z", re.DOTALL)),
+    (frozenset({"Error", "ServiceError"}), re.compile(r"\d{1,2} ([A-Z_]{2,}): (.*)\Z", re.DOTALL)),
+)
+_WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_GRPC_CODES: Final = frozenset(
+    {
+        "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+        "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+        "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+    }
+)  # fmt: skip
+
+
 def grpc_error(error_type: str, message: str) -> tuple[str, str] | None:
-    """(the status code, what it was sent with) of an exception of Python's gRPC; None for any other."""
+    """(the status code, what it was sent with) of an exception of gRPC; None for any other."""
+    name = short_name(error_type)
+    for names, pattern in _GRPC_ELSEWHERE:
+        if name in names and (found := pattern.match(message[:_SIGN_CHARS])) is not None:
+            code = _WORDS.sub("_", found[1]).upper().replace("CANCELED", "CANCELLED")
+            if code in _GRPC_CODES:
+                return code, found[2] or code.lower().replace("_", " ")
     if not error_type.startswith("grpc.") and not error_type.endswith(("RpcError", "Rendezvous")):
         return None
     found = _GRPC.match(message[:_SIGN_CHARS])
     return None if found is None else (found[1], found[2] or found[1].lower().replace("_", " "))
 
 
-# How stack traces tell what an exception was raised from: Python before it, Java, .NET and Node.js after it.
+# How stack traces tell what an exception was raised from: Python before it, and what a group holds; Java, .NET and
+# Node.js after it.
 _PYTHON_CHAINED: Final = re.compile(
     r"\n\n(?:The above exception was the direct cause of the following exception"
     r"|During handling of the above exception, another exception occurred):\n"
 )
 _CAUSED_BY: Final = re.compile(
-    r"(?:^[ \t]*Caused by: | ---> |\[cause\]: )([\w.$]{0,200}(?:Error|Exception)\b.*)", re.MULTILINE
+    r"(?:^[ \t]*Caused by: |^ *\| | ---> |\[cause\]: )([\w.$]{0,200}(?:Error|Exception)\b.*)", re.MULTILINE
 )
 _DOTNET_CODE: Final = re.compile(r"^([\w.$]+) \([^)]*\): ")
 _STACK_CHARS: Final = 65_536

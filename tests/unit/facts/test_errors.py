@@ -135,6 +135,32 @@ def test_gos_values_are_known_where_no_type_is_told(message: str, told: tuple[st
     ("error_type", "message", "told"),
     [
         (
+            "io.grpc.StatusRuntimeException",
+            "UNAVAILABLE: io exception",
+            {"error_type": "UNAVAILABLE", "error_message": "io exception"},
+        ),
+        (
+            "io.grpc.StatusException",
+            "NOT_FOUND",
+            {"error_type": "NOT_FOUND", "error_message": "not found"},
+        ),
+        (
+            "Grpc.Core.RpcException",
+            'Status(StatusCode="ResourceExhausted", Detail="too much")',
+            {"error_type": "RESOURCE_EXHAUSTED", "error_message": "too much"},
+        ),
+        (
+            "*status.Error",
+            "rpc error: code = FailedPrecondition desc = not yet",
+            {"error_type": "FAILED_PRECONDITION", "error_message": "not yet"},
+        ),
+        (
+            "Error",
+            "14 UNAVAILABLE: No connection established",
+            {"error_type": "UNAVAILABLE", "error_message": "No connection established"},
+        ),
+        ("Error", "12 ORDERS: late", {"error_type": "Error", "error_message": "12 ORDERS: late"}),
+        (
             "grpc._channel._InactiveRpcError",
             "<_InactiveRpcError of RPC that terminated with:\n\tstatus = StatusCode.NOT_FOUND\n"
             '\tdetails = "no "such" thing"\n\tdebug_error_string = "NOT_FOUND:no "such" thing"\n>',
@@ -221,6 +247,11 @@ DOTNET_CHAIN = """Shop.LoadException: no orders
     [
         (PYTHON_CHAIN, ["psycopg.OperationalError: gone\nfor good", "load.LoadError: no orders"]),
         (JAVA_CHAIN, ["java.net.ConnectException: Connection refused"]),
+        (
+            "  + Exception Group Traceback (most recent call last):\n  | ExceptionGroup: 1 failed (1 sub-exception)\n"
+            '    | Traceback (most recent call last):\n    |   File "b.py", line 4, in f\n    | ValueError: bad row\n',
+            ["ValueError: bad row"],
+        ),
         (DOTNET_CHAIN, ["System.Net.Sockets.SocketException: Connection refused"]),
         ("LoadError: no orders\n    at load (a.js:1:2) {\n  [cause]: Error: gone\n", ["Error: gone"]),
         ('Traceback (most recent call last):\n  File "a.py", line 3, in query\nOSError: gone\n', None),

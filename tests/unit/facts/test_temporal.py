@@ -6,7 +6,7 @@ import pytest
 from tests.unit.facts.spans import raised, span
 
 from spantree_exporter.facts import read_facts
-from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, Attributes
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_OK, STATUS_UNSET, Attributes
 
 IDS: Attributes = {"temporalWorkflowID": "order-1", "temporalRunID": "r-1"}
 RUN = {"boundary": "run", "kind": "workflow", "name": "Order", "workflow_name": "Order", "run_id": "order-1"}
@@ -64,3 +64,17 @@ def test_signals_are_handled_by_whoever_they_were_sent_to() -> None:
     assert sent == {"name": "approve", "kind": "message", "fold": "producer", "run_id": "order-1"}
     handled = read_facts(span("HandleSignal:approve", IDS, at=(5, 5), kind=KIND_SERVER))
     assert handled == {"name": "approve", "kind": "signal", "flow_links": True, "run_id": "order-1"}
+
+
+@pytest.mark.parametrize(
+    ("error_type", "status", "expected"),
+    [
+        ("temporalio.exceptions.ApplicationError", STATUS_UNSET, "failed"),
+        ("builtins.ValueError", STATUS_UNSET, None),
+        ("temporalio.exceptions.ApplicationError", STATUS_OK, None),
+    ],
+)
+def test_an_attempt_that_failed_benignly_failed(error_type: str, status: int, expected: str | None) -> None:
+    attempt: Attributes = {**IDS, "temporalActivityID": "1"}
+    facts = read_facts(span("RunActivity:Poll", attempt, status=status, events=[raised(error_type, "not ready")]))
+    assert facts.get("weak_status") == expected

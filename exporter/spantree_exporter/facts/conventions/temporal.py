@@ -14,7 +14,7 @@ from typing import Final
 from spantree_exporter.facts.exception_types import short_name, status_of_type
 from spantree_exporter.facts.reading import Convention, text_of
 from spantree_exporter.facts.vocabulary import Facts, Status
-from spantree_exporter.span import Span
+from spantree_exporter.span import STATUS_UNSET, Span
 
 # Calls from outside that start a run; what answers is below them.
 _STARTS: Final = frozenset({"StartWorkflow", "SignalWithStartWorkflow", "StartUpdateWithStartWorkflow"})
@@ -33,6 +33,8 @@ _CANCELLED_BELOW: Final = frozenset(
         "Nexus operation cancelled",
     }
 )
+# What an activity raises to tell Temporal how it failed, by language.
+_APPLICATION_ERRORS: Final = frozenset({"ApplicationError", "ApplicationFailure", "ApplicationFailureException"})
 _NEXUS: Final = frozenset({"RunStartNexusOperationHandler", "RunCancelNexusOperationHandler"})
 
 
@@ -72,6 +74,9 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("kind", "step")
         facts.setdefault("step", True)
         facts.setdefault("retry_expected", True)
+        if span.status_code == STATUS_UNSET and _is_benign(span):
+            # Not to alert anybody: the attempt failed none the less, most often to be made again after a while.
+            facts.setdefault("weak_status", "failed")
         if activity_id := text_of(a.get("temporalActivityID")):
             run = text_of(a.get("temporalRunID")) or ""
             facts.setdefault("task_key", f"{workflow_id or ''}/{run}/{activity_id}")
@@ -89,6 +94,15 @@ def _read(span: Span, facts: Facts) -> None:
         return
     if workflow_id:
         facts.setdefault("run_id", workflow_id)
+
+
+def _is_benign(span: Span) -> bool:
+    """Whether the activity raised an error that it calls benign: the SDKs record it and leave the status unset."""
+    for event in span.events:
+        error_type = text_of(event.attributes.get("exception.type")) if event.name == "exception" else None
+        if error_type is not None and short_name(error_type) in _APPLICATION_ERRORS:
+            return True
+    return False
 
 
 def _put_workflow(facts: Facts, name: str) -> None:
