@@ -242,6 +242,8 @@ def test_files_are_kept_for_ever_under_the_name_of_their_content(pages: httpx.Cl
         assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
         assert answer.headers["content-encoding"] == "gzip"
         assert answer.headers["x-content-type-options"] == "nosniff"
+        plain = pages.get(path, headers={"accept-encoding": "gzip;q=0"})
+        assert (plain.headers.get("content-encoding"), plain.text) == (None, answer.text)
     assert pages.get("/static/000000000000/frame.js").headers["cache-control"] == "no-store"
     assert pages.get("/static/000000000000/..%2Fframe.py").status_code == 404
 

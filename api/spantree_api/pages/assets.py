@@ -12,6 +12,8 @@ from importlib import resources
 
 from fastapi import APIRouter, Request, Response
 
+from spantree_api.compression import takes_gzip
+
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -60,6 +62,6 @@ async def get_asset(request: Request, version: str, name: str) -> Response:
         "x-content-type-options": "nosniff",
         "cross-origin-resource-policy": "same-origin",
     }
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if takes_gzip(request.headers.get("accept-encoding", "")):
         return Response(asset.compressed, media_type=asset.media_type, headers=headers | {"content-encoding": "gzip"})
     return Response(asset.plain, media_type=asset.media_type, headers=headers)
