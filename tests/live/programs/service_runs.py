@@ -109,7 +109,7 @@ def main() -> None:
     base_url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     runs: tuple[tuple[str, str, str, str, list[str], dict[str, Any]], ...] = (
         ("accepted", "completed", "POST", "/orders/1", ["reserve"], {"user_id": "u-1", "conversation_id": "s-1"}),
-        ("conflict", "partial", "POST", "/orders/1", [], {"user_id": "u-1"}),
+        ("conflict", "completed", "POST", "/orders/1", [], {"user_id": "u-1"}),
         ("broken", "failed", "GET", "/broken", [], {"error_category": "query"}),
         ("refused", "failed", "GET", "/refused", [], {}),
         ("later", "failed", "GET", "/later", [], {"first_failed": "mail", "error_category": "network"}),
