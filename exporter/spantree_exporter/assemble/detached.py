@@ -5,10 +5,10 @@ from __future__ import annotations
 from heapq import heappop, heappush
 
 from spantree_exporter.assemble.step import WIRE_KINDS, Step, preorder
+from spantree_exporter.facts.vocabulary import MODEL_CALLS
 
 # More steps than this at one moment and a call cannot be told to be of one of them anyway.
 _MAX_OPEN = 64
-_CALLS = frozenset({"llm", "embedding"})
 # Runs within runs are looked into by each run around them, no deeper than this.
 _MAX_NESTED = 16
 
@@ -36,14 +36,7 @@ def adopt_detached(roots: list[Step]) -> None:
         if not calls or depths[runs_beside[0]] >= _MAX_NESTED:
             continue
         inner = [step for step in preorder(runs_beside) if step.facts.get("step") and not step.facts.get("detached")]
-        adopted: set[Step] = set()
-        for call, step in _covering(calls, inner):
-            call.parent = step
-            step.children.append(call)
-            call.anomalies.append("parent_inferred")
-            adopted.add(call)
-        if adopted:
-            parent.children = [c for c in parent.children if c not in adopted]
+        _hang(_covering(calls, inner), parent)
 
 
 def adopt_told_twice(roots: list[Step], steps: list[Step]) -> None:
@@ -54,27 +47,34 @@ def adopt_told_twice(roots: list[Step], steps: list[Step]) -> None:
     `steps`: those below `roots`, in any order, and others.
     """
     # Of most traces this is all there is to ask.
-    with_calls = {s.parent for s in steps if s.kind in _CALLS and s.parent is not None and not s.children}
-    if not any(c.children and c.kind not in _CALLS for above in with_calls for c in above.children):
+    with_calls = {s.parent for s in steps if s.kind in MODEL_CALLS and s.parent is not None and not s.children}
+    if not any(c.children and c.kind not in MODEL_CALLS for above in with_calls for c in above.children):
         return
     stack = list(reversed(roots))
     while stack:
         parent = stack.pop()
-        calls = [c for c in parent.children if c.kind in _CALLS and not c.children and _usage_of(c) is not None]
-        beside = [c for c in parent.children if c.kind not in _CALLS and c.children] if calls else []
+        calls = [c for c in parent.children if c.kind in MODEL_CALLS and not c.children and _usage_of(c) is not None]
+        beside = [c for c in parent.children if c.kind not in MODEL_CALLS and c.children] if calls else []
         if not beside:
             stack.extend(reversed(parent.children))
             continue
-        inner = [step for step in preorder(beside) if step.kind in _CALLS]
-        adopted: set[Step] = set()
-        for call, step in _covering(calls, inner):
-            if call.kind == step.kind and call.service == step.service and _usage_of(call) == _usage_of(step):
-                call.parent = step
-                step.children.append(call)
-                call.anomalies.append("parent_inferred")
-                adopted.add(call)
-        if adopted:
-            parent.children = [c for c in parent.children if c not in adopted]
+        inner = [step for step in preorder(beside) if step.kind in MODEL_CALLS]
+        _hang([pair for pair in _covering(calls, inner) if _tell_the_same(*pair)], parent)
+
+
+def _hang(found: list[tuple[Step, Step]], parent: Step) -> None:
+    """Hang each call, a child of `parent`, below the step that was found for it."""
+    for call, step in found:
+        call.parent = step
+        step.children.append(call)
+        call.anomalies.append("parent_inferred")
+    if found:
+        adopted = {call for call, _ in found}
+        parent.children = [c for c in parent.children if c not in adopted]
+
+
+def _tell_the_same(call: Step, other: Step) -> bool:
+    return call.kind == other.kind and call.service == other.service and _usage_of(call) == _usage_of(other)
 
 
 def _usage_of(step: Step) -> tuple[int, int] | None:

@@ -12,14 +12,14 @@ import math
 from typing import Final
 
 from spantree_exporter.assemble.step import Step
+from spantree_exporter.facts.vocabulary import MODEL_CALLS
 
 # The figures that are added up, each apart from the others.
 USAGE: Final = (
     "input_tokens", "output_tokens", "cost_usd", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens",
     "embedding_tokens",
 )  # fmt: skip
-# Calls, whose figure is their own or that of the same call below them, and what may run on behalf of one.
-_CALLS: Final = frozenset({"llm", "embedding"})
+# What may run on behalf of a model's call, whose own figure is that of the call alone.
 _ON_BEHALF: Final = frozenset({"tool", "agent", "workflow", "step", "task", "handoff"})
 # A sum of what is told in hundredths of a cent is told as exactly, and not as 0.30000000000000004.
 _COST_DIGITS: Final = 12
@@ -69,7 +69,7 @@ def _total(parents_first: list[Step], key: str) -> float:
         said: float = step.facts.get(key, 0)  # type: ignore[assignment]
         under = below.pop(step, 0)
         beside = on_behalf.pop(step, 0)
-        if step.kind in _CALLS:
+        if step.kind in MODEL_CALLS:
             said += beside
         counted = said if said > under else under
         if not counted:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.facts.vocabulary import MODEL_CALLS, Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,6 @@ OURS: Final[dict[str, Price]] = {
 }
 _PER: Final = 1e6
 # Calls of a model; the figures of an agent are sums of those of its calls.
-_CALLS: Final = frozenset({"llm", "embedding"})
 # `-2024-08-06`, `-20241022`, `-latest`, `:free`: the same model, on some day or by some route.
 _DATED: Final = re.compile(r"(?:-\d{4}-\d{2}-\d{2}|-\d{8}|-latest|:[a-z0-9-]{1,40})\Z")
 _MODEL_CHARS: Final = 200
@@ -75,7 +74,7 @@ class Prices:
 
     def put_cost(self, facts: Facts) -> None:
         """Put what the call cost, marked as estimated, where it has no cost but a model and tokens."""
-        if "cost_usd" in facts or facts.get("kind") not in _CALLS:
+        if "cost_usd" in facts or facts.get("kind") not in MODEL_CALLS:
             return
         given, made = facts.get("input_tokens"), facts.get("output_tokens")
         if given is None and made is None:

@@ -7,12 +7,15 @@ the span, so every value is JSON.
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 # Statuses of nodes; an execution has the same without `retried`, and `partial`.
 Status = Literal[
     "pending", "running", "waiting", "completed", "failed", "retried", "skipped", "cancelled", "timed_out", "partial"
 ]
+
+MODEL_CALLS: Final = frozenset({"llm", "embedding"})
+"""Kinds of single calls of a model: what they used is their own and no sum."""
 
 # What becomes of a span that is no node of its own.
 Fold = Literal[
