@@ -24,7 +24,7 @@ from itertools import accumulate, chain, pairwise
 
 from spantree_collector.metrics_delta import Counts
 from spantree_collector.retrying_store import RetryingStore, Stopped, StoreLike
-from spantree_collector.spool import SpooledBody
+from spantree_collector.spooled_body import SpooledBody
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchFailed, BatchRejected, WorkerUnavailable
 from spantree_exporter.signals import Item, raw_items

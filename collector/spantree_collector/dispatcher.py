@@ -21,7 +21,8 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Protocol
 
-from spantree_collector.spool import Part, Spool, SpooledBody
+from spantree_collector.spool import Spool
+from spantree_collector.spooled_body import Part, SpooledBody
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.object_budget import frames_at_most
 from spantree_collector.refusal_audit import RefusalAudit
 from spantree_collector.refusal_log import RefusalLog
-from spantree_collector.spool import Body, Spool, SpooledBody
+from spantree_collector.spool import Spool
+from spantree_collector.spooled_body import Body, SpooledBody
 from spantree_collector.status import Forbidden, Overloaded, Refusal
 from spantree_collector.tenant_quota import TenantQuota
 from spantree_exporter.decode import Examined

@@ -19,7 +19,8 @@ from spantree_collector.decompress import decompress
 from spantree_collector.dispatcher import BodyQueue
 from spantree_collector.metrics_delta import Counts
 from spantree_collector.retrying_store import RetryingStore, Stopped, StoreHealth, StoreLike
-from spantree_collector.spool import SpooledBody, SpoolFailed
+from spantree_collector.spool import SpoolFailed
+from spantree_collector.spooled_body import SpooledBody
 from spantree_collector.watchdog import WorkClock
 from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import MalformedRequest

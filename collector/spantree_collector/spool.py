@@ -46,8 +46,9 @@ from spantree_collector.spool_file import (
     statements,
     temporary,
 )
+from spantree_collector.spooled_body import Body, SpooledBody
 
-__all__ = ["Body", "Part", "Spool", "SpoolError", "SpoolFailed", "SpoolFull", "SpoolStats", "SpooledBody"]
+__all__ = ["Spool", "SpoolError", "SpoolFailed", "SpoolFull", "SpoolStats"]
 
 log = logging.getLogger(__name__)
 
@@ -68,42 +69,6 @@ _POSTPONED_S = 0.1
 # How often an idle writer thread looks whether its files are still there and whether space can be given back.
 _LOOK_S = 1.0
 _LOG_INTERVAL_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """One request body as it came in.
-
-    `encoding` tells its signal, too (spantree_exporter.signals); `compression` is a value of decompress.ENCODINGS, ""
-    for none; `tenant_id` says whose it is.
-    """
-
-    payload: bytes
-    encoding: str
-    compression: str
-    received_ns: int
-    tenant_id: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Spans `first` to `end` of a body. With a `verdict` they become dead letters for that reason, unwritten.
-
-    Without spans it says: read the body and write nothing, or, with a verdict, make one dead letter of it, unread.
-    """
-
-    first: int
-    end: int
-    verdict: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SpooledBody:
-    """A body with its place in the queue; ids grow in the order of acknowledgement. `part` None: all of it."""
-
-    id: int
-    body: Body
-    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)

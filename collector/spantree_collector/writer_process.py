@@ -24,7 +24,7 @@ from spantree_collector.messages import FromWriter, Heartbeat, Leave, LogLine, P
 from spantree_collector.metrics_delta import MetricsBuffer
 from spantree_collector.pump import GRACE_S, ProjectorThread, Pump
 from spantree_collector.retrying_store import StoreHealth, StoreState, health_now
-from spantree_collector.spool import SpooledBody
+from spantree_collector.spooled_body import SpooledBody
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.partitions import PartitionWindow

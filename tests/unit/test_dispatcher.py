@@ -9,7 +9,8 @@ import pytest
 from tests.waiting import wait_until
 
 from spantree_collector.dispatcher import BodyLease, SpoolDispatcher
-from spantree_collector.spool import Body, Part, Spool, SpooledBody
+from spantree_collector.spool import Spool
+from spantree_collector.spooled_body import Body, Part, SpooledBody
 from spantree_exporter.decode import PROTOBUF
 
 

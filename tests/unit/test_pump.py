@@ -18,7 +18,8 @@ from spantree_collector.intake import count_spans
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.pump import ProjectorThread, Pump
 from spantree_collector.retrying_store import StoreState
-from spantree_collector.spool import Body, Spool, SpooledBody
+from spantree_collector.spool import Spool
+from spantree_collector.spooled_body import Body, SpooledBody
 from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, raw_spans
 from spantree_exporter.errors import (
     BatchFailed,

@@ -18,8 +18,9 @@ from typing import cast
 import pytest
 from tests.waiting import wait_until
 
-from spantree_collector.spool import Body, Spool, SpooledBody, SpoolError, SpoolFailed, SpoolFull
+from spantree_collector.spool import Spool, SpoolError, SpoolFailed, SpoolFull
 from spantree_collector.spool_file import Databases
+from spantree_collector.spooled_body import Body, SpooledBody
 
 
 def body(payload: bytes, received_ns: int = 1) -> Body:
@@ -498,7 +499,8 @@ def test_a_request_that_was_cancelled_before_its_turn_is_not_written(path: Path)
 _ACK_UNTIL_KILLED = """
 import sys
 from pathlib import Path
-from spantree_collector.spool import Body, Spool
+from spantree_collector.spool import Spool
+from spantree_collector.spooled_body import Body
 spool = Spool(Path(sys.argv[1]))
 number = 0
 while True:
@@ -545,7 +547,8 @@ def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
 _MEET_AN_IO_ERROR = """
 import resource, sys
 from pathlib import Path
-from spantree_collector.spool import Body, Spool, SpoolFailed
+from spantree_collector.spool import Spool, SpoolFailed
+from spantree_collector.spooled_body import Body
 failures = []
 spool = Spool(Path(sys.argv[1]), on_failure=failures.append)
 print(spool.submit(Body(b"kept", "protobuf", "", 1)).result(10))
