@@ -32,18 +32,9 @@ CROSS JOIN LATERAL (
         AND (%(workflow)s::text IS NULL OR rollup.workflow_name = %(workflow)s)
         AND (%(hidden)s OR NOT rollup.hidden)
         AND NOT (
-            -- an agent's figures of a model are those of its calls, where these are told
             rollup.subject = 'model'
-            AND rollup.kind IN ('agent', 'workflow', 'chain', 'turn')
-            AND EXISTS (
-                SELECT
-                FROM spantree.rollup AS of_call
-                WHERE of_call.tenant_id = rollup.tenant_id
-                    AND of_call.subject = 'model'
-                    AND of_call.workflow_name = rollup.workflow_name
-                    AND of_call.grain_h = rollup.grain_h
-                    AND of_call.started_at = rollup.started_at
-                    AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
+            AND spantree.is_told_by_calls(
+                rollup.kind, rollup.tenant_id, rollup.workflow_name, rollup.grain_h, rollup.started_at
             )
         )
     OFFSET 0
@@ -69,18 +60,9 @@ CROSS JOIN LATERAL (
         AND (%(workflow)s::text IS NULL OR rollup.workflow_name = %(workflow)s)
         AND (%(hidden)s OR NOT rollup.hidden)
         AND NOT (
-            -- an agent's figures of a model are those of its calls, where these are told
             rollup.subject = 'model'
-            AND rollup.kind IN ('agent', 'workflow', 'chain', 'turn')
-            AND EXISTS (
-                SELECT
-                FROM spantree.rollup AS of_call
-                WHERE of_call.tenant_id = rollup.tenant_id
-                    AND of_call.subject = 'model'
-                    AND of_call.workflow_name = rollup.workflow_name
-                    AND of_call.grain_h = rollup.grain_h
-                    AND of_call.started_at = rollup.started_at
-                    AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
+            AND spantree.is_told_by_calls(
+                rollup.kind, rollup.tenant_id, rollup.workflow_name, rollup.grain_h, rollup.started_at
             )
         )
     OFFSET 0
@@ -303,18 +285,9 @@ CROSS JOIN LATERAL (
         AND (%(hidden)s OR NOT rollup.hidden)
         AND (%(series)s::text <> 'name' OR rollup.name = ANY (%(names)s::text[]))
         AND NOT (
-            -- an agent's figures of a model are those of its calls, where these are told
             rollup.subject = 'model'
-            AND rollup.kind IN ('agent', 'workflow', 'chain', 'turn')
-            AND EXISTS (
-                SELECT
-                FROM spantree.rollup AS of_call
-                WHERE of_call.tenant_id = rollup.tenant_id
-                    AND of_call.subject = 'model'
-                    AND of_call.workflow_name = rollup.workflow_name
-                    AND of_call.grain_h = rollup.grain_h
-                    AND of_call.started_at = rollup.started_at
-                    AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
+            AND spantree.is_told_by_calls(
+                rollup.kind, rollup.tenant_id, rollup.workflow_name, rollup.grain_h, rollup.started_at
             )
         )
     OFFSET 0
@@ -347,18 +320,9 @@ CROSS JOIN LATERAL (
         AND (%(series)s::text <> 'name' OR rollup.name = ANY (%(names)s::text[]))
         AND rollup.ended > 0
         AND NOT (
-            -- an agent's figures of a model are those of its calls, where these are told
             rollup.subject = 'model'
-            AND rollup.kind IN ('agent', 'workflow', 'chain', 'turn')
-            AND EXISTS (
-                SELECT
-                FROM spantree.rollup AS of_call
-                WHERE of_call.tenant_id = rollup.tenant_id
-                    AND of_call.subject = 'model'
-                    AND of_call.workflow_name = rollup.workflow_name
-                    AND of_call.grain_h = rollup.grain_h
-                    AND of_call.started_at = rollup.started_at
-                    AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
+            AND spantree.is_told_by_calls(
+                rollup.kind, rollup.tenant_id, rollup.workflow_name, rollup.grain_h, rollup.started_at
             )
         )
     OFFSET 0
@@ -447,7 +411,7 @@ step AS (
         left(CASE %(by)s::text WHEN 'model' THEN node.model ELSE node.name END, 100) AS name,
         node.started_ns / 1000000000 / %(step_s)s::bigint * %(step_s)s::bigint AS at_s,
         node.status, node.started_ns, node.ended_ns, node.input_tokens, node.output_tokens, node.cost_usd,
-        node.trace_id, node.kind IN ('agent', 'workflow', 'chain', 'turn') AS sums_up
+        node.trace_id, spantree.sums_up_calls(node.kind) AS sums_up
     FROM newest
     CROSS JOIN LATERAL (
         SELECT *
@@ -462,7 +426,7 @@ step AS (
         AND (%(workflow)s::text IS NULL OR left(node.workflow_name, 100) = %(workflow)s)
 ),
 counted AS (
-    -- an agent's figures of a model are those of its calls, where these are told
+    -- as spantree.is_told_by_calls says of rollups
     SELECT *
     FROM (
         SELECT step.*, bool_or(NOT sums_up) FILTER (WHERE name IS NOT NULL) OVER (PARTITION BY trace_id) AS has_calls

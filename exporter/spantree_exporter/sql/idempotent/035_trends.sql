@@ -160,6 +160,45 @@ COMMENT ON COLUMN spantree.users.cost_usd IS 'cost in US dollars';
 COMMENT ON COLUMN spantree.users.day IS 'UTC day of the start';
 COMMENT ON COLUMN spantree.users.user_id IS 'for whom they ran';
 
+-- An agent's figures of a model are those of its calls, where these are told: counted as well, each call counts twice. The
+-- view models and the API call these. plpgsql, because Citus plans no SQL-language functions.
+CREATE OR REPLACE FUNCTION spantree.sums_up_calls(kind text)
+RETURNS boolean
+LANGUAGE plpgsql
+IMMUTABLE
+PARALLEL SAFE
+AS $$
+BEGIN
+    RETURN kind IN ('agent', 'workflow', 'chain', 'turn');
+END
+$$;
+
+COMMENT ON FUNCTION spantree.sums_up_calls(text) IS 'whether what a node of this kind says of a model is the sum of calls below it';
+
+CREATE OR REPLACE FUNCTION spantree.is_told_by_calls(
+    kind text, tenant integer, workflow text, hours integer, began timestamptz
+)
+RETURNS boolean
+LANGUAGE plpgsql
+STABLE
+PARALLEL SAFE
+AS $$
+BEGIN
+    RETURN spantree.sums_up_calls(kind) AND EXISTS (
+        SELECT
+        FROM spantree.rollup AS of_call
+        WHERE of_call.tenant_id = tenant
+            AND of_call.subject = 'model'
+            AND of_call.workflow_name = workflow
+            AND of_call.grain_h = hours
+            AND of_call.started_at = began
+            AND NOT spantree.sums_up_calls(of_call.kind)
+    );
+END
+$$;
+
+COMMENT ON FUNCTION spantree.is_told_by_calls(text, integer, text, integer, timestamptz) IS 'whether figures of models by nodes of this kind are those of calls that the same workflow''s figures of that hour or day have, too';
+
 CREATE OR REPLACE VIEW spantree.models WITH (security_invoker = true) AS
 SELECT
     r.tenant_id,
@@ -182,20 +221,7 @@ SELECT
 FROM spantree.rollup AS r
 WHERE r.subject = 'model'
     AND NOT r.hidden
-    AND NOT (
-        -- an agent's figures of a model are those of its calls, where these are told
-        r.kind IN ('agent', 'workflow', 'chain', 'turn')
-        AND EXISTS (
-            SELECT
-            FROM spantree.rollup AS of_call
-            WHERE of_call.tenant_id = r.tenant_id
-                AND of_call.subject = 'model'
-                AND of_call.workflow_name = r.workflow_name
-                AND of_call.grain_h = r.grain_h
-                AND of_call.started_at = r.started_at
-                AND of_call.kind NOT IN ('agent', 'workflow', 'chain', 'turn')
-        )
-    )
+    AND NOT spantree.is_told_by_calls(r.kind, r.tenant_id, r.workflow_name, r.grain_h, r.started_at)
     AND r.grain_h IN (1, 24)
     AND r.grain_h = CASE
         WHEN EXISTS (
