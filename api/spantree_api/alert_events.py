@@ -25,7 +25,7 @@ DEFAULT_RATE_WINDOW_S: Final = 3_600.0
 DEFAULT_RATE_RUNS: Final = 10
 DEFAULT_DURATION_RUNS: Final = 20
 # What leaves the house is what happened, not what was said.
-_LEFT_OUT: Final = frozenset({"input", "output", "analysis"})
+_LEFT_OUT: Final = frozenset({"input", "output", "analysis", "resumed_by"})
 _OF_CHANGES: Final = frozenset({"failure", "duration", "new_group", "cost", "tokens"})
 _OPEN: Final = frozenset({"pending", "running", "waiting"})
 _NS_PER_S: Final = 1_000_000_000

@@ -278,7 +278,7 @@ class Alerts:
                 else:
                     key = name[:KEY_LENGTH]
                     p95_ms = Durations(figures.durations).quantile_ms(key, key, 0.95)
-                    usual = events.UsualDuration(p95_ms, figures.row.runs - figures.row.open)
+                    usual = events.UsualDuration(p95_ms, figures.row.runs - figures.row.open - figures.row.waited)
                 if len(self._usual) >= _USUAL_NAMES:
                     self._usual.clear()
                 known = self._usual[name] = (now_s, usual)

@@ -112,6 +112,8 @@ class ExecutionAnswer(TypedDict):
     span_count: int
     resumes: str | None
     """run id, checkpoint or conversation that it took up again"""
+    resumed_by: str | None
+    """the execution that went on with one that waits: the next of its run, or the next that resumes its conversation"""
     hidden: bool
     """a health check, probe, scrape or lone database call: left out of lists unless asked for"""
     anomalies: list[str]

@@ -59,7 +59,9 @@ class Figures(TypedDict):
     """how many of `failed` timed out"""
     cancelled: int
     open: int
-    """pending, running or waiting"""
+    """pending or running, lost ones included"""
+    waited: int
+    """stopped to wait, taken up since or not: what goes on with one is a run of its own"""
     success_rate: float | None
     """completed / (completed + failed + partial), from 0 to 1; null where there are none of them"""
     avg_ms: float | None

@@ -22,7 +22,8 @@ HEARTBEAT: Final = b": heartbeat\n\n"
 # A browser tries again after this time where a stream was closed.
 _RETRY: Final = b"retry: 2000\n"
 # Whole values are large, and whoever shows one asks for it.
-_LEFT_OUT: Final = ("input", "output", "analysis")
+# Who went on with a waiting execution is no change of its own.
+_LEFT_OUT: Final = ("input", "output", "analysis", "resumed_by")
 
 
 @dataclass(frozen=True, slots=True)

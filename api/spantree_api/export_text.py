@@ -29,6 +29,7 @@ EXECUTION_COLUMNS: Final = (
     "ended_ns", "duration_ms", "last_seen_at", "service", "services", "run_id", "conversation_id", "user_id", "project",
     "tenant", "input", "output", "error_summary", "error_category", "error_fingerprint", "first_failed_node", "counts",
     "tokens", "cost_usd", "span_count", "resumes", "hidden", "anomalies",
+    "resumed_by",
 )  # fmt: skip
 NODE_COLUMNS: Final = (
     "execution_id", "id", "span_id", "parent_id", "sequence", "depth", "name", "kind", "status", "status_reason",

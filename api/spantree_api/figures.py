@@ -23,6 +23,7 @@ class NameRow:
     timed_out: int
     cancelled: int
     open: int
+    waited: int
     avg_ms: float | None
     input_tokens: int
     output_tokens: int
@@ -83,6 +84,7 @@ def figures(row: NameRow, durations: Durations) -> Figures:
         "timed_out": row.timed_out,
         "cancelled": row.cancelled,
         "open": row.open,
+        "waited": row.waited,
         "success_rate": row.completed / ended if ended else None,
         "avg_ms": row.avg_ms,
         "p50_ms": durations.quantile_ms(None, row.name, 0.5),

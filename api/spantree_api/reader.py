@@ -142,12 +142,12 @@ class Reader:
         complete = len(nodes) <= limit and len(edges) <= limit and len(outline) < _OUTLINE_ROWS
         return TreeRows(executions[0], outline, nodes, edges, follows, complete)
 
-    async def all_days(self) -> AsyncIterator[dict[str, object]]:
+    async def all_days(self, from_day: date = date.min) -> AsyncIterator[dict[str, object]]:
         """The first and the last day of some partitions at a time, oldest first; the snapshot is renewed in between.
 
         For what may be on any day and is found by an index of each: so it holds few locks at once.
         """
-        bounds = {"first_day": date.min, "last_day": date.max}
+        bounds = {"first_day": from_day, "last_day": date.max}
         days = [row.day for row in await self.snapshot.all("partition_days", bounds, records(DayRow))]
         days.reverse()
         for first in range(0, len(days), _DAYS_AT_ONCE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+from uuid import UUID
 
 from spantree_api.answers import Counts, ExecutionAnswer, FirstFailedNode
 from spantree_api.stored_rows import ExecutionRow
@@ -16,6 +17,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_PER_S = 1_000_000_000
 INT64_MAX = (1 << 63) - 1
 # Statuses without an end of which a sign of life can be expected; a waiting execution may be silent for days.
+_NONE: Mapping[UUID, UUID] = {}
 
 Item = TypeVar("Item")
 
@@ -60,9 +62,16 @@ def unique(items: Sequence[Item]) -> list[Item]:
 
 
 def execution_answer(
-    row: ExecutionRow, now_ns: int, default_lost_after_s: float, analysis: Mapping[str, Any] | None = None
+    row: ExecutionRow,
+    now_ns: int,
+    default_lost_after_s: float,
+    analysis: Mapping[str, Any] | None = None,
+    resumed: Mapping[UUID, UUID] = _NONE,
 ) -> ExecutionAnswer:
-    """The row of an execution as every answer shows it, with its stored `analysis`."""
+    """The row of an execution as every answer shows it, with its stored `analysis`.
+
+    `resumed` has, of those that wait and were taken up, by which execution (spantree_api.reads.resumed).
+    """
     execution = row.execution
     status = effective_status(execution, now_ns, default_lost_after_s)
     # While a root is awaited the row has the end of what came.
@@ -100,6 +109,7 @@ def execution_answer(
         "cost_usd": execution.cost_usd,
         "span_count": execution.span_count,
         "resumes": execution.resumes,
+        "resumed_by": resumed[row.trace_id].hex if row.trace_id in resumed else None,
         "hidden": execution.hidden,
         "anomalies": execution.anomalies,
         "analysis": None if analysis is None else dict(analysis),

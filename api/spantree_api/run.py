@@ -182,6 +182,7 @@ def merged_execution(parts: Sequence[Part], run_id: str, status: str, counts: Co
         },
         "cost_usd": _total(part.answer["cost_usd"] for part in own),
         "span_count": sum(part.answer["span_count"] for part in own),
+        "resumed_by": None,
         "anomalies": unique([anomaly for part in own for anomaly in part.answer["anomalies"]]),
     }
     return answer

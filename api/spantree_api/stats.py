@@ -61,6 +61,7 @@ def workflow_stat(row: WorkflowStatRow, durations: Durations) -> WorkflowStat:
         "timed_out": row.timed_out,
         "cancelled": row.cancelled,
         "open": row.open,
+        "waited": row.waited,
         "success_rate": _rate(row.completed, ended),
         "avg_ms": row.avg_ms,
         "p50_ms": durations.quantile_ms(row.name, row.name, 0.5),

@@ -137,6 +137,7 @@ class WorkflowStatRow:
     timed_out: int
     cancelled: int
     open: int
+    waited: int
     avg_ms: float | None
     last_started_ns: int
 

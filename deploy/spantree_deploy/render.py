@@ -41,6 +41,12 @@ def status_piece(status: str) -> Piece:
     return f"{sign} {status}", style
 
 
+def _status_and_more(execution: Answer) -> Piece:
+    """The status of an execution, and of one that waited that it was taken up since."""
+    text, style = status_piece(execution["status"])
+    return (f"{text}, taken up", "") if execution.get("resumed_by") else (text, style)
+
+
 def duration_text(duration_ms: float | None) -> str:
     """A duration as a person says it."""
     if duration_ms is None:
@@ -115,7 +121,7 @@ def execution_line(answer: Answer) -> list[Piece]:
     return [
         (one_line(answer["name"]), "bold"),
         ("  ", ""),
-        status_piece(answer["status"]),
+        _status_and_more(answer),
         (f"  {duration_text(answer['duration_ms'])}", ""),
         ("  " + "  ".join(marks), _GREY),
     ]
@@ -159,7 +165,7 @@ def executions_table(executions: Iterable[Answer]) -> list[Printed]:
         [
             [
                 (moment_text(one["started_at"]), ""),
-                status_piece(one["status"]),
+                _status_and_more(one),
                 (duration_text(one["duration_ms"]), ""),
                 (one["execution_id"], ""),
                 (one_line(one["name"], _NAME_CHARS), "bold"),

@@ -132,6 +132,7 @@ def test_one_execution_is_told_whole(migrated_url: str, api: httpx.Client) -> No
         "cost_usd": 0.5,
         "span_count": 2,
         "resumes": "cp-1",
+        "resumed_by": None,
         "hidden": False,
         "anomalies": ["clock skew"],
         "analysis": None,

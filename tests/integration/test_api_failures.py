@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.api_server import api_over, ok, refused
 from tests.postgres import new_database
 
 from spantree_api.reads import lists
+from spantree_api.reads import resumed as resumed_reads
 
 HOUR_NS = 3600 * S
 
@@ -161,6 +163,75 @@ def test_what_waited_and_was_taken_up_is_not_stuck(migrated_url: str, monkeypatc
         monkeypatch.setattr(lists, "_STUCK_AT_ONCE", 1)
         told = ok(api.get("/api/v1/stuck?limit=1"))["executions"]
         assert [int(one["trace_id"], 16) for one in told] == [3]
+
+
+def test_what_waited_is_told_with_the_execution_that_went_on_with_it(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(number: int, **changes: Any) -> Any:
+        return trace(number, started_ns=NOW_NS + number * S, status="waiting", **changes)
+
+    insert(
+        migrated_url,
+        waits(1, run_id="order-1", conversation_id="thread-4"),
+        waits(2, run_id="order-1", resumes="order-1"),
+        trace(3, started_ns=NOW_NS + 3 * S, run_id="order-1", resumes="order-1"),
+        waits(4, conversation_id="thread-4"),
+        trace(5, started_ns=NOW_NS + 5 * S, conversation_id="thread-4"),  # another turn
+        trace(6, started_ns=NOW_NS + 6 * S, conversation_id="thread-4", resumes="thread-4"),
+        waits(7, conversation_id="thread-4"),
+        waits(8),
+    )
+    resumed = {1: 2, 2: 3, 4: 6}
+    told = {number: trace_id(resumed[number]) if number in resumed else None for number in range(1, 9)}
+    for rows_at_once in (2_000, 1):
+        monkeypatch.setattr(resumed_reads, "_ROWS", rows_at_once)
+        with api_over(migrated_url) as api:
+            executions = ok(api.get("/api/v1/executions"))["executions"]
+            assert {int(one["trace_id"], 16): one["resumed_by"] for one in executions} == told
+            assert {one["status"] for one in executions} == {"waiting", "completed"}
+            for number, by in told.items():
+                for path in ("", "/tree"):
+                    assert ok(api.get(f"/api/v1/executions/{trace_id(number)}{path}"))["resumed_by"] == by
+            run = ok(api.get("/api/v1/runs/order-1"))
+            assert run["resumed_by"] is None
+            assert [one["resumed_by"] for one in run["executions"]] == [told[1], told[2], None]
+            lines = api.get("/api/v1/export/executions").text.splitlines()
+            assert {int(one["trace_id"], 16): one["resumed_by"] for one in map(json.loads, lines)} == told
+
+
+def test_who_asks_for_what_waits_is_not_told_what_was_taken_up(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(
+        migrated_url,
+        *(
+            trace(number, started_ns=NOW_NS + number * S, status="waiting", run_id=f"order-{number // 2}")
+            for number in range(2, 14)  # the second of each run went on with the first, and waits
+        ),
+        trace(14, started_ns=NOW_NS + 14 * S, status="running", ended_ns=None, run_id="order-7"),
+    )
+
+    def numbers(api: httpx.Client, query: str) -> list[int]:
+        found: list[int] = []
+        cursor = ""
+        while True:
+            page = ok(api.get(f"/api/v1/executions?{query}{cursor}"))
+            found += [int(one["trace_id"], 16) for one in page["executions"]]
+            if page["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={page['next_cursor']}"
+
+    with api_over(migrated_url) as api:
+        for look_s in (1.0, -1.0):
+            monkeypatch.setattr(lists, "_LOOK_S", look_s)
+            for limit in (1, 2, 3, 50):
+                assert numbers(api, f"status=waiting&limit={limit}") == [13, 11, 9, 7, 5, 3]
+        assert numbers(api, "status=waiting&status=running&limit=2") == [14, 13, 11, 9, 7, 5, 3]
+        assert numbers(api, "status=waiting&run_id=order-3") == [7]
+        assert len(numbers(api, "limit=50")) == 13
+        lines = api.get("/api/v1/export/executions?status=waiting").text.splitlines()
+        assert [int(json.loads(line)["trace_id"], 16) for line in lines] == [13, 11, 9, 7, 5, 3]
 
 
 def test_stuck_lists_what_is_open_beyond_its_threshold(migrated_url: str) -> None:

@@ -134,6 +134,7 @@ def test_a_run_is_named_and_started_by_its_first_execution_and_ended_by_its_last
         "services": ["agent", "ship"],
         "conversation_id": "c",
         "output": "sent",
+        "resumed_by": None,
         "tokens": {"input": 3, "output": None},
         "counts": tree["summary"],
         "span_count": 5,

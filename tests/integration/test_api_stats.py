@@ -115,6 +115,7 @@ def test_workflow_figures(api: httpx.Client) -> None:
         "timed_out": 0,
         "cancelled": 0,
         "open": 0,
+        "waited": 0,
         "success_rate": pytest.approx(1 / 3),
         "avg_ms": pytest.approx(4000.0),
         "p50_ms": pytest.approx(4000.0, rel=0.02),

@@ -181,6 +181,7 @@ def test_a_project(api: httpx.Client) -> None:
         "timed_out": 0,
         "cancelled": 0,
         "open": 0,
+        "waited": 0,
         "success_rate": pytest.approx(2 / 3),
         "avg_ms": pytest.approx(64_000 / 3),
         "p50_ms": pytest.approx(2000, rel=0.02),

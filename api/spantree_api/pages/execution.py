@@ -17,8 +17,6 @@ router = APIRouter(include_in_schema=False)
 # (end of the path, name)
 VIEWS = (("", "Timeline"), ("/graph", "Graph"), ("/failure", "Failure"), ("/table", "Table"), ("/raw", "Raw"))
 _TABLE_ROWS = 200
-# Executions of a conversation that are looked at for one that took up a waiting one.
-_LATER = 20
 # Steps that a graph is made of; of more than it has room for there is one box for each name.
 _GRAPH_NODES = 3_000
 
@@ -114,17 +112,10 @@ async def _or_none(request: Request, path: str, parameters: Parameters | None = 
 
 
 async def _taken_up_by(request: Request, execution: Any) -> Any:
-    """The newest execution that went on with one that waited: of its run, or one that resumes its conversation."""
-    if execution["status"] != "waiting":
+    """The execution that went on with one that waited."""
+    if execution["resumed_by"] is None:
         return None
-    for key in ("run_id", "conversation_id"):
-        if execution[key] is None:
-            continue
-        found = await _or_none(request, "/executions", {key: execution[key], "limit": _LATER})
-        for later in () if found is None else found["executions"]:
-            if later["started_ns"] > execution["started_ns"] and (key == "run_id" or later["resumes"] is not None):
-                return later
-    return None
+    return await _or_none(request, f"/executions/{execution['resumed_by']}")
 
 
 async def _view(request: Request, view: str | None, template: str, execution: Any, **values: Any) -> Response:

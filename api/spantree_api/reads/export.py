@@ -22,6 +22,7 @@ from spantree_api.errors import Unavailable
 from spantree_api.filters import ExecutionFilter
 from spantree_api.reader import Reader
 from spantree_api.reads import audit, lists
+from spantree_api.reads.resumed import resumed
 from spantree_api.stored_rows import ExecutionRow, NodeRow, OtlpSpan, node_rows, otlp_spans, records
 
 # Executions that one piece names, and the days that it names with them.
@@ -62,6 +63,7 @@ class ExecutionsPiece:
     rows: list[ExecutionRow]
     now_ns: int
     following: ExecutionCursor | None
+    resumed: dict[UUID, UUID]
 
 
 class Export:
@@ -172,7 +174,8 @@ async def _executions(
     reader: Reader, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
 ) -> ExecutionsPiece:
     found = await lists.executions(reader, wanted, limit, after)
-    return ExecutionsPiece(found.rows, reader.now_ns, found.following)
+    over = await resumed(reader, found.rows)
+    return ExecutionsPiece(found.rows, reader.now_ns, found.following, over)
 
 
 async def _nodes(reader: Reader, group: _Group, position: int, sequence: int) -> list[NodeRow]:

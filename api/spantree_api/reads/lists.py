@@ -18,6 +18,7 @@ from spantree_api.filters import ExecutionFilter, attribute_of
 from spantree_api.listing import NS_MAX, NS_MIN, Listing, Range, listing_of, range_of, windows_of
 from spantree_api.reader import Reader
 from spantree_api.reads.attribute_lists import executions_with_attribute
+from spantree_api.reads.resumed import resumed
 from spantree_api.stored_rows import (
     CountRow,
     DayRow,
@@ -29,7 +30,6 @@ from spantree_api.stored_rows import (
     records,
     stuck_rows,
 )
-from spantree_exporter.rows import Execution
 
 # Executions that are walked before those that match are looked up: what one in twenty matches fills a page.
 _WALKED = 1_000
@@ -64,8 +64,34 @@ class ExecutionList:
 async def executions(
     reader: Reader, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
 ) -> ExecutionList:
-    """A page, newest first, where the next one starts, and how far back was looked."""
+    """A page, newest first, where the next one starts, and how far back was looked.
+
+    Where those that wait are asked for, what was taken up since is left out: it is over, whatever its own spans say.
+    """
     began_s = time.monotonic()
+    if wanted.statuses is None or "waiting" not in wanted.statuses:
+        return await _executions(reader, wanted, limit, after, began_s)
+    rows: list[ExecutionRow] = []
+    text_back_to: list[int] = []
+    while True:
+        found = await _executions(reader, wanted, limit, after, began_s)
+        over = await resumed(reader, found.rows)
+        rows += [row for row in found.rows if row.trace_id not in over]
+        text_back_to += [] if found.text_back_to_ns is None else [found.text_back_to_ns]
+        after = found.following
+        text_back_to_ns = max(text_back_to, default=None)
+        if len(rows) >= limit or after is None:
+            page, following = page_of(rows, limit)
+            return ExecutionList(page, following or after, text_back_to_ns, found.looked_back_to_ns)
+        if time.monotonic() - began_s > _LOOK_S:
+            looked_back_to_ns = found.looked_back_to_ns or after.started_ns
+            return ExecutionList(rows, after, text_back_to_ns, looked_back_to_ns)
+        reader.snapshot.renew()
+
+
+async def _executions(
+    reader: Reader, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None, began_s: float
+) -> ExecutionList:
     listing = listing_of(wanted, after)
     starts = range_of(wanted, after)
     parameters: dict[str, object] = {
@@ -243,27 +269,8 @@ def _stuck(reader: Reader, *, hidden: bool) -> dict[str, object]:
 
 async def _not_taken_up(reader: Reader, rows: Sequence[StuckRow]) -> list[StuckRow]:
     """Those that do not wait, or whose run or conversation nothing has gone on with since."""
-    waiting = [one.row.execution for one in rows if one.row.execution.status == "waiting"]
-    ids = {
-        "run_ids": sorted({execution.run_id for execution in waiting if execution.run_id is not None}),
-        "conversation_ids": sorted(
-            {execution.conversation_id for execution in waiting if execution.conversation_id is not None}
-        ),
-    }
-    last: dict[tuple[str, str | None], int] = {}
-    for column, statement in (("run_ids", "last_of_runs"), ("conversation_ids", "last_resumed_of_conversations")):
-        if not ids[column]:
-            continue
-        async for days in reader.all_days():
-            parameters = {"tenant_id": reader.config.tenant_id, column: ids[column], **days}
-            for one in await reader.snapshot.all(statement, parameters, records(CountRow)):
-                last[column, one.name] = max(last.get((column, one.name), NS_MIN), one.count)
-
-    def is_taken_up(execution: Execution) -> bool:
-        of_run, of_conversation = ("run_ids", execution.run_id), ("conversation_ids", execution.conversation_id)
-        return max(last.get(of_run, NS_MIN), last.get(of_conversation, NS_MIN)) > execution.started_ns
-
-    return [one for one in rows if one.row.execution.status != "waiting" or not is_taken_up(one.row.execution)]
+    over = await resumed(reader, (one.row for one in rows))
+    return [one for one in rows if one.row.trace_id not in over]
 
 
 async def count_hidden(

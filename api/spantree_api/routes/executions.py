@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
+from uuid import UUID
 
 from fastapi import Query, Response
 
@@ -26,6 +27,7 @@ from spantree_api.reader import WHOLE, NodeRange, Reader, TraceKey, TreeRows
 from spantree_api.reads import lists
 from spantree_api.reads.analysis import stored_analysis
 from spantree_api.reads.lists import ExecutionList
+from spantree_api.reads.resumed import resumed
 from spantree_api.rendering import clock_of, counts_of, execution_answer, rfc3339
 from spantree_api.responses import error_answers, json_answer, json_parts
 from spantree_api.routes.api_router import api_router
@@ -54,8 +56,9 @@ async def execution_page(service: ServiceOf, wanted: ExecutionFilter, limit: int
     async with service.reader() as reader:
         found = await lists.executions(reader, wanted, limit, after)
         hidden_count = await lists.count_hidden(reader, wanted, after, found.following)
+        over = await resumed(reader, found.rows)
     page: ExecutionPage = {
-        "executions": execution_answers(found.rows, reader),
+        "executions": execution_answers(found.rows, reader, over),
         "hidden_count": hidden_count,
         "next_cursor": None if found.following is None else found.following.encode(),
         "searched": searched_answer(wanted, found),
@@ -63,9 +66,9 @@ async def execution_page(service: ServiceOf, wanted: ExecutionFilter, limit: int
     return json_answer(page)
 
 
-def execution_answers(rows: Iterable[ExecutionRow], reader: Reader) -> list[ExecutionAnswer]:
-    """Executions as answers, by the reader's clock."""
-    return [execution_answer(row, reader.now_ns, reader.config.lost_after_s) for row in rows]
+def execution_answers(rows: Iterable[ExecutionRow], reader: Reader, over: Mapping[UUID, UUID]) -> list[ExecutionAnswer]:
+    """Executions as answers, by the reader's clock; `over`: which were taken up, and by which (reads/resumed.py)."""
+    return [execution_answer(row, reader.now_ns, reader.config.lost_after_s, resumed=over) for row in rows]
 
 
 def searched_answer(wanted: ExecutionFilter, found: ExecutionList) -> SearchedAnswer | None:
@@ -84,8 +87,8 @@ async def get_execution(service: ServiceOf, trace_id: TraceIdPath) -> Response:
     wanted = trace_id_of(trace_id)
     async with service.reader(wanted) as reader:
         row = await reader.execution(reader.key(wanted))
-        analysis = await stored_analysis(reader, row)
-    return json_answer(_linked(reader, execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis)))
+        execution = await _told(reader, row)
+    return json_answer(execution)
 
 
 @router.get("/executions/{trace_id}/tree", response_model=TreeAnswer, responses=error_answers(404, 422, 503))
@@ -124,8 +127,7 @@ async def get_tree(
 async def _whole(reader: Reader, rows: TreeRows, key: TraceKey, *, nested: bool) -> list[bytes]:
     """All nodes and edges: those read with the execution, where these are all, else one chunk after another."""
     row = rows.execution
-    analysis = await stored_analysis(reader, row)
-    execution = _linked(reader, execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis))
+    execution = await _told(reader, row)
     clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
     ran = [one.node.name for one in rows.nodes if one.node.status != "skipped"] if rows.complete else None
     missed = await reader.never_run(key, row, rows.follows, ran)
@@ -161,8 +163,7 @@ async def _part(
     shown = page_range(NodeRange(part.from_sequence, part.to_sequence, max_depth), after)
     at_once = _AT_ONCE if limit is None else limit + 1
     row, outline, nodes = await reader.execution_and_page(key, shown, at_once, part)
-    analysis = await stored_analysis(reader, row)
-    execution = _linked(reader, execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis))
+    execution = await _told(reader, row)
     clock_ns = clock_of(row.execution, execution["status"], reader.now_ns)
     writer = TreeWriter(nested=nested, without_parent=root_id)
     following: str | None = None
@@ -179,8 +180,11 @@ async def _part(
     return writer.finish(execution, counts_of(row.execution), outline_of(outline, missed, root_id), following)
 
 
-def _linked(reader: Reader, execution: ExecutionAnswer) -> ExecutionAnswer:
-    """`execution` with where else its trace can be looked at."""
+async def _told(reader: Reader, row: ExecutionRow) -> ExecutionAnswer:
+    """One execution with what only answers about one tell: its analysis, and where else its trace can be looked at."""
+    analysis = await stored_analysis(reader, row)
+    over = await resumed(reader, [row])
+    execution = execution_answer(row, reader.now_ns, reader.config.lost_after_s, analysis, over)
     links = elsewhere(reader.config.jaeger_url, reader.config.grafana_url, execution["trace_id"])
     return {**execution, **links}
 

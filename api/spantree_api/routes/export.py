@@ -97,7 +97,7 @@ async def export_executions(
     lost_after_s = service.config.lost_after_s
 
     async def rows(piece: ExecutionsPiece) -> AsyncIterator[bytes]:
-        answers = [execution_answer(row, piece.now_ns, lost_after_s) for row in piece.rows]
+        answers = [execution_answer(row, piece.now_ns, lost_after_s, resumed=piece.resumed) for row in piece.rows]
         yield json_lines(answers) if form == "jsonl" else csv_lines(EXECUTION_COLUMNS, answers)
 
     return await _answer(export, wanted, after, limit, form, EXECUTION_COLUMNS, rows)

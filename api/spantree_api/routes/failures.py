@@ -52,7 +52,7 @@ async def list_failures(
         rows, following = await lists.failures(reader, wanted, limit, after)
         failed_nodes = _by_execution(await lists.failed_nodes(reader, rows, _FAILED_NODES_MAX))
     failures: list[FailedExecution] = []
-    for answer in execution_answers(rows, reader):
+    for answer in execution_answers(rows, reader, {}):
         nodes = failed_nodes.get(answer["trace_id"], [])
         answer["input"] = None if answer["input"] is None else answer["input"][:_INPUT_CHARS]
         failures.append({**answer, "failed_nodes": nodes})
@@ -91,7 +91,7 @@ async def list_stuck(service: ServiceOf, hidden: HiddenQuery = False, limit: Lim
             "threshold_s": one.after_s,
             "stuck_for_s": max(0, reader.now_ns - one.row.execution.started_ns) / 1e9,
         }
-        for one, answer in zip(rows, execution_answers([one.row for one in rows], reader), strict=True)
+        for one, answer in zip(rows, execution_answers([one.row for one in rows], reader, {}), strict=True)
     ]
     answer: StuckAnswer = {"executions": stuck}
     return json_answer(answer)

@@ -12,6 +12,7 @@ from spantree_api.any_text import any_text
 from spantree_api.errors import NotFound
 from spantree_api.params import Text
 from spantree_api.reader import Reader
+from spantree_api.reads.resumed import resumed
 from spantree_api.reads.runs import run_executions, run_rows
 from spantree_api.rendering import clock_of, execution_answer
 from spantree_api.responses import error_answers, json_parts
@@ -66,9 +67,10 @@ async def _parts(
     rows = sorted((*own, *foreign), key=lambda row: (row.execution.started_ns, row.trace_id))
     found = await run_rows(reader, run_id, [row.trace_id for row in rows])
     own_ids = {row.trace_id for row in own}
+    over = await resumed(reader, own)
     parts: list[Part] = []
     for row in rows:
-        answer = execution_answer(row, reader.now_ns, reader.config.lost_after_s)
+        answer = execution_answer(row, reader.now_ns, reader.config.lost_after_s, resumed=over)
         part = Part(
             row=row,
             answer=answer,

@@ -12,6 +12,7 @@ from spantree_api.errors import NotFound
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, Text
 from spantree_api.reads import lists, stats
+from spantree_api.reads.resumed import resumed
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers
@@ -70,11 +71,12 @@ async def get_workflow(
         recent = await lists.executions(
             reader, ExecutionFilter(workflow=name, hidden=True, since_ns=reader.now_ns - days * _DAY_NS), _RECENT, None
         )
+        over = await resumed(reader, recent.rows)
     answer: WorkflowDetail = {
         **workflow_stat(figures.row, Durations(figures.durations)),
         "days": days,
         "errors": [{"category": one.name or "unknown", "count": one.count} for one in figures.errors],
         "most_used_node": figures.most_used_node,
-        "recent": execution_answers(recent.rows, reader),
+        "recent": execution_answers(recent.rows, reader, over),
     }
     return json_answer(answer)

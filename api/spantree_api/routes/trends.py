@@ -20,6 +20,7 @@ from spantree_api.figures import figures
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, MomentQuery, Text
 from spantree_api.reads import lists, trends
+from spantree_api.reads.resumed import resumed
 from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
@@ -140,11 +141,12 @@ async def get_user(
             )
         wanted = ExecutionFilter(user_id=user_id, hidden=True, since_ns=reader.now_ns - days * _DAY_NS)
         recent = await lists.executions(reader, wanted, _RECENT, None)
+        over = await resumed(reader, recent.rows)
     answer: UserDetail = {
         "user_id": user_id,
         **figures(rows[0], Durations(buckets)),
         "days": days,
-        "recent": execution_answers(recent.rows, reader),
+        "recent": execution_answers(recent.rows, reader, over),
     }
     return json_answer(answer)
 

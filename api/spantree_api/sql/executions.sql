@@ -249,24 +249,28 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
 -- part; served by execution_failure_idx
     AND status IN ('failed', 'partial', 'timed_out')
 
--- name: last_of_runs
--- of some days, when the last execution of each of these runs began; served by execution_run_idx
-SELECT run_id AS name, max(started_ns) AS count
+-- name: later_of_runs
+-- of some days, executions of some runs after one that is known, oldest first; served by execution_run_idx
+SELECT run_id AS name, started_ns, trace_id
 FROM spantree.execution
 WHERE tenant_id = %(tenant_id)s
     AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
-    AND run_id = ANY (%(run_ids)s::text[])
-GROUP BY run_id
+    AND run_id = ANY (%(names)s::text[])
+    AND (started_ns, trace_id) > (%(after_ns)s::bigint, %(after_trace_id)s::uuid)
+ORDER BY started_ns, trace_id
+LIMIT %(limit)s
 
--- name: last_resumed_of_conversations
--- of some days, when each of these conversations was last taken up again; served by execution_conversation_idx
-SELECT conversation_id AS name, max(started_ns) AS count
+-- name: later_of_conversations
+-- the same of executions that take conversations up again; served by execution_conversation_idx
+SELECT conversation_id AS name, started_ns, trace_id
 FROM spantree.execution
 WHERE tenant_id = %(tenant_id)s
     AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
-    AND conversation_id = ANY (%(conversation_ids)s::text[])
+    AND conversation_id = ANY (%(names)s::text[])
     AND resumes IS NOT NULL
-GROUP BY conversation_id
+    AND (started_ns, trace_id) > (%(after_ns)s::bigint, %(after_trace_id)s::uuid)
+ORDER BY started_ns, trace_id
+LIMIT %(limit)s
 
 -- name: list_stuck
 -- of some days, executions that are open for longer than their threshold, and lost ones, after one that is known; with

@@ -80,7 +80,8 @@ SELECT
     sum(held.partial)::bigint AS partial,
     sum(held.timed_out)::bigint AS timed_out,
     sum(held.cancelled)::bigint AS cancelled,
-    sum(held.pending + held.running + held.waiting)::bigint AS open,
+    sum(held.pending + held.running)::bigint AS open,
+    sum(held.waiting)::bigint AS waited,
     (sum(held.duration_ns) / NULLIF(sum(held.ended), 0) / 1000000)::double precision AS avg_ms,
     max(held.last_started_ns) AS last_started_ns
 FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)

@@ -251,7 +251,7 @@ SELECT
     sum(r.completed)::bigint AS completed,
     sum(r.failed + r.timed_out)::bigint AS failed,
     sum(r.partial)::bigint AS partial,
-    sum(r.pending + r.running + r.waiting)::bigint AS open,
+    sum(r.pending + r.running)::bigint AS open,
     sum(r.completed)::double precision
         / nullif(sum(r.completed + r.partial + r.failed + r.timed_out), 0)::double precision AS success_rate,
     (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
@@ -261,7 +261,8 @@ SELECT
     sum(r.retried_nodes)::bigint AS retried_nodes,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
-    sum(r.cost_usd)::double precision AS cost_usd
+    sum(r.cost_usd)::double precision AS cost_usd,
+    sum(r.waiting)::bigint AS waited
 FROM spantree.rollup AS r
 WHERE r.subject = 'workflow'
     AND NOT r.hidden
@@ -284,7 +285,8 @@ COMMENT ON COLUMN spantree.workflow_stats.total IS 'executions in all, of any st
 COMMENT ON COLUMN spantree.workflow_stats.completed IS 'that completed without a failed step';
 COMMENT ON COLUMN spantree.workflow_stats.failed IS 'that failed or timed out';
 COMMENT ON COLUMN spantree.workflow_stats.partial IS 'that completed although steps failed';
-COMMENT ON COLUMN spantree.workflow_stats.open IS 'that run or wait, lost ones included';
+COMMENT ON COLUMN spantree.workflow_stats.open IS 'that are pending or run, lost ones included';
+COMMENT ON COLUMN spantree.workflow_stats.waited IS 'that stopped to wait, taken up since or not: what goes on with one is a run of its own';
 COMMENT ON COLUMN spantree.workflow_stats.success_rate IS 'completed / (completed + partial + failed), 0 to 1';
 COMMENT ON COLUMN spantree.workflow_stats.avg_ms IS 'mean duration in milliseconds of those that ended';
 COMMENT ON COLUMN spantree.workflow_stats.p50_ms IS 'median duration in milliseconds';

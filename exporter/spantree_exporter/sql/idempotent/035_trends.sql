@@ -14,7 +14,7 @@ SELECT
     sum(r.completed)::bigint AS completed,
     sum(r.failed + r.timed_out)::bigint AS failed,
     sum(r.partial)::bigint AS partial,
-    sum(r.pending + r.running + r.waiting)::bigint AS open,
+    sum(r.pending + r.running)::bigint AS open,
     sum(r.completed)::double precision
         / nullif(sum(r.completed + r.partial + r.failed + r.timed_out), 0)::double precision AS success_rate,
     (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
@@ -23,7 +23,8 @@ SELECT
     spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.99) AS p99_ms,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
-    sum(r.cost_usd)::double precision AS cost_usd
+    sum(r.cost_usd)::double precision AS cost_usd,
+    sum(r.waiting)::bigint AS waited
 FROM spantree.rollup AS r
 WHERE r.subject NOT IN ('edge', 'call')
     AND r.grain_h = 1
@@ -36,7 +37,8 @@ COMMENT ON COLUMN spantree.trends.runs IS 'executions in all, of any status; of 
 COMMENT ON COLUMN spantree.trends.completed IS 'that completed without a failed step';
 COMMENT ON COLUMN spantree.trends.failed IS 'that failed or timed out';
 COMMENT ON COLUMN spantree.trends.partial IS 'that completed although steps failed';
-COMMENT ON COLUMN spantree.trends.open IS 'that are pending, run or wait';
+COMMENT ON COLUMN spantree.trends.open IS 'that are pending or run, lost ones included';
+COMMENT ON COLUMN spantree.trends.waited IS 'that stopped to wait, taken up since or not: what goes on with one is a run of its own';
 COMMENT ON COLUMN spantree.trends.success_rate IS 'completed / (completed + partial + failed), 0 to 1';
 COMMENT ON COLUMN spantree.trends.avg_ms IS 'mean duration in milliseconds of those that ended';
 COMMENT ON COLUMN spantree.trends.p50_ms IS 'median duration in milliseconds';
@@ -61,7 +63,7 @@ SELECT
     sum(r.completed)::bigint AS completed,
     sum(r.failed + r.timed_out)::bigint AS failed,
     sum(r.partial)::bigint AS partial,
-    sum(r.pending + r.running + r.waiting)::bigint AS open,
+    sum(r.pending + r.running)::bigint AS open,
     sum(r.completed)::double precision
         / nullif(sum(r.completed + r.partial + r.failed + r.timed_out), 0)::double precision AS success_rate,
     (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
@@ -70,7 +72,8 @@ SELECT
     spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.99) AS p99_ms,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
-    sum(r.cost_usd)::double precision AS cost_usd
+    sum(r.cost_usd)::double precision AS cost_usd,
+    sum(r.waiting)::bigint AS waited
 FROM spantree.rollup AS r
 WHERE r.subject = 'project'
     AND NOT r.hidden
@@ -94,7 +97,8 @@ COMMENT ON COLUMN spantree.projects.runs IS 'executions in all, of any status';
 COMMENT ON COLUMN spantree.projects.completed IS 'that completed without a failed step';
 COMMENT ON COLUMN spantree.projects.failed IS 'that failed or timed out';
 COMMENT ON COLUMN spantree.projects.partial IS 'that completed although steps failed';
-COMMENT ON COLUMN spantree.projects.open IS 'that are pending, run or wait';
+COMMENT ON COLUMN spantree.projects.open IS 'that are pending or run, lost ones included';
+COMMENT ON COLUMN spantree.projects.waited IS 'that stopped to wait, taken up since or not: what goes on with one is a run of its own';
 COMMENT ON COLUMN spantree.projects.success_rate IS 'completed / (completed + partial + failed), 0 to 1';
 COMMENT ON COLUMN spantree.projects.avg_ms IS 'mean duration in milliseconds of those that ended';
 COMMENT ON COLUMN spantree.projects.p50_ms IS 'median duration in milliseconds';
@@ -115,7 +119,7 @@ SELECT
     sum(r.completed)::bigint AS completed,
     sum(r.failed + r.timed_out)::bigint AS failed,
     sum(r.partial)::bigint AS partial,
-    sum(r.pending + r.running + r.waiting)::bigint AS open,
+    sum(r.pending + r.running)::bigint AS open,
     sum(r.completed)::double precision
         / nullif(sum(r.completed + r.partial + r.failed + r.timed_out), 0)::double precision AS success_rate,
     (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
@@ -124,7 +128,8 @@ SELECT
     spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.99) AS p99_ms,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
-    sum(r.cost_usd)::double precision AS cost_usd
+    sum(r.cost_usd)::double precision AS cost_usd,
+    sum(r.waiting)::bigint AS waited
 FROM spantree.rollup AS r
 WHERE r.subject = 'user'
     AND NOT r.hidden
@@ -148,7 +153,8 @@ COMMENT ON COLUMN spantree.users.runs IS 'executions in all, of any status';
 COMMENT ON COLUMN spantree.users.completed IS 'that completed without a failed step';
 COMMENT ON COLUMN spantree.users.failed IS 'that failed or timed out';
 COMMENT ON COLUMN spantree.users.partial IS 'that completed although steps failed';
-COMMENT ON COLUMN spantree.users.open IS 'that are pending, run or wait';
+COMMENT ON COLUMN spantree.users.open IS 'that are pending or run, lost ones included';
+COMMENT ON COLUMN spantree.users.waited IS 'that stopped to wait, taken up since or not: what goes on with one is a run of its own';
 COMMENT ON COLUMN spantree.users.success_rate IS 'completed / (completed + partial + failed), 0 to 1';
 COMMENT ON COLUMN spantree.users.avg_ms IS 'mean duration in milliseconds of those that ended';
 COMMENT ON COLUMN spantree.users.p50_ms IS 'median duration in milliseconds';
@@ -208,7 +214,7 @@ SELECT
     sum(r.completed)::bigint AS completed,
     sum(r.failed + r.timed_out)::bigint AS failed,
     sum(r.partial)::bigint AS partial,
-    sum(r.pending + r.running + r.waiting)::bigint AS open,
+    sum(r.pending + r.running)::bigint AS open,
     sum(r.completed)::double precision
         / nullif(sum(r.completed + r.partial + r.failed + r.timed_out), 0)::double precision AS success_rate,
     (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
@@ -217,7 +223,8 @@ SELECT
     spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.99) AS p99_ms,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
-    sum(r.cost_usd)::double precision AS cost_usd
+    sum(r.cost_usd)::double precision AS cost_usd,
+    sum(r.waiting)::bigint AS waited
 FROM spantree.rollup AS r
 WHERE r.subject = 'model'
     AND NOT r.hidden
@@ -242,7 +249,8 @@ COMMENT ON COLUMN spantree.models.runs IS 'calls in all, of any status';
 COMMENT ON COLUMN spantree.models.completed IS 'that completed';
 COMMENT ON COLUMN spantree.models.failed IS 'that failed or timed out';
 COMMENT ON COLUMN spantree.models.partial IS 'always 0: a call is no execution';
-COMMENT ON COLUMN spantree.models.open IS 'that are pending, run or wait';
+COMMENT ON COLUMN spantree.models.open IS 'that are pending or run, lost ones included';
+COMMENT ON COLUMN spantree.models.waited IS 'that stopped to wait, taken up since or not: what goes on with one is a run of its own';
 COMMENT ON COLUMN spantree.models.success_rate IS 'completed / (completed + partial + failed), 0 to 1';
 COMMENT ON COLUMN spantree.models.avg_ms IS 'mean duration in milliseconds of those that ended';
 COMMENT ON COLUMN spantree.models.p50_ms IS 'median duration in milliseconds';
