@@ -348,3 +348,11 @@ class RunAnswer(RunHead):
     """A run with the tree over all its traces."""
 
     tree: Tree
+
+
+@documented
+class StreamPosition(TypedDict):
+    """The number of the newest event of streams."""
+
+    position: str
+    """give it as `after` to a stream: what is loaded in between and what the stream tells leave nothing out"""

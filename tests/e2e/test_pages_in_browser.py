@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 from tests.api_rows import NOW_NS, S, insert, node, trace, trace_id
 from tests.api_server import api_over
 from tests.browser import axe_findings, chromium, opened
@@ -351,6 +351,35 @@ def test_a_page_follows_a_run_until_it_has_ended(browser: Browser, migrated_url:
             )
             expect(page.locator("#head .status")).to_contain_text("completed", timeout=20_000)
             expect(page.locator("#execution")).to_have_attribute("data-open", "0")
+            assert seen.faults == []
+    finally:
+        store.close()
+
+
+def test_what_changes_before_a_page_listens_is_told(browser: Browser, migrated_url: str) -> None:
+    store = Store(migrated_url)
+
+    def written(*spans: Any) -> None:
+        store.write(spans)
+        project_all(migrated_url, store)
+
+    began_ns = NOW_NS - 10 * S
+    try:
+        written(live_mark(1, of=1, start_ns=began_ns))
+        with api_over(migrated_url) as client, opened(browser, str(client.base_url)) as (page, seen):
+
+            def between(route: Route) -> None:
+                """The page is there and its stream is not: the run ends, another one begins."""
+                written(span(1, name="whole", start_ns=began_ns), live_mark(3, of=3, trace=3, start_ns=began_ns + S))
+                route.continue_()
+
+            page.route("**/stream?*", between, times=1)
+            page.goto(f"/executions/{sent_trace_id(1).hex()}")
+            expect(page.locator("#head .status")).to_contain_text("completed")
+            written(live_mark(4, of=4, trace=4, start_ns=began_ns))
+            page.route("**/stream?*", lambda route: (written(span(4, trace=4, start_ns=began_ns)), route.continue_()))
+            page.goto("/executions")
+            expect(page.locator(f"#run-{sent_trace_id(4).hex()} .status")).to_contain_text("completed")
             assert seen.faults == []
     finally:
         store.close()

@@ -151,6 +151,7 @@ ANSWERED = [
     ("/audit/own", "/audit/own"),
     ("/workflows", "/workflows"),
     ("/workflows/{name}/map", "/workflows/report/map"),
+    ("/stream/position", "/stream/position"),
     ("/alerts/rules", "/alerts/rules"),
     ("/alerts/deliveries", "/alerts/deliveries"),
     ("/health", "/health"),

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from spantree_api.pages import graph
 from spantree_api.pages.frame import path_of, render
-from spantree_api.pages.in_process import NotAnswered, Parameters, ask
+from spantree_api.pages.in_process import NotAnswered, Parameters, ask, position
 from spantree_exporter.statuses import FAILED_EXECUTION, OPEN
 
 router = APIRouter(include_in_schema=False)
@@ -24,7 +24,7 @@ _GRAPH_NODES = 3_000
 @router.get("/executions/{trace_id}")
 async def timeline_page(request: Request, trace_id: str) -> Response:
     """The timeline, which its module fills; without a script: what failed, and where the table is."""
-    execution = await ask(request, f"/executions/{path_of(trace_id)}")
+    execution = await _execution(request, trace_id)
     report = None
     if execution["first_failed_node"] is not None:
         report = await _failure(request, execution["execution_id"])
@@ -35,7 +35,7 @@ async def timeline_page(request: Request, trace_id: str) -> Response:
 @router.get("/executions/{trace_id}/graph")
 async def graph_page(request: Request, trace_id: str, calls: str = "") -> Response:
     """What led to what, and what never ran."""
-    execution = await ask(request, f"/executions/{path_of(trace_id)}")
+    execution = await _execution(request, trace_id)
     tree = (await ask(request, f"/executions/{execution['execution_id']}/tree", {"limit": _GRAPH_NODES}))["tree"]
     never_run: list[str] = tree["skipped_nodes"]
     ways: list[Any] = []
@@ -57,7 +57,7 @@ async def graph_page(request: Request, trace_id: str, calls: str = "") -> Respon
 @router.get("/executions/{trace_id}/failure")
 async def failure_page(request: Request, trace_id: str) -> Response:
     """Why it failed: the cause first, how it went up, what was retried, what differs from the last good run."""
-    execution = await ask(request, f"/executions/{path_of(trace_id)}")
+    execution = await _execution(request, trace_id)
     execution_id = execution["execution_id"]
     report = await _failure(request, execution_id)
     differs = None
@@ -72,7 +72,7 @@ async def failure_page(request: Request, trace_id: str) -> Response:
 @router.get("/executions/{trace_id}/table")
 async def table_page(request: Request, trace_id: str, cursor: str | None = None) -> Response:
     """All nodes in their order, some at a time."""
-    execution = await ask(request, f"/executions/{path_of(trace_id)}")
+    execution = await _execution(request, trace_id)
     page = await ask(
         request, f"/executions/{execution['execution_id']}/nodes", {"limit": _TABLE_ROWS, "cursor": cursor}
     )
@@ -82,19 +82,28 @@ async def table_page(request: Request, trace_id: str, cursor: str | None = None)
 @router.get("/executions/{trace_id}/raw")
 async def raw_page(request: Request, trace_id: str) -> Response:
     """What came in, and what the API says of it, to look at and to take away."""
-    execution = await ask(request, f"/executions/{path_of(trace_id)}")
+    execution = await _execution(request, trace_id)
     return await _view(request, "/raw", "raw.html", execution)
 
 
 @router.get("/executions/{trace_id}/nodes/{node_id}")
 async def node_page(request: Request, trace_id: str, node_id: str) -> Response:
     """One node: as a page of its own, or as the panel that a module puts beside the timeline (`?panel=1`)."""
-    execution_path = f"/executions/{path_of(trace_id)}"
-    node = await ask(request, f"{execution_path}/nodes/{path_of(node_id)}")
+    node = await ask(request, f"/executions/{path_of(trace_id)}/nodes/{path_of(node_id)}")
     if request.query_params.get("panel"):
         return render(request, "node_panel.html", node=node)
-    execution = await ask(request, execution_path)
+    execution = await _execution(request, trace_id)
     return await _view(request, None, "node.html", execution, node=node)
+
+
+async def _execution(request: Request, trace_id: str) -> Any:
+    """The execution; of one that is open read after its `position`, from which on the page follows it."""
+    path = f"/executions/{path_of(trace_id)}"
+    execution = await ask(request, path)
+    if execution["status"] not in OPEN:
+        return execution | {"position": None}
+    begins = await position(request)
+    return await ask(request, path) | {"position": begins}
 
 
 async def _failure(request: Request, execution_id: str) -> Any:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from spantree_api.pages.frame import render, with_query
-from spantree_api.pages.in_process import ask
+from spantree_api.pages.in_process import ask, position
 
 router = APIRouter(include_in_schema=False)
 
@@ -47,6 +47,7 @@ async def list_page(request: Request) -> Response:
         kept = urlencode([(name, value) for name, value in given if value.strip()])
         return RedirectResponse(f"/executions?{kept}" if kept else "/executions", 303)
     parameters = api_parameters(given, datetime.now(UTC))
+    begins = await position(request)
     page = await ask(request, "/executions", {"limit": _SHOWN, **parameters})
     shown = [(name, value) for name, value in given if name != "cursor"]
     following = page["next_cursor"]
@@ -64,7 +65,9 @@ async def list_page(request: Request) -> Response:
         with_one=lambda name, value: address([*(one for one in shown if one[0] != name), (name, value)]),
         next_page=None if following is None else address([*shown, ("cursor", following)]),
         first_page=address(shown),
-        stream=with_query("/api/v1/stream", {**parameters, "cursor": None, "limit": None, "events": "execution"}),
+        stream=with_query(
+            "/api/v1/stream", {**parameters, "cursor": None, "limit": None, "events": "execution", "after": begins}
+        ),
     )
 
 

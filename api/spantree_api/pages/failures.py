@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from spantree_api.filters import moment_of
 from spantree_api.pages.frame import path_of, render, with_query
-from spantree_api.pages.in_process import ask
+from spantree_api.pages.in_process import ask, position
 
 router = APIRouter(include_in_schema=False)
 RANGES = {"24h": ("24 hours", 1), "7d": ("7 days", 7), "30d": ("30 days", 30), "90d": ("90 days", 90)}
@@ -23,12 +23,14 @@ async def failures_page(request: Request) -> Response:
     within = given.get("within", "7d")
     since = moment_of(request.app.state.service.clock()) - timedelta(days=RANGES.get(within, RANGES["7d"])[1])
     wanted = {name: given.get(name) for name in ("state", "workflow", "category", "cursor")}
+    begins = await position(request)
     page = await ask(request, "/failures/groups", {**wanted, "since": f"{since:%Y-%m-%dT%H:%M:%SZ}"})
     following = page["next_cursor"]
     return render(
         request,
         "failures.html",
         page=page,
+        position=begins,
         given=given,
         within=within,
         ranges=RANGES,
@@ -51,4 +53,6 @@ async def group_page(request: Request, fingerprint: str) -> Response:
 @router.get("/stuck")
 async def stuck_page(request: Request) -> Response:
     """What is open for longer than its threshold, and what was lost; the longest first."""
-    return render(request, "stuck.html", stuck=(await ask(request, "/stuck", {"limit": 200}))["executions"])
+    begins = await position(request)
+    found = await ask(request, "/stuck", {"limit": 200})
+    return render(request, "stuck.html", position=begins, stuck=found["executions"])

@@ -44,6 +44,11 @@ async def ask(request: Request, path: str, parameters: Parameters | None = None)
     return orjson.loads(body)
 
 
+async def position(request: Request) -> str:
+    """Where the page's stream begins. Ask it before what the page shows: what changes meanwhile is told."""
+    return str((await ask(request, "/stream/position"))["position"])
+
+
 async def _get(request: Request, path: str, parameters: Parameters) -> tuple[int, bytes]:
     given = {name: value for name, value in parameters.items() if value not in (None, "", [], ())}
     query = urlencode({name: _text(value) for name, value in given.items()}, doseq=True)

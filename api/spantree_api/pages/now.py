@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from spantree_api.filters import moment_of
 from spantree_api.pages.frame import render
-from spantree_api.pages.in_process import NotAnswered, ask
+from spantree_api.pages.in_process import NotAnswered, ask, position
 from spantree_api.pages.series import Bar, Change, bars_of, change_of, values_of
 
 router = APIRouter(include_in_schema=False)
@@ -34,6 +34,7 @@ async def now_page(request: Request) -> Response:
     """Whether something needs somebody, at a glance."""
     day_ago = moment_of(request.app.state.service.clock()) - timedelta(days=1)
     since = f"{day_ago:%Y-%m-%dT%H:%M:%SZ}"
+    begins = await position(request)
     running = await ask(request, "/executions", {"status": ["running", "pending", "waiting"], "limit": _RUNNING})
     groups = await ask(request, "/failures/groups", {"since": since, "state": "open", "limit": _GROUPS})
     stuck = await ask(request, "/stuck", {"limit": _STUCK})
@@ -43,6 +44,7 @@ async def now_page(request: Request) -> Response:
     return render(
         request,
         "now.html",
+        position=begins,
         running=running["executions"],
         groups=groups["groups"],
         more_groups=groups["next_cursor"] is not None,

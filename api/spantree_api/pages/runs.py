@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from spantree_api.any_text import any_text
 from spantree_api.pages.frame import path_of, render, with_query
-from spantree_api.pages.in_process import ask
+from spantree_api.pages.in_process import ask, position
 
 router = APIRouter(include_in_schema=False)
 # Steps that a page shows at most.
@@ -26,12 +26,14 @@ async def run_page(request: Request, run_id: str) -> Response:
 async def conversation_page(request: Request, conversation_id: str, cursor: str | None = None) -> Response:
     """The turns of a conversation in the order they were spoken, the newest ones at first."""
     path = f"/conversations/{path_of(conversation_id)}"
+    begins = await position(request)
     page = await ask(request, f"{path}/executions", {"limit": _TURNS, "cursor": cursor})
     following = page["next_cursor"]
     return render(
         request,
         "conversation.html",
         conversation_id=conversation_id,
+        position=begins,
         turns=list(reversed(page["executions"])),
         earlier=None if following is None else with_query(path, {"cursor": following}),
     )

@@ -11,12 +11,14 @@ from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from spantree_api.answers import StreamPosition
 from spantree_api.authentication import MayGoOn, MayGoOnOf
 from spantree_api.errors import InvalidParameter
 from spantree_api.filter_params import FilterOf
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import TraceIdPath, trace_id_of
-from spantree_api.responses import error_answers
+from spantree_api.reads.changes import state_query
+from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_api.stream_log import Listener, Wanted
@@ -78,6 +80,14 @@ async def stream_changes(
     kinds = frozenset(events or ("execution", "node"))
     listener = await service.streams.listen(Wanted(kinds, wanted), _position(after, last_event_id))
     return EventStream(service.streams, listener, may_go_on)
+
+
+@router.get("/stream/position", response_model=StreamPosition, responses=error_answers(503))
+async def get_position(service: ServiceOf) -> Response:
+    """Where a stream begins that is to tell all that is not in what is loaded after this."""
+    # Of the database that is read, which may be a standby; what has no number yet will have a later one.
+    async with service.database.snapshot(opening=state_query(service.config.tenant_id)) as snapshot:
+        return json_answer({"position": str(snapshot.opened[0].position)})
 
 
 @router.get(

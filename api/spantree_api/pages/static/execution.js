@@ -81,8 +81,8 @@ if (raw) {
 const wanted = new URL(location.href).searchParams.get("node");
 if (wanted) show(wanted, { push: false });
 
-if (execution.dataset.open === "1") {
-  const stop = follow(`/api/v1/executions/${id}/stream`, gathered(async () => {
+if (execution.dataset.stream) {
+  const stop = follow(execution.dataset.stream, gathered(async () => {
     try {
       const found = await page(location.pathname);
       const newer = one("#execution", found);

@@ -3,6 +3,7 @@
 const AGAIN_MS = 4000;
 
 /**
+ * `address` tells from when on (`after`): what changed since the page was made is told. Later the page is looked at anew.
  * Call `changed(kind)` when the stream tells of something, and `state(text)` when how it goes changes.
  * Returns a function that ends it.
  */
@@ -19,7 +20,9 @@ export function follow(address, changed, state = () => {}) {
   }
   function open() {
     if (ended || source || document.hidden) return;
-    source = new EventSource(address);
+    const from = new URL(address, location.href);
+    if (failures) from.searchParams.delete("after");
+    source = new EventSource(from);
     source.onopen = () => {
       clearInterval(timer);
       timer = null;
@@ -52,7 +55,7 @@ export function follow(address, changed, state = () => {}) {
     } else open();
   }
   document.addEventListener("visibilitychange", seen);
-  addEventListener("pagehide", close);
+  addEventListener("pagehide", () => { close(); failures = Math.max(failures, 1); });
   addEventListener("pageshow", (event) => { if (event.persisted) seen(); });
   open();
   return () => {
