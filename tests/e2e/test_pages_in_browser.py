@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import psycopg
 import pytest
 from playwright.sync_api import Browser, Route, expect
 from tests.api_rows import NOW_NS, S, insert, node, trace, trace_id
@@ -383,3 +384,43 @@ def test_what_changes_before_a_page_listens_is_told(browser: Browser, migrated_u
             assert seen.faults == []
     finally:
         store.close()
+
+
+def test_a_page_that_follows_keeps_what_somebody_is_at(browser: Browser, migrated_url: str) -> None:
+    store = Store(migrated_url)
+
+    def written(*spans: Any) -> None:
+        store.write(spans)
+        project_all(migrated_url, store)
+
+    began_ns = NOW_NS - 10 * S
+    try:
+        written(live_mark(1, of=1, start_ns=began_ns), live_mark(2, of=2, of_parent=1, start_ns=began_ns + S))
+        with api_over(migrated_url) as client, opened(browser, str(client.base_url)) as (page, seen):
+            page.clock.install()
+            page.goto(f"/executions/{sent_trace_id(1).hex()}/graph?calls=all&node={2:016x}")
+            expect(page.locator("#panel .status")).to_contain_text("running")
+            page.locator("#head").get_by_role("link", name="Executions").focus()
+            written(span(2, parent=1, name="step", start_ns=began_ns + S))
+            expect(page.locator("#panel .status"), "of the step that is shown").to_contain_text("completed")
+            expect(page.locator("#head dd", has_text="1 running")).to_be_visible()
+            expect(page.locator("#head").get_by_role("link", name="Executions")).to_be_focused()
+            expect(page.get_by_text("Without queries and requests"), "as it was asked for").to_be_visible()
+            assert seen.faults == []
+            with psycopg.connect(migrated_url) as connection:  # as retention does
+                connection.execute("TRUNCATE spantree.trace, spantree.execution, spantree.node, spantree.span")
+            page.clock.fast_forward("01:05")
+            expect(page.locator("#live-state")).to_contain_text(f"no execution {sent_trace_id(1).hex()}")
+    finally:
+        store.close()
+
+
+def test_what_time_alone_changes_is_shown(browser: Browser, migrated_url: str) -> None:
+    with api_over(migrated_url) as client, opened(browser, str(client.base_url)) as (page, seen):
+        page.clock.install()
+        page.goto("/stuck")
+        expect(page.locator("[data-region=stuck]")).to_contain_text("Nothing is stuck")
+        insert(migrated_url, small(1, "nightly report", NOW_NS - 30 * HOUR_NS, "running"))  # no stream tells of it
+        page.clock.fast_forward("01:05")
+        expect(page.locator("[data-region=stuck]")).to_contain_text("nightly report")
+        assert seen.faults == []

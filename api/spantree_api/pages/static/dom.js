@@ -19,6 +19,7 @@ export const all = (selector, within = document) => [...within.querySelectorAll(
 export async function page(address, signal) {
   const answer = await fetch(address, { signal, headers: { accept: "text/html" } });
   const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (answer.redirected && new URL(answer.url).pathname === "/login") throw new Error("you are no longer logged in, load this page anew");
   if (!answer.ok) throw new Error(one(".lead", found)?.textContent ?? `the server answered ${answer.status}`);
   return found;
 }
@@ -31,10 +32,15 @@ export async function json(address, signal) {
   return found;
 }
 
-/** Put the newer `found` in the place of `current`, unless they are equal. */
+/** Put the newer `found` in the place of `current`, unless they are equal or a text in it is selected. Focus stays where it was. */
 export function exchange(current, found) {
   if (!current || !found || current.isEqualNode(found)) return false;
+  const selection = getSelection();
+  if (!selection.isCollapsed && current.contains(selection.anchorNode)) return false;
+  const focused = document.activeElement;
+  const again = current.contains(focused) && all(focused.localName, found).find((each) => each.isEqualNode(focused));
   current.replaceWith(found);
+  again?.focus?.({ preventScroll: true });
   document.dispatchEvent(new CustomEvent("exchanged"));
   return true;
 }

@@ -30,6 +30,16 @@ export async function show(node, { push = true, focus = false } = {}) {
   }
 }
 
+/** What is told of the node that is shown, as it is by now. */
+async function renew() {
+  const current = one("article.node", panel);
+  if (!current) return;
+  const found = one("article.node", await page(`/executions/${id}/nodes/${encodeURIComponent(current.dataset.shown)}?panel=1`));
+  const { scrollTop } = panel;
+  if (current.isConnected) exchange(current, found);
+  panel.scrollTop = scrollTop;
+}
+
 function remember(node) {
   const address = new URL(location.href);
   if (node) address.searchParams.set("node", node);
@@ -84,19 +94,20 @@ if (wanted) show(wanted, { push: false });
 if (execution.dataset.stream) {
   const stop = follow(execution.dataset.stream, gathered(async () => {
     try {
-      const found = await page(location.pathname);
-      const newer = one("#execution", found);
+      const newer = one("#execution", await page(location.href));
+      one("#live-state").textContent = "";
       exchange(one("#head"), one("#head", newer));
       exchange(one(".tabs"), one(".tabs", newer));
       if (timeline) await timeline.refresh();
       else if (!raw) exchange(one("#view"), one("#view", newer));
+      await renew();
       if (newer.dataset.open !== "1") {
         execution.dataset.open = "0";
         timeline?.ended();
         stop();
       }
     } catch (error) {
-      console.warn(error.message);
+      one("#live-state").textContent = `not up to date: ${visible(error.message)}`;
     }
   }, 700));
 }

@@ -1,6 +1,8 @@
 // What changed: by server-sent events, and by asking again where they do not come. Nothing while nobody looks.
 
 const AGAIN_MS = 4000;
+// What time alone changes, nobody tells: that something is stuck or lost, how long ago it was.
+const TIME_MS = 60000;
 
 /**
  * `address` tells from when on (`after`): what changed since the page was made is told. Later the page is looked at anew.
@@ -54,6 +56,7 @@ export function follow(address, changed, state = () => {}) {
       failures = Math.max(failures, 1);
     } else open();
   }
+  const passes = setInterval(() => { if (!document.hidden) changed("time"); }, TIME_MS);
   document.addEventListener("visibilitychange", seen);
   addEventListener("pagehide", () => { close(); failures = Math.max(failures, 1); });
   addEventListener("pageshow", (event) => { if (event.persisted) seen(); });
@@ -62,6 +65,7 @@ export function follow(address, changed, state = () => {}) {
     ended = true;
     close();
     clearInterval(timer);
+    clearInterval(passes);
     document.removeEventListener("visibilitychange", seen);
   };
 }
