@@ -378,7 +378,12 @@ def test_what_changes_before_a_page_listens_is_told(browser: Browser, migrated_u
             page.goto(f"/executions/{sent_trace_id(1).hex()}")
             expect(page.locator("#head .status")).to_contain_text("completed")
             written(live_mark(4, of=4, trace=4, start_ns=began_ns))
-            page.route("**/stream?*", lambda route: (written(span(4, trace=4, start_ns=began_ns)), route.continue_()))
+
+            def again(route: Route) -> None:
+                written(span(4, trace=4, start_ns=began_ns))
+                route.continue_()
+
+            page.route("**/stream?*", again)
             page.goto("/executions")
             expect(page.locator(f"#run-{sent_trace_id(4).hex()} .status")).to_contain_text("completed")
             assert seen.faults == []

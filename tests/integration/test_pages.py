@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -323,3 +324,18 @@ def test_a_run_that_was_taken_up_says_by_which(migrated_url: str) -> None:
     assert told == {number: taken_up.get(number, []) for number in pages}
     assert "Taken up by" in pages[1].text and "Waited since" in pages[1].text
     assert "so far" not in pages[1].text
+
+
+def test_a_call_of_a_model_reads_as_a_conversation(migrated_url: str) -> None:
+    turns = [{"role": "user", "parts": [{"type": "text", "content": f"question {number}"}]} for number in range(9)]
+    calls = {"type": "tool_call", "id": "1", "name": "find", "arguments": {"q": "<b>"}}
+    asked = node(
+        1, "chat", kind="llm", model="small-1", input_tokens=812, output_tokens=64, cost_usd=0.0123,
+        input=json.dumps(turns), output=json.dumps([{"role": "assistant", "parts": [calls]}]),
+    )  # fmt: skip
+    insert(migrated_url, trace(1, [asked]))
+    with api_over(migrated_url) as client:
+        page = page_of(client.get(f"/executions/{trace_id(1)}/nodes/{1:016x}"))
+    assert "small-1 812 tokens in, 64 out, $0.0123 Input" in page.text, "what it took comes before what was said"
+    assert "5 earlier messages user question 0" in page.text
+    assert 'assistant calls find({"q":"<b>"}) as JSON' in page.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,7 +13,28 @@ _ENTRIES_MAX = 2_000
 _DEPTH_MAX = 24
 _SUMMARY_CHARS = 80
 _MESSAGES_MAX = 200
+_PARTS_MAX = 2_000
 _ROLES = ("system", "developer", "user", "human", "assistant", "ai", "model", "tool", "function")
+# Types of parts of a message, as OpenTelemetry, OpenAI, Anthropic and the AI SDK name them; with "_" for "-".
+_CALLS = ("tool_call", "tool_use", "function_call", "server_tool_call", "server_tool_use")
+_RESULTS = (
+    "tool_call_response",
+    "tool_result",
+    "function_call_output",
+    "function_response",
+    "server_tool_call_response",
+)
+_THOUGHTS = ("reasoning", "thinking")
+_MEDIA = (
+    "image", "image_url", "input_image", "audio", "input_audio", "video", "file", "input_file", "document", "blob",
+    "uri", "media",
+)  # fmt: skip
+# Gemini's and Bedrock's parts have no type: key under which they hold what they are -> what that is.
+_NAMED_BY_KEY = {
+    "function_call": "call", "functionCall": "call", "toolUse": "call",
+    "function_response": "result", "functionResponse": "result", "toolResult": "result",
+    "inline_data": "media", "inlineData": "media", "file_data": "media",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +48,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What a turn is made of. `kind`: text, thought, call (of a tool: name and arguments), result (of one), media."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation with a model."""
+    """One turn of a conversation with a model. `role` is empty where nobody said it."""
 
     role: str
-    text: str
-    calls: list[str] = field(default_factory=list)
+    parts: list[Part]
 
 
 def parsed(text: str | None) -> Any:
@@ -59,20 +87,22 @@ def folded(value: Any) -> Entry | None:
 def messages(value: Any) -> list[Message] | None:
     """The conversation that `value` is; None where it is none. Roles and contents as the usual clients write them."""
     data = parsed(value) if isinstance(value, str) else value
+    found: list[Message] = []
     if isinstance(data, dict):
-        data = data.get("messages") or data.get("choices") or ([data] if "role" in data else None)
+        found, data = _system_of(data), _turns_of(data)
+    if isinstance(data, list) and len(data) == 1 and isinstance(data[0], list):
+        data = data[0]  # one of a batch
     if not isinstance(data, list) or not data or len(data) > _MESSAGES_MAX:
         return None
-    found: list[Message] = []
-    for one in data:
-        try:
+    try:
+        for one in data:
             message = _message(one)
-        except orjson.JSONEncodeError:
-            return None  # nested deeper than can be written again: the text is shown as it came
-        if message is None:
-            return None
-        found.append(message)
-    return found
+            if message is None:
+                return _alone(data)
+            found.append(message)
+    except orjson.JSONEncodeError:
+        return None  # nested deeper than can be written again: the text is shown as it came
+    return found if sum(len(one.parts) for one in found) <= _PARTS_MAX else None
 
 
 def json_text(value: Any) -> str:
@@ -83,39 +113,125 @@ def json_text(value: Any) -> str:
         return "nested too deeply to be shown here: the raw spans have it"
 
 
+def _turns_of(data: Mapping[str, Any]) -> Any:
+    """What of a request or an answer are its turns."""
+    for name in ("messages", "choices", "generations", "contents"):
+        if data.get(name):
+            return data[name]
+    if isinstance(data.get("content"), dict) and "role" in data["content"]:
+        return [data["content"]]
+    return [data] if "role" in data else None
+
+
+def _system_of(data: Mapping[str, Any]) -> list[Message]:
+    config = data.get("config")
+    told = config.get("system_instruction") if isinstance(config, dict) else None
+    return [Message("system", [Part("text", told)])] if isinstance(told, str) else []
+
+
 def _message(one: Any) -> Message | None:
-    if isinstance(one, dict) and isinstance(one.get("message"), dict):
-        one = one["message"]
+    for wrapped in ("message", "kwargs"):
+        if isinstance(one, dict) and isinstance(one.get(wrapped), dict):
+            one = one[wrapped]
     if not isinstance(one, dict):
         return None
     role = one.get("role") or one.get("type")
-    if not isinstance(role, str) or role.lower() not in _ROLES:
+    if not isinstance(role, str):
         return None
-    content = one.get("content", one.get("parts"))
+    if "role" not in one and (part := _item(one)) is not None:
+        return Message("tool" if part.kind == "result" else "assistant", [part])
+    if role.lower() not in _ROLES:
+        return None
+    parts = _parts(one.get("content", one.get("parts")))
     asked = one.get("tool_calls")
     calls = [_call(call) for call in asked if isinstance(call, dict)] if isinstance(asked, list) else []
-    return Message(role.lower(), _content(content), calls)
+    return Message(role.lower(), parts + [call for call in calls if call not in parts])
 
 
-def _content(content: Any) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
+def _item(one: Mapping[str, Any]) -> Part | None:
+    """A call or a result that stands among messages by itself, as OpenAI's responses have them."""
+    return _part(one) if _kind(one) in _CALLS + _RESULTS + _THOUGHTS else None
+
+
+def _alone(data: Sequence[Any]) -> list[Message] | None:
+    """Parts that nobody is named for: texts and nothing else, or calls."""
+    if all(isinstance(one, dict) and _is_part(one) for one in data):
+        return [Message("", [_part(one) for one in data])]
+    return None
+
+
+def _is_part(one: Mapping[str, Any]) -> bool:
+    return (isinstance(one.get("text"), str) and one.keys() <= {"text", "type"}) or "toolCallId" in one
+
+
+def _parts(content: Any) -> list[Part]:
+    if content is None or content == "":
+        return []
     if isinstance(content, list):
-        texts = [part.get("text", part.get("content")) if isinstance(part, dict) else part for part in content]
-        told = [text for text in texts if isinstance(text, str)]
-        if len(told) == len(texts):
-            return "\n".join(told)
-    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
+        return [_part(part) for part in content]
+    return [Part("text", content if isinstance(content, str) else _indented(content))]
 
 
-def _call(call: Mapping[str, Any]) -> str:
-    function = call.get("function") if isinstance(call.get("function"), dict) else call
-    assert isinstance(function, Mapping)  # noqa: S101  # one of two mappings
-    arguments = function.get("arguments", function.get("args", ""))
-    told = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
-    return f"{function.get('name', 'call')}({told})"
+def _part(one: Any) -> Part:
+    if not isinstance(one, dict):
+        return Part("text", one if isinstance(one, str) else _indented(one))
+    kind = _kind(one)
+    for key, meaning in _NAMED_BY_KEY.items():
+        if isinstance(one.get(key), dict) and (meaning == "media" or kind == ""):
+            return (
+                _call(one[key]) if meaning == "call" else _result(one[key]) if meaning == "result" else _media(one[key])
+            )
+    if kind in _CALLS or (kind == "" and "toolCallId" in one and "input" in one):
+        return _call(one)
+    if kind in _RESULTS:
+        return _result(one)
+    text = _first(one, "text", "content", "thinking")
+    if kind in _THOUGHTS and isinstance(text, str):
+        return Part("thought", text)
+    if kind in _MEDIA:
+        return _media(one)
+    return Part("text", text if isinstance(text, str) else _indented(one))
+
+
+def _kind(one: Mapping[str, Any]) -> str:
+    kind = one.get("type")
+    return kind.replace("-", "_").lower() if isinstance(kind, str) else ""
+
+
+def _first(one: Mapping[str, Any], *names: str) -> Any:
+    return next((one[name] for name in names if one.get(name) is not None), None)
+
+
+def _call(call: Mapping[str, Any]) -> Part:
+    function = call["function"] if isinstance(call.get("function"), dict) else call
+    arguments = _first(function, "arguments", "args", "input")
+    told = "" if arguments is None else arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    return Part("call", f"{_first(function, 'name', 'toolName') or 'call'}({told})")
+
+
+def _result(one: Mapping[str, Any]) -> Part:
+    result = _first(one, "response", "result", "output", "content")
+    if isinstance(result, dict) and isinstance(result.get("type"), str) and "value" in result:
+        result = result["value"]
+    if isinstance(result, list):
+        return Part("result", "\n".join(_text(part) for part in result))
+    return Part("result", result if isinstance(result, str) else "" if result is None else _indented(result))
+
+
+def _text(part: Any) -> str:
+    """What a part of a result says; what is within it is not read further, for it may be deep."""
+    text = _first(part, "text", "content") if isinstance(part, dict) else part
+    return text if isinstance(text, str) else _indented(part)
+
+
+def _media(one: Mapping[str, Any]) -> Part:
+    """What it is, not what is in it."""
+    told = _first(one, "mime_type", "mimeType", "media_type", "mediaType", "modality", "type")
+    return Part("media", told if isinstance(told, str) else "media")
+
+
+def _indented(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
 
 
 def _entry(key: str | None, value: Any, depth: int, budget: list[int]) -> Entry:
