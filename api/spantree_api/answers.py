@@ -6,10 +6,14 @@ Pure code fills them as plain dicts, so that an answer of 100,000 nodes costs no
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
+
+EdgeType: TypeAlias = Literal[
+    "sequential", "conditional", "parallel", "join", "dependency", "handoff", "retry", "resume", "child"
+]
 
 # The texts below fields become their descriptions in OpenAPI.
 documented = with_config(ConfigDict(use_attribute_docstrings=True))
@@ -221,9 +225,7 @@ EdgeAnswer = TypedDict(
     {
         "from": Annotated[str, Field(description="`id` of the node it comes from")],
         "to": Annotated[str, Field(description="`id` of the node it leads to")],
-        "type": Literal[
-            "sequential", "conditional", "parallel", "join", "dependency", "handoff", "retry", "resume", "child"
-        ],
+        "type": EdgeType,
         "condition": Annotated[str | None, Field(description="the value that was chosen")],
         "provenance": Literal["declared", "link", "inferred"],
         "from_trace_id": Annotated[str | None, Field(description="where `from` is a node of another execution")],

@@ -36,6 +36,7 @@ _NODE: Final = (
     "error_message", "model", "declared",
 )  # fmt: skip
 _LIST_LIMIT: Final = 20
+_FINDINGS: Final = 10
 _FEWER: Final = "Ask for fewer with limit (its cursor leads on), or narrow it down."
 
 _HEX: Final = r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}"
@@ -186,6 +187,24 @@ def server(ask: Ask) -> MCPServer:
         parameters = {"days": days} if of == "workflows" else {"days": days, "workflow": workflow}
         answer = get(f"stats/{of}", **parameters)
         return written({"days": days}, compact(answer[of]), name=of, fewer="Ask for the nodes of one workflow.")
+
+    @mcp.tool(annotations=read_only, structured_output=False)
+    def execution_stats(
+        execution_id: ExecutionId,
+        sort: Literal["self", "total", "count", "failed", "max", "tokens", "cost"] = "self",
+        limit: Limit = _LIST_LIMIT,
+    ) -> str:
+        """Where the time, tokens and failures of one execution are: its steps summed by name, its models.
+
+        Also queries that one step made again and again, and tools that an agent asked the same again.
+        """
+        answer = get(f"executions/{execution_id}/stats", sort=sort, limit=limit)
+        head = {
+            **{key: answer[key] for key in ("execution_id", "status", "duration_ms", "nodes", "names")},
+            "findings": compact(answer["findings"][:_FINDINGS]),
+            "models": compact(answer["models"][:_LIST_LIMIT]),
+        }
+        return written(head, compact(answer["steps"]), name="steps", fewer="Ask for fewer with limit.")
 
     @mcp.tool(annotations=read_only, structured_output=False)
     def stuck(limit: Limit = _LIST_LIMIT) -> str:

@@ -250,6 +250,51 @@ def nodes_table(nodes: Iterable[Answer]) -> list[Printed]:
     )
 
 
+def execution_stats_lines(answer: Answer) -> list[Printed]:
+    """Where the time of one execution went: its steps by name, its models, and what is worth a look."""
+    lines = table(
+        ("step", "kind", "service", "count", "failed", "self", "of all", "total", "p50", "p95", "longest", "tokens"),
+        [
+            [
+                (one_line(one["name"], _NAME_CHARS), "bold"),
+                (one["kind"], "cyan"),
+                (one_line(one["service"], _NAME_CHARS), ""),
+                *_numbers(one["count"], one["failed"]),
+                (duration_text(one["self_ms"]), ""),
+                (share_text(one["self_share"]), _GREY),
+                *((duration_text(one[key]), "") for key in ("total_ms", "p50_ms", "p95_ms", "max_ms")),
+                (_tokens_text(one), ""),
+            ]
+            for one in answer["steps"]
+        ],
+    )
+    if len(answer["steps"]) < answer["names"]:
+        lines.append(([(f"{len(answer['steps'])} of {answer['names']} names; more: --limit", _GREY)], "    "))
+    if answer["models"]:
+        headings = ("model", "calls", "failed", "total", "p95", "tokens in, out", "cost")
+        rows = [
+            [
+                (one_line(one["model"], _NAME_CHARS), "bold"),
+                *_numbers(one["calls"], one["failed"]),
+                *((duration_text(one[key]), "") for key in ("total_ms", "p95_ms")),
+                (_tokens_text(one), ""),
+                ("-" if one["cost_usd"] is None else f"${one['cost_usd']:.4f}", ""),
+            ]
+            for one in answer["models"]
+        ]
+        lines += [([("", "")], ""), *table(headings, rows)]
+    for one in answer["findings"]:
+        what = f"{one_line(one['message'], 400)}  {duration_text(one['total_ms'])}, first {one['first']}"
+        lines.append(([(f"{one['finding'].replace('_', ' ')}: ", "bold yellow"), (what, "")], "    "))
+    return lines
+
+
+def _tokens_text(one: Answer) -> str:
+    if one["input_tokens"] is None and one["output_tokens"] is None:
+        return "-"
+    return f"{one['input_tokens'] or 0}, {one['output_tokens'] or 0}"
+
+
 def diff_lines(answer: Answer) -> list[Printed]:
     """What is different between two executions; what is the same is counted."""
     summary = answer["summary"]

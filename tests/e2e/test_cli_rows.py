@@ -258,6 +258,16 @@ class TestStuckAndStats:
         told = json.loads(spantree("stats", "--nodes", "--json", directory=tmp_path, env=env).stdout)
         assert told["nodes"][0]["name"] == "charge"
 
+    def test_where_the_time_of_one_execution_went(self, failed_run: tuple[str, str], tmp_path: Path) -> None:
+        env = {"SPANTREE_DATABASE_URL": failed_run[0]}
+        lines = spantree("stats", "--execution", "last-failed", directory=tmp_path, env=env).stdout.splitlines()
+        assert re.split(r"  +", lines[0])[:6] == ["step", "kind", "service", "count", "failed", "self"]
+        assert {re.split(r"  +", line)[0] for line in lines} >= {"order-flow", "charge"}
+        told = json.loads(spantree("stats", "--execution", failed_run[1], "--json", directory=tmp_path, env=env).stdout)
+        assert told["execution_id"] == failed_run[1]
+        refused = spantree("stats", "order-flow", "--execution", "last", directory=tmp_path, env=env)
+        assert (refused.returncode, "--execution does not go with a workflow" in refused.stderr) == (1, True)
+
 
 class TestFollow:
     def test_prints_what_is_new_until_the_execution_has_ended(

@@ -75,6 +75,7 @@ PAGES = (
     f"/executions/{trace_id(LOOP)}",
     f"/executions/{trace_id(FAILED)}/graph",
     f"/executions/{trace_id(FAILED)}/failure",
+    f"/executions/{trace_id(FAILED)}/statistics",
     f"/executions/{trace_id(FAILED)}/table",
     f"/executions/{trace_id(FAILED)}/nodes/{103:016x}",
     f"/compare/{trace_id(FAILED)}/last-good",

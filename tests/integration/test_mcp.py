@@ -68,7 +68,7 @@ def test_a_model_finds_what_failed_and_reads_on(api_url: str) -> None:
             tools = (await client.list_tools()).tools
             assert {tool.name for tool in tools} == {
                 "find_failures", "group_failures", "list_executions", "read_tree", "read_node", "failure_report",
-                "compare", "stats", "stuck",
+                "compare", "stats", "execution_stats", "stuck",
             }  # fmt: skip
             assert {tool.annotations.read_only_hint for tool in tools if tool.annotations} == {True}
             found = (await _told(client, "find_failures", hours=168))["data"]["failures"]
@@ -93,6 +93,8 @@ def test_a_model_finds_what_failed_and_reads_on(api_url: str) -> None:
             for tool in ("group_failures", "stats", "stuck"):
                 assert "data" in await _told(client, tool)
             assert "nodes" in (await _told(client, "stats", of="nodes"))["data"]
+            summed = (await _told(client, "execution_stats", execution_id=good, sort="count"))["data"]
+            assert (summed["nodes"], summed["steps"][0]["count"]) == (291, 1)
             # Neither is passed over: both would answer everything.
             assert "workflow_name" in await _told(client, "list_executions", workflow_name="refunds")
             assert "workflow narrows down nodes only" in await _told(client, "stats", workflow="order")

@@ -118,7 +118,15 @@ def test_the_list_reads_without_a_script_and_keeps_its_filters_in_the_address(pa
 
 
 def test_hostile_texts_stay_texts_and_show_what_they_hide(pages: httpx.Client) -> None:
-    for path in ("", "/failure", "/table", "/raw", "/nodes/0000000000000002", "/nodes/0000000000000002?panel=1"):
+    for path in (
+        "",
+        "/failure",
+        "/statistics",
+        "/table",
+        "/raw",
+        "/nodes/0000000000000002",
+        "/nodes/0000000000000002?panel=1",
+    ):
         answer = pages.get(f"/executions/{trace_id(1)}{path}")
         page = page_of(answer)
         assert not re.search("[\u202e\u200b\x1b\x07]", answer.text), path
@@ -153,6 +161,8 @@ def test_every_page_reads_without_a_script(pages: httpx.Client) -> None:
         "/runs/run%201%2F2": ("run 1/2", "nightly report", "charge"),
         "/conversations/c%231": ("c#1", "1 turns", "nightly report"),
         f"/executions/{trace_id(1)}/graph": ("nightly report", "2 steps"),
+        f"/executions/{trace_id(1)}/statistics": ("Steps by name", "nightly report", "Self ↓"),
+        f"/executions/{trace_id(1)}/statistics?sort=cost": ("Cost ↓",),
         "/system": ("System", "database", "projection"),
     }
     for path, texts in told.items():

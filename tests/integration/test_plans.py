@@ -135,6 +135,10 @@ PARAMETERS: dict[str, object] = {
     "project": "shop",
     "min_duration_ns": 86_400 * S,
     "depths": [0, 1],
+    "sort": "self",
+    "least_calls": 5,
+    "least_ns": 1,
+    "preview_chars": 500,
     "failed": False,
 }
 

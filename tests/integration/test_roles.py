@@ -87,6 +87,7 @@ def asks(client: httpx.Client, token: str) -> list[str]:
             f"/api/v1/executions/{ONE}/tree",
             f"/api/v1/executions/{ONE}/nodes",
             f"/api/v1/executions/{ONE}/timeline",
+            f"/api/v1/executions/{ONE}/stats",
             "/api/v1/failures",
             "/api/v1/failures/groups?since=2026-11-01T00:00:00Z",
             "/api/v1/stats/workflows",

@@ -1,4 +1,4 @@
-"""`/executions/{id}` and its views: timeline, graph, failure, table, raw; the panel of one node."""
+"""`/executions/{id}` and its views: timeline, graph, failure, statistics, table, raw; the panel of one node."""
 
 from __future__ import annotations
 
@@ -15,10 +15,28 @@ from spantree_exporter.statuses import FAILED_EXECUTION, OPEN
 router = APIRouter(include_in_schema=False)
 
 # (end of the path, name)
-VIEWS = (("", "Timeline"), ("/graph", "Graph"), ("/failure", "Failure"), ("/table", "Table"), ("/raw", "Raw"))
+VIEWS = (
+    ("", "Timeline"),
+    ("/graph", "Graph"),
+    ("/failure", "Failure"),
+    ("/statistics", "Statistics"),
+    ("/table", "Table"),
+    ("/raw", "Raw"),
+)
 _TABLE_ROWS = 200
-# Steps that a graph is made of; of more than it has room for there is one box for each name.
+# Columns of the statistics by which names can be sorted, most first, with what the API calls them.
+_SORTS = (
+    ("Count", "count"),
+    ("Failed", "failed"),
+    ("Self", "self"),
+    ("Total", "total"),
+    ("Longest", "max"),
+    ("Tokens", "tokens"),
+    ("Cost", "cost"),
+)
+# Steps that a graph is made of; of an execution with more, the sums of each name are.
 _GRAPH_NODES = 3_000
+_GRAPH_NAMES = 1_000
 
 
 @router.get("/executions/{trace_id}")
@@ -36,7 +54,12 @@ async def timeline_page(request: Request, trace_id: str) -> Response:
 async def graph_page(request: Request, trace_id: str, calls: str = "") -> Response:
     """What led to what, and what never ran."""
     execution = await _execution(request, trace_id)
-    tree = (await ask(request, f"/executions/{execution['execution_id']}/tree", {"limit": _GRAPH_NODES}))["tree"]
+    path, every_call = f"/executions/{execution['execution_id']}", calls == "all"
+    if execution["counts"]["total"] > _GRAPH_NODES:
+        stats = await ask(request, f"{path}/stats", {"sort": "count", "limit": _GRAPH_NAMES})
+        drawing = await run_in_threadpool(graph.of_sums, stats["steps"], stats["ways"], every_call=every_call)
+        return await _view(request, "/graph", "graph.html", execution, drawing=drawing, every_call=every_call)
+    tree = (await ask(request, f"{path}/tree", {"limit": _GRAPH_NODES}))["tree"]
     never_run: list[str] = tree["skipped_nodes"]
     ways: list[Any] = []
     shown = {node["name"] for node in tree["nodes"]}
@@ -44,14 +67,11 @@ async def graph_page(request: Request, trace_id: str, calls: str = "") -> Respon
     if execution["workflow_name"] and not shown.issuperset(never_run):
         found = await _or_none(request, f"/workflows/{path_of(execution['workflow_name'])}/map", {"days": 30})
         ways = [] if found is None else found["edges"]
-    every_call = calls == "all"
     # Up to some hundred boxes with their arrows: not on the event loop, where others wait.
     drawing = await run_in_threadpool(
         graph.of_execution, tree["nodes"], tree["edges"], never_run, ways, every_call=every_call
     )
-    return await _view(
-        request, "/graph", "graph.html", execution, drawing=drawing, every_call=every_call, read=len(tree["nodes"])
-    )
+    return await _view(request, "/graph", "graph.html", execution, drawing=drawing, every_call=every_call)
 
 
 @router.get("/executions/{trace_id}/failure")
@@ -67,6 +87,14 @@ async def failure_page(request: Request, trace_id: str) -> Response:
     return await _view(
         request, "/failure", "failure.html", execution, report=report, differs=differs, analysis=analysis
     )
+
+
+@router.get("/executions/{trace_id}/statistics")
+async def statistics_page(request: Request, trace_id: str, sort: str = "self") -> Response:
+    """Where time, tokens and failures are: the steps by name, the models, what was called again and again."""
+    execution = await _execution(request, trace_id)
+    stats = await ask(request, f"/executions/{execution['execution_id']}/stats", {"sort": sort})
+    return await _view(request, "/statistics", "statistics.html", execution, stats=stats, sort=sort, sorts=dict(_SORTS))
 
 
 @router.get("/executions/{trace_id}/table")

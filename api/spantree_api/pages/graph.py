@@ -122,6 +122,22 @@ def of_execution(
     return drawing(boxes, _thinned(boxes, arrows), len(nodes) - len(shown))
 
 
+def of_sums(steps: Sequence[Mapping[str, Any]], ways: Sequence[Mapping[str, Any]], *, every_call: bool) -> Drawing:
+    """The graph of an execution of many steps from the sums of each name: one box a name, all of its steps counted."""
+    sums: dict[str, tuple[int, int]] = {}
+    left_out = 0
+    for step in steps:
+        if every_call or step["kind"] not in _CALLS or step["failed"]:
+            count, failed = sums.get(step["name"], (0, 0))
+            sums[step["name"]] = count + step["count"], failed + step["failed"]
+        else:
+            left_out += step["count"]
+    calls: dict[tuple[str, str], int] = {}
+    for way in ways:
+        calls[way["from"], way["to"]] = calls.get((way["from"], way["to"]), 0) + way["count"]
+    return _of_sums(sums, calls, left_out)
+
+
 def of_workflow(steps: Sequence[Mapping[str, Any]], ways: Sequence[Mapping[str, Any]], runs: int) -> Drawing:
     """The map of a workflow: its most run steps, ways as thick as they are used."""
     on_a_way = {way[end] for way in ways for end in ("from", "to")}
@@ -206,27 +222,37 @@ def _arrow(edge: Mapping[str, Any], source: int, target: int) -> Arrow:
 
 def _of_names(nodes: Sequence[Mapping[str, Any]], edges: Iterable[Mapping[str, Any]], left_out: int) -> Drawing:
     """One box for each name, with how often it ran; the most run ones."""
-    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    sums: dict[str, tuple[int, int]] = {}
     for node in nodes:
-        by_name.setdefault(node["name"], []).append(node)
-    kept = sorted(by_name, key=lambda name: -len(by_name[name]))[:BOXES_MAX]
+        count, failed = sums.get(node["name"], (0, 0))
+        sums[node["name"]] = count + 1, failed + (node["status"] in FAILED_NODE)
+    name_of = {node["id"]: node["name"] for node in nodes}
+    calls: dict[tuple[str, str], int] = {}
+    for edge in edges:
+        way = name_of.get(edge["from"], ""), name_of.get(edge["to"], "")
+        calls[way] = calls.get(way, 0) + 1
+    return _of_sums(sums, calls, left_out)
+
+
+def _of_sums(sums: Mapping[str, tuple[int, int]], calls: Mapping[tuple[str, str], int], left_out: int) -> Drawing:
+    """A box for each name, of which `sums` says how often it ran and failed; the most run ones, and their ways."""
+    # One that failed is never left out: it is what one looks for.
+    kept = sorted(sums, key=lambda name: (not sums[name][1], -sums[name][0]))[:BOXES_MAX]
     number = {name: at for at, name in enumerate(kept)}
     boxes = []
     for name in kept:
-        ran = by_name[name]
-        failed = sum(node["status"] in FAILED_NODE for node in ran)
-        note = f"{wording.count(len(ran))}×" + (f" · {failed} failed" if failed else "")
+        count, failed = sums[name]
+        note = f"{wording.count(count)}×" + (f" · {failed} failed" if failed else "")
         boxes.append(Box(name, note, "bad" if failed else "good", "✕" if failed else "", f"{name}: {note}"))
-    name_of = {node["id"]: node["name"] for node in nodes}
-    calls: dict[tuple[int, int], int] = {}
-    for edge in edges:
-        source, target = number.get(name_of.get(edge["from"], "")), number.get(name_of.get(edge["to"], ""))
-        if source is not None and target is not None and source != target:
-            calls[source, target] = calls.get((source, target), 0) + 1
-    most = max(calls.values(), default=1)
+    between = {
+        (number[one], number[other]): count
+        for (one, other), count in calls.items()
+        if one in number and other in number and one != other
+    }
+    most = max(between.values(), default=1)
     arrows = [
         Arrow(source, target, "sequential", f"{wording.count(count)}×", f"{count} times", count / most)
-        for (source, target), count in calls.items()
+        for (source, target), count in between.items()
     ]
     return drawing(boxes, _thinned(boxes, arrows), left_out, by_name=True)
 

@@ -18,6 +18,7 @@ from spantree_deploy import options as opt
 from spantree_deploy.client import ApiClient, NotAnswered, api_of
 from spantree_deploy.following import Following
 from spantree_deploy.moments import moment
+from spantree_deploy.settings import Settings
 from spantree_exporter.errors import SpantreeError
 from spantree_exporter.ids import trace_id_from_hex
 
@@ -250,6 +251,15 @@ def stats(
         str | None, typer.Argument(metavar="[WORKFLOW]", help="the nodes of one workflow", show_default=False)
     ] = None,
     nodes: Annotated[bool, typer.Option("--nodes", help="figures of nodes, worst success rate first")] = False,
+    execution: Annotated[
+        str | None,
+        typer.Option(
+            "--execution",
+            metavar="ID",
+            help="where the time of one execution went: its id, or last, last-failed",
+            show_default=False,
+        ),
+    ] = None,
     days: Annotated[int, typer.Option(help="how far back", min=1, max=30)] = 7,
     hidden: Hidden = False,
     limit: Limit = 50,
@@ -261,8 +271,13 @@ def stats(
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
-    """Counts, success rates and durations of workflows, or of nodes."""
+    """Counts, success rates and durations of workflows, or of nodes; or of the steps of one execution."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
+    if execution is not None:
+        if nodes or workflow is not None:
+            raise SpantreeError("--execution does not go with a workflow or --nodes: those are of many executions")
+        _stats_of_execution(settings, execution, limit, json=json)
+        return
     of_nodes = nodes or workflow is not None
     with api_of(settings) as api:
         if of_nodes:
@@ -276,6 +291,18 @@ def stats(
         console.out.print(f"nothing ran in the last {days} days" + (f" of {workflow}" if workflow else ""))
     else:
         console.out.lines(render.nodes_table(found) if of_nodes else render.workflows_table(found))
+
+
+def _stats_of_execution(settings: Settings, execution: str, limit: int, *, json: bool) -> None:
+    with api_of(settings) as api:
+        answer = api.get(f"executions/{id_of(api, execution)}/stats", {"limit": limit})
+        if json:
+            print_json(answer)
+        elif not answer["steps"]:
+            console.out.print("no step has come yet")
+        else:
+            console.out.lines(render.execution_stats_lines(answer))
+            _say_page(api, f"/executions/{answer['execution_id']}/statistics")
 
 
 def print_tree(answer: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spantree_api.pages.graph import BOXES_MAX, Box, drawing, of_execution, of_workflow
+from spantree_api.pages.graph import BOXES_MAX, Box, drawing, of_execution, of_sums, of_workflow
 
 
 def step(number: int, name: str, parent: int | None = None, **changes: Any) -> dict[str, Any]:
@@ -111,6 +111,27 @@ def test_a_map_shows_how_often_each_way_is_taken_and_where_it_fails() -> None:
     [only] = drawn.arrows
     assert (only.arrow.label, only.arrow.bad, only.thickness) == ("ok · 50 %", True, 2.5)
     assert drawn.left_out == 1
+
+
+def test_of_more_steps_than_are_read_one_by_one_the_sums_of_each_name_are_drawn() -> None:
+    steps = [
+        {"name": "row", "kind": "step", "count": 6_600, "failed": 0},
+        {"name": "SELECT", "kind": "db", "count": 6_600, "failed": 0},
+        {"name": "chunk", "kind": "step", "count": 150, "failed": 1},
+        {"name": "chunk", "kind": "task", "count": 50, "failed": 0},
+    ]
+    ways = [
+        {"from": "chunk", "to": "row", "type": "child", "count": 6_600},
+        {"from": "row", "to": "SELECT", "type": "child", "count": 6_600},
+        {"from": "row", "to": "row", "type": "sequential", "count": 6_400},
+    ]
+    drawn = of_sums(steps, ways, every_call=False)
+    assert [(one.box.label, one.box.note, one.box.tone) for one in drawn.boxes] == [
+        ("chunk", "200× · 1 failed", "bad"), ("row", "6\u202f600×", "good"),
+    ]  # fmt: skip
+    assert arrows(drawn) == [("chunk", "row", "sequential", "6\u202f600×")]
+    assert (drawn.left_out, drawn.by_name) == (6_600, True)
+    assert len(of_sums(steps, ways, every_call=True).boxes) == 3
 
 
 def test_a_hairball_is_thinned_to_its_most_used_ways() -> None:
