@@ -6,6 +6,7 @@ answer a client would wait without end.
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from typing import Any, BinaryIO, Final, Self
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 LINE_BYTES: Final = 2**20
 """The longest message: arguments of tools are some hundred characters."""
 _TOO_LONG: Final = "a line that is too long"
+_NO_ID: Final = "a line whose id is none"
 
 
 def run(server: MCPServer) -> None:
@@ -54,11 +56,27 @@ def _told(error: Exception) -> ErrorData:
     faults = error.errors() if isinstance(error, ValidationError) else []
     if any(fault["input"] == _TOO_LONG for fault in faults):
         return ErrorData(code=INVALID_REQUEST, message=f"a message has more than {LINE_BYTES} bytes; send less")
+    if any(fault["input"] == _NO_ID for fault in faults):
+        return ErrorData(code=INVALID_REQUEST, message="an id is none; send a text or a whole number")
     if any(fault["type"] == "json_invalid" for fault in faults):
         return ErrorData(code=PARSE_ERROR, message="a line is no JSON; send one JSON-RPC message a line")
     return ErrorData(
         code=INVALID_REQUEST, message="a line is no JSON-RPC message; send one a line, and no lists of them"
     )
+
+
+def _asks_without_id(text: str) -> bool:
+    """Whether a request has an id that no answer could name: the SDK would take it for a message without one.
+
+    (https://www.jsonrpc.org/specification, 4: text and whole numbers; MCP allows no null.)
+    """
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return False  # as whoever reads it will say
+    if not isinstance(message, dict) or "method" not in message or "id" not in message:
+        return False
+    return not isinstance(message["id"], str | int) or isinstance(message["id"], bool)
 
 
 class _Lines:
@@ -79,7 +97,8 @@ class _Lines:
     def _read(self) -> str:
         line = self._source.readline(LINE_BYTES + 1)
         if len(line) <= LINE_BYTES:
-            return line.decode("utf-8", "replace")
+            text = line.decode("utf-8", "replace")
+            return _NO_ID if _asks_without_id(text) else text
         while line and not line.endswith(b"\n"):
             line = self._source.readline(LINE_BYTES)
         return _TOO_LONG

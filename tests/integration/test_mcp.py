@@ -143,6 +143,11 @@ def test_a_line_that_is_no_message_has_an_answer_and_one_without_end_no_memory()
             (b"[" + ping.strip() + b"]\n", -32600),
             (b'{"jsonrpc":"2.0","id":2,"method":"tools/call","params":[1]}\n', -32600),
             (b"[" * 900_000 + b"\n", -32700),
+            *(
+                (b'{"jsonrpc":"2.0","id":%s,"method":"%s"}\n' % (id_, method), -32600)
+                for id_ in (b"null", b"[1]", b"{}", b"1.5", b"1.0", b"true", b"1e400", b"NaN")
+                for method in (b"ping", b"notifications/cancelled")
+            ),
             (b"x" * 200_000_000 + b"\n", -32600),
         ):
             process.stdin.write(sent)
