@@ -25,6 +25,7 @@ from spantree_api.known_errors_file import load_known_errors
 from spantree_api.metrics import ApiMetrics, RequestMetrics
 from spantree_api.own_audit import OwnAudit, OwnAuditing
 from spantree_api.pages.site import install_pages
+from spantree_api.path_prefix import PathPrefix
 from spantree_api.people.people import People
 from spantree_api.people.settings import people_settings
 from spantree_api.repeat import RepeatReads
@@ -170,6 +171,7 @@ def create_app(
         # FastAPI's own page loads its scripts from another server; routes/docs.py has ours.
         docs_url=None,
         redoc_url=None,
+        servers=[{"url": people.settings.prefix}] if people.settings.prefix else None,
     )
     install_error_answers(app)
     app.state.tokens = tokens
@@ -198,6 +200,7 @@ def create_app(
     if people.settings.cors_origins:
         app.add_middleware(Cors, origins=people.settings.cors_origins)
     app.add_middleware(HeadRequests)
+    app.add_middleware(PathPrefix, prefix=people.settings.prefix)
     # Not included: FastAPI would analyse every route a second time, at the first request, for most of a second.
     # Jaeger's and Tempo's APIs have their own parameters, errors and documentation.
     for router in (health.probes, metrics_route.router, jaeger.router, tempo.router, jaeger.beside):

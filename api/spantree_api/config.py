@@ -11,7 +11,7 @@
 | `SPANTREE_API_TLS_CERTIFICATE` | PEM: certificate of both, read again when it changes | (none: no TLS) |
 | `SPANTREE_API_TLS_KEY` | PEM: its key | (in the same file) |
 | `SPANTREE_API_TLS_CLIENT_CA` | PEM: authorities one of which clients have to show a certificate of | (none) |
-| `SPANTREE_API_PUBLIC_URL` | where browsers reach the pages | (what they name) |
+| `SPANTREE_API_PUBLIC_URL` | where browsers reach the pages, also below a path of a proxy | (what they name) |
 | `SPANTREE_API_OIDC_ISSUER` | provider of OpenID Connect at which people log in | (none) |
 | `SPANTREE_API_OIDC_CLIENT_ID` | who we are there | (none) |
 | `SPANTREE_API_OIDC_CLIENT_SECRET` | how that is proved | (none: a public client) |

@@ -15,6 +15,7 @@ from spantree_api.pages import json_view, series, wording
 from spantree_api.pages.assets import asset_path
 from spantree_api.pages.in_process import NotAnswered
 from spantree_api.pages.visible_text import visible
+from spantree_api.path_prefix import with_prefix
 
 # (path, name, the second key after g)
 NAVIGATION = (
@@ -52,6 +53,7 @@ def render(request: Request, template: str, /, status_code: int = 200, **values:
         account=_account(request),
         **values,
     )
+    text = with_prefix(text, request.app.state.people.settings.prefix)
     return Response(text, status_code, headers=_HEADERS, media_type="text/html; charset=utf-8")
 
 

@@ -87,7 +87,8 @@ class People:
     def own_origins(self, scheme: str, headers: Mapping[bytes, bytes]) -> frozenset[str]:
         """Where our own pages are from."""
         here = origin_of(scheme, headers.get(b"host", b"").decode("latin-1"))
-        return frozenset({here, self.settings.public_url.lower()} - {""})
+        public = self.settings.public_url.removesuffix(self.settings.prefix)
+        return frozenset({here, public.lower()} - {""})
 
     def through_proxy(self, scope: Mapping[str, Any]) -> Known | None:
         """Who a trusted proxy says asks. Raises Unauthorized for headers that come twice."""

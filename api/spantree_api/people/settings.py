@@ -18,6 +18,15 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _HEADER: Final = re.compile(r"[a-z0-9-]+")
 _SHORTEST_KEY: Final = 32
+# A path after a host: names that need no quoting, and that no address resolves to something else.
+_PREFIX: Final = re.compile(r"(?<=[^/:])(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+$")
+# How our own paths begin: below one of these nobody could tell whether a proxy took the prefix off.
+_OWN_PATHS: Final = frozenset(
+    {
+        "account", "api", "compare", "conversations", "executions", "failures", "healthz", "jaeger", "login", "logout",
+        "metrics", "readyz", "runs", "static", "stuck", "system", "tempo", "workflows",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,9 @@ class PeopleSettings:
     session_s: float
     session_key: str = field(repr=False)
     public_url: str
+    """Where browsers find us: an origin, with `prefix` after it; empty: where they look."""
+    prefix: str
+    """The path below which we are there, such as /spantree; empty: the root."""
     cors_origins: tuple[str, ...]
 
     @property
@@ -71,10 +83,15 @@ def people_settings(config: ApiConfig) -> PeopleSettings:
     if config.session_key and len(config.session_key) < _SHORTEST_KEY:
         faults.append(f"SPANTREE_API_SESSION_KEY is too short: wanted {_SHORTEST_KEY} random characters or more")
     public_url = config.public_url.rstrip("/")
-    if public_url and not is_origin(public_url):
+    prefix = "".join(_PREFIX.findall(public_url))
+    if public_url and not is_origin(public_url.removesuffix(prefix)):
         faults.append(
             f"SPANTREE_API_PUBLIC_URL is {config.public_url[:80]!r}: wanted scheme, host and port, such as "
-            "https://spantree.example"
+            "https://spantree.example, and at most a path after it, such as /spantree"
+        )
+    elif not _OWN_PATHS.isdisjoint(prefix.split("/")[1:2]):
+        faults.append(
+            f"SPANTREE_API_PUBLIC_URL ends with {prefix[:80]!r}, as paths of spantree begin: wanted another name there"
         )
     origins: tuple[str, ...] = ()
     try:
@@ -84,7 +101,7 @@ def people_settings(config: ApiConfig) -> PeopleSettings:
     oidc, proxy = _oidc(config, faults), _proxy(config, faults)
     if faults:
         raise ConfigError(faults)
-    return PeopleSettings(oidc, proxy, roles, config.session_s, config.session_key, public_url, origins)
+    return PeopleSettings(oidc, proxy, roles, config.session_s, config.session_key, public_url, prefix, origins)
 
 
 def is_safe(url: str) -> bool:

@@ -16,5 +16,5 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 async def get_docs(request: Request) -> Response:
     """The reference of the API as a page."""
     document = request.app.openapi()
-    page = docs_page(document, openapi_url=request.app.openapi_url)
+    page = docs_page(document, openapi_url=f"{request.app.state.people.settings.prefix}{request.app.openapi_url}")
     return Response(page, media_type="text/html", headers={"content-security-policy": _POLICY})

@@ -21,6 +21,7 @@ from fastapi import APIRouter, Request, Response
 
 from spantree_api.authentication import COOKIE, LOGIN_PATH, identity_of
 from spantree_api.errors import Forbidden, NotFound, Unavailable
+from spantree_api.path_prefix import with_prefix
 from spantree_api.people.origin import comes_from_own_page, own_path
 from spantree_api.people.people import TENANT_COOKIE, Known, People, known_of, session_cookie
 from spantree_exporter.tokens import Identity, KnownTokens
@@ -107,7 +108,7 @@ async def begin(request: Request) -> Response:
         _LOGIN_COOKIE,
         people.sessions.login_cookie(login),
         max_age=_LOGIN_S,
-        path=LOGIN_PATH,
+        path=f"{people.settings.prefix}{LOGIN_PATH}",
         httponly=True,
         samesite="lax",
         secure=request.scope["scheme"] == "https",
@@ -124,7 +125,7 @@ async def come_back(request: Request) -> Response:
     response = await _session(request, people)
     if response.status_code >= _CLIENT_ERROR:
         _told_as(request, None)
-    response.delete_cookie(_LOGIN_COOKIE, path=LOGIN_PATH, httponly=True, samesite="lax")
+    response.delete_cookie(_LOGIN_COOKIE, path=f"{people.settings.prefix}{LOGIN_PATH}", httponly=True, samesite="lax")
     return response
 
 
@@ -218,7 +219,7 @@ async def account(request: Request) -> Response:
     if identity.token_id or identity.person.startswith("oidc:"):
         lines.append('<form method="post" action="/logout"><p><button>Log out</button></p></form>')
     lines.append('<p><a href="/">Back</a></p>')
-    return _page(200, "account", "\n".join(lines))
+    return _page(request, 200, "account", "\n".join(lines))
 
 
 def _told_as(request: Request, identity: Identity | None) -> None:
@@ -257,6 +258,7 @@ async def log_out(request: Request) -> Response:
         # By a page of its own: after a form's request browsers follow no way to a host that form-action does not name.
         link = escape(elsewhere, quote=True)
         response = _page(
+            request,
             200,
             "logged out",
             f'<p>You are logged out here. <a href="{link}">Log out at the provider, too</a>.</p>',
@@ -310,10 +312,12 @@ def _form(request: Request, status: int, said: str, path: str | None) -> Respons
     if _people(request).provider is not None:
         query = "" if back == "/" else f"?next={quote(back, safe='/')}"
         way = f'<p><a href="/login/oidc{query}">Log in at the provider</a></p>\n'
-    return _page(status, "log in", f"<p>{escape(said)}</p>\n{way}{_FORM.format(next=escape(back, quote=True))}")
+    return _page(
+        request, status, "log in", f"<p>{escape(said)}</p>\n{way}{_FORM.format(next=escape(back, quote=True))}"
+    )
 
 
-def _page(status: int, title: str, content: str, head: str = "") -> Response:
+def _page(request: Request, status: int, title: str, content: str, head: str = "") -> Response:
     headers = {
         "content-type": "text/html; charset=utf-8",
         "content-security-policy": _CSP,
@@ -321,4 +325,5 @@ def _page(status: int, title: str, content: str, head: str = "") -> Response:
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
     }
-    return Response(_PAGE.format(title=title, head=head, content=content), status, headers)
+    page = with_prefix(_PAGE.format(title=title, head=head, content=content), _people(request).settings.prefix)
+    return Response(page, status, headers)

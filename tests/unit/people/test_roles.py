@@ -119,7 +119,7 @@ def _faults(config: ApiConfig) -> list[str]:
         ({"oidc_scopes": "profile"}, "lacks openid"),
         ({"roles": "everybody"}, "SPANTREE_API_ROLES"),
         ({"session_key": "short"}, "SPANTREE_API_SESSION_KEY is too short"),
-        ({"public_url": "https://a.example/path"}, "SPANTREE_API_PUBLIC_URL"),
+        ({"public_url": "https://a.example/executions"}, "SPANTREE_API_PUBLIC_URL"),
         ({"trusted_proxies": "10.0.0.0/8,proxy"}, "SPANTREE_TRUSTED_PROXIES has 'proxy'"),
         ({"proxy_user_header": "x user"}, "SPANTREE_API_PROXY_USER_HEADER"),
         ({"cors_origins": "a.example"}, "SPANTREE_API_CORS_ORIGINS"),

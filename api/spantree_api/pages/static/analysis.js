@@ -1,5 +1,5 @@
 // Has a failed execution analysed, and shows what is then kept.
-import { all, exchange, one, page } from "./dom.js";
+import { all, exchange, one, own, page } from "./dom.js";
 import { visible } from "./text.js";
 
 document.addEventListener("click", async (event) => {
@@ -10,7 +10,7 @@ document.addEventListener("click", async (event) => {
   button.setAttribute("aria-busy", "true");
   one("#analysis-said").textContent = "";
   try {
-    const path = `/api/v1/executions/${one("#execution").dataset.id}/analyze?by=${button.dataset.analyse}`;
+    const path = own(`/api/v1/executions/${one("#execution").dataset.id}/analyze?by=${button.dataset.analyse}`);
     const answer = await fetch(path, { method: "POST", headers: { accept: "application/json" } });
     if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.error?.message ?? `the server answered ${answer.status}`);
     exchange(one("#analysis"), one("#analysis", await page(location.pathname)));

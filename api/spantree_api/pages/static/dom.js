@@ -15,11 +15,17 @@ export function el(name, properties = {}, ...children) {
 export const one = (selector, within = document) => within.querySelector(selector);
 export const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
+// Modules are at /static/VERSION/, below whatever path a proxy in front has us at.
+const PREFIX = new URL("../..", import.meta.url).pathname.slice(0, -1);
+
+/** Where a path of ours is for the browser. */
+export const own = (path) => PREFIX + path;
+
 /** A page of this server as a document that runs nothing. Throws with the sentence of its error page. */
 export async function page(address, signal) {
   const answer = await fetch(address, { signal, headers: { accept: "text/html" } });
   const found = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (answer.redirected && new URL(answer.url).pathname === "/login") throw new Error("you are no longer logged in, load this page anew");
+  if (answer.redirected && new URL(answer.url).pathname === own("/login")) throw new Error("you are no longer logged in, load this page anew");
   if (!answer.ok) throw new Error(one(".lead", found)?.textContent ?? `the server answered ${answer.status}`);
   return found;
 }

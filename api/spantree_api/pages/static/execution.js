@@ -1,5 +1,5 @@
 // One execution: the node's panel beside it, and following while it runs.
-import { all, el, exchange, gathered, json, one, page } from "./dom.js";
+import { all, el, exchange, gathered, json, one, own, page } from "./dom.js";
 import { follow } from "./live.js";
 import { visible } from "./text.js";
 
@@ -16,7 +16,7 @@ export async function show(node, { push = true, focus = false } = {}) {
   panel.setAttribute("aria-busy", "true");
   if (push) remember(node);
   try {
-    const found = one("article.node", await page(`/executions/${id}/nodes/${encodeURIComponent(node)}?panel=1`, loading.signal));
+    const found = one("article.node", await page(own(`/executions/${id}/nodes/${encodeURIComponent(node)}?panel=1`), loading.signal));
     panel.replaceChildren(found);
     panel.scrollTop = 0;
     document.dispatchEvent(new CustomEvent("exchanged"));
@@ -34,7 +34,7 @@ export async function show(node, { push = true, focus = false } = {}) {
 async function renew() {
   const current = one("article.node", panel);
   if (!current) return;
-  const found = one("article.node", await page(`/executions/${id}/nodes/${encodeURIComponent(current.dataset.shown)}?panel=1`));
+  const found = one("article.node", await page(own(`/executions/${id}/nodes/${encodeURIComponent(current.dataset.shown)}?panel=1`)));
   const { scrollTop } = panel;
   if (current.isConnected) exchange(current, found);
   panel.scrollTop = scrollTop;

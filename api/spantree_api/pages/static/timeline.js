@@ -1,5 +1,5 @@
 // The timeline: a tree with bars on one axis. Only rows that are seen are in the document, only pages of them are fetched.
-import { all, el, json, one, say, settled } from "./dom.js";
+import { all, el, json, one, own, say, settled } from "./dom.js";
 import { SIGNS, duration, visible } from "./text.js";
 import { Minimap } from "./timeline_minimap.js";
 import { Rows } from "./timeline_rows.js";
@@ -283,7 +283,7 @@ export class Timeline {
       return;
     }
     try {
-      const found = await json(`/api/v1/executions/${this.id}/timeline/matches?q=${encodeURIComponent(text)}`);
+      const found = await json(own(`/api/v1/executions/${this.id}/timeline/matches?q=${encodeURIComponent(text)}`));
       if (one("#find", this.place).value.trim() !== text) return;
       this.matches = found.sequences;
       this.found = new Set(found.sequences);
@@ -313,7 +313,7 @@ export class Timeline {
 
   async nextError() {
     try {
-      this.errors ??= (await json(`/api/v1/executions/${this.id}/timeline/matches?failed=true`)).sequences;
+      this.errors ??= (await json(own(`/api/v1/executions/${this.id}/timeline/matches?failed=true`))).sequences;
     } catch (error) {
       say(error.message);
       return;

@@ -3,7 +3,7 @@
 // Nodes are numbered depth first, so a subtree is a range of numbers and a collapsed node hides (itself, its end). What
 // stands in the tree is a list of items: the sequence number of a node, or an object for a row that is no node: a group
 // of attempts or of a turn, above its nodes, and a span that is folded into a node, below it.
-import { json } from "./dom.js";
+import { json, own } from "./dom.js";
 
 const WHOLE = 5000;
 const PAGE = 1000;
@@ -65,7 +65,7 @@ export class Rows {
     const { size } = this;
     if (!this.pages.has(page)) this.pages.set(page, { loading: true });
     try {
-      const found = await json(`/api/v1/executions/${this.id}/timeline?first=${page * size + 1}&limit=${size}`);
+      const found = await json(own(`/api/v1/executions/${this.id}/timeline?first=${page * size + 1}&limit=${size}`));
       const grew = found.total !== this.total;
       this.total = found.total;
       // Grown out of one page: what was loaded is numbered by another size.
@@ -95,7 +95,7 @@ export class Rows {
     this.folded.clear();
     let truncated = false;
     if (shown) {
-      const found = await json(`/api/v1/executions/${this.id}/timeline/folded`);
+      const found = await json(own(`/api/v1/executions/${this.id}/timeline/folded`));
       const { spans } = found;
       truncated = found.truncated;
       spans.sequence.forEach((sequence, at) => {
