@@ -18,7 +18,7 @@ from opentelemetry.instrumentation import auto_instrumentation
 from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
 from opentelemetry.sdk.trace import TracerProvider
 
-from spantree_exporter import autolive, main_module
+from spantree_exporter import autolive, django_settings, main_module
 from spantree_exporter.forked import connect_anew_in_children
 from spantree_exporter.live import LiveSpanProcessor
 from spantree_exporter.process_end import OpenSpans, ProcessEnd
@@ -41,6 +41,7 @@ def start(arguments: Sequence[str], *, is_main: bool, environ: Mapping[str, str]
     Raises ImportError where the environment lacks what sets up the SDK: nothing is lent to what a shell script starts.
     """
     environ = os.environ if environ is None else environ
+    django_settings.wait_for_settings()
     auto_instrumentation.initialize()
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider) and environ.get(OTEL_SDK_DISABLED, "").lower() != "true":

@@ -62,6 +62,9 @@ _SERVERS: Final[dict[str, tuple[str, ...] | None]] = {
     "mlflow": ("server", "ui"),
     "http.server": None,
 }
+# Those whose first argument says which of many jobs it is; without it all of them are one.
+_WITH_COMMANDS: Final = frozenset({"alembic", "dbt", "django", "django-admin", "flask", "manage"})
+_COMMAND: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _SECRET: Final = re.compile(r"(pass(word|wd)?|secret|token|api[-_]?key|credential|auth)", re.IGNORECASE)
 _USER_INFO: Final = re.compile(r"(://[^/\s:@]*):[^/\s@]*@")
 _MAX_COMMAND_CHARS: Final = 1000
@@ -70,7 +73,16 @@ _HIDDEN: Final = "***"
 
 
 def name_of(arguments: Sequence[str]) -> str:
-    """What the process is called: its script or module."""
+    """What the process is called: its script or module, and the command of it where it has commands."""
+    called, words = _program_name(arguments), list(arguments)
+    program = program_of(words)[1]
+    if called not in _WITH_COMMANDS or program not in words:
+        return called
+    command = "".join(words[words.index(program) + 1 :][:1])
+    return f"{called} {command}" if _COMMAND.fullmatch(command) else called
+
+
+def _program_name(arguments: Sequence[str]) -> str:
     how, program = program_of(arguments)
     match how:
         case "script":
@@ -84,7 +96,7 @@ def name_of(arguments: Sequence[str]) -> str:
 def is_server(arguments: Sequence[str]) -> bool:
     """Whether this command line starts what waits for requests or messages, as far as its name tells."""
     how, program = program_of(arguments)
-    called = program if how == "-m" else name_of(arguments)
+    called = program if how == "-m" else _program_name(arguments)
     if called not in _SERVERS:
         called = called.partition(".")[0]
     if called not in _SERVERS:

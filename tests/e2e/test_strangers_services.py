@@ -25,7 +25,7 @@ from tests.spantree_process import environment
 from tests.waiting import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("fastapi", "uvicorn", "sqlalchemy<2.1", "gunicorn", "celery", "uvicorn-worker")
+PACKAGES = ("fastapi", "uvicorn", "sqlalchemy<2.1", "gunicorn", "celery", "uvicorn-worker", "django")
 START_S, END_S = 60.0, 30.0
 
 SHOP = """
@@ -78,6 +78,35 @@ JOB = """
     else:
         time.sleep(60)
 """
+# A project of Django in one file: `manage.py` says which settings, gunicorn what they are called.
+PROJECT = """
+    import os, sys
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "manage")
+
+    ALLOWED_HOSTS, ROOT_URLCONF, SECRET_KEY, WSGI_APPLICATION = ["*"], "manage", "none", "manage.application"
+    MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+
+    def order(request, number):
+        from django.http import JsonResponse
+
+        return JsonResponse({"order": number})
+
+    if __name__ == "__main__":
+        from django.core.management import execute_from_command_line
+
+        execute_from_command_line(sys.argv)
+    else:
+        from django.core.wsgi import get_wsgi_application
+        from django.urls import path
+
+        urlpatterns = [path("orders/<int:number>", order)]
+
+    def __getattr__(name):
+        if name == "application":
+            return get_wsgi_application()
+        raise AttributeError(name)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +155,7 @@ class Service:
 def service(
     receiver: OtlpReceiver, strangers_bin: Path, directory: Path, *command: str, **more: str
 ) -> Iterator[Service]:
-    for name, text in {"shop.py": SHOP, "tasks.py": TASKS, "job.py": JOB}.items():
+    for name, text in {"shop.py": SHOP, "tasks.py": TASKS, "job.py": JOB, "manage.py": PROJECT}.items():
         (directory / name).write_text(textwrap.dedent(text))
     for name in ("queue", "control"):
         (directory / name).mkdir(exist_ok=True)
@@ -235,6 +264,20 @@ def test_gunicorn_with_two_workers(receiver: OtlpReceiver, strangers_bin: Path, 
     assert len(served) == 19
     assert {span.name for span in served} == {"GET /orders/{number}"}
     assert not [span for span in receiver.spans if span.name == "gunicorn"], "a server has no span of its own"
+
+
+def test_django_has_the_settings_of_its_project(receiver: OtlpReceiver, strangers_bin: Path, tmp_path: Path) -> None:
+    """Its instrumentation read them before there were any, and gave it empty ones to run with."""
+    with service(receiver, strangers_bin, tmp_path, "python", "manage.py", "diffsettings") as running:
+        assert running.ended() == 0, running.output
+        assert "ROOT_URLCONF = 'manage'" in running.output
+        assert "opentelemetry.instrumentation.django" in running.output
+    assert [span.name for span in ended_spans(receiver)] == ["manage diffsettings"]
+    url = f"127.0.0.1:{free_port()}"
+    with service(receiver, strangers_bin, tmp_path, "gunicorn", "manage:application", "-b", url) as running:
+        wait_until(lambda: get(f"http://{url}/orders/1") == b'{"order": 1}', START_S, "it answers")
+        assert running.ended(signal.SIGTERM) == 0, running.output
+    assert summary(ended_spans(receiver)) == [("SERVER", "GET orders/<int:number>", True)]
 
 
 def test_celery_tasks_are_told_when_the_worker_stops(
