@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.trace import StatusCode
 
 from spantree_exporter import attributes as names
 from spantree_exporter.autolive import exporters_behind
@@ -211,6 +212,10 @@ class ProcessEnd:
             if not lock.acquire(timeout=_LOCK_S):
                 return
             lock.release()
+        if span.status.status_code is StatusCode.ERROR:
+            # Its instrumentation told how it failed and forgot to end it.
+            span.end()
+            return
         span.set_attribute(names.NODE_STATUS, names.CANCELLED)
         span.set_attribute(names.NODE_STATUS_REASON, self._reason or "")
         if span.parent is None or span.parent.is_remote:

@@ -45,6 +45,10 @@ PROGRAM = """
             if how == "SystemExit": raise SystemExit("out of paper")
             if how == "exception": raise ValueError("no such day")
             if how == "_exit": os._exit(4)
+            if how == "never ended":
+                forgotten = tracer.start_span("agent")
+                forgotten.set_status(trace.StatusCode.ERROR, "no answer")
+                sys.exit(3)
             if how == "exec": os.execvp("true", ["true"])
             if how == "own handler": signal.signal(signal.SIGTERM, own_handler)
             if how in ("SIGTERM", "SIGINT", "SIGHUP", "SIGKILL"): os.kill(os.getpid(), getattr(signal, how))
@@ -158,6 +162,13 @@ def test_a_script_that_is_told_to_stop_is_cancelled_and_dies_of_the_signal(
         "spantree.execution.status": "cancelled",
         "spantree.execution.status_reason": how,
     }
+
+
+def test_what_failed_and_was_never_ended_is_not_told_as_cancelled(receiver: OtlpReceiver, tmp_path: Path) -> None:
+    """OpenInference's smolagents leaves the span of an agent open that raised."""
+    assert ended("never ended", receiver.endpoint, tmp_path).returncode == 3
+    agent = by_name(receiver)["agent"]
+    assert (agent.error, agent.status_message, told(agent)) == (True, "no answer", {})
 
 
 def test_a_second_signal_does_not_end_what_the_first_has_begun(receiver: OtlpReceiver, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from spantree_exporter.assemble.attempt_events import attempts_in_events
 from spantree_exporter.assemble.step import Step, is_above, number_places
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER
 
 UNSUCCESSFUL = frozenset({"failed", "timed_out", "retried", "cancelled"})
 # Kinds that are asked for by somebody else: equal requests are no attempts of whoever answers them.
@@ -141,9 +142,21 @@ def _follows(task: _Task, step: Step) -> bool:
     if before != after and before is not None and after is not None:
         return False
     around = step.parent
+    if _answers_the_same_call(step, around):
+        return True
     if _has_policy(last) or _has_policy(step) or (around is not None and bool(around.facts.get("retry_policy"))):
         return True
     return before is not None and before == after and step.kind not in _NEVER_BY_INPUT
+
+
+def _answers_the_same_call(step: Step, around: Step | None) -> bool:
+    """Whether one span of a client stands around all its requests: a transport sent again what was not answered well.
+
+    urllib3's `Retry`, the service config of gRPC, a proxy that is not traced. Who calls hears of the last answer alone.
+    """
+    if around is None or step.span is None or around.span is None:
+        return False
+    return step.span.kind == KIND_SERVER and around.span.kind == KIND_CLIENT
 
 
 def _declares_next(last: Step, step: Step) -> bool:

@@ -30,6 +30,7 @@ _ALWAYS_RIGHT_AFTER_NS: Final = 10_000_000
 _SHARE_OF_DURATION: Final = 5
 # Texts that only repeat that it failed: a code of HTTP, what Jenkins and GitHub call a result.
 _ANSWERED: Final = re.compile(r"HTTP \d{3}|\d{3}|fail(?:ed|ure)?|error|unstable", re.IGNORECASE)
+_URL_GOES_ON: Final = re.compile(r"\.?[\w/%~-]")
 _TOLD_CHARS: Final = 8  # a shorter message is found in others by chance
 
 
@@ -102,6 +103,8 @@ def _passed_on_by(step: Step, error: Step, failed: list[Step]) -> Step | None:
         raised_from = [s for s in failed if any(_is_named(s, cause) for cause in causes)]
         if raised_from:
             return min(raised_from, key=_ended)
+    if asked := [s for s in failed if s.kind == "http_client" and _is_asked_for(s, error)]:
+        return max(asked, key=_ended)
     beneath = [s for s in failed if s.parent is step]
     if not beneath:
         # A step between that was not marked handled a call or a tool; of steps it may know nothing at all.
@@ -145,6 +148,17 @@ def _is_named(step: Step, cause: str) -> bool:
         return message is not None and len(message) >= _TOLD_CHARS and message in cause
     named, _, said = cause.partition(": ")
     return short_name(named) == short_name(kind) and said.startswith((message or "")[: len(said)])
+
+
+def _is_asked_for(call: Step, error: Step) -> bool:
+    """Whether the exception of `error` names what the call asked for, as those of `requests`, httpx and aiohttp do."""
+    message = error.facts.get("error_message")
+    url = call.facts.get("input") or call.name.partition(" ")[2]
+    if message is None or len(url) < _TOLD_CHARS:
+        return False
+    _, found, rest = message.partition(url)
+    # Of `/orders/1` nothing is told by one that names `/orders/12`.
+    return bool(found) and _URL_GOES_ON.match(rest) is None
 
 
 def _is_wrapper(step: Step) -> bool:

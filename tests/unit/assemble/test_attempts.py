@@ -9,7 +9,7 @@ from tests.unit.assemble.traces import TRACE, span
 
 from spantree_exporter.assemble import assemble
 from spantree_exporter.facts import Facts
-from spantree_exporter.span import KIND_CONSUMER, KIND_PRODUCER
+from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_INTERNAL, KIND_PRODUCER, KIND_SERVER
 
 
 def in_a_row(*steps: tuple[bool, Facts], parent: Facts | None = None) -> list[tuple[str, int]]:
@@ -73,6 +73,29 @@ RETRIED = [("retried", 1), ("completed", 2)]
 )
 def test_a_sign_makes_an_attempt(first: Facts, second: Facts, expected: list[tuple[str, int]]) -> None:
     assert in_a_row((True, first), (False, second)) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds_at", "client", "expected"),
+    [
+        ((110, 190), KIND_CLIENT, ("completed", RETRIED)),
+        ((50, 190), KIND_CLIENT, ("partial", FAILED_THEN_DONE)),
+        ((110, 190), KIND_INTERNAL, ("partial", FAILED_THEN_DONE)),
+    ],
+)
+def test_servers_that_answer_one_call_in_turn_are_attempts(
+    seconds_at: tuple[int, int], client: int, expected: tuple[str, list[tuple[str, int]]]
+) -> None:
+    """Below `requests` with urllib3's `Retry`, and gRPC with a retry policy: one span of the client for all of them."""
+    server: Facts = {"kind": "http_server", "entry": "GET /busy"}
+    spans = [
+        span(1, None, (0, 300), "GET /ask", kind=KIND_SERVER, facts={"kind": "http_server", "entry": "GET /ask"}),
+        span(2, 1, (10, 290), "GET /busy", kind=client, facts={"kind": "http_client"}),
+        span(3, 2, (20, 100), "GET /busy", kind=KIND_SERVER, failed=True, facts=server),
+        span(4, 2, seconds_at, "GET /busy", kind=KIND_SERVER, facts=server),
+    ]
+    told = assemble(spans, TRACE)
+    assert (told.execution.status, [(node.status, node.attempt) for node in told.nodes[2:]]) == expected
 
 
 def test_a_policy_around_steps_makes_them_attempts() -> None:

@@ -205,6 +205,29 @@ def test_the_first_of_several_failed_steps_and_the_last_of_several_calls_is_the_
     assert outcome(run, *calls) == ("failed", "c3")
 
 
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("409 Client Error: CONFLICT for url: http://shop:8080/stock/4", "GET /stock/{id}"),
+        ("Client error '409 Conflict' for url 'http://shop:8080/stock/4'", "GET /stock/{id}"),
+        ("409, message='Conflict', url='http://shop:8080/stock/4'", "GET /stock/{id}"),
+        ("409 Client Error: CONFLICT for url: http://shop:8080/stock/42", "GET /prices"),
+        ("503 Server Error: busy for url: http://shop:8080/prices?day=1", "GET /prices"),
+    ],
+)
+def test_a_client_that_names_the_url_failed_of_the_call_that_asked_for_it(message: str, expected: str) -> None:
+    """Several requests at a time, and `raise_for_status` of the first that was refused: the last to fail was told."""
+    error: Facts = {"error_type": "HTTPError", "error_message": message}
+    stock: Facts = {"kind": "http_client", "error_message": "HTTP 409", "input": "http://shop:8080/stock/4"}
+    prices: Facts = {"kind": "http_client", "error_message": "HTTP 503"}
+    spans = [
+        span(1, None, (0, 100 * MS), "GET /all", kind=KIND_SERVER, failed=True, facts={**REQUEST, **error}),
+        span(2, 1, (MS, 60 * MS), "GET /stock/{id}", kind=KIND_CLIENT, failed=True, facts=stock),
+        span(3, 1, (MS, 95 * MS), "GET /prices", kind=KIND_CLIENT, failed=True, facts=prices),
+    ]
+    assert outcome(*spans) == ("failed", expected)
+
+
 def test_the_one_that_raised_is_the_cause_and_not_those_that_were_cancelled_for_it() -> None:
     group: Facts = {"error_type": "ExceptionGroup", "error_message": "unhandled errors in a TaskGroup"}
     spans = [

@@ -173,6 +173,31 @@ def test_a_request_that_no_route_names_is_named_by_its_path(name: str, sent: Att
 
 
 @pytest.mark.parametrize(
+    ("name", "path", "entry"),
+    [
+        ("GET /stock/{number}", "/stock/5", "GET /stock/{number}"),
+        ("GET /stock/5", "/stock/5", "GET /stock/{id}"),
+        ("GET /models/x1y2:predict", "/models/x1y2:predict", "GET /models/{id}"),
+        ("GET /stock", "/stock/5", "GET /stock/{id}"),
+    ],
+)
+def test_an_execution_is_named_for_the_route_that_only_the_spans_name_tells(name: str, path: str, entry: str) -> None:
+    """Tornado's instrumentation sends no `http.route`."""
+    sent: Attributes = {"http.method": "GET", "http.target": path, "tornado.handler": "__main__.Stock"}
+    assert read_facts(span(name, sent, kind=KIND_SERVER))["entry"] == entry
+
+
+def test_what_aiohttps_server_says_of_an_exception_without_a_code_is_no_message() -> None:
+    attributes: Attributes = {"http.method": "GET", "http.route": "/wait"}
+    status = "Non-integer HTTP status: TimeoutError"
+    events = [raised("TimeoutError", "")]
+    facts = read_facts(
+        span("GET /wait", attributes, kind=KIND_SERVER, status=STATUS_ERROR, message=status, events=events)
+    )
+    assert (facts["error_type"], facts.get("error_message")) == ("TimeoutError", None)
+
+
+@pytest.mark.parametrize(
     ("scope", "name", "told"),
     [
         ("opentelemetry.instrumentation.sqlalchemy", "SELECT shop", {"by_driver": True, "kind": "db"}),

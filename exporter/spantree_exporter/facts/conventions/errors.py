@@ -28,6 +28,8 @@ _LOGGED_TYPES: Final = ("error.kind", "error.type")
 _LOGGED_MESSAGES: Final = ("message", "error.message", "error.object", "error")
 # Instrumentations put this where they know no class.
 _NO_CLASS: Final = frozenset({"Exception", "BaseException", "_OTHER", "Error"})
+# What OpenTelemetry's instrumentations for Python say of a server that raised before it had a code, and then the class.
+_NO_CODE: Final = "Non-integer HTTP status: "
 _HANDLED: Final = ("error.handled", "exception.handled")
 
 
@@ -54,8 +56,8 @@ def _read(span: Span, facts: Facts) -> None:
         return
     if message is None and failed:
         message = span.status_message or text_of(span.attributes.get("error.message"))
-        if message is not None and error_type is not None and message.strip() == f"{error_type.rpartition('.')[2]}:":
-            message = None  # the SDK's status of an exception that says nothing
+        if message is not None and error_type is not None and _tells_class_alone(message, error_type):
+            message = None
     if error_type is None or error_type in _NO_CLASS:
         error_type = facts.get("error_type") or _type_beside(span, message) or error_type
     if error_type is not None and message is not None and (answer := grpc_error(error_type, message)) is not None:
@@ -78,6 +80,12 @@ def _read(span: Span, facts: Facts) -> None:
         facts["error_handled"] = True
     if failed and _declared_handled(span, last):
         facts["declared_handled"] = True
+
+
+def _tells_class_alone(message: str, error_type: str) -> bool:
+    """Whether the status says nothing but the class of an exception that has no message."""
+    name = error_type.rpartition(".")[2]
+    return message.strip() == f"{name}:" or message.startswith(_NO_CODE)
 
 
 def _first(event: Event, keys: tuple[str, ...]) -> str | None:

@@ -80,11 +80,18 @@ def _put_server(span: Span, facts: Facts, method: str | None) -> None:
             facts.setdefault("name", named)
     elif (told := first_text(span, _PATHS) or first_text(span, _URLS)) and (path := path_of(told)):
         named = f"{method} {template_of(path)}"
+        if _is_route(span.name, method, path):
+            named = span.name
         facts.setdefault("entry", named)
         if span.name in {f"{method} {path}", path, method, "HTTP", f"HTTP {method}"} and named != span.name:
             facts.setdefault("name", named)
     else:
         facts.setdefault("entry", span.name)
+
+
+def _is_route(name: str, method: str, path: str) -> bool:
+    """Whether the span is named for a route that no attribute tells, as Tornado's are."""
+    return name.startswith(f"{method} /") and name != f"{method} {path}" and any(sign in name for sign in "{<:*")
 
 
 def _put_client(span: Span, facts: Facts, method: str) -> None:
