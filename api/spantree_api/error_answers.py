@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from spantree_api.answers import ErrorAnswer, ErrorBody
 from spantree_api.errors import RETRY_AFTER_S, ApiError, Unavailable
@@ -25,6 +26,7 @@ def install_error_answers(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _defect)
 
 
@@ -79,6 +81,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return error_answer(422, "invalid_parameter", "the body cannot be read: wanted JSON in UTF-8", {})
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     return error_answer(error.status_code, code, str(error.detail), {}, error.headers)
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    # Nobody reads it, but its status is counted. It is no defect: anybody could fill the log with tracebacks of it.
+    return error_answer(400, "bad_request", "the connection ended before the body did", {})
 
 
 async def _defect(request: Request, error: Exception) -> Response:

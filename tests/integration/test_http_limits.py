@@ -132,6 +132,24 @@ def test_answers_that_nobody_reads_are_cut(monkeypatch: pytest.MonkeyPatch) -> N
         assert get(port, "/healthz")[0] == 200
 
 
+@pytest.mark.parametrize("path", ["/login", "/login/tenant", "/api/v1/alerts/rules"])
+def test_a_client_that_goes_away_in_the_midst_of_a_body_is_no_defect(
+    caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    head = b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n" % path.encode()
+    with api() as port:
+        for _ in range(3):
+            with connected(port) as (client,):
+                client.sendall(head + b"content-length: 100\r\n\r\n{")
+                time.sleep(0.05)
+        # Of a body that is too large the rest is not read, either.
+        chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+        answer = reply(port, head + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n" + 3 * chunk)
+        assert answer.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 503 ")), answer
+        assert get(port, "/healthz")[0] == 200
+    assert not [record for record in caplog.records if record.exc_info and record.levelno >= logging.ERROR]
+
+
 def test_a_body_that_the_api_has_no_use_for_is_refused_by_its_size_and_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
