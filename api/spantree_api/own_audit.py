@@ -1,7 +1,8 @@
 """The own audit of the API: who asked it for what, written behind the answers in batches, never before one.
 
-Requests that change nothing and are equal within a batch are one event with a count. What waits is bounded; what the
-database does not take is tried again, and what there is no room for is counted and logged once a minute.
+Requests that change nothing and are equal within a batch are one event with a count. Of who is nobody only so many are
+told one by one, for anybody can ask for anything without end. What waits is bounded; what the database does not take is
+tried again, and what there is no room for is counted and logged once a minute.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _BATCH: Final = 500
 _LONGEST_PAUSE_S: Final = 30.0
 _LOG_INTERVAL_S: Final = 60.0
 _LAST_WRITE_S: Final = 2.0
+# Refusals of nobody that are told by route and address, in so long; the rest of each status is one line, as the
+# collector's are.
+_MINUTE_S: Final = 60.0
+_OF_NOBODY_MAX: Final = 100
 REFUSED: Final = frozenset({401, 403})
 """Statuses of who was not let in, or not allowed."""
 
@@ -83,6 +88,7 @@ class OwnAudit:
         self._count_lost = count_lost
         self._waiting: deque[Event] = deque()
         self._equal: dict[tuple[object, ...], Event] = {}
+        self._nobodys = _Nobodys()
         self._database: Database | None = None
         self._task: asyncio.Task[None] | None = None
         self._lost = 0
@@ -106,6 +112,8 @@ class OwnAudit:
         known = self._equal.get(key)
         if known is not None:
             self._equal[key] = replace(known, times=known.times + 1)
+        elif event.action == "refused" and event.actor == NOBODY and not self._nobodys.may_be_told(event):
+            return
         elif self._has_room():
             self._equal[key] = event
 
@@ -122,6 +130,7 @@ class OwnAudit:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         self._task = None
+        self._waiting.extend(self._nobodys.rest(whole_minutes=False))
         try:
             async with asyncio.timeout(_LAST_WRITE_S):
                 while self.waiting:
@@ -133,6 +142,7 @@ class OwnAudit:
         pause_s = self._flush_s
         while True:
             await asyncio.sleep(pause_s)
+            self._waiting.extend(self._nobodys.rest())
             try:
                 while self.waiting:
                     await self._write()
@@ -172,6 +182,39 @@ class OwnAudit:
         if time.monotonic() - self._logged_at_s >= _LOG_INTERVAL_S:
             self._logged_at_s = time.monotonic()
             log.warning(message, *arguments)
+
+
+class _Nobodys:
+    """Which refusals of nobody are told one by one, and what the others of a minute come to."""
+
+    def __init__(self) -> None:
+        self._began_s = float("-inf")
+        self._left = 0
+        self._rest: dict[tuple[Channel, int | None], Event] = {}
+
+    def may_be_told(self, event: Event) -> bool:
+        """Whether `event` is one of the first of this minute; the others are counted."""
+        if not self._rest and time.monotonic() - self._began_s >= _MINUTE_S:
+            self._began_s, self._left = time.monotonic(), _OF_NOBODY_MAX
+        if self._left > 0:
+            self._left -= 1
+            return True
+        key = (event.channel, event.status)
+        known = self._rest.get(key)
+        self._rest[key] = (
+            Event(NOBODY, event.channel, event.action, status=event.status, details={"senders": "many"}, at=event.at)
+            if known is None
+            else replace(known, times=known.times + 1)
+        )
+        return False
+
+    def rest(self, *, whole_minutes: bool = True) -> list[Event]:
+        """What the others came to, a line for each status; with `whole_minutes` once their minute is over."""
+        if not self._rest or (whole_minutes and time.monotonic() - self._began_s < _MINUTE_S):
+            return []
+        told = list(self._rest.values())
+        self._rest.clear()
+        return told
 
 
 class OwnAuditing:

@@ -256,6 +256,29 @@ def test_equal_requests_are_one_line_with_a_count_and_at_level_all_lists_are_tol
     assert [(line[6], line[8]) for line in query(migrated_url, TOLD)] == [("/api/v1/executions", 5), ("/executions", 1)]
 
 
+def test_a_flood_of_nobodys_is_no_flood_of_lines(
+    api: tuple[httpx.Client, str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spantree_api.own_audit._MINUTE_S", 2.0)
+    monkeypatch.setattr("spantree_api.own_audit._OF_NOBODY_MAX", 20)
+    client, url, tokens = api
+    refusals = [
+        (method, path)
+        for path in ("executions", "failures", "stuck", "workflows", "stats/nodes", "stats/models", "audit", "runs/a")
+        for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "PROPFIND")
+    ]
+    for method, path in refusals:
+        assert client.request(method, f"/api/v1/{path}").status_code == 401
+    # Whoever is somebody is told by name all the same.
+    ok(client.get(f"/api/v1/executions/{EXECUTION}", headers=by(tokens["read"])))
+    rest = "SELECT method, route, address, status, times FROM spantree.own_audit WHERE details ->> 'senders' = 'many'"
+    wait_until(lambda: query(url, rest), 20, "the rest of a minute is told")
+    assert query(url, rest) == [(None, None, None, 401, len(refusals) - 20)]
+    lines = told(url, 22)
+    assert len(lines) == 22
+    assert sum(line[8] for line in lines if line[0] == "nobody") == len(refusals)
+
+
 def test_what_commands_change_is_told_with_the_account_and_not_without_the_change(migrated_url: str) -> None:
     with TokenBook(migrated_url) as book:
         book.add_tenant("blue", spans_per_s_max=5)
