@@ -143,8 +143,9 @@ def test_calls_of_jaegers_storage_api_are_told_as_requests_are(migrated_url: str
     path = "/jaeger.storage.v2.TraceReader/"
     told_ = query(
         migrated_url,
-        "SELECT actor_kind, actor, action, object_type, object_id, route, status, times, tenant_id, address"
-        " FROM spantree.own_audit WHERE channel = 'grpc'",
+        # Equal ones that fell into two batches are two lines.
+        "SELECT actor_kind, actor, action, object_type, object_id, route, status, sum(times)::integer, tenant_id,"
+        " address FROM spantree.own_audit WHERE channel = 'grpc' GROUP BY 1, 2, 3, 4, 5, 6, 7, 9, 10",
     )
     assert sorted(told_, key=str) == sorted(
         [
