@@ -125,6 +125,8 @@ class Provider:
         )
 
     async def keys(self, request: Request) -> Response:
+        if self.is_away:
+            return Response("away", 503)
         self.asked_for_keys += 1
         return JSONResponse({"keys": [key.as_dict(private=False) for key in self._keys]})
 

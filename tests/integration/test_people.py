@@ -396,6 +396,26 @@ def test_keys_that_change_are_taken_and_strangers_do_not_make_us_ask(
     provider.rotate()
 
 
+def test_a_key_that_the_provider_takes_away_is_good_no_longer(
+    module_url: str, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where others of its keys are still good nobody shows one that is not known, by which one would notice."""
+    from spantree_api.people import provider as module
+
+    with api_over(module_url, **_settings(provider)) as client:
+        token = provider.signed(provider.id_claims(aud=AUDIENCE))
+        assert _get(client, authorization=f"Bearer {token}") == 200
+        provider.rotate()
+        assert _get(client, authorization=f"Bearer {token}") == 200
+        provider.is_away = True
+        monkeypatch.setattr(module, "_KEYS_S", 0.0)
+        assert _get(client, authorization=f"Bearer {token}") == 200, "nobody can tell while the provider is away"
+        provider.is_away = False
+        monkeypatch.setattr(module, "_KEYS_TRIED_AGAIN_S", 0.0)
+        monkeypatch.setattr(module, "_AGAIN_S", 0.0)
+        assert _get(client, authorization=f"Bearer {token}") == 401
+
+
 def test_the_api_takes_access_tokens_that_were_issued_for_it(browser: httpx.Client, provider: Provider) -> None:
     def answered(**changes: Any) -> int:
         token = provider.signed(provider.id_claims(**{"aud": AUDIENCE} | changes))

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -32,6 +33,9 @@ _TIMEOUT_S: Final = 10.0
 _METADATA_S: Final = 3_600.0
 # Who sends tokens of unknown keys must not make us ask for keys each time.
 _KEYS_AGAIN_S: Final = 10.0
+# One that the provider takes away, because somebody else has it, is good for so long at most while it answers.
+_KEYS_S: Final = 600.0
+_KEYS_TRIED_AGAIN_S: Final = 60.0
 _AGAIN_S: Final = 2.0
 _LEEWAY_S: Final = 60
 _MOST_BYTES: Final = 2**20
@@ -66,6 +70,7 @@ class Provider:
         self._metadata_at_s = 0.0
         self._keys: KeySet | None = None
         self._keys_at_s = float("-inf")
+        self._keys_tried_s = float("-inf")
         self._failure: tuple[float, Unavailable] | None = None
 
     @property
@@ -170,7 +175,7 @@ class Provider:
 
     async def _signed(self, token: str) -> dict[str, Any]:
         """Raises one of _NO_TOKEN, Unavailable."""
-        keys = self._keys or await self._fetched_keys()
+        keys = await self._believed_keys()
         try:
             return dict(jwt.decode(token, keys, algorithms=ALGORITHMS).claims)
         except _NO_TOKEN:
@@ -179,6 +184,17 @@ class Provider:
                 raise
         keys = await self._fetched_keys()
         return dict(jwt.decode(token, keys, algorithms=ALGORITHMS).claims)
+
+    async def _believed_keys(self) -> KeySet:
+        """The provider's keys of the last minutes; those of before while it cannot be asked. Raises Unavailable."""
+        now_s = self._clock()
+        if self._keys is None:
+            return await self._fetched_keys()
+        if now_s - self._keys_at_s >= _KEYS_S and now_s - self._keys_tried_s >= _KEYS_TRIED_AGAIN_S:
+            self._keys_tried_s = now_s
+            with suppress(Unavailable):
+                return await self._fetched_keys()
+        return self._keys
 
     async def _fetched_keys(self) -> KeySet:
         began_s = self._clock()
@@ -243,7 +259,9 @@ class Provider:
 
     async def _json(self, url: str, headers: Mapping[str, str] | None = None) -> Mapping[str, Any]:
         try:
+            # httpx's is a limit for each part of an answer: one that comes byte by byte would hold whoever waits.
             async with (
+                asyncio.timeout(_TIMEOUT_S),
                 httpx.AsyncClient(timeout=_TIMEOUT_S) as client,
                 client.stream("GET", url, headers=headers) as got,
             ):
@@ -254,7 +272,7 @@ class Provider:
                     if len(body) > _MOST_BYTES:
                         raise self._away(f"{url} answers more than {_MOST_BYTES} bytes")
             found = json.loads(body)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError) as error:
             raise self._away(error) from error
         if not isinstance(found, dict):
             raise self._away(f"{url} answers no JSON object")
