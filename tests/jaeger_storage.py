@@ -22,6 +22,7 @@ from spantree_api.jaeger_grpc import CAPABILITIES, DEPENDENCY_READER, TRACE_READ
 from spantree_api.own_audit import OwnAudit
 from spantree_api.service import Service
 from spantree_api.streams import TenantStreams
+from spantree_deploy.jaeger_port import JaegerPort
 from spantree_exporter.decode import PROTOBUF, decode_request
 from spantree_exporter.store import Store
 from spantree_exporter.token_watch import TokenWatch
@@ -31,15 +32,20 @@ class JaegerClient:
     """Calls the storage API; messages in, messages out."""
 
     def __init__(
-        self, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...] = (), methods: tuple[str, ...] = ()
+        self,
+        channel: grpc.Channel,
+        metadata: tuple[tuple[str, str], ...] = (),
+        methods: tuple[str, ...] = (),
+        port: int = 0,
     ) -> None:
         self.channel = channel
         self.methods = methods
+        self.port = port
         self._metadata = metadata
 
     def with_metadata(self, *metadata: tuple[str, str]) -> JaegerClient:
         """The same, sending these with each call."""
-        return JaegerClient(self.channel, metadata, self.methods)
+        return JaegerClient(self.channel, metadata, self.methods, self.port)
 
     def outcome(self, method: str) -> grpc.StatusCode:
         """How the call of a path ends, whatever it answers."""
@@ -136,12 +142,13 @@ def jaeger_over(database_url: str, now_ns: int, **settings: Any) -> Iterator[Jae
         service = Service(config, database, database, clock, TenantStreams(database, config, clock))
         audit = OwnAudit(config.audit, config.audit_flush_s)
         audit.start(database)
-        storage = JaegerStorage(service, Authenticator(tokens, anonymous=True), audit=audit)
+        storage = JaegerStorage(service, Authenticator(tokens, anonymous=True), audit)
         methods.extend(storage.methods)
-        port.append(await storage.start("127.0.0.1", 0))
+        jaeger = JaegerPort(storage)
+        port.append(await jaeger.start("127.0.0.1", 0))
         started.set()
         await asyncio.to_thread(stop.wait)
-        await storage.stop(5)
+        await jaeger.stop(5)
         await audit.stop()
         tokens.stop()
         await database.close()
@@ -151,7 +158,7 @@ def jaeger_over(database_url: str, now_ns: int, **settings: Any) -> Iterator[Jae
     try:
         assert started.wait(20), "the storage API did not start within 20 s"
         with grpc.insecure_channel(f"127.0.0.1:{port[0]}") as channel:  # with the limit of 4 MiB that Jaeger has
-            yield JaegerClient(channel, methods=tuple(methods))
+            yield JaegerClient(channel, methods=tuple(methods), port=port[0])
     finally:
         stop.set()
         thread.join(timeout=20)

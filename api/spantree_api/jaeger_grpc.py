@@ -2,18 +2,17 @@
 
 https://github.com/jaegertracing/jaeger-idl proto/storage/v2. Jaeger itself writes by OTLP, to the collector. Reads
 only, by the token of the metadata `authorization` (Jaeger's setting for it: headers). Calls share the API's pool but
-never take more than half of it.
+never take more than half of it. It listens on a socket file alone: who may connect to its port, how many and for how
+long, is the affair of whoever passes connections on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +33,6 @@ from spantree_api.reads.spans import INCOMPLETE_SEARCH, SpanReads
 from spantree_api.service import Service
 from spantree_api.span_query import kind_name, kind_number
 from spantree_exporter.own_audit_event import Event, Level
-from spantree_exporter.tls.certificate import ServerTls
-from spantree_exporter.tls.listener import Listening, take_connections
-from spantree_exporter.tls.pipe import Pipe
 from spantree_exporter.tokens import ANYONE, DEFAULT_TENANT, Identity, bearer_of
 
 log = logging.getLogger(__name__)
@@ -54,9 +50,10 @@ _TRACES_MAX: Final = 10_000
 _SUMMARIES_A_MESSAGE: Final = 100
 _LOG_INTERVAL_S: Final = 60.0
 _MIN_PING_INTERVAL_MS: Final = 10_000
-# Of Jaeger's, where they come through TLS: it keeps one or a few.
-_CONNECTIONS_MAX: Final = 200
-_BACKLOG: Final = 128
+# Jaeger has a few at a time.
+_STREAMS_OF_A_CONNECTION: Final = 250
+# How whoever passes connections on names a client: unix-abstract:spantree/<any>/ADDRESS.
+_NAMED: Final = "unix-abstract:spantree/"
 
 _Context: TypeAlias = grpc.aio.ServicerContext
 _Unary = Callable[[SpanReads, Any], Awaitable[Any]]
@@ -96,7 +93,7 @@ class _Call:
         actor = NOBODY if self.identity is None else actor_of(self.identity)
         tenant_id = (ANYONE if self.identity is None else self.identity).tenant_id
         is_refused = self.status in REFUSED
-        address = peer.partition(":")[2].rpartition(":")[0].strip("[]") if peer.startswith("ipv") else None
+        address = peer.removeprefix(_NAMED).partition("/")[2] if peer.startswith(_NAMED) else None
         return [
             Event(
                 actor, "grpc", "refused" if is_refused else one.action, tenant_id, one.object_type, one.object_id,
@@ -107,41 +104,24 @@ class _Call:
         ]  # fmt: skip
 
 
-def _listener(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise OSError(f"port {port} of {host} cannot be taken") from error
-
-
 class JaegerStorage:
     """The gRPC server. Made, started and stopped within the event loop that `service` belongs to."""
 
-    def __init__(
-        self,
-        service: Service,
-        authenticator: Authenticator,
-        tls: ServerTls | None = None,
-        refused: Callable[[str], None] = lambda reason: None,
-        audit: OwnAudit | None = None,
-    ) -> None:
-        """`refused` is told why a handshake of TLS came to nothing, `audit` who called what."""
-        self._refused = refused
+    def __init__(self, service: Service, authenticator: Authenticator, audit: OwnAudit | None = None) -> None:
+        """`audit` is told who called what."""
         self._audit = audit
-        self._tls = tls
-        self._pipe: Pipe | None = None
-        self._listening: Listening | None = None
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._service = service
         self._authenticator = authenticator
         self._reading = asyncio.Semaphore(max(1, service.config.pool_max // 2))
+        self._calls = 0
         self._logged_at_s = float("-inf")
         self._health = health.aio.HealthServicer()
+        # No `maximum_concurrent_rpcs`: it counts calls before anybody knows whose they are, and before they have come
+        # whole, so that whoever began some and never went on would have all of them.
         self._server = grpc.aio.server(
-            maximum_concurrent_rpcs=_CALLS_MAX,
             options=[
-                ("grpc.so_reuseport", 0),  # two servers on one port would each get some of the calls
                 ("grpc.max_receive_message_length", _REQUEST_BYTES),
+                ("grpc.max_concurrent_streams", _STREAMS_OF_A_CONNECTION),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
@@ -169,51 +149,20 @@ class JaegerStorage:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; the port that was taken, which is another only for 0. Raises OSError where it cannot be taken."""
-        taken = self._listen(host, port) if self._tls is None else await self._listen_by_tls(host, port, self._tls)
+    async def start(self, upstream: Path) -> None:
+        """Listen on a socket file. Raises OSError where that cannot be."""
+        try:
+            self._server.add_insecure_port(f"unix:{upstream}")
+        except RuntimeError as error:
+            raise OSError(f"{upstream} cannot be listened on") from error
         await self._server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        return taken
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls; those that have come are answered within `grace_s`."""
-        if self._listening is not None:
-            self._listening.close()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
-        if self._pipe is not None:
-            await self._pipe.close()
-        if self._directory is not None:
-            self._directory.cleanup()
-
-    def _listen(self, host: str, port: int) -> int:
-        # Looked at before grpc does, which writes lines of its own to stderr where it is taken.
-        _listener(host, port).close()
-        try:
-            taken: int = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except RuntimeError as error:
-            raise OSError(f"port {port} of {host} cannot be taken") from error
-        return taken
-
-    async def _listen_by_tls(self, host: str, port: int, tls: ServerTls) -> int:
-        # grpc's own TLS bounds neither how many handshakes there are nor, in two minutes, how long one takes.
-        listener = _listener(host, port)
-        self._directory = tempfile.TemporaryDirectory(prefix="spantree-jaeger-")
-        upstream = Path(self._directory.name) / "grpc.sock"
-        self._server.add_insecure_port(f"unix:{upstream}")
-        self._pipe = Pipe(upstream, _CONNECTIONS_MAX)
-        self._listening = await take_connections(
-            listener,
-            self._pipe.protocol,
-            tls,
-            "h2",
-            backlog=_BACKLOG,
-            refused=lambda reason: self._refused(f"jaeger_{reason}"),
-        )
-        taken: int = listener.getsockname()[1]
-        return taken
 
     def _unary(self, service: str, method: str, request: Any, answer: _Unary) -> tuple[str, grpc.RpcMethodHandler]:
         async def handle(payload: bytes, context: _Context) -> bytes:
@@ -259,11 +208,23 @@ class JaegerStorage:
                 _CALL.set(context)
                 call.identity = self._authenticator.identify(_token_of(context), "read")
                 _TENANT_ID.set(call.identity.tenant_id)
-                yield call
+                with self._one_more():
+                    yield call
         finally:
             if self._audit is not None:
                 for event in call.events(self._audit.level, context.peer()):
                     self._audit.add(event, is_change=False)
+
+    @contextmanager
+    def _one_more(self) -> Iterator[None]:
+        """While a call is answered. Raises Unavailable where so many are already."""
+        if self._calls >= _CALLS_MAX:
+            raise Unavailable("overloaded", f"{_CALLS_MAX} calls of Jaeger's are being answered: try again")
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
 
     @asynccontextmanager
     async def _refusing(self, call: _Call, context: _Context) -> AsyncIterator[None]:

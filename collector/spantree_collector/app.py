@@ -153,7 +153,7 @@ class Collector:
             add_gauges(metrics, spool, intake, writers, tls)
             front = GrpcFront(
                 intake.in_flight,
-                metrics,
+                lambda reason: metrics.connections_refused.labels(reason).inc(),
                 config.data_dir,
                 max_connections=connections_within(config.max_connections, _GRPC_FILES_PART, _FILES_OF_A_CONNECTION),
                 header_deadline_s=config.header_deadline_s,

@@ -1,6 +1,6 @@
-"""The port of OTLP/gRPC: passes bytes on to grpc's own server, and bounds what that cannot bound.
+"""A port of gRPC (OTLP's, Jaeger's): passes bytes on to grpc's own server, and bounds what that cannot bound.
 
-    client ── TCP or TLS ──> GrpcFront ── socket file ──> grpc.aio.server ──> GrpcReceiver
+    client ── TCP or TLS ──> GrpcFront ── socket file ──> grpc.aio.server
 
 grpc holds half-sent messages without a limit of their number, their time or their bytes in all, and has no limit of
 connections. Here each connection's HTTP/2 frames (RFC 9113, section 4.1) are counted as they pass, nine bytes of head
@@ -9,21 +9,25 @@ and no content: the bytes of a request are in flight from the first one until it
     too many bytes in flight    the connection with the most bytes of unfinished requests is cut, which is retryable
     a request takes too long    its connection is cut
     too many connections        the one that has been idle longest makes room, else the new one is closed
+    too many requests at once   the connection that has most of them is cut: each is a dozen kilobytes of memory
     frames that carry nothing   more of them than any client needs: the connection is cut
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import secrets
 import socket
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from spantree_collector.intake import InFlight, Reservation
 from spantree_collector.memory import Burst, trim
-from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.status import Overloaded
 from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.tls.listener import Listening, take_connections
@@ -43,6 +47,8 @@ _READ_BYTES = 64 * 2**10
 _END_STREAM = 0x1
 _LOOK_S = 0.5
 _IDLE_S = 1.0
+# Requests that grpc's server holds at a time, over all connections, whether they have come or not: 120 MB of them.
+_STREAMS_MAX = 10_000
 
 
 class GrpcFront:
@@ -51,14 +57,21 @@ class GrpcFront:
     def __init__(
         self,
         in_flight: InFlight,
-        metrics: CollectorMetrics,
+        count: Callable[[str], None],
         directory: Path,
         *,
         max_connections: int,
         header_deadline_s: float,
         body_deadline_s: float,
+        max_streams: int = _STREAMS_MAX,
+        tells_addresses: bool = False,
         tls: ServerTls | None = None,
     ) -> None:
+        """`directory` is nobody else's to read. `count` is told why a connection was cut.
+
+        With `tells_addresses` grpc's server sees a client as `unix-abstract:spantree/.../ADDRESS` where the system has
+        such names (Linux).
+        """
         # Beside the spool, which this process owns: grpc takes over the file that a killed one has left there.
         self.upstream = directory.absolute() / "grpc.sock"
         self._short: tempfile.TemporaryDirectory[str] | None = None
@@ -68,8 +81,11 @@ class GrpcFront:
         self.in_flight = in_flight
         # Of all connections: a read fills it and is passed on before the next one begins.
         self.buffer = bytearray(_READ_BYTES)
-        self._metrics = metrics
+        self._count = count
+        self._tells_addresses = tells_addresses and sys.platform == "linux"
         self._max_connections = max_connections
+        self._max_streams = max_streams
+        self._open_streams = 0
         self._header_deadline_s = header_deadline_s
         self._body_deadline_s = body_deadline_s
         self._connections: set[_Client] = set()
@@ -106,7 +122,7 @@ class GrpcFront:
             before_s = time.monotonic() - _IDLE_S
             idle = [one for one in self._connections if not one.streams and one.quiet_since_s < before_s]
             if not idle:
-                self._metrics.connections_refused.labels("grpc_max_connections").inc()
+                self._count("grpc_max_connections")
                 return False
             min(idle, key=lambda one: one.quiet_since_s).cut("grpc_made_room")
         self._connections.add(client)
@@ -121,10 +137,37 @@ class GrpcFront:
         heaviest = max(self._connections, key=lambda one: one.unfinished_bytes, default=asking)
         heaviest.cut("grpc_in_flight")
 
+    def began(self) -> None:
+        """Note a request; beyond their limit the connection that has most of them is cut."""
+        self._open_streams += 1
+        if self._open_streams > self._max_streams:
+            max(self._connections, key=lambda one: len(one.streams)).cut("grpc_streams")
+
+    def ended(self) -> None:
+        """A request has been answered, or is given up."""
+        self._open_streams -= 1
+
+    async def connect(self, client: _Client, address: str) -> asyncio.Transport:
+        """To grpc's server, for a client of that address. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        upstream = socket.socket(socket.AF_UNIX)
+        try:
+            upstream.setblocking(False)
+            if self._tells_addresses:
+                # Where somebody has the name already, the client is one without an address.
+                with contextlib.suppress(OSError):
+                    upstream.bind(f"\0spantree/{secrets.token_hex(8)}/{address}")
+            await loop.sock_connect(upstream, str(self.upstream))
+        except BaseException:
+            upstream.close()
+            raise
+        transport, _ = await loop.create_unix_connection(lambda: _Upstream(client), sock=upstream)
+        return transport
+
     def count_cut(self, reason: str) -> None:
         """A connection was cut."""
         if reason:
-            self._metrics.connections_refused.labels(reason).inc()
+            self._count(reason)
 
     async def _look_for_ever(self) -> None:
         burst = Burst()
@@ -191,6 +234,7 @@ class _Client(asyncio.BufferedProtocol):
         self._idle_frames_left = _MOST_IDLE_FRAMES
         self._idle_frames_at_s = self.quiet_since_s
         self.transport: asyncio.Transport | None = None
+        self._address = ""
         self._upstream: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
 
@@ -207,6 +251,8 @@ class _Client(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
         if not self._front.entered(self):
             transport.abort()
             return
@@ -214,9 +260,7 @@ class _Client(asyncio.BufferedProtocol):
 
     async def _connect(self) -> None:
         try:
-            transport, _ = await asyncio.get_running_loop().create_unix_connection(
-                lambda: _Upstream(self), str(self._front.upstream)
-            )
+            transport = await self._front.connect(self, self._address)
         except OSError:
             self.cut("grpc_upstream")
             return
@@ -243,6 +287,9 @@ class _Client(asyncio.BufferedProtocol):
         for kind, flags, number, size_bytes in heads:
             if kind == _HEADERS and number not in self.streams and number:
                 self.streams[number] = _Stream(self._front.in_flight.reserve())
+                self._front.began()
+                if self.transport is None or self.transport.is_closing():
+                    return
             stream = self.streams.get(number)
             if stream is None:
                 continue
@@ -295,6 +342,7 @@ class _Client(asyncio.BufferedProtocol):
     def _release(self, number: int) -> None:
         stream = self.streams.pop(number, None)
         if stream is not None:
+            self._front.ended()
             stream.reservation.give_back()
             self.quiet_since_s = time.monotonic()
 

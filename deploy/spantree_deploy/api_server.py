@@ -22,6 +22,7 @@ from spantree_api.service import Service
 from spantree_collector.bounded_http import HttpLimits
 from spantree_collector.file_limit import connections_within
 from spantree_collector.tls_server import TlsServer
+from spantree_deploy.jaeger_port import JaegerPort
 from spantree_deploy.settings import url_of
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.tls.certificate import ServerTls
@@ -121,20 +122,20 @@ async def serve_api(
         tls.start()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopped = asyncio.create_task(stop.wait())
-    storage: JaegerStorage | None = None
+    jaeger: JaegerPort | None = None
     try:
         await _first_of(serving, own_started.wait())
         if own_started.is_set():
             _check_guarded(config, app.state.authenticator)
-            storage = await _jaeger_storage(
+            jaeger = await _jaeger_port(
                 config, app.state.service, app.state.authenticator, tls, app.state.metrics, app.state.audit
             )
-            if for_jaeger and storage is None:
+            if for_jaeger and jaeger is None:
                 raise ConfigError([f"{_STORAGE_PORT} {config.jaeger_port} cannot be taken: name one that is free"])
             started(url)
         await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if storage is not None:
-            await storage.stop(_GRACE_S)
+        if jaeger is not None:
+            await jaeger.stop(_GRACE_S)
         server.should_exit = True
         await serving
     except ConfigError:
@@ -164,31 +165,31 @@ async def _first_of(task: asyncio.Task[None], event: Coroutine[Any, Any, Any]) -
     other.cancel()
 
 
-async def _jaeger_storage(
+async def _jaeger_port(
     config: ApiConfig,
     service: Service,
     authenticator: Authenticator,
     tls: ServerTls | None,
     metrics: ApiMetrics,
     audit: OwnAudit,
-) -> JaegerStorage | None:
+) -> JaegerPort | None:
     """What Jaeger reads from, if it is wanted and its port is free; the API does without it otherwise, and says so."""
     port = config.jaeger_port
     if port < 0:
         return None
     if config.port == 0 and port == _JAEGER_PORT:
         port = 0  # wherever any port will do for the API
-    storage = JaegerStorage(service, authenticator, tls, metrics.connection_refused, audit)
+    jaeger = JaegerPort(JaegerStorage(service, authenticator, audit), tls, metrics.connection_refused)
     try:
-        taken = await storage.start(config.host, port)
+        taken = await jaeger.start(config.host, port)
     except OSError as error:
-        await storage.stop(0)
+        await jaeger.stop(0)
         log.warning(
             "Jaeger cannot read from here: %s; choose another with SPANTREE_API_JAEGER_PORT, -1 for none", error
         )
         return None
     log.info("Jaeger's storage API answers on %s:%d (gRPC)", config.host, taken)
-    return storage
+    return jaeger
 
 
 class OwnNamesOnly:

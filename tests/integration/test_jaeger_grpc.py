@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,7 +22,7 @@ from tests.jaeger_storage import JaegerClient, jaeger_over, spans_of, store_requ
 from tests.postgres import new_database
 
 from spantree_api import jaeger_messages as messages
-from spantree_api.jaeger_grpc import _written
+from spantree_api.jaeger_grpc import TRACE_READER, _written
 
 US = 1_000
 Where = Literal["span", "resource", "scope", "event", "link"]
@@ -285,6 +289,30 @@ def test_tells_which_service_called_which(client: JaegerClient) -> None:
 def test_is_in_health(client: JaegerClient) -> None:
     stub = health_pb2_grpc.HealthStub(client.channel)
     assert stub.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+
+
+def _blocked(end: threading.Event) -> Iterator[bytes]:
+    end.wait(60)
+    yield b""
+
+
+def test_calls_that_never_go_on_and_connections_that_say_nothing_keep_nobody_out(client: JaegerClient) -> None:
+    """Anybody can begin them: no token is known before a call has come whole."""
+    end = threading.Event()
+    with contextlib.ExitStack() as stack:
+        for _ in range(250):
+            stack.enter_context(socket.create_connection(("127.0.0.1", client.port), timeout=20))
+        time.sleep(1.1)  # so long a client is not idle
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        for _ in range(2):
+            channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{client.port}", options))
+            stub = health_pb2_grpc.HealthStub(channel)
+            for _ in range(120):
+                channel.stream_stream(f"/{TRACE_READER}/GetServices")(_blocked(end))
+                next(stub.Watch(health_pb2.HealthCheckRequest()))
+        stack.callback(end.set)
+        with grpc.insecure_channel(f"127.0.0.1:{client.port}", options) as channel:
+            assert JaegerClient(channel).services() == client.services()
 
 
 @pytest.mark.parametrize(

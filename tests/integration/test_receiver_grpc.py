@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from functools import partialmethod
 from pathlib import Path
 
 import grpc
@@ -18,6 +19,7 @@ from tests.otlp_requests import request, span, trace_request
 from tests.waiting import wait_until
 
 from spantree_collector.app import Addresses
+from spantree_collector.grpc_front import GrpcFront
 
 MIB = 2**20
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -146,23 +148,31 @@ def test_many_calls_at_a_time_are_each_answered_and_kept_once(collector: Address
     assert bodies(collector) == before + 200
 
 
-def _half_sent(addresses: Addresses, size: int) -> socket.socket:
-    """A request of which `size` bytes have come, and which never ends: HTTP/2 by hand, since grpc would end it."""
-    client = socket.create_connection((addresses.host, addresses.otlp_grpc_port), timeout=20)
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
-    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+def _begun(addresses: Addresses, requests: int) -> socket.socket:
+    """Requests of which nothing has come but the heads: HTTP/2 by hand, since grpc would end them."""
+    client = socket.create_connection((addresses.host, addresses.otlp_grpc_port), timeout=20)
 
     def literal(name: bytes, value: bytes) -> bytes:
         return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
-    headers = b"\x83\x86" + literal(b":path", TRACES.encode()) + literal(b":authority", b"x")
-    headers += literal(b"content-type", b"application/grpc") + literal(b"te", b"trailers")
-    client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, headers))
+    head = b"\x83\x86" + literal(b":path", TRACES.encode()) + literal(b":authority", b"x")
+    head += literal(b"content-type", b"application/grpc") + literal(b"te", b"trailers")
+    heads = b"".join(_frame(1, 4, 2 * number + 1, head) for number in range(requests))
+    client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"") + heads)
+    return client
+
+
+def _half_sent(addresses: Addresses, size: int) -> socket.socket:
+    """A request of which `size` bytes have come, and which never ends."""
+    client = _begun(addresses, 1)
     message = b"\x00" + (size + 1000).to_bytes(4, "big") + bytes(size)
     client.setblocking(False)
     for start in range(0, len(message), 16_384):
-        data = frame(0, 0, 1, message[start : start + 16_384])
+        data = _frame(0, 0, 1, message[start : start + 16_384])
         while data:
             try:
                 data = data[client.send(data) :]
@@ -204,6 +214,21 @@ def test_half_sent_requests_do_not_take_the_room_of_whole_ones(tmp_path: Path) -
         for number in range(1, 30):
             assert export(addresses, trace_request(number, 100).SerializeToString()) == b""
         assert metric(addresses, "spantree_collector_in_flight_bytes") <= MIB
+
+
+def test_who_begins_more_requests_than_there_is_room_for_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GrpcFront, "__init__", partialmethod(GrpcFront.__init__, max_streams=100))
+    with running(settings(tmp_path, writers=0)) as addresses, contextlib.closing(_begun(addresses, 20)) as few:
+        with contextlib.closing(_begun(addresses, 90)) as many:
+            assert _is_cut(many)
+        assert metric(addresses, 'spantree_collector_connections_refused_total{reason="grpc_streams"}') == 1
+        for number in range(1, 50):
+            assert export(addresses, trace_request(number, 3).SerializeToString()) == b""
+        few.sendall(_frame(0, 1, 1, b"\x00\x00\x00\x00\x00"))
+        few.settimeout(20)
+        assert few.recv(65_536)
 
 
 @pytest.mark.parametrize(
