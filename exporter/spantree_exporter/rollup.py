@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from spantree_exporter.rows import Assembled
+from spantree_exporter.rows import MODEL_TOLD_ELSEWHERE, Assembled
 from spantree_exporter.statuses import FAILED_EXECUTION, FAILED_NODE
 
 HOUR_NS: Final = 3_600_000_000_000
@@ -51,7 +51,7 @@ _STEP_FIELDS: Final = 7
 # The columns that figures are made of; statements that take rows away answer them in this order.
 NODE_COLUMNS: Final = (
     "started_ns", "ended_ns", "name", "kind", "status", "workflow_name", "model", "input_tokens", "output_tokens",
-    "cost_usd", "parent_span_id",
+    "cost_usd", "parent_span_id", "anomalies",
 )  # fmt: skip
 EXECUTION_COLUMNS: Final = (
     "started_ns", "ended_ns", "kind", "status", "workflow_name", "service", "project", "user_id", "hidden",
@@ -83,7 +83,8 @@ class Rollup:
         """Add (1) or subtract (-1) nodes, given as NODE_COLUMNS."""
         sums = self._sums
         for (
-            started_ns, ended_ns, name, kind, status, workflow, model, input_tokens, output_tokens, cost_usd, parent
+            started_ns, ended_ns, name, kind, status, workflow, model, input_tokens, output_tokens, cost_usd, parent,
+            anomalies,
         ) in nodes:  # fmt: skip
             hour = started_ns // HOUR_NS
             workflow = _cut(workflow) if workflow else ""
@@ -93,7 +94,7 @@ class Rollup:
             _count(row, sign, started_ns, ended_ns, status)
             if model is not None or input_tokens is not None or output_tokens is not None or cost_usd is not None:
                 _spend(row, sign, input_tokens, output_tokens, cost_usd)
-                if model is not None:
+                if model is not None and MODEL_TOLD_ELSEWHERE not in anomalies:
                     row = self._row(("model", hour, workflow, _cut(model), kind, "", False))
                     _count(row, sign, started_ns, ended_ns, status)
                     _spend(row, sign, input_tokens, output_tokens, cost_usd)

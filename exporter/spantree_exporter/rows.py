@@ -14,6 +14,9 @@ from spantree_exporter.facts.vocabulary import Facts
 # Anomaly of an execution that is `running` only because its root has not come: nothing in it runs. Silent for longer
 # than its threshold it counts as completed, where others count as lost.
 ROOT_MISSING = "root_missing"
+# Note of a node that tells of a call of a model what the node around it, or one in it, tells, too: under the model that
+# other one counts. Statements that count models know it by this name.
+MODEL_TOLD_ELSEWHERE = "model_told_elsewhere"
 
 
 @dataclass(slots=True)

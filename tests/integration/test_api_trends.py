@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import httpx
@@ -10,9 +11,15 @@ import psycopg
 import pytest
 from tests.api_rows import NOW_NS, T0_NS, S, insert, node, trace, trace_id
 from tests.api_server import api_over, ok, refused
+from tests.factories import NOON_NS, span
+from tests.factories import trace_id as sent_trace_id
 from tests.postgres import new_database
+from tests.rollup_checks import sum_up, wrong_figures
+from tests.tables import project_all
 
 from spantree_exporter.rows import Edge
+from spantree_exporter.span import Attributes
+from spantree_exporter.store import Store
 
 HOUR_NS = 3_600 * S
 DAY_NS = 24 * HOUR_NS
@@ -249,6 +256,32 @@ def test_a_model_s_figures_are_those_of_its_calls_and_not_once_more_those_of_age
     with psycopg.connect(agents) as connection:
         query = "SELECT runs, input_tokens, output_tokens, cost_usd FROM spantree.models"
         assert connection.execute(query).fetchall() == [(3, 30, 15, 1.5)]
+
+
+def test_a_call_that_a_framework_and_the_provider_s_client_tell_is_one_of_its_model(migrated_url: str) -> None:
+    said: Attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m-1",
+        "gen_ai.usage.input_tokens": 10,
+        "gen_ai.usage.output_tokens": 5,
+    }
+    framework = span(2, parent=1, name="ChatModel", attributes=said)
+    steps = [span(1, name="ask"), framework]
+    client = span(3, parent=2, name="chat m-1", attributes=said)
+    store = Store(migrated_url)
+    for spans in (steps, [client]):  # of the second it is known later
+        store.write(spans)
+        project_all(migrated_url, store)
+        sum_up(migrated_url)
+        assert wrong_figures(migrated_url, [date(2026, 11, 20)]) == []
+        with api_over(migrated_url, NOON_NS + 60 * S) as api:
+            [model] = ok(api.get("/api/v1/stats/models"))["models"]
+            assert (model["runs"], model["input_tokens"], model["output_tokens"]) == (1, 10, 5)
+            told = points(ok(api.get("/api/v1/stats/trend?by=model&metric=runs&bucket=1m")))
+            assert [value for _, value in told["m-1"]] == [1]
+            nodes = ok(api.get(f"/api/v1/executions/{sent_trace_id(1).hex()}/nodes"))["nodes"]
+            assert [node["model"] for node in nodes] == [None, *["m-1"] * (len(nodes) - 1)]
+    store.close()
 
 
 def test_workflows(api: httpx.Client) -> None:

@@ -47,6 +47,8 @@ def _mixed(chance: random.Random) -> list[Span]:
                 "gen_ai.usage.input_tokens": 7,
             }
             steps.append(span(9, trace=trace, parent=2, name="chat m-1", start_ns=start_ns, attributes=attributes))
+            if chance.random() < 0.5:  # as the provider's client tells the same call
+                steps.append(span(10, trace=trace, parent=9, name="chat m-1", start_ns=start_ns, attributes=attributes))
         if chance.random() < 0.2:
             steps.append(span(11, trace=trace, parent=1, name="early", start_ns=start_ns - DAY_NS))
         spans += steps

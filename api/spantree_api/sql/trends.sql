@@ -409,7 +409,13 @@ WITH newest AS (
 ),
 step AS (
     SELECT
-        left(CASE %(by)s::text WHEN 'model' THEN node.model ELSE node.name END, 100) AS name,
+        left(
+            CASE
+                WHEN %(by)s::text <> 'model' THEN node.name
+                WHEN 'model_told_elsewhere' = ANY (node.anomalies) THEN NULL
+                ELSE node.model
+            END, 100
+        ) AS name,
         node.started_ns / 1000000000 / %(step_s)s::bigint * %(step_s)s::bigint AS at_s,
         node.status, node.started_ns, node.ended_ns, node.input_tokens, node.output_tokens, node.cost_usd,
         node.trace_id, spantree.sums_up_calls(node.kind) AS sums_up

@@ -16,6 +16,7 @@ from spantree_exporter.assemble import (
     iterations,
     status,
     timing,
+    usage,
     versions,
 )
 from spantree_exporter.assemble.chains import unnest_planned
@@ -53,6 +54,7 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     timing.measure_self_time(ordered)
     mark_critical_path(roots, ordered)
     keys_said: set[str] = set().union(*(step.facts for step in ordered if step.facts))
+    usage.note_told_twice(ordered, keys_said)
     rows, thinned = edges.connect(ordered, found.hosts, trace_id, keys_said)
     anomalies = [budget.NODES_REDUCED] * reduced + [budget.EDGES_REDUCED] * thinned
     led = execution.led_to(roots, found.hosts, trace_id)

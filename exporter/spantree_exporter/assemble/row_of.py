@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from spantree_exporter.assemble import category, execution, failure, run_status, usage
 from spantree_exporter.assemble.step import Step
-from spantree_exporter.rows import ROOT_MISSING, Execution, Node, SpanFacts
+from spantree_exporter.rows import MODEL_TOLD_ELSEWHERE, ROOT_MISSING, Execution, Node, SpanFacts
 
 _TROUBLED = frozenset({"failed", "timed_out", "retried", "cancelled"})
 
@@ -105,7 +105,7 @@ def execution_row(
         resumes=_first(run, ordered, "resumes", keys_said),
         lost_after_s=run.facts.get("lost_after_s"),
         hidden=execution.is_hidden(roots, run),
-        anomalies=sorted({*anomalies, *(anomaly for step in ordered for anomaly in step.anomalies)}),
+        anomalies=sorted({*anomalies, *(one for step in ordered for one in step.anomalies)} - {MODEL_TOLD_ELSEWHERE}),
     )
 
 

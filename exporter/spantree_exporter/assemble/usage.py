@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from spantree_exporter.assemble.step import Step
+from spantree_exporter.assemble.step import WIRE_KINDS, Step
 from spantree_exporter.facts.vocabulary import MODEL_CALLS
+from spantree_exporter.rows import MODEL_TOLD_ELSEWHERE
 
 # The figures that are added up, each apart from the others.
 USAGE: Final = (
@@ -21,6 +22,10 @@ USAGE: Final = (
 )  # fmt: skip
 # What may run on behalf of a model's call, whose own figure is that of the call alone.
 _ON_BEHALF: Final = frozenset({"tool", "agent", "workflow", "step", "task", "handoff"})
+# Of a call that two steps tell one is counted under its model: the one that tells more of these, else the inner.
+_OF_CALL: Final = ("input_tokens", "output_tokens", "cost_usd")
+# Requests between a framework's step and the provider's, by way of a gateway that traces, too.
+_BETWEEN: Final = 4
 # A sum of what is told in hundredths of a cent is told as exactly, and not as 0.30000000000000004.
 _COST_DIGITS: Final = 12
 _BIGINT_MAX: Final = 2**63 - 1
@@ -59,6 +64,43 @@ def totals(parents_first: list[Step], keys_said: set[str]) -> Totals:
             result.figures[key] = total
     result.cost_estimated = "cost_estimated" in keys_said and any(s.facts.get("cost_estimated") for s in parents_first)
     return result
+
+
+def note_told_twice(parents_first: list[Step], keys_said: set[str]) -> None:
+    """Note on one of two steps that both tell one call of a model that the call is counted under the other one.
+
+    A framework's own step is around the provider's, of which a call that was tried again has several.
+    """
+    if "model" not in keys_said:
+        return
+    inner: dict[Step, list[Step]] = {}
+    for step in parents_first:
+        if step.kind in MODEL_CALLS and "model" in step.facts:
+            around = _call_around(step)
+            if around is not None:
+                inner.setdefault(around, []).append(step)
+    told: set[Step] = set()
+    # Those around others come first.
+    for around, calls in inner.items():
+        if around not in told and _says(around) <= max(map(_says, calls)):
+            told.add(around)
+        else:
+            told.update(calls)
+    for step in told:
+        step.anomalies.append(MODEL_TOLD_ELSEWHERE)
+
+
+def _call_around(step: Step) -> Step | None:
+    above = step.parent
+    for _ in range(_BETWEEN):
+        if above is None or above.kind not in WIRE_KINDS:
+            break
+        above = above.parent
+    return above if above is not None and above.kind == step.kind and "model" in above.facts else None
+
+
+def _says(step: Step) -> int:
+    return sum(key in step.facts for key in _OF_CALL)
 
 
 def _total(parents_first: list[Step], key: str) -> float:

@@ -265,7 +265,7 @@ WHERE stored.tenant_id = %(tenant_id)s
 RETURNING
     stored.started_ns, stored.ended_ns, stored.name, stored.kind, stored.status, stored.workflow_name,
     stored.model, stored.input_tokens, stored.output_tokens, stored.cost_usd, stored.parent_span_id,
-    uuid_send(stored.trace_id), stored.span_id, stored.ordinal
+    stored.anomalies, uuid_send(stored.trace_id), stored.span_id, stored.ordinal
 
 -- name: delete_stale_edges
 WITH staged AS MATERIALIZED (
@@ -301,7 +301,7 @@ FROM pg_temp.node_staging
 ON CONFLICT DO NOTHING
 RETURNING
     started_ns, ended_ns, name, kind, status, workflow_name, model, input_tokens, output_tokens, cost_usd,
-    parent_span_id, uuid_send(trace_id), span_id, ordinal
+    parent_span_id, anomalies, uuid_send(trace_id), span_id, ordinal
 
 -- name: insert_staged_edges
 INSERT INTO spantree.edge

@@ -224,7 +224,9 @@ WITH counted AS (
     UNION ALL
     SELECT
         tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, NULL, NULL, NULL, false,
-        NULL, NULL, 0, input_tokens, output_tokens, cost_usd, model, true, parent_span_id IS NULL, trace_id
+        NULL, NULL, 0, input_tokens, output_tokens, cost_usd,
+        CASE WHEN 'model_told_elsewhere' = ANY (anomalies) THEN NULL ELSE model END,
+        true, parent_span_id IS NULL, trace_id
     FROM spantree.node
     WHERE tenant_id = %(tenant_id)s
         AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
@@ -380,7 +382,8 @@ WITH counted AS (
     UNION ALL
     SELECT
         tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, NULL, NULL, NULL, false, NULL, NULL, 0,
-        input_tokens, output_tokens, model, true, parent_span_id IS NULL, trace_id
+        input_tokens, output_tokens, CASE WHEN 'model_told_elsewhere' = ANY (anomalies) THEN NULL ELSE model END,
+        true, parent_span_id IS NULL, trace_id
     FROM spantree.node
     WHERE tenant_id = %(tenant_id)s
         AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')

@@ -9,8 +9,10 @@ from tests.unit.assemble.traces import TRACE, span
 
 from spantree_exporter.assemble import assemble
 from spantree_exporter.facts import Facts
-from spantree_exporter.rows import SpanFacts
+from spantree_exporter.rows import MODEL_TOLD_ELSEWHERE, SpanFacts
 
+NAMED: Facts = {"kind": "llm", "model": "m-1"}
+FULL: Facts = {"kind": "llm", "model": "m-1", "input_tokens": 100, "output_tokens": 10}
 Figures = tuple[int | None, int | None, float | None]
 
 
@@ -59,6 +61,36 @@ def test_what_a_tool_used_within_a_call_of_a_model_is_no_part_of_that_call() -> 
     whole: Facts = {"kind": "agent", "input_tokens": 160}
     assert total((1, None, whole), (2, 1, call), (3, 2, call), (4, 3, tool), (5, 4, inner)) == (160, 16, 0.75)
     assert total((1, None, {}), (2, 1, call), (3, 2, around), (4, 3, call)) == (100, 10, 0.25)
+
+
+def counted_elsewhere(*facts: tuple[int, int | None, Facts]) -> list[int]:
+    """Spans that tell of a call that is counted under another one's model."""
+    spans = [span(number, parent, (number, 100 - number), facts=told) for number, parent, told in facts]
+    assembled = assemble(spans, TRACE)
+    assert MODEL_TOLD_ELSEWHERE not in assembled.execution.anomalies, "it is nothing that is wrong with the run"
+    return sorted(node.span_id for node in assembled.nodes if MODEL_TOLD_ELSEWHERE in node.anomalies)
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        pytest.param([(2, 1, FULL), (3, 2, FULL)], [2], id="both tell all"),
+        pytest.param([(2, 1, NAMED), (3, 2, FULL)], [2], id="the provider's tells more"),
+        pytest.param([(2, 1, FULL), (3, 2, NAMED)], [3], id="the framework's tells more"),
+        pytest.param([(2, 1, FULL), (3, 2, NAMED), (4, 2, FULL)], [2], id="tried again"),
+        pytest.param([(2, 1, FULL), (3, 2, {"kind": "http_client"}), (4, 3, FULL)], [2], id="by way of a gateway"),
+        pytest.param([(2, 1, FULL), (3, 2, FULL), (4, 3, FULL)], [2, 3], id="three tell of it"),
+        pytest.param([(2, 1, FULL), (3, 2, NAMED), (4, 3, FULL)], [3, 4], id="the outermost tells as much as any"),
+        pytest.param([(2, 1, FULL), (3, 2, {"kind": "tool"}), (4, 3, FULL)], [], id="a tool's own call"),
+        pytest.param([(2, 1, FULL), (3, 2, FULL | {"kind": "embedding"})], [], id="another kind of call"),
+        pytest.param([(2, 1, {"kind": "llm"}), (3, 2, FULL)], [], id="the framework's names no model"),
+        pytest.param([(2, 1, FULL | {"kind": "agent"}), (3, 2, FULL)], [], id="an agent sums up"),
+    ],
+)
+def test_a_call_that_two_steps_tell_is_one_of_its_model(
+    spans: list[tuple[int, int | None, Facts]], expected: list[int]
+) -> None:
+    assert counted_elsewhere((1, None, {}), *spans) == expected
 
 
 def test_attempts_that_events_tell_of_have_no_usage() -> None:
