@@ -151,10 +151,15 @@ def _join_continued(steps: list[Step], hosts: dict[Step, Step]) -> None:
 
 
 def _takes_up(step: Step, request: Step) -> bool:
-    """Whether `step` is what was asked for: a message's consumer, or an attempt of the step seen from outside."""
+    """Whether `step` is what was asked for: a message's consumer, or an attempt of the step seen from outside.
+
+    Where no kind of a span is told (Temporal's SDKs for Go, Java and TypeScript), it is called like what asked for it.
+    """
     if request.facts.get("fold") == "outer":
         return step.name == request.name and step.facts.get("task_key") == request.facts.get("task_key")
-    return step.span is not None and step.span.kind in _TAKERS
+    if step.span is not None and step.span.kind in _TAKERS:
+        return True
+    return step.name == request.name and (step.kind == request.kind == "step" or step.kind == "signal")
 
 
 def _resolve(step: Step, hosts: dict[Step, Step]) -> None:

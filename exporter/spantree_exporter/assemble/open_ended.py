@@ -8,9 +8,14 @@ from spantree_exporter.span import STATUS_ERROR
 
 
 def belongs_to(step: Step, host: Step) -> bool:
-    """Whether `step`, which opens or closes a run, speaks of the run that `host` is."""
+    """Whether `step`, which opens or closes a run, speaks of the run that `host` is.
+
+    They may know it by ids of two sorts (Temporal's TypeScript before 1.14): what a start asked for is below it.
+    """
+    if step.kind != host.kind:
+        return False
     run_id = host.facts.get("run_id")
-    return step.kind == host.kind and run_id in {None, step.facts.get("run_id")}
+    return run_id in {None, step.facts.get("run_id")} or (step.parent is host and step.name == host.name)
 
 
 def speaks_of_run(facts: Facts) -> bool:

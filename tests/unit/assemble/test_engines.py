@@ -43,6 +43,29 @@ def test_a_run_of_markers_goes_on_until_it_is_closed() -> None:
     assert {n.parent_span_id for n in done.nodes} == {None, 1}
 
 
+def test_what_was_asked_for_is_known_by_its_name_where_no_kind_of_a_span_is_told() -> None:
+    tried = step(4, 3, (30, 40), "charge", failed=True, facts={"task_key": "a"})
+    again = step(5, 3, (50, 60), "charge", facts={"task_key": "a"})
+    sent = span(6, None, (60, 65), "approve", facts={"kind": "message", "fold": "producer"})
+    handled = span(7, 6, (66, 66), "approve", facts={"kind": "signal"})
+    closed = span(8, 1, (10, 90), "order", facts={**RUN, "fold": "inner", "closes": True})
+    done = workflow_of_markers(tried, again, sent, handled, closed)
+    assert told(done) == [
+        ("order", "completed", 1),
+        ("charge", "retried", 1),
+        ("charge", "completed", 2),
+        ("approve", "completed", 1),
+    ]
+    assert done.nodes[3].kind == "signal"
+
+
+def test_a_run_is_what_its_start_asked_for_though_they_know_it_by_other_ids() -> None:
+    start = span(1, None, (0, 8), "order", facts={**RUN, "run_id": "r-1"})
+    ran = span(2, 1, (10, 90), "order", facts={**RUN, "fold": "inner", "closes": True})
+    done = assemble([start, ran], TRACE)
+    assert (told(done), done.execution.ended_ns) == ([("order", "completed", 1)], 90)
+
+
 def test_the_last_of_several_ends_of_a_run_is_its_end() -> None:
     first = span(2, 1, (10, 20), "order", failed=True, facts={**RUN, "fold": "inner", "closes": True})
     second = span(3, 1, (30, 40), "order", facts={**RUN, "fold": "inner", "closes": True})

@@ -78,3 +78,45 @@ def test_an_attempt_that_failed_benignly_failed(error_type: str, status: int, ex
     attempt: Attributes = {**IDS, "temporalActivityID": "1"}
     facts = read_facts(span("RunActivity:Poll", attempt, status=status, events=[raised(error_type, "not ready")]))
     assert facts.get("weak_status") == expected
+
+
+@pytest.mark.parametrize(
+    ("scope", "started", "ran"),
+    [
+        (
+            "@temporalio/interceptor-client",
+            {"run_id": "r-1", "temporalWorkflowId": "order-1"},
+            {"workflowId": "order-1"},
+        ),
+        ("opentracing-shim", {"workflowId": "order-1"}, {"workflowId": "order-1", "runId": "r-1"}),
+        ("Temporalio.Extensions.OpenTelemetry.Client", {"temporalWorkflowID": "order-1"}, IDS),
+    ],
+)
+def test_a_workflow_is_known_by_the_ids_of_each_sdk(scope: str, started: Attributes, ran: Attributes) -> None:
+    assert read_facts(span("StartWorkflow:Order", started, scope=scope)) == RUN
+    told = read_facts(span("RunWorkflow:Order", ran, scope=scope))
+    assert told == {**RUN, "fold": "inner", "closes": True}
+
+
+def test_a_workflow_that_only_left_its_workers_cache_goes_on() -> None:
+    evicted = span("RunWorkflow:Order", {"workflowId": "order-1", "evicted": True}, scope="opentracing-shim")
+    assert read_facts(evicted).get("open_ended")
+
+
+def test_attempts_of_an_activity_without_an_id_are_those_below_one_request() -> None:
+    first, other = (
+        read_facts(span("RunActivity:charge", {"workflowId": "order-1", "runId": "r-1"}, parent=parent, scope=scope))
+        for parent, scope in ((9, "opentracing-shim"), (10, "opentracing-shim"))
+    )
+    assert first["task_key"] == "order-1/r-1/below 0000000000000009" != other["task_key"]
+    sent: Attributes = {"temporalWorkflowId": "order-1", "run_id": "r-1", "temporalActivityId": "7"}
+    assert read_facts(span("RunActivity:charge", sent))["task_key"] == "order-1/r-1/7"
+
+
+def test_an_attempt_may_tell_its_number() -> None:
+    attempt: Attributes = {**IDS, "temporalActivityID": "1", "temporalActivityAttempt": 3}
+    assert read_facts(span("RunActivity:Poll", attempt))["attempt"] == 3
+
+
+def test_a_span_of_opentracing_is_temporals_by_its_name_alone() -> None:
+    assert read_facts(span("GET:/orders", {"workflowId": "order-1"}, scope="opentracing-shim")) == {}

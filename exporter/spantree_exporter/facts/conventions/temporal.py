@@ -1,10 +1,12 @@
 """Temporal: the Python SDK's TracingInterceptor and OpenTelemetryPlugin (read from temporalio 1.35), and SDKs like it.
 
 Spans are called `<What>:<name>`. The interceptor sends markers without duration, side by side below `StartWorkflow`:
-`RunWorkflow`, `StartActivity` (around `RunActivity`, which has its real duration, one for each attempt, none with a
+`RunWorkflow`, `StartActivity` (around `RunActivity`, which has its real duration, one for each attempt, most without a
 number), `HandleSignal`, `CompleteWorkflow` (status UNSET even where it carries the exception that failed the workflow).
-The plugin (and the SDKs for Go and Java) sends a `RunWorkflow` of real duration with the rest nested below it, and no
-`CompleteWorkflow`. The workflow's id is the run id: it is what a signal from another trace knows.
+The plugin (and the SDKs for Go, Java, .NET and TypeScript) sends a `RunWorkflow` of real duration with the rest nested
+below it, and no `CompleteWorkflow`. The workflow's id is the run id: it is what a signal from another trace knows.
+Go, Java and TypeScript tell no kind of a span; Java (through OpenTracing's shim) and TypeScript before 1.14 no id of an
+activity, whose attempts are then what is below one `StartActivity`.
 """
 
 from __future__ import annotations
@@ -12,15 +14,28 @@ from __future__ import annotations
 from typing import Final
 
 from spantree_exporter.facts.exception_types import short_name, status_of_type
-from spantree_exporter.facts.reading import Convention, text_of
+from spantree_exporter.facts.reading import Convention, first_text, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts, Status
 from spantree_exporter.span import STATUS_UNSET, Span
 
+# By language: Python, Go and .NET; TypeScript; what TypeScript copies from the workflow's own description, and Java.
+_WORKFLOW_IDS: Final = ("temporalWorkflowID", "temporalWorkflowId", "workflowId")
+_RUN_IDS: Final = ("temporalRunID", "run_id", "runId")
+_ACTIVITY_IDS: Final = ("temporalActivityID", "temporalActivityId")
 # Calls from outside that start a run; what answers is below them.
-_STARTS: Final = frozenset({"StartWorkflow", "SignalWithStartWorkflow", "StartUpdateWithStartWorkflow"})
+_STARTS: Final = frozenset(
+    {"StartWorkflow", "SignalWithStartWorkflow", "StartUpdateWithStartWorkflow", "UpdateWithStartWorkflow"}
+)
 # Calls that a handler elsewhere takes up.
 _SENT: Final = frozenset(
-    {"SignalWorkflow", "QueryWorkflow", "StartWorkflowUpdate", "SignalChildWorkflow", "SignalExternalWorkflow"}
+    {
+        "SignalWorkflow",
+        "QueryWorkflow",
+        "StartWorkflowUpdate",
+        "UpdateWorkflow",
+        "SignalChildWorkflow",
+        "SignalExternalWorkflow",
+    }
 )
 _HANDLED: Final = frozenset({"HandleSignal", "HandleQuery", "HandleUpdate"})
 # What the SDK raises around the cancellation of what the workflow waited for, and the text that it gives it then.
@@ -43,7 +58,7 @@ def _read(span: Span, facts: Facts) -> None:
     if not colon or not name:
         return
     a = span.attributes
-    workflow_id = text_of(a.get("temporalWorkflowID"))
+    workflow_id = first_text(span, _WORKFLOW_IDS)
     if what in _STARTS or what == "StartChildWorkflow":
         _put_workflow(facts, name)
         if what == "StartChildWorkflow":
@@ -53,7 +68,7 @@ def _read(span: Span, facts: Facts) -> None:
     elif what == "RunWorkflow":
         _put_workflow(facts, name)
         facts.setdefault("fold", "inner")
-        if span.end_ns > span.start_ns:
+        if span.end_ns > span.start_ns and a.get("evicted") is not True:
             facts.setdefault("closes", True)
         else:
             facts.setdefault("open_ended", True)
@@ -77,9 +92,14 @@ def _read(span: Span, facts: Facts) -> None:
         if span.status_code == STATUS_UNSET and _is_benign(span):
             # Not to alert anybody: the attempt failed none the less, most often to be made again after a while.
             facts.setdefault("weak_status", "failed")
-        if activity_id := text_of(a.get("temporalActivityID")):
-            run = text_of(a.get("temporalRunID")) or ""
+        activity_id = first_text(span, _ACTIVITY_IDS)
+        if activity_id is None and span.parent_span_id is not None:
+            activity_id = f"below {span.parent_span_id & 0xFFFFFFFFFFFFFFFF:016x}"
+        if activity_id:
+            run = first_text(span, _RUN_IDS) or ""
             facts.setdefault("task_key", f"{workflow_id or ''}/{run}/{activity_id}")
+        if (attempt := whole_number(a.get("temporalActivityAttempt"))) is not None and attempt > 0:
+            facts.setdefault("attempt", attempt)
     elif what in _SENT or what == "StartNexusOperation":
         facts.setdefault("name", name)
         facts.setdefault("kind", "message")
@@ -127,6 +147,13 @@ def _outcome(span: Span) -> Status:
 CONVENTION = Convention(
     "temporal",
     _read,
-    scopes=("temporalio.contrib.opentelemetry", "temporal-sdk-go", "io.temporal"),
-    keys=("temporalWorkflowID", "temporalActivityID", "temporalRunID"),
+    scopes=(
+        "temporalio.contrib.opentelemetry",
+        "temporal-sdk-go",
+        "io.temporal",
+        "@temporalio/",
+        "Temporalio.Extensions.OpenTelemetry",
+        "opentracing-shim",
+    ),
+    keys=("temporalRunID", "temporalWorkflowID", "temporalWorkflowId", *_ACTIVITY_IDS),
 )
