@@ -81,6 +81,21 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
     )
 )
 
+# SQLSTATE, which drivers tell as the class (Npgsql, Node's pg, by db.response.status_code): by code, else by its class.
+_SQLSTATE: Final = re.compile(r"(?=.{0,4}\d)[0-9A-Z]{5}")
+_SQL_CATEGORIES: Final = {
+    **dict.fromkeys(("08", "57P01", "57P02", "57P03"), "network"),
+    **dict.fromkeys(("40", "53", "54", "55P03"), "resource"),
+    **dict.fromkeys(("21", "22", "23", "25", "26", "34", "42"), "query"),
+    "28": "authentication",
+    "42501": "permission",
+}
+# What browsers and Node.js say, as a TypeError, of a request that had no answer.
+_FETCH_FAILED: Final = re.compile(
+    r"(?:fetch failed|Failed to fetch|NetworkError when attempting to fetch resource|Load failed"
+    r"|Network request failed)\.?(?: \(.*\))?"
+)
+
 # (what a text must hold for the pattern to have anything to do, pattern, what it becomes), in this order.
 _NORMALISE: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
     ("://", re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE), "<url>"),
@@ -115,6 +130,10 @@ def category_of(error_type: str | None, message: str | None) -> str:
         return "timeout" if tells_timeout(text) else "cancelled"
     if name in TIMEOUTS:
         return "timeout"
+    if name == "TypeError" and _FETCH_FAILED.fullmatch(text) is not None:
+        return "network"
+    if _SQLSTATE.fullmatch(name) and (found := _SQL_CATEGORIES.get(name) or _SQL_CATEGORIES.get(name[:2])):
+        return found
     for category in _categories_of_class(name):
         if category not in _WIDE or not _matches_narrower(category, text):
             return category

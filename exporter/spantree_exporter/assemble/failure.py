@@ -31,6 +31,7 @@ _SHARE_OF_DURATION: Final = 5
 # Texts that only repeat that it failed: a code of HTTP, what Jenkins and GitHub call a result.
 _ANSWERED: Final = re.compile(r"HTTP \d{3}|\d{3}|fail(?:ed|ure)?|error|unstable", re.IGNORECASE)
 _URL_GOES_ON: Final = re.compile(r"\.?[\w/%~-]")
+_ANSWER_DIGITS: Final = 3  # HTTP's and gRPC's codes; a longer one is a database's own word
 _TOLD_CHARS: Final = 8  # a shorter message is found in others by chance
 
 
@@ -135,7 +136,7 @@ def has_own_error(step: Step) -> bool:
     """Whether the step tells an exception or a message of its own: the code that it was answered with is neither."""
     facts = step.facts
     kind, message = facts.get("error_type"), facts.get("error_message")
-    if kind is None or kind.isdigit():
+    if kind is None or (kind.isdigit() and len(kind) <= _ANSWER_DIGITS):
         return message is not None and _ANSWERED.fullmatch(message) is None
     return True
 

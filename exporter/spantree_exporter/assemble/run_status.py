@@ -23,6 +23,8 @@ _AWS_MISSES = re.compile(
     r"\((?:ConditionalCheckFailedException|NoSuchKey|NoSuchBucket|ResourceNotFoundException|ParameterNotFound"
     r"|ResourceInUseException|EntityAlreadyExists|BucketAlreadyOwnedByYou|40[49]|412)\) when calling the "
 )
+# A unique key that is there already, by the codes of PostgreSQL, MySQL, SQL Server and MongoDB.
+_DUPLICATES = frozenset({"23505", "1062", "2601", "2627", "11000"})
 # How far above a failure the server is looked for that answered with it.
 _LOOKED_ABOVE = 64
 _ALREADY_THERE = re.compile(r"unique constraint|duplicate (key|entry)|uniqueviolation|already exists", re.IGNORECASE)
@@ -144,6 +146,8 @@ def _is_expected_miss(step: Step) -> bool:
         return True
     if step.kind != "db":
         return False
+    if facts.get("error_type") in _DUPLICATES:
+        return True
     said = f"{facts.get('error_type')} {message[:1000]}"
     return _ALREADY_THERE.search(said) is not None or _NOT_THERE.search(said) is not None
 

@@ -29,7 +29,7 @@ TIMEOUTS: Final = frozenset(
         "SocketTimeoutException", "HttpTimeoutException", "HttpConnectTimeoutException", "SQLTimeoutException",
         "QueryTimeoutException", "ReadTimeoutException", "WriteTimeoutException", "ConnectTimeoutException",
         "AsyncRequestTimeoutException", "TimeoutCancellationException", "InterruptedByTimeoutException",
-        "LockTimeoutException", "TransactionTimedOutException", "ConnectionPoolTimeoutException",
+        "LockTimeoutException", "TransactionTimedOutException", "ConnectionPoolTimeoutException", "TimeoutFailure",
         # Go
         "deadlineExceededError", "DeadlineExceededError", "timeoutError",
         # .NET
@@ -48,9 +48,12 @@ CANCELLATIONS: Final = frozenset(
         "ScopeCancelled", "FlowRunCancelled", "DBOSWorkflowCancelledError", "DBOSAwaitedWorkflowCancelledError",
         # JavaScript
         "AbortError", "CanceledError", "CancelError", "ERR_CANCELED", "ABORT_ERR", "APIUserAbortError",
+        "RequestAbortedError", "UND_ERR_ABORTED",
+        # what the browser's instrumentation of XMLHttpRequest says of a request that the page gave up
+        "abort",
         # Java, Kotlin
         "CancellationException", "JobCancellationException", "InterruptedException", "ClosedByInterruptException",
-        "CanceledFailure", "CancelledException", "CanceledException",
+        "CanceledFailure", "CancelledFailure", "CancelledException", "CanceledException",
         # Go: context.Canceled is a value, see _GO_CANCELLED
         "canceledError",
         # .NET
@@ -59,6 +62,8 @@ CANCELLATIONS: Final = frozenset(
         "CANCELLED", "canceled",
         # Servers of HTTP whose client went away: Tomcat, Spring, Starlette
         "ClientAbortException", "AsyncRequestNotUsableException", "ClientDisconnect", "ClientDisconnected",
+        # PostgreSQL's query_canceled: by somebody, or by a time limit, which the message tells
+        "QueryCanceled", "QueryCanceledError",
     }
 )  # fmt: skip
 # Exceptions by which frameworks steer, and which are no failures at all.
@@ -95,12 +100,15 @@ _STEERING: Final[dict[str, Status]] = {
 _EXIT: Final = "SystemExit"
 _EXITED_WELL: Final = frozenset({"", "0", "None"})
 # Go's context.Canceled and context.DeadlineExceeded are values with these texts, which whatever wraps them ends with.
-# The types are those of errors.New, of fmt.Errorf, of the standard library's wrappers; often none is sent.
+# The types are those of errors.New, of fmt.Errorf, of the standard library's wrappers, of AWS' SDK; often none is sent.
 _GO_CANCELLED: Final = "context canceled"
 _GO_DEADLINE: Final = "context deadline exceeded"
 _GO_TYPES: Final = frozenset(
-    {"errorString", "wrapError", "wrapErrors", "withStack", "withMessage", "OpError", "DNSError"}
-)
+    {
+        "errorString", "wrapError", "wrapErrors", "withStack", "withMessage", "OpError", "DNSError", "OperationError",
+        "RequestCanceledError",
+    }
+)  # fmt: skip
 _GO_URL_ERROR: Final = "url.Error"
 # Values of Go's that libraries return as errors and that are none: the other way of database/sql's is taken, somebody
 # else will complete Temporal's activity.
@@ -117,6 +125,8 @@ _PLAIN_ANSWERS: Final[dict[str, frozenset[str]]] = {
     ),
     "rpc": frozenset({"EOF"}),
 }
+# Redis' ways to say how to ask instead: a script that it has not been told yet, a key that another node has.
+_ASK_SO: Final = re.compile(r"(?:NOSCRIPT )?No matching script|NOSCRIPT |(?:MOVED|ASK) \d{1,5} \S")
 # How Next.js goes to another page, or to the one for what is not there; the class is JavaScript's own.
 _NEXT: Final = re.compile(r"NEXT_(?:REDIRECT|NOT_FOUND|HTTP_ERROR_FALLBACK)(?:;|\Z)")
 # Libraries name theirs so; the table holds those of the languages.
@@ -139,7 +149,7 @@ def short_name(error_type: str) -> str:
         return name
     # Type parameters: `Failure<T>` and .NET's `Failure`1`.
     name = name.partition("<")[0].partition("`")[0].rstrip("()[] ")
-    for mark in (".", ":", "/", "$", "+"):
+    for mark in (".", ":", "/", "$", "+", "\\"):
         name = name.rpartition(mark)[2]
     return name.strip("*& '>")
 
@@ -164,7 +174,8 @@ def _tells(message: str | None, text: str) -> bool:
     """Whether an error of Go's is, or wraps, the one of this text."""
     if message is None or not message.endswith(text):
         return False
-    return message == text or message[: -len(text)].endswith((": ", "= "))
+    # AWS' SDK puts it into a list: `..., canceled, context canceled`.
+    return message == text or message[: -len(text)].endswith((": ", "= ", ", "))
 
 
 def is_go_deadline(error_type: str | None, message: str | None) -> bool:
@@ -203,8 +214,10 @@ def status_of_type(error_type: str | None, message: str | None = None, stacktrac
 
 
 def is_plain_answer(kind: str | None, message: str | None) -> bool:
-    """Whether the error of a client's call only says that something is not there, or that there is no more."""
-    return kind is not None and message in _PLAIN_ANSWERS.get(kind, ())
+    """Whether the error of a client's call only says that something is not there, the end of it, or how to ask."""
+    if kind is None or message is None:
+        return False
+    return message in _PLAIN_ANSWERS.get(kind, ()) or (kind == "db" and _ASK_SO.match(message) is not None)
 
 
 # How the exceptions of Python's gRPC tell themselves; the class (_InactiveRpcError, AioRpcError, ...) says nothing.
@@ -213,6 +226,19 @@ _GRPC: Final = re.compile(
     r"(?:\s+details = \"(.*?)(?:\"\s+debug_error_string = .*|\"[\s>]*)?)?\Z",
     re.DOTALL,
 )
+
+
+# The class that a stack trace of JavaScript's begins with: `AbortError: ...`, `TypeError [ERR_INVALID_ARG_TYPE]: ...`.
+_STACK_HEAD: Final = re.compile(r"([A-Za-z_$][\w$.]{0,200})(?: \[\w{1,200}\])?(?::|\n|\Z)")
+
+
+def class_of_code(code: str, stacktrace: str) -> str:
+    """The class of an exception whose type is told as a `code` of digits, where its stack trace names one.
+
+    JavaScript's SDK prefers an error's code to its name: an aborted request is of type `20`, a timeout `23`.
+    """
+    head = _STACK_HEAD.match(stacktrace)
+    return head[1] if head is not None and (head[1] == "Error" or is_class_name(head[1])) else code
 
 
 # The same in Java, .NET, Go and Node.js.
@@ -237,7 +263,7 @@ _GRPC_CODES: Final = frozenset(
 
 def grpc_error(error_type: str, message: str) -> tuple[str, str] | None:
     """(the status code, what it was sent with) of an exception of gRPC; None for any other."""
-    name = short_name(error_type)
+    name = "Error" if error_type.isdigit() else short_name(error_type)  # Node.js' SDK tells the code as the type
     for names, pattern in _GRPC_ELSEWHERE:
         if name in names and (found := pattern.match(message[:_SIGN_CHARS])) is not None:
             code = _WORDS.sub("_", found[1]).upper().replace("CANCELED", "CANCELLED")
@@ -282,7 +308,7 @@ def causes_in(stacktrace: str) -> list[str]:
     return found[:_CAUSES]
 
 
-# Exceptions by which a handler says what the server shall answer; those of any code, and those of one.
+# Exceptions by which a handler says what the server shall answer; those of any code, and those of one or two.
 _ANSWERS: Final = frozenset(
     {"HTTPException", "HttpException", "HttpError", "ResponseStatusException", "HttpResponseException"}
 )
@@ -297,7 +323,7 @@ _ANSWERS_OF: Final[dict[str, str]] = {
     "HTTPNotModified": "304",
     "HTTPTemporaryRedirect": "307",
     **dict.fromkeys(("HTTPPermanentRedirect", "RequestRedirect"), "308"),
-    **dict.fromkeys(("BadRequest", "HTTPBadRequest", "BadRequestHttp"), "400"),
+    **dict.fromkeys(("BadRequest", "HTTPBadRequest", "BadRequestHttp", "BadHttpRequest"), "400"),
     **dict.fromkeys(("Unauthorized", "HTTPUnauthorized", "UnauthorizedHttp", "NotAuthenticated"), "401"),
     **dict.fromkeys(("Forbidden", "HTTPForbidden", "AccessDenied", "AccessDeniedHttp", "PermissionDenied"), "403"),
     **dict.fromkeys(("NotFound", "HTTPNotFound", "NotFoundHttp", "Http404"), "404"),
@@ -306,7 +332,45 @@ _ANSWERS_OF: Final[dict[str, str]] = {
     **dict.fromkeys(("Gone", "HTTPGone", "GoneHttp"), "410"),
     **dict.fromkeys(("RequestValidation", "UnprocessableEntity", "HTTPUnprocessableEntity"), "422"),
     **dict.fromkeys(("TooManyRequests", "HTTPTooManyRequests", "TooManyRequestsHttp", "Throttled"), "429"),
-}
+    "PayloadTooLarge": "413",
+    # Rails: config.action_dispatch.rescue_responses
+    **dict.fromkeys(("RecordNotFound", "Routing", "ActionNotFound", "MissingController"), "404"),
+    **dict.fromkeys(("UnknownHttpMethod",), "405"),
+    **dict.fromkeys(("UnknownFormat", "MissingExactTemplate", "InvalidType"), "406"),
+    **dict.fromkeys(("ParameterMissing", "Parse", "ParameterType", "InvalidParameter", "ParamsTooDeep"), "400"),
+    **dict.fromkeys(
+        ("RecordInvalid", "RecordNotSaved", "InvalidAuthenticityToken", "InvalidCrossOriginRequest"), "422"
+    ),
+    "StaleObject": "409",
+    # Spring: DefaultHandlerExceptionResolver and Spring Security
+    **dict.fromkeys(("NoHandlerFound", "NoResourceFound"), "404"),
+    **dict.fromkeys(
+        (
+            "MissingServletRequestParameter", "MissingServletRequestPart", "MissingRequestHeader",
+            "MissingRequestCookie", "ServletRequestBinding", "TypeMismatch", "MethodArgumentTypeMismatch",
+            "HttpMessageNotReadable", "MethodArgumentNotValid",
+            "HandlerMethodValidation", "Bind", "WebExchangeBind", "ServerWebInput",
+        ),
+        "400",
+    ),
+    "HttpRequestMethodNotSupported": "405",
+    "HttpMediaTypeNotAcceptable": "406",
+    "HttpMediaTypeNotSupported": "415",
+    "MaxUploadSizeExceeded": "413",
+    **dict.fromkeys(("BadCredentials", "InsufficientAuthentication", "NotAuthorized"), "401"),
+    "AuthorizationDenied": "403",
+    # Laravel, Django and its REST framework, Phoenix
+    **dict.fromkeys(("ModelNotFound", "RecordsNotFound", "NoResults", "NoRoute"), "404"),
+    **dict.fromkeys(("Validation",), "400 422"),
+    **dict.fromkeys(("Authentication", "AuthenticationFailed"), "401 403"),
+    **dict.fromkeys(("Authorization", "InvalidCSRFToken"), "403"),
+    "TokenMismatch": "419",
+    "ThrottleRequests": "429",
+    **dict.fromkeys(("SuspiciousOperation", "DisallowedHost", "InvalidQuery", "BadEncoding"), "400"),
+    "NotAcceptable": "406",
+    "UnsupportedMediaType": "415",
+    "RequestTooLarge": "413",
+}  # fmt: skip
 
 
 def is_answer(error_type: str | None, message: str | None, code: str) -> bool:
@@ -316,7 +380,7 @@ def is_answer(error_type: str | None, message: str | None, code: str) -> bool:
     name = short_name(error_type) if error_type else ""
     if name in _ANSWERS:
         return True
-    return _ANSWERS_OF.get(name.removesuffix("Exception").removesuffix("Error")) == code
+    return code in _ANSWERS_OF.get(name.removesuffix("Exception").removesuffix("Error"), "").split()
 
 
 def leading_class(text: str, message: str | None) -> str | None:

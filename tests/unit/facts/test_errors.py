@@ -23,6 +23,11 @@ from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR, STATUS_OK, STATUS_
         ("*url.Error", 'Get "http://x": context canceled', "cancelled", "cancelled"),
         ("*fmt.wrapError", "load: context canceled", "cancelled", "cancelled"),
         ("*shop.RefundError", "order: context canceled", None, "unknown"),
+        ("*smithy.OperationError", "S3: GetObject, canceled, context canceled", "cancelled", "cancelled"),
+        ("asyncpg.exceptions.QueryCanceledError", "canceling statement due to user request", "cancelled", "cancelled"),
+        ("psycopg.errors.QueryCanceled", "canceling statement due to statement timeout", None, "timeout"),
+        ("TimeoutFailure", "activity StartToClose", None, "timeout"),
+        ("CancelledFailure", "Workflow cancelled", "cancelled", "cancelled"),
         ("System.Threading.Tasks.TaskCanceledException", "HttpClient.Timeout of 5 seconds elapsing", None, "timeout"),
         ("context.deadlineExceededError", "context deadline exceeded", None, "timeout"),
         ("tokio::time::error::Elapsed", "deadline has elapsed", None, "timeout"),
@@ -201,6 +206,11 @@ def test_an_exception_that_says_nothing_has_no_message() -> None:
         ("redis: nil", "completed"),
         ("memcache: cache miss", "completed"),
         ("driver: skip fast-path; continue as if unimplemented", "completed"),
+        ("NOSCRIPT No matching script. Please use EVAL.", "completed"),
+        ("No matching script. Please use EVAL.", "completed"),
+        ("MOVED 3999 127.0.0.1:6381", "completed"),
+        ("ASK 3999 127.0.0.1:6381", "completed"),
+        ("MOVED to another house", None),
         ("redis: connection pool timeout", None),
         ("load cart: redis: nil", None),
     ],
@@ -268,3 +278,26 @@ def test_a_stack_trace_tells_what_the_exception_was_raised_from(stacktrace: str,
 def test_the_end_of_a_stream_is_no_failure_of_the_call(message: str, status: str | None) -> None:
     call = span("feed.Feed/Watch", {"rpc.system": "grpc"}, kind=KIND_CLIENT, status=STATUS_ERROR, message=message)
     assert read_facts(call).get("status") == status
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "stacktrace", "told"),
+    [
+        ("20", "This operation was aborted", "AbortError: This operation was aborted\n    at x", "AbortError"),
+        ("23", "The operation timed out", "TimeoutError: The operation timed out\n    at x", "TimeoutError"),
+        ("5", "5 NOT_FOUND: no such order", "Error: 5 NOT_FOUND: no such order\n    at x", "NOT_FOUND"),
+        ("5", "5 NOT_FOUND: no such order", None, "NOT_FOUND"),
+        ("11000", "E11000 duplicate key", "MongoServerError: E11000 duplicate key\n    at x", "MongoServerError"),
+        ("23505", "duplicate key value", "error: duplicate key value\n    at x", "23505"),
+        ("20", "twenty", "what happened: twenty", "20"),
+        ("42", "", "", "42"),
+    ],
+)
+def test_a_code_told_as_the_type_is_told_by_the_class_that_the_stack_trace_names(
+    code: str, message: str, stacktrace: str | None, told: str
+) -> None:
+    event = raised(code, message)
+    if stacktrace is not None:
+        event.attributes["exception.stacktrace"] = stacktrace
+    facts = read_facts(span("GET", status=STATUS_ERROR, message=message, events=[event]))
+    assert facts["error_type"] == told

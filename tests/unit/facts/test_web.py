@@ -18,6 +18,7 @@ from spantree_exporter.span import (
     STATUS_OK,
     STATUS_UNSET,
     Attributes,
+    Event,
 )
 
 
@@ -215,6 +216,12 @@ def test_a_query_of_a_library_is_one_that_its_driver_may_tell_again(scope: str, 
         (KIND_SERVER, 302, "aiohttp.web_exceptions.HTTPFound", ("completed", None)),
         (KIND_SERVER, 404, "aiohttp.web_exceptions.HTTPNotFound", ("completed", "HTTP 404")),
         (KIND_SERVER, 404, "builtins.KeyError", (None, None)),
+        (KIND_SERVER, 404, "ActiveRecord::RecordNotFound", ("completed", "HTTP 404")),
+        (KIND_SERVER, 500, "ActiveRecord::RecordNotFound", (None, None)),
+        (KIND_SERVER, 422, "ActionController::InvalidAuthenticityToken", ("completed", "HTTP 422")),
+        (KIND_SERVER, 400, "o.s.web.bind.MethodArgumentNotValidException", ("completed", "HTTP 400")),
+        (KIND_SERVER, 422, "Illuminate\\Validation\\ValidationException", ("completed", "HTTP 422")),
+        (KIND_SERVER, 404, "Ecto.NoResultsError", ("completed", "HTTP 404")),
         (KIND_SERVER, 500, "aiohttp.web_exceptions.HTTPInternalServerError", (None, None)),
         (KIND_SERVER, 200, None, (None, None)),
         (KIND_CLIENT, 301, None, ("completed", None)),
@@ -234,3 +241,18 @@ def test_an_answer_that_is_marked_as_an_error_for_what_it_is_is_none(
 def test_a_code_that_tells_no_failure_is_none_of_a_server_that_failed(code: int, message: str | None) -> None:
     attributes: Attributes = {"http.method": "POST", "http.status_code": code}
     assert read_facts(span("POST", attributes, kind=KIND_SERVER, status=STATUS_ERROR)).get("error_message") == message
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        ("abort", {"status": "cancelled"}),
+        ("timeout", {"weak_status": "failed", "error_type": "timeout"}),
+        ("error", {"weak_status": "failed", "error_message": "network error: no response"}),
+        ("load", {}),
+    ],
+)
+def test_a_browsers_request_without_an_answer_ended_as_its_events_tell(event: str, told: Facts) -> None:
+    attributes: Attributes = {"http.method": "GET", "http.status_code": 0}
+    facts = read_facts(span("GET", attributes, kind=KIND_CLIENT, events=[Event(1_500, event, {})]))
+    assert facts == {"kind": "http_client", **told}

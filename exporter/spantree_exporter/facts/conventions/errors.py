@@ -10,6 +10,7 @@ from typing import Final
 
 from spantree_exporter.facts.exception_types import (
     causes_in,
+    class_of_code,
     grpc_error,
     is_cancellation,
     is_go_deadline,
@@ -54,6 +55,9 @@ def _read(span: Span, facts: Facts) -> None:
     recorded = error_type is not None or message is not None
     if not (failed or recorded):
         return
+    stacktrace = text_of(last.attributes.get("exception.stacktrace")) if last is not None else None
+    if error_type is not None and stacktrace is not None and error_type.isdigit():
+        error_type = class_of_code(error_type, stacktrace)
     if message is None and failed:
         message = span.status_message or text_of(span.attributes.get("error.message"))
         if message is not None and error_type is not None and _tells_class_alone(message, error_type):
@@ -62,7 +66,6 @@ def _read(span: Span, facts: Facts) -> None:
         error_type = facts.get("error_type") or _type_beside(span, message) or error_type
     if error_type is not None and message is not None and (answer := grpc_error(error_type, message)) is not None:
         error_type, message = answer
-    stacktrace = text_of(last.attributes.get("exception.stacktrace")) if last is not None else None
     status = status_of_type(error_type, message or span.status_message, stacktrace)
     if status is None and is_plain_answer(facts.get("kind"), message):
         status = "completed"

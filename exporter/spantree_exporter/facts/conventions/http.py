@@ -31,6 +31,8 @@ def _read(span: Span, facts: Facts) -> None:
         _put_client(span, facts, method)
     code = first_text(span, _CODES)
     if code is None or len(code) != 3:
+        if code == "0" and span.kind == KIND_CLIENT and span.status_code == STATUS_UNSET:
+            _put_unanswered(span, facts)
         return
     # Proxies and servers that leave the status unset (nginx, Envoy) answer 5xx none the less.
     failed = span.status_code == STATUS_ERROR or (span.status_code == STATUS_UNSET and _is_failure(span, code))
@@ -47,6 +49,19 @@ def _read(span: Span, facts: Facts) -> None:
     elif span.kind == KIND_SERVER and code[:1] in "45":
         # A server's 4xx is no error of the span's: without a word it would look like a 200.
         facts.setdefault("status_reason", f"HTTP {code}")
+
+
+def _put_unanswered(span: Span, facts: Facts) -> None:
+    """Put how a request by XMLHttpRequest ended that had no answer: its events tell that, its status does not."""
+    for event in span.events:
+        if event.name == "abort":
+            facts.setdefault("status", "cancelled")
+        elif event.name in {"timeout", "error"}:
+            facts.setdefault("weak_status", "failed")
+            if event.name == "timeout":
+                facts.setdefault("error_type", event.name)
+            else:
+                facts.setdefault("error_message", "network error: no response")
 
 
 def _is_failure(span: Span, code: str) -> bool:
