@@ -249,3 +249,82 @@ def test_vercel_ai_a_stream_that_broke_off_failed() -> None:
         "weak_status": "failed",
     }
     assert "weak_status" not in read_facts(span("ai.streamText", {**sent, "ai.response.finishReason": "stop"}))
+
+
+def test_spring_ai_is_told_by_its_own_kinds() -> None:
+    framework: Attributes = {"gen_ai.operation.name": "framework", "gen_ai.system": "spring_ai"}
+    client: Attributes = {**framework, "spring.ai.kind": "chat_client", "spring.ai.chat.client.conversation.id": "c-1"}
+    assert read_facts(span("spring_ai chat_client", client)) == {
+        "kind": "agent",
+        "boundary": "candidate",
+        "conversation_id": "c-1",
+    }
+    advisor: Attributes = {**framework, "spring.ai.kind": "advisor", "spring.ai.advisor.name": "memory"}
+    assert read_facts(span("advise", advisor)) == {"kind": "chain", "name": "memory"}
+    tool: Attributes = {
+        **framework,
+        "spring.ai.kind": "tool_call",
+        "spring.ai.tool.definition.name": "balance",
+        "spring.ai.tool.call.arguments": '{"account":1}',
+    }
+    told: Facts = {"kind": "tool", "name": "balance", "input": '{"account":1}'}
+    assert read_facts(span("tool_call balance", tool)) == told
+    assert read_facts(span("execute_tool balance", {**tool, "gen_ai.operation.name": "execute_tool"})) == told
+
+
+def test_laminar_tells_values_kinds_and_whose_they_are() -> None:
+    attributes: Attributes = {
+        "lmnr.span.type": "TOOL",
+        "lmnr.span.input": '{"q":1}',
+        "lmnr.span.output": '"found"',
+        "lmnr.association.properties.session_id": "s-1",
+        "lmnr.association.properties.user_id": "u-1",
+    }
+    assert read_facts(span("search", attributes)) == {
+        "kind": "tool",
+        "input": '{"q":1}',
+        "output": '"found"',
+        "conversation_id": "s-1",
+        "user_id": "u-1",
+    }
+    assert read_facts(span("answer", {"lmnr.span.type": "DEFAULT"})) == {}
+
+
+CLAUDE_CODE = "com.anthropic.claude_code.tracing"
+
+
+def test_claude_code_counts_what_was_cached_beside_its_input() -> None:
+    attributes: Attributes = {
+        "model": "claude-x",
+        "gen_ai.request.model": "claude-x",
+        "input_tokens": 10,
+        "output_tokens": 200,
+        "cache_read_tokens": 5000,
+        "cache_creation_tokens": 300,
+        "success": True,
+    }
+    assert read_facts(span("claude_code.llm_request", attributes, scope=CLAUDE_CODE)) == {
+        "kind": "llm",
+        "name": "llm_request",
+        "model": "claude-x",
+        "input_tokens": 5310,
+        "output_tokens": 200,
+        "cached_input_tokens": 5000,
+        "cache_write_tokens": 300,
+    }
+
+
+def test_claude_code_tells_prompts_tools_and_permissions() -> None:
+    asked = read_facts(span("claude_code.interaction", {"user_prompt": "fix it"}, scope=CLAUDE_CODE))
+    assert asked == {"kind": "agent", "boundary": "candidate", "input": "fix it"}
+    tool = read_facts(span("claude_code.tool", {"tool_name": "Bash", "tool_use_id": "t-1"}))
+    assert tool == {"kind": "tool", "name": "Bash"}
+    ran: Attributes = {"success": False, "error": "exit 1"}
+    assert read_facts(span("claude_code.tool.execution", ran, scope=CLAUDE_CODE)) == {
+        "fold": "inner",
+        "weak_status": "failed",
+        "error_message": "exit 1",
+    }
+    waited = read_facts(span("claude_code.tool.blocked_on_user", {"decision": "reject"}, scope=CLAUDE_CODE))
+    assert waited == {"name": "permission", "status_reason": "reject"}
+    assert read_facts(span("claude_codex", {"tool_use_id": "t-1"})) == {}

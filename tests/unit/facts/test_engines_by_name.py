@@ -1,11 +1,11 @@
-"""Engines known by their attributes' names only: Hatchet, n8n, Restate, Vercel workflow, AWS durable functions."""
+"""Engines known by their attributes' names only: Hatchet, n8n, Restate, Vercel workflow, durable functions."""
 
 from __future__ import annotations
 
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import read_facts
-from spantree_exporter.span import KIND_CONSUMER, STATUS_ERROR, Attributes
+from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_PRODUCER, KIND_SERVER, STATUS_ERROR, Attributes
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:orders:$LATEST/durable-execution/run-7/abc"
 
@@ -137,3 +137,34 @@ def test_a_durable_function_is_a_run_of_operations_and_their_attempts() -> None:
         "attempt": 2,
         "status": "failed",
     }
+
+
+ORDER: Attributes = {
+    "durabletask.type": "orchestration",
+    "durabletask.task.name": "order",
+    "durabletask.task.instance_id": "i-1",
+}
+CHARGE: Attributes = {
+    "durabletask.type": "activity",
+    "durabletask.task.name": "charge",
+    "durabletask.task.instance_id": "i-1",
+}
+
+
+def test_an_orchestration_of_durable_task_is_what_its_start_asked_for() -> None:
+    run = {"boundary": "run", "kind": "workflow", "name": "order", "workflow_name": "order", "run_id": "i-1"}
+    assert read_facts(span("create_orchestration:order", ORDER, kind=KIND_PRODUCER)) == run
+    assert read_facts(span("orchestration||order", ORDER, kind=KIND_CLIENT)) == run
+    ended: Attributes = {**ORDER, "durabletask.task.status": "Terminated"}
+    told = read_facts(span("orchestration:order", ended, kind=KIND_SERVER))
+    assert told == {**run, "fold": "inner", "closes": True, "status": "cancelled"}
+
+
+def test_an_activity_of_durable_task_is_asked_for_and_done() -> None:
+    step = {"kind": "step", "step": True, "name": "charge", "run_id": "i-1"}
+    asked = read_facts(span("activity:charge", CHARGE, kind=KIND_CLIENT))
+    assert asked == {**step, "fold": "producer", "unanswered": True}
+    tried: Attributes = {**CHARGE, "durabletask.attempt": 2, "durabletask.max_attempts": 3}
+    done = read_facts(span("activity:charge", tried, kind=KIND_SERVER))
+    assert done == {**step, "attempt": 2, "max_attempts": 3, "retry_expected": True}
+    assert read_facts(span("activity:charge", CHARGE, kind=KIND_SERVER)) == step

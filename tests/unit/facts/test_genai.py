@@ -9,7 +9,7 @@ import pytest
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import read_facts
-from spantree_exporter.span import KIND_CLIENT, STATUS_OK, STATUS_UNSET, Attributes, JsonValue
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_OK, STATUS_UNSET, Attributes, JsonValue
 
 NEW: Attributes = {
     "gen_ai.operation.name": "chat",
@@ -146,3 +146,29 @@ def test_what_has_a_model_and_its_answer_is_a_call_of_it_whatever_the_kind_of_it
     sent: Attributes = {"gen_ai.request.model": "gpt-x", "gen_ai.completion.0.content": "bye"}
     assert read_facts(span("litellm_request", sent)) == {"kind": "llm", "model": "gpt-x", "output": "bye"}
     assert "kind" not in read_facts(span("run", {"gen_ai.request.model": "gpt-x"}))
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [("search_memory", "retriever"), ("upsert_memory", "rpc"), ("fetch_response", "rpc"), ("teleport", None)],
+)
+def test_operations_on_memories_are_calls(operation: str, kind: str | None) -> None:
+    assert read_facts(span(operation, {"gen_ai.operation.name": operation}, kind=KIND_CLIENT)).get("kind") == kind
+
+
+def test_a_tool_that_is_called_over_mcp_is_one_call_and_its_server_a_request() -> None:
+    called: Attributes = {
+        "mcp.method.name": "tools/call",
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "search",
+    }
+    assert read_facts(span("tools/call search", called, kind=KIND_CLIENT)) == {
+        "kind": "tool",
+        "name": "search",
+        "fold": "nested",
+    }
+    assert read_facts(span("tools/call search", called, kind=KIND_SERVER)) == {
+        "kind": "rpc",
+        "entry": "tools/call search",
+    }
+    assert read_facts(span("tools/list", {"mcp.method.name": "tools/list"}, kind=KIND_CLIENT)) == {"kind": "rpc"}

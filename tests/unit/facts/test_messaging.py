@@ -24,3 +24,17 @@ def test_sending_and_fetching_are_messages() -> None:
     assert read_facts(span("send orders", SENT, kind=KIND_PRODUCER)) == {"kind": "message"}
     fetched: Attributes = {**SENT, "messaging.operation": "receive"}
     assert read_facts(span("receive orders", fetched, kind=KIND_CONSUMER)) == {"kind": "message"}
+
+
+def test_a_message_tells_its_id_by_the_old_name_and_how_often_it_was_handed_out() -> None:
+    attributes: Attributes = {
+        **SENT,
+        "messaging.operation": "process",
+        "messaging.message_id": "m-1",
+        "messaging.gcp_pubsub.message.delivery_attempt": 4,
+    }
+    facts = read_facts(span("process orders", attributes, kind=KIND_CONSUMER))
+    assert (facts["task_key"], facts["attempt"]) == ("orders/shop/m-1", 4)
+    counted: Attributes = {**SENT, "messaging.operation": "process", "messaging.servicebus.message.delivery_count": 2}
+    assert read_facts(span("process orders", counted, kind=KIND_CONSUMER))["attempt"] == 2
+    assert "attempt" not in read_facts(span("send orders", counted, kind=KIND_PRODUCER))

@@ -256,3 +256,11 @@ def test_a_browsers_request_without_an_answer_ended_as_its_events_tell(event: st
     attributes: Attributes = {"http.method": "GET", "http.status_code": 0}
     facts = read_facts(span("GET", attributes, kind=KIND_CLIENT, events=[Event(1_500, event, {})]))
     assert facts == {"kind": "http_client", **told}
+
+
+def test_a_function_that_the_platform_invokes_again_is_one_task() -> None:
+    invoked: Attributes = {"faas.invocation_id": "req-1", "faas.trigger": "other"}
+    told = {"task_key": "invocation req-1", "entry": "resize"}
+    assert read_facts(span("resize", invoked, kind=KIND_SERVER)) == told
+    assert read_facts(span("resize", {"faas.execution": "req-1"}, kind=KIND_SERVER)) == told
+    assert read_facts(span("resize", invoked, kind=KIND_CLIENT)) == {}

@@ -27,6 +27,7 @@ _CONVERSATION = (
     "traceloop.association.properties.thread_id",
     "traceloop.association.properties.conversation_id",
     "traceloop.association.properties.chat_id",
+    "lmnr.association.properties.session_id",
     "microsoft.session.id",
     "gcp.vertex.agent.session_id",
     "mcp.session.id",
@@ -38,6 +39,7 @@ _USER = (
     "userId",
     "langfuse.user.id",
     "traceloop.association.properties.user_id",
+    "lmnr.association.properties.user_id",
     "enduser.pseudo.id",
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.reading import Convention, first_text
+from spantree_exporter.facts.reading import Convention, first_text, whole_number
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import KIND_CONSUMER, Span
 
@@ -13,6 +13,9 @@ _OPERATIONS: Final = ("messaging.operation.type", "messaging.operation")
 _FETCHING: Final = frozenset({"receive", "settle", "poll"})
 _GROUPS: Final = ("messaging.consumer.group.name", "messaging.kafka.consumer.group", "messaging.consumer_group")
 _DESTINATIONS: Final = ("messaging.destination.name", "messaging.destination")
+_MESSAGES: Final = ("messaging.message.id", "messaging.message_id")
+# How often the broker has handed the message out, this time included: Google's Pub/Sub, Azure's Service Bus.
+_DELIVERIES: Final = ("messaging.gcp_pubsub.message.delivery_attempt", "messaging.servicebus.message.delivery_count")
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -25,11 +28,14 @@ def _read(span: Span, facts: Facts) -> None:
     if span.links:
         # Of a batch, or told not to join the sender's trace: the links lead to who sent what is worked on.
         facts.setdefault("flow_links", True)
-    if message_id := first_text(span, ("messaging.message.id",)):
+    if message_id := first_text(span, _MESSAGES):
         # A message delivered again to the same consumers is worked on once more.
         consumers = first_text(span, _GROUPS) or span.resource.service_name
         destination = first_text(span, _DESTINATIONS) or ""
         facts.setdefault("task_key", f"{destination}/{consumers}/{message_id}")
+    for key in _DELIVERIES:
+        if (delivery := whole_number(span.attributes.get(key))) is not None and delivery > 0:
+            facts.setdefault("attempt", delivery)
 
 
 CONVENTION = Convention("messaging", _read, keys=("messaging.system", *_OPERATIONS))

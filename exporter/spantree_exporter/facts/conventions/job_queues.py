@@ -1,0 +1,74 @@
+"""Queues of background jobs: BullMQ (JavaScript), Sidekiq, Resque, Delayed Job, Active Job (Ruby), Oban (Elixir).
+
+A job is run once for each attempt, under one id. Instrumentations name its spans for the queue (`default process`),
+which most often is the same for all: the job's own name is an attribute. BullMQ (read from bullmq 5) leaves the status
+of a run that failed unset, for its worker goes on; the event `job failed` tells it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spantree_exporter.facts.reading import Convention, first_text, text_of, whole_number
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import KIND_CONSUMER, KIND_INTERNAL, KIND_PRODUCER, STATUS_ERROR, STATUS_UNSET, Span
+
+_NAMES: Final = (
+    "bullmq.job.name",
+    "messaging.sidekiq.job_class",
+    "messaging.resque.job_class",
+    "messaging.delayed_job.name",
+    "oban.job.worker",
+)
+_IDS: Final = (
+    "bullmq.job.id",
+    "oban.job.job_id",
+    "messaging.delayed_job.id",
+    "messaging.message_id",
+    "messaging.message.id",
+)
+_QUEUES: Final = ("bullmq.queue.name", "messaging.destination.name", "messaging.destination")
+_ACTIVE_JOB: Final = "messaging.active_job.adapter.name"
+_BULLMQ_QUEUE: Final = "bullmq.queue.name"
+_FAILED: Final = "job failed"
+_MESSAGE_CHARS: Final = 1000
+
+
+def _read(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    if span.kind == KIND_INTERNAL:
+        if _BULLMQ_QUEUE in a and span.parent_span_id is None and span.status_code != STATUS_ERROR:
+            # A worker looks for jobs, stalled ones and locks every few seconds, in a trace of its own each time.
+            facts.setdefault("hidden", True)
+        return
+    name = first_text(span, _NAMES) or (text_of(a.get("code.namespace")) if _ACTIVE_JOB in a else None)
+    if name is None:
+        return
+    facts.setdefault("name", name)
+    if span.kind == KIND_PRODUCER:
+        facts.setdefault("kind", "message")
+    if span.kind != KIND_CONSUMER:
+        return
+    facts.setdefault("kind", "task")
+    facts.setdefault("step", True)
+    facts.setdefault("entry", span.name)
+    if job_id := first_text(span, _IDS):
+        facts.setdefault("task_key", f"{first_text(span, _QUEUES) or ''}/{job_id}")
+        facts.setdefault("retry_expected", True)
+    if (attempt := whole_number(a.get("oban.job.attempt"))) is not None and attempt > 0:
+        facts.setdefault("attempt", attempt)
+    if (failed := whole_number(a.get("messaging.delayed_job.attempts"))) is not None and failed >= 0:
+        facts.setdefault("attempt", failed + 1)
+    if (most := whole_number(a.get("oban.job.max_attempts"))) is not None and most > 0:
+        facts.setdefault("max_attempts", most)
+    if span.links:
+        facts.setdefault("flow_links", True)
+    if span.status_code == STATUS_UNSET:
+        for event in span.events:
+            if event.name == _FAILED:
+                facts.setdefault("weak_status", "failed")
+                if reason := text_of(event.attributes.get("bullmq.job.failed.reason")):
+                    facts.setdefault("error_message", reason[:_MESSAGE_CHARS])
+
+
+CONVENTION = Convention("job_queues", _read, keys=(*_NAMES, _ACTIVE_JOB, _BULLMQ_QUEUE))

@@ -1,0 +1,85 @@
+"""Queues of background jobs: named for the job, one task for all runs of one id, failed where their events say so."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.facts.spans import span
+
+from spantree_exporter.facts import Facts, read_facts
+from spantree_exporter.span import KIND_CONSUMER, KIND_INTERNAL, KIND_PRODUCER, STATUS_ERROR, Attributes, Event
+
+BULLMQ: Attributes = {"bullmq.queue.name": "mail", "bullmq.job.id": "42", "bullmq.job.name": "send-mail"}
+SIDEKIQ: Attributes = {
+    "messaging.system": "sidekiq",
+    "messaging.sidekiq.job_class": "MailJob",
+    "messaging.message_id": "jid1",
+    "messaging.destination": "default",
+}
+TASK: Facts = {"kind": "task", "step": True, "retry_expected": True}
+
+
+def test_a_run_of_a_bullmq_job_failed_where_its_event_says_so() -> None:
+    failed = Event(1_500, "job failed", {"bullmq.job.failed.reason": "smtp refused"})
+    done = Event(1_500, "job completed", {"bullmq.job.result": "{}"})
+    told: Facts = {**TASK, "name": "send-mail", "entry": "process mail", "task_key": "mail/42"}
+    assert read_facts(span("process mail", BULLMQ, kind=KIND_CONSUMER, events=[done])) == told
+    assert read_facts(span("process mail", BULLMQ, kind=KIND_CONSUMER, events=[failed])) == {
+        **told,
+        "weak_status": "failed",
+        "error_message": "smtp refused",
+    }
+
+
+def test_what_a_bullmq_worker_does_between_jobs_is_hidden_unless_it_failed() -> None:
+    idle: Attributes = {"bullmq.queue.name": "mail", "bullmq.queue.operation": "getNextJob"}
+    assert read_facts(span("getNextJob mail", idle, kind=KIND_INTERNAL, parent=None)) == {"hidden": True}
+    assert "hidden" not in read_facts(
+        span("getNextJob mail", idle, kind=KIND_INTERNAL, parent=None, status=STATUS_ERROR)
+    )
+    assert read_facts(span("getNextJob mail", idle, kind=KIND_INTERNAL)) == {}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        (SIDEKIQ, {**TASK, "name": "MailJob", "task_key": "default/jid1"}),
+        (
+            {
+                "messaging.system": "oban",
+                "messaging.destination.name": "events",
+                "messaging.message.id": 7,
+                "oban.job.job_id": 7,
+                "oban.job.worker": "MailJob",
+                "oban.job.attempt": 3,
+                "oban.job.max_attempts": 20,
+            },
+            {**TASK, "name": "MailJob", "task_key": "events/7", "attempt": 3, "max_attempts": 20},
+        ),
+        (
+            {
+                "messaging.system": "delayed_job",
+                "messaging.destination": "default",
+                "messaging.delayed_job.name": "Mailer#deliver",
+                "messaging.delayed_job.id": 5,
+                "messaging.delayed_job.attempts": 2,
+            },
+            {**TASK, "name": "Mailer#deliver", "task_key": "default/5", "attempt": 3},
+        ),
+        (
+            {
+                "messaging.system": "active_job",
+                "messaging.destination": "default",
+                "messaging.active_job.adapter.name": "async",
+                "messaging.message.id": "u-1",
+                "code.namespace": "MailJob",
+            },
+            {**TASK, "name": "MailJob", "task_key": "default/u-1"},
+        ),
+    ],
+)
+def test_a_job_has_its_own_name_and_not_its_queues(attributes: Attributes, told: Facts) -> None:
+    assert read_facts(span("default process", attributes, kind=KIND_CONSUMER)) == {**told, "entry": "default process"}
+
+
+def test_putting_a_job_on_a_queue_is_a_message() -> None:
+    assert read_facts(span("default publish", SIDEKIQ, kind=KIND_PRODUCER)) == {"kind": "message", "name": "MailJob"}
