@@ -38,6 +38,8 @@ _LOCAL_NAT64: Final = ipaddress.ip_network("64:ff9b:1::/48")
 _OF_NO_HOST: Final = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("168.63.129.16/32"))
 
 _RESOLVERS: Final = 8
+_ANY_PORT: Final = 9
+_INSIDE: Final = "inside of some network"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -105,6 +107,18 @@ def is_private(address: Address) -> bool:
     return not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified
 
 
+def is_own(address: Address) -> bool:
+    """Whether it is one of this machine itself, as the public one of a rented server is: the way to it begins there.
+
+    Nothing is sent.
+    """
+    family = socket.AF_INET6 if isinstance(address, ipaddress.IPv6Address) else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect((str(address), _ANY_PORT))
+        return ipaddress.ip_address(probe.getsockname()[0]) == address
+    return False
+
+
 def signature(secret: str, body: bytes) -> str:
     """The value of X-Spantree-Signature."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
@@ -146,8 +160,9 @@ async def _addresses(parts: SplitResult, allowed_hosts: Collection[str], names: 
     if host not in allowed_hosts:
         for text in addresses:
             address = ipaddress.ip_address(text.partition("%")[0])
-            if is_private(address):
-                raise WebhookRefused(_refusal(f"{host}, which is {address},"))
+            if is_private(address) or is_own(address):
+                named = host if host == text else f"{host}, which is {address},"
+                raise WebhookRefused(_refusal(named, _INSIDE if is_private(address) else "this machine"))
     return addresses[:_ADDRESSES]
 
 
@@ -199,8 +214,8 @@ def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _refusal(receiver: str) -> str:
+def _refusal(receiver: str, where: str = _INSIDE) -> str:
     return (
-        f"{receiver} is inside of some network and not on the Internet, wanted a receiver that is: name another, or "
+        f"{receiver} is {where} and not on the Internet, wanted a receiver that is: name another, or "
         "allow this one by SPANTREE_API_ALERT_PRIVATE_HOSTS"
     )

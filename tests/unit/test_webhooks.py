@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spantree_api import webhooks
-from spantree_api.webhooks import Outcome, WebhookRefused, checked_url, is_private, post, signature
+from spantree_api.webhooks import Outcome, WebhookRefused, checked_url, is_own, is_private, post, signature
 
 PRIVATE = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
@@ -55,6 +55,20 @@ def test_a_name_is_refused_for_any_of_its_addresses(addresses: list[str], monkey
     assert outcome.status is None
     private = addresses[-1].partition("%")[0]
     assert f"hooks.example.com, which is {private}, is inside of some network" in (outcome.error or "")
+
+
+def test_a_public_address_of_the_machine_itself_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a rented server has one, and as if 127.0.0.1 were it."""
+    assert is_own(ipaddress.ip_address("127.0.0.1"))
+    assert not is_own(ipaddress.ip_address("8.8.8.8"))
+    monkeypatch.setattr(webhooks, "is_private", lambda address: False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        outcome = asyncio.run(post(f"http://127.0.0.1:{port}/x", {}, b"{}"))
+        assert outcome.status is None and "127.0.0.1 is this machine and not on" in (outcome.error or "")
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 async def _answering(
