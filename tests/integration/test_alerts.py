@@ -30,6 +30,7 @@ from spantree_exporter.errors import ConfigError
 from spantree_exporter.rollup_store import RollupFolder
 from spantree_exporter.span import Attributes, Span
 from spantree_exporter.store import Store
+from spantree_exporter.tokens import TokenBook
 
 HOOK = {"webhook_url": "", "secret": SECRET}
 
@@ -339,6 +340,27 @@ def test_the_rules_of_every_tenant_look_at_its_own_executions(migrated_url: str,
         wait_until(lambda: hook.bodies() and hook.bodies("/hook/seven"), 20, "both were told")
         assert [body["execution"]["tenant"] for body in hook.bodies()] == ["0"]
         assert [body["execution"]["execution_id"] for body in hook.bodies("/hook/seven")] == [trace_id(2).hex()]
+
+
+def test_nothing_of_a_tenant_that_was_dropped_goes_anywhere(migrated_url: str, store: Store) -> None:
+    with TokenBook(migrated_url) as book:
+        tenant_id, token = book.add_tenant("blue"), book.create_token("blue", "admin")
+    blue = Store(migrated_url, tenant_id=tenant_id)
+    with receiver(failing=10**6) as hook, watching(migrated_url, token_interval_s=0.05) as api:
+        api.headers["authorization"] = f"Bearer {token}"
+        make(api, hook, kind="failure")
+        blue.write(run(1, error="boom"))
+        wait_until(lambda: bool(hook.attempts), 20, "the message is tried")
+        with TokenBook(migrated_url) as book:
+            book.drop_tenant("blue")
+        time.sleep(0.5)  # an attempt may have been under way
+        hook.failing = 0
+        blue.write(run(2, error="boom"))
+        blue.close()
+        time.sleep(2.0)
+        assert hook.taken == []
+        told = query(migrated_url, "SELECT count(*), bool_or(state = 'delivered') FROM spantree.alert_delivery")
+        assert told == [(1, False)]
 
 
 def test_a_receiver_that_never_answers_holds_up_no_other_rule_and_its_messages_are_bounded(

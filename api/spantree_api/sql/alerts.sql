@@ -141,8 +141,8 @@ WHERE rule.tenant_id = %(tenant_id)s
 
 -- name: claim_alert_messages
 -- some that are due, a few of each rule, in turn, for this process to send: others take over when it has not by then.
--- `resting` are rules whose receivers are given a pause. Those of a rule that is gone come without one. Served by
--- alert_delivery_rule_idx, alert_delivery_pkey
+-- `resting` are rules whose receivers are given a pause. Those of a rule that is gone come without one, and so do those
+-- of a tenant that was dropped. Served by alert_delivery_rule_idx, alert_delivery_pkey, tenant_pkey
 WITH RECURSIVE waiting (rule_id) AS (
     (
         SELECT rule_id
@@ -206,6 +206,12 @@ LEFT JOIN LATERAL (
     WHERE alert_rule.tenant_id = %(tenant_id)s
         AND alert_rule.id = (
             SELECT rule_id FROM spantree.alert_delivery AS own WHERE own.tenant_id = %(tenant_id)s AND own.id = locked.id
+        )
+        AND NOT EXISTS (
+            SELECT
+            FROM spantree.tenant AS dropped
+            WHERE dropped.tenant_id = %(tenant_id)s
+                AND dropped.dropped_at IS NOT NULL
         )
 ) AS rule ON true
 WHERE delivery.tenant_id = %(tenant_id)s

@@ -9,11 +9,17 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN QUERY SELECT DISTINCT rule.tenant_id FROM spantree.alert_rule AS rule ORDER BY 1;
+    RETURN QUERY
+    SELECT DISTINCT rule.tenant_id
+    FROM spantree.alert_rule AS rule
+    WHERE NOT EXISTS (
+        SELECT FROM spantree.tenant AS dropped WHERE dropped.tenant_id = rule.tenant_id AND dropped.dropped_at IS NOT NULL
+    )
+    ORDER BY 1;
 END
 $$;
 
-COMMENT ON FUNCTION spantree.alert_tenants() IS 'the tenants that have rules of alerts, for the process that looks after all of them';
+COMMENT ON FUNCTION spantree.alert_tenants() IS 'the tenants that have rules of alerts and were not dropped, for the process that looks after all of them';
 
 CREATE OR REPLACE FUNCTION spantree.put_policy(guarded text, policy_name text, rule text)
 RETURNS void
