@@ -24,14 +24,14 @@ _SEPARATOR: Final = (
     r"(?P<quoted>\\{0,16}[\"']\s{0,8}(?:=>|:?={1,3}|:)\s{0,8})"
     r"|(?P<named>\\{0,16}[\"']\s{0,8},\s{0,8}\\{0,16}[\"']value\\{0,16}[\"']\s{0,8}[:=]\s{0,8}"
     r"(?:\{\s{0,8}\\{0,16}[\"']stringValue\\{0,16}[\"']\s{0,8}:\s{0,8})?)"
-    r"|(?P<escaped>%3[Dd]|\\{1,16}u003[Dd])"
+    r"|(?P<escaped>%3[Dd]|\\{1,16}u003[Dd]|%22(?:%20|\+)?%3[Aa](?:%20|\+)?(?:%22)?)"
     r"|(?P<plain>\s{0,8}(?:=>|:?={1,3}|:(?![:/]))\s{0,8})"
     r"|(?P<tag>>)"
     r"|(?P<flag>\s{1,8}(?=\S))"
 )
 _OPENING: Final = re.compile(r"[bru]{0,2}(\\{0,16})([\"'])")
 _UNQUOTED: Final = re.compile(r"[^\s\"',;&}\]<>\\]+(?:\\(?!u0026|[\"'])[^\s\"',;&}\]<>\\]*)*+")
-_ESCAPED_VALUE: Final = re.compile(r"[^\s\"'&,;<>%\\]+(?:%(?!26)[^\s\"'&,;<>%\\]*)*+")
+_ESCAPED_VALUE: Final = re.compile(r"[^\s\"'&,;<>%\\]+(?:%(?!2[26])[^\s\"'&,;<>%\\]*)*+")
 _LINE: Final = re.compile(r"[^\r\n\"']+")
 # A header's scheme stays: it tells what kind of secret there was.
 _SCHEME: Final = re.compile(r"(?:bearer|basic|digest|negotiate|ntlm|token|apikey|aws4-hmac-sha256)\s+", re.IGNORECASE)

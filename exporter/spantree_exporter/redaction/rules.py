@@ -85,7 +85,7 @@ class Rules:
 KEY_RULES: Final = (
     KeyRule(
         "password",
-        r"pass(?:word|wd|phrase|code)|pwd|(?:db|user|root|admin|smtp|mail|ldap|ftp|redis|mysql|pg)[._-]?pass",
+        r"pass(?:[._-]?word|wd|[._-]?phrase|code)|pwd|(?:db|user|root|admin|smtp|mail|ldap|ftp|redis|mysql|pg)[._-]?pass",
     ),
     KeyRule("secret", r"secret"),
     # Not "tokens": those are counted.
@@ -104,6 +104,8 @@ SESSION: Final = KeyRule("session", r"session[._-]?id")
 
 # A place where a key of a well-known shape may begin: no word goes on, or the end of an escaped line end does.
 _BEGINS: Final = r"(?:(?<![\w-])|(?<=\\[nrt]))"
+# White space, and how JSON and texts within it have it.
+_SPACE: Final = r"(?:\s|\\+[nrt])"
 _SIGNATURES: Final = r"(?:sig|signature|awsaccesskeyid|x-(?:amz|goog)-(?:signature|credential|security-token))"
 
 TEXT_RULES: Final = (
@@ -138,6 +140,14 @@ TEXT_RULES: Final = (
         r"(?i:basic(?:\s|\\+[nrt]|%20)+[a-z0-9+/]{8})",
         stems=(b"basic",),
         verify=is_basic,
+    ),
+    # As statements make accounts: CREATE USER a IDENTIFIED BY 'x', ALTER ROLE a PASSWORD 'x', PASSWORD('x').
+    TextRule(
+        "password",
+        r"(?i)(?<![\w-])(?:password|identified(?:\s{1,8}with\s{1,8}[\w\"'`]{1,80})?\s{1,8}by(?:\s{1,8}password)?)"
+        r"(?:\s{1,8}\(?|\()\s{0,8}[en]?'(?P<s>(?:[^'\\]|''|\\.){1,4000})",
+        rf"(?i:(?:password|identified{_SPACE}+(?:with{_SPACE}+[\w\"'`\\]+{_SPACE}+)?by)(?:{_SPACE}+\(?|\(){_SPACE}*[en]?')",
+        stems=(b"password", b"identified"),
     ),
     TextRule("jwt", _BEGINS + r"eyJ[\w-]{6,}+\.[\w-]{4,}+(?:\.[\w-]*+){0,3}", r"eyJ[\w-]{6}", (b"eyj",)),
     TextRule("aws_key", _BEGINS + r"(?:AKIA|ASIA)[0-9A-Z]{12,}", r"(?:AKIA|ASIA)[0-9A-Z]{12}", (b"akia", b"asia")),

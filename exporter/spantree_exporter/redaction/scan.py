@@ -69,6 +69,7 @@ def _always(body: bytes) -> bool:
 def _keys(words: str) -> str:
     """A key of a secret, and what says that it is one: the tag of its value, a quote and a colon, =, a flag."""
     follows = rf"[\x12>]|{_QUOTE}{_SPACE}(?:{_IS}|,{_SPACE}{_QUOTE}value)|{_SPACE}{_IS}|%3[dD]|\\+u003[dD]"
+    follows += r"|%22(?:%20|\+)?%3[aA]"
     return rf"(?i:(?:{words})(?:{follows})|-[\w-]*(?:{words})(?:\s|\\+[nrt]|{_QUOTE}))"
 
 
@@ -135,9 +136,9 @@ _NO_PLURAL: Final = frozenset({b"token"})
 # which tells it of a flag only.
 _AFTER_STEM: Final = (
     rb"(?:[._-]?[a-z0-9]{3,12})?(?:[._-]?\d{1,3})?"
-    rb"(?:\s*[=:]|[\x12>\"']|\\+[u\"']|%3d|(\s|\\+[nrt]))"
+    rb"(?:\s*[=:]|[\x12>\"']|\\+[u\"']|%3d|%22|(\s|\\+[nrt]))"
 )
-_ENDINGS: Final = rb"(?:word|wd|phrase|code|[._-]?id)?s?"
+_ENDINGS: Final = rb"(?:[._-]?word|wd|[._-]?phrase|code|[._-]?id)?s?"
 _FLAG: Final = re.compile(rb"-[\w-]*\Z")
 _BEFORE: Final = 100
 # Of a flag it is white space that tells it, of JSON what comes after that.

@@ -75,6 +75,22 @@ def redactor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         ("xoxb-123456789012-abcdefgh", "<redacted>", ["slack_token"]),
         ("AIzaSyA1234567890abcdefghijklmnopqrstu", "<redacted>", ["google_key"]),
         ("hf_abcdefghijklmnopqrst1", "<redacted>", ["service_key"]),
+        ("ALTER ROLE app WITH PASSWORD 'it''s' VALID", "ALTER ROLE app WITH PASSWORD '<redacted>' VALID", ["password"]),
+        ("CREATE USER 'a'@'%' IDENTIFIED BY 'x y'", "CREATE USER 'a'@'%' IDENTIFIED BY '<redacted>'", ["password"]),
+        (
+            "alter user a identified with `sha256_password` by 'x', b identified by password '*12'",
+            "alter user a identified with `sha256_password` by '<redacted>', b identified by password '<redacted>'",
+            ["password"],
+        ),
+        ("SELECT PASSWORD('x'), 'y'", "SELECT PASSWORD('<redacted>'), 'y'", ["password"]),
+        ("OPTIONS (user 'a', password E'x\\'y')", "OPTIONS (user 'a', password E'<redacted>')", ["password"]),
+        (
+            "payload=%7B%22password%22%3A%22hunter2%22%2C%22n%22%3A1%7D",
+            "payload=%7B%22password%22%3A%22<redacted>%22%2C%22n%22%3A1%7D",
+            ["password"],
+        ),
+        ("%22token%22%3A+%22x%22", "%22token%22%3A+%22<redacted>%22", ["token"]),
+        ("PASS_PHRASE=x pass-word: y", "PASS_PHRASE=<redacted> pass-word: <redacted>", ["password"]),
         ("naïve password=crème, dort", "naïve password=<redacted>, dort", ["password"]),
     ],
 )  # fmt: skip
@@ -94,6 +110,8 @@ def test_a_secret_goes_and_all_else_stays(redactor: TextRedactor, text: str, lef
         "https://host:8080/path?email=a@b.example", "ssh://git@github.com/x/y", "task-abcdefgh-ijklmnop",
         "sk-learn-pipeline-for-texts", "session.id=abc", "Secret::Store is a class", "kubectl get secret my-app",
         "card 4111 1111 1111 1111", "ada@example.org", "k8s.secret.name=db", "token => ",
+        "refused by 'host'", "a user identified by its 'name'", "ALTER ROLE a PASSWORD NULL", "IDENTIFIED BY '***'",
+        "%22next_page_token%22%3A%22x%22", "by pass: wordy",
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays(redactor: TextRedactor, text: str) -> None:
