@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -23,6 +24,7 @@ from spantree_api.error_answers import install_error_answers
 from spantree_api.head_requests import HeadRequests
 from spantree_api.known_errors_file import load_known_errors
 from spantree_api.metrics import ApiMetrics, RequestMetrics
+from spantree_api.openapi_texts import complete
 from spantree_api.own_audit import OwnAudit, OwnAuditing
 from spantree_api.pages.site import install_pages
 from spantree_api.path_prefix import PathPrefix
@@ -162,7 +164,7 @@ def create_app(
             await primary.close()
             await asyncio.to_thread(tokens.stop)
 
-    app = FastAPI(
+    app = _Described(
         title="spantree",
         summary="Executions, nodes and edges out of OpenTelemetry traces.",
         version="1",
@@ -211,6 +213,16 @@ def create_app(
         app.routes.extend(router.routes)
     install_pages(app)
     return app
+
+
+class _Described(FastAPI):
+    """Says in OpenAPI what each parameter and field is."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        if not self.openapi_schema:
+            self.openapi_schema = complete(super().openapi())
+        return self.openapi_schema
 
 
 def templates_of(app: FastAPI) -> Iterator[str]:

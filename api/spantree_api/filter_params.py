@@ -16,20 +16,30 @@ _NS_PER_MS = 1_000_000
 
 async def _filter_of(
     status: Annotated[list[StatusFilter] | None, Query(description="may be given more than once")] = None,
-    workflow: Annotated[Text | None, Query()] = None,
+    workflow: Annotated[Text | None, Query(description="name of the workflow, whole")] = None,
     service_name: Annotated[Text | None, Query(alias="service", description="a service that took part")] = None,
-    conversation_id: Annotated[Text | None, Query()] = None,
-    user_id: Annotated[Text | None, Query()] = None,
-    run_id: Annotated[Text | None, Query()] = None,
+    conversation_id: Annotated[Text | None, Query(description="conversation, session or thread")] = None,
+    user_id: Annotated[Text | None, Query(description="for whom it ran")] = None,
+    run_id: Annotated[Text | None, Query(description="declared id of the run")] = None,
     kind: Annotated[
         Text | None, Query(description="workflow, agent, request ...; `request` lists hidden ones too")
     ] = None,
     since: MomentQuery = None,
     until: MomentQuery = None,
-    min_duration_ms: Annotated[float | None, Query(ge=0, le=1e12, allow_inf_nan=False)] = None,
-    max_duration_ms: Annotated[float | None, Query(ge=0, le=1e12, allow_inf_nan=False)] = None,
-    error_category: Annotated[Text | None, Query()] = None,
-    project: Annotated[Text | None, Query()] = None,
+    min_duration_ms: Annotated[
+        float | None,
+        Query(
+            ge=0,
+            le=1e12,
+            allow_inf_nan=False,
+            description="shorter ones are left out; what has not ended lasts until now",
+        ),
+    ] = None,
+    max_duration_ms: Annotated[
+        float | None, Query(ge=0, le=1e12, allow_inf_nan=False, description="longer ones are left out")
+    ] = None,
+    error_category: Annotated[Text | None, Query(description="timeout, network, llm ...")] = None,
+    project: Annotated[Text | None, Query(description="the project that it declares")] = None,
     q: Annotated[
         Text | None,
         Query(

@@ -8,6 +8,7 @@ from typing import Any
 
 from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
+from spantree_api.openapi_texts import EXAMPLES, FIELD_TEXTS
 from spantree_api.routes.api_router import BASE
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,36 @@ def test_every_path_is_told() -> None:
     told = {_unnamed(path) for path in re.findall(r"`(?:[A-Z]+ )?(/[^`? ]*)", DOCUMENT.read_text(encoding="utf-8"))}
     missing = sorted(set(_paths()) - told)
     assert not missing, f"docs/api.md does not tell of {', '.join(missing)}: add a row to 'What there is'"
+
+
+def test_openapi_describes_every_parameter_and_every_field() -> None:
+    document = create_app(ApiConfig()).openapi()
+    parameters = [
+        f"{method.upper()} {path} {parameter['name']}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        for parameter in operation.get("parameters", ())
+        if not parameter.get("description")
+    ]
+    schemas = document["components"]["schemas"]
+    fields = [
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        for field, declared in schema.get("properties", {}).items()
+        if not declared.get("description")
+    ]
+    nameless = [name for name, schema in schemas.items() if not schema.get("description")]
+    told = "a text below the field (`@documented`), or, where it is the same everywhere, in openapi_texts.py"
+    assert (parameters, fields, nameless) == ([], [], []), f"add a description: {told}"
+
+
+def test_no_text_is_of_a_field_that_is_none() -> None:
+    schemas = create_app(ApiConfig()).openapi()["components"]["schemas"]
+    fields = {(name, field) for name, schema in schemas.items() for field in schema.get("properties", {})}
+    names = {f"{name}.{field}" for name, field in fields} | {field for _, field in fields}
+    parameters = {"min_duration_ms", "max_duration_ms", "until", "q"}  # not answered
+    assert sorted(set(FIELD_TEXTS) - names) == []
+    assert sorted(set(EXAMPLES) - names - parameters) == []
 
 
 def test_every_query_parameter_is_told() -> None:

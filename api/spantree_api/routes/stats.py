@@ -32,7 +32,7 @@ async def get_node_stats(
     days: DaysQuery = 7,
     workflow: Annotated[Text | None, Query()] = None,
     kind: Annotated[Text | None, Query(description="only nodes of this kind: step, tool, llm ...")] = None,
-    limit: Annotated[int, Query(ge=1, le=1_000)] = _LIMIT,
+    limit: Annotated[int, Query(ge=1, le=1_000, description="at most so many of them")] = _LIMIT,
 ) -> Response:
     """Each node of each workflow, worst success rate first."""
     async with service.reader() as reader:
@@ -47,7 +47,7 @@ async def get_workflow_stats(
     service: ServiceOf,
     days: DaysQuery = 7,
     hidden: HiddenQuery = False,
-    limit: Annotated[int, Query(ge=1, le=1_000)] = _LIMIT,
+    limit: Annotated[int, Query(ge=1, le=1_000, description="at most so many of them")] = _LIMIT,
 ) -> Response:
     """Each workflow, most runs first."""
     async with service.reader() as reader:
