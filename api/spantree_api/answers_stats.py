@@ -27,6 +27,7 @@ class NodeStat(TypedDict):
     success_rate: float | None
     """completed / (completed + failed), from 0 to 1; null where there are none of them"""
     avg_ms: float | None
+    """of those that ended and were not skipped, as the percentiles"""
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None

@@ -284,7 +284,8 @@ def _count(row: list[Any], sign: int, started_ns: int, ended_ns: int | None, sta
         row[_LAST_STARTED] = started_ns
     if status in FAILED_NODE and started_ns > row[_LAST_FAILED]:
         row[_LAST_FAILED] = started_ns
-    if ended_ns is not None:
+    # What was skipped took no time, and says nothing of how long it takes.
+    if ended_ns is not None and status != "skipped":
         duration_ns = ended_ns - started_ns
         row[_ENDED] += sign
         row[_DURATION] += sign * duration_ns

@@ -92,6 +92,7 @@ def test_node_figures_follow_their_filters(api: httpx.Client) -> None:
 def test_the_view_counts_the_same(postgres_url: str, _migrated_template: str) -> None:
     with new_database(postgres_url, template=_migrated_template) as url:
         nodes = [node(1, "w"), node(2, "x", 1, status="timed_out"), node(3, "x", 1), node(4, "x", 1, status="skipped")]
+        nodes[3].ended_ns = nodes[3].started_ns
         insert(url, trace(1, nodes))
         columns = ("name", "total", "completed", "failed", "success_rate", "avg_ms", "p50_ms", "p99_ms")
         with psycopg.connect(url) as connection, api_over(url) as api:
@@ -101,6 +102,9 @@ def test_the_view_counts_the_same(postgres_url: str, _migrated_template: str) ->
             ).fetchall()
             stats = ok(api.get("/api/v1/stats/nodes"))["nodes"]
         assert [tuple(one[column] for column in columns) for one in stats] == rows
+        # What was skipped took no time, and says nothing of how long it takes.
+        assert rows[0][:2] == ("x", 3)
+        assert rows[0][5:] == (1000.0, pytest.approx(1000, rel=0.02), pytest.approx(1000, rel=0.02))
 
 
 def test_workflow_figures(api: httpx.Client) -> None:

@@ -374,6 +374,7 @@ SELECT
     COALESCE(sum(newest.input_tokens), 0)::bigint + COALESCE(sum(newest.output_tokens), 0)::bigint AS tokens,
     COALESCE(sum(newest.cost_usd), 0)::double precision AS cost_usd,
     percentile_disc(%(quantile)s::double precision) WITHIN GROUP (ORDER BY newest.ended_ns - newest.started_ns)
+        FILTER (WHERE newest.status <> 'skipped')
         / 1e6::double precision AS quantile_ms
 FROM newest
 JOIN wanted ON wanted.name = newest.name
@@ -459,6 +460,7 @@ SELECT
     COALESCE(sum(step.input_tokens), 0)::bigint + COALESCE(sum(step.output_tokens), 0)::bigint AS tokens,
     COALESCE(sum(step.cost_usd), 0)::double precision AS cost_usd,
     percentile_disc(%(quantile)s::double precision) WITHIN GROUP (ORDER BY step.ended_ns - step.started_ns)
+        FILTER (WHERE step.status <> 'skipped')
         / 1e6::double precision AS quantile_ms
 FROM counted AS step
 JOIN wanted ON wanted.name = step.name

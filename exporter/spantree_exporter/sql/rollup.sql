@@ -212,9 +212,10 @@ WHERE tenant_id = %(tenant_id)s
 -- The hours of one UTC day from its rows, all of which it reads; on Citus on the coordinator, for figures are there.
 INSERT INTO spantree.rollup
 WITH counted AS (
+    -- the durations of what was skipped are not counted, as in spantree_exporter.rollup
     SELECT
-        tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, service, project, user_id, hidden,
-        error_fingerprint, error_category, retried_count, input_tokens, output_tokens, cost_usd, NULL AS model,
+        tenant_id, started_ns, CASE WHEN status <> 'skipped' THEN ended_ns END AS ended_ns, status, name, kind,
+        workflow_name, service, project, user_id, hidden, error_fingerprint, error_category, retried_count, input_tokens, output_tokens, cost_usd, NULL AS model,
         false AS is_node, false AS is_root, trace_id
     FROM spantree.execution
     WHERE tenant_id = %(tenant_id)s
@@ -223,8 +224,8 @@ WITH counted AS (
         AND started_ns < %(end_ns)s
     UNION ALL
     SELECT
-        tenant_id, started_ns, ended_ns, status, name, kind, workflow_name, NULL, NULL, NULL, false,
-        NULL, NULL, 0, input_tokens, output_tokens, cost_usd,
+        tenant_id, started_ns, CASE WHEN status <> 'skipped' THEN ended_ns END, status, name, kind, workflow_name, NULL,
+        NULL, NULL, false, NULL, NULL, 0, input_tokens, output_tokens, cost_usd,
         CASE WHEN 'model_told_elsewhere' = ANY (anomalies) THEN NULL ELSE model END,
         true, parent_span_id IS NULL, trace_id
     FROM spantree.node

@@ -237,7 +237,7 @@ COMMENT ON COLUMN spantree.node_stats.completed IS 'that completed';
 COMMENT ON COLUMN spantree.node_stats.failed IS 'that failed or timed out for good';
 COMMENT ON COLUMN spantree.node_stats.retried IS 'failed attempts that a later attempt followed';
 COMMENT ON COLUMN spantree.node_stats.success_rate IS 'completed / (completed + failed), 0 to 1; retried, skipped, cancelled and running ones count neither way';
-COMMENT ON COLUMN spantree.node_stats.avg_ms IS 'mean duration in milliseconds of those that ended';
+COMMENT ON COLUMN spantree.node_stats.avg_ms IS 'mean duration in milliseconds of those that ended; skipped ones are in no duration';
 COMMENT ON COLUMN spantree.node_stats.p50_ms IS 'median duration in milliseconds';
 COMMENT ON COLUMN spantree.node_stats.p95_ms IS '95th percentile of the duration in milliseconds';
 COMMENT ON COLUMN spantree.node_stats.p99_ms IS '99th percentile of the duration in milliseconds';
