@@ -142,3 +142,4 @@ class StuckAnswer(TypedDict):
     """Executions that are open for longer than their threshold, and lost ones; the longest first."""
 
     executions: list[StuckExecution]
+    next_cursor: str | None

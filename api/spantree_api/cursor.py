@@ -46,6 +46,27 @@ class ExecutionCursor:
         return cls(started_ns, UUID(bytes=trace_id))
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class OldestFirstCursor:
+    """After this execution, in the order of `started_ns` and `trace_id`, oldest first."""
+
+    started_ns: int
+    trace_id: UUID
+
+    def encode(self) -> str:
+        """The text for `next_cursor`."""
+        return _seal(_EXECUTION.pack(b"o", self.started_ns, self.trace_id.bytes))
+
+    @classmethod
+    def decode(cls, text: str) -> OldestFirstCursor:
+        """The position that `encode` wrote. Raises InvalidParameter."""
+        body = _open(text)
+        if len(body) != _EXECUTION.size or body[:1] != b"o":
+            raise _refusal(text)
+        _, started_ns, trace_id = _EXECUTION.unpack(body)
+        return cls(started_ns, UUID(bytes=trace_id))
+
+
 @dataclass(frozen=True, slots=True)
 class SpanCursor:
     """After this span, in the order of `started_ns`, `trace_id` and `span_id`, newest first."""

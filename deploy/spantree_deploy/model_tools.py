@@ -207,11 +207,11 @@ def server(ask: Ask) -> MCPServer:
         return written(head, compact(answer["steps"]), name="steps", fewer="Ask for fewer with limit.")
 
     @mcp.tool(annotations=read_only, structured_output=False)
-    def stuck(limit: Limit = _LIST_LIMIT) -> str:
+    def stuck(limit: Limit = _LIST_LIMIT, cursor: Text = None) -> str:
         """Executions that are pending, running or waiting for too long, and lost ones; oldest first."""
-        answer = get("stuck", limit=limit)
+        answer = get("stuck", limit=limit, cursor=cursor)
         rows = compact(answer["executions"], keys=(*_EXECUTION, "silent_s", "open_nodes"))
-        return written({}, rows, name="executions", fewer=_FEWER)
+        return written({}, rows, name="executions", more=_page(answer), fewer=_FEWER)
 
     for tool in mcp._tool_manager.list_tools():
         _refuse_unknown_arguments(tool)

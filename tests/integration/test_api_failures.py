@@ -163,6 +163,27 @@ def test_what_waited_and_was_taken_up_is_not_stuck(migrated_url: str, monkeypatc
         monkeypatch.setattr(lists, "_STUCK_AT_ONCE", 1)
         told = ok(api.get("/api/v1/stuck?limit=1"))["executions"]
         assert [int(one["trace_id"], 16) for one in told] == [3]
+        assert stuck_in_pages(api, 1) == [[3], [4], [7], [9]]
+        assert stuck_in_pages(api, 3) == [[3, 4, 7], [9]]
+        # Of what was taken up much may stand between two that are stuck: it is looked on from where it was given up.
+        monkeypatch.setattr(lists, "_STUCK_PAGES", 1)
+        assert [one for page in stuck_in_pages(api, 1) for one in page] == [3, 4, 7, 9]
+
+
+def stuck_in_pages(api: httpx.Client, limit: int) -> list[list[int]]:
+    pages: list[list[int]] = []
+    cursor = ""
+    while True:
+        page = ok(api.get(f"/api/v1/stuck?limit={limit}{cursor}"))
+        pages.append([int(one["trace_id"], 16) for one in page["executions"]])
+        if page["next_cursor"] is None:
+            return pages
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+def test_cursors_of_other_lists_are_no_cursors_of_what_is_stuck(api: httpx.Client) -> None:
+    cursor = ok(api.get("/api/v1/executions?limit=1"))["next_cursor"]
+    assert refused(api.get(f"/api/v1/stuck?cursor={cursor}"))[:2] == (422, "invalid_parameter")
 
 
 def test_what_waited_is_told_with_the_execution_that_went_on_with_it(

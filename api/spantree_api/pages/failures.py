@@ -14,6 +14,7 @@ router = APIRouter(include_in_schema=False)
 RANGES = {"24h": ("24 hours", 1), "7d": ("7 days", 7), "30d": ("30 days", 30), "90d": ("90 days", 90)}
 STATES = ("open", "resolved", "ignored")
 _ALIKE = 50
+_STUCK = 200
 
 
 @router.get("/failures")
@@ -51,8 +52,8 @@ async def group_page(request: Request, fingerprint: str) -> Response:
 
 
 @router.get("/stuck")
-async def stuck_page(request: Request) -> Response:
+async def stuck_page(request: Request, cursor: str | None = None) -> Response:
     """What is open for longer than its threshold, and what was lost; the longest first."""
     begins = await position(request)
-    found = await ask(request, "/stuck", {"limit": 200})
-    return render(request, "stuck.html", position=begins, stuck=found["executions"])
+    found = await ask(request, "/stuck", {"limit": _STUCK, "cursor": cursor})
+    return render(request, "stuck.html", position=begins, stuck=found["executions"], page=found, cursor=cursor)

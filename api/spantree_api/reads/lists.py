@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from spantree_api.cursor import ExecutionCursor
+from spantree_api.cursor import ExecutionCursor, OldestFirstCursor
 from spantree_api.database import Query
 from spantree_api.filters import ExecutionFilter, attribute_of
 from spantree_api.listing import NS_MAX, NS_MIN, Listing, Range, listing_of, range_of, windows_of
@@ -208,24 +208,36 @@ async def failed_nodes(reader: Reader, rows: Sequence[ExecutionRow], limit: int)
     return await reader.snapshot.all("failed_nodes_of_traces", parameters, records(FailedNodeRow))
 
 
-async def stuck(reader: Reader, limit: int, *, hidden: bool) -> list[StuckRow]:
-    """Executions that are open for longer than their threshold, and lost ones, oldest first.
+async def stuck(
+    reader: Reader, limit: int, after: OldestFirstCursor | None, *, hidden: bool
+) -> tuple[list[StuckRow], OldestFirstCursor | None]:
+    """Executions that are open for longer than their threshold, and lost ones, oldest first; where more of them begin.
 
     What waits and was taken up by a later execution is over, whatever its own spans say.
     """
     rows: list[StuckRow] = []
-    parameters = _stuck(reader, hidden=hidden) | {"limit": max(limit, _STUCK_AT_ONCE)}
+    given_up: list[OldestFirstCursor] = []
+    parameters = _stuck(reader, hidden=hidden) | {"limit": max(limit + 1, _STUCK_AT_ONCE)}
     async for days in reader.all_days():
         found, looked_at = list[StuckRow](), 0
-        async with aclosing(_stuck_pages(reader, parameters | days)) as pages:
-            async for page in pages:
+        async with aclosing(_stuck_pages(reader, parameters | days, after)) as pages:
+            async for page, end in pages:
                 found += page
                 looked_at += 1
-                if len(found) >= limit or looked_at == _STUCK_PAGES:
+                if len(found) > limit:
                     break
-        rows += found[:limit]
-    rows.sort(key=lambda one: (one.row.execution.started_ns, one.row.trace_id.bytes))
-    return rows[:limit]
+                if looked_at == _STUCK_PAGES and end is not None:
+                    given_up.append(end)
+                    break
+        rows += found[: limit + 1]
+    rows.sort(key=_place)
+    if given_up:
+        # Beyond the first of these places there may be others that come before what other days have.
+        rows = [one for one in rows if _place(one) <= min(given_up)]
+    shown = rows[:limit]
+    if len(rows) > limit:
+        return shown, _place(shown[-1])
+    return shown, min(given_up, default=None)
 
 
 async def stuck_since(reader: Reader, news_ns: int, rows_at_once: int) -> AsyncGenerator[list[StuckRow], None]:
@@ -233,24 +245,31 @@ async def stuck_since(reader: Reader, news_ns: int, rows_at_once: int) -> AsyncG
     parameters = _stuck(reader, hidden=True) | {"news_ns": news_ns, "limit": rows_at_once}
     async for days in reader.all_days():
         async with aclosing(_stuck_pages(reader, parameters | days)) as pages:
-            async for page in pages:
+            async for page, _ in pages:
                 yield page
 
 
-async def _stuck_pages(reader: Reader, parameters: dict[str, object]) -> AsyncGenerator[list[StuckRow], None]:
-    """Those of some days, `limit` at a time, without those that were taken up.
+async def _stuck_pages(
+    reader: Reader, parameters: dict[str, object], after: OldestFirstCursor | None = None
+) -> AsyncGenerator[tuple[list[StuckRow], OldestFirstCursor | None], None]:
+    """Those of some days, `limit` at a time, without those that were taken up; how far it was looked, None to the end.
 
     No cursor is held: whether they were is asked of all days, over which the snapshot is renewed.
     """
-    after = (NS_MIN, UUID(int=0))
+    end = after or OldestFirstCursor(NS_MIN, UUID(int=0))
     while True:
-        page = await reader.snapshot.all(
-            "list_stuck", {**parameters, "after_ns": after[0], "after_trace_id": after[1]}, stuck_rows
-        )
-        yield await _not_taken_up(reader, page)
+        place = {"after_ns": end.started_ns, "after_trace_id": end.trace_id}
+        page = await reader.snapshot.all("list_stuck", {**parameters, **place}, stuck_rows)
+        told = await _not_taken_up(reader, page)
         if len(page) != parameters["limit"]:
+            yield told, None
             return
-        after = (page[-1].row.execution.started_ns, page[-1].row.trace_id)
+        end = _place(page[-1])
+        yield told, end
+
+
+def _place(one: StuckRow) -> OldestFirstCursor:
+    return OldestFirstCursor(one.row.execution.started_ns, one.row.trace_id)
 
 
 def _stuck(reader: Reader, *, hidden: bool) -> dict[str, object]:

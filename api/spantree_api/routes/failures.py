@@ -9,7 +9,7 @@ from fastapi import Path, Query, Response
 from spantree_api.answers import ExecutionPage
 from spantree_api.answers_failures import FailedExecution, FailedNode, FailurePage, StuckAnswer, StuckExecution
 from spantree_api.any_text import any_text
-from spantree_api.cursor import ExecutionCursor
+from spantree_api.cursor import ExecutionCursor, OldestFirstCursor
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, Text
 from spantree_api.reads import lists
@@ -81,10 +81,13 @@ async def list_turns(
 
 
 @router.get("/stuck", response_model=StuckAnswer, responses=error_answers(422, 503))
-async def list_stuck(service: ServiceOf, hidden: HiddenQuery = False, limit: LimitQuery = 50) -> Response:
+async def list_stuck(
+    service: ServiceOf, hidden: HiddenQuery = False, limit: LimitQuery = 50, cursor: CursorQuery = None
+) -> Response:
     """Executions that are pending, running or waiting for longer than their threshold, and lost ones; oldest first."""
+    after = None if cursor is None else OldestFirstCursor.decode(cursor)
     async with service.reader() as reader:
-        rows = await lists.stuck(reader, limit, hidden=hidden)
+        rows, following = await lists.stuck(reader, limit, after, hidden=hidden)
     stuck: list[StuckExecution] = [
         {
             **answer,
@@ -93,7 +96,7 @@ async def list_stuck(service: ServiceOf, hidden: HiddenQuery = False, limit: Lim
         }
         for one, answer in zip(rows, execution_answers([one.row for one in rows], reader, {}), strict=True)
     ]
-    answer: StuckAnswer = {"executions": stuck}
+    answer: StuckAnswer = {"executions": stuck, "next_cursor": None if following is None else following.encode()}
     return json_answer(answer)
 
 

@@ -200,6 +200,7 @@ def failures(
 def stuck(
     hidden: Hidden = False,
     limit: Limit = 50,
+    cursor: Cursor = None,
     json: Json = False,
     api_url: opt.ApiUrl = None,
     ca: opt.Ca = None,
@@ -211,13 +212,15 @@ def stuck(
     """List executions that are pending, running or waiting for too long, and lost ones; the longest first."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     with api_of(settings) as api:
-        answer = api.get("stuck", {"hidden": hidden or None, "limit": limit})
+        answer = api.get("stuck", {"hidden": hidden or None, "limit": limit, "cursor": cursor})
     if json:
         print_json(answer)
     elif not answer["executions"]:
         console.out.print("no execution is stuck")
     else:
         console.out.lines(render.stuck_table(answer["executions"]))
+    if not json and answer["next_cursor"] is not None:
+        console.step(f"the oldest {limit}; more: --limit, or --cursor {answer['next_cursor']}")
 
 
 def diff(
