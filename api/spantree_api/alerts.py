@@ -26,6 +26,7 @@ from spantree_api.alert_file import FileRule
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database, Snapshot
 from spantree_api.errors import ApiError, Unavailable
+from spantree_api.figures_range import figures_range
 from spantree_api.reader import Reader
 from spantree_api.reads import alerts as reads
 from spantree_api.reads import changes, lists
@@ -272,7 +273,7 @@ class Alerts:
         for name in names:
             known = self._usual.get(name)
             if known is None or now_s - known[0] > _USUAL_S:
-                figures = await workflow_figures(reader, _USUAL_DAYS, name)
+                figures = await workflow_figures(reader, figures_range(now_ns, _USUAL_DAYS), name)
                 if figures is None:
                     usual = events.UsualDuration(None, 0)
                 else:

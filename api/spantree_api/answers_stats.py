@@ -34,10 +34,14 @@ class NodeStat(TypedDict):
     last_failed_at: str | None
 
 
+@documented
 class NodeStats(TypedDict):
     """Figures of nodes, worst success rate first."""
 
     days: int
+    since: str
+    until: str | None
+    """of the hours that are counted; null: no end"""
     nodes: list[NodeStat]
 
 
@@ -67,10 +71,14 @@ class WorkflowStat(TypedDict):
     last_started_at: str
 
 
+@documented
 class WorkflowStats(TypedDict):
     """Figures of workflows, most runs first."""
 
     days: int
+    since: str
+    until: str | None
+    """of the hours that are counted; null: no end"""
     workflows: list[WorkflowStat]
 
 
@@ -86,6 +94,9 @@ class WorkflowDetail(WorkflowStat):
     """Figures of one workflow, with what it does most and what came of it lately."""
 
     days: int
+    since: str
+    until: str | None
+    """of the hours that are counted; null: no end"""
     errors: list[ErrorCount]
     most_used_node: str | None
     recent: list[ExecutionAnswer]

@@ -80,10 +80,14 @@ class UserStat(Figures):
     user_id: str
 
 
+@documented
 class UserStats(TypedDict):
     """Users, most runs first."""
 
     days: int
+    since: str
+    until: str | None
+    """of the hours that are counted; null: no end"""
     users: list[UserStat]
 
 
@@ -92,6 +96,9 @@ class UserDetail(UserStat):
     """Figures of one user, with what came of it lately."""
 
     days: int
+    since: str
+    until: str | None
+    """of the hours that are counted; null: no end"""
     recent: list[ExecutionAnswer]
     """the ten newest"""
 
@@ -102,10 +109,14 @@ class ModelStat(Figures):
     model: str
 
 
+@documented
 class ModelStats(TypedDict):
     """Models, most calls first."""
 
     days: int
+    since: str
+    until: str | None
+    """of the hours that are counted; null: no end"""
     models: list[ModelStat]
 
 
@@ -115,10 +126,14 @@ class ProjectStat(Figures):
     project: str
 
 
+@documented
 class ProjectStats(TypedDict):
     """Projects, most runs first."""
 
     days: int
+    since: str
+    until: str | None
+    """of the hours that are counted; null: no end"""
     projects: list[ProjectStat]
 
 
@@ -152,6 +167,9 @@ class ProjectDetail(ProjectStat):
     """Figures of one project, what it uses most and its longest run."""
 
     days: int
+    since: str
+    until: str | None
+    """of the hours that are counted; null: no end"""
     workflows: int
     """how many different ones ran, 1,000 at most"""
     executions: int

@@ -179,14 +179,23 @@ def server(ask: Ask) -> MCPServer:
     def stats(
         of: Literal["workflows", "nodes"] = "workflows",
         days: Annotated[int, Field(ge=1, le=30)] = 7,
+        since: Annotated[
+            str | None, Field(description="instead of days: RFC 3339; by whole hours", max_length=40)
+        ] = None,
+        until: Annotated[str | None, Field(description="RFC 3339; outside the range", max_length=40)] = None,
         workflow: Annotated[str | None, Field(description="of nodes: those of one workflow", max_length=500)] = None,
     ) -> str:
         """Runs, success rates and durations of workflows, or of their nodes, worst first."""
         if of == "workflows" and workflow is not None:
             raise ToolError("workflow narrows down nodes only: ask with of=nodes, or without workflow")
-        parameters = {"days": days} if of == "workflows" else {"days": days, "workflow": workflow}
-        answer = get(f"stats/{of}", **parameters)
-        return written({"days": days}, compact(answer[of]), name=of, fewer="Ask for the nodes of one workflow.")
+        ranged = {"days": days, "since": since, "until": until}
+        answer = get(f"stats/{of}", **ranged, **({"workflow": workflow} if of == "nodes" else {}))
+        return written(
+            {key: answer[key] for key in ranged},
+            compact(answer[of]),
+            name=of,
+            fewer="Ask for the nodes of one workflow.",
+        )
 
     @mcp.tool(annotations=read_only, structured_output=False)
     def execution_stats(

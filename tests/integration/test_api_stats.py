@@ -89,6 +89,34 @@ def test_node_figures_follow_their_filters(api: httpx.Client) -> None:
     assert refused(api.get("/api/v1/stats/nodes?days=31"))[:2] == (422, "invalid_parameter")
 
 
+def test_figures_are_of_the_hours_that_were_asked_for(api: httpx.Client) -> None:
+    def runs(query: str, of: str = "workflows") -> dict[str, int]:
+        answer = ok(api.get(f"/api/v1/stats/{of}?{query}"))
+        return {one["name"]: one.get("runs", one.get("total")) for one in answer[of]}
+
+    assert runs("since=2026-11-20T10:00:00Z") == {"report": 2, "a/b": 1}
+    # The hour that a bound is within counts as a whole; one that begins with it does not.
+    assert runs("since=2026-11-20T10:59:00Z") == {"report": 2, "a/b": 1}
+    assert runs("until=2026-11-20T10:00:01Z") == {"report": 3, "a/b": 1}
+    assert runs("until=2026-11-20T10:00:00Z") == {"report": 1}
+    assert runs("since=2026-11-14T11:00:00%2B01:00&until=2026-11-15T00:00:00Z") == {"report": 1}
+    assert runs("since=2026-11-14T11:00:00Z&until=2026-11-15T00:00:00Z") == {}
+    assert runs("since=2026-11-12T00:00:00Z&until=2026-11-14T00:00:00Z", "nodes") == {"old": 1}
+    answer = ok(api.get("/api/v1/stats/nodes?since=2026-11-12T10:20:00%2B02:00&until=2026-11-14T00:30:00Z"))
+    assert (answer["days"], answer["since"], answer["until"]) == (
+        2,
+        "2026-11-12T08:00:00.000000000Z",
+        "2026-11-14T01:00:00.000000000Z",
+    )
+    answer = ok(api.get("/api/v1/stats/workflows/report?until=2026-11-20T10:00:00Z"))
+    assert (answer["runs"], [int(one["trace_id"], 16) for one in answer["recent"]]) == (1, [3])
+    assert ok(api.get("/api/v1/stats/workflows"))["until"] is None
+    for query in ("since=2026-10-01T00:00:00Z", "until=2026-10-01T00:00:00Z", "since=2026-11-21T00:00:00Z"):
+        assert refused(api.get(f"/api/v1/stats/nodes?{query}"))[:2] == (422, "invalid_parameter"), query
+    later = "since=2026-11-20T10:00:00Z&until=2026-11-20T10:00:00Z"
+    assert refused(api.get(f"/api/v1/stats/models?{later}"))[:2] == (422, "invalid_parameter")
+
+
 def test_the_view_counts_the_same(postgres_url: str, _migrated_template: str) -> None:
     with new_database(postgres_url, template=_migrated_template) as url:
         nodes = [node(1, "w"), node(2, "x", 1, status="timed_out"), node(3, "x", 1), node(4, "x", 1, status="skipped")]
@@ -137,6 +165,8 @@ def test_one_workflow_has_its_errors_most_used_node_and_newest_executions(api: h
     assert told == {
         **ok(api.get("/api/v1/stats/workflows"))["workflows"][0],
         "days": 7,
+        "since": "2026-11-13T11:00:00.000000000Z",
+        "until": None,
         "errors": [{"category": "timeout", "count": 1}, {"category": "unknown", "count": 1}],
         "most_used_node": "fetch",
     }

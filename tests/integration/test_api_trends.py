@@ -199,6 +199,8 @@ def test_a_project(api: httpx.Client) -> None:
         "cost_usd": 1.0,
         "last_started_at": "2026-11-20T10:00:00.000000000Z",
         "days": 7,
+        "since": "2026-11-13T11:00:00.000000000Z",
+        "until": None,
         "workflows": 2,
         "executions": 3,
         "errors": 1,

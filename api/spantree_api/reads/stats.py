@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spantree_api.figures_range import FiguresRange
 from spantree_api.filters import moment_of
 from spantree_api.intervals import bounded_intervals, interval_parameters, intervals
 from spantree_api.reader import Reader
@@ -18,8 +19,6 @@ from spantree_api.stored_rows import (
 )
 from spantree_exporter.rollup import KEY_LENGTH
 
-_DAY_NS = 86_400_000_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFigures:
@@ -32,10 +31,10 @@ class WorkflowFigures:
 
 
 async def node_totals(
-    reader: Reader, days: int, workflow: str | None, kind: str | None, limit: int
+    reader: Reader, of: FiguresRange, workflow: str | None, kind: str | None, limit: int
 ) -> tuple[list[NodeStatRow], list[BucketRow]]:
     """Nodes by workflow and name, worst success rate first, and their durations."""
-    wanted = {**await range_parameters(reader, days), "kind": kind}
+    wanted = {**await range_parameters(reader, of), "kind": kind}
     named = {"workflow": None if workflow is None else workflow[:KEY_LENGTH], "limit": limit}
     rows = await reader.snapshot.all("node_totals", wanted | named, records(NodeStatRow))
     shown = {"workflows": [row.workflow_name or "" for row in rows], "names": [row.name for row in rows]}
@@ -43,20 +42,20 @@ async def node_totals(
 
 
 async def workflow_totals(
-    reader: Reader, days: int, limit: int, *, hidden: bool
+    reader: Reader, of: FiguresRange, limit: int, *, hidden: bool
 ) -> tuple[list[WorkflowStatRow], list[BucketRow]]:
     """Executions by workflow, most runs first, and their durations."""
-    wanted = {**await range_parameters(reader, days), "hidden": hidden}
+    wanted = {**await range_parameters(reader, of), "hidden": hidden}
     rows = await reader.snapshot.all(
         "workflow_totals", wanted | {"workflow": None, "limit": limit}, records(WorkflowStatRow)
     )
     return rows, await _durations(reader, wanted, [row.name for row in rows])
 
 
-async def workflow_figures(reader: Reader, days: int, workflow: str) -> WorkflowFigures | None:
+async def workflow_figures(reader: Reader, of: FiguresRange, workflow: str) -> WorkflowFigures | None:
     """Figures of one workflow, hidden runs as well; None where it has no run."""
     key = workflow[:KEY_LENGTH]
-    wanted = {**await range_parameters(reader, days), "workflow": key, "hidden": True}
+    wanted = {**await range_parameters(reader, of), "workflow": key, "hidden": True}
     row = await reader.snapshot.first("workflow_totals", wanted | {"limit": 1}, records(WorkflowStatRow))
     if row is None:
         return None
@@ -66,9 +65,11 @@ async def workflow_figures(reader: Reader, days: int, workflow: str) -> Workflow
     return WorkflowFigures(row, durations, errors, None if most_used is None else most_used.name)
 
 
-async def range_parameters(reader: Reader, days: int) -> dict[str, object]:
-    """For the statements of stats.sql: the rollups from the hour `days` ago on."""
-    return await since_parameters(reader, reader.now_ns - days * _DAY_NS)
+async def range_parameters(reader: Reader, of: FiguresRange) -> dict[str, object]:
+    """For the statements of stats.sql: the rollups of a range."""
+    if of.until_ns is None:
+        return await since_parameters(reader, of.since_ns)
+    return await bounded_parameters(reader, of.since_ns, of.until_ns - 1)
 
 
 async def since_parameters(reader: Reader, since_ns: int) -> dict[str, object]:

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Final
 
 from spantree_api.figures import ConditionRow, LongestRow, MapEdgeRow, MapNodeRow, NameRow
+from spantree_api.figures_range import FiguresRange
 from spantree_api.filters import moment_of
 from spantree_api.intervals import interval_parameters
 from spantree_api.reader import Reader
@@ -143,10 +144,10 @@ async def _trend_of_rows(reader: Reader, by: str, wanted: TrendRange, parameters
 
 
 async def name_totals(
-    reader: Reader, subject: str, days: int, limit: int, name: str | None = None, *, hidden: bool = False
+    reader: Reader, subject: str, of: FiguresRange, limit: int, name: str | None = None, *, hidden: bool = False
 ) -> tuple[list[NameRow], list[BucketRow]]:
     """Figures by name of a subject of rollups, most runs first, and their durations."""
-    return await _name_totals(reader, await range_parameters(reader, days), subject, limit, name, hidden=hidden)
+    return await _name_totals(reader, await range_parameters(reader, of), subject, limit, name, hidden=hidden)
 
 
 async def _name_totals(
@@ -166,13 +167,13 @@ async def _name_totals(
     return rows, await reader.snapshot.all("name_durations", wanted, records(BucketRow))
 
 
-async def project(reader: Reader, name: str, days: int) -> ProjectFigures | None:
-    """What a project did in the last days; None where it did nothing."""
-    rows, durations = await name_totals(reader, "project", days, 1, name, hidden=True)
+async def project(reader: Reader, name: str, of: FiguresRange) -> ProjectFigures | None:
+    """What a project did in a range; None where it did nothing."""
+    rows, durations = await name_totals(reader, "project", of, 1, name, hidden=True)
     if not rows:
         return None
     key = name[:KEY_LENGTH]
-    ranged = await range_parameters(reader, days)
+    ranged = await range_parameters(reader, of)
     workflows = await reader.snapshot.all(
         "names_of_workflows",
         {**ranged, "subject": "project", "name": key, "limit": _WORKFLOWS_NAMED},
@@ -182,13 +183,14 @@ async def project(reader: Reader, name: str, days: int) -> ProjectFigures | None
     node = await reader.snapshot.first(
         "most_used_nodes_of_workflows", {**ranged, "workflows": named}, records(CountRow)
     )
-    # From where figures begin: the longest of them is looked for by its bucket.
-    from_ns = (reader.now_ns - days * _DAY_NS) // _HOUR_NS * _HOUR_NS
+    # As long as figures: the longest of them is looked for by its bucket.
+    end_ns = reader.now_ns + _DAY_NS if of.until_ns is None else of.until_ns
     of_rows: dict[str, object] = {
         "tenant_id": reader.config.tenant_id,
         "project": name,
-        "days": _days(from_ns, reader.now_ns + _DAY_NS),
-        "from_ns": from_ns,
+        "days": _days(of.since_ns, end_ns),
+        "from_ns": of.since_ns,
+        "end_ns": end_ns,
         "walked": _QUEUES_OF,
         # No longer one than those of the last bucket.
         "min_duration_ns": int(GAMMA ** (max((row.bucket for row in durations), default=0) - 1) * 0.999),

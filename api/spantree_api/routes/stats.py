@@ -9,6 +9,7 @@ from fastapi import Path, Query, Response
 from spantree_api.answers_stats import NodeStats, WorkflowDetail, WorkflowStats
 from spantree_api.any_text import any_text
 from spantree_api.errors import NotFound
+from spantree_api.figures_range import DaysQuery, SinceQuery, UntilQuery, figures_range
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, Text
 from spantree_api.reads import lists, stats
@@ -20,8 +21,6 @@ from spantree_api.service import ServiceOf
 from spantree_api.stats import Durations, node_stat, workflow_stat
 
 router = api_router("stats")
-_DAY_NS = 86_400_000_000_000
-DaysQuery = Annotated[int, Query(ge=1, le=30, description="how far back")]
 _LIMIT = 200
 _RECENT = 10
 
@@ -30,15 +29,18 @@ _RECENT = 10
 async def get_node_stats(
     service: ServiceOf,
     days: DaysQuery = 7,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
     workflow: Annotated[Text | None, Query()] = None,
     kind: Annotated[Text | None, Query(description="only nodes of this kind: step, tool, llm ...")] = None,
     limit: Annotated[int, Query(ge=1, le=1_000, description="at most so many of them")] = _LIMIT,
 ) -> Response:
     """Each node of each workflow, worst success rate first."""
     async with service.reader() as reader:
-        rows, buckets = await stats.node_totals(reader, days, workflow, kind, limit)
+        of = figures_range(reader.now_ns, days, since, until)
+        rows, buckets = await stats.node_totals(reader, of, workflow, kind, limit)
     durations = Durations(buckets)
-    answer: NodeStats = {"days": days, "nodes": [node_stat(row, durations) for row in rows]}
+    answer: NodeStats = {**of.told(reader.now_ns), "nodes": [node_stat(row, durations) for row in rows]}
     return json_answer(answer)
 
 
@@ -46,14 +48,17 @@ async def get_node_stats(
 async def get_workflow_stats(
     service: ServiceOf,
     days: DaysQuery = 7,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
     hidden: HiddenQuery = False,
     limit: Annotated[int, Query(ge=1, le=1_000, description="at most so many of them")] = _LIMIT,
 ) -> Response:
     """Each workflow, most runs first."""
     async with service.reader() as reader:
-        rows, buckets = await stats.workflow_totals(reader, days, limit, hidden=hidden)
+        of = figures_range(reader.now_ns, days, since, until)
+        rows, buckets = await stats.workflow_totals(reader, of, limit, hidden=hidden)
     durations = Durations(buckets)
-    answer: WorkflowStats = {"days": days, "workflows": [workflow_stat(row, durations) for row in rows]}
+    answer: WorkflowStats = {**of.told(reader.now_ns), "workflows": [workflow_stat(row, durations) for row in rows]}
     return json_answer(answer)
 
 
@@ -61,20 +66,28 @@ async def get_workflow_stats(
     f"/stats/workflows/{any_text('name')}", response_model=WorkflowDetail, responses=error_answers(404, 422, 503)
 )
 async def get_workflow(
-    service: ServiceOf, name: Annotated[Text, Path(description="workflow name")], days: DaysQuery = 7
+    service: ServiceOf,
+    name: Annotated[Text, Path(description="workflow name")],
+    days: DaysQuery = 7,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
 ) -> Response:
     """One workflow: figures, errors by category, the node it runs most, its newest executions."""
     async with service.reader() as reader:
-        figures = await stats.workflow_figures(reader, days, name)
+        of = figures_range(reader.now_ns, days, since, until)
+        figures = await stats.workflow_figures(reader, of, name)
         if figures is None:
-            raise NotFound(f"no execution of a workflow {name!r} in the last {days} days", {"workflow": name})
+            raise NotFound(f"no execution of a workflow {name!r} {of.words()}", {"workflow": name})
         recent = await lists.executions(
-            reader, ExecutionFilter(workflow=name, hidden=True, since_ns=reader.now_ns - days * _DAY_NS), _RECENT, None
+            reader,
+            ExecutionFilter(workflow=name, hidden=True, since_ns=of.since_ns, until_ns=of.until_ns),
+            _RECENT,
+            None,
         )
         over = await resumed(reader, recent.rows)
     answer: WorkflowDetail = {
         **workflow_stat(figures.row, Durations(figures.durations)),
-        "days": days,
+        **of.told(reader.now_ns),
         "errors": [{"category": one.name or "unknown", "count": one.count} for one in figures.errors],
         "most_used_node": figures.most_used_node,
         "recent": execution_answers(recent.rows, reader, over),

@@ -17,6 +17,7 @@ from spantree_api.answers_trends import (
 from spantree_api.any_text import any_text
 from spantree_api.errors import NotFound
 from spantree_api.figures import figures
+from spantree_api.figures_range import DaysQuery, SinceQuery, UntilQuery, figures_range
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, MomentQuery, Text
 from spantree_api.reads import lists, trends
@@ -25,13 +26,11 @@ from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers
-from spantree_api.routes.stats import DaysQuery
 from spantree_api.service import ServiceOf
 from spantree_api.stats import Durations
 from spantree_api.trend import BucketName, By, Metric, range_of_trend, trend_series
 
 router = api_router("stats")
-_DAY_NS = 86_400_000_000_000
 _RECENT = 10
 NamesQuery = Annotated[int, Query(ge=1, le=1_000, description="how many at most")]
 
@@ -73,14 +72,20 @@ async def get_trend(
 
 @router.get("/stats/projects", response_model=ProjectStats, responses=error_answers(422, 503))
 async def get_project_stats(
-    service: ServiceOf, days: DaysQuery = 7, hidden: HiddenQuery = False, limit: NamesQuery = 200
+    service: ServiceOf,
+    days: DaysQuery = 7,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
+    hidden: HiddenQuery = False,
+    limit: NamesQuery = 200,
 ) -> Response:
     """Each project, most runs first."""
     async with service.reader() as reader:
-        rows, buckets = await trends.name_totals(reader, "project", days, limit, hidden=hidden)
+        of = figures_range(reader.now_ns, days, since, until)
+        rows, buckets = await trends.name_totals(reader, "project", of, limit, hidden=hidden)
     durations = Durations(buckets)
     answer: ProjectStats = {
-        "days": days,
+        **of.told(reader.now_ns),
         "projects": [{"project": row.name, **figures(row, durations)} for row in rows],
     }
     return json_answer(answer)
@@ -88,18 +93,23 @@ async def get_project_stats(
 
 @router.get(f"/stats/projects/{any_text('name')}", response_model=ProjectDetail, responses=error_answers(404, 422, 503))
 async def get_project(
-    service: ServiceOf, name: Annotated[Text, Path(description="project")], days: DaysQuery = 7
+    service: ServiceOf,
+    name: Annotated[Text, Path(description="project")],
+    days: DaysQuery = 7,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
 ) -> Response:
     """One project: figures, its workflows, what it uses most, its longest run."""
     async with service.reader() as reader:
-        found = await trends.project(reader, name, days)
+        of = figures_range(reader.now_ns, days, since, until)
+        found = await trends.project(reader, name, of)
     if found is None:
-        raise NotFound(f"no execution of a project {name[:200]!r} in the last {days} days", {"project": name[:200]})
+        raise NotFound(f"no execution of a project {name[:200]!r} {of.words()}", {"project": name[:200]})
     row = found.row
     answer: ProjectDetail = {
         "project": name,
         **figures(row, Durations(found.durations)),
-        "days": days,
+        **of.told(reader.now_ns),
         "workflows": found.workflow_count,
         "executions": row.runs,
         "errors": row.failed + row.partial,
@@ -118,44 +128,66 @@ async def get_project(
 
 @router.get("/stats/users", response_model=UserStats, responses=error_answers(422, 503))
 async def get_user_stats(
-    service: ServiceOf, days: DaysQuery = 7, hidden: HiddenQuery = False, limit: NamesQuery = 200
+    service: ServiceOf,
+    days: DaysQuery = 7,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
+    hidden: HiddenQuery = False,
+    limit: NamesQuery = 200,
 ) -> Response:
     """Each user for whom something ran, most runs first."""
     async with service.reader() as reader:
-        rows, buckets = await trends.name_totals(reader, "user", days, limit, hidden=hidden)
+        of = figures_range(reader.now_ns, days, since, until)
+        rows, buckets = await trends.name_totals(reader, "user", of, limit, hidden=hidden)
     durations = Durations(buckets)
-    answer: UserStats = {"days": days, "users": [{"user_id": row.name, **figures(row, durations)} for row in rows]}
+    answer: UserStats = {
+        **of.told(reader.now_ns),
+        "users": [{"user_id": row.name, **figures(row, durations)} for row in rows],
+    }
     return json_answer(answer)
 
 
 @router.get(f"/stats/users/{any_text('user_id')}", response_model=UserDetail, responses=error_answers(404, 422, 503))
 async def get_user(
-    service: ServiceOf, user_id: Annotated[Text, Path(description="for whom it ran")], days: DaysQuery = 7
+    service: ServiceOf,
+    user_id: Annotated[Text, Path(description="for whom it ran")],
+    days: DaysQuery = 7,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
 ) -> Response:
     """One user: figures and newest executions."""
     async with service.reader() as reader:
-        rows, buckets = await trends.name_totals(reader, "user", days, 1, user_id, hidden=True)
+        of = figures_range(reader.now_ns, days, since, until)
+        rows, buckets = await trends.name_totals(reader, "user", of, 1, user_id, hidden=True)
         if not rows:
-            raise NotFound(
-                f"no execution of a user {user_id[:200]!r} in the last {days} days", {"user_id": user_id[:200]}
-            )
-        wanted = ExecutionFilter(user_id=user_id, hidden=True, since_ns=reader.now_ns - days * _DAY_NS)
+            raise NotFound(f"no execution of a user {user_id[:200]!r} {of.words()}", {"user_id": user_id[:200]})
+        wanted = ExecutionFilter(user_id=user_id, hidden=True, since_ns=of.since_ns, until_ns=of.until_ns)
         recent = await lists.executions(reader, wanted, _RECENT, None)
         over = await resumed(reader, recent.rows)
     answer: UserDetail = {
         "user_id": user_id,
         **figures(rows[0], Durations(buckets)),
-        "days": days,
+        **of.told(reader.now_ns),
         "recent": execution_answers(recent.rows, reader, over),
     }
     return json_answer(answer)
 
 
 @router.get("/stats/models", response_model=ModelStats, responses=error_answers(422, 503))
-async def get_model_stats(service: ServiceOf, days: DaysQuery = 7, limit: NamesQuery = 200) -> Response:
+async def get_model_stats(
+    service: ServiceOf,
+    days: DaysQuery = 7,
+    since: SinceQuery = None,
+    until: UntilQuery = None,
+    limit: NamesQuery = 200,
+) -> Response:
     """Each model that was called, most calls first: how often, how well, how long, tokens and cost."""
     async with service.reader() as reader:
-        rows, buckets = await trends.name_totals(reader, "model", days, limit, hidden=True)
+        of = figures_range(reader.now_ns, days, since, until)
+        rows, buckets = await trends.name_totals(reader, "model", of, limit, hidden=True)
     durations = Durations(buckets)
-    answer: ModelStats = {"days": days, "models": [{"model": row.name, **figures(row, durations)} for row in rows]}
+    answer: ModelStats = {
+        **of.told(reader.now_ns),
+        "models": [{"model": row.name, **figures(row, durations)} for row in rows],
+    }
     return json_answer(answer)

@@ -10,19 +10,18 @@ from spantree_api.answers_trends import MapAnswer, WorkflowNames
 from spantree_api.any_text import any_text
 from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.figures import map_answer
+from spantree_api.figures_range import DAYS_MAX, DaysQuery, figures_range
 from spantree_api.params import HiddenQuery, Moment, Text
 from spantree_api.reads import trends
 from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
-from spantree_api.routes.stats import DaysQuery
 from spantree_api.service import ServiceOf
 from spantree_api.stats import Durations
 from spantree_exporter.rollup import KEY_LENGTH
 
 router = api_router("workflows")
 _DAY_NS = 86_400_000_000_000
-_DAYS_MAX = 30
 
 
 @router.get("/workflows", response_model=WorkflowNames, responses=error_answers(422, 503))
@@ -34,7 +33,7 @@ async def list_workflows(
 ) -> Response:
     """Each workflow that ran, most runs first."""
     async with service.reader() as reader:
-        rows, _ = await trends.name_totals(reader, "workflow", days, limit, hidden=hidden)
+        rows, _ = await trends.name_totals(reader, "workflow", figures_range(reader.now_ns, days), limit, hidden=hidden)
     answer: WorkflowNames = {
         "days": days,
         "workflows": [
@@ -60,8 +59,8 @@ async def get_map(
     """The steps of a workflow and the ways between them, with how many executions went there and how that went."""
     async with service.reader() as reader:
         since_ns = reader.now_ns - days * _DAY_NS if since is None else ns_of(since)
-        if not reader.now_ns - _DAYS_MAX * _DAY_NS <= since_ns <= reader.now_ns:
-            raise InvalidParameter("since", f"since is not within the last {_DAYS_MAX} days")
+        if not reader.now_ns - DAYS_MAX * _DAY_NS <= since_ns <= reader.now_ns:
+            raise InvalidParameter("since", f"since is not within the last {DAYS_MAX} days")
         found = await trends.workflow_map(reader, name, since_ns)
     if found is None:
         raise NotFound(f"no execution of a workflow {name[:200]!r} since {rfc3339(since_ns)}", {"workflow": name[:200]})

@@ -123,6 +123,7 @@ WHERE tenant_id = %(tenant_id)s
     AND ended_ns - started_ns >= %(min_duration_ns)s::bigint
     AND project = %(project)s
     AND started_ns >= %(from_ns)s::bigint
+    AND started_ns < %(end_ns)s::bigint
 ORDER BY ended_ns - started_ns DESC
 LIMIT 1
 
@@ -136,6 +137,7 @@ FROM (
         AND day = ANY (%(days)s::date[])
         AND project = %(project)s
         AND started_ns >= %(from_ns)s::bigint
+        AND started_ns < %(end_ns)s::bigint
     ORDER BY started_ns DESC
     LIMIT %(walked)s
 ) AS newest

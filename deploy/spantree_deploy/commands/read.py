@@ -264,6 +264,10 @@ def stats(
         ),
     ] = None,
     days: Annotated[int, typer.Option(help="how far back", min=1, max=30)] = 7,
+    since: Annotated[
+        str | None, typer.Option(help="instead of --days: 2h, today, 2026-11-28; by whole hours", show_default=False)
+    ] = None,
+    until: Until = None,
     hidden: Hidden = False,
     limit: Limit = 50,
     json: Json = False,
@@ -282,16 +286,19 @@ def stats(
         _stats_of_execution(settings, execution, limit, json=json)
         return
     of_nodes = nodes or workflow is not None
+    now = datetime.now(UTC)
+    ranged = {"days": days, "since": moment("--since", since, now), "until": moment("--until", until, now)}
     with api_of(settings) as api:
         if of_nodes:
-            answer = api.get("stats/nodes", {"days": days, "workflow": workflow, "limit": limit})
+            answer = api.get("stats/nodes", {**ranged, "workflow": workflow, "limit": limit})
         else:
-            answer = api.get("stats/workflows", {"days": days, "hidden": hidden or None, "limit": limit})
+            answer = api.get("stats/workflows", {**ranged, "hidden": hidden or None, "limit": limit})
     found = answer["nodes"] if of_nodes else answer["workflows"]
     if json:
         print_json(answer)
     elif not found:
-        console.out.print(f"nothing ran in the last {days} days" + (f" of {workflow}" if workflow else ""))
+        when = f"in the last {days} days" if since is until is None else "in that time"
+        console.out.print(f"nothing ran {when}" + (f" of {workflow}" if workflow else ""))
     else:
         console.out.lines(render.nodes_table(found) if of_nodes else render.workflows_table(found))
 
