@@ -93,7 +93,15 @@ def _failed_run() -> Trace:
 def pages(postgres_url: str, _migrated_template: str) -> Iterator[httpx.Client]:
     with new_database(postgres_url, template=_migrated_template) as url:
         long = trace(3, status="running", name="long", workflow_name="long", ended_ns=None, last_seen_ns=NOW_NS)
-        good = trace(2, name="good", workflow_name="good", started_ns=T0_NS - S)
+        good = trace(
+            2,
+            name="good",
+            workflow_name="good",
+            started_ns=T0_NS - S,
+            input_tokens=1200,
+            output_tokens=34,
+            cost_usd=0.5,
+        )
         insert(url, _failed_run(), good, long)
         with api_over(url) as client:
             yield client
@@ -105,6 +113,7 @@ def test_the_list_reads_without_a_script_and_keeps_its_filters_in_the_address(pa
         f"/executions/{trace_id(number)}" for number in (3, 2, 1)
     ]
     assert "failed" in everything.text and "CardDeclined" in everything.text and "✕" in everything.text
+    assert "1 234 $0.5000" in everything.text
 
     narrowed = page_of(pages.get("/executions", params={"status": "failed", "workflow": "nightly report"}))
     assert [link for link in narrowed.links if link.startswith("/executions/")] == [f"/executions/{trace_id(1)}"]
