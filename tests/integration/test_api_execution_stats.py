@@ -43,6 +43,9 @@ def api(postgres_url: str, _migrated_template: str) -> Iterator[httpx.Client]:
         edges = [Edge(3, 0, 6, 0, "sequential", None, "declared"), Edge(4, 0, 6, 0, "sequential", None, "declared")]
         insert(url, trace(1, steps, edges))
         insert(url, trace(2))
+        twice = [node(1, "ask", kind="llm", model="m"), node(2, "post", 1, kind="llm", model="m")]
+        twice[1].anomalies = ["model_told_elsewhere"]
+        insert(url, trace(4, twice))
         loop = [node(1, "report", **at(0, 2000)), node(2, "load", 1, **at(0, 1000)), node(3, "load", 1, **at(0, 1000))]
         # One after the other under one step, and not: side by side, of other texts, or tried again.
         loop += [query(10 + i, 2, 20 * i, f"SELECT * FROM item WHERE id = {i} AND name = 'n{i}'") for i in range(6)]
@@ -119,6 +122,11 @@ def test_what_sums_up_calls_of_a_model_is_not_counted_beside_them(api: httpx.Cli
             "cost_usd": 0.5,
         }
     ]
+
+
+def test_a_call_of_a_model_that_two_steps_tell_is_one(api: httpx.Client) -> None:
+    models = ok(api.get(f"/api/v1/executions/{trace_id(4)}/stats"))["models"]
+    assert [(one["model"], one["calls"]) for one in models] == [("m", 1)]
 
 
 def test_ways_lead_from_name_to_name(api: httpx.Client) -> None:

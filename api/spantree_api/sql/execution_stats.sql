@@ -70,6 +70,7 @@ FROM (
         AND day = ANY (%(days)s::date[])
         AND sequence > 0
         AND model IS NOT NULL
+        AND NOT 'model_told_elsewhere' = ANY (anomalies)
 ) AS told
 WHERE NOT (sums_up AND has_calls)
 GROUP BY model
