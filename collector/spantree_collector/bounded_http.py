@@ -13,6 +13,7 @@ bodies, trailers, answers that nobody reads.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -29,6 +30,29 @@ _FRAMING_BYTES = 256 * 2**10
 # A client that has just been answered may be about to send again.
 _IDLE_S = 1.0
 _UNREAD_DEADLINE_S = 30.0
+_LOG_INTERVAL_S = 60.0
+
+
+class _OnceAMinute(logging.Filter):
+    """uvicorn warns of every request that is no HTTP or wants an upgrade: as many lines as anybody cares to cause."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_s: dict[object, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this warning was not told within the last minute. What they say is uvicorn's own, and a few texts."""
+        if record.levelno != logging.WARNING:
+            return True
+        now_s = time.monotonic()
+        if now_s - self._told_s.get(record.msg, float("-inf")) < _LOG_INTERVAL_S:
+            return False
+        self._told_s[record.msg] = now_s
+        return True
+
+
+_UVICORN = logging.getLogger("uvicorn.error")
+_ONCE_A_MINUTE = _OnceAMinute()
 
 
 @dataclass(slots=True)
@@ -52,6 +76,7 @@ class HttpLimits:
     def protocol(self) -> type[BoundedHttp]:
         """The class for uvicorn's `http` setting."""
         limits = self
+        _UVICORN.addFilter(_ONCE_A_MINUTE)
 
         class Bounded(BoundedHttp):
             pass
@@ -167,6 +192,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """In the form of this server's refusals: uvicorn's own is text."""
+        self.limits.count("no_http")
         self._refuse(400, f"the request is no HTTP/1.1: {msg}")
 
     def _refuse(self, status: int, message: str) -> None:

@@ -132,6 +132,27 @@ def test_answers_that_nobody_reads_are_cut(monkeypatch: pytest.MonkeyPatch) -> N
         assert get(port, "/healthz")[0] == 200
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01 hello\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+    ],
+)
+def test_requests_that_are_none_are_no_flood_of_lines(
+    collector: Addresses, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr("spantree_collector.bounded_http._ONCE_A_MINUTE._told_s", {})
+    with api() as port:
+        for one in (port, collector.otlp_http_port):
+            for _ in range(10):
+                with connected(one) as (client,):
+                    client.sendall(sent)
+                    assert client.recv(65_536).startswith(b"HTTP/1.1 ")
+    lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"]
+    assert len(lines) == len(set(lines)) >= 1
+
+
 @pytest.mark.parametrize("path", ["/login", "/login/tenant", "/api/v1/alerts/rules"])
 def test_a_client_that_goes_away_in_the_midst_of_a_body_is_no_defect(
     caplog: pytest.LogCaptureFixture, path: str
