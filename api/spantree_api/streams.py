@@ -73,12 +73,19 @@ class TenantStreams:
         if (streams := self._streams.get(tenant_id)) is None:
             config = replace(self._config, tenant_id=tenant_id)
             streams = self._streams[tenant_id] = Streams(
-                self._database, config, self._clock, self._share_bytes, self._count
+                self._database, config, self._clock, self._share_bytes, self._has_room
             )
         return streams
 
-    def _count(self) -> int:
-        return sum(streams.count for streams in self._streams.values())
+    def _has_room(self, asking: Streams) -> bool:
+        """Whether one more may listen; where they are as many as may, one of a tenant that has more gives way."""
+        if sum(streams.count for streams in self._streams.values()) < self._config.streams_max:
+            return True
+        most = max(self._streams.values(), key=lambda streams: streams.count)
+        if most.count <= asking.count + 1:
+            return False
+        most.end_oldest()
+        return True
 
     def _share_bytes(self) -> int:
         """What each tenant of whom somebody listens may keep."""
@@ -94,7 +101,7 @@ class TenantStreams:
 class Streams:
     """The listeners of one tenant in one process and the reader that serves them. Made in the event loop.
 
-    `share_bytes` tells how much may be kept for them, `listening` how many listen in the process, other tenants' too.
+    `share_bytes` tells how much may be kept for them, `has_room` whether one more may listen in this process.
     """
 
     def __init__(
@@ -103,14 +110,14 @@ class Streams:
         config: ApiConfig,
         clock: Callable[[], int],
         share_bytes: Callable[[], int] = lambda: _KEPT_BYTES,
-        listening: Callable[[], int] | None = None,
+        has_room: Callable[[Streams], bool] | None = None,
     ) -> None:
         self._database = database.of(config.tenant_id)
         self._config = config
         self._clock = clock
         self._share_bytes = share_bytes
-        self._listeners: set[Listener] = set()
-        self._listening = listening or (lambda: self.count)
+        self._listeners: dict[Listener, None] = {}  # the one that has listened longest first
+        self._has_room = has_room or (lambda streams: streams.count < config.streams_max)
         self._kept = StreamLog()
         self._reader: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -134,27 +141,31 @@ class Streams:
         """
         if self._closed:
             raise Unavailable("stopping", "the server is about to stop: try again")
-        listening = self._listening()
-        if listening >= self._config.streams_max:
-            raise Unavailable(
-                "too_many_streams",
-                f"{listening} clients listen already, and SPANTREE_API_STREAMS_MAX allows no more: try again later",
-            )
         searches = {one.wanted.filter.q for one in self._listeners} | {wanted.filter.q}
         if len(searches - {None}) > _SEARCHES:
             raise Unavailable(
                 "too_many_searches",
                 f"listeners search for {_SEARCHES} different texts already: leave out q, or try again later",
             )
+        if not self._has_room(self):
+            raise Unavailable(
+                "too_many_streams",
+                f"{self._config.streams_max} clients listen already, and SPANTREE_API_STREAMS_MAX allows no more: try "
+                "again later",
+            )
         await self._start()
         listener = Listener(wanted, self._kept.end if after is None else after, follows=after is None)
-        self._listeners.add(listener)
+        self._listeners[listener] = None
         return listener
 
     def leave(self, listener: Listener) -> None:
         """The client is gone."""
         listener.end()
-        self._listeners.discard(listener)
+        self._listeners.pop(listener, None)
+
+    def end_oldest(self) -> None:
+        """The one that has listened longest makes room; its client may ask again."""
+        self.leave(next(iter(self._listeners)))
 
     async def told(self, listener: Listener) -> AsyncGenerator[bytes, None]:
         """What a client is sent, from its first event on; ends where the listener does, or the database is away."""

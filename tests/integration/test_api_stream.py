@@ -403,6 +403,26 @@ def test_listeners_of_all_tenants_are_bounded_together(migrated_url: str) -> Non
     assert asyncio.run(second_tenant_is_refused()) == "too_many_streams"
 
 
+def test_a_tenant_that_listens_with_all_there_may_be_gives_way_to_another(migrated_url: str) -> None:
+    async def listening() -> tuple[list[bool], str]:
+        config = ApiConfig(database_url=migrated_url, streams_max=4)
+        database = Database(config)
+        await database.open()
+        of_all = streams.TenantStreams(database, config, lambda: NOW_NS)
+        try:
+            many = [await of_all.of(0).listen(EVERYTHING, None) for _ in range(4)]
+            few = [await of_all.of(1).listen(EVERYTHING, None) for _ in range(2)]
+            with pytest.raises(Unavailable) as refusal:
+                await of_all.of(1).listen(EVERYTHING, None)
+            return [one.ended for one in (*many, *few)], refusal.value.code
+        finally:
+            await of_all.close()
+            await database.close()
+
+    # Those that have listened longest, until both have as many.
+    assert asyncio.run(listening()) == ([True, True, False, False, False, False], "too_many_streams")
+
+
 def test_listeners_hold_no_connection_and_end_with_the_server(migrated_url: str) -> None:
     count = (
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'spantree-api' AND datname = current_database()"
