@@ -188,7 +188,9 @@ class Alerts:
                 self._complain_of_full(rule)
         if self._is_due("drop", _DROP_S):
             async with self._database.transaction() as transaction:
-                await reads.drop_old_messages(transaction, self._config.tenant_id)
+                more = await reads.drop_old_messages(transaction, self._config.tenant_id)
+            if more:
+                del self._next_s["drop"]  # at the next look
         if not enabled:
             return False
         await self._look_at_open([rule for rule in enabled if rule.body.kind in ("stuck", "lost")])

@@ -363,6 +363,26 @@ def test_nothing_of_a_tenant_that_was_dropped_goes_anywhere(migrated_url: str, s
         assert told == [(1, False)]
 
 
+def test_old_messages_go_however_many_there_are(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reads, "_DROPPED", 10)
+    query(
+        migrated_url,
+        """
+        INSERT INTO spantree.alert_delivery
+            (tenant_id, id, rule_id, rule_name, kind, subject, body, state, due_at, created_at)
+        SELECT 0, gen_random_uuid(), gen_random_uuid(), 'a', 'failure', 's', '{}', 'delivered', now(),
+            now() - make_interval(days => age)
+        FROM unnest(ARRAY[29, 31]) AS age, generate_series(1, 25)
+        """,
+    )
+    with receiver() as hook, watching(migrated_url) as api:
+        make(api, hook, kind="failure")
+        count = "SELECT count(*), max(now() - created_at) < interval '30 days' FROM spantree.alert_delivery"
+        wait_until(lambda: query(migrated_url, count) == [(25, True)], 20, "the old ones are gone, and no others")
+
+
 def test_a_receiver_that_never_answers_holds_up_no_other_rule_and_its_messages_are_bounded(
     migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,6 +25,7 @@ MOST_WAITING = 1_000
 _CLAIMED = 16
 _CLAIMED_OF_EACH = 4
 _WALKED = 100_000
+_DROPPED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +241,10 @@ async def deliveries(
     return await snapshot.all("alert_deliveries", parameters, records(DeliveryRow))
 
 
-async def drop_old_messages(transaction: Snapshot, tenant_id: int) -> None:
-    """Those of more than 30 days ago go."""
-    await transaction.all("drop_alert_messages", {"tenant_id": tenant_id, "kept_s": KEPT_S}, records(IdRow))
+async def drop_old_messages(transaction: Snapshot, tenant_id: int) -> bool:
+    """Those of more than 30 days ago go, some at a time; whether there may be more."""
+    parameters = {"tenant_id": tenant_id, "kept_s": KEPT_S, "most": _DROPPED}
+    return len(await transaction.all("drop_alert_messages", parameters, records(IdRow))) == _DROPPED
 
 
 async def groups_of(snapshot: Snapshot, tenant_id: int, fingerprints: Collection[str]) -> dict[str, GroupRow]:

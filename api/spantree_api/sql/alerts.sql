@@ -261,7 +261,7 @@ WHERE tenant_id = %(tenant_id)s
         WHERE tenant_id = %(tenant_id)s
             AND created_at < clock_timestamp() - make_interval(secs => %(kept_s)s)
         ORDER BY created_at, id
-        LIMIT 10000
+        LIMIT %(most)s
         FOR UPDATE SKIP LOCKED
     )
 RETURNING id
