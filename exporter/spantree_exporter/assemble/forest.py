@@ -79,6 +79,8 @@ def _step(span: SpanFacts, order: int) -> Step:
     )
     if span.anomalies:
         step.anomalies = list(span.anomalies)
+    if "anomalies" in facts:
+        step.anomalies += facts["anomalies"]
     if "redacted" in facts:
         step.anomalies += [f"redacted:{note}" for note in facts["redacted"]]
     return step

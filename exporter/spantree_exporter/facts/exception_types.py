@@ -84,8 +84,10 @@ _STEERING: Final[dict[str, Status]] = {
     "WorkflowSuspension": "waiting",
     "SuspendedException": "waiting",
     "SuspendedError": "waiting",
-    # CrewAI asks a person.
+    # CrewAI and Genkit ask a person.
     "HumanFeedbackPending": "waiting",
+    "ToolInterruptError": "waiting",
+    "GenkitInterrupt": "waiting",
     "StopIteration": "completed",
     "StopAsyncIteration": "completed",
     # Temporal, by language: the workflow goes on as a new run, somebody else will complete the activity.

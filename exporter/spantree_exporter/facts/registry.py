@@ -23,10 +23,12 @@ from spantree_exporter.facts.conventions import (
     database,
     dbos,
     durable_task,
+    envoy,
     error_flag,
     errors,
     faas,
     genai,
+    genkit,
     google_adk,
     hatchet,
     http,
@@ -38,6 +40,7 @@ from spantree_exporter.facts.conventions import (
     langgraph,
     langsmith,
     links,
+    livekit,
     llama_index,
     logfire,
     mcp,
@@ -85,6 +88,8 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     laminar.CONVENTION,
     spring_ai.CONVENTION,
     claude_code.CONVENTION,
+    genkit.CONVENTION,
+    livekit.CONVENTION,
     traceloop.CONVENTION,
     langsmith.CONVENTION,
     airflow.CONVENTION,
@@ -112,6 +117,7 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     middleware.CONVENTION,
     messaging.CONVENTION,
     database.CONVENTION,
+    envoy.CONVENTION,
     http.CONVENTION,
     rpc.CONVENTION,
     faas.CONVENTION,
@@ -204,6 +210,8 @@ class FactsReader:
                 facts["parent_remote"] = False
         if len(span.name) > NAME_CHARS:
             facts.setdefault("name", cut_name(span.name))
+        if span.dropped_events_count or span.dropped_attributes_count or span.dropped_links_count:
+            facts["anomalies"] = _lost_by_sdk(span)
         if REDACTED in span.attributes or REDACTED in span.resource.attributes or REDACTED in span.scope.attributes:
             facts["redacted"] = [
                 note
@@ -231,6 +239,19 @@ class FactsReader:
             if new:
                 explained.append((convention.name, new))  # type: ignore[arg-type]
         return explained
+
+
+def _lost_by_sdk(span: Span) -> list[str]:
+    """What the span's own SDK says that it left out, for its limits: exceptions are events, too."""
+    return [
+        anomaly
+        for anomaly, count in (
+            ("attributes_dropped", span.dropped_attributes_count),
+            ("events_dropped", span.dropped_events_count),
+            ("links_dropped", span.dropped_links_count),
+        )
+        if count
+    ]
 
 
 read_facts: Final = FactsReader()

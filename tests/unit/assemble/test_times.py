@@ -170,3 +170,10 @@ def test_a_server_that_answered_a_call_that_failed_ran_within_it(told: Facts, st
     server = span(3, 2, (10_050 * MS, 10_850 * MS), "GET /y", kind=KIND_SERVER, failed=True, service="pricing")
     found = assemble([span(1, None, (0, 1000 * MS), "GET /x"), call, server], TRACE).nodes[2]
     assert (found.name, found.started_ns) == ("GET /y", started_ms * MS)
+
+
+def test_a_step_tells_what_of_its_facts_was_lost() -> None:
+    lost = span(1, None, (0, 10), facts={"anomalies": ["attempt_out_of_range"]})
+    assembled = assemble([lost], TRACE)
+    assert assembled.nodes[0].anomalies == ["attempt_out_of_range"]
+    assert assembled.execution.anomalies == ["attempt_out_of_range"]

@@ -328,3 +328,79 @@ def test_claude_code_tells_prompts_tools_and_permissions() -> None:
     waited = read_facts(span("claude_code.tool.blocked_on_user", {"decision": "reject"}, scope=CLAUDE_CODE))
     assert waited == {"name": "permission", "status_reason": "reject"}
     assert read_facts(span("claude_codex", {"tool_use_id": "t-1"})) == {}
+
+
+def test_genkit_flows_steps_models_and_tools() -> None:
+    def told(name: str, subtype: str, **more: str) -> Facts:
+        attributes: Attributes = {
+            "genkit:name": name,
+            "genkit:type": "action",
+            "genkit:metadata:subtype": subtype,
+            **more,
+        }
+        return read_facts(span(name, attributes))
+
+    assert told("menu", "flow", **{"genkit:input": '"fish"', "genkit:sessionId": "s-1"}) == {
+        "kind": "workflow",
+        "boundary": "run",
+        "name": "menu",
+        "workflow_name": "menu",
+        "conversation_id": "s-1",
+        "input": '"fish"',
+    }
+    answer = json.dumps({"usage": {"inputTokens": 42, "outputTokens": 17, "thoughtsTokens": 3}})
+    assert told("googleai/gemini-x", "model", **{"genkit:output": answer}) == {
+        "kind": "llm",
+        "name": "googleai/gemini-x",
+        "model": "gemini-x",
+        "input_tokens": 42,
+        "output_tokens": 17,
+        "reasoning_tokens": 3,
+        "output": answer,
+    }
+    assert told("weather", "tool.v2", **{"genkit:state": "error"})["weak_status"] == "failed"
+    assert (
+        told("approve", "tool", **{"genkit:metadata:interrupt": "{}", "genkit:state": "error"})["status"] == "waiting"
+    )
+    step = read_facts(span("load", {"genkit:name": "load", "genkit:type": "flowStep"}))
+    assert step == {"kind": "step", "step": True, "name": "load"}
+
+
+def test_livekit_tells_a_tools_error_as_an_attribute() -> None:
+    called: Attributes = {
+        "lk.function_tool.name": "weather",
+        "lk.function_tool.arguments": '{"city":1}',
+        "lk.pii.function_tool.output": "no such city",
+        "lk.function_tool.is_error": True,
+    }
+    tool: Facts = {"kind": "tool", "name": "weather", "input": '{"city":1}', "output": "no such city"}
+    assert read_facts(span("function_tool", called)) == {
+        **tool,
+        "weak_status": "failed",
+        "error_message": "no such city",
+    }
+    assert read_facts(span("function_tool", {**called, "lk.function_tool.is_error": False})) == tool
+    turn: Attributes = {"lk.user_input": "weather?", "lk.response.text": "sun", "lk.interrupted": True}
+    assert read_facts(span("agent_turn", turn, scope="livekit-agents")) == {
+        "kind": "turn",
+        "input": "weather?",
+        "output": "sun",
+        "status_reason": "interrupted",
+    }
+    assert read_facts(span("agent_session", scope="livekit-agents")) == {"kind": "agent", "boundary": "candidate"}
+
+
+def test_nodes_of_google_adk_are_their_attempts_where_they_are_tried_again() -> None:
+    node: Attributes = {"adk.node.path": "seq.fetch", "adk.node.run_id": "1", "adk.node.attempt": 2}
+    told: Facts = {"kind": "step", "step": True, "name": "fetch", "task_key": "seq.fetch/1"}
+    waits = read_facts(span("execute_node fetch", {**node, "adk.node.status": "waiting"}, scope=ADK))
+    assert waits == {**told, "fold": "outer", "status": "waiting"}
+    attempt = read_facts(span("execute_node_attempt fetch", node, scope=ADK))
+    assert attempt == {**told, "attempt": 2, "retry_expected": True}
+    workflow: Attributes = {"gen_ai.operation.name": "invoke_workflow", "adk.workflow.name": "seq"}
+    assert read_facts(span("invoke_workflow seq", workflow, scope=ADK)) == {
+        "kind": "workflow",
+        "boundary": "run",
+        "name": "seq",
+        "workflow_name": "seq",
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
 from tests.unit.facts.spans import raised, span
@@ -81,3 +83,11 @@ def test_the_cache_of_combinations_of_attributes_is_bounded() -> None:
     for number in range(2**13):
         reader(span("n", {key: 1 for place, key in enumerate(keys) if number >> place & 1}))
     assert len(reader._by_mask) <= 4096
+
+
+def test_what_the_sdk_left_out_of_a_span_is_told() -> None:
+    work = span("work")
+    assert read_facts(replace(work, dropped_events_count=2, dropped_links_count=900)) == {
+        "anomalies": ["events_dropped", "links_dropped"]
+    }
+    assert read_facts(replace(work, dropped_attributes_count=1)) == {"anomalies": ["attributes_dropped"]}

@@ -264,3 +264,58 @@ def test_a_function_that_the_platform_invokes_again_is_one_task() -> None:
     assert read_facts(span("resize", invoked, kind=KIND_SERVER)) == told
     assert read_facts(span("resize", {"faas.execution": "req-1"}, kind=KIND_SERVER)) == told
     assert read_facts(span("resize", invoked, kind=KIND_CLIENT)) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "expected"),
+    [
+        (KIND_SERVER, {"response_flags": "DC", "error": "true", "http.status_code": "0"}, ("cancelled", None)),
+        (KIND_SERVER, {"response_flags": "DC", "error": "true"}, ("cancelled", None)),
+        (KIND_SERVER, {"response_flags": "DC", "http.status_code": "200"}, (None, None)),
+        (
+            KIND_CLIENT,
+            {"response_flags": "UF,URX", "http.status_code": "503"},
+            (None, "HTTP 503: upstream connection failure, upstream retry limit exceeded (UF,URX)"),
+        ),
+        (
+            KIND_CLIENT,
+            {"response_flags": "UT", "http.status_code": "504"},
+            ("timed_out", "HTTP 504: upstream request timed out (UT)"),
+        ),
+        (
+            KIND_CLIENT,
+            {"response_flags": "-", "error": "true", "error.reason": "connection termination"},
+            (None, "connection termination"),
+        ),
+        (KIND_CLIENT, {"response_flags": "-", "error": "true", "http.status_code": "101"}, ("completed", None)),
+        (KIND_SERVER, {"response_flags": "-", "http.status_code": "503"}, (None, "HTTP 503")),
+        (KIND_CLIENT, {"response_flags": "??", "error": "true"}, (None, None)),
+    ],
+)
+def test_envoy_tells_by_letters_why_a_request_ended(
+    kind: int, told: Attributes, expected: tuple[str | None, str | None]
+) -> None:
+    facts = read_facts(span("shop:80/*", {"http.method": "GET", **told}, kind=kind))
+    assert (facts.get("status"), facts.get("error_message")) == expected
+
+
+def test_an_exception_told_by_attributes_says_more_than_the_code_it_was_answered_with() -> None:
+    told: Attributes = {
+        "http.method": "GET",
+        "http.status_code": "500",
+        "error.type": "LoadError",
+        "error.message": "no orders",
+        "error.stack": "java.LoadError: no orders\nCaused by: java.net.ConnectException: refused\n",
+    }
+    facts = read_facts(span("GET", told, kind=KIND_SERVER, status=STATUS_ERROR))
+    assert (facts["error_type"], facts["error_message"]) == ("LoadError", "no orders")
+    assert facts["caused_by"] == ["java.net.ConnectException: refused"]
+
+
+def test_grpc_tells_how_many_attempts_there_were_before() -> None:
+    attempt: Attributes = {"previous-rpc-attempts": 1, "transparent-retry": False}
+    told = {"kind": "rpc", "attempt": 2, "retry_expected": True}
+    assert read_facts(span("Attempt.shop.Orders.Get", attempt)) == told
+    message = "UNAVAILABLE, connection refused"
+    failed = read_facts(span("Attempt.shop.Orders.Get", attempt, status=STATUS_ERROR, message=message))
+    assert failed == {**told, "error_type": "UNAVAILABLE", "error_message": message}

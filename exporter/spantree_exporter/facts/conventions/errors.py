@@ -56,6 +56,8 @@ def _read(span: Span, facts: Facts) -> None:
     if not (failed or recorded):
         return
     stacktrace = text_of(last.attributes.get("exception.stacktrace")) if last is not None else None
+    if last is None and failed:
+        stacktrace = text_of(span.attributes.get("error.stack"))
     if error_type is not None and stacktrace is not None and error_type.isdigit():
         error_type = class_of_code(error_type, stacktrace)
     if message is None and failed:

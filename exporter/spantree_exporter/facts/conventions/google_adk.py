@@ -1,13 +1,20 @@
 """Google's Agent Development Kit (scope `gcp.vertex.agent`, seen with 1.14 and 2.13).
 
 An agent hands over by calling the tool `transfer_to_agent`; since version 2 its argument is sent only with content.
+JavaScript's tells the nodes of a graph (`execute_node`), with a span of each attempt where a node is tried again.
 """
 
 from __future__ import annotations
 
-from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of
+from typing import Final
+
+from spantree_exporter.facts.reading import Convention, json_of, put_preview, status_of, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
+
+_NODE: Final = "execute_node "
+_ATTEMPT: Final = "execute_node_attempt "
+_WORKFLOW: Final = "invoke_workflow "
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -34,6 +41,11 @@ def _read(span: Span, facts: Facts) -> None:
                 facts["handoff_to"] = taker
         put_preview(facts, "input", a.get("gcp.vertex.agent.tool_call_args"))
         put_preview(facts, "output", a.get("gcp.vertex.agent.tool_response"))
+    elif name.startswith((_NODE, _ATTEMPT)):
+        _put_node(span, facts)
+    elif name.startswith(_WORKFLOW):
+        facts["name"] = text_of(a.get("adk.workflow.name")) or name.removeprefix(_WORKFLOW)
+        facts["workflow_name"] = facts["name"]
     elif name == "call_llm" or "gcp.vertex.agent.llm_request" in a:
         facts["kind"] = "llm"
         put_preview(facts, "input", a.get("gcp.vertex.agent.llm_request"))
@@ -42,6 +54,25 @@ def _read(span: Span, facts: Facts) -> None:
         facts["run_id"] = run_id
     if session := text_of(a.get("gcp.vertex.agent.session_id")):
         facts["conversation_id"] = session
+
+
+def _put_node(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    is_attempt = span.name.startswith(_ATTEMPT)
+    facts["kind"] = "step"
+    facts["step"] = True
+    facts["name"] = span.name.removeprefix(_ATTEMPT if is_attempt else _NODE)
+    path, run = text_of(a.get("adk.node.path")), text_of(a.get("adk.node.run_id"))
+    if path:
+        facts["task_key"] = f"{path}/{run or ''}"
+    if status := status_of(a.get("adk.node.status")):
+        facts["status"] = status
+    if not is_attempt:
+        facts["fold"] = "outer"
+        return
+    facts["retry_expected"] = True
+    if (attempt := whole_number(a.get("adk.node.attempt"))) is not None and attempt > 0:
+        facts["attempt"] = attempt
 
 
 CONVENTION = Convention("google_adk", _read, scopes=("gcp.vertex.agent", "google.adk"))

@@ -44,11 +44,16 @@ def _read(span: Span, facts: Facts) -> None:
         if span.status_code == STATUS_UNSET:
             facts.setdefault("weak_status", "failed")
         # Where an exception was recorded, that says more than the code it was answered with; 200 says nothing.
-        if code[0] in "345" and not any(event.name == "exception" for event in span.events):
+        if code[0] in "345" and not _tells_exception(span):
             facts.setdefault("error_message", f"HTTP {code}")
     elif span.kind == KIND_SERVER and code[:1] in "45":
         # A server's 4xx is no error of the span's: without a word it would look like a 200.
         facts.setdefault("status_reason", f"HTTP {code}")
+
+
+def _tells_exception(span: Span) -> bool:
+    """Whether an exception was recorded; Datadog's and OpenTracing's bridges tell it by attributes."""
+    return "error.message" in span.attributes or any(event.name == "exception" for event in span.events)
 
 
 def _put_unanswered(span: Span, facts: Facts) -> None:

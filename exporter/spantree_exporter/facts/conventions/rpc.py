@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.reading import Convention, text_of
+from spantree_exporter.facts.reading import Convention, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts, Status
 from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, STATUS_UNSET, Span
 
@@ -42,11 +42,20 @@ _CODE_KEYS: Final = (
 )
 
 
+# gRPC's own spans of each attempt of a call (gRFC A72): how many there were before.
+_BEFORE: Final = "previous-rpc-attempts"
+
+
 def _read(span: Span, facts: Facts) -> None:
     facts.setdefault("kind", "rpc")
     if span.kind == KIND_SERVER:
         facts.setdefault("entry", span.name)
     code = _code_of(span)
+    if (before := whole_number(span.attributes.get(_BEFORE))) is not None and before >= 0:
+        facts.setdefault("attempt", before + 1)
+        facts.setdefault("retry_expected", True)
+        if code is None and (told := span.status_message.partition(",")[0]) in _NUMBERS:
+            code = told
     if code is None or code == "OK":
         return
     # Many instrumentations leave the status as it was.
@@ -93,4 +102,4 @@ def _code_of(span: Span) -> str | None:
     return None
 
 
-CONVENTION = Convention("rpc", _read, keys=("rpc.system", "rpc.system.name", *_CODE_KEYS))
+CONVENTION = Convention("rpc", _read, keys=("rpc.system", "rpc.system.name", _BEFORE, *_CODE_KEYS))

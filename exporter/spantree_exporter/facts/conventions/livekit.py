@@ -1,0 +1,46 @@
+"""LiveKit's agents, by `lk.*`: a session, its turns, calls of models, tools, which tell an error as an attribute."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spantree_exporter.facts.reading import Convention, first_text, put_preview, text_of
+from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.span import STATUS_UNSET, Span
+
+_KINDS: Final = {"agent_session": "agent", "agent_turn": "turn", "llm_request": "llm", "function_tool": "tool"}
+_TOOL: Final = "lk.function_tool.name"
+# Newer names tell that the value is of a person.
+_ARGUMENTS: Final = ("lk.pii.function_tool.arguments", "lk.function_tool.arguments")
+_RESULTS: Final = ("lk.pii.function_tool.output", "lk.function_tool.output")
+_ASKED: Final = ("lk.pii.user_input", "lk.user_input")
+_ANSWERED: Final = ("lk.pii.response.text", "lk.response.text")
+_MESSAGE_CHARS: Final = 1000
+
+
+def _read(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    if (kind := _KINDS.get(span.name)) is not None:
+        facts.setdefault("kind", kind)
+    if kind == "agent":
+        facts.setdefault("boundary", "candidate")
+    elif kind == "tool":
+        result = first_text(span, _RESULTS)
+        if tool := text_of(a.get(_TOOL)):
+            facts.setdefault("name", tool)
+        put_preview(facts, "input", first_text(span, _ARGUMENTS))
+        put_preview(facts, "output", result)
+        if span.status_code == STATUS_UNSET and a.get("lk.function_tool.is_error") is True:
+            facts.setdefault("weak_status", "failed")
+            if result:
+                facts.setdefault("error_message", result[:_MESSAGE_CHARS])
+        return
+    put_preview(facts, "input", first_text(span, _ASKED))
+    put_preview(facts, "output", first_text(span, _ANSWERED))
+    if a.get("lk.interrupted") is True:
+        facts.setdefault("status_reason", "interrupted")
+
+
+CONVENTION = Convention(
+    "livekit", _read, scopes=("livekit",), keys=(_TOOL, "lk.job_id", "lk.room_name", "lk.interrupted")
+)
