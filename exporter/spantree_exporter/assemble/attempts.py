@@ -45,7 +45,8 @@ def number_attempts(roots_first: list[Step]) -> list[Step]:
         key = facts.get("task_id") or facts.get("task_key") if facts else None
         if key is None:
             if step.previous_attempt is None:
-                by_place.setdefault((step.parent, step.name, step.kind), []).append(step)
+                # Not those of another service: consumers of two groups work on one message, each for itself.
+                by_place.setdefault((step.parent, step.name, step.kind, step.service), []).append(step)
             continue
         step.task_key = facts.get("task_key") or key
         # An id that is the step's in its workflow, and not this run's of it, is shared by the passes of a loop.

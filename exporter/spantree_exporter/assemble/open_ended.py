@@ -35,7 +35,9 @@ def open_or_close(host: Step, step: Step) -> None:
         facts.pop(key, None)  # type: ignore[misc]
         if key in step.facts:
             facts[key] = step.facts[key]
-    failed = step.span is not None and step.span.status_code == STATUS_ERROR
+    failed = step.facts.get("weak_status") == "failed" or (
+        step.span is not None and step.span.status_code == STATUS_ERROR
+    )
     facts["status"] = step.facts.get("status") or ("failed" if failed else "completed")
     host.facts = facts
     host.end_ns = max(step.last_ns, host.last_ns)

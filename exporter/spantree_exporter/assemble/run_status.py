@@ -25,6 +25,8 @@ _AWS_MISSES = re.compile(
 )
 # A unique key that is there already, by the codes of PostgreSQL, MySQL, SQL Server and MongoDB.
 _DUPLICATES = frozenset({"23505", "1062", "2601", "2627", "11000"})
+# A client that is asked who it is asks again, with its name (NTLM, Digest, a token that has run out).
+_CHALLENGES = frozenset({"401", "407"})
 # How far above a failure the server is looked for that answered with it.
 _LOOKED_ABOVE = 64
 _ALREADY_THERE = re.compile(r"unique constraint|duplicate (key|entry)|uniqueviolation|already exists", re.IGNORECASE)
@@ -71,13 +73,50 @@ def unhandled_failures(run: Step, ordered: list[Step]) -> list[Step]:
         return []
     found: list[Step] = []
     made_good: set[Step] = set()  # in an attempt that was tried again, or told to a tool's caller
+    answers = _Answers()
     for step in ordered:
         above = step.parent
         if above is not None and (above in made_good or above.status == "retried" or _answers_for_all(above)):
             made_good.add(step)
-        elif step.failed and not (above is not None and above.failed) and step is not run and not _is_handled(step):
+        elif (
+            step.failed
+            and not (above is not None and above.failed)
+            and step is not run
+            and not _is_handled(step, answers)
+        ):
             found.append(step)
     return found
+
+
+class _Answers:
+    """What callers were answered after one of their calls had failed; each caller's calls are gone through once."""
+
+    __slots__ = ("_last_ns",)
+
+    def __init__(self) -> None:
+        self._last_ns: dict[Step, dict[str, int]] = {}
+
+    def after(self, step: Step) -> bool:
+        """Whether the caller of `step` asked another model and was answered, or made the same request again and was."""
+        caller = step.parent
+        if caller is None:
+            return False
+        last_ns = self._last_ns.get(caller)
+        if last_ns is None:
+            last_ns = self._last_ns[caller] = {}
+            for call in caller.children:
+                if call.status == "completed" and call.kind in _ASKED_AGAIN:
+                    asked = _asked(call)
+                    last_ns[asked] = max(call.start_ns, last_ns.get(asked, 0))
+        return last_ns.get(_asked(step), -1) >= step.last_ns
+
+
+_ASKED_AGAIN = frozenset({"llm", "http_client"})
+
+
+def _asked(call: Step) -> str:
+    """Of models any is as good as another; a request is the same by its name."""
+    return "" if call.kind == "llm" else f"{call.kind} {call.name}"
 
 
 def _answers_for_all(step: Step) -> bool:
@@ -85,13 +124,14 @@ def _answers_for_all(step: Step) -> bool:
     return (step.kind in {"tool", "llm"} and not step.failed) or bool(step.facts.get("declared_handled"))
 
 
-def _is_handled(step: Step) -> bool:
+def _is_handled(step: Step, answers: _Answers) -> bool:
     """Whether the failure of `step`, below a step that did not fail, was dealt with there.
 
     A step of a workflow, an agent, a function: only where that is declared, or where its exception is the refusal that
     the server around it answered with. A call (a model, a tool, a request) is its
     caller's business where the caller is a step or an agent, and so is a miss that a client asks for to find out. A
-    model that failed was handled where its caller asked a model again and was answered.
+    model that failed was handled where its caller asked a model again and was answered, and a client that was asked who
+    it is where it asked again and was.
     """
     if step.facts.get("declared_handled"):
         return True
@@ -103,7 +143,7 @@ def _is_handled(step: Step) -> bool:
         return False
     if step.kind in WIRE_KINDS and _is_expected_miss(step):
         return True
-    if step.kind == "llm" and _is_answered_elsewhere(step):
+    if (step.kind == "llm" or (step.kind == "http_client" and _is_challenge(step))) and answers.after(step):
         return True
     above = step.parent
     while above is not None and above.kind in DETAIL_KINDS and not above.facts.get("step"):
@@ -127,14 +167,9 @@ def _is_told_to_client(step: Step) -> bool:
     return False
 
 
-def _is_answered_elsewhere(step: Step) -> bool:
-    """Whether its caller asked another model, or the same once more, and was answered: a fallback."""
-    if step.parent is None:
-        return False
-    return any(
-        other.kind == "llm" and other.status == "completed" and other.start_ns >= step.last_ns
-        for other in step.parent.children
-    )
+def _is_challenge(step: Step) -> bool:
+    facts = step.facts
+    return facts.get("error_type") in _CHALLENGES or (facts.get("error_message") or "")[-3:] in _CHALLENGES
 
 
 def _is_expected_miss(step: Step) -> bool:

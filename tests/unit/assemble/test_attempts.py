@@ -156,3 +156,25 @@ def test_a_later_attempt_follows_a_failed_one_of_equal_input(items: list[tuple[b
         assert attempt == (before[1] + 1 if before is not None and before[0] else 1)
         assert (status == "completed") is not failed
         last[text] = (failed, attempt)
+
+
+@pytest.mark.parametrize(("services", "expected"), [(("bill", "ship"), FAILED_THEN_DONE), (("bill", "bill"), RETRIED)])
+def test_who_else_works_on_a_message_does_not_try_it_again(
+    services: tuple[str, str], expected: list[tuple[str, int]]
+) -> None:
+    told: Facts = {"kind": "task", "step": True}
+    sent = span(1, None, (0, 5), "orders publish", kind=KIND_PRODUCER, facts={"kind": "message"})
+    taken = [
+        span(
+            n + 2,
+            1,
+            (20 * n + 10, 20 * n + 20),
+            "orders process",
+            kind=KIND_CONSUMER,
+            failed=n == 0,
+            service=s,
+            facts=told,
+        )
+        for n, s in enumerate(services)
+    ]
+    assert [(n.status, n.attempt) for n in assemble([sent, *taken], TRACE).nodes[1:]] == expected

@@ -59,6 +59,11 @@ def test_what_was_asked_for_is_known_by_its_name_where_no_kind_of_a_span_is_told
     assert done.nodes[3].kind == "signal"
 
 
+def test_a_run_that_is_closed_by_a_failure_told_as_an_attribute_failed() -> None:
+    ran = span(2, 1, (10, 90), "order", facts={**RUN, "fold": "inner", "closes": True, "weak_status": "failed"})
+    assert told(assemble([span(1, None, (0, 8), "order", facts=RUN), ran], TRACE)) == [("order", "failed", 1)]
+
+
 def test_a_run_is_what_its_start_asked_for_though_they_know_it_by_other_ids() -> None:
     start = span(1, None, (0, 8), "order", facts={**RUN, "run_id": "r-1"})
     ran = span(2, 1, (10, 90), "order", facts={**RUN, "fold": "inner", "closes": True})

@@ -6,6 +6,8 @@ import pytest
 from tests.unit.assemble.traces import TRACE, span, step
 
 from spantree_exporter.assemble import assemble
+from spantree_exporter.assemble.run_status import unhandled_failures
+from spantree_exporter.assemble.step import Step
 from spantree_exporter.facts import Facts
 from spantree_exporter.rows import SpanFacts
 from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_SERVER
@@ -256,3 +258,53 @@ def test_a_run_that_tells_no_error_failed_of_a_step_below_one_that_was_not_marke
         span(3, 2, (20 * MS, 800 * MS), "load", failed=True, facts={**BAD, **below}),
     )
     assert found == ("failed", expected)
+
+
+def asked(*codes: int, name: str = "POST /charges") -> tuple[str, str | None]:
+    """The outcome of a request whose handler made one request after another, answered by `codes`."""
+    calls: list[SpanFacts] = []
+    for number, code in enumerate(codes):
+        facts: Facts = {"kind": "http_client", "input_digest": str(number)}
+        if code >= 400:
+            facts["error_message"] = f"HTTP {code}"
+        at = (100 + 20 * number, 110 + 20 * number)
+        calls.append(span(2 + number, 1, at, name, kind=KIND_CLIENT, failed=code >= 400, facts=facts))
+    return request(*calls)
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ((401, 401, 200), "completed"),
+        ((407, 200), "completed"),
+        ((401,), "partial"),
+        ((200, 401), "partial"),
+        ((403, 200), "partial"),
+    ],
+)
+def test_a_client_that_was_asked_who_it_is_and_told_it_did_not_fail(codes: tuple[int, ...], expected: str) -> None:
+    assert asked(*codes)[0] == expected
+
+
+class Counted(list[Step]):
+    """A list that counts how often it was gone through."""
+
+    times = 0
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        self.times += 1
+        return super().__iter__()
+
+
+def test_what_a_caller_was_answered_is_looked_up_once_for_all_its_calls() -> None:
+    def made(number: int, status: str, kind: str) -> Step:
+        return Step(number, None, {}, f"chat {number}", kind, number, number, "shop", number, status=status)
+
+    run = made(0, "completed", "http_server")
+    run.children = Counted(made(number, "failed", "llm") for number in range(1, 50))
+    for call in list(run.children):
+        call.parent = run
+    calls = list(run.children)
+    run.children.times = 0
+    assert unhandled_failures(run, [run, *calls]) == calls
+    assert run.children.times == 1

@@ -38,3 +38,16 @@ def test_a_message_tells_its_id_by_the_old_name_and_how_often_it_was_handed_out(
     counted: Attributes = {**SENT, "messaging.operation": "process", "messaging.servicebus.message.delivery_count": 2}
     assert read_facts(span("process orders", counted, kind=KIND_CONSUMER))["attempt"] == 2
     assert "attempt" not in read_facts(span("send orders", counted, kind=KIND_PRODUCER))
+
+
+def test_a_message_of_kafka_is_known_by_where_it_is_kept() -> None:
+    attributes: Attributes = {
+        **SENT,
+        "messaging.operation": "process",
+        "messaging.kafka.consumer.group": "billing",
+        "messaging.destination.partition.id": "3",
+        "messaging.kafka.message.offset": 42,
+    }
+    assert read_facts(span("orders process", attributes, kind=KIND_CONSUMER))["task_key"] == "orders/billing/3:42"
+    del attributes["messaging.destination.partition.id"]
+    assert "task_key" not in read_facts(span("orders process", attributes, kind=KIND_CONSUMER))

@@ -319,3 +319,14 @@ def test_grpc_tells_how_many_attempts_there_were_before() -> None:
     message = "UNAVAILABLE, connection refused"
     failed = read_facts(span("Attempt.shop.Orders.Get", attempt, status=STATUS_ERROR, message=message))
     assert failed == {**told, "error_type": "UNAVAILABLE", "error_message": message}
+
+
+def test_files_that_a_page_loads_are_named_for_what_they_are() -> None:
+    scope = "@opentelemetry/instrumentation-document-load"
+    fetched = span("resourceFetch", {"http.url": "https://shop.example/assets/app.js?v=1"}, scope=scope)
+    assert read_facts(fetched) == {
+        "kind": "http_client",
+        "name": "resourceFetch /assets/app.js",
+        "input": "https://shop.example/assets/app.js",
+    }
+    assert read_facts(span("documentLoad", {"http.url": "https://shop.example/"}, scope=scope)) == {}

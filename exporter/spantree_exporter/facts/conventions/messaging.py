@@ -14,6 +14,12 @@ _FETCHING: Final = frozenset({"receive", "settle", "poll"})
 _GROUPS: Final = ("messaging.consumer.group.name", "messaging.kafka.consumer.group", "messaging.consumer_group")
 _DESTINATIONS: Final = ("messaging.destination.name", "messaging.destination")
 _MESSAGES: Final = ("messaging.message.id", "messaging.message_id")
+_PARTITIONS: Final = (
+    "messaging.destination.partition.id",
+    "messaging.kafka.destination.partition",
+    "messaging.kafka.partition",
+)
+_OFFSETS: Final = ("messaging.kafka.offset", "messaging.kafka.message.offset")
 # How often the broker has handed the message out, this time included: Google's Pub/Sub, Azure's Service Bus.
 _DELIVERIES: Final = ("messaging.gcp_pubsub.message.delivery_attempt", "messaging.servicebus.message.delivery_count")
 
@@ -28,7 +34,7 @@ def _read(span: Span, facts: Facts) -> None:
     if span.links:
         # Of a batch, or told not to join the sender's trace: the links lead to who sent what is worked on.
         facts.setdefault("flow_links", True)
-    if message_id := first_text(span, _MESSAGES):
+    if message_id := first_text(span, _MESSAGES) or _place_of(span):
         # A message delivered again to the same consumers is worked on once more.
         consumers = first_text(span, _GROUPS) or span.resource.service_name
         destination = first_text(span, _DESTINATIONS) or ""
@@ -36,6 +42,12 @@ def _read(span: Span, facts: Facts) -> None:
     for key in _DELIVERIES:
         if (delivery := whole_number(span.attributes.get(key))) is not None and delivery > 0:
             facts.setdefault("attempt", delivery)
+
+
+def _place_of(span: Span) -> str | None:
+    """Where Kafka keeps the message, which has no id: its partition and offset."""
+    partition, offset = first_text(span, _PARTITIONS), first_text(span, _OFFSETS)
+    return f"{partition}:{offset}" if partition is not None and offset is not None else None
 
 
 CONVENTION = Convention("messaging", _read, keys=("messaging.system", *_OPERATIONS))
