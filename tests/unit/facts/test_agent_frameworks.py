@@ -404,3 +404,22 @@ def test_nodes_of_google_adk_are_their_attempts_where_they_are_tried_again() -> 
         "name": "seq",
         "workflow_name": "seq",
     }
+
+
+def test_mastra_workflows_steps_and_what_a_model_does_within_a_generation() -> None:
+    run: Attributes = {
+        "mastra.span.type": "workflow_run",
+        "gen_ai.operation.name": "invoke_workflow",
+        "mastra.workflow_run.input": '{"order":7}',
+    }
+    assert read_facts(span("invoke_workflow orders", run)) == {
+        "kind": "workflow",
+        "boundary": "run",
+        "name": "orders",
+        "workflow_name": "orders",
+        "input": '{"order":7}',
+    }
+    step: Attributes = {"mastra.span.type": "workflow_step", "gen_ai.operation.name": "workflow_step"}
+    assert read_facts(span("workflow step charge", step)) == {"kind": "step", "step": True, "name": "charge"}
+    assert read_facts(span("step 0", {"mastra.span.type": "model_step"})) == {"kind": "chain"}
+    assert read_facts(span("chunk text", {"mastra.span.type": "model_chunk"})) == {"fold": "parent"}

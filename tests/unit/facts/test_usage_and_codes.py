@@ -26,6 +26,7 @@ CALL: Attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gp
         ({"gen_ai.usage.cost": -1}, "cost_usd", None),
         ({"gen_ai.usage.cache_read.input_tokens": 7}, "cached_input_tokens", 7),
         ({"llm.token_count.completion_details.reasoning": 5}, "reasoning_tokens", 5),
+        ({"gen_ai.usage.details.thoughts_tokens": 5}, "reasoning_tokens", 5),
         ({"gen_ai.usage.prompt_tokens": 3, "gen_ai.usage.input_tokens": 4}, "input_tokens", 4),
     ],
 )

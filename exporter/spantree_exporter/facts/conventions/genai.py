@@ -49,6 +49,7 @@ _REQUESTS: Final[dict[JsonValue, str]] = {
     "embedding": "embedding",
     "rerank": "reranker",
 }
+_INVOKES: Final = "invoke_workflow"
 _MODELS = ("gen_ai.response.model", "gen_ai.request.model")
 _INPUTS = (
     "gen_ai.tool.call.arguments",
@@ -100,6 +101,10 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("workflow_name", workflow)
         if kind == "workflow":
             facts.setdefault("name", workflow)
+    elif operation == _INVOKES and span.name.startswith(f"{_INVOKES} "):
+        # Where the attribute is missing, the span is named for it none the less.
+        facts.setdefault("workflow_name", span.name.removeprefix(f"{_INVOKES} "))
+        facts.setdefault("name", facts["workflow_name"])
     if conversation := text_of(a.get("gen_ai.conversation.id")):
         facts.setdefault("conversation_id", conversation)
     if model and model != "unknown":
