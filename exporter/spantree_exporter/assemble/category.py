@@ -29,13 +29,15 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
         (
             "resource",
             r"RateLimit|TooManyRequests|Quota|MemoryError|OutOfMemory|Resource_?Exhausted|Throttl|^429$"
-            r"|Deadlock|SerializationFailure|LockNotAvailable|ThroughputExceeded",
+            r"|Deadlock|SerializationFailure|LockNotAvailable|ThroughputExceeded|ContextLengthExceeded|CannotAcquireLock"
+            r"|OptimisticLock|UpdateConcurrency|RejectedExecution",
             r"rate.?limit|too many requests|quota|out of memory|no space left|\b429\b|resource.exhausted|throttl"
             r"|tokens per|context.length|database (table )?is locked|too many (clients|connections)",
         ),
         (
             "authentication",
-            r"Auth(entication|n)?(Error|Failed|Exception)|Unauthorized|InvalidCredential|InvalidPassword|Unauthenticated|^401$",
+            r"Auth(entication|n)?(Error|Failed|Exception)|Unauthorized|InvalidCredential|InvalidPassword|Unauthenticated"
+            r"|^401$|ExpiredToken|TokenExpired",
             r"\b401\b|unauthori[sz]ed|invalid (api.?key|credential|token|password)|authentication failed|login failed",
         ),
         (
@@ -46,8 +48,9 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
         (
             "query",
             r"(Undefined(Table|Column|Function)|Syntax(Error)?OrAccess|ProgrammingError|IntegrityError|UniqueViolation"
-            r"|ForeignKeyViolation|NotNullViolation|DataError|DatabaseError|InvalidTextRepresentation|NoSuchTable|DuplicateKey)",
-            r"(relation|column) .* does not exist|unique constraint|duplicate key|syntax error at or near"
+            r"|ForeignKeyViolation|NotNullViolation|DataError|DatabaseError|InvalidTextRepresentation|NoSuchTable|Dup(licate)?_?(Key|Entry))",
+            r"(relation|column) .* does not exist|unique constraint|constraint violation|duplicate (key|entry)"
+            r"|syntax error at or near"
             r"|near .*: syntax error|no such (table|column|function)\b|has no column named|unknown column"
             r"|violates .* constraint",
         ),
@@ -55,28 +58,31 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
             "network",
             r"Connect(ion)?(Error|Refused|Reset|Aborted)?|Network|DNS|gaierror|BrokenPipe|ReadError|RemoteProtocol"
             r"|OperationalError|SSLError|HTTPStatusError|HTTPError|^5\d\d$|APIConnection|ServiceUnavailable|BadGateway|^UNAVAILABLE$|^E(CONN|NOTFOUND|PIPE|AI_AGAIN|HOST)|UnknownHost|SocketException|OpError"
-            r"|CallNotPermitted|BrokenCircuit|CircuitBreaker|SSLCertVerification",
+            r"|CallNotPermitted|BrokenCircuit|CircuitBreaker|SSLCertVerification|SSLHandshake|SSLException|^UND_ERR_"
+            r"|^EPROTO$|^CERT_|^SELF_SIGNED_CERT|^UNABLE_TO_(VERIFY|GET_ISSUER)|^P1(001|002|017)$",
             r"connection (refused|reset|aborted|closed|error)|network|name or service not known|unreachable|broken pipe"
-            r"|\b50[234]\b|bad gateway|service unavailable|upstream|HTTP 5\d\d",
+            r"|\b50[234]\b|bad gateway|service unavailable|upstream|(HTTP|status code) 5\d\d|no such host|x509: "
+            r"|SSL connection|unexpected EOF|socket hang up|can't reach database",
         ),
         (
             "llm",
-            r"ModelBehavior|ModelError|LLM|OpenAI|Anthropic|APIError|APIStatus|ContentFilter|OutputParser|ModelRetry"
-            r"|ToolRetry|Guardrail|Moderation|RetryError",
+            r"ModelBehavior|ModelError|LLM|OpenAI|Anthropic|APIError|APIStatus|ContentFilter|ContentPolicy|OutputParser"
+            r"|ModelRetry|ToolRetry|Guardrail|Moderation|RetryError|Overloaded",
             r"\b(model|llm|completion|prompt)\b.*(not found|overloaded|failed|refused)|content filter|overloaded"
             r"|guardrail",
         ),
         (
             "validation",
-            r"Validation|ValueError|Invalid_?Argument|Out_?Of_?Range$|Failed_?Precondition|^NOT_FOUND$|^ALREADY_EXISTS$|InvalidInput|Schema|JSONDecode|ParseError|Unprocessable|BadRequest"
-            r"|^4(00|09|22)$",
-            r"validation|invalid (value|input|argument|format)|is required|must be|HTTP 4\d\d",
+            r"Validation|ValueError|Invalid_?Argument|Out_?Of_?Range$|Failed_?Precondition|^NOT_FOUND$|^ALREADY_EXISTS$|InvalidInput|InvalidRequest|Schema|JSONDecode|ParseError|Unprocessable|Bad_?Request"
+            r"|^4(00|09|22)$|^-32(602|600|700)$|^NotFoundError$|^P2025$",
+            r"validation|invalid (value|input|argument|format|params)|is required|must be|(HTTP|status code) 4\d\d",
         ),
         (
             "code",
             r"(Type|Attribute|Key|Index|Name|Import|ModuleNotFound|ZeroDivision|Assertion|NotImplemented|Recursion|Unbound"
-            r"Local|Lookup|Syntax)Error|NullPointer|NullReference|^UNIMPLEMENTED$|NoMethodError|ReferenceError|panic",
-            r"NoneType|unexpected keyword argument|is not defined|has no attribute|object is not|null reference",
+            r"Local|Lookup|Syntax)Error|NullPointer|NullReference|^UNIMPLEMENTED$|NoMethodError|ReferenceError|panic|BoundsError|^-32601$",
+            r"NoneType|unexpected keyword argument|is not defined|has no attribute|object is not|null reference"
+            r"|index out of range",
         ),
     )
 )
@@ -161,7 +167,13 @@ _NARROW: Final = frozenset({"timeout", "resource", "authentication", "permission
 
 @lru_cache(_CACHED)
 def _categories_of_class(name: str) -> tuple[str, ...]:
-    return tuple(category for category, on_type, _ in _RULES if name and on_type is not None and on_type.search(name))
+    # Providers of models tell theirs in small letters: `rate_limit_error`.
+    joined = name.replace("_", "") if name.islower() else name
+    return tuple(
+        category
+        for category, on_type, _ in _RULES
+        if name and on_type is not None and (on_type.search(name) or on_type.search(joined))
+    )
 
 
 def _matches_narrower(category: str, text: str) -> bool:

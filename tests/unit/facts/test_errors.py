@@ -301,3 +301,9 @@ def test_a_code_told_as_the_type_is_told_by_the_class_that_the_stack_trace_names
         event.attributes["exception.stacktrace"] = stacktrace
     facts = read_facts(span("GET", status=STATUS_ERROR, message=message, events=[event]))
     assert facts["error_type"] == told
+
+
+def test_a_sentence_is_no_class() -> None:
+    told: Attributes = {"error.type": "This operation was aborted"}
+    facts = read_facts(span("GET", told, status=STATUS_ERROR, message="This operation was aborted"))
+    assert facts == {"error_message": "This operation was aborted"}

@@ -100,7 +100,8 @@ def _first(event: Event, keys: tuple[str, ...]) -> str | None:
 def _type_beside(span: Span, message: str | None) -> str | None:
     """The type that is told elsewhere than in an exception event."""
     told = text_of(span.attributes.get("error.type"))
-    if told is not None and told not in _NO_CLASS:
+    # Node.js' instrumentation of fetch tells the message as the type: a class has no spaces.
+    if told is not None and told not in _NO_CLASS and " " not in told:
         return told
     return leading_class(span.status_message, message) if span.status_message else None
 
