@@ -83,6 +83,7 @@ PAGES = (
     "/failures/busy",
     "/stuck",
     "/workflows",
+    "/usage",
     "/workflows/order%20fulfilment",
     f"/runs/order-{FAILED}",
     "/conversations/chat%207",

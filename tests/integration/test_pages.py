@@ -166,6 +166,8 @@ def test_every_page_reads_without_a_script(pages: httpx.Client) -> None:
         "/failures/f1": ("charge: no credit", "How it went up", "Resolved"),
         "/stuck": ("Nothing is stuck",),
         "/workflows": ("nightly report", "good", "long"),
+        "/usage": ("Users", "ada", "Runs"),
+        "/usage?days=30": ("Users", "30 days"),
         "/workflows/nightly%20report": ("nightly report", "Map", "user"),
         "/runs/run%201%2F2": ("run 1/2", "nightly report", "charge"),
         "/conversations/c%231": ("c#1", "1 turns", "nightly report"),

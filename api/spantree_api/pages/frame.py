@@ -24,6 +24,7 @@ NAVIGATION = (
     ("/failures", "Failures", "f"),
     ("/stuck", "Stuck", "s"),
     ("/workflows", "Workflows", "w"),
+    ("/usage", "Usage", "u"),
     ("/system", "System", "y"),
 )
 # Nothing inline, nothing evaluated, nothing from elsewhere, in nobody's frame.

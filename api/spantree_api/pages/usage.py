@@ -1,0 +1,45 @@
+"""`/usage`: what models, projects and users use: calls and runs, tokens, cost, over some days."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from spantree_api.filters import moment_of
+from spantree_api.pages import wording
+from spantree_api.pages.frame import render
+from spantree_api.pages.in_process import ask
+from spantree_api.pages.series import chart_of, values_of
+
+router = APIRouter(include_in_schema=False)
+RANGES: Final = (1, 7, 30)
+# (what /stats calls them, what names one, heading, filter of /executions that finds its runs)
+_SUBJECTS: Final = (
+    ("models", "model", "Models", None),
+    ("projects", "project", "Projects", "project"),
+    ("users", "user_id", "Users", "user_id"),
+)
+_NAMES: Final = 50
+# Lines that one chart can hold and still be read.
+_LINES: Final = 3
+
+
+@router.get("/usage")
+async def usage_page(request: Request, days: str = "7") -> Response:
+    """What was used in some days: by model, project and user, most runs first; tokens and cost over time."""
+    shown = int(days) if days in {str(one) for one in RANGES} else 7
+    since = f"{moment_of(request.app.state.service.clock()) - timedelta(days=shown):%Y-%m-%dT%H:%M:%SZ}"
+    parts = []
+    for path, key, heading, narrows in _SUBJECTS:
+        found = await ask(request, f"/stats/{path}", {"days": shown, "limit": _NAMES})
+        parts.append({"heading": heading, "key": key, "narrows": narrows, "rows": found[path]})
+    wanted = {"by": "model", "bucket": "1h" if shown <= 7 else "1d", "since": since, "limit": _LINES}
+    charts = []
+    for metric, title, told in (("tokens", "Tokens", wording.count), ("cost_usd", "Cost", wording.cost)):
+        trend = await ask(request, "/stats/trend", wanted | {"metric": metric})
+        lines = [(one["name"], values_of(trend, one["name"])) for one in trend["series"]]
+        if any(value for _, points in lines for _, value in points):
+            charts.append(chart_of(title, lines, told))
+    return render(request, "usage.html", parts=parts, charts=[one for one in charts if one], days=shown, ranges=RANGES)
