@@ -35,6 +35,8 @@ class TrendAnswer(TypedDict):
     metric: Literal["runs", "failures", "retries", "success_rate", "p50_ms", "p95_ms", "p99_ms", "tokens", "cost_usd"]
     by: Literal["all", "workflow", "node", "service", "user", "model", "project", "category"]
     bucket: Literal["1m", "5m", "1h", "1d"]
+    tz: str | None
+    """the time zone whose days the points are; null: UTC"""
     since: str
     """start of the first bucket"""
     until: str

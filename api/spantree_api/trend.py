@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta
 from typing import Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from spantree_api.answers_trends import TrendSeries
 from spantree_api.errors import InvalidParameter
@@ -39,23 +41,25 @@ SUBJECTS: Final[dict[str, tuple[str, str]]] = {
 _S: Final = 1_000_000_000
 _HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
+# Days of a time zone are made of hours, 24 times as many rows as days of UTC.
+_ZONE_RANGE_S: Final = 62 * _DAY_S
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A length of points. `step`: what PostgreSQL's date_trunc calls it; None where rows are counted."""
+    """A length of points; `of_rows`: they are counted from rows, for no rollup is so short."""
 
     seconds: int
     usual_range_s: int
     longest_range_s: int
-    step: str | None
+    of_rows: bool
 
 
 BUCKETS: Final[dict[str, Bucket]] = {
-    "1m": Bucket(60, _HOUR_S, 6 * _HOUR_S, None),
-    "5m": Bucket(300, 6 * _HOUR_S, _DAY_S, None),
-    "1h": Bucket(_HOUR_S, _DAY_S, 14 * _DAY_S, "hour"),
-    "1d": Bucket(_DAY_S, 30 * _DAY_S, 400 * _DAY_S, "day"),
+    "1m": Bucket(60, _HOUR_S, 6 * _HOUR_S, True),
+    "5m": Bucket(300, 6 * _HOUR_S, _DAY_S, True),
+    "1h": Bucket(_HOUR_S, _DAY_S, 14 * _DAY_S, False),
+    "1d": Bucket(_DAY_S, 30 * _DAY_S, 400 * _DAY_S, False),
 }
 
 
@@ -66,6 +70,8 @@ class TrendRange:
     from_s: int
     end_s: int
     bucket: Bucket
+    starts: Sequence[int]
+    """of each bucket, ascending: days of a time zone are not all equally long"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +99,13 @@ class HistogramRow:
     counts: list[int]
 
 
-def range_of_trend(bucket_name: str, since_ns: int | None, until_ns: int | None, now_ns: int) -> TrendRange:
-    """The buckets from `since_ns` to `until_ns`, both widened to whole ones. Raises InvalidParameter."""
+def range_of_trend(
+    bucket_name: str, since_ns: int | None, until_ns: int | None, now_ns: int, tz: str | None = None
+) -> TrendRange:
+    """The buckets from `since_ns` to `until_ns`, both widened to whole ones. Raises InvalidParameter.
+
+    Days are those of the time zone `tz`, of UTC where it is None.
+    """
     bucket = BUCKETS[bucket_name]
     # What is still to come has no figures; clocks that run ahead make a bucket more.
     end_s = -(-min(now_ns if until_ns is None else until_ns, now_ns + bucket.seconds * _S) // _S)
@@ -109,15 +120,44 @@ def range_of_trend(bucket_name: str, since_ns: int | None, until_ns: int | None,
             f"{(end_s - from_s) / _HOUR_S:.0f} hours in points of {bucket_name} are too many: "
             f"wanted {bucket.longest_range_s / _HOUR_S:.0f} at most, or a longer bucket",
         )
+    if tz is not None:
+        return _days_of_zone(tz, bucket_name, max(0, from_s), end_s)
     first_s = max(0, from_s) // bucket.seconds * bucket.seconds
-    return TrendRange(first_s, -(-end_s // bucket.seconds) * bucket.seconds, bucket)
+    last_s = -(-end_s // bucket.seconds) * bucket.seconds
+    return TrendRange(first_s, last_s, bucket, range(first_s, last_s, bucket.seconds))
+
+
+def _days_of_zone(tz: str, bucket_name: str, from_s: int, end_s: int) -> TrendRange:
+    """The days of a time zone from that of `from_s` to that before `end_s`, 23 or 25 hours long where clocks change."""
+    if bucket_name != "1d":
+        raise InvalidParameter(
+            "tz", f"points of {bucket_name} begin at the same moment in every time zone: tz is for 1d"
+        )
+    if end_s - from_s > _ZONE_RANGE_S:
+        raise InvalidParameter(
+            "since",
+            f"{(end_s - from_s) / _DAY_S:.0f} days of a time zone are too many, for they are made of hours: wanted "
+            f"{_ZONE_RANGE_S // _DAY_S} at most, or days of UTC",
+        )
+    try:
+        zone = ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidParameter("tz", f"{tz[:100]!r} is no time zone: wanted a name such as Europe/Oslo") from error
+    day = datetime.fromtimestamp(from_s, zone).date()
+    starts: list[int] = []
+    while not starts or starts[-1] < end_s:
+        starts.append(int(datetime.combine(day, time.min, zone).timestamp()))
+        day += timedelta(days=1)
+    end_s = starts.pop()
+    return TrendRange(starts[0], end_s, BUCKETS[bucket_name], starts)
 
 
 def trend_intervals(wanted: TrendRange, outdated: Collection[tuple[int, int]]) -> list[Interval]:
     """The rollups that the buckets are made of: days where they are right and wanted, else hours; oldest first."""
     found: list[Interval] = []
-    hour, end = wanted.from_s // _HOUR_S, wanted.end_s // _HOUR_S
-    hours = wanted.bucket.seconds // _HOUR_S
+    # An hour is of the day that it begins in: some time zones are half an hour off.
+    hour, end = -(-wanted.from_s // _HOUR_S), -(-wanted.end_s // _HOUR_S)
+    hours = wanted.bucket.seconds // _HOUR_S if isinstance(wanted.starts, range) else 1
     while hour < end:
         grain_h = 24 if hours == 24 and (24, hour) not in outdated else 1
         following = hour + hours
@@ -154,10 +194,9 @@ def trend_series(metric: str, rows: Iterable[PointRow], names: Sequence[str], wa
     for row in rows:
         if row.name in by_name:
             by_name[row.name][row.at_s] = row
-    starts = range(wanted.from_s, wanted.end_s, wanted.bucket.seconds)
     series: list[TrendSeries] = []
     for name, points in by_name.items():
-        told = [{"at": rfc3339(at_s * _S), "value": _value(metric, points.get(at_s))} for at_s in starts]
+        told = [{"at": rfc3339(at_s * _S), "value": _value(metric, points.get(at_s))} for at_s in wanted.starts]
         series.append({"name": name or None, "points": told})  # type: ignore[typeddict-item]
     return series
 

@@ -94,6 +94,13 @@ def test_runs_by_hour(api: httpx.Client) -> None:
     ("query", "expected"),
     [
         ("bucket=1d", {"report": [("11-20T00:00", 3)], "bill": [("11-17T00:00", 1)]}),
+        # Midnight on Kiritimati, half past three in the afternoon in Calcutta.
+        ("bucket=1d&tz=Pacific/Kiritimati", {"report": [("11-20T10:00", 3)], "bill": [("11-17T10:00", 1)]}),
+        ("bucket=1d&tz=Asia/Kolkata", {"report": [("11-19T18:30", 3)], "bill": [("11-16T18:30", 1)]}),
+        (
+            "bucket=1d&tz=Asia/Kolkata&metric=p95_ms&name=report",
+            {"report": [("11-19T18:30", pytest.approx(8000, rel=0.02))]},
+        ),
         ("bucket=1d&by=all&hidden=true", {None: [("11-17T00:00", 1), ("11-20T00:00", 4)]}),
         ("bucket=1d&by=workflow&name=bill", {"bill": [("11-17T00:00", 1)]}),
         ("bucket=1d&by=service", {"agent": [("11-20T00:00", 3)], "bills": [("11-17T00:00", 1)]}),
@@ -117,6 +124,15 @@ def test_runs_by_hour(api: httpx.Client) -> None:
 )
 def test_a_trend_by_anything(api: httpx.Client, query: str, expected: dict[str | None, list[Any]]) -> None:
     assert points(ok(api.get(f"/api/v1/stats/trend?{query}"))) == expected
+
+
+def test_a_trend_by_days_of_a_time_zone_says_so_and_minutes_have_none(api: httpx.Client) -> None:
+    answer = ok(api.get("/api/v1/stats/trend?bucket=1d&tz=Europe/Oslo&since=2026-11-19T00:00:00Z"))
+    assert (answer["tz"], answer["since"], answer["until"]) == (
+        "Europe/Oslo", "2026-11-18T23:00:00.000000000Z", "2026-11-20T23:00:00.000000000Z",
+    )  # fmt: skip
+    assert ok(api.get("/api/v1/stats/trend"))["tz"] is None
+    assert refused(api.get("/api/v1/stats/trend?bucket=5m&tz=Europe/Oslo"))[:2] == (422, "invalid_parameter")
 
 
 def test_steps_of_hidden_executions_and_long_names_are_the_same_by_minutes_and_by_hours(migrated_url: str) -> None:

@@ -102,7 +102,7 @@ async def trend(
     if by == "workflow" and name is not None:
         # The same, by the index of workflows.
         parameters["workflow"] = name[:KEY_LENGTH]
-    if wanted.bucket.step is None:
+    if wanted.bucket.of_rows:
         return await _trend_of_rows(reader, by, wanted, parameters)
     outdated = await reader.snapshot.all(
         "outdated_intervals",
@@ -110,7 +110,7 @@ async def trend(
         records(IntervalRow),
     )
     parts = trend_intervals(wanted, {(row.grain_h, row.hour) for row in outdated})
-    parameters |= {**interval_parameters(parts), "step": wanted.bucket.step}
+    parameters |= {**interval_parameters(parts), "starts": list(wanted.starts)}
     names = [one.name or "" for one in await reader.snapshot.all("trend_names", parameters, records(CountRow))]
     parameters["names"] = names
     points = await reader.snapshot.all("trend_points", parameters, records(PointRow))

@@ -45,10 +45,13 @@ async def get_trend(
     bucket: Annotated[BucketName, Query(description="how long a point is")] = "1h",
     since: MomentQuery = None,
     until: MomentQuery = None,
+    tz: Annotated[
+        Text | None, Query(max_length=100, description="with 1d: days of this time zone, such as Europe/Oslo")
+    ] = None,
     hidden: HiddenQuery = False,
     limit: Annotated[int, Query(ge=1, le=50, description="how many series at most")] = 10,
 ) -> Response:
-    """A metric over time, a series for each name. The range is widened to whole buckets, in UTC.
+    """A metric over time, a series for each name. The range is widened to whole buckets, in UTC or days of `tz`.
 
     Longest ranges: 6 hours in points of 1m, a day of 5m, 14 days of 1h, 400 days of 1d. Points of 1m and 5m are counted
     from the newest 100,000 executions of the range, those of nodes and models from the nodes of its newest 5,000
@@ -56,12 +59,13 @@ async def get_trend(
     """
     async with service.reader() as reader:
         since_ns, until_ns = (None if moment is None else ns_of(moment) for moment in (since, until))
-        wanted = range_of_trend(bucket, since_ns, until_ns, reader.now_ns)
+        wanted = range_of_trend(bucket, since_ns, until_ns, reader.now_ns, tz)
         found = await trends.trend(reader, metric, by, wanted, name, workflow, limit, hidden=hidden)
     answer: TrendAnswer = {
         "metric": metric,
         "by": by,
         "bucket": bucket,
+        "tz": tz,
         "since": rfc3339(wanted.from_s * 1_000_000_000),
         "until": rfc3339(wanted.end_s * 1_000_000_000),
         "series": trend_series(metric, found.points, found.names, wanted),

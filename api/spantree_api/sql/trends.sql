@@ -264,10 +264,10 @@ ORDER BY sum(held.total) DESC, series.name
 LIMIT %(limit)s
 
 -- name: trend_points
--- figures of some series by hour or day, whichever `step` names
+-- figures of some series by the points that begin at `starts`, ascending; what begins before the first is in none
 SELECT
     series.name,
-    extract(epoch FROM date_trunc(%(step)s::text, held.started_at, 'UTC'))::bigint AS at_s,
+    (%(starts)s::bigint[])[width_bucket(extract(epoch FROM held.started_at)::bigint, %(starts)s::bigint[])] AS at_s,
     sum(held.total)::bigint AS runs,
     sum(held.completed)::bigint AS completed,
     sum(held.failed + held.timed_out + held.partial)::bigint AS failed,
@@ -303,10 +303,10 @@ GROUP BY 1, 2
 ORDER BY 1, 2
 
 -- name: trend_durations
--- histograms of the durations of some series by hour or day, not added up yet
+-- histograms of the durations of some series by the same points, not added up yet
 SELECT
     series.name,
-    extract(epoch FROM date_trunc(%(step)s::text, held.started_at, 'UTC'))::bigint AS at_s,
+    (%(starts)s::bigint[])[width_bucket(extract(epoch FROM held.started_at)::bigint, %(starts)s::bigint[])] AS at_s,
     (held.durations).buckets,
     (held.durations).counts
 FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)
