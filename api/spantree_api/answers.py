@@ -127,6 +127,9 @@ class ExecutionAnswer(TypedDict):
     """the trace in Jaeger, in answers about one execution; where SPANTREE_JAEGER_URL is set"""
     grafana_url: NotRequired[str]
     """the trace in Grafana, likewise; where SPANTREE_GRAFANA_URL is set"""
+    last_good: NotRequired[str | None]
+    """of an execution that failed, asked for by itself: the newest completed one of its workflow in the 30 days before;
+    null where there is none"""
 
 
 @documented

@@ -136,6 +136,7 @@ def test_one_execution_is_told_whole(migrated_url: str, api: httpx.Client) -> No
         "hidden": False,
         "anomalies": ["clock skew"],
         "analysis": None,
+        "last_good": None,
     }
 
 

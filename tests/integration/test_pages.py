@@ -152,11 +152,30 @@ def test_an_execution_reads_without_a_script(pages: httpx.Client) -> None:
         "c#1", "ada", "charge",
     )  # fmt: skip
     assert [text for text in told if text not in page.text] == []
-    assert {"/runs/run%201%2F2", "/conversations/c%231", f"/compare/{trace_id(1)}/last-good"} <= set(page.links)
+    assert {"/runs/run%201%2F2", "/conversations/c%231"} <= set(page.links)
+    assert "last good" not in page.text, "there is none to compare with"
     report = page_of(pages.get(f"/executions/{trace_id(1)}/failure"))
     assert "How it went up" in report.text and "the cause" in report.text
     detail = page_of(pages.get(f"/executions/{trace_id(1)}/nodes/0000000000000002"))
     assert "<b>4000</b>" in detail.text, "JSON is folded, its texts as they are"
+
+
+def test_what_failed_leads_to_the_last_good_run_where_there_is_one(migrated_url: str) -> None:
+    insert(
+        migrated_url,
+        trace(1, started_ns=T0_NS, workflow_name="w"),
+        trace(2, started_ns=T0_NS + S, workflow_name="w", status="failed"),
+        trace(3, started_ns=T0_NS + 2 * S, workflow_name="other", status="failed"),
+        trace(4, started_ns=T0_NS + 3 * S, workflow_name="other"),
+        trace(5, started_ns=T0_NS + 4 * S, workflow_name="w"),
+    )
+    with api_over(migrated_url) as api:
+        rows = {number: api.get(f"/api/v1/executions/{trace_id(number)}").json() for number in range(1, 6)}
+        pages = {number: page_of(api.get(f"/executions/{trace_id(number)}")).links for number in range(1, 6)}
+        assert api.get(f"/compare/{trace_id(2)}/last-good").status_code == 200
+    assert {number: row["last_good"] for number, row in rows.items() if "last_good" in row} == {2: trace_id(1), 3: None}
+    linked = {number: [link for link in links if link.startswith("/compare/")] for number, links in pages.items()}
+    assert linked == {1: [], 2: [f"/compare/{trace_id(2)}/last-good"], 3: [], 4: [], 5: []}
 
 
 def test_every_page_reads_without_a_script(pages: httpx.Client) -> None:

@@ -26,6 +26,7 @@ from spantree_api.params import (
 from spantree_api.reader import WHOLE, NodeRange, Reader, TraceKey, TreeRows
 from spantree_api.reads import lists
 from spantree_api.reads.analysis import stored_analysis
+from spantree_api.reads.diff import last_good
 from spantree_api.reads.lists import ExecutionList
 from spantree_api.reads.resumed import resumed
 from spantree_api.rendering import clock_of, counts_of, execution_answer, rfc3339
@@ -36,6 +37,7 @@ from spantree_api.stored_rows import ExecutionRow, NodeRow
 from spantree_api.tree import edge_answer, node_answer, outline_of
 from spantree_api.tree_json import TreeWriter
 from spantree_exporter.ids import node_id
+from spantree_exporter.statuses import FAILED_EXECUTION
 
 router = api_router("executions")
 # Nodes read at once of a subtree or of upper levels that are told whole.
@@ -88,6 +90,9 @@ async def get_execution(service: ServiceOf, trace_id: TraceIdPath) -> Response:
     async with service.reader(wanted) as reader:
         row = await reader.execution(reader.key(wanted))
         execution = await _told(reader, row)
+        if row.execution.status in FAILED_EXECUTION or row.execution.first_failed_span_id is not None:
+            good = await last_good(reader, row)
+            execution = {**execution, "last_good": None if good is None else good.trace_id.hex}
     return json_answer(execution)
 
 
