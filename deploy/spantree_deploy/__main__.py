@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from spantree_deploy.cli import run
@@ -9,6 +10,7 @@ from spantree_deploy.cli import run
 
 def main() -> None:
     """Run the command line and end the process with its status."""
+    _stand_in_for_what_is_closed()
     try:
         status = run()
     except ModuleNotFoundError as error:
@@ -21,6 +23,24 @@ def main() -> None:
         )
         status = 1
     sys.exit(status)
+
+
+def _stand_in_for_what_is_closed() -> None:
+    """Let a command whose input or output was closed (`>&-`) go on as with /dev/null.
+
+    Python has None for such a file; and what is opened next would get its number, so that what is said goes there.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # as long as we live
 
 
 if __name__ == "__main__":

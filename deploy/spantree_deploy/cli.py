@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -101,6 +102,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         console.fault(f"{ascii(error.object)[:_SHOWN]} is no UTF-8: wanted a text without such bytes")
         return 1
     except OSError as error:
+        if error.filename is None and error.errno == errno.ENOENT and _is_nowhere():
+            console.fault("the working directory was removed: change to one that is there")
+            return 1
         if error.filename is None and error.errno not in _NO_ROOM:
             raise
         console.fault(_about_file(error))
@@ -112,6 +116,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Typer's own end, wrong options included; only __main__ ends the process.
         return ended.code if isinstance(ended.code, int) else 0
     return 0
+
+
+def _is_nowhere() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _leave_unwritten() -> None:

@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 from spantree_deploy.client_tls import client_context, untrusted
 from spantree_deploy.running import has_data, no_data, running_api
@@ -142,7 +142,7 @@ class HttpTransport:
         self._prefix = parts.path.rstrip("/")
         self._is_tls = parts.scheme == "https"
         try:
-            self._host, self._port = parts.hostname or "", parts.port
+            self._host, self._port = _host_and_port(parts)
         except ValueError:
             # Not the reason itself: what stands where a port belongs may be a part of a password.
             raise NotAnswered(
@@ -192,8 +192,14 @@ class HttpTransport:
         proxy = self._proxy()
         if proxy is None:
             return self._to(self._host, self._port), target
-        through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        connection = self._to(through.hostname or "", through.port)
+        try:
+            connection = self._to(*_host_and_port(urlsplit(proxy if "://" in proxy else f"http://{proxy}")))
+        except ValueError:
+            name = f"{'https' if self._is_tls else 'http'}_proxy"
+            raise NotAnswered(
+                f"{name} is set to no address of a proxy: wanted one such as http://proxy.example:3128, or unset it",
+                None,
+            ) from None
         port = f":{self._port}" if self._port else ""
         if self._is_tls:
             connection.set_tunnel(self._host, self._port)
@@ -212,6 +218,13 @@ class HttpTransport:
         from urllib.request import getproxies, proxy_bypass
 
         return None if proxy_bypass(self._host) else getproxies().get(scheme)
+
+
+def _host_and_port(parts: SplitResult) -> tuple[str, int | None]:
+    """Raises ValueError, which UnicodeError is one of, where either is none."""
+    host = parts.hostname or ""
+    host.encode("idna")  # as whoever looks it up does
+    return host, parts.port
 
 
 @contextmanager

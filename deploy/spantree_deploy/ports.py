@@ -13,6 +13,7 @@ from spantree_exporter.errors import ConfigError
 from spantree_exporter.setting_fields import variable
 
 _BACKLOG: Final = 128
+_SHOWN: Final = 80
 
 OTLP_PORTS: Final = ("otlp_http_port", "otlp_grpc_port")
 
@@ -24,9 +25,11 @@ def listen(host: str, port: int, field: str, host_option: str = "--host or SPANT
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        # No name of a host at all: a part of it is empty or too long, or no text.
+        reason = error.strerror if isinstance(error, OSError) else "it is no name of a host"
         raise ConfigError(
-            [f'"{host}" is no address to listen on ({error.strerror}); choose one of this machine with {host_option}']
+            [f'"{host[:_SHOWN]}" is no address to listen on ({reason}); choose one of this machine with {host_option}']
         ) from error
     listener = socket.socket(family, kind, protocol)
     try:

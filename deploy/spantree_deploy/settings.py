@@ -257,7 +257,7 @@ def load(
         config: the TOML file of --config; it has to exist.
         directory: where `spantree.toml` is looked for otherwise; the working directory by default.
     """
-    file, document, faults = _config_file(environ, config, directory or Path.cwd())
+    file, document, faults = _config_file(environ, config, directory or _working_directory())
     faults += _unknown_variables(environ)
     faults += [f"--set {name} is no setting{_guess(name, _FIELDS)}" for name in pairs or () if name not in _FIELDS]
     # The last one wins.
@@ -289,6 +289,13 @@ def load(
     if faults:
         raise ConfigError(faults)
     return settings if "data_dir" in found else replace(settings, data_dir=default_data_dir(environ))
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path()  # it was removed, and no file is in it
 
 
 def _config_file(

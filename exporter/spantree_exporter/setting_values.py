@@ -122,9 +122,10 @@ def url(value: object) -> str:
     if not _URL.fullmatch(text(value)):
         raise wanted
     try:
-        urlsplit(text(value))
+        # As whoever looks it up does.
+        (urlsplit(text(value)).hostname or "").encode("idna")
     except ValueError:
-        # Brackets that are not closed, or that hold no address.
+        # Brackets that are not closed, or that hold no address; a name with a part that is empty or too long.
         raise wanted from None
     return text(value)
 

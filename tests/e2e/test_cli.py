@@ -216,6 +216,73 @@ class TestSentences:
         said = "spantree: what this found cannot be written where it is to go: No space left on device\n"
         assert (done.returncode, done.stderr.decode()) == (1, said)
 
+    def test_a_device_that_takes_nothing_is_one_sentence(self, migrated_url: str, tmp_path: Path) -> None:
+        store = Store(migrated_url)
+        store.write(factories.workflow(start_ns=time.time_ns()))
+        store.close()
+        env = {"SPANTREE_DATABASE_URL": migrated_url}
+        done = spantree("export", "spans", "--out", "/dev/full", directory=tmp_path, env=env)
+        said = "spantree: what this found cannot be written where it is to go: No space left on device\n"
+        assert (done.returncode, done.stderr) == (1, said)
+        done = spantree("export", "spans", "--out", "/dev/null", directory=tmp_path, env=env)
+        assert (done.returncode, done.stderr) == (0, "• /dev/null has all of it\n")
+
+    @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+    @pytest.mark.parametrize("words", [["list"], ["env"], ["mcp"], ["doctor"], ["tree", "last"]])
+    def test_what_is_closed_is_as_if_it_were_nowhere(
+        self, words: list[str], closed: str, migrated_url: str, tmp_path: Path
+    ) -> None:
+        command = ["bash", "-c", f'"$0" "$@" {closed}', sys.executable, "-m", "spantree_deploy", *words]
+        nowhere = ["bash", "-c", '"$0" "$@" < /dev/null > /dev/null 2>&1', *command[3:]]
+        env = environment(SPANTREE_DATABASE_URL=migrated_url)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        assert b"Traceback" not in done.stderr
+        assert done.returncode == subprocess.run(nowhere, cwd=tmp_path, env=env, check=False).returncode
+
+    @pytest.mark.parametrize("host", ["\udcff", "a..b", "a" * 64, "."])
+    def test_a_host_that_is_none_is_one_sentence(self, host: str, migrated_url: str, tmp_path: Path) -> None:
+        env = {"SPANTREE_DATABASE_URL": migrated_url}
+        for words, status in (
+            (["up", "--host", host], 2),
+            (["api", "--host", host], 2),
+            (["collector", "--host", host], 2),
+            (["list", "--api-url", f"http://{host}"], 2),
+            (["conform", "--grpc", f"{host}:4317"], 2),
+            (["conform", "--http", f"http://{host}"], 2),
+            (["doctor", "--set", f"otlp_endpoint=http://{host}"], 2),
+        ):
+            done = spantree(*words, directory=tmp_path, env=env)
+            assert (done.returncode, done.stdout) == (status, ""), (words, done.stderr)
+            assert re.fullmatch("(spantree: .*\n)+", done.stderr), words
+
+    @pytest.mark.parametrize("proxy", ["http://[", "a:b:c", "http://x:99999", "http://a..b", "\udcff"])
+    def test_a_proxy_that_is_none_is_one_sentence(self, proxy: str, tmp_path: Path) -> None:
+        done = spantree("list", "--api-url", "http://example.org", directory=tmp_path, env={"HTTP_PROXY": proxy})
+        said = "http_proxy is set to no address of a proxy: wanted one such as http://proxy.example:3128, or unset it"
+        assert (done.returncode, done.stderr) == (1, f"spantree: {said}\n")
+
+    @pytest.mark.parametrize("address", ["x:y:z", "[", "http://127.0.0.1:4317", "127.0.0.1", "a:b", ":4317", ""])
+    def test_an_address_of_grpc_that_is_none_is_checked_for_nothing(self, address: str, tmp_path: Path) -> None:
+        done = spantree("conform", "--grpc", address, directory=tmp_path)
+        said = f'spantree: --grpc: "{address}" is no address of OTLP/gRPC; give one such as 127.0.0.1:4317\n'
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+    def test_a_working_directory_that_was_removed_is_no_matter(self, migrated_url: str, tmp_path: Path) -> None:
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        script = 'rmdir "$PWD"; exec "$0" "$@"'
+        for words, status, said in (
+            (["list"], 0, ""),
+            (["up", "--data", "x"], 1, "spantree: the working directory was removed: change to one that is there\n"),
+        ):
+            gone.mkdir(exist_ok=True)
+            command = ["bash", "-c", script, sys.executable, "-m", "spantree_deploy", *words]
+            env = environment(SPANTREE_DATABASE_URL=migrated_url) if status == 0 else environment()
+            done = subprocess.run(command, cwd=gone, env=env, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (status, said)
+
     def test_a_password_is_never_echoed(self, tmp_path: Path) -> None:
         for url in (
             "mysql://ada:geheim@db/x",

@@ -54,7 +54,11 @@ def conform(
         over_http = targets_of.HttpTarget.at(http, headers) if http else None
     except ValueError as error:
         raise ConfigError([f"--http: {error}"]) from error
-    over_grpc = targets_of.GrpcTarget(grpc, {name.lower(): value for name, value in headers.items()}) if grpc else None
+    try:
+        lower = {name.lower(): value for name, value in headers.items()}
+        over_grpc = targets_of.GrpcTarget.at(grpc, lower) if grpc is not None else None
+    except ValueError as error:
+        raise ConfigError([f"--grpc: {error}"]) from error
     targets = targets_of.Targets(over_http, over_grpc, oversize_mib * _MIB)
     checks = conformance.all_checks(targets)
     results: list[Result] = []

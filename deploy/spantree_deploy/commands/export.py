@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -110,10 +111,12 @@ def export(
             return
         point = resume_point(out, form) if resume and out.exists() else ResumePoint(None, 0)
         with out.open("r+b" if point.bytes else "wb") as file:
-            file.truncate(point.bytes)
-            file.seek(point.bytes)
+            if point.bytes:
+                file.truncate(point.bytes)
+                file.seek(point.bytes)
             _write(api, rows, parameters, file, point)
-            os.fsync(file.fileno())
+            if _is_kept(file):
+                os.fsync(file.fileno())
     console.step(f"{out} has all of it")
 
 
@@ -127,9 +130,14 @@ def _write(api: ApiClient, rows: Rows, parameters: Mapping[str, Any], file: Bina
             return
 
 
+def _is_kept(file: BinaryIO) -> bool:
+    """Whether it is a file on a disk; a pipe or a device keeps nothing that could be cut off again."""
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
 def _copy(api: ApiClient, path: str, parameters: Mapping[str, Any], file: BinaryIO) -> Mapping[str, str]:
     """One answer into the file; one that broke off is cut off again and asked for anew, where that can be."""
-    start = file.tell() if file.seekable() else None
+    start = file.tell() if _is_kept(file) else None
     for wait_s in _WAITS_S:
         try:
             return api.copy(path, parameters, file.write)

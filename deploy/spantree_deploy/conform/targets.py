@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo
@@ -19,6 +19,7 @@ PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
 TRACES: Final = "/v1/traces"
 LOGS: Final = "/v1/logs"
+_SHOWN: Final = 80
 TRACE_EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 LOGS_EXPORT: Final = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 # A receiver that says nothing for this long has failed the check.
@@ -56,13 +57,15 @@ class HttpTarget:
     @classmethod
     def at(cls, url: str, headers: Mapping[str, str] | None = None) -> HttpTarget:
         """The receiver at `url`, such as http://127.0.0.1:4318. Raises ValueError where that is no URL."""
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f'"{url}" is no URL of OTLP/HTTP; give one such as http://127.0.0.1:4318')
+        try:
+            parts = urlsplit(url if "//" in url else f"http://{url}")
+            host, port = _host_of(parts), parts.port
+        except ValueError:
+            host, port = "", None
+        if not host or parts.scheme not in ("http", "https"):
+            raise ValueError(f'"{url[:_SHOWN]}" is no URL of OTLP/HTTP; give one such as http://127.0.0.1:4318')
         tls = parts.scheme == "https"
-        return cls(
-            parts.hostname, parts.port or (443 if tls else 4318), tls, parts.path.rstrip("/"), dict(headers or {})
-        )
+        return cls(host, port or (443 if tls else 4318), tls, parts.path.rstrip("/"), dict(headers or {}))
 
     def connection(self) -> http.client.HTTPConnection:
         """A connection of its own."""
@@ -135,12 +138,30 @@ class Reply:
         return self.details is not None and any(detail.Is(RetryInfo.DESCRIPTOR) for detail in self.details.details)
 
 
+def _host_of(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    host.encode("idna")  # as whoever looks it up does; a ValueError where it is no name
+    return host
+
+
 @dataclass(frozen=True, slots=True)
 class GrpcTarget:
     """An OTLP/gRPC receiver."""
 
     address: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, address: str, metadata: Mapping[str, str] | None = None) -> GrpcTarget:
+        """The receiver at `address`, such as 127.0.0.1:4317. Raises ValueError where that is none."""
+        try:
+            parts = urlsplit(f"//{address}")
+            is_one = bool(_host_of(parts)) and parts.port is not None and parts.netloc == address
+        except ValueError:
+            is_one = False
+        if not is_one:
+            raise ValueError(f'"{address[:_SHOWN]}" is no address of OTLP/gRPC; give one such as 127.0.0.1:4317')
+        return cls(address, dict(metadata or {}))
 
     def channel(self) -> grpc.Channel:
         """A connection of its own; what is received may have 64 MiB."""
