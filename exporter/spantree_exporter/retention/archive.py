@@ -38,8 +38,10 @@ class Archive:
 
     def __enter__(self) -> Archive:
         self._folder.mkdir(parents=True, exist_ok=True)
+        # One that a killed run left may be an archive by now: one file of two names, which must not be cut.
+        self._partial.unlink(missing_ok=True)
         # Of spans only their owner may know.
-        self._raw = os.fdopen(os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        self._raw = os.fdopen(os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         self._file = gzip.GzipFile("", "wb", _LEVEL, self._raw, mtime=0)
         return self
 
@@ -69,33 +71,59 @@ class Archive:
             self._file.write(traces_lines(in_order))
         self._some, self._bytes = [], 0
 
-    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         try:
             if kind is None:
-                self._write()
+                self._finish()
+            else:
+                self._remove()
+                # What is written to an open file has no name in its errors.
+                if isinstance(error, OSError) and error.filename is None:
+                    error.filename = os.fspath(self._partial)
+        finally:
+            # After an error both would write again what could not be written.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                self._raw.close()
+
+    def _finish(self) -> None:
+        try:
+            self._write()
             self._file.close()
             self._raw.flush()
             os.fsync(self._raw.fileno())
-        finally:
-            self._raw.close()
-        if kind is not None:
-            with contextlib.suppress(OSError):
-                self._partial.unlink()
-            return
-        self.name = self._named().name
-        _sync(self._folder)
+            self.name = self._named().name
+            _sync(self._folder)
+        except OSError as error:
+            self._remove()
+            error.filename = error.filename or os.fspath(self._partial)
+            raise
+
+    def _remove(self) -> None:
+        """Take the unfinished file off a disk that may be full of it."""
+        with contextlib.suppress(OSError):
+            self._partial.unlink()
 
     def _named(self) -> Path:
-        """Give it the first name that is free: an archive that is there is never written over."""
+        """Give it the first name that is free, whole: an archive that is there is never written over."""
         number = 1
         while True:
             path = self._folder / (self._stem + (f".{number}" if number > 1 else "") + ".jsonl.gz")
+            number += 1
             try:
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                path.hardlink_to(self._partial)
             except FileExistsError:
-                number += 1
                 continue
-            self._partial.replace(path)
+            except OSError:
+                # A file system without links: the name is taken by an empty file, which is all that a kill leaves.
+                try:
+                    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                except FileExistsError:
+                    continue
+                self._partial.replace(path)
+            else:
+                self._partial.unlink()
             return path
 
 
