@@ -33,7 +33,7 @@ from spantree_deploy.postgres_account import Account, EmbeddedPostgresError, cho
 from spantree_deploy.postgres_binaries import PostgresBinaries, find_binaries, within_reach
 from spantree_deploy.postgres_cluster import SUPERUSER, Place, accepts_setting, data_major, make_cluster, opened_for
 from spantree_deploy.postgres_settings import WANTED_COMPRESSION, server_settings
-from spantree_deploy.postgres_socket import PORT, choose_socket_dir, client_socket_dir, remove_socket
+from spantree_deploy.postgres_socket import PORT, choose_socket_dir, client_socket_dir, has_socket, remove_socket
 from spantree_deploy.postmaster import (
     Postmaster,
     clear_leftovers,
@@ -175,6 +175,10 @@ class EmbeddedPostgres:
             postmaster = self._wait_while_starting(deadline) or self._start_server(start_lock, deadline, new_cluster)
             if postmaster is None:
                 continue
+            if not has_socket(self._pgdata, postmaster.socket_dir):
+                _log.warning("the socket of the PostgreSQL on %s was removed; starting it again", self._pgdata)
+                stop_postmaster(self._pgdata, self._stop_timeout_s)
+                continue
             socket_dir = client_socket_dir(self._pgdata, postmaster.socket_dir)
             try:
                 return _ensure_database(socket_dir)
@@ -276,8 +280,12 @@ class EmbeddedPostgres:
         pause_s = _WATCH_INTERVAL_S
         while not self._stopping.wait(pause_s):
             try:
-                if running_postmaster(self._pgdata) is None:
+                postmaster = running_postmaster(self._pgdata)
+                if postmaster is None:
                     _log.warning("the PostgreSQL on %s died; starting it again", self._pgdata)
+                if postmaster is None or (
+                    postmaster.is_ready and not has_socket(self._pgdata, postmaster.socket_dir)
+                ):
                     with self._start_lock(until=self._stopping) as start_lock:
                         self._url = self._ensure_server(start_lock, new_cluster=False)
                 self._shorten_log()
@@ -361,8 +369,10 @@ class EmbeddedPostgres:
 
     def _shorten_log(self) -> None:
         """Keep `postgres.log` below its limit. Cut, not renamed: the server keeps its file open, and appends."""
-        if self.log_path.stat().st_size > _LARGEST_LOG_BYTES:
-            os.truncate(self.log_path, 0)
+        # Somebody may have removed it: the server then goes on without, until it is started again.
+        with contextlib.suppress(FileNotFoundError):
+            if self.log_path.stat().st_size > _LARGEST_LOG_BYTES:
+                os.truncate(self.log_path, 0)
 
 
 def _ensure_database(socket_dir: str) -> str:

@@ -45,6 +45,11 @@ def client_socket_dir(pgdata: Path, server_socket_dir: str) -> str:
     return str(pgdata) if server_socket_dir == _IN_CLUSTER else server_socket_dir
 
 
+def has_socket(pgdata: Path, server_socket_dir: str) -> bool:
+    """Whether the socket of a server that is ready still has its name. It makes none anew, so nobody new gets in."""
+    return (Path(client_socket_dir(pgdata, server_socket_dir)) / _SOCKET).exists()
+
+
 def remove_socket(account: Account, pgdata: Path) -> None:
     """When no server runs: remove what the last one left, and the temporary folder if there was one.
 

@@ -374,6 +374,28 @@ def test_a_cluster_that_is_removed_under_a_running_server_is_not_replaced_by_an_
         assert answers(server.url)
 
 
+@pytest.mark.parametrize("folder", ["short", "x" * 90], ids=["in the cluster", "in a folder of its own"])
+def test_a_server_whose_socket_was_removed_is_started_again(tmp_path: Path, folder: str) -> None:
+    with quick(tmp_path / folder) as server:
+        with psycopg.connect(server.url) as before:
+            (socket_dir,) = before.execute("SHOW unix_socket_directories").fetchone() or ("",)
+        place = Path(socket_dir) if socket_dir != "." else tmp_path / folder / "pgdata"
+        (place / ".s.PGSQL.5432").unlink()
+        wait_until(lambda: answers(server.url), 30, "the server answered again")
+
+
+def test_a_removed_log_is_no_trouble_of_the_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with quick(tmp_path) as server:
+        server.log_path.unlink()
+        killed = pid_of(server)
+        assert killed is not None
+        threading.Event().wait(3 * embedded._WATCH_INTERVAL_S)
+        assert caplog.records == []
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: answers(server.url), 30, "the server answered again")
+        assert server.log_path.exists()
+
+
 def test_the_log_is_cut_before_it_fills_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "_LARGEST_LOG_BYTES", 1)
     with quick(tmp_path) as server:
