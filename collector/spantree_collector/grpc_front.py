@@ -11,19 +11,21 @@ and no content: the bytes of a request are in flight from the first one until it
     too many connections        the one that has been idle longest makes room, else the new one is closed
     too many requests at once   the connection that has most of them is cut: each is a dozen kilobytes of memory
     frames that carry nothing   more of them than any client needs: the connection is cut
+    the socket file is removed  grpc's server is made anew; requests that it had are answered within a moment
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from spantree_collector.intake import InFlight, Reservation
@@ -31,6 +33,8 @@ from spantree_collector.memory import Burst, trim
 from spantree_collector.status import Overloaded
 from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.tls.listener import Listening, take_connections
+
+log = logging.getLogger(__name__)
 
 # The address of a socket file has room for 108, grpc's prefix and the end included.
 _MAX_PATH_BYTES = 100
@@ -47,6 +51,7 @@ _READ_BYTES = 64 * 2**10
 _END_STREAM = 0x1
 _LOOK_S = 0.5
 _IDLE_S = 1.0
+_LOG_INTERVAL_S = 60.0
 # Requests that grpc's server holds at a time, over all connections, whether they have come or not: 120 MB of them.
 _STREAMS_MAX = 10_000
 
@@ -93,12 +98,12 @@ class GrpcFront:
         self._server: Listening | None = None
         self._looking: asyncio.Task[None] | None = None
 
-    async def start(self, listener: socket.socket) -> None:
-        """Take connections on `listener`, which this closes in the end."""
+    async def start(self, listener: socket.socket, listen_anew: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Take connections on `listener`, which this closes in the end; `listen_anew` makes a lost socket file again."""
         self._server = await take_connections(
             listener, lambda: _Client(self), self._tls, "h2", backlog=1024, refused=self.count_cut
         )
-        self._looking = asyncio.create_task(self._look_for_ever())
+        self._looking = asyncio.create_task(self._look_for_ever(listen_anew))
 
     async def stop_listening(self) -> None:
         """Take no more connections; those that there are go on."""
@@ -169,10 +174,21 @@ class GrpcFront:
         if reason:
             self._count(reason)
 
-    async def _look_for_ever(self) -> None:
+    async def _look_for_ever(self, listen_anew: Callable[[], Awaitable[None]] | None) -> None:
         burst = Burst()
+        told_s = float("-inf")
         while True:
             await asyncio.sleep(_LOOK_S)
+            if listen_anew is not None and not self.upstream.exists():
+                is_to_be_told = time.monotonic() - told_s >= _LOG_INTERVAL_S
+                told_s = time.monotonic() if is_to_be_told else told_s
+                if is_to_be_told:
+                    log.warning("%s was removed: gRPC takes nothing until it is made anew", self.upstream)
+                try:
+                    await listen_anew()
+                except (OSError, RuntimeError) as error:
+                    if is_to_be_told:
+                        log.error("%s cannot be made anew, and is tried again: %s", self.upstream, error)
             if burst.is_over(self.in_flight.bytes):
                 await asyncio.to_thread(trim)
             now_s = time.monotonic()

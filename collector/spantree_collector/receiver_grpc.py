@@ -37,6 +37,8 @@ _FRAME_BYTES = 1024
 # A client opens streams before it has been told the limit, and those beyond it are refused (measured: of 200 calls at
 # once over a new connection 72 failed with a limit of 128), so this only stops a client that has gone mad.
 _MAX_STREAMS_PER_CONNECTION = 2048
+# How long requests that are under way may take when the socket file has to be made anew.
+_GRACE_S = 2.0
 # Clients that ping more often than this are told to go away (grpc doc/keepalive.md, "too_many_pings").
 _MIN_PING_INTERVAL_MS = 10_000
 
@@ -49,7 +51,11 @@ class GrpcReceiver:
         self._front = front
         self._listener = listener
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(
+        self._stopping = False
+        self._server = self._new_server()
+
+    def _new_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(
             options=[
                 # Compressed messages come as they are: their decompression is the intake's, bounded and accounted.
                 ("grpc.per_message_decompression", 0),
@@ -64,23 +70,35 @@ class GrpcReceiver:
             _service(LOGS_SERVICE, functools.partial(self._export, LOGS)),
         ]
         handlers += [_service(name, _refuse_signal(self, signal)) for signal, name in _OTHER_SERVICES.items()]
-        self._server.add_generic_rpc_handlers(tuple(handlers))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._server.add_insecure_port(f"unix:{front.upstream}")
+        server.add_generic_rpc_handlers(tuple(handlers))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        server.add_insecure_port(f"unix:{self._front.upstream}")
+        return server
 
     async def start(self) -> None:
         """Take requests."""
         await self._server.start()
-        await self._front.start(self._listener)
+        await self._front.start(self._listener, self._listen_anew)
         for service in (TRACE_SERVICE, LOGS_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more requests; those that have come are answered within `grace_s`."""
+        self._stopping = True
         await self._front.stop_listening()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
         await self._front.close()
+
+    async def _listen_anew(self) -> None:
+        """Have a socket file again after somebody removed it. Raises OSError, RuntimeError where there can be none."""
+        # In this order: one that stops removes the file of its name. One that has started takes no further port.
+        await self._server.stop(_GRACE_S)
+        if self._stopping:
+            return
+        self._front.upstream.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._server = self._new_server()
+        await self._server.start()
 
     async def _export(self, signal: str, payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         sender: Identity | None = None

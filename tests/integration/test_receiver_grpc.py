@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from functools import partialmethod
@@ -283,3 +284,21 @@ def test_compressed_messages_are_bounded_as_they_are_decompressed(tmp_path: Path
         assert (
             deflated(trace_request(2, 50).SerializeToString(), timeout=20, compression=grpc.Compression.Deflate) == b""
         )
+
+
+@pytest.mark.parametrize("is_whole_folder", [False, True])
+def test_a_socket_file_that_was_removed_is_made_anew(tmp_path: Path, is_whole_folder: bool) -> None:
+    with running(settings(tmp_path / "data")) as addresses:
+        assert export(addresses, trace_request(1, 3).SerializeToString()) == b""
+        if is_whole_folder:
+            shutil.rmtree(tmp_path / "data")
+        else:
+            (tmp_path / "data" / "grpc.sock").unlink()
+
+        def is_taken() -> bool:
+            with contextlib.suppress(grpc.RpcError):
+                return export(addresses, trace_request(2, 3).SerializeToString()) == b""
+            return False
+
+        wait_until(is_taken, 30, "gRPC took a request again")
+        assert bodies(addresses) >= 2
