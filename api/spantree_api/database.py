@@ -33,7 +33,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from spantree_api.config import ApiConfig
 from spantree_api.errors import InvalidParameter, Unavailable
 from spantree_api.statements import Name, Statements, load_statements
-from spantree_exporter.connection import KEEPALIVES
+from spantree_exporter.connection import KEEPALIVES, options_of
 from spantree_exporter.errors import BatchRejected, StoreUnavailable, WorkerUnavailable, classify
 
 _QUERY_CANCELED = "57014"
@@ -208,7 +208,11 @@ class Database:
                 "application_name": "spantree-api",
                 "client_encoding": "UTF8",
                 "connect_timeout": _CONNECT_TIMEOUT_S,
-                "options": f"-c statement_timeout={config.statement_timeout_ms} -c TimeZone=UTC {PLANNING}",
+                "options": options_of(
+                    url,
+                    f"-c statement_timeout={config.statement_timeout_ms} -c TimeZone=UTC "
+                    f"-c DateStyle=ISO -c IntervalStyle=postgres -c standard_conforming_strings=on {PLANNING}",
+                ),
             },
             min_size=1,
             max_size=config.pool_max,

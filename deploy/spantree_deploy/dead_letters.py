@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 
 from spantree_deploy.sql import statements
 from spantree_deploy.tenants import tenant_id_of
+from spantree_exporter.connection import connect
 from spantree_exporter.errors import BatchRejected, MalformedRequest, SpantreeError, classify
 from spantree_exporter.migrate import check_version
 from spantree_exporter.own_audit import write
@@ -181,7 +182,7 @@ def box_of(database_url: str, tenant: str) -> Iterator[DeadLetterBox]:
     Raises StoreUnavailable, OperatorError; SpantreeError where there is no such tenant.
     """
     with _errors():
-        connection = psycopg.connect(database_url, autocommit=True, application_name="spantree dead-letter")
+        connection = connect(database_url, "spantree dead-letter")
     with connection:
         with _errors():
             check_version(connection)

@@ -28,6 +28,7 @@ from spantree_deploy.finding import Finding
 from spantree_deploy.postmaster import running_postmaster
 from spantree_deploy.settings import Settings, url_of
 from spantree_deploy.sql import statements
+from spantree_exporter.connection import connect
 from spantree_exporter.distribution import cluster
 from spantree_exporter.errors import ConfigError, SchemaVersionError, SpantreeError, classify
 from spantree_exporter.hot_path import hot_path, reason
@@ -121,9 +122,7 @@ def _connected(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
         else:
             url = stack.enter_context(_running_postgres(settings)).url
         try:
-            connection = stack.enter_context(
-                psycopg.connect(url, autocommit=True, connect_timeout=_ANSWER_S, application_name="spantree doctor")
-            )
+            connection = stack.enter_context(connect(url, "spantree doctor", connect_timeout=_ANSWER_S))
         except psycopg.Error as error:
             found, _, remedy = str(refused(error)).rpartition("; ")
             raise _NotThere(Finding("database", found, remedy)) from error

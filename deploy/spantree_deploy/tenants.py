@@ -7,6 +7,7 @@ from typing import Any, Final
 import psycopg
 
 from spantree_deploy.sql import statements
+from spantree_exporter.connection import connect
 from spantree_exporter.errors import SpantreeError, classify
 from spantree_exporter.migrate import check_version
 
@@ -24,7 +25,7 @@ def tenant_id_of(connection: psycopg.Connection[Any], name: str) -> int:
 def tenant_id_in(database_url: str, name: str, application_name: str) -> int:
     """The same of a database of this build's schema. Raises StoreUnavailable, OperatorError, SpantreeError."""
     try:
-        with psycopg.connect(database_url, autocommit=True, application_name=application_name) as connection:
+        with connect(database_url, application_name) as connection:
             check_version(connection)
             return tenant_id_of(connection, name)
     except psycopg.Error as error:

@@ -41,9 +41,33 @@ _STATEMENT_TIMEOUT: Final = "60s"
 _LOCK_TIMEOUT: Final = "10s"
 _KEEP_AHEAD_INTERVAL_S: Final = 3600.0
 _KEEP_AHEAD_RETRY_S: Final = 60.0
-_SETTINGS: Final = statements("connect")["settings"]
+_SQL: Final = statements("connect")
+_SESSION: Final = _SQL["session"]
+_SETTINGS: Final = _SQL["settings"]
 # A worker sorts the ids anew for each trace that it looks up, so that the work grows with the square of their number.
 _SHARD_IDS: Final = 500
+
+
+def options_of(database_url: str, more: str) -> str:
+    """What to give as `options`, which replaces those that the URL or PGOPTIONS have: theirs, then `more`."""
+    given = conninfo_to_dict(database_url).get("options")
+    if given is None:
+        defaults = {option.keyword: option.val for option in psycopg.pq.Conninfo.get_defaults()}
+        given = (defaults.get(b"options") or b"").decode()
+    return f"{given} {more}".strip()
+
+
+def connect(database_url: str, application_name: str, **settings: Any) -> psycopg.Connection[Any]:
+    """A connection in autocommit mode for one command; `settings` are psycopg's. Raises psycopg.Error."""
+    connection = psycopg.connect(
+        database_url, autocommit=True, client_encoding="UTF8", application_name=application_name, **settings
+    )
+    try:
+        connection.execute(_SESSION)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class StoreConnection:
@@ -67,6 +91,7 @@ class StoreConnection:
         settings: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
         settings.setdefault("application_name", given.get("application_name") or self._application_name)
         connection = psycopg.connect(self._database_url, autocommit=True, **settings)
+        connection.execute(_SESSION)
         limits = {"statement_timeout": _STATEMENT_TIMEOUT, "lock_timeout": _LOCK_TIMEOUT}
         *_, self._on_citus = connection.execute(_SETTINGS, limits).fetchone() or (False,)
         set_json_loads(orjson.loads, connection)

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import psycopg
 
+from spantree_exporter.connection import connect
 from spantree_exporter.distribution import DEFAULT_SHARDS, check_coordinator, distribute, guard, is_distributed
 from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable, classify
 from spantree_exporter.partitions import days_to_keep_ready, ensure_partitions
@@ -57,7 +58,7 @@ def apply(
 ) -> list[int]:
     """As `migrate`, with the files given; `migrations` in order of their versions."""
     try:
-        with psycopg.connect(database_url, autocommit=True, application_name="spantree migrate") as connection:
+        with connect(database_url, "spantree migrate") as connection:
             if connection.info.server_version < _OLDEST_SERVER:
                 raise OperatorError(
                     f"PostgreSQL is version {connection.info.server_version // 10000}, "
@@ -70,6 +71,7 @@ def apply(
                     "with ENCODING 'UTF8' TEMPLATE template0"
                 )
             check_coordinator(connection)
+            connection.execute(_SQL["settings"])
             with _migration_lock(connection):
                 applied = _apply_migrations(connection, migrations)
                 if _scalar(connection, "latest_version") <= migrations[-1].version:
@@ -93,7 +95,7 @@ def apply(
 def schema_version(database_url: str) -> int | None:
     """The version that the schema is at, None where there is none. Raises StoreUnavailable, OperatorError."""
     try:
-        with psycopg.connect(database_url, autocommit=True, application_name="spantree migrate") as connection:
+        with connect(database_url, "spantree migrate") as connection:
             return version_of(connection)
     except psycopg.Error as error:
         raise classify(error) from error

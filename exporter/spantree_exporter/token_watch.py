@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import psycopg
 
+from spantree_exporter.connection import connect
 from spantree_exporter.tokens import Identity, KnownTokens, load, note_use, set_up_look
 
 log = logging.getLogger(__name__)
@@ -124,9 +125,7 @@ class TokenWatch:
 
 
 def _connect(database_url: str) -> psycopg.Connection[Any]:
-    connection = psycopg.connect(
-        database_url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, application_name="spantree-tokens"
-    )
+    connection = connect(database_url, "spantree-tokens", connect_timeout=_CONNECT_TIMEOUT_S)
     try:
         set_up_look(connection)
     except BaseException:

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import psycopg
 
+from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.own_audit import write
 from spantree_exporter.own_audit_event import Event, local_actor
@@ -185,7 +186,7 @@ class TokenBook:
 
     def __init__(self, database_url: str) -> None:
         """Raises psycopg.OperationalError where no connection can be made."""
-        self._connection = psycopg.connect(database_url, autocommit=True, application_name="spantree token")
+        self._connection = connect(database_url, "spantree token")
 
     def __enter__(self) -> TokenBook:
         return self

@@ -14,6 +14,7 @@ from spantree_deploy import options as opt
 from spantree_deploy.commands.read import Json, print_json
 from spantree_deploy.database import stored_data_of
 from spantree_deploy.moments import moment
+from spantree_exporter.connection import connect
 from spantree_exporter.errors import classify
 from spantree_exporter.own_audit import OwnAuditLine, newest
 
@@ -45,7 +46,7 @@ def own(
     began = moment("--since", since, datetime.now(UTC))
     with stored_data_of(settings, console.step) as url:
         try:
-            with psycopg.connect(url, autocommit=True, application_name="spantree audit") as connection:
+            with connect(url, "spantree audit") as connection:
                 lines = newest(
                     connection,
                     tenant=tenant,

@@ -15,6 +15,7 @@ from spantree_deploy.database import stored_data_of
 from spantree_deploy.render import one_line
 from spantree_deploy.sql import statements
 from spantree_deploy.tenants import tenant_id_of
+from spantree_exporter.connection import connect
 from spantree_exporter.errors import SpantreeError, classify
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.ids import span_id_from_hex, span_id_to_hex, trace_id_from_hex
@@ -59,7 +60,7 @@ def _spans(database_url: str, tenant: str, trace_id: bytes, span_id: int | None,
     rows = SpanRows()
     try:
         with (
-            psycopg.connect(database_url, autocommit=True, application_name="spantree explain") as connection,
+            connect(database_url, "spantree explain") as connection,
             connection.cursor(binary=True, row_factory=dict_row) as cursor,
         ):
             check_version(connection)

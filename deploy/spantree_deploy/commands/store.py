@@ -13,6 +13,7 @@ from spantree_deploy import options as opt
 from spantree_deploy.database import postgres_of, stored_data_of
 from spantree_deploy.moments import day
 from spantree_exporter import migrate as schema
+from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.migrate import check_version
 from spantree_exporter.rebuild import RebuildProgress
@@ -52,7 +53,7 @@ def roles(
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     with stored_data_of(settings, console.step) as url:
         try:
-            with psycopg.connect(url, autocommit=True, application_name="spantree roles") as connection:
+            with connect(url, "spantree roles") as connection:
                 check_version(connection)
                 made = make_roles(connection)
         except psycopg.errors.InsufficientPrivilege as error:

@@ -1,3 +1,16 @@
+-- name: session
+-- What everything here counts on, whatever a database or a role of somebody's own sets: forms of values that psycopg
+-- reads, backslashes in texts that are themselves, writers that meet and do not fail each other, and no limit of a whole
+-- transaction (PostgreSQL 17), by which a span would be blamed for a server that is slow.
+SELECT
+    set_config('DateStyle', 'ISO', false),
+    set_config('IntervalStyle', 'postgres', false),
+    set_config('standard_conforming_strings', 'on', false),
+    set_config('default_transaction_isolation', 'read committed', false),
+    CASE
+        WHEN current_setting('transaction_timeout', true) IS NOT NULL THEN set_config('transaction_timeout', '0', false)
+    END
+
 -- name: settings
 -- For the session. A statement that waits longer than this is given up and tried again, so that a locked table or a
 -- stuck server is seen; synchronous_commit because a commit that returned must survive a crash. Plans are made for the

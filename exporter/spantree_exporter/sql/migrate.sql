@@ -1,3 +1,7 @@
+-- name: settings
+-- An index of a large table takes what it takes. Locks have a limit of their own (short_locks.sql).
+SELECT set_config('statement_timeout', '0', false), set_config('idle_in_transaction_session_timeout', '0', false)
+
 -- name: schema_exists
 -- Tells whether the schema is there, so that an owner without CREATE on the database can migrate.
 SELECT to_regnamespace('spantree') IS NOT NULL

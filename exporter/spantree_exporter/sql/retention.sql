@@ -2,7 +2,11 @@
 
 -- name: settings
 -- Nothing that retention does is worth that somebody waits for it: a lock that does not come is tried for again.
-SELECT set_config('lock_timeout', '2s', false), set_config('statement_timeout', '60s', false)
+-- While a day is written to its archive, PostgreSQL waits for the disk.
+SELECT
+    set_config('lock_timeout', '2s', false),
+    set_config('statement_timeout', '60s', false),
+    set_config('idle_in_transaction_session_timeout', '0', false)
 
 -- name: unbounded
 -- For a transaction that reads a whole day.
