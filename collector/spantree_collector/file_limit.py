@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import resource
+
+log = logging.getLogger(__name__)
 
 # More than all ports together have use for; some systems let a process have a billion, and tables grow with that.
 _WANTED_FILES = 16_384
 # Spool, pipes, database connections, modules being imported.
 _KEPT_FILES = 256
+# With less than this part of the connections that are wanted, clients are turned away in ordinary use.
+_SCARCE = 0.1
 
 
 def raise_file_limit() -> int:
@@ -22,5 +27,14 @@ def raise_file_limit() -> int:
 
 def connections_within(wanted: int, part: float, files_each: int = 1) -> int:
     """As many of `wanted` connections as fit into this part of the files, at least one."""
-    files = int((raise_file_limit() - _KEPT_FILES) * part)
-    return max(1, min(wanted, files // files_each))
+    files = raise_file_limit()
+    permitted = max(1, min(wanted, int((files - _KEPT_FILES) * part) // files_each))
+    if permitted < wanted * _SCARCE:
+        log.warning(
+            "this process may have %d files open, which leaves one of its ports %d connections of at most %d; let it "
+            "have some thousand (ulimit -n, LimitNOFILE= of systemd)",
+            files,
+            permitted,
+            wanted,
+        )
+    return permitted

@@ -99,7 +99,7 @@ class GrpcFront:
         self._looking: asyncio.Task[None] | None = None
 
     async def start(self, listener: socket.socket, listen_anew: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Take connections on `listener`, which this closes in the end; `listen_anew` makes a lost socket file again."""
+        """Take connections on `listener`, which this closes at last; `listen_anew` makes a lost socket file again."""
         self._server = await take_connections(
             listener, lambda: _Client(self), self._tls, "h2", backlog=1024, refused=self.count_cut
         )

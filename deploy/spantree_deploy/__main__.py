@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import sys
 
-from spantree_deploy.cli import run
+_INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line and end the process with its status."""
     _stand_in_for_what_is_closed()
     try:
+        # Here: Ctrl-C while it is being imported, a good part of a second, is no traceback either.
+        from spantree_deploy.cli import run
+
         status = run()
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if not package or package.startswith("spantree"):

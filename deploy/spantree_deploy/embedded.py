@@ -283,9 +283,7 @@ class EmbeddedPostgres:
                 postmaster = running_postmaster(self._pgdata)
                 if postmaster is None:
                     _log.warning("the PostgreSQL on %s died; starting it again", self._pgdata)
-                if postmaster is None or (
-                    postmaster.is_ready and not has_socket(self._pgdata, postmaster.socket_dir)
-                ):
+                if postmaster is None or (postmaster.is_ready and not has_socket(self._pgdata, postmaster.socket_dir)):
                     with self._start_lock(until=self._stopping) as start_lock:
                         self._url = self._ensure_server(start_lock, new_cluster=False)
                 self._shorten_log()

@@ -18,6 +18,7 @@ from tests.otlp_requests import trace_request
 from tests.waiting import wait_until
 
 from spantree_api.config import ApiConfig
+from spantree_collector import file_limit
 from spantree_collector.app import Addresses
 from spantree_collector.file_limit import connections_within
 from spantree_deploy.api_server import serve_api
@@ -205,3 +206,16 @@ def test_the_api_on_every_address_warns_where_that_is_wanted_and_answers_to_any_
 def test_ports_have_files_apart() -> None:
     assert connections_within(10**6, 0.3) + connections_within(10**6, 0.2) < connections_within(10**6, 0.6)
     assert (connections_within(10, 0.3), connections_within(10**6, 0.0)) == (10, 1)
+
+
+def test_few_files_are_told_by_what_they_leave(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_limit, "raise_file_limit", lambda: 1024)
+    assert (connections_within(1_000, 0.3), caplog.records) == (230, [])
+    monkeypatch.setattr(file_limit, "raise_file_limit", lambda: 300)
+    assert connections_within(1_000, 0.3) == 13
+    assert [record.getMessage() for record in caplog.records] == [
+        "this process may have 300 files open, which leaves one of its ports 13 connections of at most 1000; let it "
+        "have some thousand (ulimit -n, LimitNOFILE= of systemd)"
+    ]
