@@ -478,6 +478,11 @@ def due_tenants(connection: StoreConnection) -> dict[int, float]:
     return dict(connection.open().execute(_SQL["due_tenants"], binary=True).fetchall())
 
 
+def recall_ahead(connection: StoreConnection) -> None:
+    """Make due what a clock that was ahead has put off. Raises psycopg.Error."""
+    connection.open().execute(_SQL["recall_ahead"])
+
+
 def _is_of_the_trace(error: Exception) -> bool:
     """Whether the trace may be why, and not the database or its schema."""
     return not isinstance(error, psycopg.Error) or isinstance(classify(error), BatchFailed | BatchRejected)

@@ -24,7 +24,7 @@ from spantree_exporter.log_writer import LogWriter
 from spantree_exporter.migrate import check_version
 from spantree_exporter.partitions import PartitionWindow, day_of
 from spantree_exporter.projection import Assemble, ReadFacts, TolerantReader
-from spantree_exporter.projector import Projected, Projector, due_tenants, still_pending
+from spantree_exporter.projector import Projected, Projector, due_tenants, recall_ahead, still_pending
 from spantree_exporter.rollup_store import RollupFolder
 from spantree_exporter.span import Span
 from spantree_exporter.term_merger import TermMerger
@@ -39,6 +39,8 @@ __all__ = ["Projected", "Store", "TenantBatch", "Written"]
 _KNOWN_TENANTS: Final = 20_000
 # Tenants whose traces are projected by one call: its statements are the same for one and for many.
 _TENANTS_TOGETHER: Final = 50
+# How often what a clock that was ahead has put off is looked for.
+_RECALL_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Store:
         self._projector = Projector(self._connection, self._reader)
         self._pruners: dict[int, ChangePruner] = {}
         self._due_tenants: deque[int] = deque()
+        self._recall_at_s = 0.0
         self._last_turn = -1  # of which tenant the last call that projected began
         self._folder = RollupFolder(self._connection)
         self._merger = TermMerger(self._connection)
@@ -133,6 +136,9 @@ class Store:
             projected = Projected(0, 0, more=False)
             due: dict[int, float] | None = None
             if not self._due_tenants:
+                if time.monotonic() >= self._recall_at_s:
+                    self._recall_at_s = time.monotonic() + _RECALL_S
+                    recall_ahead(self._connection)
                 due = due_tenants(self._connection)
                 # Who was first the last time is the last one now: of a tenant that comes first any trace is taken.
                 self._due_tenants.extend(sorted(due, key=lambda tenant_id: (tenant_id <= self._last_turn, tenant_id)))

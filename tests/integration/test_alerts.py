@@ -486,6 +486,18 @@ def test_a_process_that_died_over_a_message_is_followed_by_another(migrated_url:
         assert max(hook.attempts.values()) == 2
 
 
+def test_a_message_that_a_clock_which_was_ahead_has_put_off_is_sent(migrated_url: str, store: Store) -> None:
+    with receiver() as hook:
+        with api_over(migrated_url, None, alert_private_hosts="127.0.0.1") as api:
+            make(api, hook, kind="failure")
+            store.write(run(1, error="boom"))
+        with watching(migrated_url) as api:
+            delivered(api, 1)
+        query(migrated_url, "UPDATE spantree.alert_delivery SET state = 'pending', due_at = now() + interval '3 days'")
+        with watching(migrated_url) as api:
+            assert [one["attempts"] for one in delivered(api, 1)] == [2]
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

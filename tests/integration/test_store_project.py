@@ -444,6 +444,13 @@ def test_a_trace_that_never_falls_quiet_is_due_all_the_same(migrated_url: str, o
     assert query(migrated_url, "SELECT due_at <= now() FROM spantree.pending_projection") == [(True,)]
 
 
+def test_what_a_clock_that_was_ahead_has_put_off_is_projected(migrated_url: str, open_store: OpenStore) -> None:
+    store = open_store(migrated_url)
+    store.write([span(2, parent=1)])
+    query(migrated_url, "UPDATE spantree.pending_projection SET due_at = now() + interval '3 days'")
+    assert store.project_due().traces == 1
+
+
 def test_a_large_trace_is_projected_less_often(migrated_url: str, open_store: OpenStore) -> None:
     store = open_store(migrated_url)
     store.write([span(1), *(span(number, parent=1) for number in range(2, 1500))])

@@ -141,8 +141,9 @@ WHERE rule.tenant_id = %(tenant_id)s
 
 -- name: claim_alert_messages
 -- some that are due, a few of each rule, in turn, for this process to send: others take over when it has not by then.
--- `resting` are rules whose receivers are given a pause. Those of a rule that is gone come without one, and so do those
--- of a tenant that was dropped. Served by alert_delivery_rule_idx, alert_delivery_pkey, tenant_pkey
+-- Nothing is put off for a day: what is due so late, a clock that was ahead for a while has noted. `resting` are rules
+-- whose receivers are given a pause. Those of a rule that is gone come without one, and so do those of a tenant that was
+-- dropped. Served by alert_delivery_rule_idx, alert_delivery_pkey, tenant_pkey
 WITH RECURSIVE waiting (rule_id) AS (
     (
         SELECT rule_id
@@ -176,7 +177,7 @@ due AS MATERIALIZED (
             WHERE tenant_id = %(tenant_id)s
                 AND rule_id = waiting.rule_id
                 AND state = 'pending'
-                AND due_at <= clock_timestamp()
+                AND (due_at <= clock_timestamp() OR due_at > clock_timestamp() + interval '1 day')
             ORDER BY due_at
             LIMIT %(of_each)s
         ) AS oldest
@@ -192,7 +193,7 @@ locked AS MATERIALIZED (
     JOIN due ON due.id = delivery.id
     WHERE delivery.tenant_id = %(tenant_id)s
         AND delivery.state = 'pending'
-        AND delivery.due_at <= clock_timestamp()
+        AND (delivery.due_at <= clock_timestamp() OR delivery.due_at > clock_timestamp() + interval '1 day')
     FOR UPDATE OF delivery SKIP LOCKED
 )
 UPDATE spantree.alert_delivery AS delivery

@@ -102,6 +102,23 @@ FROM (
 WHERE pending.tenant_id = free.tenant_id
     AND pending.trace_id = free.trace_id
 
+-- name: recall_ahead
+-- Traces that are due in hours: nothing is put off for so long, so a clock that was ahead for a while has noted it. In
+-- order of the key, as writers lock them; those that somebody holds the next time.
+WITH ahead AS MATERIALIZED (
+    SELECT pending.tenant_id, pending.trace_id
+    FROM spantree.pending_projection AS pending
+    WHERE pending.due_at > clock_timestamp() + interval '1 hour'
+    ORDER BY pending.tenant_id, pending.trace_id
+    LIMIT 10000
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE spantree.pending_projection AS pending
+SET due_at = clock_timestamp()
+FROM ahead
+WHERE pending.tenant_id = ahead.tenant_id
+    AND pending.trace_id = ahead.trace_id
+
 -- name: claimed_pending
 -- Read again under the lock: another projector may just have finished one of them. In the order in which they were
 -- claimed.
