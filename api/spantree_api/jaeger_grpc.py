@@ -52,6 +52,8 @@ _LOG_INTERVAL_S: Final = 60.0
 _MIN_PING_INTERVAL_MS: Final = 10_000
 # Jaeger has a few at a time.
 _STREAMS_OF_A_CONNECTION: Final = 250
+# How long calls that are under way may take when the socket file has to be made anew.
+_ANEW_GRACE_S: Final = 2.0
 # How whoever passes connections on names a client: unix-abstract:spantree/<any>/ADDRESS.
 _NAMED: Final = "unix-abstract:spantree/"
 
@@ -116,16 +118,8 @@ class JaegerStorage:
         self._calls = 0
         self._logged_at_s = float("-inf")
         self._health = health.aio.HealthServicer()
-        # No `maximum_concurrent_rpcs`: it counts calls before anybody knows whose they are, and before they have come
-        # whole, so that whoever began some and never went on would have all of them.
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", _REQUEST_BYTES),
-                ("grpc.max_concurrent_streams", _STREAMS_OF_A_CONNECTION),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ],
-        )
+        self._server: grpc.aio.Server | None = None
+        self._stopping = False
         find = messages.FindTracesRequest
         reads = (
             self._unary(TRACE_READER, "GetServices", messages.GetServicesRequest, _services),
@@ -144,13 +138,29 @@ class JaegerStorage:
         self._names = tuple(services)
         # By the path of each: a table of who may call what names them all.
         self.methods = tuple(f"/{name}/{method}" for name, methods in services.items() for method in methods)
-        self._server.add_generic_rpc_handlers(
-            tuple(grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items())
+        self._handlers = tuple(
+            grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     async def start(self, upstream: Path) -> None:
-        """Listen on a socket file. Raises OSError where that cannot be."""
+        """Listen on a socket file; once more where it was removed. Raises OSError where that cannot be."""
+        # In this order: one that stops removes the file of its name. One that has started takes no further port.
+        if self._server is not None:
+            await self._server.stop(_ANEW_GRACE_S)
+        if self._stopping:
+            return
+        # No `maximum_concurrent_rpcs`: it counts calls before anybody knows whose they are, and before they have come
+        # whole, so that whoever began some and never went on would have all of them.
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", _REQUEST_BYTES),
+                ("grpc.max_concurrent_streams", _STREAMS_OF_A_CONNECTION),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ],
+        )
+        self._server.add_generic_rpc_handlers(self._handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:
             self._server.add_insecure_port(f"unix:{upstream}")
         except RuntimeError as error:
@@ -161,8 +171,10 @@ class JaegerStorage:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls; those that have come are answered within `grace_s`."""
+        self._stopping = True
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace_s)
+        if self._server is not None:
+            await self._server.stop(grace_s)
 
     def _unary(self, service: str, method: str, request: Any, answer: _Unary) -> tuple[str, grpc.RpcMethodHandler]:
         async def handle(payload: bytes, context: _Context) -> bytes:

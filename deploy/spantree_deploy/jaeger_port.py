@@ -56,8 +56,13 @@ class JaegerPort:
             listener.close()
             raise
         taken: int = listener.getsockname()[1]
-        await self._front.start(listener)
+        await self._front.start(listener, self._listen_anew)
         return taken
+
+    async def _listen_anew(self) -> None:
+        # The folder may be gone, too: it lies where cleaners of temporary files look.
+        self._front.upstream.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._storage.start(self._front.upstream)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls; those that have come are answered within `grace_s`."""

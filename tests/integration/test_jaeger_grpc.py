@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import grpc
@@ -20,6 +23,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tests.api_rows import NOW_NS, T0_NS, S, trace_id
 from tests.jaeger_storage import JaegerClient, jaeger_over, spans_of, store_request, trace_ids_of
 from tests.postgres import new_database
+from tests.waiting import wait_until
 
 from spantree_api import jaeger_messages as messages
 from spantree_api.jaeger_grpc import TRACE_READER, _written
@@ -353,6 +357,19 @@ def test_a_database_that_is_away_is_unavailable() -> None:
     ):
         client.services()
     assert refusal.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_socket_file_that_was_removed_with_its_folder_is_made_anew(
+    migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with jaeger_over(migrated_url, NOW_NS) as client:
+        client.services()
+        [file] = tmp_path.glob("*/grpc.sock")
+        shutil.rmtree(file.parent)
+        wait_until(file.exists, 30, "the socket file is there again")
+        with grpc.insecure_channel(f"127.0.0.1:{client.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            assert JaegerClient(channel).services() == []
 
 
 def test_a_client_that_goes_while_it_is_answered_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
