@@ -10,7 +10,7 @@ import re
 
 from spantree_exporter.assemble.parents import PARENT_MISSING
 from spantree_exporter.assemble.step import DETAIL_KINDS, WIRE_KINDS, Step, is_above
-from spantree_exporter.facts.exception_types import is_answer
+from spantree_exporter.facts.exception_types import is_answer, short_name
 from spantree_exporter.span import KIND_CONSUMER
 
 _ENDED = frozenset({"completed", "failed", "skipped", "cancelled", "timed_out", "retried"})
@@ -18,11 +18,22 @@ _ENDED = frozenset({"completed", "failed", "skipped", "cancelled", "timed_out", 
 _EXPECTED_MISSES = frozenset({"404", "409", "410", "412", "NOT_FOUND", "ALREADY_EXISTS"})
 # The same of a database, by its words or by those of its client, which end what it says.
 _NOT_THERE = re.compile(r"(?:no rows in result set|no documents in result|record not found)\Z", re.IGNORECASE)
-# The same of AWS, by the code that botocore's ClientError quotes.
+# The same of AWS, by the code that botocore's ClientError and the SDK for Go quote.
 _AWS_MISSES = re.compile(
     r"\((?:ConditionalCheckFailedException|NoSuchKey|NoSuchBucket|ResourceNotFoundException|ParameterNotFound"
     r"|ResourceInUseException|EntityAlreadyExists|BucketAlreadyOwnedByYou|40[49]|412)\) when calling the "
+    r"|\bapi error (?:ConditionalCheckFailedException|NoSuchKey|NoSuchBucket|NotFound|ResourceNotFoundException"
+    r"|ParameterNotFound|ResourceInUseException|EntityAlreadyExists|BucketAlreadyOwnedByYou): "
 )
+# The same by the class, of the SDKs that have one for each: AWS' for Java, JavaScript and .NET, Azure's, Google's.
+_MISS_CLASSES = frozenset(
+    {
+        "ConditionalCheckFailed", "NoSuchKey", "NoSuchBucket", "NotFound", "ResourceNotFound", "ParameterNotFound",
+        "ResourceInUse", "EntityAlreadyExists", "BucketAlreadyOwnedByYou", "ResourceExists", "AlreadyExists",
+        "BlobNotFound", "KeyNotFound",
+    }
+)  # fmt: skip
+_CLIENTS = frozenset({"rpc", "db", "http_client"})
 # A unique key that is there already, by the codes of PostgreSQL, MySQL, SQL Server and MongoDB.
 _DUPLICATES = frozenset({"23505", "1062", "2601", "2627", "11000"})
 # A client that is asked who it is asks again, with its name (NTLM, Digest, a token that has run out).
@@ -178,6 +189,9 @@ def _is_expected_miss(step: Step) -> bool:
     if facts.get("error_type") in _EXPECTED_MISSES or message.rpartition(" ")[2] in _EXPECTED_MISSES:
         return True
     if _AWS_MISSES.search(message) is not None:
+        return True
+    name = short_name(facts.get("error_type") or "").removesuffix("Exception").removesuffix("Error")
+    if name in _MISS_CLASSES and step.kind in _CLIENTS:
         return True
     if step.kind != "db":
         return False

@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 
 from spantree_exporter.assemble.edge_set import INFERRED, EdgeSet, place_of
 from spantree_exporter.assemble.step import WIRE_KINDS, Step, last_attempt
+from spantree_exporter.span import KIND_PRODUCER
 
 # Two bands of parallel steps one after the other would give the product of their widths; beyond this many the last of
 # the first band stands for all of it, so that a wide trace costs linear.
@@ -15,9 +16,13 @@ _MAX_PREDECESSORS = 16
 def connect_by_time(edges: EdgeSet, siblings: list[Step]) -> None:
     """Each step follows those siblings that ended before it started with no other in between.
 
-    Nothing is guessed about steps that an engine placed, about calls to databases and services, about what was skipped.
+    Nothing is guessed about steps that an engine placed, about calls to databases and services, about what was skipped,
+    about who took one message off a queue, each for itself.
     Instances of one mapped task count as one: all of them were there from the start of the first, done with the last.
     """
+    above = siblings[0].parent if siblings else None
+    if above is not None and above.span is not None and above.span.kind == KIND_PRODUCER:
+        return
     asked_again = _asked_again(siblings)
     tasks = [
         step

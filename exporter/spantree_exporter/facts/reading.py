@@ -201,7 +201,8 @@ _STATUSES: Final[dict[str, Status]] = {
         "waiting",
     ),
     **dict.fromkeys(
-        ("completed", "complete", "success", "succeeded", "successful", "ok", "done", "finished", "passed"), "completed"
+        ("completed", "complete", "success", "succeeded", "successful", "ok", "done", "finished", "passed", "pass"),
+        "completed",
     ),
     **dict.fromkeys(("failed", "failure", "error", "errored", "crashed", "fail"), "failed"),
     **dict.fromkeys(("skip", "skipped", "upstream_failed", "not_run", "omitted"), "skipped"),

@@ -177,4 +177,7 @@ def test_who_else_works_on_a_message_does_not_try_it_again(
         )
         for n, s in enumerate(services)
     ]
-    assert [(n.status, n.attempt) for n in assemble([sent, *taken], TRACE).nodes[1:]] == expected
+    assembled = assemble([sent, *taken], TRACE)
+    assert [(n.status, n.attempt) for n in assembled.nodes[1:]] == expected
+    assert {n.iteration for n in assembled.nodes} == {None}
+    assert {e.type for e in assembled.edges} - {"child"} == ({"retry"} if expected == RETRIED else set())

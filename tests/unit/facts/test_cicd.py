@@ -131,3 +131,16 @@ def test_a_run_of_github_is_told_by_its_conclusion_where_its_status_does_not_tel
 ) -> None:
     facts = read_facts(span("CI", {"github.conclusion": conclusion}, status=STATUS_OK, parent=parent))
     assert (facts.get("run_status"), facts.get("status")) == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "name", "status"),
+    [
+        ({"test.case.name": "adds", "test.case.result.status": "fail"}, "adds", "failed"),
+        ({"test.case.name": "adds", "test.case.result.status": "pass"}, "adds", "completed"),
+        ({"test.suite.name": "sums", "test.suite.run.status": "timed_out"}, "sums", "timed_out"),
+        ({"test.suite.name": "sums", "test.suite.run.status": "skipped"}, "sums", "skipped"),
+    ],
+)
+def test_a_test_is_a_step_with_its_result(attributes: Attributes, name: str, status: str) -> None:
+    assert read_facts(span("test", attributes)) == {"name": name, "kind": "step", "step": True, "status": status}

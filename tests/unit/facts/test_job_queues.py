@@ -83,3 +83,14 @@ def test_a_job_has_its_own_name_and_not_its_queues(attributes: Attributes, told:
 
 def test_putting_a_job_on_a_queue_is_a_message() -> None:
     assert read_facts(span("default publish", SIDEKIQ, kind=KIND_PRODUCER)) == {"kind": "message", "name": "MailJob"}
+
+
+def test_a_job_of_hangfire_is_told_by_its_method() -> None:
+    attributes: Attributes = {"job.id": "17", "job.createdat": "2026-11-29T12:00:00.0000000Z"}
+    assert read_facts(span("JOB Mailer.Send", attributes)) == {
+        **TASK,
+        "name": "Mailer.Send",
+        "entry": "JOB Mailer.Send",
+        "task_key": "hangfire/17",
+    }
+    assert read_facts(span("JOB Mailer.Send", {"job.id": "17"})) == {}

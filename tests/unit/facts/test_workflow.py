@@ -65,3 +65,8 @@ def test_a_plain_run_id_joins_traces_and_makes_no_run() -> None:
 def test_an_explicit_status_beats_the_span_s() -> None:
     sent = span("step", {"step.name": "approve", "step.status": "waiting"}, status=STATUS_ERROR, message="not yet")
     assert read_facts(sent)["status"] == "waiting"
+
+
+def test_an_execution_of_kestra_is_known_by_its_id_and_flow() -> None:
+    told = read_facts(span("EXECUTOR - shop_orders", {"kestra.executionId": "e-1", "kestra.flowId": "orders"}))
+    assert told == {"run_id": "e-1", "workflow_name": "orders"}

@@ -1,4 +1,4 @@
-"""Semantic conventions for CI/CD pipelines: `cicd.pipeline.*`."""
+"""Semantic conventions for CI/CD pipelines, `cicd.pipeline.*`, and for the tests that they run, `test.*`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ _NOT_BY_STATUS: Final = frozenset({"cancelled", "skipped", "timed_out"})
 
 def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
+    for key, result in (("test.case.name", "test.case.result.status"), ("test.suite.name", "test.suite.run.status")):
+        if test := text_of(a.get(key)):
+            facts.setdefault("name", test)
+            facts.setdefault("kind", "step")
+            facts.setdefault("step", True)
+            if status := status_of(a.get(result)):
+                facts.setdefault("status", status)
+            return
     if name := text_of(a.get("cicd.pipeline.name")):
         facts.setdefault("workflow_name", name)
     run_id = text_of(a.get("cicd.pipeline.run.id"))
@@ -49,4 +57,14 @@ def _told_by_github(span: Span) -> Status | None:
     return "skipped" if status == "failed" and span.status_code == STATUS_UNSET else status
 
 
-CONVENTION = Convention("cicd", _read, keys=("cicd.pipeline.task.name", "cicd.pipeline.run.id", "github.conclusion"))
+CONVENTION = Convention(
+    "cicd",
+    _read,
+    keys=(
+        "cicd.pipeline.task.name",
+        "cicd.pipeline.run.id",
+        "github.conclusion",
+        "test.case.name",
+        "test.suite.name",
+    ),
+)

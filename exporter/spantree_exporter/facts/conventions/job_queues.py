@@ -1,4 +1,4 @@
-"""Queues of background jobs: BullMQ (JavaScript), Sidekiq, Resque, Delayed Job, Active Job (Ruby), Oban (Elixir).
+"""Queues of background jobs: BullMQ (JavaScript), Sidekiq, Resque, Delayed Job, Active Job (Ruby), Oban, Hangfire.
 
 A job is run once for each attempt, under one id. Instrumentations name its spans for the queue (`default process`),
 which most often is the same for all: the job's own name is an attribute. BullMQ (read from bullmq 5) leaves the status
@@ -31,11 +31,23 @@ _QUEUES: Final = ("bullmq.queue.name", "messaging.destination.name", "messaging.
 _ACTIVE_JOB: Final = "messaging.active_job.adapter.name"
 _BULLMQ_QUEUE: Final = "bullmq.queue.name"
 _FAILED: Final = "job failed"
+# Hangfire's spans are of no kind, and are called for the method that is run.
+_HANGFIRE: Final = "JOB "
+_HANGFIRE_MADE: Final = "job.createdat"
 _MESSAGE_CHARS: Final = 1000
 
 
 def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
+    if span.name.startswith(_HANGFIRE) and _HANGFIRE_MADE in a:
+        facts.setdefault("name", span.name.removeprefix(_HANGFIRE))
+        facts.setdefault("kind", "task")
+        facts.setdefault("step", True)
+        facts.setdefault("entry", span.name)
+        if job_id := text_of(a.get("job.id")):
+            facts.setdefault("task_key", f"hangfire/{job_id}")
+            facts.setdefault("retry_expected", True)
+        return
     if span.kind == KIND_INTERNAL:
         if _BULLMQ_QUEUE in a and span.parent_span_id is None and span.status_code != STATUS_ERROR:
             # A worker looks for jobs, stalled ones and locks every few seconds, in a trace of its own each time.
@@ -71,4 +83,4 @@ def _read(span: Span, facts: Facts) -> None:
                     facts.setdefault("error_message", reason[:_MESSAGE_CHARS])
 
 
-CONVENTION = Convention("job_queues", _read, keys=(*_NAMES, _ACTIVE_JOB, _BULLMQ_QUEUE))
+CONVENTION = Convention("job_queues", _read, keys=(*_NAMES, _ACTIVE_JOB, _BULLMQ_QUEUE, _HANGFIRE_MADE))

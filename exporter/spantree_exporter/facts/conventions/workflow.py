@@ -31,9 +31,9 @@ _RUN_IDS: Final = (
     "dag.run.id",
 )
 # Written on spans of any sort: they join traces but make no span the root of a run.
-_PLAIN_RUN_IDS: Final = ("run.id", "run_id", "execution_id", "workflow_run_id")
+_PLAIN_RUN_IDS: Final = ("run.id", "run_id", "execution_id", "workflow_run_id", "kestra.executionId")
 _RUN_STATUSES: Final = ("workflow.status", "workflow.execution.status", "execution.status", "dag.status")
-_WORKFLOW_NAMES: Final = ("workflow.name", "dag.name")
+_WORKFLOW_NAMES: Final = ("workflow.name", "dag.name", "kestra.flowId")
 _STEP_IDS: Final = ("dag.task.id", "step.id", "workflow.step.id", "node.id")
 _STEP_TITLES: Final = ("dag.task.name", "step.name", "workflow.step.name", "node.name")
 _STEP_NAMES: Final = (*_STEP_TITLES, "task_name", *_STEP_IDS)
