@@ -45,8 +45,7 @@ def number_attempts(roots_first: list[Step]) -> list[Step]:
         key = facts.get("task_id") or facts.get("task_key") if facts else None
         if key is None:
             if step.previous_attempt is None:
-                # Not those of another service: consumers of two groups work on one message, each for itself.
-                by_place.setdefault((step.parent, step.name, step.kind, step.service), []).append(step)
+                by_place.setdefault((step.parent, step.name, step.kind), []).append(step)
             continue
         step.task_key = facts.get("task_key") or key
         # An id that is the step's in its workflow, and not this run's of it, is shared by the passes of a loop.
@@ -147,7 +146,10 @@ def _follows(task: _Task, step: Step) -> bool:
         return True
     if _has_policy(last) or _has_policy(step) or (around is not None and bool(around.facts.get("retry_policy"))):
         return True
-    return before is not None and before == after and step.kind not in _NEVER_BY_INPUT
+    if before is None or before != after or step.kind in _NEVER_BY_INPUT:
+        return False
+    # Consumers of two services work on one message, each for itself.
+    return last.service == step.service
 
 
 def _answers_the_same_call(step: Step, around: Step | None) -> bool:

@@ -1,4 +1,4 @@
-"""Passes of loops: steps of one name, parent and service that ran one after another as tasks of their own."""
+"""Passes of loops: steps of one name and parent that ran one after another as tasks of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def number_iterations(steps: list[Step]) -> None:
         if "iteration" in facts:
             step.iteration = facts["iteration"]
         elif step.previous_attempt is None and step.is_step:
-            groups.setdefault((step.parent, step.name, step.service, facts.get("group")), []).append(step)
+            # Who takes one message off a queue does so for itself.
+            taker = None if step.message is None else step.service
+            groups.setdefault((step.parent, step.name, taker, facts.get("group")), []).append(step)
     for group in groups.values():
         if len(group) < 2:
             continue

@@ -181,3 +181,13 @@ def test_who_else_works_on_a_message_does_not_try_it_again(
     assert [(n.status, n.attempt) for n in assembled.nodes[1:]] == expected
     assert {n.iteration for n in assembled.nodes} == {None}
     assert {e.type for e in assembled.edges} - {"child"} == ({"retry"} if expected == RETRIED else set())
+
+
+def test_workers_whose_services_are_named_apart_try_again_what_says_so() -> None:
+    told: Facts = {"retry_policy": True, "input": "a"}
+    tried = [
+        span(n + 2, 1, (20 * n + 10, 20 * n + 20), "work", failed=n == 0, service=f"worker-{n}", facts=told)
+        for n in (0, 1)
+    ]
+    assembled = assemble([span(1, None, (0, 100), "run"), *tried], TRACE)
+    assert [(n.status, n.attempt) for n in assembled.nodes[1:]] == RETRIED
