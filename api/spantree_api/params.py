@@ -7,7 +7,13 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 from spantree_exporter.ids import span_id_from_hex
@@ -15,6 +21,7 @@ from spantree_exporter.ids import span_id_from_hex
 _TRACE_ID = r"^([0-9a-fA-F]{32}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$"
 _NODE_ID = r"^[0-9a-fA-F]{16}(\.[0-9]{1,9})?$"
 _NUMBER = re.compile(r"\s*[-+]?[0-9._]+\s*")
+_PLUS_LOST = re.compile(r"(\d{4}-\d\d-\d\d[Tt ][0-9:.]{5,24}) (\d\d:?\d\d)")
 LIMIT_MAX = 200
 
 
@@ -27,13 +34,25 @@ def _without_nul(text: str) -> str:
     return text
 
 
-def _no_number(given: object) -> object:
-    """Raises for what would be taken for seconds or milliseconds since 1970: `since=24` would answer everything."""
+def _moment(given: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """Refuses what is none by a sentence; numbers too, for `since=24` would be 24 seconds after 1970.
+
+    A `+` that was not encoded comes as a space.
+    """
     if isinstance(given, int | float) or (isinstance(given, str) and _NUMBER.fullmatch(given)):
-        raise PydanticCustomError(
-            "number_for_moment", "wanted a moment as RFC 3339 writes it, such as 2026-11-28T06:00:00Z"
-        )
-    return given
+        raise _no_moment()
+    if isinstance(given, str) and (found := _PLUS_LOST.fullmatch(given)):
+        given = f"{found[1]}+{found[2]}"
+    try:
+        return handler(given)
+    except ValidationError as error:
+        raise _no_moment() from error
+
+
+def _no_moment() -> PydanticCustomError:
+    return PydanticCustomError(
+        "malformed_moment", "wanted a moment as RFC 3339 writes it, with its time zone, such as 2026-11-28T06:00:00Z"
+    )
 
 
 def _like(pattern: str, wanted: str) -> tuple[AfterValidator, dict[str, str]]:
@@ -75,7 +94,7 @@ RootQuery = Annotated[
 ]
 LimitQuery = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="how many at most")]
 CursorQuery = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page")]
-Moment = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+Moment = Annotated[AwareDatetime, WrapValidator(_moment)]
 MomentQuery = Annotated[Moment | None, Query(description="RFC 3339, with a time zone")]
 HiddenQuery = Annotated[bool, Query(description="also health checks, probes, scrapes and lone database calls")]
 StatusFilter = Literal[

@@ -280,6 +280,22 @@ def test_a_wrong_parameter_is_named(filled: httpx.Client, query: str, parameter:
     assert [fault["parameter"].split(".")[0] for fault in answer.json()["error"]["details"]["errors"]] == [parameter]
 
 
+@pytest.mark.parametrize(
+    "moment", ["7d", "24", "yesterday", "2026-11-20", "2026-11-20T10:00:00", "2026-13-01T10:00:00Z"]
+)
+def test_what_is_no_moment_is_refused_by_what_is_wanted(filled: httpx.Client, moment: str) -> None:
+    assert refused(filled.get(f"/api/v1/executions?until={moment}"))[2] == (
+        f"until is '{moment}': wanted a moment as RFC 3339 writes it, with its time zone, such as 2026-11-28T06:00:00Z"
+    )
+
+
+@pytest.mark.parametrize("moment", ["2026-11-20T12:00:00+02:00", "2026-11-20T12:00:00%2B02:00", "2026-11-20T10:00:00Z"])
+def test_a_plus_that_was_not_encoded_is_one(filled: httpx.Client, moment: str) -> None:
+    assert ids(ok(filled.get(f"/api/v1/executions?until={moment}"))) == ids(
+        ok(filled.get("/api/v1/executions?until=2026-11-20T10:00:00Z"))
+    )
+
+
 def test_an_empty_range_is_refused(filled: httpx.Client) -> None:
     query = "since=2026-11-20T10:00:00Z&until=2026-11-20T10:00:00Z"
     assert refused(filled.get(f"/api/v1/executions?{query}"))[:2] == (422, "invalid_parameter")
