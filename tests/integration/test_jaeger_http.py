@@ -362,6 +362,7 @@ class TestTempo:
         ("/tempo/api/search", {"q": "{duration > " + "9" * 400 + "h}"}, 200),
         ("/tempo/api/search", {"q": "{duration > 1e999 || traceDuration > 1e999}"}, 200),
         ("/tempo/api/search", {"q": "{name = 5}"}, 422),
+        ("/tempo/api/metrics/query_range", {"q": "{} | rate()"}, 422),
     ],
 )
 def test_values_that_nothing_stored_can_have_find_nothing_or_are_refused(

@@ -150,9 +150,9 @@ def chart_of(
 
 
 def short_time(at: str) -> str:
-    """`28 Nov` of a start of day, `28 Nov 14:00` of another one; UTC."""
+    """`28 Nov UTC` of a start of day, `28 Nov 14:00 UTC` of another one."""
     moment = datetime.fromisoformat(at[:19])
-    return f"{moment:%-d %b}" if (moment.hour, moment.minute) == (0, 0) else f"{moment:%-d %b %H:%M} UTC"
+    return f"{moment:%-d %b} UTC" if (moment.hour, moment.minute) == (0, 0) else f"{moment:%-d %b %H:%M} UTC"
 
 
 def _sum(points: Sequence[tuple[str, float | None]]) -> float:

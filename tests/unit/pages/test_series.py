@@ -16,9 +16,9 @@ def points(*values: float | None) -> list[tuple[str, float | None]]:
 
 def test_bars_are_as_high_as_their_part_of_the_highest() -> None:
     assert bars_of(points(4, 0, 2), points(1, None, 2), points(3)) == [
-        Bar(32.0, 8.0, "1 Nov: 4, 1 failed, 3 retried", 24.0),
-        Bar(0.0, 0.0, "2 Nov: 0"),
-        Bar(16.0, 16.0, "3 Nov: 2, 2 failed"),
+        Bar(32.0, 8.0, "1 Nov UTC: 4, 1 failed, 3 retried", 24.0),
+        Bar(0.0, 0.0, "2 Nov UTC: 0"),
+        Bar(16.0, 16.0, "3 Nov UTC: 2, 2 failed"),
     ]
 
 
@@ -29,7 +29,7 @@ def test_a_bar_never_leaves_the_picture() -> None:
 
 def test_failures_are_all_bad() -> None:
     trend = [{"at": DAYS[0], "count": 2}, {"at": "2026-11-01T14:00:00Z", "count": 1}]
-    assert count_bars(trend) == [Bar(0.0, 32.0, "1 Nov: 2"), Bar(0.0, 16.0, "1 Nov 14:00 UTC: 1")]
+    assert count_bars(trend) == [Bar(0.0, 32.0, "1 Nov UTC: 2"), Bar(0.0, 16.0, "1 Nov 14:00 UTC: 1")]
 
 
 def test_values_are_those_of_the_series_of_that_name() -> None:
@@ -70,7 +70,7 @@ def test_a_chart_keeps_gaps_and_shows_single_points() -> None:
     chart = chart_of("Success rate", [("success", points(1.0, 0.5, None, 0.0))], wording.share, 1.0)
     assert chart is not None
     assert [line.parts for line in chart.lines] == [["0.0,1.0 200.0,60.0", "600.0,119.0 604.0,119.0"]]
-    assert (chart.top, chart.since, chart.until) == ("100 %", "1 Nov", "4 Nov")
+    assert (chart.top, chart.since, chart.until) == ("100 %", "1 Nov UTC", "4 Nov UTC")
     assert chart.told == "Success rate over time. success: last 0 %"
 
 
@@ -87,5 +87,5 @@ def test_without_a_value_there_is_no_chart() -> None:
 
 
 def test_times_of_points_are_short_and_say_their_zone_where_they_have_a_time() -> None:
-    assert short_time("2026-11-08T00:00:00.000000000Z") == "8 Nov"
+    assert short_time("2026-11-08T00:00:00.000000000Z") == "8 Nov UTC"
     assert short_time("2026-11-08T04:05:00Z") == "8 Nov 04:05 UTC"
