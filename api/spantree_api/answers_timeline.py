@@ -40,6 +40,9 @@ class TimelineColumns(TypedDict):
     """1 on the critical path, else 0"""
     folded: list[int]
     """spans that belong to it and are no nodes of their own"""
+    tokens: list[int | None]
+    """into a model and out of it"""
+    cost_usd: list[float | None]
 
 
 @documented
@@ -112,6 +115,35 @@ class FoldedAnswer(TypedDict):
     spans: FoldedColumns
     truncated: bool
     """whether there are more"""
+
+
+@documented
+class BandColumns(TypedDict):
+    """One entry a band of neighbours in each list, in sequence order; times as in a timeline."""
+
+    first: list[int]
+    """sequence number of its first node"""
+    start_us: list[int]
+    """when the first of it began: microseconds after the execution's `started_ns`"""
+    end_us: list[int | None]
+    """when the last of it ended; null: something of it has not"""
+    failed_start_us: list[int | None]
+    """when what failed of it began; null: nothing did"""
+    failed_end_us: list[int | None]
+    """when what failed of it ended"""
+
+
+@documented
+class TimelineOverview(TypedDict):
+    """When the nodes of an execution ran, some hundred bands of them from the first to the last."""
+
+    execution_id: str
+    total: int
+    """nodes of the whole execution"""
+    size: int
+    """nodes of a band"""
+    bands: BandColumns
+    """from the first to the last"""
 
 
 @documented

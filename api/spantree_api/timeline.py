@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spantree_api.answers_timeline import FoldedColumns, GroupColumns, TimelineColumns
+from spantree_api.answers_timeline import BandColumns, FoldedColumns, GroupColumns, TimelineColumns
 from spantree_api.timeline_groups import Group
-from spantree_api.timeline_rows import FoldedRow, TimelineRow
+from spantree_api.timeline_rows import BandRow, FoldedRow, TimelineRow
 from spantree_exporter.ids import node_id, span_id_to_hex
 
 _NAME_CHARS = 200
@@ -72,8 +72,25 @@ def columns_of(
         ],
         "critical": [int(row.on_critical_path) for row in rows],
         "folded": [row.folded_count for row in rows],
+        "tokens": [row.tokens for row in rows],
+        "cost_usd": [row.cost_usd for row in rows],
     }
     return columns, texts
+
+
+def band_columns(rows: Sequence[BandRow], size: int, started_ns: int) -> BandColumns:
+    """The columns of bands of `size` nodes."""
+
+    def us(time_ns: int | None) -> int | None:
+        return None if time_ns is None else (time_ns - started_ns) // 1_000
+
+    return {
+        "first": [row.band * size + 1 for row in rows],
+        "start_us": [(row.started_ns - started_ns) // 1_000 for row in rows],
+        "end_us": [None if row.is_open else us(row.ended_ns) for row in rows],
+        "failed_start_us": [us(row.failed_from_ns) for row in rows],
+        "failed_end_us": [us(row.failed_to_ns) for row in rows],
+    }
 
 
 def group_columns(groups: Sequence[Group], texts: Texts) -> GroupColumns:

@@ -25,6 +25,28 @@ class TimelineRow:
     error_type: str | None
     on_critical_path: bool
     folded_count: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+
+    @property
+    def tokens(self) -> int | None:
+        """Into a model and out of it; None where neither is told."""
+        if self.input_tokens is None and self.output_tokens is None:
+            return None
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class BandRow:
+    """Neighbours in the tree, seen from afar. `failed_from_ns`, `failed_to_ns`: around those of them that failed."""
+
+    band: int
+    started_ns: int
+    ended_ns: int | None
+    is_open: bool
+    failed_from_ns: int | None
+    failed_to_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)

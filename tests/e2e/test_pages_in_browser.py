@@ -222,6 +222,23 @@ def test_attempts_and_turns_have_rows_above_them(browser: Browser, site: str) ->
         assert seen.faults == []
 
 
+def test_rows_of_the_timeline_tell_tokens_and_are_zoomed_to(browser: Browser, site: str) -> None:
+    with opened(browser, site, now_ms=NOW_MS) as (page, seen):
+        page.goto(f"/executions/{trace_id(1_000)}")
+        expect(page.locator(".trow", has_text="think").locator(".tmark")).to_have_text(["484 tok"])
+        expect(page.get_by_role("button", name="next error")).to_be_hidden()
+        page.goto(f"/executions/{trace_id(LOOP)}")
+        scale = page.locator("#scale span")
+        expect(scale).to_have_text(["0 ms", "500 ms", "1.0 s", "1.5 s", "2.0 s", "2.5 s", ""])
+        page.locator(".trow", has_text="search").click()
+        page.keyboard.press("z")
+        expect(scale.first).to_have_text("1.0 s")
+        expect(page.get_by_role("button", name="whole time")).to_be_enabled()
+        page.keyboard.press("0")
+        expect(scale.first).to_have_text("0 s")
+        assert seen.faults == []
+
+
 def test_folded_spans_are_shown_on_demand(browser: Browser, migrated_url: str) -> None:
     store = Store(migrated_url)
     connect: Any = {"db.system": "postgresql"}
@@ -319,6 +336,18 @@ def test_a_run_of_a_hundred_thousand_nodes_is_read_in_parts(browser: Browser, mi
         page.goto(f"/executions/{trace_id(HUGE)}")
         expect(page.locator(".trow[data-sequence]").nth(10)).to_be_visible(timeout=15_000)
         assert seen.wire_bytes < 150_000
+        # The strip knows all of it before it is read: dragged over, it leads to the steps of that time.
+        strip = page.locator("#minimap").bounding_box()
+        assert strip is not None
+        at = [strip["x"] + strip["width"] * part for part in (0.5, 0.6)]
+        page.mouse.move(at[0], strip["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(at[1], strip["y"] + 20, steps=3)
+        page.mouse.up()
+        middle = page.locator(".trow[data-sequence^='50']").first
+        expect(middle.locator(".tbar")).to_be_visible(timeout=15_000)
+        page.get_by_role("button", name="whole time").click()
+        expect(page.get_by_role("button", name="whole time")).to_be_disabled()
         page.locator("#rows").focus()
         page.keyboard.press("End")
         expect(page.locator(".trow[data-sequence='100000']")).to_be_visible(timeout=15_000)

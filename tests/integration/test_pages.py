@@ -15,6 +15,7 @@ from tests.api_rows import NOW_NS, T0_NS, S, Trace, insert, node, trace, trace_i
 from tests.api_server import api_over
 from tests.factories import span
 from tests.factories import trace_id as sent_trace_id
+from tests.page_rows import large
 from tests.postgres import new_database
 from tests.tables import project_all
 
@@ -308,6 +309,19 @@ def test_a_timeline_is_columns_with_the_end_of_each_subtree(pages: httpx.Client)
         "ids": [],
         "truncated": False,
     }
+
+
+def test_a_timeline_of_any_size_has_an_overview(migrated_url: str) -> None:
+    insert(migrated_url, large(1, 2_000, T0_NS))
+    with api_over(migrated_url) as client:
+        overview = client.get(f"/api/v1/executions/{trace_id(1)}/timeline/overview").json()
+    bands = overview.pop("bands")
+    assert overview == {"execution_id": trace_id(1), "total": 2_000, "size": 13}
+    assert bands["first"] == list(range(1, 2_001, 13))
+    assert (bands["start_us"][:2], bands["end_us"][0]) == ([0, 14_000], 2_000_000)
+    failed = [at for at, start in enumerate(bands["failed_start_us"]) if start is not None]
+    assert failed == [999 // 13, 1_999 // 13]
+    assert bands["failed_end_us"][failed[0]] - bands["failed_start_us"][failed[0]] == 900
 
 
 def test_a_name_of_several_lines_has_its_pages_and_answers(migrated_url: str) -> None:

@@ -21,6 +21,7 @@ def rows(*given: dict[str, Any]) -> list[TimelineRow]:
         "span_id": 0, "ordinal": 0, "name": "step", "kind": "step", "status": "completed", "service": "s",
         "started_ns": 0, "ended_ns": 1, "attempt": 1, "task_key": None, "iteration": None, "error_type": None,
         "on_critical_path": False, "folded_count": 0,
+        "input_tokens": None, "output_tokens": None, "cost_usd": None,
     }  # fmt: skip
     return [TimelineRow(**{**values, "sequence": at, **one}) for at, one in enumerate(given, start=1)]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from spantree_api.reader import Reader, TraceKey
 from spantree_api.stored_rows import records
 from spantree_api.timeline import open_depths
-from spantree_api.timeline_rows import FoldedRow, TimelineRow
+from spantree_api.timeline_rows import BandRow, FoldedRow, TimelineRow
 
 # Subtrees whose end is looked up: one look into the index each. The ends of deeper ones are not told.
 _ENDS_MAX = 100
@@ -39,6 +39,11 @@ async def nodes_from(
     asked = {"sequence": rows[-1].sequence, "depths": open_depths(rows)[:_ENDS_MAX]}
     ends = await reader.snapshot.all("ends_of_subtrees", key.parameters() | asked, records(_EndRow))
     return rows, {end.depth: end.sequence for end in ends if end.sequence is not None}
+
+
+async def bands(reader: Reader, key: TraceKey, size: int) -> list[BandRow]:
+    """All nodes, `size` neighbours together, in sequence order."""
+    return await reader.snapshot.all("overview_of_trace", key.parameters() | {"size": size}, records(BandRow))
 
 
 async def matching(reader: Reader, key: TraceKey, text: str | None, limit: int, *, failed: bool) -> list[MatchRow]:

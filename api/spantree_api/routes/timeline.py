@@ -6,14 +6,14 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from spantree_api.answers_timeline import FoldedAnswer, TimelineAnswer, TimelineMatches
+from spantree_api.answers_timeline import FoldedAnswer, TimelineAnswer, TimelineMatches, TimelineOverview
 from spantree_api.params import Text, TraceIdPath, trace_id_of
 from spantree_api.reads import timeline
 from spantree_api.rendering import clock_of, effective_status
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
-from spantree_api.timeline import columns_of, folded_columns, group_columns
+from spantree_api.timeline import band_columns, columns_of, folded_columns, group_columns
 from spantree_api.timeline_groups import groups_of
 from spantree_exporter.ids import node_id
 from spantree_exporter.statuses import RUNNING
@@ -22,6 +22,8 @@ router = api_router("executions")
 _SEQUENCE_MAX = (1 << 31) - 1
 _MATCHES_MAX = 2_000
 _FOLDED_MAX = 5_000
+# Bands of an overview: as many as a strip of a picture has lines.
+_BANDS = 160
 
 
 @router.get("/executions/{trace_id}/timeline", response_model=TimelineAnswer, responses=error_answers(404, 422, 503))
@@ -59,6 +61,26 @@ async def get_timeline(
         "errors": texts.errors.texts,
         "nodes": columns,
         "groups": groups,
+    }
+    return json_answer(answer)
+
+
+@router.get(
+    "/executions/{trace_id}/timeline/overview", response_model=TimelineOverview, responses=error_answers(404, 422, 503)
+)
+async def get_overview(service: ServiceOf, trace_id: TraceIdPath) -> Response:
+    """When all nodes ran, however many there are: 160 bands of neighbours at most."""
+    wanted = trace_id_of(trace_id)
+    async with service.reader(wanted) as reader:
+        key = reader.key(wanted)
+        row = await reader.execution(key)
+        size = max(1, -(-row.execution.total_count // _BANDS))
+        rows = await timeline.bands(reader, key, size)
+    answer: TimelineOverview = {
+        "execution_id": row.trace_id.hex,
+        "total": row.execution.total_count,
+        "size": size,
+        "bands": band_columns(rows, size, row.execution.started_ns),
     }
     return json_answer(answer)
 

@@ -4,7 +4,7 @@
 -- the nodes of a part of the tree in sequence order; served by node_sequence_idx
 SELECT
     span_id, ordinal, sequence, depth, name, kind, status, service, started_ns, ended_ns, attempt, task_key, iteration,
-    error_type, on_critical_path, cardinality(folded_span_ids) AS folded_count
+    error_type, on_critical_path, cardinality(folded_span_ids) AS folded_count, input_tokens, output_tokens, cost_usd
 FROM spantree.node
 WHERE tenant_id = %(tenant_id)s
     AND trace_id = %(trace_id)s::uuid
@@ -26,6 +26,22 @@ SELECT asked.depth, (
         AND node.depth <= asked.depth
 ) AS sequence
 FROM unnest(%(depths)s::integer[]) AS asked (depth)
+
+-- name: overview_of_trace
+-- when neighbours in the tree ran, so many of them together; served by node_sequence_idx
+SELECT
+    (sequence - 1) / %(size)s::integer AS band,
+    min(started_ns) AS started_ns,
+    max(ended_ns) AS ended_ns,
+    bool_or(ended_ns IS NULL) AS is_open,
+    min(started_ns) FILTER (WHERE status IN ('failed', 'timed_out')) AS failed_from_ns,
+    max(coalesce(ended_ns, started_ns)) FILTER (WHERE status IN ('failed', 'timed_out')) AS failed_to_ns
+FROM spantree.node
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = %(trace_id)s::uuid
+    AND day = ANY (%(days)s::date[])
+GROUP BY band
+ORDER BY band
 
 -- name: nodes_that_match
 -- sequence numbers of the nodes with a text in their name or error, or that failed; served by node_sequence_idx

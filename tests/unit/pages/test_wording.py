@@ -108,20 +108,46 @@ def test_what_is_shown_hides_nothing_and_stays_as_it_is(text: str) -> None:
     assert visible_text.visible(shown) == shown
 
 
+# (microseconds, between two marks) -> what an axis says
+MARKS = {
+    (0, 2_000_000): "0 s",
+    (0, 500_000): "0 ms",
+    (500_000, 500_000): "500 ms",
+    (1_500_000, 500_000): "1.5 s",
+    (250, 50): "0.25 ms",
+    (45_000_000, 15_000_000): "45 s",
+    (60_000_000, 15_000_000): "1:00",
+    (69_000_500, 500): "1:09.0005",
+    (120_000_000, 60_000_000): "2 min",
+    (3_665_500_000, 500_000): "1:01:05.5",
+    (7_200_000_000, 3_600_000_000): "2 h",
+}
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node here to run text.js")
 def test_scripts_tell_the_same(tmp_path: Path) -> None:
     module = tmp_path / "text.mjs"
     module.write_text(SCRIPT.read_text())
     program = """
-    const { duration, visible, ago, SIGNS } = await import(process.argv[1]);
+    const { axisTime, cost, count, duration, visible, ago, SIGNS } = await import(process.argv[1]);
     const given = JSON.parse(process.argv[2]);
     console.log(JSON.stringify({
       durations: given.durations.map(duration), shown: visible(given.hidden), signs: SIGNS,
+      counts: given.counts.map(count), costs: given.costs.map(cost),
+      marks: given.marks.map(([us, step]) => axisTime(us, step)),
       agos: given.agos.map((seconds) => ago(1e12 - seconds * 1000, 1e12)),
     }));
     """
     agos = [0, 4.9, 5, 60, 3_599, 90_000, -180]
-    sent = {"durations": list(DURATIONS), "hidden": HIDDEN, "agos": agos}
+    counts, costs = [0, 812, 1_530, 1_234_567], [0, 0.0123, 1, 12.345]
+    sent = {
+        "counts": counts,
+        "costs": costs,
+        "marks": [list(one) for one in MARKS],
+        "durations": list(DURATIONS),
+        "hidden": HIDDEN,
+        "agos": agos,
+    }
     ran = subprocess.run(
         ["node", "--input-type=module", "-e", program, module.as_uri(), json.dumps(sent)],
         capture_output=True, check=True, text=True, timeout=60,
@@ -129,5 +155,8 @@ def test_scripts_tell_the_same(tmp_path: Path) -> None:
     told = json.loads(ran.stdout)
     assert told["durations"] == list(DURATIONS.values())
     assert told["shown"] == SHOWN
+    assert told["counts"] == [wording.count(number) for number in counts]
+    assert told["costs"] == [wording.cost(usd) for usd in costs]
+    assert told["marks"] == list(MARKS.values())
     assert told["agos"] == [wording.ago(10**21 - int(seconds * 1e9), 10**21) for seconds in agos]
     assert told["signs"] == {name: [one.sign, one.tone, one.word] for name, one in wording.STATUSES.items()}

@@ -49,7 +49,7 @@ const KEYS = [
 ];
 const TIMELINE_KEYS = [
   ["→ ←", "expand, collapse or go to the parent"], ["e", "next error"], ["n N", "next, previous match"], ["[ ]", "collapse all, expand all"], ["h", "folded spans"],
-  ["+ − 0", "zoom in, out, whole time"],
+  ["z", "zoom to the row"], ["+ − 0", "zoom in, out, whole time"],
 ];
 
 function help() {

@@ -29,6 +29,24 @@ export function duration(ms) {
   return `${Math.floor(units / size)} ${big}${rest ? ` ${rest} ${small}` : ""}`;
 }
 
+/** A moment of an axis as exactly as its marks are apart, both in microseconds: 2.5 s, 1:09.25, 2 h. */
+export function axisTime(us, step) {
+  const digits = (unit) => Math.max(0, unit - Math.floor(Math.log10(step)));
+  if (us < 1e6 && step < 1e6) return `${(us / 1e3).toFixed(digits(3))} ms`;
+  if (us < 60e6) return `${(us / 1e6).toFixed(digits(6))} s`;
+  if (step >= 60e6) return duration(us / 1e3);
+  const minutes = Math.floor(us / 60e6);
+  const seconds = ((us - minutes * 60e6) / 1e6).toFixed(digits(6));
+  const two = (text) => (/^\d(\.|$)/.test(text) ? `0${text}` : text);
+  return minutes < 60 ? `${minutes}:${two(seconds)}` : `${Math.floor(minutes / 60)}:${two(String(minutes % 60))}:${two(seconds)}`;
+}
+
+/** With thin spaces between thousands. */
+export const count = (number) => Math.round(number).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+
+/** Dollars with as many digits as say something. */
+export const cost = (usd) => (usd === 0 ? "$0" : `$${usd.toFixed(usd >= 1 ? 2 : 4)}`);
+
 /** How long before `now` (both ms since 1970). */
 export function ago(then, now) {
   const seconds = (now - then) / 1000;

@@ -1,6 +1,6 @@
 // The timeline: a tree with bars on one axis. Only rows that are seen are in the document, only pages of them are fetched.
 import { all, el, json, one, own, say, settled } from "./dom.js";
-import { SIGNS, duration, visible } from "./text.js";
+import { SIGNS, axisTime, cost, count, duration, visible } from "./text.js";
 import { Minimap } from "./timeline_minimap.js";
 import { Rows } from "./timeline_rows.js";
 
@@ -8,6 +8,13 @@ const ROW = 26;
 const SPARE = 12;
 const INDENT = 14;
 const INDENTS = 18;
+const BAD = new Set(["failed", "timed_out", "retried"]);
+// Distances between marks of the axis, in microseconds; of days beyond.
+const STEPS = [
+  ...[1, 10, 100, 1e3, 1e4, 1e5, 1e6].flatMap((size) => [size, 2 * size, 5 * size]),
+  ...[10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200].map((seconds) => seconds * 1e6),
+];
+const DAY = 86_400e6;
 
 /** The number of a node; of a row that is none, that of the node which it stands at. */
 const sequenceOf = (item) => (typeof item === "number" ? item : item.sequence);
@@ -32,7 +39,7 @@ export class Timeline {
     this.span = null;
     this.isOpen = false;
     this.rows = new Rows(id, Number(place.dataset.total), (page) => this.arrived(page));
-    this.minimap = new Minimap(one("#minimap", place), (span) => this.zoom(span));
+    this.minimap = new Minimap(one("#minimap", place), (span) => this.zoom(span), () => this.bringShown());
     this.listen();
   }
 
@@ -40,6 +47,7 @@ export class Timeline {
     this.canvas.replaceChildren(el("p", { class: "note" }, "loading …"));
     try {
       await this.rows.want(1, Math.min(this.rows.total, 200) || 1);
+      this.looking = this.lookAround();
       if (!this.rows.total) this.canvas.replaceChildren(el("p", { class: "note" }, "No step has come yet."));
     } catch (error) {
       this.canvas.replaceChildren(el("p", { class: "note" }, `The steps could not be read: ${visible(error.message)}`));
@@ -47,7 +55,19 @@ export class Timeline {
     this.place.dataset.ready = "1";
   }
 
+  /** Of an execution that is not read at once: when all of it ran. */
+  async lookAround() {
+    if (this.rows.isWhole) return;
+    try {
+      this.rows.overview = await json(own(`/api/v1/executions/${this.id}/timeline/overview`));
+      this.minimap.show(this.rows.overview);
+    } catch (error) {
+      say(error.message);
+    }
+  }
+
   arrived(page) {
+    if (page.statuses.some((status) => BAD.has(status))) one("#next-error", this.place).hidden = false;
     this.isOpen = ["running", "pending", "waiting"].includes(page.status);
     const length = (page.ended_ns - page.started_ns) / 1000;
     let [from, to] = [0, Math.max(1, length)];
@@ -69,7 +89,24 @@ export class Timeline {
 
   zoom(span) {
     this.span = span && span[1] - span[0] < (this.whole[1] - this.whole[0]) * 0.999 ? span : null;
+    one("#zoom-out", this.place).disabled = this.span === null;
     this.draw(true);
+  }
+
+  /** Bring into view what begins in the time that is shown. */
+  async bringShown() {
+    await this.looking;
+    const first = this.span && this.rows.firstWithin(this.span);
+    if (first) this.bring(first);
+  }
+
+  /** Show the time of the row with the cursor alone. */
+  zoomToRow() {
+    const row = this.rows.row(this.cursor);
+    if (!row) return;
+    const length = row.duration ?? Math.max(0, this.whole[1] - row.start);
+    const margin = Math.max(5, length * 0.02);
+    this.zoom([Math.max(this.whole[0], row.start - margin), Math.min(this.whole[1], row.start + length + margin)]);
   }
 
   zoomBy(factor, around = 0.5) {
@@ -162,6 +199,8 @@ export class Timeline {
     if (row.type === "folded") return [el("span", { class: "tkind" }, visible(row.kind))];
     const marks = [el("span", { class: row.error ? "tkind bad" : "tkind" }, visible(row.error === null ? row.kind : row.error.split(".").at(-1)))];
     if (row.attempt > 1 || row.attempts > 1 || row.status === "retried") marks.push(mark(`attempt ${row.attempt}${row.attempts > 1 ? `/${row.attempts}` : ""}`));
+    if (row.tokens !== null) marks.push(mark(`${count(row.tokens)} tok`, "tokens into a model and out of it"));
+    if (row.cost !== null) marks.push(mark(cost(row.cost), "cost"));
     if (row.iteration !== null) marks.push(mark(`turn ${row.iteration}`));
     if (row.folded && !this.rows.folded.has(row.sequence)) marks.push(mark(`+${row.folded}`, "spans folded into it"));
     if (row.collapsed && row.end > row.sequence + 1) marks.push(mark(`${row.end - row.sequence - 1} below`));
@@ -200,10 +239,15 @@ export class Timeline {
   drawScale() {
     const [from, to] = this.shown;
     const scale = one("#scale", this.place);
-    const ticks = Math.max(2, Math.min(6, Math.floor(scale.clientWidth / 110)));
-    scale.replaceChildren(...Array.from({ length: ticks + 1 }, (_, at) => {
-      const tick = el("span", {}, duration((from + ((to - from) * at) / ticks) / 1000));
-      tick.style.left = `${(at / ticks) * 100}%`;
+    const least = (to - from) / Math.max(2, Math.min(8, Math.floor(scale.clientWidth / 90)));
+    const step = STEPS.find((one) => one >= least) ?? Math.ceil(least / DAY) * DAY;
+    const first = Math.ceil(from / step);
+    // A label that would be cut is left out.
+    const room = (to - from) * (1 - 60 / Math.max(120, scale.clientWidth));
+    scale.replaceChildren(...Array.from({ length: Math.floor(to / step) - first + 1 }, (_, at) => {
+      const moment = (first + at) * step;
+      const tick = el("span", {}, moment - from > room ? "" : axisTime(moment, step));
+      tick.style.left = `${((moment - from) / (to - from)) * 100}%`;
       return tick;
     }));
   }
@@ -344,6 +388,7 @@ export class Timeline {
 
   ended() {
     this.isOpen = false;
+    this.lookAround();
     this.draw(true);
   }
 
@@ -379,6 +424,7 @@ export class Timeline {
     const buttons = {
       "find-next": () => this.nextMatch(1), "find-previous": () => this.nextMatch(-1), "next-error": () => this.nextError(),
       "collapse-all": () => this.collapseAll(), "expand-all": () => this.expandAll(), "zoom-out": () => this.zoom(null),
+      "zoom-row": () => this.zoomToRow(),
     };
     for (const [id, act] of Object.entries(buttons)) one(`#${id}`, this.place).onclick = act;
     document.addEventListener("keydown", (event) => this.key(event), true);
@@ -393,7 +439,7 @@ export class Timeline {
       e: () => this.nextError(), n: () => this.nextMatch(1), N: () => this.nextMatch(-1),
       h: () => this.toggleFolded(),
       "[": () => this.collapseAll(), "]": () => this.expandAll(),
-      "+": () => this.zoomBy(0.5), "=": () => this.zoomBy(0.5), "-": () => this.zoomBy(2), 0: () => this.zoom(null),
+      z: () => this.zoomToRow(), "+": () => this.zoomBy(0.5), "=": () => this.zoomBy(0.5), "-": () => this.zoomBy(2), 0: () => this.zoom(null),
       ...(onRows && {
         ArrowDown: () => this.move(1), ArrowUp: () => this.move(-1), PageDown: () => this.move(20), PageUp: () => this.move(-20),
         Home: () => this.goTo(this.rows.at(0), false), End: () => this.goTo(this.rows.at(this.rows.count - 1), false),

@@ -3,13 +3,15 @@
 const HEIGHT = 40;
 
 export class Minimap {
-  constructor(place, zoomed) {
+  constructor(place, zoomed, chosen) {
     this.place = place;
     this.zoomed = zoomed;
+    this.chosen = chosen;
     this.canvas = place.querySelector("canvas");
     this.window = place.querySelector(".window");
     this.window.hidden = true;
     this.pages = new Map();
+    this.bands = null;
     this.whole = [0, 1];
     this.total = 1;
     new ResizeObserver(() => this.redraw()).observe(place);
@@ -20,8 +22,16 @@ export class Minimap {
     this.pages.set(page.first, page);
     const same = this.whole[0] === whole[0] && this.whole[1] === whole[1] && this.total === total;
     [this.whole, this.total] = [whole, Math.max(1, total)];
+    if (same && this.bands) return;
     if (same && this.pages.size > 1) this.draw(page);
     else this.redraw();
+  }
+
+  /** Of an execution that is not read at once: bands of neighbours instead of nodes. */
+  show(overview) {
+    this.bands = overview;
+    this.total = Math.max(1, overview.total);
+    this.redraw();
   }
 
   redraw() {
@@ -37,7 +47,8 @@ export class Minimap {
     };
     this.colours = { plain: resolved("--bar"), bad: resolved("--bar-bad"), warn: resolved("--bar-warn"), critical: resolved("--critical") };
     probe.remove();
-    for (const page of this.pages.values()) this.draw(page);
+    if (this.bands) this.drawBands();
+    else for (const page of this.pages.values()) this.draw(page);
   }
 
   draw(page) {
@@ -55,8 +66,26 @@ export class Minimap {
       const x = ((nodes.start_us[at] - from) / (to - from)) * width;
       const wide = ((nodes.duration_us[at] ?? length - nodes.start_us[at]) / (to - from)) * width;
       const y = (2 + ((page.first + at - 1) / this.total) * (HEIGHT - 4)) * ratio;
-      context.fillRect(x, y, Math.max(bad ? 2 * ratio : 1, wide), bad ? Math.max(thick, ratio * 1.5) : thick);
+      context.fillRect(x, y, Math.max(bad ? 3 * ratio : 1, wide), bad ? Math.max(thick, ratio * 3) : thick);
     }
+  }
+
+  drawBands() {
+    const context = this.canvas.getContext("2d");
+    const ratio = devicePixelRatio || 1;
+    const [from, to] = this.whole;
+    const { bands, size, total } = this.bands;
+    const thick = Math.max(1, ((HEIGHT - 4) * size) / total) * ratio;
+    const x = (moment) => ((moment - from) / (to - from)) * this.canvas.width;
+    bands.first.forEach((first, at) => {
+      const y = (2 + ((first - 1) / total) * (HEIGHT - 4)) * ratio;
+      const fill = (colour, start, end, least) => {
+        context.fillStyle = colour;
+        context.fillRect(x(start), y, Math.max(least * ratio, x(end) - x(start)), Math.max(thick, least * ratio));
+      };
+      fill(this.colours.plain, bands.start_us[at], bands.end_us[at] ?? to, 1);
+      if (bands.failed_start_us[at] !== null) fill(this.colours.bad, bands.failed_start_us[at], bands.failed_end_us[at], 4);
+    });
   }
 
   mark(span, whole) {
@@ -83,6 +112,7 @@ export class Minimap {
     const ended = (up) => {
       this.place.removeEventListener("pointermove", moved);
       if (Math.abs(up.clientX - began) < 4) this.zoomed(null);
+      else this.chosen();
     };
     this.place.addEventListener("pointermove", moved);
     this.place.addEventListener("pointerup", ended, { once: true });

@@ -49,7 +49,19 @@ export class Rows {
       service: page.services[nodes.service[at]], start: nodes.start_us[at], duration: nodes.duration_us[at],
       attempt: nodes.attempt[at], attempts: nodes.attempts[at], iteration: this.inTurn?.[sequence] ? null : nodes.iteration[at],
       error: nodes.error[at] === null ? null : page.errors[nodes.error[at]], critical: nodes.critical[at] === 1, folded: nodes.folded[at],
+      tokens: nodes.tokens[at], cost: nodes.cost_usd[at],
     };
+  }
+
+  /** The first node that is known to begin in a span of time; null where none is. */
+  firstWithin([from, to]) {
+    const within = (start) => start >= from && start <= to;
+    if (this.overview) {
+      const { first, start_us: starts } = this.overview.bands;
+      return first[starts.findIndex(within)] ?? null;
+    }
+    for (const row of this.loaded()) if (within(row.start)) return row.sequence;
+    return null;
   }
 
   /** Load what is missing of the nodes [from, to]. */
