@@ -7,6 +7,7 @@ Calls (queries, requests) are left out unless they failed or are asked for. Of m
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ from spantree_exporter.statuses import FAILED_NODE
 BOXES_MAX = 400
 # More arrows than this a box are a hairball: then only those to what is a part, or the most used, are drawn.
 _DENSE = 3
+# More names than these, and those that differ in a number alone are one: shard 1, shard 2.
+_NAMES_MAX = 40
+_NUMBER = re.compile(r"\d+(?:[._:-]\d+)*")
 _LABEL_CHARS = 20
 _MARGIN = 12.0
 _CALLS = frozenset({"db", "http_client", "http_server", "rpc_client", "rpc_server", "cache", "messaging"})
@@ -94,7 +98,7 @@ def of_execution(
     """The graph of one execution. `ways`, the workflow's map, tell where steps that never ran would have been."""
     shown = [node for node in nodes if every_call or _is_step(node)]
     if len(shown) > BOXES_MAX:
-        return _of_names(shown, edges, len(nodes) - len(shown))
+        return _of_names(shown, edges, {node["id"]: node["parent_id"] for node in nodes}, len(nodes) - len(shown))
     number = {node["id"]: at for at, node in enumerate(shown)}
     parents = {node["id"]: node["parent_id"] for node in nodes}
     boxes = [_box(node) for node in shown]
@@ -132,10 +136,11 @@ def of_sums(steps: Sequence[Mapping[str, Any]], ways: Sequence[Mapping[str, Any]
             sums[step["name"]] = count + step["count"], failed + step["failed"]
         else:
             left_out += step["count"]
-    calls: dict[tuple[str, str], int] = {}
+    counted: dict[tuple[str, str, bool], int] = {}
     for way in ways:
-        calls[way["from"], way["to"]] = calls.get((way["from"], way["to"]), 0) + way["count"]
-    return _of_sums(sums, calls, left_out)
+        between = way["from"], way["to"], way["type"] == "child"
+        counted[between] = counted.get(between, 0) + way["count"]
+    return _of_sums(sums, counted, left_out)
 
 
 def of_workflow(steps: Sequence[Mapping[str, Any]], ways: Sequence[Mapping[str, Any]], runs: int) -> Drawing:
@@ -160,7 +165,7 @@ def of_workflow(steps: Sequence[Mapping[str, Any]], ways: Sequence[Mapping[str, 
             number[way["from"]],
             number[way["to"]],
             way["type"],
-            " · ".join(part for part in (way["condition"] or "", wording.share(way["share"])) if part),
+            " · ".join(part for part in (way["condition"] or "", _part_told(way["share"])) if part),
             f"{way['from']} to {way['to']}, {way['type']}: {way['runs']} of {runs} runs, {way['failed']} failed there",
             way["share"] or 0.0,
             way["failed"] > 0,
@@ -196,6 +201,11 @@ def _shown_ancestor(node_id: str | None, parents: Mapping[str, str | None], numb
     return None
 
 
+def _part_told(share: float | None) -> str:
+    """What part of all runs went a way; nothing where all did, which the picture would be full of."""
+    return "" if share == 1 else wording.share(share)
+
+
 def _box(node: Mapping[str, Any]) -> Box:
     word = wording.status_word(node["status"])
     notes = [node["kind"], wording.duration(node["duration_ms"])]
@@ -220,39 +230,84 @@ def _arrow(edge: Mapping[str, Any], source: int, target: int) -> Arrow:
     return Arrow(source, target, edge["type"], label, f"{edge['type']}, {edge['provenance']}", 0.3)
 
 
-def _of_names(nodes: Sequence[Mapping[str, Any]], edges: Iterable[Mapping[str, Any]], left_out: int) -> Drawing:
+def _of_names(
+    nodes: Sequence[Mapping[str, Any]],
+    edges: Iterable[Mapping[str, Any]],
+    parents: Mapping[str, str | None],
+    left_out: int,
+) -> Drawing:
     """One box for each name, with how often it ran; the most run ones."""
+    name_of: dict[str, str] = {node["id"]: node["name"] for node in nodes}
     sums: dict[str, tuple[int, int]] = {}
+    opened: dict[str, str] = {}
     for node in nodes:
-        count, failed = sums.get(node["name"], (0, 0))
-        sums[node["name"]] = count + 1, failed + (node["status"] in FAILED_NODE)
-    name_of = {node["id"]: node["name"] for node in nodes}
-    calls: dict[tuple[str, str], int] = {}
+        name, fails = node["name"], node["status"] in FAILED_NODE
+        count, failed = sums.get(name, (0, 0))
+        if not count or (fails and not failed):
+            opened[name] = node["id"]
+        sums[name] = count + 1, failed + fails
+    ways: dict[tuple[str, str, bool], int] = {}
+    led_to: set[str] = set()
     for edge in edges:
-        way = name_of.get(edge["from"], ""), name_of.get(edge["to"], "")
-        calls[way] = calls.get(way, 0) + 1
-    return _of_sums(sums, calls, left_out)
+        if edge["type"] != "child" and edge["from"] in name_of and edge["to"] in name_of:
+            way = name_of[edge["from"]], name_of[edge["to"]], False
+            ways[way] = ways.get(way, 0) + 1
+            led_to.add(edge["to"])
+    number = {node_id: at for at, node_id in enumerate(name_of)}
+    ids = list(name_of)
+    for node_id, name in name_of.items():
+        above = None if node_id in led_to else _shown_ancestor(parents.get(node_id), parents, number)
+        if above is not None:
+            way = name_of[ids[above]], name, True
+            ways[way] = ways.get(way, 0) + 1
+    return _of_sums(sums, ways, left_out, opened)
 
 
-def _of_sums(sums: Mapping[str, tuple[int, int]], calls: Mapping[tuple[str, str], int], left_out: int) -> Drawing:
-    """A box for each name, of which `sums` says how often it ran and failed; the most run ones, and their ways."""
+def _of_sums(
+    sums: Mapping[str, tuple[int, int]],
+    ways: Mapping[tuple[str, str, bool], int],
+    left_out: int,
+    opened: Mapping[str, str] | None = None,
+) -> Drawing:
+    """A box for each name, of which `sums` says how often it ran and failed; the most run ones, and their ways.
+
+    `ways`: how often one led to another, or, with True, another was a part of one. `opened`: the node that a box opens.
+    """
+    many = len(sums) > _NAMES_MAX
+    told = {name: _NUMBER.sub("#", name) if many else name for name in sums}
+    total: dict[str, tuple[int, int, str | None]] = {}
+    for name, (count, failed) in sums.items():
+        count_before, failed_before, node_id = total.get(told[name], (0, 0, None))
+        if opened and (node_id is None or (failed and not failed_before)):
+            node_id = opened[name]
+        total[told[name]] = count_before + count, failed_before + failed, node_id
     # One that failed is never left out: it is what one looks for.
-    kept = sorted(sums, key=lambda name: (not sums[name][1], -sums[name][0]))[:BOXES_MAX]
+    kept = sorted(total, key=lambda name: (not total[name][1], -total[name][0]))[:BOXES_MAX]
     number = {name: at for at, name in enumerate(kept)}
     boxes = []
     for name in kept:
-        count, failed = sums[name]
+        count, failed, node_id = total[name]
         note = f"{wording.count(count)}×" + (f" · {failed} failed" if failed else "")
-        boxes.append(Box(name, note, "bad" if failed else "good", "✕" if failed else "", f"{name}: {note}"))
-    between = {
-        (number[one], number[other]): count
-        for (one, other), count in calls.items()
-        if one in number and other in number and one != other
-    }
-    most = max(between.values(), default=1)
+        opens = "" if node_id is None else f"; opens the first {'that failed' if failed else 'of them'}"
+        boxes.append(
+            Box(name, note, "bad" if failed else "good", "✕" if failed else "", f"{name}: {note}{opens}", node_id)
+        )
+    calls: dict[tuple[int, int], int] = {}
+    parts: dict[tuple[int, int], int] = {}
+    for (one, other, is_part), count in ways.items():
+        source, target = number.get(told.get(one, "")), number.get(told.get(other, ""))
+        if source is not None and target is not None and source != target:
+            of = parts if is_part else calls
+            of[source, target] = of.get((source, target), 0) + count
+    most = max(calls.values(), default=1)
     arrows = [
         Arrow(source, target, "sequential", f"{wording.count(count)}×", f"{count} times", count / most)
-        for (source, target), count in between.items()
+        for (source, target), count in calls.items()
+    ]
+    arrows += [
+        Arrow(source, target, "child", "", f"is a part of it, {count} times", 0.1)
+        for (source, target), count in parts.items()
+        if (source, target) not in calls
     ]
     return drawing(boxes, _thinned(boxes, arrows), left_out, by_name=True)
 

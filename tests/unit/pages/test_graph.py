@@ -91,6 +91,21 @@ def test_of_too_many_steps_there_is_one_box_a_name() -> None:
     ]  # fmt: skip
 
 
+def test_boxes_of_names_hang_together_and_open_what_failed() -> None:
+    nodes = [step(0, "run"), step(1, "plan", 0)]
+    for shard in range(BOXES_MAX):
+        nodes += [step(2 * shard + 2, f"shard {shard}.{shard}", 0), step(2 * shard + 3, f"load-{shard}", 2 * shard + 2)]
+    nodes[9]["status"] = "failed"
+    drawn = graph(nodes, [edge(1, 2), edge(1, 4)])
+    assert [(one.box.label, one.box.note, one.box.node_id) for one in drawn.boxes] == [
+        ("load-#", "400× · 1 failed", "9"), ("shard #", "400×", "2"), ("run", "1×", "0"), ("plan", "1×", "1"),
+    ]  # fmt: skip
+    assert sorted(arrows(drawn)) == [
+        ("plan", "shard #", "sequential", "2×"), ("run", "plan", "child", ""), ("run", "shard #", "child", ""),
+        ("shard #", "load-#", "child", ""),
+    ]  # fmt: skip
+
+
 def test_a_map_shows_how_often_each_way_is_taken_and_where_it_fails() -> None:
     figures = {
         "kind": "step",
@@ -104,12 +119,14 @@ def test_a_map_shows_how_often_each_way_is_taken_and_where_it_fails() -> None:
     }
     steps = [{"name": name, **figures} for name in ("check", "pay", "alone")]
     steps[1] |= {"failed": 4, "success_rate": 0.6}
-    drawn = of_workflow(steps, [way("check", "pay", condition="ok", failed=4), way("check", "gone")], 10)
+    ways = [way("check", "pay", condition="ok", failed=4), way("check", "gone"), way("pay", "check", share=1.0)]
+    drawn = of_workflow(steps, ways, 10)
     assert [(one.box.label, one.box.note, one.box.tone) for one in drawn.boxes] == [
         ("check", "10 runs · p50 5.0 ms", "good"), ("pay", "40 % fail · p50 5.0 ms", "bad"),
     ]  # fmt: skip
-    [only] = drawn.arrows
-    assert (only.arrow.label, only.arrow.bad, only.thickness) == ("ok · 50 %", True, 2.5)
+    first, always = drawn.arrows
+    assert (first.arrow.label, first.arrow.bad, first.thickness) == ("ok · 50 %", True, 2.5)
+    assert always.arrow.label == "", "that all runs went there goes without saying"
     assert drawn.left_out == 1
 
 
@@ -129,7 +146,7 @@ def test_of_more_steps_than_are_read_one_by_one_the_sums_of_each_name_are_drawn(
     assert [(one.box.label, one.box.note, one.box.tone) for one in drawn.boxes] == [
         ("chunk", "200× · 1 failed", "bad"), ("row", "6\u202f600×", "good"),
     ]  # fmt: skip
-    assert arrows(drawn) == [("chunk", "row", "sequential", "6\u202f600×")]
+    assert arrows(drawn) == [("chunk", "row", "child", "")]
     assert (drawn.left_out, drawn.by_name) == (6_600, True)
     assert len(of_sums(steps, ways, every_call=True).boxes) == 3
 
