@@ -112,15 +112,29 @@ def test_no_page_has_a_fault(browser: Browser, site: str, scheme: Literal["light
     assert seen.foreign == []
 
 
-def test_narrow_pages_do_not_scroll_sideways(browser: Browser, site: str) -> None:
-    with opened(browser, site, width=390, height=800, now_ms=NOW_MS) as (page, _):
+@pytest.mark.parametrize("width", [390, 700, 768, 1024])
+def test_narrow_pages_do_not_scroll_sideways(browser: Browser, site: str, width: int) -> None:
+    with opened(browser, site, width=width, height=800, now_ms=NOW_MS) as (page, _):
         wide = {}
-        for path in (*PAGES[::2], "/api/v1/docs"):
+        for path in (*PAGES[::2], "/workflows", "/api/v1/docs"):
             page.goto(path)
-            width = page.evaluate("document.documentElement.scrollWidth")
-            if width > 390:
-                wide[path] = width
+            found = page.evaluate("document.documentElement.scrollWidth")
+            if found > width:
+                wide[path] = found
+        page.goto("/executions?status=failed")
+        expect(page.locator(".why").first).to_be_in_viewport()
+        page.goto("/workflows")
+        for number in page.locator("table.workflows tbody tr:first-child td.num").all():
+            expect(number).to_be_in_viewport()
     assert wide == {}
+
+
+def test_a_page_is_printed_without_what_only_a_screen_can_do(browser: Browser, site: str) -> None:
+    with opened(browser, site, now_ms=NOW_MS) as (page, _):
+        page.goto(f"/executions/{trace_id(FAILED)}/failure")
+        page.emulate_media(media="print")
+        assert page.locator("header.top, .tabs, button").evaluate_all("all => all.every((one) => !one.offsetParent)")
+        expect(page.get_by_role("heading", name="failed first")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -15,7 +15,7 @@ from tests.api_rows import NOW_NS, T0_NS, S, Trace, insert, node, trace, trace_i
 from tests.api_server import api_over
 from tests.factories import span
 from tests.factories import trace_id as sent_trace_id
-from tests.page_rows import large
+from tests.page_rows import large, small
 from tests.postgres import new_database
 from tests.tables import project_all
 
@@ -190,7 +190,7 @@ def test_every_page_reads_without_a_script(pages: httpx.Client) -> None:
         "/usage?days=30": ("Users", "30 days"),
         "/workflows/nightly%20report": ("nightly report", "Map", "user"),
         "/runs/run%201%2F2": ("run 1/2", "nightly report", "charge"),
-        "/conversations/c%231": ("c#1", "1 turns", "nightly report"),
+        "/conversations/c%231": ("c#1", "1 turn", "nightly report"),
         f"/executions/{trace_id(1)}/graph": ("nightly report", "2 steps"),
         f"/executions/{trace_id(1)}/statistics": ("Steps by name", "nightly report", "Self ↓"),
         f"/executions/{trace_id(1)}/statistics?sort=cost": ("Cost ↓",),
@@ -322,6 +322,48 @@ def test_a_timeline_of_any_size_has_an_overview(migrated_url: str) -> None:
     failed = [at for at, start in enumerate(bands["failed_start_us"]) if start is not None]
     assert failed == [999 // 13, 1_999 // 13]
     assert bands["failed_end_us"][failed[0]] - bands["failed_start_us"][failed[0]] == 900
+
+
+def test_the_start_page_says_how_long_something_waits_and_what_got_worse(migrated_url: str) -> None:
+    day_ns = 86_400 * S
+    waits = small(1, "approval", NOW_NS - day_ns, "waiting", ended_ns=NOW_NS - 3 * 3_600 * S)
+    insert(
+        migrated_url,
+        waits,
+        *(
+            small(
+                10 + day,
+                "slow report",
+                NOW_NS - day * day_ns,
+                ended_ns=NOW_NS - day * day_ns + (9 if day < 7 else 3) * S,
+            )
+            for day in range(1, 14)
+        ),
+        *(small(30 + one, "busy report", NOW_NS - one % 13 * day_ns - S) for one in range(26)),
+    )
+    with api_over(migrated_url) as client:
+        now = page_of(client.get("/")).text
+        assert "waiting approval 2 steps for 3 h" in now
+        assert now.index("slow report") < now.index("busy report"), "what got worse comes first"
+        assert "▲ slower: 9.03 s, was 3.01 s" in now
+        by_runs, by_p95 = (page_of(client.get(f"/workflows{query}")).text for query in ("", "?sort=p95"))
+    assert by_runs.index("busy report") < by_runs.index("slow report")
+    assert by_p95.index("slow report") < by_p95.index("busy report")
+
+
+def test_what_is_not_there_to_compare_with_leads_back(pages: httpx.Client) -> None:
+    page = page_of(pages.get(f"/compare/{trace_id(1)}/last-good"), 404)
+    assert "No good run to compare with" in page.text
+    assert f"/executions/{trace_id(1)}" in page.links
+    assert "Not here" in page_of(pages.get(f"/compare/{trace_id(77)}/last-good"), 404).text
+
+
+def test_many_services_leave_room_for_what_ran(migrated_url: str) -> None:
+    names = [f"service-{number:03d}" for number in range(100)]
+    insert(migrated_url, trace(1, [node(1, "report")], services=names))
+    with api_over(migrated_url) as client:
+        page = page_of(client.get(f"/executions/{trace_id(1)}"))
+    assert "service-005 and 94 more service-006" in page.text
 
 
 def test_a_name_of_several_lines_has_its_pages_and_answers(migrated_url: str) -> None:

@@ -35,7 +35,11 @@ async def now_page(request: Request) -> Response:
     day_ago = moment_of(request.app.state.service.clock()) - timedelta(days=1)
     since = f"{day_ago:%Y-%m-%dT%H:%M:%SZ}"
     begins = await position(request)
-    running = await ask(request, "/executions", {"status": ["running", "pending", "waiting"], "limit": _RUNNING})
+    # What waits may do so for days, and would leave no room for what runs.
+    running = (await ask(request, "/executions", {"status": ["running", "pending"], "limit": _RUNNING}))["executions"]
+    if len(running) < _RUNNING:
+        waiting = await ask(request, "/executions", {"status": "waiting", "limit": _RUNNING - len(running)})
+        running += waiting["executions"]
     groups = await ask(request, "/failures/groups", {"since": since, "state": "open", "limit": _GROUPS})
     stuck = await ask(request, "/stuck", {"limit": _STUCK})
     trend: dict[str, str | int] = {"by": "all", "bucket": "1h", "since": since}
@@ -45,33 +49,34 @@ async def now_page(request: Request) -> Response:
         request,
         "now.html",
         position=begins,
-        running=running["executions"],
+        running=running,
         groups=groups["groups"],
         more_groups=groups["next_cursor"] is not None,
         stuck=stuck["executions"],
         bars=bars_of(runs, failures),
         runs_of_day=sum(value or 0 for _, value in runs),
         failures_of_day=sum(value or 0 for _, value in failures),
-        workflows=await workflow_lines(request),
+        workflows=sorted(await workflow_lines(request), key=lambda line: not line.change.is_worse),
     )
 
 
 async def workflow_lines(request: Request, limit: int = _WORKFLOWS) -> list[WorkflowLine]:
-    """Workflows of the last week, most runs first, with bars of 14 days and what changed against the week before."""
+    """Workflows of the last week, most runs first; the first 50 with bars of 14 days, and with what changed."""
     days = moment_of(request.app.state.service.clock()) - timedelta(days=13)
     stats = await ask(request, "/stats/workflows", {"days": 7, "limit": limit})
     trend: dict[str, str | int] = {
         "by": "workflow",
         "bucket": "1d",
         "since": f"{days:%Y-%m-%dT00:00:00Z}",
-        "limit": limit,
+        "limit": min(limit, _WORKFLOWS),
     }
     runs = await ask(request, "/stats/trend", trend | {"metric": "runs"})
     failures = await ask(request, "/stats/trend", trend | {"metric": "failures"})
+    p95_ms = await ask(request, "/stats/trend", trend | {"metric": "p95_ms"})
     lines = []
     for figures in stats["workflows"]:
-        ran, failed = values_of(runs, figures["name"]), values_of(failures, figures["name"])
-        lines.append(WorkflowLine(figures, bars_of(ran, failed), change_of(ran, failed)))
+        ran, failed, took = (values_of(series, figures["name"]) for series in (runs, failures, p95_ms))
+        lines.append(WorkflowLine(figures, bars_of(ran, failed), change_of(ran, failed, took)))
     return lines
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from spantree_api.any_text import any_text
 from spantree_api.pages.frame import path_of, render, with_query
-from spantree_api.pages.in_process import ask, position
+from spantree_api.pages.in_process import NotAnswered, ask, position
 
 router = APIRouter(include_in_schema=False)
 # Steps that a page shows at most.
@@ -42,7 +42,14 @@ async def conversation_page(request: Request, conversation_id: str, cursor: str 
 @router.get("/compare/{a}/{b}")
 async def compare_page(request: Request, a: str, b: str) -> Response:
     """What went differently in two executions, the first steps of it; `?all=1` also what did not."""
-    diff = await ask(request, f"/executions/{path_of(a)}/diff/{path_of(b)}")
+    try:
+        diff = await ask(request, f"/executions/{path_of(a)}/diff/{path_of(b)}")
+    except NotAnswered as refusal:
+        if b != "last-good" or refusal.status != 404:
+            raise
+        # Of the first one, if it is there, there is nothing good to compare with.
+        one = await ask(request, f"/executions/{path_of(a)}")
+        return render(request, "compare_none.html", 404, execution=one, message=str(refusal))
     one = await ask(request, f"/executions/{diff['a']}")
     other = await ask(request, f"/executions/{diff['b']}")
     every = request.query_params.get("all") == "1"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
 from typing import Any
 
 from spantree_api.pages import wording
 
 _BAR_HEIGHT = 32.0
+# Times as long as last week that are worth a word: a day's p95 of few runs differs by less from day to day.
+_SLOWER = 1.3
 _WIDTH, _HEIGHT = 600.0, 120.0
 
 
@@ -48,12 +51,22 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How many runs there were and how many of them failed: this week and the one before."""
+    """How many runs there were, how many of them failed, how long they took: this week and the one before.
+
+    `p95_ms`: what it was on most days of the week; None where it ran on too few to say.
+    """
 
     runs: float
     failures: float
     runs_before: float
     failures_before: float
+    p95_ms: float | None = None
+    p95_before_ms: float | None = None
+
+    @property
+    def slower(self) -> float:
+        """How many times as long as a week before; 1 where that is not known."""
+        return self.p95_ms / self.p95_before_ms if self.p95_ms and self.p95_before_ms else 1.0
 
     @property
     def told(self) -> str:
@@ -63,8 +76,15 @@ class Change:
         if not self.runs:
             return "did not run this week"
         points = (self.failures / self.runs - self.failures_before / self.runs_before) * 100
+        told = []
         if abs(points) >= 1:
-            return f"{abs(points):.0f} points {'more' if points > 0 else 'fewer'} failures"
+            told.append(f"{abs(points):.0f} points {'more' if points > 0 else 'fewer'} failures")
+        if not 1 / _SLOWER < self.slower < _SLOWER:
+            word = "slower" if self.slower > 1 else "faster"
+            told.append(f"{word}: {wording.duration(self.p95_ms)}, was {wording.duration(self.p95_before_ms)}")
+        return "; ".join(told) or self._more_or_fewer()
+
+    def _more_or_fewer(self) -> str:
         ratio = self.runs / self.runs_before
         if ratio >= 1.5 or ratio <= 1 / 1.5:
             more_or_fewer = "more" if ratio > 1 else "fewer"
@@ -73,12 +93,10 @@ class Change:
 
     @property
     def is_worse(self) -> bool:
-        """Whether a larger part of its runs failed than a week before, by a point or more."""
-        return bool(
-            self.runs
-            and self.runs_before
-            and self.failures / self.runs - self.failures_before / self.runs_before >= 0.01
-        )
+        """Whether a larger part of its runs failed than a week before, by a point or more, or they took longer."""
+        if not self.runs or not self.runs_before:
+            return False
+        return self.slower >= _SLOWER or self.failures / self.runs - self.failures_before / self.runs_before >= 0.01
 
 
 def values_of(answer: Mapping[str, Any], name: str | None = None) -> list[tuple[str, float | None]]:
@@ -122,9 +140,20 @@ def count_bars(trend: Sequence[Mapping[str, Any]]) -> list[Bar]:
     return [Bar(0.0, bar.height, bar.told) for bar in bars_of(points)]
 
 
-def change_of(runs: Sequence[tuple[str, float | None]], failures: Sequence[tuple[str, float | None]]) -> Change:
-    """The last seven days against those before."""
-    return Change(_sum(runs[-7:]), _sum(failures[-7:]), _sum(runs[:-7]), _sum(failures[:-7]))
+def change_of(
+    runs: Sequence[tuple[str, float | None]],
+    failures: Sequence[tuple[str, float | None]],
+    p95_ms: Sequence[tuple[str, float | None]] = (),
+) -> Change:
+    """The last seven days against those before, of values by day."""
+    return Change(
+        _sum(runs[-7:]),
+        _sum(failures[-7:]),
+        _sum(runs[:-7]),
+        _sum(failures[:-7]),
+        _usual(p95_ms[-7:]),
+        _usual(p95_ms[:-7]),
+    )
 
 
 def chart_of(
@@ -157,6 +186,12 @@ def short_time(at: str) -> str:
 
 def _sum(points: Sequence[tuple[str, float | None]]) -> float:
     return sum(value or 0.0 for _, value in points)
+
+
+def _usual(points: Sequence[tuple[str, float | None]]) -> float | None:
+    """The median of the days; None of fewer than two."""
+    values = [value for _, value in points if value is not None]
+    return median(values) if len(values) >= 2 else None
 
 
 def _last(points: Sequence[tuple[str, float | None]]) -> float | None:

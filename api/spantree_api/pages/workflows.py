@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,11 +15,20 @@ from spantree_api.filters import moment_of
 from spantree_api.pages import graph, wording
 from spantree_api.pages.frame import path_of, render
 from spantree_api.pages.in_process import ask
-from spantree_api.pages.now import workflow_lines
+from spantree_api.pages.now import WorkflowLine, workflow_lines
 from spantree_api.pages.series import Bar, bars_of, chart_of, values_of
 
 router = APIRouter(include_in_schema=False)
 RANGES = (1, 7, 30)
+# As many as are listed; the first 50 of them, as many as a trend has series, with what changed.
+_WORKFLOWS = 200
+# What is worst first, what is not known last.
+_ORDERS: dict[str, Callable[[WorkflowLine], Any]] = {
+    "name": lambda line: line.figures["name"].casefold(),
+    "success": lambda line: 2.0 if line.figures["success_rate"] is None else line.figures["success_rate"],
+    "p95": lambda line: -(line.figures["p95_ms"] or 0.0),
+    "change": lambda line: (not line.change.is_worse, not line.change.told),
+}
 # As many as a trend has series at most.
 _STEPS = 50
 
@@ -35,8 +45,12 @@ class StepLine:
 
 @router.get("/workflows")
 async def workflows_page(request: Request) -> Response:
-    """Each workflow of the last week."""
-    return render(request, "workflows.html", workflows=await workflow_lines(request))
+    """Each workflow of the last week, by `sort`: most runs first, else by name, least success, longest, worse."""
+    lines = await workflow_lines(request, _WORKFLOWS)
+    sort = request.query_params.get("sort", "runs")
+    if sort in _ORDERS:
+        lines.sort(key=_ORDERS[sort])
+    return render(request, "workflows.html", workflows=lines, sort=sort, most=_WORKFLOWS)
 
 
 @router.get(f"/workflows/{any_text('name')}")

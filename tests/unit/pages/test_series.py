@@ -55,6 +55,11 @@ def test_values_are_those_of_the_series_of_that_name() -> None:
         (Change(1500, 15, 1000, 10), "more runs: 1\u202f500, were 1\u202f000", False),
         (Change(1000, 10, 1500, 15), "fewer runs: 1\u202f000, were 1\u202f500", False),
         (Change(110, 1, 100, 1), "", False),
+        (Change(100, 1, 100, 1, 2_000, 1_000), "slower: 2.00 s, was 1.00 s", True),
+        (Change(100, 1, 100, 1, 1_000, 2_000), "faster: 1.00 s, was 2.00 s", False),
+        (Change(100, 4, 100, 1, 2_000, 1_000), "3 points more failures; slower: 2.00 s, was 1.00 s", True),
+        (Change(100, 1, 100, 1, 1_200, 1_000), "", False),
+        (Change(100, 1, 100, 1, 2_000, None), "", False),
     ],
 )
 def test_a_change_says_what_is_worth_a_word(change: Change, told: str, is_worse: bool) -> None:
@@ -64,6 +69,9 @@ def test_a_change_says_what_is_worth_a_word(change: Change, told: str, is_worse:
 def test_a_change_is_the_last_seven_days_against_those_before() -> None:
     runs, failures = points(*[1] * 7, *[2] * 7), points(*[None] * 6, 3, *[1] * 7)
     assert change_of(runs, failures) == Change(runs=14, failures=7, runs_before=7, failures_before=3)
+    p95_ms = points(*[None] * 6, 9, 1, 2, 30, *[None] * 4)
+    change = change_of(runs, failures, p95_ms)
+    assert (change.p95_ms, change.p95_before_ms) == (2, None), "of one day nothing is said"
 
 
 def test_a_chart_keeps_gaps_and_shows_single_points() -> None:
