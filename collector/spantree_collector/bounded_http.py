@@ -1,6 +1,7 @@
 """uvicorn's HTTP/1.1 with the limits that it has not itself: for the collector's receiver and for the API.
 
-    connections       at the limit the connection that has been idle longest makes room, else the new one is closed
+    connections       at the limit the connection that has been idle longest makes room, else the longest of those that
+                      one address has filled them with by half-sent bodies, else the new one is closed
     headers           their bytes, and the time from the first byte, or from connecting, to their end
     body              its bytes and its time where the application sees to neither; what frames it never outweighs it
     answers           a client that does not read what it asked for is cut after a while, and the one that has waited
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -29,6 +31,9 @@ _MAX_HEADER_BYTES = 64 * 2**10
 _FRAMING_BYTES = 256 * 2**10
 # A client that has just been answered may be about to send again.
 _IDLE_S = 1.0
+# Half-sent bodies may be this part of all connections from one address before one of so long ago makes room.
+_HALF_SENT_PART = 0.25
+_HALF_SENT_S = 3.0
 _UNREAD_DEADLINE_S = 30.0
 _LOG_INTERVAL_S = 60.0
 
@@ -105,6 +110,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._message_bytes = 0
         self._body_bytes = 0
         self._idle_since_s = 0.0
+        self._body_since_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room for it, or close it."""
@@ -145,6 +151,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The body follows, if there is one."""
         self._in_headers = False
+        self._body_since_s = time.monotonic()
         self._message_bytes = self._body_bytes = 0
         self._expect_nothing()
         if self.limits.body_deadline_s is not None:
@@ -204,21 +211,40 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.close()
 
     def _make_room(self) -> bool:
-        """Close the connection that has been idle longest; False where none is."""
+        """Close the connection that has been idle longest, or else a half-sent one; False where there is none."""
         before_s = time.monotonic() - _IDLE_S
         longest: BoundedHttp | None = None
         for one in self.connections:
             if isinstance(one, BoundedHttp) and one is not self and one._is_idle() and one._idle_since_s < before_s:
                 longest, before_s = one, one._idle_since_s
+        longest = longest or self._half_sent_longest()
         if longest is None:
             return False
         longest._cut("made_room")
         return True
 
+    def _half_sent_longest(self) -> BoundedHttp | None:
+        """Of the address that has most half-sent bodies, if it has many, the one that has been coming longest."""
+        half_sent = [one for one in self.connections if isinstance(one, BoundedHttp) and one._is_half_sent()]
+        of_address = Counter(one._address for one in half_sent)
+        for address, count in of_address.most_common(1):
+            if count >= _HALF_SENT_PART * self.limits.max_connections:
+                longest = min((one for one in half_sent if one._address == address), key=lambda one: one._body_since_s)
+                return longest if time.monotonic() - longest._body_since_s >= _HALF_SENT_S else None
+        return None
+
     def _is_idle(self) -> bool:
         # None before the first request, whatever uvicorn's annotation says.
         cycle: object = self.cycle
         return (cycle is None or self.cycle.response_complete) and not self.transport.is_closing()
+
+    def _is_half_sent(self) -> bool:
+        cycle: object = self.cycle
+        return cycle is not None and self.cycle.more_body and not self.transport.is_closing()
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
 
     def _stop_waiting_for_reader(self) -> None:
         self.limits.unread.pop(self, None)

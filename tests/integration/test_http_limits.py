@@ -121,6 +121,18 @@ def test_the_api_answers_beside_idle_connections_beyond_its_limit() -> None:
             assert get(port, "/healthz")[0] == 200
 
 
+def test_half_sent_bodies_of_one_address_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spantree_deploy.api_server.connections_within", lambda *_: 20)
+    monkeypatch.setattr("spantree_collector.bounded_http._HALF_SENT_S", 0.2)
+    half_sent = b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\na"
+    with api() as port, connected(port, 20) as clients:
+        for client in clients:
+            client.sendall(half_sent)
+        time.sleep(0.5)
+        for _ in range(5):
+            assert get(port, "/healthz")[0] == 200
+
+
 def test_answers_that_nobody_reads_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spantree_collector.bounded_http._UNREAD_DEADLINE_S", 0.3)
     with api() as port, connected(port) as (client,):
