@@ -17,7 +17,7 @@ from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import HTTPSHandler, ProxyHandler, build_opener, getproxies, proxy_bypass
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, build_opener, getproxies, proxy_bypass
 
 import psycopg
 
@@ -356,7 +356,9 @@ def _asked(
     """(status, body) of a GET. Raises OSError where nothing answers."""
     context = client_context(settings, url, [settings.tls_certificate, settings.api_tls_certificate])
     handlers = [HTTPSHandler(context=context)] if context is not None else []
-    opener = build_opener(*handlers, *([ProxyHandler({})] if past_proxies else []))
+    # What is shown to whom the settings name is shown to nobody whom an answer leads to.
+    refusing = [_NoRedirects()] if headers else []
+    opener = build_opener(*handlers, *refusing, *([ProxyHandler({})] if past_proxies else []))
     opener.addheaders += headers
     try:
         with opener.open(url, timeout=_ANSWER_S) as response:
@@ -366,6 +368,11 @@ def _asked(
             return error.code, error.read().decode(errors="replace")
     except HTTPException as error:
         return 0, f"no HTTP: {error}"
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """Nowhere: the answer that leads elsewhere is the answer."""
 
 
 def _grpc(settings: Settings) -> Finding:
