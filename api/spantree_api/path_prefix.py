@@ -5,7 +5,8 @@ it off before, and what leads a browser somewhere gets it on its way out.
 
     /spantree/executions, or /executions  ->  /executions         requests
     href="/executions"                    ->  /spantree/executions   pages (with_prefix)
-    Location: /login                      ->  /spantree/login        redirects; they never name a host of ours
+    Location: /login                      ->  /spantree/login        redirects; they never name a host of ours,
+                                                                     and what names one is another's, on any host
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # What pages name addresses in. Of texts that are data no quotation mark is left as it is.
 _ADDRESS: Final = re.compile(r'(?<=\s)(href|src|action|data-from|data-follow|data-live|data-stream)="(?=/)')
+
+
+# Ours are 303; the router's lead from /executions/ to /executions.
+_BY_ROUTER: Final = 307
 
 
 def with_prefix(page: str, prefix: str) -> str:
@@ -39,13 +44,12 @@ class PathPrefix:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        host = Headers(scope=scope).get("host", "")
 
         async def send_led(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 if (location := headers.get("location")) is not None:
-                    headers["location"] = self._led(location, host)
+                    headers["location"] = self._led(location, by_router=message["status"] == _BY_ROUTER)
             await send(message)
 
         await self._app(self._below(scope), receive, send_led)
@@ -57,10 +61,9 @@ class PathPrefix:
             return scope
         return {**scope, "path": path[len(self._prefix) :] or "/", "raw_path": raw[len(self._raw) :] or b"/"}
 
-    def _led(self, location: str, host: str) -> str:
-        parts = urlsplit(location)
-        if parts.netloc and parts.netloc != host:
-            return location
-        # The router names scheme and host of a redirect; a proxy in front may have others.
-        own = parts._replace(scheme="", netloc="").geturl()
-        return f"{self._prefix}{own}" if own.startswith("/") else own
+    def _led(self, location: str, *, by_router: bool) -> str:
+        if by_router:
+            # It names scheme and host; a proxy in front may have others. Two slashes would begin a host.
+            parts = urlsplit(location)
+            location = "/" + parts._replace(scheme="", netloc="").geturl().lstrip("/")
+        return f"{self._prefix}{location}" if location.startswith("/") else location

@@ -192,6 +192,20 @@ def test_a_log_in_comes_back_below_the_path(url: str) -> None:
             assert came.headers["location"] == f"{PREFIX}/executions?q=a"
 
 
+def test_a_provider_on_the_same_host_is_led_to_as_it_is(url: str) -> None:
+    """As where one proxy has both, https://example.org/realms/team and https://example.org/spantree."""
+    with oidc_provider() as provider:
+        settings: dict[str, Any] = {
+            "oidc_issuer": provider.issuer,
+            "oidc_client_id": CLIENT_ID,
+            "oidc_client_secret": CLIENT_SECRET,
+        }
+        host = urlsplit(provider.issuer).netloc
+        with api_over(url, public_url=f"http://{host}{PREFIX}", **settings) as api:
+            began = api.get("/login/oidc", headers={"host": host, "accept": "text/html"})
+            assert began.headers["location"].startswith(f"{provider.issuer}/authorize?")
+
+
 @pytest.mark.parametrize("path", ["/api", "/login/x", "/a b", "/a//b", "/../a", "/a/..", "/a?b", "/a%2Fb", "//a"])
 def test_a_path_that_cannot_be_is_refused(path: str) -> None:
     with pytest.raises(ConfigError, match="SPANTREE_API_PUBLIC_URL"):
