@@ -24,7 +24,8 @@ _PREFIX: Final = re.compile(r"(?<=[^/:])(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+
 _OWN_PATHS: Final = frozenset(
     {
         "account", "api", "compare", "conversations", "executions", "failures", "healthz", "jaeger", "login", "logout",
-        "metrics", "readyz", "runs", "static", "stuck", "system", "tempo", "workflows",
+        "metrics", "readyz", "runs", "static", "stuck", "system", "tempo", "usage",
+        "workflows",
     }
 )  # fmt: skip
 
