@@ -7,6 +7,8 @@ import hashlib
 import hmac
 import json
 import re
+import ssl
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -153,6 +155,22 @@ def ok_page(browser: httpx.Client, path: str) -> str:
 
 def _get(browser: httpx.Client, path: str = "/api/v1/executions", **headers: str) -> int:
     return httpx.get(f"{browser.base_url}{path}", headers=headers, timeout=30).status_code
+
+
+def test_a_log_in_costs_no_reading_of_all_authorities(
+    browser: httpx.Client, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 ms in which nobody else is answered, and anybody may begin one."""
+    assert _log_in(browser).status_code == 303
+    browser.cookies.clear()
+
+    def read(*_: Any, **__: Any) -> None:
+        # The browser here reads some for each request.
+        assert threading.current_thread() is threading.main_thread(), "authorities are read once more"
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", read)
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", read)
+    assert _log_in(browser).status_code == 303
 
 
 def test_roles_say_who_may_what(browser: httpx.Client, provider: Provider) -> None:

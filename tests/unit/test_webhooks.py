@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 from typing import Any
 
 import pytest
@@ -131,6 +132,22 @@ def test_a_receiver_that_never_answers_is_left_after_a_while(monkeypatch: pytest
     monkeypatch.setattr(webhooks, "_DEADLINE_S", 0.2)
     outcome, _ = _posted(b"HTTP/1.1 2", close=False)
     assert outcome == Outcome(None, "no answer within 0.2 s")
+
+
+def test_authorities_are_not_read_for_each_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    def reading() -> ssl.SSLContext:
+        read.append("")
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", reading)
+    webhooks._authorities.cache_clear()
+    for _ in range(3):
+        asyncio.run(post("https://127.0.0.1:1/x", {}, b"{}", {"127.0.0.1"}))
+    webhooks._authorities.cache_clear()
+    assert len(read) == 1
 
 
 def test_a_body_is_signed() -> None:
