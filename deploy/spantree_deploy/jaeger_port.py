@@ -11,6 +11,8 @@ from spantree_api.jaeger_grpc import JaegerStorage
 from spantree_collector.file_limit import connections_within
 from spantree_collector.grpc_front import GrpcFront
 from spantree_collector.intake import InFlight
+from spantree_deploy.ports import listen
+from spantree_exporter.errors import ConfigError
 from spantree_exporter.tls.certificate import ServerTls
 
 # Jaeger keeps one or a few.
@@ -74,8 +76,8 @@ class JaegerPort:
 
 def _listener(host: str, port: int) -> socket.socket:
     try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
+        listener = listen(host, port, "api_jaeger_port")
+    except ConfigError as error:
         raise OSError(f"port {port} of {host} cannot be taken") from error
     listener.setblocking(False)
     return listener

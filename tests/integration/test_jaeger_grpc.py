@@ -27,6 +27,7 @@ from tests.waiting import wait_until
 
 from spantree_api import jaeger_messages as messages
 from spantree_api.jaeger_grpc import TRACE_READER, _written
+from spantree_deploy.jaeger_port import _listener
 
 US = 1_000
 Where = Literal["span", "resource", "scope", "event", "link"]
@@ -293,6 +294,12 @@ def test_tells_which_service_called_which(client: JaegerClient) -> None:
 def test_is_in_health(client: JaegerClient) -> None:
     stub = health_pb2_grpc.HealthStub(client.channel)
     assert stub.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_its_port_on_all_addresses_takes_ipv4_too() -> None:
+    with contextlib.closing(_listener("::", 0)) as listener:
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1]), timeout=20).close()
 
 
 def _blocked(end: threading.Event) -> Iterator[bytes]:

@@ -1,1 +1,1 @@
-"""TLS of the servers: the certificate and its files, taking connections through it, passing them on."""
+"""TLS of the servers: the certificate and its files, and taking connections through it."""
