@@ -136,14 +136,14 @@ def _follows(task: _Task, step: Step) -> bool:
         return declared == last.attempt + 1 or _input_of(last) == _input_of(step)
     if "attempt" in last.facts and last.facts["attempt"] == last.facts.get("max_attempts"):
         return False
+    around = step.parent
+    if around is not None and _is_sent_again_by(around, step):
+        return True
     before, after = _input_of(last), _input_of(step)
     if last.facts.get("status") == "retried" or last.facts.get("retry_expected") or _links_back(last, step):
         return True
     if before != after and before is not None and after is not None:
         return False
-    around = step.parent
-    if _answers_the_same_call(step, around):
-        return True
     if _has_policy(last) or _has_policy(step) or (around is not None and bool(around.facts.get("retry_policy"))):
         return True
     if before is None or before != after or step.kind in _NEVER_BY_INPUT:
@@ -152,12 +152,15 @@ def _follows(task: _Task, step: Step) -> bool:
     return last.service == step.service
 
 
-def _answers_the_same_call(step: Step, around: Step | None) -> bool:
-    """Whether one span of a client stands around all its requests: a transport sent again what was not answered well.
+def _is_sent_again_by(around: Step, step: Step) -> bool:
+    """Whether `around` is one call, for which a library sent again what was not answered well.
 
-    urllib3's `Retry`, the service config of gRPC, a proxy that is not traced. Who calls hears of the last answer alone.
+    Servers below one span of a client (urllib3's `Retry`, the service config of gRPC, a proxy that is not traced), and
+    requests below one call of a model (the clients of OpenAI and Anthropic).
     """
-    if around is None or step.span is None or around.span is None:
+    if around.kind == "llm" and step.kind == "http_client":
+        return True
+    if step.span is None or around.span is None:
         return False
     return step.span.kind == KIND_SERVER and around.span.kind == KIND_CLIENT
 

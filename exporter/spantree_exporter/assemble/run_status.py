@@ -108,7 +108,7 @@ class _Answers:
         self._last_ns: dict[Step, dict[str, int]] = {}
 
     def after(self, step: Step) -> bool:
-        """Whether the caller of `step` asked another model and was answered, or made the same request again and was."""
+        """Whether the caller of `step` was answered by a model after it, or made the same request again and was."""
         caller = step.parent
         if caller is None:
             return False
@@ -126,8 +126,8 @@ _ASKED_AGAIN = frozenset({"llm", "http_client"})
 
 
 def _asked(call: Step) -> str:
-    """Of models any is as good as another; a request is the same by its name."""
-    return "" if call.kind == "llm" else f"{call.kind} {call.name}"
+    """Of models any is as good as another, also to be told of a tool; a request is the same by its name."""
+    return f"{call.kind} {call.name}" if call.kind == "http_client" else ""
 
 
 def _answers_for_all(step: Step) -> bool:
@@ -141,8 +141,8 @@ def _is_handled(step: Step, answers: _Answers) -> bool:
     A step of a workflow, an agent, a function: only where that is declared, or where its exception is the refusal that
     the server around it answered with. A call (a model, a tool, a request) is its
     caller's business where the caller is a step or an agent, and so is a miss that a client asks for to find out. A
-    model that failed was handled where its caller asked a model again and was answered, and a client that was asked who
-    it is where it asked again and was.
+    model or tool that failed was handled where its caller asked a model after it and was answered, and a client that
+    was asked who it is where it asked again and was.
     """
     if step.facts.get("declared_handled"):
         return True
@@ -154,7 +154,7 @@ def _is_handled(step: Step, answers: _Answers) -> bool:
         return False
     if step.kind in WIRE_KINDS and _is_expected_miss(step):
         return True
-    if (step.kind == "llm" or (step.kind == "http_client" and _is_challenge(step))) and answers.after(step):
+    if (step.kind in {"llm", "tool"} or (step.kind == "http_client" and _is_challenge(step))) and answers.after(step):
         return True
     above = step.parent
     while above is not None and above.kind in DETAIL_KINDS and not above.facts.get("step"):

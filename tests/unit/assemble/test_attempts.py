@@ -98,6 +98,17 @@ def test_servers_that_answer_one_call_in_turn_are_attempts(
     assert (told.execution.status, [(node.status, node.attempt) for node in told.nodes[2:]]) == expected
 
 
+def test_requests_of_one_call_of_a_model_are_attempts() -> None:
+    """The client of OpenAI sends again what was answered by 500; a POST has no input that could be equal."""
+    posts: list[Facts] = [{"kind": "http_client", "input_digest": digest} for digest in "ab"]
+    spans = [
+        span(1, None, (0, 300), "completion", facts={"kind": "llm"}),
+        span(2, 1, (10, 50), "POST /v1/chat/completions", kind=KIND_CLIENT, failed=True, facts=posts[0]),
+        span(3, 1, (90, 200), "POST /v1/chat/completions", kind=KIND_CLIENT, facts=posts[1]),
+    ]
+    assert [(node.status, node.attempt) for node in assemble(spans, TRACE).nodes[1:]] == RETRIED
+
+
 def test_a_policy_around_steps_makes_them_attempts() -> None:
     assert in_a_row((True, {}), (False, {}), parent={"retry_policy": True}) == RETRIED
 

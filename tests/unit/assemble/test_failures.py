@@ -226,6 +226,17 @@ def test_the_first_of_several_failed_steps_and_the_last_of_several_calls_is_the_
     assert outcome(run, *calls) == ("failed", "c3")
 
 
+@pytest.mark.parametrize(("asked_at", "expected"), [((300, 400), "completed"), ((10, 90), "partial")])
+def test_a_tool_whose_failure_a_model_was_told_is_handled(asked_at: tuple[int, int], expected: str) -> None:
+    """A loop of model and tools that is told as a function: Semantic Kernel's, or one that is written by hand."""
+    spans = [
+        span(1, None, (0, 500), "AutoFunctionInvocationLoop"),
+        span(2, 1, (100, 200), "W-weather", failed=True, facts={"kind": "tool", **BAD}),
+        span(3, 1, asked_at, "ChatCompletion", facts={"kind": "llm"}),
+    ]
+    assert outcome(*spans)[0] == expected
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.unit.facts.spans import span
+from tests.unit.facts.spans import raised, span
 
 from spantree_exporter.facts import Facts, read_facts
 from spantree_exporter.facts.conventions.llama_index import token
-from spantree_exporter.span import STATUS_ERROR, STATUS_OK, Attributes
+from spantree_exporter.span import (
+    KIND_CLIENT,
+    KIND_CONSUMER,
+    KIND_PRODUCER,
+    KIND_SERVER,
+    STATUS_ERROR,
+    STATUS_OK,
+    STATUS_UNSET,
+    Attributes,
+)
 
 CREWAI = "openinference.instrumentation.crewai"
 LLAMA_INDEX = "openinference.instrumentation.llama_index"
@@ -50,6 +59,58 @@ def test_crewai_crews_tasks_and_flows() -> None:
         "boundary": "candidate",
         "output": "left",
     }
+
+
+def test_the_steps_of_smolagents_are_turns() -> None:
+    scope = "openinference.instrumentation.smolagents"
+    turn = read_facts(span("Step 12", CHAIN, scope=scope))
+    assert (turn["kind"], turn["name"]) == ("turn", "step")
+    assert "name" not in read_facts(span("Step 12", CHAIN, scope="openinference.instrumentation.agno"))
+
+
+def test_messages_of_autogen_are_named_without_the_id_of_their_team() -> None:
+    scope, team = "autogen SingleThreadedAgentRuntime", "2a68b69d-7dfd-4db7-8cdd-33de639bf02f"
+    process: Attributes = {"messaging.operation": "process", "messaging.destination": f"critic_{team}.({team})-A"}
+    facts = read_facts(span(f"autogen process critic_{team}.({team})-A", process, scope=scope, kind=KIND_CONSUMER))
+    assert (facts["name"], facts["kind"]) == ("autogen process critic", "task")
+    publish: Attributes = {"messaging.operation": "publish", "messaging.destination": f"group_topic_{team}.({team})-T"}
+    facts = read_facts(span(f"autogen publish group_topic_{team}.({team})-T", publish, scope=scope, kind=KIND_PRODUCER))
+    assert (facts["name"], facts["kind"]) == ("autogen publish group_topic", "message")
+
+
+def test_a_generator_that_nobody_read_to_its_end_is_not_cancelled() -> None:
+    """OpenInference's AutoGen records the CancelledError of a stream that had ended well, beside a status of OK."""
+    events = [raised("asyncio.exceptions.CancelledError", "")]
+    name = "boss.on_messages_stream"
+    agent: Attributes = {"openinference.span.kind": "AGENT"}
+    assert read_facts(span(name, agent, status=STATUS_OK, events=events))["status"] == "completed"
+    assert read_facts(span(name, agent, status=STATUS_ERROR, events=events))["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "more", "told"),
+    [
+        (KIND_CLIENT, "MCP send tools/call weather", {"jsonrpc.request.id": "3"}, ("tool", "weather", None)),
+        (KIND_CLIENT, "MCP send tools/list", {"jsonrpc.request.id": "2"}, ("rpc", "tools/list", None)),
+        (KIND_SERVER, "tools/list", {"mcp.session.id": "s-1"}, ("rpc", None, None)),
+        (
+            KIND_SERVER,
+            "tools/call weather",
+            {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather", "error.type": "tool_error"},
+            ("rpc", None, True),
+        ),
+    ],
+)
+def test_calls_of_mcp(kind: int, name: str, more: Attributes, told: tuple[str, str | None, bool | None]) -> None:
+    """The SDK of MCP for Python 2.3 by itself. A tool's own failure is part of a good answer."""
+    attributes: Attributes = {"mcp.method.name": name.removeprefix("MCP send ").partition(" ")[0], **more}
+    status = STATUS_ERROR if "error.type" in more else STATUS_UNSET
+    facts = read_facts(span(name, attributes, kind=kind, status=status, scope="mcp-python-sdk"))
+    assert (facts["kind"], facts.get("name"), facts.get("declared_handled")) == told
+    assert "conversation_id" not in facts
+    if kind == KIND_SERVER:
+        alone = read_facts(span(name, {**attributes, "mcp.session.id": "s-1"}, kind=kind, parent=None))
+        assert alone["conversation_id"] == "s-1"
 
 
 def test_llama_index_steps_take_in_and_give_out_events() -> None:

@@ -20,7 +20,7 @@ from spantree_exporter.facts.exception_types import (
 )
 from spantree_exporter.facts.reading import Convention, text_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import STATUS_ERROR, Event, Span
+from spantree_exporter.span import STATUS_ERROR, STATUS_OK, Event, Span
 
 _MESSAGE_CHARS: Final = 1000
 # OpenTracing's log of an error, which its receivers pass on as an event of this name.
@@ -70,6 +70,9 @@ def _read(span: Span, facts: Facts) -> None:
         error_type, message = answer
     status = status_of_type(error_type, message or span.status_message, stacktrace)
     if status is None and is_plain_answer(facts.get("kind"), message):
+        status = "completed"
+    if status == "cancelled" and span.status_code == STATUS_OK and facts.get("weak_status") != "failed":
+        # It had ended well: a status of OK is final. What came after was the end of a generator that nobody reads on.
         status = "completed"
     if status is not None:
         facts.setdefault("status", status)

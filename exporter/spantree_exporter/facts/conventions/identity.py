@@ -1,7 +1,7 @@
 """Whose conversation a span belongs to, by the names that many conventions share.
 
 Not among them, though they sound alike: `messaging.message.conversation_id` (Celery's task id) and
-`langsmith.trace.session_name` (a project).
+`langsmith.trace.session_name` (a project). `mcp.session.id` is mcp.py's to read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ _CONVERSATION = (
     "lmnr.association.properties.session_id",
     "microsoft.session.id",
     "gcp.vertex.agent.session_id",
-    "mcp.session.id",
 )
 _USER = (
     "user.id",
