@@ -40,7 +40,11 @@ _DUPLICATES = frozenset({"23505", "1062", "2601", "2627", "11000"})
 _CHALLENGES = frozenset({"401", "407"})
 # How far above a failure the server is looked for that answered with it.
 _LOOKED_ABOVE = 64
-_ALREADY_THERE = re.compile(r"unique constraint|duplicate (key|entry)|uniqueviolation|already exists", re.IGNORECASE)
+# Clients of Redis tell a server their name and version, and go on with one that is too old to know of that (7.0).
+_ALREADY_THERE = re.compile(
+    r"unknown subcommand 'setinfo'|unique constraint|duplicate (key|entry)|uniqueviolation|already exists",
+    re.IGNORECASE,
+)
 
 
 def status_of_run(run: Step, main: Step, ordered: list[Step], unhandled: list[Step]) -> str:

@@ -106,7 +106,7 @@ def _measure(entry: Step, inherited_ns: int) -> int:
         return 0
     if entry.service == call.service and inherited_ns:
         return inherited_ns
-    if call.span.kind != KIND_CLIENT:
+    if call.span.kind != KIND_CLIENT or entry.kind == "task":
         # Nothing bounds when a message is taken up, but that it was sent before.
         return max(call.start_ns - entry.start_ns, 0)
     if call.end_ns is None or entry.end_ns is None or not _is_waited_for(entry, call):

@@ -226,6 +226,12 @@ def test_the_first_of_several_failed_steps_and_the_last_of_several_calls_is_the_
     assert outcome(run, *calls) == ("failed", "c3")
 
 
+def test_a_redis_that_is_older_than_its_client_fails_no_request() -> None:
+    message = "ERR unknown subcommand 'SETINFO'. Try CLIENT HELP."
+    told: Facts = {"kind": "db", "error_type": "ReplyError", "error_message": message}
+    assert request(span(2, 1, (10, 20), "client", failed=True, kind=KIND_CLIENT, facts=told))[0] == "completed"
+
+
 @pytest.mark.parametrize(("asked_at", "expected"), [((300, 400), "completed"), ((10, 90), "partial")])
 def test_a_tool_whose_failure_a_model_was_told_is_handled(asked_at: tuple[int, int], expected: str) -> None:
     """A loop of model and tools that is told as a function: Semantic Kernel's, or one that is written by hand."""

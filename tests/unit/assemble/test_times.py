@@ -70,6 +70,15 @@ def test_what_is_no_skew_is_left_as_sent() -> None:
     assert server((10, 40), (5, 8000)) == (10, 8005), "nothing is served before it is asked for"
 
 
+def test_a_job_is_not_put_within_the_call_that_enqueued_it() -> None:
+    """The instrumentation of arq: a client enqueues, a server works, seconds later."""
+    spans = [
+        span(1, None, (0, 100), "enqueue", kind=KIND_CLIENT, facts={"kind": "message"}),
+        span(2, 1, (900, 950), "pack", kind=KIND_SERVER, facts={"kind": "task", "step": True}),
+    ]
+    assert [node.started_ns for node in assemble(spans, TRACE).nodes] == [0, 900]
+
+
 def test_times_at_the_end_of_what_can_be_stored_are_moved_no_further() -> None:
     last = 2**63 - 1
     spans = [

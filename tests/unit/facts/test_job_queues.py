@@ -6,7 +6,16 @@ import pytest
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import Facts, read_facts
-from spantree_exporter.span import KIND_CONSUMER, KIND_INTERNAL, KIND_PRODUCER, STATUS_ERROR, Attributes, Event
+from spantree_exporter.span import (
+    KIND_CLIENT,
+    KIND_CONSUMER,
+    KIND_INTERNAL,
+    KIND_PRODUCER,
+    KIND_SERVER,
+    STATUS_ERROR,
+    Attributes,
+    Event,
+)
 
 BULLMQ: Attributes = {"bullmq.queue.name": "mail", "bullmq.job.id": "42", "bullmq.job.name": "send-mail"}
 SIDEKIQ: Attributes = {
@@ -36,7 +45,18 @@ def test_what_a_bullmq_worker_does_between_jobs_is_hidden_unless_it_failed() -> 
     assert "hidden" not in read_facts(
         span("getNextJob mail", idle, kind=KIND_INTERNAL, parent=None, status=STATUS_ERROR)
     )
-    assert read_facts(span("getNextJob mail", idle, kind=KIND_INTERNAL)) == {}
+    assert read_facts(span("complete mail", idle, kind=KIND_INTERNAL)) == {"fold": "parent"}
+
+
+def test_a_job_of_arq_is_told_as_a_server_and_is_a_task() -> None:
+    job: Attributes = {"arq.job.id": "17df", "arq.job.name": "pack", "arq.job.try": 2}
+    assert read_facts(span("pack", job, kind=KIND_CLIENT)) == {"kind": "message"}
+    assert read_facts(span("pack", job, kind=KIND_SERVER)) == {
+        **TASK,
+        "entry": "pack",
+        "task_key": "arq/17df",
+        "attempt": 2,
+    }
 
 
 @pytest.mark.parametrize(

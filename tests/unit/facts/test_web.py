@@ -91,11 +91,34 @@ class TestHidden:
         {"koa.type": "middleware"},
         {"fastify.type": "middleware"},
         {"connect.type": "middleware"},
+        {"router.type": "middleware", "router.name": "patched"},
+        {"router.type": "request_handler", "router.name": "<anonymous>"},
     ],
 )
 def test_a_web_frameworks_middleware_is_no_step_unless_it_failed(attributes: Attributes) -> None:
     assert read_facts(span("middleware - jsonParser", attributes)) == {"fold": "parent"}
     assert "fold" not in read_facts(span("middleware - auth", attributes, status=STATUS_ERROR))
+
+
+def test_a_connection_of_node_is_part_of_what_needed_it_unless_it_failed() -> None:
+    scope = "@opentelemetry/instrumentation-net"
+    assert read_facts(span("tcp.connect", {"server.port": 6379}, scope=scope)) == {"kind": "rpc", "fold": "parent"}
+    assert read_facts(span("tcp.connect", {}, scope=scope, parent=None)) == {"kind": "rpc", "hidden": True}
+    assert "fold" not in read_facts(span("tcp.connect", {}, scope=scope, status=STATUS_ERROR))
+
+
+@pytest.mark.parametrize(
+    ("code", "named", "status"),
+    [("23", "TimeoutError", None), ("20", "AbortError", "cancelled"), ("9", "NotSupportedError", None)],
+)
+def test_an_exception_of_javascript_that_is_told_by_its_code_is_of_the_class_in_its_stack(
+    code: str, named: str, status: str | None
+) -> None:
+    """`fetch` with AbortSignal.timeout(): a DOMException, of which the SDK sends the code."""
+    stack = f"{named}: The operation was aborted\n    at new DOMException (node:internal/per_context:53:5)"
+    event = Event(1_500, "exception", {"exception.type": code, "exception.message": "x", "exception.stacktrace": stack})
+    facts = read_facts(span("GET", {"http.request.method": "GET"}, status=STATUS_ERROR, events=[event]))
+    assert (facts["error_type"], facts.get("status")) == (named, status)
 
 
 def test_a_frameworks_handler_is_a_step() -> None:

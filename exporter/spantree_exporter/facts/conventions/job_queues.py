@@ -1,4 +1,4 @@
-"""Queues of background jobs: BullMQ (JavaScript), Sidekiq, Resque, Delayed Job, Active Job (Ruby), Oban, Hangfire.
+"""Queues of jobs: BullMQ (JavaScript), Sidekiq, Resque, Delayed Job, Active Job (Ruby), Oban, Hangfire, arq (Python).
 
 A job is run once for each attempt, under one id. Instrumentations name its spans for the queue (`default process`),
 which most often is the same for all: the job's own name is an attribute. BullMQ (read from bullmq 5) leaves the status
@@ -11,7 +11,15 @@ from typing import Final
 
 from spantree_exporter.facts.reading import Convention, first_text, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import KIND_CONSUMER, KIND_INTERNAL, KIND_PRODUCER, STATUS_ERROR, STATUS_UNSET, Span
+from spantree_exporter.span import (
+    KIND_CLIENT,
+    KIND_CONSUMER,
+    KIND_INTERNAL,
+    KIND_PRODUCER,
+    STATUS_ERROR,
+    STATUS_UNSET,
+    Span,
+)
 
 _NAMES: Final = (
     "bullmq.job.name",
@@ -30,6 +38,7 @@ _IDS: Final = (
 _QUEUES: Final = ("bullmq.queue.name", "messaging.destination.name", "messaging.destination")
 _ACTIVE_JOB: Final = "messaging.active_job.adapter.name"
 _BULLMQ_QUEUE: Final = "bullmq.queue.name"
+_ARQ_JOB: Final = "arq.job.id"
 _FAILED: Final = "job failed"
 # Hangfire's spans are of no kind, and are called for the method that is run.
 _HANGFIRE: Final = "JOB "
@@ -48,10 +57,16 @@ def _read(span: Span, facts: Facts) -> None:
             facts.setdefault("task_key", f"hangfire/{job_id}")
             facts.setdefault("retry_expected", True)
         return
+    if _ARQ_JOB in a:
+        _put_arq(span, facts)
+        return
     if span.kind == KIND_INTERNAL:
         if _BULLMQ_QUEUE in a and span.parent_span_id is None and span.status_code != STATUS_ERROR:
             # A worker looks for jobs, stalled ones and locks every few seconds, in a trace of its own each time.
             facts.setdefault("hidden", True)
+        elif _BULLMQ_QUEUE in a and span.status_code != STATUS_ERROR:
+            # Of a run it tells what it makes of the job (complete, delay, fail), which the run tells itself.
+            facts.setdefault("fold", "parent")
         return
     name = first_text(span, _NAMES) or (text_of(a.get("code.namespace")) if _ACTIVE_JOB in a else None)
     if name is None:
@@ -83,4 +98,18 @@ def _read(span: Span, facts: Facts) -> None:
                     facts.setdefault("error_message", reason[:_MESSAGE_CHARS])
 
 
-CONVENTION = Convention("job_queues", _read, keys=(*_NAMES, _ACTIVE_JOB, _BULLMQ_QUEUE, _HANGFIRE_MADE))
+def _put_arq(span: Span, facts: Facts) -> None:
+    """A job as the instrumentation of arq tells it: what a server does for a client, which does not wait for it."""
+    a = span.attributes
+    facts.setdefault("kind", "message" if span.kind == KIND_CLIENT else "task")
+    if span.kind == KIND_CLIENT:
+        return
+    facts.setdefault("step", True)
+    facts.setdefault("entry", span.name)
+    facts.setdefault("task_key", f"arq/{text_of(a.get(_ARQ_JOB))}")
+    facts.setdefault("retry_expected", True)
+    if (attempt := whole_number(a.get("arq.job.try"))) is not None and attempt > 0:
+        facts.setdefault("attempt", attempt)
+
+
+CONVENTION = Convention("job_queues", _read, keys=(*_NAMES, _ACTIVE_JOB, _BULLMQ_QUEUE, _HANGFIRE_MADE, _ARQ_JOB))

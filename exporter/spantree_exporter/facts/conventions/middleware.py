@@ -12,13 +12,15 @@ from spantree_exporter.facts.reading import Convention, first_text
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import STATUS_ERROR, Span
 
+# The router of Express 5 tells again what Express does, handlers included.
+_TOLD_AGAIN: Final = "router.type"
 _TYPES: Final = ("express.type", "koa.type", "fastify.type", "connect.type", "hapi.type")
 _NO_STEPS: Final = frozenset({"middleware", "router", "hook", "server.ext"})
 
 
 def _read(span: Span, facts: Facts) -> None:
-    if span.status_code != STATUS_ERROR and first_text(span, _TYPES) in _NO_STEPS:
+    if span.status_code != STATUS_ERROR and (first_text(span, _TYPES) in _NO_STEPS or _TOLD_AGAIN in span.attributes):
         facts.setdefault("fold", "parent")
 
 
-CONVENTION = Convention("middleware", _read, keys=_TYPES)
+CONVENTION = Convention("middleware", _read, keys=(*_TYPES, _TOLD_AGAIN))
