@@ -1,4 +1,4 @@
-"""Engines known by their attributes' names only: Hatchet, n8n, Restate, Vercel workflow, durable functions."""
+"""Engines known by their attributes' names: Dagster, Hatchet, n8n, Restate, Vercel workflow, durable functions."""
 
 from __future__ import annotations
 
@@ -29,6 +29,24 @@ def test_a_step_run_of_hatchet_is_a_task_of_its_workflow_run() -> None:
     }
     assert read_facts(span("SELECT orders", attributes)) == {}
     assert read_facts(span("hatchet.engine.queued", attributes)) == {"fold": "parent"}
+
+
+def test_a_step_of_dagster_is_an_attempt_of_its_op_in_its_run() -> None:
+    attributes: Attributes = {
+        "dagster.run_id": "0814560b",
+        "dagster.job_name": "etl",
+        "dagster.step_key": "prices.load[7]",
+        "dagster.retry_number": "1",
+    }
+    assert read_facts(span("load", attributes)) == {
+        "name": "prices.load",
+        "kind": "step",
+        "step": True,
+        "task_key": "0814560b/prices.load[7]",
+        "attempt": 2,
+        "workflow_name": "etl",
+        "run_id": "0814560b",
+    }
 
 
 def test_an_execution_of_n8n_is_a_run_of_named_nodes() -> None:

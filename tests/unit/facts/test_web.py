@@ -222,6 +222,24 @@ def test_what_aiohttps_server_says_of_an_exception_without_a_code_is_no_message(
 
 
 @pytest.mark.parametrize(
+    ("name", "statement", "told"),
+    [
+        ("--", "-- all that wait\n-- of one queue\nselect * from job", "SELECT"),
+        ("/*", "/* route: /orders */ INSERT INTO job VALUES (1)", "INSERT"),
+        ("/*shop", "/*shop*//**/\n  UPDATE job SET n = 1", "UPDATE"),
+        ("--", "-- nothing else", None),
+        ("SELECT", "SELECT 1 -- one", None),
+    ],
+)
+def test_a_statement_that_begins_with_a_comment_is_named_for_its_first_word(
+    name: str, statement: str, told: str | None
+) -> None:
+    """Statements from files, as procrastinate's, and those that a library tags; drivers name them for the comment."""
+    facts = read_facts(span(name, {"db.system": "postgresql", "db.statement": statement}, kind=KIND_CLIENT))
+    assert facts.get("name") == told
+
+
+@pytest.mark.parametrize(
     ("scope", "name", "told"),
     [
         ("opentelemetry.instrumentation.sqlalchemy", "SELECT shop", {"by_driver": True, "kind": "db"}),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
+_COMMENTS: Final = ("--", "/*")
+_WORD: Final = re.compile(r"[A-Za-z]{1,30}\b")
+_MAX_COMMENTS: Final = 32
+_STATEMENT_CHARS: Final = 10_000
 _SQLALCHEMY: Final = "opentelemetry.instrumentation.sqlalchemy"
 
 
@@ -24,7 +29,21 @@ def _read(span: Span, facts: Facts) -> None:
     if database is not None and ("/" in database or "\\" in database) and database in span.name:
         base = database.replace("\\", "/").rstrip("/").rpartition("/")[2]
         facts.setdefault("name", span.name.replace(database, base or "database"))
+    if span.name.startswith(_COMMENTS) and (word := _verb(text_of(a.get("db.query.text", a.get("db.statement"))))):
+        facts.setdefault("name", word)
     put_preview(facts, "input", a.get("db.query.text", a.get("db.statement")))
+
+
+def _verb(statement: str | None) -> str | None:
+    """The first word of a statement that begins with comments, as its file or a library's tag has them."""
+    text = (statement or "")[:_STATEMENT_CHARS].lstrip()
+    for _ in range(_MAX_COMMENTS):
+        end = "\n" if text.startswith("--") else "*/" if text.startswith("/*") else None
+        if end is None:
+            break
+        text = text.partition(end)[2].lstrip()
+    found = _WORD.match(text)
+    return found[0].upper() if found else None
 
 
 CONVENTION = Convention("database", _read, keys=("db.system.name", "db.system"))
