@@ -153,6 +153,39 @@ def test_a_5xx_without_a_status_failed(kind: int, status: int, code: int | str, 
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "said", "exception", "told"),
+    [
+        (0, STATUS_UNSET, "", ("ZeroDivisionError", "division by zero"), ("ZeroDivisionError", "division by zero")),
+        (14, STATUS_ERROR, "StatusCode.UNAVAILABLE:busy", ("Exception", ""), ("UNAVAILABLE", "busy")),
+        (
+            14,
+            STATUS_ERROR,
+            "StatusCode.UNAVAILABLE:",
+            ("Exception", ""),
+            ("UNAVAILABLE", "UNAVAILABLE (14): unavailable"),
+        ),
+    ],
+)
+def test_a_handler_of_grpc_in_python_that_raised_or_aborted_failed(
+    code: int, status: int, said: str, exception: tuple[str, str], told: tuple[str, str]
+) -> None:
+    """Its instrumentation sends code 0 of one that raises, and an exception without a word of one that aborts."""
+    facts = read_facts(
+        span(
+            "/shop.Stock/Get",
+            {"rpc.system": "grpc", "rpc.grpc.status_code": code},
+            kind=KIND_SERVER,
+            status=status,
+            message=said,
+            scope="opentelemetry.instrumentation.grpc",
+            events=[raised(*exception)],
+        )
+    )
+    assert (facts["error_type"], facts["error_message"]) == told
+    assert status == STATUS_ERROR or facts["weak_status"] == "failed"
+
+
 def test_a_5xx_without_a_status_tells_its_exception_where_it_has_one() -> None:
     sent: Attributes = {"http.method": "GET", "http.status_code": 500}
     facts = read_facts(span("x", sent, kind=KIND_SERVER, events=[raised("KeyError", "'id'")]))

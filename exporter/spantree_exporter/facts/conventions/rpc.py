@@ -6,7 +6,7 @@ from typing import Final
 
 from spantree_exporter.facts.reading import Convention, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts, Status
-from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, STATUS_UNSET, Span
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, STATUS_UNSET, Event, Span
 
 # grpc/statuscodes.md, by number.
 CODES: Final = (
@@ -43,6 +43,7 @@ _CODE_KEYS: Final = (
 
 
 # gRPC's own spans of each attempt of a call (gRFC A72): how many there were before.
+_PYTHON: Final = "opentelemetry.instrumentation.grpc"
 _BEFORE: Final = "previous-rpc-attempts"
 
 
@@ -57,6 +58,8 @@ def _read(span: Span, facts: Facts) -> None:
         if code is None and (told := span.status_message.partition(",")[0]) in _NUMBERS:
             code = told
     if code is None or code == "OK":
+        if span.kind == KIND_SERVER and span.status_code == STATUS_UNSET and _raised_in_python(span):
+            facts.setdefault("weak_status", "failed")
         return
     # Many instrumentations leave the status as it was.
     failed = span.status_code == STATUS_ERROR
@@ -67,10 +70,23 @@ def _read(span: Span, facts: Facts) -> None:
     elif not failed:
         facts.setdefault("weak_status", "failed")
     # Where an exception was recorded, that says more than the code it was answered with.
-    if not any(event.name == "exception" for event in span.events):
+    if not any(event.name == "exception" and not _is_abort(event) for event in span.events):
         facts.setdefault("error_type", code)
         words = f"{code} ({_NUMBERS[code]}): {code.lower().replace('_', ' ')}"
-        facts.setdefault("error_message", span.status_message or words)
+        said = span.status_message.removeprefix(f"StatusCode.{code}:")
+        facts.setdefault("error_message", said or words)
+
+
+def _raised_in_python(span: Span) -> bool:
+    """Whether a handler raised: Python's instrumentation tells the exception, and code 0 without a status."""
+    return span.scope.name == _PYTHON and any(
+        event.name == "exception" and not _is_abort(event) for event in span.events
+    )
+
+
+def _is_abort(event: Event) -> bool:
+    """Whether it is what `context.abort` of grpc for Python raises to leave a handler: the code says why."""
+    return event.attributes.get("exception.type") == "Exception" and not event.attributes.get("exception.message")
 
 
 def _is_failure(span: Span, code: str) -> bool:
