@@ -111,9 +111,9 @@ class ProcessEnd:
         atexit.unregister(self._provider.shutdown)
         # Registered before the program begins, so that it runs after everything that the program registers.
         atexit.register(self.end, "the process ended")
-        os._exit = self._exit_after(os._exit)  # type: ignore[assignment]
-        os.execv = self._exec_after(os.execv)
-        os.execve = self._exec_after(os.execve)
+        os._exit = _stand_in("os", "_exit", self._exit_after(os._exit))
+        os.execv = _stand_in("os", "execv", self._exec_after(os.execv))
+        os.execve = _stand_in("os", "execve", self._exec_after(os.execve))
         self._stand_for_the_default()
 
     def _stand_for_the_default(self) -> None:
@@ -131,7 +131,8 @@ class ProcessEnd:
             return signal.SIG_DFL if found == die else found
 
         self._restore_default = lambda number: set_handler(number, signal.SIG_DFL)
-        signal.signal, signal.getsignal = signal_, getsignal  # type: ignore[assignment]
+        signal.signal = _stand_in("signal", "signal", signal_)
+        signal.getsignal = _stand_in("signal", "getsignal", getsignal)
         for number in _SIGNALS:
             # nohup ignores SIGHUP: it is to stay that way.
             if get_handler(number) is signal.SIG_DFL:
@@ -222,6 +223,12 @@ class ProcessEnd:
             span.set_attribute(names.EXECUTION_STATUS, names.CANCELLED)
             span.set_attribute(names.EXECUTION_STATUS_REASON, self._reason or "")
         span.end()
+
+
+def _stand_in(module: str, name: str, function: Callable[..., Any]) -> Any:
+    """`function` under the name that it is put in the place of, by which pickle (pools of processes) finds it."""
+    function.__module__, function.__qualname__, function.__name__ = module, name, name
+    return function
 
 
 def _can_execute(path: Any) -> bool:

@@ -45,6 +45,10 @@ PROGRAM = """
             if how == "SystemExit": raise SystemExit("out of paper")
             if how == "exception": raise ValueError("no such day")
             if how == "_exit": os._exit(4)
+            if how == "pickle":
+                import pickle
+                for function in (os._exit, os.execv, os.execve, signal.signal, signal.getsignal):
+                    assert pickle.loads(pickle.dumps(function)) is function
             if how == "never ended":
                 forgotten = tracer.start_span("agent")
                 forgotten.set_status(trace.StatusCode.ERROR, "no answer")
@@ -123,6 +127,7 @@ def told(span: ReceivedSpan) -> dict[str, object]:
     ("how", "status", "message", "attributes"),
     [
         ("nothing", 0, "", {"process.exit.code": 0}),
+        ("pickle", 0, "", {"process.exit.code": 0}),
         ("exit", 3, "exit code 3", {"process.exit.code": 3, "error.type": "exit code 3"}),
         ("SystemExit", 1, "out of paper", {"process.exit.code": 1, "error.type": "exit code 1"}),
         ("exception", 1, "ValueError: no such day", {"process.exit.code": 1, "error.type": "ValueError"}),
