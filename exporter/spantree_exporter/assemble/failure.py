@@ -145,6 +145,10 @@ def _is_named(step: Step, cause: str) -> bool:
     """Whether the exception of `step` is `cause`, one that a stack trace names as `Class: message`."""
     facts = step.facts
     kind, message = facts.get("error_type"), facts.get("error_message")
+    if step.kind == "http_client" and not has_own_error(step):
+        # All that is told of the call is its code: `HttpServerErrorException: 500 : ...`, `HTTPError: 500 Server ...`.
+        code = (message or kind or "")[-3:]
+        return code.isdigit() and re.search(rf"\b{code}\b", cause) is not None
     if kind is None:
         return message is not None and len(message) >= _TOLD_CHARS and message in cause
     named, _, said = cause.partition(": ")

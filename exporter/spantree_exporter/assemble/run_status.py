@@ -42,7 +42,8 @@ _CHALLENGES = frozenset({"401", "407"})
 _LOOKED_ABOVE = 64
 # Clients of Redis tell a server their name and version, and go on with one that is too old to know of that (7.0).
 _ALREADY_THERE = re.compile(
-    r"unknown subcommand 'setinfo'|unique constraint|duplicate (key|entry)|uniqueviolation|already exists",
+    r"unknown subcommand 'setinfo'|unique constraint|primary key violation|duplicate (key|entry)"
+    r"|uniqueviolation|already exists",
     re.IGNORECASE,
 )
 

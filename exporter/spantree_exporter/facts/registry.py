@@ -125,6 +125,7 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     usage.CONVENTION,
     asgi.CONVENTION,
     middleware.CONVENTION,
+    middleware.SERVLET,
     sockets.CONVENTION,
     messaging.CONVENTION,
     database.CONVENTION,

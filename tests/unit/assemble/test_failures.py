@@ -212,6 +212,23 @@ def test_a_step_failed_of_what_failed_in_it_or_by_itself(
     assert cause(parent, child, ended_ms) == expected
 
 
+@pytest.mark.parametrize(
+    ("cause_text", "expected"),
+    [
+        ("org.springframework.web.client.HttpServerErrorException$InternalServerError: 500 : [no body]", "call"),
+        ("requests.exceptions.HTTPError: 500 Server Error: busy for url: http://shop/", "call"),
+        ("HttpClientErrorException: 404 : [no body]", "step"),
+        ("java.io.IOException: order 5001 is broken", "step"),
+    ],
+)
+def test_a_call_that_tells_its_code_alone_is_what_an_exception_was_raised_from_that_names_it(
+    cause_text: str, expected: str
+) -> None:
+    """Spring answers 280 ms after its RestTemplate was answered with 500: it logs the stack trace before."""
+    answered: Facts = {"kind": "http_client", "error_type": "500", "error_message": "HTTP 500"}
+    assert cause({**DIVISION, "caused_by": [cause_text]}, answered, 60) == expected
+
+
 def test_a_step_that_went_on_after_the_failure_failed_by_itself() -> None:
     went_on = span(4, 2, (461 * MS, 465 * MS), "next")
     assert cause(DIVISION, BAD, 460) == "call"

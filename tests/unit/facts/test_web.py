@@ -121,6 +121,12 @@ def test_an_exception_of_javascript_that_is_told_by_its_code_is_of_the_class_in_
     assert (facts["error_type"], facts.get("status")) == (named, status)
 
 
+def test_what_a_servlet_answers_is_no_step() -> None:
+    scope = "io.opentelemetry.servlet-5.0"
+    assert read_facts(span("ResponseFacade.sendError", {}, scope=scope)) == {"fold": "parent"}
+    assert read_facts(span("OrderServlet.price", {}, scope=scope)) == {}
+
+
 def test_a_frameworks_handler_is_a_step() -> None:
     assert "fold" not in read_facts(span("request handler - /orders", {"express.type": "request_handler"}))
 
