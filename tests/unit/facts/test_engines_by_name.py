@@ -38,7 +38,8 @@ def test_a_step_of_dagster_is_an_attempt_of_its_op_in_its_run() -> None:
         "dagster.step_key": "prices.load[7]",
         "dagster.retry_number": "1",
     }
-    assert read_facts(span("load", attributes)) == {
+    assert read_facts(span("load", attributes, links=["00000000000000a1", "00000000000000a2"])) == {
+        "link_types": {"00000000000000a2": "retry"},
         "name": "prices.load",
         "kind": "step",
         "step": True,

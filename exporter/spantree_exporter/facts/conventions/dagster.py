@@ -1,6 +1,6 @@
 """Dagster through dagster-otel and its auto-instrumentation (0.5): a span for each attempt of an op or asset.
 
-An op's span is below the first one whose result it took; the run itself has none.
+An op's span is below the first one whose result it took, links lead to the others; the run itself has none.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("workflow_name", job)
     if (retries := whole_number(a.get("dagster.retry_number"))) is not None and retries >= 0:
         facts.setdefault("attempt", retries + 1)
+        if retries and span.links:
+            # The last one leads to the attempt before; those before it lead to other steps whose results it took.
+            facts["link_types"] = {span.links[-1].span_id: "retry"}
 
 
 CONVENTION = Convention("dagster", _read, keys=("dagster.step_key",))
