@@ -10,6 +10,13 @@ from spantree_exporter.facts import read_facts
 from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR, STATUS_OK, STATUS_UNSET, Attributes, Event
 
 
+def test_a_panic_of_go_that_left_a_span_failed_it() -> None:
+    event = raised("runtime.plainError", "assignment to entry in nil map")
+    assert read_facts(span("price", events=[event]))["weak_status"] == "failed"
+    assert "weak_status" not in read_facts(span("price", events=[event], status=STATUS_OK))
+    assert "weak_status" not in read_facts(span("price", events=[raised("*errors.errorString", "busy")]))
+
+
 @pytest.mark.parametrize(
     ("error_type", "message", "status", "category"),
     [

@@ -21,7 +21,7 @@ from spantree_exporter.facts.exception_types import (
 )
 from spantree_exporter.facts.reading import Convention, text_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import STATUS_ERROR, STATUS_OK, Event, Span
+from spantree_exporter.span import STATUS_ERROR, STATUS_OK, STATUS_UNSET, Event, Span
 
 _MESSAGE_CHARS: Final = 1000
 # OpenTracing's log of an error, which its receivers pass on as an event of this name.
@@ -32,6 +32,8 @@ _LOGGED_MESSAGES: Final = ("message", "error.message", "error.object", "error")
 _NO_CLASS: Final = frozenset({"Exception", "BaseException", "_OTHER", "Error"})
 # What OpenTelemetry's instrumentations for Python say of a server that raised before it had a code, and then the class.
 _NO_CODE: Final = "Non-integer HTTP status: "
+# Go's SDK records a panic that leaves a span, without a status: `runtime.plainError`, `runtime.boundsError`.
+_GO_PANIC: Final = "runtime."
 _JS_CLASS: Final = re.compile(r"([A-Z][A-Za-z]{0,60}Error)(?::|\n)")
 _HANDLED: Final = ("error.handled", "exception.handled")
 
@@ -55,6 +57,9 @@ def _read(span: Span, facts: Facts) -> None:
                 error_type = _first(event, _LOGGED_TYPES) or error_type
                 message = _first(event, _LOGGED_MESSAGES) or message
     recorded = error_type is not None or message is not None
+    if not failed and error_type is not None and error_type.startswith(_GO_PANIC) and span.status_code == STATUS_UNSET:
+        failed = True
+        facts["weak_status"] = "failed"
     if not (failed or recorded):
         return
     stacktrace = text_of(last.attributes.get("exception.stacktrace")) if last is not None else None
