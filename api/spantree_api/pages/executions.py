@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from spantree_api.pages.frame import render, with_query
-from spantree_api.pages.in_process import ask, position
+from spantree_api.pages.in_process import NotAnswered, ask, position
 
 router = APIRouter(include_in_schema=False)
 
@@ -48,13 +48,22 @@ async def list_page(request: Request) -> Response:
         return RedirectResponse(f"/executions?{kept}" if kept else "/executions", 303)
     parameters = api_parameters(given, datetime.now(UTC))
     begins = await position(request)
-    page = await ask(request, "/executions", {"limit": _SHOWN, **parameters})
+    fault = None
+    try:
+        page = await ask(request, "/executions", {"limit": _SHOWN, **parameters})
+    except NotAnswered as refusal:
+        if refusal.status != 422:
+            raise
+        # Who mistyped something finds it in the form, not an error page with an empty one.
+        fault, page = str(refusal), {"executions": [], "next_cursor": None, "hidden_count": 0, "searched": None}
     shown = [(name, value) for name, value in given if name != "cursor"]
     following = page["next_cursor"]
     return render(
         request,
         "executions.html",
+        200 if fault is None else 422,
         page=page,
+        fault=fault,
         fields=FIELDS,
         all_statuses=STATUSES,
         within=WITHIN,
