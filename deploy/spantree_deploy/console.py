@@ -145,10 +145,15 @@ def log_to_stderr(level: int, *, with_pool: bool = True) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(OncePerOutage())
+    quiet_driver()
     # It tells of each attempt to reach a database that is away, several a second.
     logging.getLogger("psycopg.pool").addFilter(_Seldom())
-    if not with_pool:
-        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    logging.getLogger("psycopg.pool").setLevel(level if with_pool else logging.ERROR)
+
+
+def quiet_driver() -> None:
+    """Keep what psycopg says of each connection that it gives up to itself; why is told by whoever had asked for it."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 class OncePerOutage(logging.Filter):

@@ -15,16 +15,28 @@ from spantree_exporter.errors import OperatorError, classify, without_passwords
 
 CONNECT_S: Final = 5
 _CORRECT: Final = "--database-url or SPANTREE_DATABASE_URL"
-# What PostgreSQL and libpq say -> what to do. A refused connection has no SQLSTATE on the client's side (psycopg 3.2);
-# of a server that speaks another language than English, its own words are all there is.
+_TOO_MANY: Final = (
+    "raise max_connections, or the CONNECTION LIMIT of the user or the database, or lower SPANTREE_API_POOL_MAX and "
+    "SPANTREE_WRITERS"
+)
+# What PostgreSQL and libpq say -> what to do; the first that fits. A refused connection has no SQLSTATE on the client's
+# side (psycopg 3.2); of a server that speaks another language than English, its own words are all there is.
 _REMEDIES: Final = (
     ("starting up", "wait until it has started"),
+    ("not yet accepting", "wait until it has started"),
+    ("recovery mode", "wait until it has recovered"),
+    ("shutting down", "wait until it has started again"),
+    ("too many clients", _TOO_MANY),
+    ("too many connections", _TOO_MANY),
+    ("connection slots are reserved", _TOO_MANY),
+    ("not currently accepting", "let it accept some (ALTER DATABASE ... ALLOW_CONNECTIONS true)"),
+    ("permission denied for database", "let this user in (GRANT CONNECT ON DATABASE)"),
+    ("not permitted to log in", f"let it log in (ALTER ROLE ... LOGIN), or name another one in {_CORRECT}"),
     ("password", f"correct the password in {_CORRECT}, PGPASSWORD or ~/.pgpass"),
     ("authentication failed", f"correct the user or its password in {_CORRECT}"),
     ("pg_hba.conf", "let this host and user in by pg_hba.conf"),
     ("role ", f"create the user, or name another one in {_CORRECT}"),
     ("database ", f"create the database (createdb), or name another one in {_CORRECT}"),
-    ("too many clients", "raise max_connections, or lower SPANTREE_API_POOL_MAX and SPANTREE_WRITERS"),
 )
 _AWAY: Final = f"start it, or correct {_CORRECT}"
 

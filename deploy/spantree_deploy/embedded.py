@@ -286,6 +286,7 @@ class EmbeddedPostgres:
                 if postmaster is None or (postmaster.is_ready and not has_socket(self._pgdata, postmaster.socket_dir)):
                     with self._start_lock(until=self._stopping) as start_lock:
                         self._url = self._ensure_server(start_lock, new_cluster=False)
+                self._count_again()
                 self._shorten_log()
             except (EmbeddedPostgresError, OSError) as error:
                 pause_s = min(2 * pause_s, _WATCH_LONGEST_PAUSE_S)
@@ -294,6 +295,16 @@ class EmbeddedPostgres:
                 )
             else:
                 pause_s = _WATCH_INTERVAL_S
+
+    def _count_again(self) -> None:
+        """Be counted by the file that the next user opens, where somebody removed it: that one would be the last."""
+        if self._users is None or _is_named(self._users, self._data_dir / "users.lock"):
+            return
+        with self._start_lock(until=self._stopping):
+            counted = self._open("users.lock")
+            fcntl.flock(counted, fcntl.LOCK_SH)
+            removed, self._users = self._users, counted
+            os.close(removed)
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -371,6 +382,14 @@ class EmbeddedPostgres:
         with contextlib.suppress(FileNotFoundError):
             if self.log_path.stat().st_size > _LARGEST_LOG_BYTES:
                 os.truncate(self.log_path, 0)
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _ensure_database(socket_dir: str) -> str:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 import httpx
 
 from spantree_api.app import create_app
+from spantree_deploy.console import quiet_driver
 from spantree_deploy.database import check_connection, postgres_of
 from spantree_deploy.settings import Settings
 
@@ -43,6 +44,7 @@ class InProcess:
 @contextmanager
 def transport_of(settings: Settings) -> Iterator[InProcess]:
     """The application, open for the time of the block; an embedded PostgreSQL runs as long."""
+    quiet_driver()
     with postgres_of(settings) as database_url, asyncio.Runner() as runner:
         # The pool would try for seconds, and only say that it got no connection.
         check_connection(database_url)

@@ -339,3 +339,10 @@ def test_a_newer_database_that_took_something_away_is_refused(migrated_url: str,
 def test_environment_of_the_tests_does_not_reach_the_commands() -> None:
     names = [name for name in environment() if name.startswith(("SPANTREE_", "OTEL_"))]
     assert names == ["SPANTREE_API_JAEGER_PORT"]
+
+
+def test_a_database_without_the_schema_is_told_by_one_sentence(database_url: str, tmp_path: Path) -> None:
+    done = spantree("list", "--database-url", database_url, directory=tmp_path)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1), done.stderr
+    assert done.stderr.startswith("spantree: PostgreSQL is not set up for spantree (42P01: ")
+    assert done.stderr.endswith('run "spantree migrate"\n')

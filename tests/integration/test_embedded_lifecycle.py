@@ -384,6 +384,16 @@ def test_a_server_whose_socket_was_removed_is_started_again(tmp_path: Path, fold
         wait_until(lambda: answers(server.url), 30, "the server answered again")
 
 
+def test_a_user_whose_lock_was_removed_is_still_counted(tmp_path: Path) -> None:
+    with quick(tmp_path) as server:
+        running = pid_of(server)
+        (tmp_path / "users.lock").unlink()
+        wait_until((tmp_path / "users.lock").exists, 10, "it is counted again")
+        with quick(tmp_path):
+            pass
+        assert pid_of(server) == running
+
+
 def test_a_removed_log_is_no_trouble_of_the_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with quick(tmp_path) as server:
         server.log_path.unlink()
