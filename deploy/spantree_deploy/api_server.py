@@ -179,11 +179,13 @@ async def _jaeger_port(
         return None
     if config.port == 0 and port == _JAEGER_PORT:
         port = 0  # wherever any port will do for the API
-    jaeger = JaegerPort(JaegerStorage(service, authenticator, audit), tls, metrics.connection_refused)
+    jaeger: JaegerPort | None = None
     try:
+        jaeger = JaegerPort(JaegerStorage(service, authenticator, audit), tls, metrics.connection_refused)
         taken = await jaeger.start(config.host, port)
     except OSError as error:
-        await jaeger.stop(0)
+        if jaeger is not None:
+            await jaeger.stop(0)
         log.warning(
             "Jaeger cannot read from here: %s; choose another with SPANTREE_API_JAEGER_PORT, -1 for none", error
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import logging
+import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -213,6 +216,21 @@ def test_the_api_on_every_address_warns_where_that_is_wanted_and_answers_to_any_
     with caplog.at_level(logging.WARNING), api("0.0.0.0") as port:
         assert get(port, "/healthz", "traces.example")[0] == 200
     assert told(caplog) == ["the API listens on 0.0.0.0 and answers everybody who reaches it (SPANTREE_INSECURE)"]
+
+
+def test_the_api_answers_without_room_for_temporary_files(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    with api() as port:
+        assert get(port, "/healthz")[0] == 200
+    assert told(caplog) == [
+        "Jaeger cannot read from here: [Errno 28] No space left on device; choose another with "
+        "SPANTREE_API_JAEGER_PORT, -1 for none"
+    ]
 
 
 def test_ports_have_files_apart() -> None:
