@@ -21,6 +21,10 @@ from spantree_collector.watchdog import address_space_bytes
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Of what the kernel chooses by when memory runs out, in thousandths of all that there is (proc(5), oom_score_adj).
+# Without it the collector itself, who has read a large body, was chosen while a writer began to decode it.
+_SCORE = 500
+_MOST_SCORE = 1000
 
 
 def spawn(module: str, theirs: Connection) -> subprocess.Popen[bytes]:
@@ -41,6 +45,13 @@ def end_with_the_collector() -> None:
     """Have the kernel kill this process with the thread that serves it: one that is stopped reads no end of a pipe."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_before_the_collector() -> None:
+    """Have the kernel take this process first where memory runs out: what it has in hand is done again by another."""
+    path = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):
+        path.write_text(str(min(_MOST_SCORE, int(path.read_text()) + _SCORE)))
 
 
 def limit_address_space(more_bytes: int) -> None:

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
-from spantree_collector.child_process import end_with_the_collector, limit_address_space
+from spantree_collector.child_process import end_before_the_collector, end_with_the_collector, limit_address_space
 from spantree_collector.examination import BodyExaminer, Examination
 from spantree_collector.garbage_collection import tune_garbage_collector
 from spantree_collector.inflate import BodyTooLarge
@@ -36,6 +36,7 @@ class ExaminerSetup:
 def main() -> None:
     """Examine bodies until the pipe ends."""
     end_with_the_collector()
+    end_before_the_collector()
     connection = Connection(int(sys.argv[1]))
     try:
         setup: ExaminerSetup = connection.recv()

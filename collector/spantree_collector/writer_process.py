@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from spantree_collector.child_process import end_with_the_collector, limit_address_space
+from spantree_collector.child_process import end_before_the_collector, end_with_the_collector, limit_address_space
 from spantree_collector.garbage_collection import tune_garbage_collector
 from spantree_collector.messages import FromWriter, Heartbeat, Leave, LogLine, Progress, Rewind, Setup, Stop, Take, Wait
 from spantree_collector.metrics_delta import MetricsBuffer
@@ -147,6 +147,7 @@ class _ToCollector(logging.Handler):
 def main() -> None:
     """Serve one collector until its pipe ends."""
     end_with_the_collector()
+    end_before_the_collector()
     connection = Connection(int(sys.argv[1]))
     try:
         setup: Setup = connection.recv()

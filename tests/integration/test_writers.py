@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,15 @@ def test_one_that_dies_is_told_counted_and_replaced(
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
         "writer process 1 was killed by signal 9; it is started again, and what it had in hand is written again"
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others choose by no score")
+def test_memory_that_runs_out_takes_a_writer_before_the_collector(tmp_path: Path, migrated_url: str) -> None:
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    with running(settings(tmp_path, migrated_url, writers=1)) as addresses:
+        (writer,) = wait_for_writers(os.getpid(), 1)
+        wait_until(lambda: readiness(addresses)["store"]["state"] == "ok", 20, "it is up")
+        assert int(Path(f"/proc/{writer}/oom_score_adj").read_text()) == min(1000, own + 500)
 
 
 def test_stopping_does_not_wait_for_one_that_does_not_answer(tmp_path: Path, migrated_url: str) -> None:
