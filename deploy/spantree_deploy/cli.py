@@ -108,13 +108,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if error.filename is None and error.errno not in _NO_ROOM:
             raise
         console.fault(_about_file(error))
-        _leave_unwritten()
+        console.out.leave_unwritten()
         return 1
     except KeyboardInterrupt:
         return _OWN_INTERRUPT
     except SystemExit as ended:
         # Typer's own end, wrong options included; only __main__ ends the process.
         return ended.code if isinstance(ended.code, int) else 0
+    finally:
+        console.err.leave_unwritten()
     return 0
 
 
@@ -124,16 +126,6 @@ def _is_nowhere() -> bool:
     except FileNotFoundError:
         return True
     return False
-
-
-def _leave_unwritten() -> None:
-    """Let the end of the process not try again to write what there was no room for."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 def _about_file(error: OSError) -> str:

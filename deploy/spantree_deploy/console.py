@@ -5,6 +5,7 @@ A result's line is one line in a pipe or a file, whatever its length, so that gr
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -56,6 +57,21 @@ class Stream:
         stream = self._stream()
         stream.write("\n".join(self._styled(line, style) for line in text.split("\n")) + "\n")
         stream.flush()
+
+    def tell(self, text: str = "", style: str = "") -> None:
+        """As `print`, of what nothing depends on: there may be no room for it, or whoever read it may be gone."""
+        with contextlib.suppress(OSError):
+            self.print(text, style)
+
+    def leave_unwritten(self) -> None:
+        """Let the end of the process not try again to write what could not be written, and not fail of it."""
+        stream = self._stream()
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
     def lines(self, lines: Iterable[tuple[Line, str]]) -> None:
         """Lines with what begins each of their continuations, where the terminal is too narrow for them."""
@@ -115,7 +131,7 @@ err: Final = Stream(lambda: sys.stderr)
 
 def step(text: str) -> None:
     """A line of progress."""
-    err.print(f"• {text}", "bright_black")
+    err.tell(f"• {text}", "bright_black")
 
 
 def fault(text: str) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -22,7 +24,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from tests.chaos.cutting_proxy import CuttingProxy
 from tests.otlp_requests import trace_request
 from tests.postgres import url_of
-from tests.spantree_process import is_well, spantree, started, tree, up
+from tests.spantree_process import environment, is_well, spantree, started, tree, up
 from tests.waiting import free_port, wait_until
 
 from spantree_exporter.migrate import LATEST, schema_version
@@ -249,6 +251,31 @@ def test_settings_come_from_the_file_in_the_working_directory(tmp_path: Path, da
     with started("up", directory=tmp_path) as server:
         assert server.port_options[1::2] == [str(port) for port in ports]
         assert server.told("data") == f"{tmp_path}/elsewhere"
+
+
+@pytest.mark.parametrize("output", [">/dev/full 2>/dev/full", "<&- >&- 2>&-"])
+def test_serves_where_nothing_can_be_printed(tmp_path: Path, database_url: str, output: str) -> None:
+    port, api_port = free_port(), free_port()
+    words = f"up --database-url '{database_url}' --api-port {api_port} --otlp-http-port {port} --otlp-grpc-port 0"
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m spantree_deploy {words} {output}"],
+        cwd=tmp_path,
+        env=environment(SPANTREE_DATA_DIR=str(tmp_path / "data")),
+    )
+
+    def is_up() -> bool:
+        with contextlib.suppress(httpx.ConnectError):
+            return is_well(f"http://127.0.0.1:{api_port}")
+        return False
+
+    try:
+        wait_until(is_up, 60, "it serves")
+        assert post(f"http://127.0.0.1:{port}", 1) == 200
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_leaves_no_process_behind(tmp_path: Path) -> None:

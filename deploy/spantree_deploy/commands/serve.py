@@ -183,8 +183,9 @@ def until_signalled(settings: Settings, running: Running, signals: StopSignals, 
     # First: whoever reads that it is running may stop it at once, and that is an orderly end.
     signals.interrupts = False
     for line in (addresses(settings, running), *more, "", "running; Ctrl-C stops it"):
-        console.out.print(line)
+        console.out.tell(line)
     signals.wait()
+    console.out.leave_unwritten()
     say_stopping(settings)
 
 
