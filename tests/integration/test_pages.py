@@ -373,6 +373,49 @@ def test_many_services_leave_room_for_what_ran(migrated_url: str) -> None:
     assert "service-005 and 94 more service-006" in page.text
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".",
+        "..",
+        "...",
+        " ",
+        "a/b",
+        "/",
+        "//",
+        "a//b",
+        "/a/",
+        "%2F",
+        "?",
+        "#",
+        "a&b=c;d",
+        "\\",
+        "../x",
+        "map",
+        "é*" * 40,
+    ],
+)
+def test_pages_lead_to_what_is_named_oddly(name: str, migrated_url: str) -> None:
+    names: dict[str, Any] = {"workflow_name": name, "run_id": name, "conversation_id": name}
+    insert(migrated_url, trace(1, [node(1, "main", workflow_name=name)], **names))
+    with api_over(migrated_url) as client:
+        links = [*page_of(client.get("/workflows")).links, *page_of(client.get(f"/executions/{trace_id(1)}")).links]
+        for begin in ("/workflows/", "/runs/", "/conversations/"):
+            [link] = {one for one in links if one.startswith(begin)}
+            # As a browser reads it: https://url.spec.whatwg.org/#path-state
+            assert not re.search(r"/(\.|%2e){1,2}(/|\?|$)", link, re.IGNORECASE), link
+            page = page_of(client.get(link))
+            assert name in page.text or not name.strip(), link
+        days = [
+            one
+            for one in page_of(client.get(next(one for one in links if one.startswith("/workflows/")))).links
+            if "days=" in one
+        ]
+        assert days and all(client.get(one).status_code == 200 for one in days)
+        listed = client.get("/executions", params={"workflow": name})
+        assert f"/executions/{trace_id(1)}" in page_of(listed).links
+
+
 def test_a_name_of_several_lines_has_its_pages_and_answers(migrated_url: str) -> None:
     name = "first\nsecond/third\n"
     names: dict[str, Any] = {

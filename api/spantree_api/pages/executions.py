@@ -36,6 +36,8 @@ STATUSES = (
 WITHIN = {"1h": ("last hour", 1), "24h": ("last 24 hours", 24), "7d": ("last 7 days", 168)}
 # A moment as people write it, understood as UTC; anything else goes to the API as it is, which says what it wants.
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?Z?")
+# Whose values are whole names, which may be a space.
+_EXACT = frozenset({"workflow", "service", "user_id", "conversation_id", "run_id", "project"})
 _SHOWN = 50
 
 
@@ -43,8 +45,9 @@ _SHOWN = 50
 async def list_page(request: Request) -> Response:
     """A page of the list. Empty fields of the form leave the address, so that it can be sent to somebody."""
     given = request.query_params.multi_items()
-    if any(not value.strip() for _, value in given):
-        kept = urlencode([(name, value) for name, value in given if value.strip()])
+    named = [(name, value) for name, value in given if value and (name in _EXACT or value.strip())]
+    if named != given:
+        kept = urlencode(named)
         return RedirectResponse(f"/executions?{kept}" if kept else "/executions", 303)
     parameters = api_parameters(given, datetime.now(UTC))
     begins = await position(request)

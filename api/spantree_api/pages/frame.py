@@ -40,6 +40,7 @@ _HEADERS = {
     # Executions change, and who may see them too.
     "cache-control": "no-store",
 }
+_NAME = "name"
 _LINKS = ("http://", "https://")
 
 
@@ -81,12 +82,26 @@ def is_link(text: object) -> bool:
 def with_query(path: str, parameters: Mapping[str, object]) -> str:
     """`path` with those parameters that are something."""
     given = {name: value for name, value in parameters.items() if value not in (None, "", [], ())}
-    return f"{path}?{urlencode(given, doseq=True)}" if given else path
+    joined = "&" if "?" in path else "?"
+    return f"{path}{joined}{urlencode(given, doseq=True)}" if given else path
 
 
 def path_of(text: object) -> str:
     """`text` as one segment of a path."""
     return quote(str(text), safe="")
+
+
+def segment_of(name: object) -> str:
+    """What follows `/workflows/` and the like in the address of a page.
+
+    Of `.` and `..` browsers make other paths, however they are quoted: these names come as a parameter (`name_of`).
+    """
+    return f"?{_NAME}={name}" if name in (".", "..") else path_of(name)
+
+
+def name_of(request: Request, segment: str) -> str:
+    """The name that the address of a page names: its last part, or a parameter where that is empty."""
+    return segment or request.query_params.get(_NAME, "")
 
 
 def _shown(value: object) -> object:
@@ -121,7 +136,7 @@ def _environment_of() -> Environment:
         share=wording.share,
         cost=wording.cost,
         size=wording.size,
-        segment=path_of,
+        segment=segment_of,
         folded=json_view.folded,
         messages=json_view.messages,
         json=json_view.json_text,

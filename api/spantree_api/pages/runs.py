@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from spantree_api.any_text import any_text
-from spantree_api.pages.frame import path_of, render, with_query
+from spantree_api.pages.frame import name_of, path_of, render, segment_of, with_query
 from spantree_api.pages.in_process import NotAnswered, ask, position
 
 router = APIRouter(include_in_schema=False)
@@ -17,7 +17,7 @@ _TURNS = 100
 @router.get(f"/runs/{any_text('run_id')}")
 async def run_page(request: Request, run_id: str) -> Response:
     """The executions of a run and its steps over all traces."""
-    run = await ask(request, f"/runs/{path_of(run_id)}")
+    run = await ask(request, f"/runs/{path_of(name_of(request, run_id))}")
     nodes = run["tree"]["nodes"]
     return render(request, "run.html", run=run, nodes=nodes[:_NODES], left_out=max(0, len(nodes) - _NODES))
 
@@ -25,6 +25,7 @@ async def run_page(request: Request, run_id: str) -> Response:
 @router.get(f"/conversations/{any_text('conversation_id')}")
 async def conversation_page(request: Request, conversation_id: str, cursor: str | None = None) -> Response:
     """The turns of a conversation in the order they were spoken, the newest ones at first."""
+    conversation_id = name_of(request, conversation_id)
     path = f"/conversations/{path_of(conversation_id)}"
     begins = await position(request)
     page = await ask(request, f"{path}/executions", {"limit": _TURNS, "cursor": cursor})
@@ -35,7 +36,9 @@ async def conversation_page(request: Request, conversation_id: str, cursor: str 
         conversation_id=conversation_id,
         position=begins,
         turns=list(reversed(page["executions"])),
-        earlier=None if following is None else with_query(path, {"cursor": following}),
+        earlier=None
+        if following is None
+        else with_query(f"/conversations/{segment_of(conversation_id)}", {"cursor": following}),
     )
 
 

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from spantree_api.any_text import any_text
 from spantree_api.filters import moment_of
 from spantree_api.pages import graph, wording
-from spantree_api.pages.frame import path_of, render
+from spantree_api.pages.frame import name_of, path_of, render, segment_of, with_query
 from spantree_api.pages.in_process import ask
 from spantree_api.pages.now import WorkflowLine, workflow_lines
 from spantree_api.pages.series import Bar, bars_of, chart_of, values_of
@@ -56,6 +56,7 @@ async def workflows_page(request: Request) -> Response:
 @router.get(f"/workflows/{any_text('name')}")
 async def workflow_page(request: Request, name: str, days: str = "7") -> Response:
     """One workflow over some days."""
+    name = name_of(request, name)
     shown = int(days) if days in {str(one) for one in RANGES} else 7
     quoted = path_of(name)
     workflow = await ask(request, f"/stats/workflows/{quoted}", {"days": shown})
@@ -79,7 +80,7 @@ async def workflow_page(request: Request, name: str, days: str = "7") -> Respons
         "workflow.html",
         workflow=workflow,
         days=shown,
-        ranges=RANGES,
+        ranges={one: with_query(f"/workflows/{segment_of(name)}", {"days": one}) for one in RANGES},
         bars=bars_of(of["runs"], of["failures"]),
         charts=[
             chart
