@@ -48,7 +48,7 @@ class InFlight:
     """The bytes of all bodies that are in memory and not yet on disk, bounded. Any thread may use it."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._lock = threading.Lock()
         self._receiving: dict[Reservation, Callable[[], None]] = {}  # the one that has been coming longest first
         self.bytes = 0
@@ -71,14 +71,14 @@ class InFlight:
     def add(self, size_bytes: int) -> None:
         """Count `size_bytes` more. Raises Overloaded, and counts nothing, beyond the limit."""
         with self._lock:
-            if self.bytes + size_bytes > self._max_bytes:
+            if self.bytes + size_bytes > self.max_bytes:
                 before_s = time.monotonic() - _SLOW_S
                 slow = [one for one in self._receiving if one.began_s < before_s and one.held_bytes]
                 if slow:
                     # Its room is there when the refused one tries again.
                     self._receiving.pop(max(slow, key=lambda one: one.held_bytes))()
                 raise Overloaded(
-                    f"requests of {self.bytes} bytes are being received, of at most {self._max_bytes}; send it again "
+                    f"requests of {self.bytes} bytes are being received, of at most {self.max_bytes}; send it again "
                     "a little later (SPANTREE_MAX_IN_FLIGHT_BYTES sets the limit)"
                 )
             self.bytes += size_bytes

@@ -59,7 +59,7 @@ class GrpcReceiver:
             options=[
                 # Compressed messages come as they are: their decompression is the intake's, bounded and accounted.
                 ("grpc.per_message_decompression", 0),
-                ("grpc.max_receive_message_length", self._intake.max_body_bytes + _FRAME_BYTES),
+                ("grpc.max_receive_message_length", _told_up_to(self._intake)),
                 ("grpc.max_concurrent_streams", _MAX_STREAMS_PER_CONNECTION),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
                 ("grpc.keepalive_permit_without_calls", 1),
@@ -129,6 +129,15 @@ class GrpcReceiver:
             trailers.append(("google.rpc.retryinfo-bin", refusal.retry_info().SerializeToString()))
         await context.abort(_CODES[refusal.grpc_code], refusal.message, tuple(trailers))
         raise AssertionError("context.abort returned")
+
+
+def _told_up_to(intake: Intake) -> int:
+    """The largest message that comes to a handler, in bytes, which refuses it with advice and counts it.
+
+    Of what is larger grpc says itself that it is, once it knows its length: it is not read at all. The front bounds all
+    that are read together, whatever each may have.
+    """
+    return min(2 * intake.max_body_bytes, intake.in_flight.max_bytes) + _FRAME_BYTES
 
 
 def _authorization(context: grpc.aio.ServicerContext[bytes, bytes]) -> str | None:

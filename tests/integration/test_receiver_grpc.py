@@ -92,6 +92,14 @@ def test_a_body_beyond_the_limit_is_resource_exhausted_without_a_retry_hint(coll
     error = refusal(collector, bytes(size))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "google.rpc.retryinfo-bin" not in trailers(error)
+    advice = "send smaller batches, or raise SPANTREE_MAX_BODY_BYTES"
+    assert error.details() == f"the request body is larger than {2 * MIB} bytes; {advice}"
+
+
+def test_a_body_far_beyond_the_limit_is_not_read(collector: Addresses) -> None:
+    error = refusal(collector, bytes(5 * MIB))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in (error.details() or ""), "grpc's own words"
 
 
 def test_a_gzip_bomb_is_resource_exhausted(collector: Addresses) -> None:
