@@ -280,7 +280,7 @@ class Alerts:
                     usual = events.UsualDuration(None, 0)
                 else:
                     key = name[:KEY_LENGTH]
-                    p95_ms = Durations(figures.durations).quantile_ms(key, key, 0.95)
+                    p95_ms = Durations(figures.durations).quantile_ms(key, key, 0.95, figures.row.avg_ms)
                     usual = events.UsualDuration(p95_ms, figures.row.runs - figures.row.open - figures.row.waited)
                 if len(self._usual) >= _USUAL_NAMES:
                     self._usual.clear()

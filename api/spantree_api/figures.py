@@ -87,9 +87,9 @@ def figures(row: NameRow, durations: Durations) -> Figures:
         "waited": row.waited,
         "success_rate": row.completed / ended if ended else None,
         "avg_ms": row.avg_ms,
-        "p50_ms": durations.quantile_ms(None, row.name, 0.5),
-        "p95_ms": durations.quantile_ms(None, row.name, 0.95),
-        "p99_ms": durations.quantile_ms(None, row.name, 0.99),
+        "p50_ms": durations.quantile_ms(None, row.name, 0.5, row.avg_ms),
+        "p95_ms": durations.quantile_ms(None, row.name, 0.95, row.avg_ms),
+        "p99_ms": durations.quantile_ms(None, row.name, 0.99, row.avg_ms),
         "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens,
         "cost_usd": row.cost_usd,
@@ -140,8 +140,8 @@ def map_answer(
                 if node.completed + node.failed
                 else None,
                 "avg_ms": node.avg_ms,
-                "p50_ms": durations.quantile_ms(workflow, node.name, 0.5),
-                "p95_ms": durations.quantile_ms(workflow, node.name, 0.95),
+                "p50_ms": durations.quantile_ms(workflow, node.name, 0.5, node.avg_ms),
+                "p95_ms": durations.quantile_ms(workflow, node.name, 0.95, node.avg_ms),
             }
             for node in nodes
         ],

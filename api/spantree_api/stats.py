@@ -21,9 +21,14 @@ class Durations:
             buckets.append(row.bucket)
             counts.append(row.count)
 
-    def quantile_ms(self, workflow_name: str | None, name: str, quantile: float) -> float | None:
-        """At most 2 % off; None where nothing has ended."""
-        found_ns = quantile_ns(*self._buckets.get((workflow_name, name), ([], [])), quantile)
+    def quantile_ms(
+        self, workflow_name: str | None, name: str, quantile: float, avg_ms: float | None = None
+    ) -> float | None:
+        """At most 2 % off; None where nothing has ended. `avg_ms`: the mean, which of one duration is that one."""
+        buckets, counts = self._buckets.get((workflow_name, name), ([], []))
+        if avg_ms is not None and sum(counts) == 1:
+            return avg_ms
+        found_ns = quantile_ns(buckets, counts, quantile)
         return None if found_ns is None else found_ns / 1e6
 
 
@@ -42,9 +47,9 @@ def node_stat(row: NodeStatRow, durations: Durations) -> NodeStat:
         "timed_out": row.timed_out,
         "success_rate": _rate(row.completed, row.completed + row.failed),
         "avg_ms": row.avg_ms,
-        "p50_ms": durations.quantile_ms(row.workflow_name, row.name, 0.5),
-        "p95_ms": durations.quantile_ms(row.workflow_name, row.name, 0.95),
-        "p99_ms": durations.quantile_ms(row.workflow_name, row.name, 0.99),
+        "p50_ms": durations.quantile_ms(row.workflow_name, row.name, 0.5, row.avg_ms),
+        "p95_ms": durations.quantile_ms(row.workflow_name, row.name, 0.95, row.avg_ms),
+        "p99_ms": durations.quantile_ms(row.workflow_name, row.name, 0.99, row.avg_ms),
         "last_failed_at": None if row.last_failed_ns is None else rfc3339(row.last_failed_ns),
     }
 
@@ -64,9 +69,9 @@ def workflow_stat(row: WorkflowStatRow, durations: Durations) -> WorkflowStat:
         "waited": row.waited,
         "success_rate": _rate(row.completed, ended),
         "avg_ms": row.avg_ms,
-        "p50_ms": durations.quantile_ms(row.name, row.name, 0.5),
-        "p95_ms": durations.quantile_ms(row.name, row.name, 0.95),
-        "p99_ms": durations.quantile_ms(row.name, row.name, 0.99),
+        "p50_ms": durations.quantile_ms(row.name, row.name, 0.5, row.avg_ms),
+        "p95_ms": durations.quantile_ms(row.name, row.name, 0.95, row.avg_ms),
+        "p99_ms": durations.quantile_ms(row.name, row.name, 0.99, row.avg_ms),
         "last_started_at": rfc3339(row.last_started_ns),
     }
 

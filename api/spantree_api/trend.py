@@ -171,7 +171,7 @@ def trend_intervals(wanted: TrendRange, outdated: Collection[tuple[int, int]]) -
 
 
 def with_quantiles(rows: Iterable[PointRow], histograms: Iterable[HistogramRow], quantile: float) -> list[PointRow]:
-    """`rows` with the quantile of the histograms of their series and bucket."""
+    """`rows` with the quantile of the histograms of their series and bucket, unless one knows it."""
     summed: dict[tuple[str, int], dict[int, int]] = {}
     for one in histograms:
         counts = summed.setdefault((one.name, one.at_s), {})
@@ -179,6 +179,9 @@ def with_quantiles(rows: Iterable[PointRow], histograms: Iterable[HistogramRow],
             counts[bucket] = counts.get(bucket, 0) + count
     found: list[PointRow] = []
     for row in rows:
+        if row.quantile_ms is not None:
+            found.append(row)
+            continue
         held = sorted(summed.get((row.name, row.at_s), {}).items())
         ns = quantile_ns([bucket for bucket, _ in held], [count for _, count in held], quantile) if held else None
         found.append(replace(row, quantile_ms=None if ns is None else ns / 1e6))

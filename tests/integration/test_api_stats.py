@@ -158,6 +158,26 @@ def test_workflow_figures(api: httpx.Client) -> None:
     assert len(ok(api.get("/api/v1/stats/workflows?hidden=true"))["workflows"]) == 3
 
 
+def test_quantiles_of_one_run_are_its_duration(migrated_url: str) -> None:
+    lasted: dict[str, Any] = {"started_ns": T0_NS, "ended_ns": T0_NS + 1_234_567_000}
+    steps = [node(1, "once", workflow_name="once", **lasted)]
+    insert(migrated_url, trace(1, steps, workflow_name="once", user_id="ann", **lasted))
+    with api_over(migrated_url) as api:
+        for path in ("/stats/workflows/once", "/stats/users/ann"):
+            told = ok(api.get(f"/api/v1{path}"))
+            assert {told[key] for key in ("avg_ms", "p50_ms", "p95_ms", "p99_ms")} == {1234.567}, path
+        [one] = ok(api.get("/api/v1/stats/nodes?workflow=once"))["nodes"]
+        assert {one[key] for key in ("avg_ms", "p50_ms", "p95_ms", "p99_ms")} == {1234.567}
+        for bucket in ("1m", "1h", "1d"):
+            trend = ok(api.get(f"/api/v1/stats/trend?metric=p50_ms&by=workflow&name=once&bucket={bucket}"))
+            [series] = trend["series"]
+            assert [point["value"] for point in series["points"] if point["value"] is not None] == [1234.567], bucket
+    with psycopg.connect(migrated_url) as connection:
+        for view in ("workflow_stats", "node_stats", "users"):
+            query = f"SELECT p50_ms, p95_ms, p99_ms FROM spantree.{view}".encode()
+            assert connection.execute(query).fetchall() == [(1234.567,) * 3], view
+
+
 def test_one_workflow_has_its_errors_most_used_node_and_newest_executions(api: httpx.Client) -> None:
     told = ok(api.get("/api/v1/stats/workflows/report"))
     recent = told.pop("recent")

@@ -345,7 +345,7 @@ def test_the_start_page_says_how_long_something_waits_and_what_got_worse(migrate
         now = page_of(client.get("/")).text
         assert "waiting approval 2 steps for 3 h" in now
         assert now.index("slow report") < now.index("busy report"), "what got worse comes first"
-        assert "▲ slower: 9.03 s, was 3.01 s" in now
+        assert "▲ slower: 9.00 s, was 3.00 s" in now
         by_runs, by_p95 = (page_of(client.get(f"/workflows{query}")).text for query in ("", "?sort=p95"))
     assert by_runs.index("busy report") < by_runs.index("slow report")
     assert by_p95.index("slow report") < by_p95.index("busy report")

@@ -264,7 +264,8 @@ ORDER BY sum(held.total) DESC, series.name
 LIMIT %(limit)s
 
 -- name: trend_points
--- figures of some series by the points that begin at `starts`, ascending; what begins before the first is in none
+-- figures of some series by the points that begin at `starts`, ascending; what begins before the first is in none;
+-- a quantile only of one duration, which is that one
 SELECT
     series.name,
     (%(starts)s::bigint[])[width_bucket(extract(epoch FROM held.started_at)::bigint, %(starts)s::bigint[])] AS at_s,
@@ -274,7 +275,7 @@ SELECT
     sum(held.retried + held.retried_nodes)::bigint AS retried,
     sum(held.input_tokens + held.output_tokens)::bigint AS tokens,
     sum(held.cost_usd)::double precision AS cost_usd,
-    NULL::double precision AS quantile_ms
+    CASE WHEN sum(held.ended) = 1 THEN (sum(held.duration_ns) / 1000000)::double precision END AS quantile_ms
 FROM unnest(%(grains)s::integer[], %(since)s::timestamptz[], %(until)s::timestamptz[]) AS part (grain_h, since, until)
 CROSS JOIN LATERAL (
     SELECT *

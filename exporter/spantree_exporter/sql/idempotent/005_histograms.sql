@@ -72,4 +72,20 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION spantree.histogram_quantile_ms(
+    durations spantree.histogram, quantile double precision, ended numeric, duration_ns numeric
+)
+RETURNS double precision
+LANGUAGE plpgsql
+IMMUTABLE
+AS $$
+BEGIN
+    IF ended = 1 THEN
+        RETURN duration_ns / 1000000;
+    END IF;
+    RETURN spantree.histogram_quantile_ms(durations, quantile);
+END
+$$;
+
+COMMENT ON FUNCTION spantree.histogram_quantile_ms(spantree.histogram, double precision, numeric, numeric) IS 'the same of what is known of durations in all: how many ended, and their sum in nanoseconds; of one it is that one';
 COMMENT ON FUNCTION spantree.histogram_quantile_ms(spantree.histogram, double precision) IS 'quantile (0 to 1) of a histogram of durations in milliseconds, at most 2 % off; null for an empty one';

@@ -18,9 +18,15 @@ SELECT
     sum(r.completed)::double precision
         / nullif(sum(r.completed + r.partial + r.failed + r.timed_out), 0)::double precision AS success_rate,
     (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.5) AS p50_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.95) AS p95_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.99) AS p99_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.5, sum(r.ended), sum(r.duration_ns)
+    ) AS p50_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.95, sum(r.ended), sum(r.duration_ns)
+    ) AS p95_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.99, sum(r.ended), sum(r.duration_ns)
+    ) AS p99_ms,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
     sum(r.cost_usd)::double precision AS cost_usd,
@@ -67,9 +73,15 @@ SELECT
     sum(r.completed)::double precision
         / nullif(sum(r.completed + r.partial + r.failed + r.timed_out), 0)::double precision AS success_rate,
     (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.5) AS p50_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.95) AS p95_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.99) AS p99_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.5, sum(r.ended), sum(r.duration_ns)
+    ) AS p50_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.95, sum(r.ended), sum(r.duration_ns)
+    ) AS p95_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.99, sum(r.ended), sum(r.duration_ns)
+    ) AS p99_ms,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
     sum(r.cost_usd)::double precision AS cost_usd,
@@ -123,9 +135,15 @@ SELECT
     sum(r.completed)::double precision
         / nullif(sum(r.completed + r.partial + r.failed + r.timed_out), 0)::double precision AS success_rate,
     (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.5) AS p50_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.95) AS p95_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.99) AS p99_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.5, sum(r.ended), sum(r.duration_ns)
+    ) AS p50_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.95, sum(r.ended), sum(r.duration_ns)
+    ) AS p95_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.99, sum(r.ended), sum(r.duration_ns)
+    ) AS p99_ms,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
     sum(r.cost_usd)::double precision AS cost_usd,
@@ -218,9 +236,15 @@ SELECT
     sum(r.completed)::double precision
         / nullif(sum(r.completed + r.partial + r.failed + r.timed_out), 0)::double precision AS success_rate,
     (sum(r.duration_ns) / nullif(sum(r.ended), 0) / 1000000)::double precision AS avg_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.5) AS p50_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.95) AS p95_ms,
-    spantree.histogram_quantile_ms(spantree.histogram_sum(r.durations), 0.99) AS p99_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.5, sum(r.ended), sum(r.duration_ns)
+    ) AS p50_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.95, sum(r.ended), sum(r.duration_ns)
+    ) AS p95_ms,
+    spantree.histogram_quantile_ms(
+        spantree.histogram_sum(r.durations), 0.99, sum(r.ended), sum(r.duration_ns)
+    ) AS p99_ms,
     sum(r.input_tokens) AS input_tokens,
     sum(r.output_tokens) AS output_tokens,
     sum(r.cost_usd)::double precision AS cost_usd,
