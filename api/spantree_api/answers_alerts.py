@@ -112,7 +112,7 @@ class AlertRule(TypedDict):
     factor: float | None
     limit: float | None
     statuses: list[str] | None
-    webhook_url: Annotated[str, Field(description="without its path, which may be a secret")]
+    webhook_url: Annotated[str, Field(description="its scheme, host and port; the rest may be a secret")]
     format: Literal["generic", "slack"]
     secret: Annotated[str | None, Field(description="only in the answer that made it")]
     enabled: bool

@@ -24,6 +24,7 @@ from tests.webhook_receiver import SECRET, Receiver, receiver
 from spantree_api import alerts
 from spantree_api.config import ApiConfig
 from spantree_api.reads import alerts as reads
+from spantree_api.routes import alerts as alert_routes
 from spantree_exporter.changes import ChangePruner
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.errors import ConfigError
@@ -403,6 +404,12 @@ def test_a_receiver_that_never_answers_holds_up_no_other_rule_and_its_messages_a
         assert [body["execution"]["execution_id"] for body in hook.bodies()] == [trace_id(100).hex()]
         assert query(migrated_url, waiting)[0][0] <= 6 * 60
     assert "messages of the alert rule" in caplog.text
+
+
+@pytest.mark.parametrize("rest", ["", "/", "/T0/secret", "?key=secret", "#secret", "/a#secret", "/a?b=c#secret"])
+@pytest.mark.parametrize("user", ["", "user:secret@"])  # such a URL was taken once
+def test_answers_tell_of_a_receiver_no_more_than_where_it_is(rest: str, user: str) -> None:
+    assert alert_routes._without_path(f"https://{user}hooks.example:8443{rest}") == "https://hooks.example:8443/..."
 
 
 def give_to_seven(url: str, webhook_url: str | None = None) -> None:

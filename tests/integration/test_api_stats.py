@@ -218,6 +218,16 @@ def test_health_of_an_empty_database(migrated_url: str) -> None:
         }
 
 
+def test_health_of_a_database_that_keeps_it_waiting_advises_nothing_about_lists(migrated_url: str) -> None:
+    with psycopg.connect(migrated_url) as other, api_over(migrated_url, statement_timeout_ms=300) as api:
+        other.execute("LOCK TABLE spantree.pending_projection")
+        answer = api.get("/api/v1/health")
+        status, code, message = refused(answer)
+        assert (status, code) == (503, "query_timeout")
+        assert "a lock keeps its tables" in message and "since" not in message
+        assert answer.json()["error"]["details"]["database"] == {"status": "down", "message": message}
+
+
 def test_health_tells_lag_dead_letters_and_error_rate(migrated_url: str) -> None:
     recent: dict[str, Any] = {"started_ns": NOW_NS - 10 * S, "last_seen_ns": NOW_NS - 4 * S}
     insert(

@@ -36,8 +36,9 @@ _RARE: Final = 20
 _LOOK_S: Final = 2.0
 # Header of an answer, and metadata of one over gRPC, that tells of a search that was not finished.
 INCOMPLETE_SEARCH: Final = "spantree-search"
-# So many times the wanted traces are enough, whether or not the newest are among them.
+# So many times the wanted traces, and at least so many, are enough, whether or not the newest are among them.
 _ENOUGH: Final = 4
+_ENOUGH_AT_LEAST: Final = 2 * _BATCH
 _SERVICES_MAX: Final = 10_000
 _OPERATIONS_MAX: Final = 5_000
 # Pairs of services that dependencies tell.
@@ -400,7 +401,8 @@ class _Search:
         if len(self._found) < self.query.limit:
             return False
         starts = sorted((one.started_ns for one in self._found.values()), reverse=True)
-        return starts[self.query.limit - 1] >= further_ns or len(starts) >= _ENOUGH * self.query.limit
+        enough = max(_ENOUGH * self.query.limit, _ENOUGH_AT_LEAST)
+        return starts[self.query.limit - 1] >= further_ns or len(starts) >= enough
 
     def found(self) -> list[CandidateRow]:
         """What was found, newest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from fastapi import Body, Path, Query, Response
@@ -227,8 +228,9 @@ def _delivery(row: reads.DeliveryRow) -> AlertDelivery:
 
 
 def _without_path(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0].partition('?')[0]}/..."
+    """Scheme, host and port: a path, a query, a fragment and a user of before they were refused may be secrets."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/..."
 
 
 def _told(moment: datetime) -> str:

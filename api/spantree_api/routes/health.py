@@ -19,6 +19,7 @@ probes = APIRouter(tags=["health"])
 router = api_router("health")
 # A probe has to be quicker than the second that orchestrators usually give it.
 _PROBE_WAIT_S = 0.8
+_BUSY = "PostgreSQL answers, but not in time: a lock keeps its tables, or it is overloaded; see pg_stat_activity"
 # Whose installation it is: what is of all tenants is told to nobody else.
 _FIRST_TENANT = 0
 
@@ -62,6 +63,8 @@ async def get_health(request: Request, service: ServiceOf) -> Response:
         async with service.database.snapshot(wait_s=_PROBE_WAIT_S) as snapshot:
             row = await health.health(snapshot, service.config.tenant_id, now_ns)
     except Unavailable as error:
-        error.details = dict(health_answer(None, str(error), now_ns, certificate, replica.state, collectors))
-        raise
+        # Nothing of it could be narrowed down.
+        refusal = Unavailable(error.code, _BUSY) if error.code == "query_timeout" else error
+        refusal.details = dict(health_answer(None, str(refusal), now_ns, certificate, replica.state, collectors))
+        raise refusal from None
     return json_answer(health_answer(row, None, now_ns, certificate, replica.state, collectors))
