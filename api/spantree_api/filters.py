@@ -25,6 +25,7 @@ class ExecutionFilter:
 
     statuses: tuple[str, ...] | None = None
     workflow: str | None = None
+    workflows: tuple[str, ...] | None = None
     service: str | None = None
     conversation_id: str | None = None
     user_id: str | None = None
@@ -50,6 +51,7 @@ class ExecutionFilter:
             "statuses": list(statuses),
             "stored_statuses": sorted(stored),
             "workflow": self.workflow,
+            "workflows": None if self.workflows is None else list(self.workflows),
             "service": self.service,
             "conversation_id": self.conversation_id,
             "user_id": self.user_id,

@@ -118,6 +118,7 @@ def listing_of(wanted: ExecutionFilter, after: ExecutionCursor | None) -> Listin
         conditions.append("where_status" if single else "where_statuses")
         ordered = ordered and single
     for is_wanted, part in (
+        (wanted.workflows is not None, "where_workflows"),
         (wanted.run_id is not None, "where_run"),
         (wanted.service is not None, "where_service"),
         (wanted.min_duration_ns is not None or wanted.max_duration_ns is not None, "where_lasted"),

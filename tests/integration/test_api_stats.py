@@ -178,6 +178,33 @@ def test_quantiles_of_one_run_are_its_duration(migrated_url: str) -> None:
             assert connection.execute(query).fetchall() == [(1234.567,) * 3], view
 
 
+def test_what_figures_call_by_the_beginning_of_its_name_is_listed(migrated_url: str) -> None:
+    names = {1: "é" * 100, 2: "é" * 100 + "a", 3: "é" * 100 + " b", 4: "é" * 99 + "f", 5: "é" * 99, 6: "z" * 300}
+    rows = [
+        trace(number, [node(1, "n", workflow_name=name)], workflow_name=name, status="failed")
+        for number, name in names.items()
+    ]
+    insert(migrated_url, *rows)
+    with api_over(migrated_url) as api:
+        told = {one["name"]: one["runs"] for one in ok(api.get("/api/v1/stats/workflows"))["workflows"]}
+        assert told == {"é" * 100: 3, "é" * 99 + "f": 1, "é" * 99: 1, "z" * 100: 1}
+        for name, runs in told.items():
+            for path, key in (("/executions", "executions"), ("/failures", "failures")):
+                listed = ok(api.get(f"/api/v1{path}", params={"workflow": name}))[key]
+                assert len(listed) == runs, (path, name)
+                assert all(one["workflow_name"].startswith(name) for one in listed)
+            assert len(ok(api.get(f"/api/v1/stats/workflows/{name}"))["recent"]) == runs
+        assert len(ok(api.get("/api/v1/executions", params={"workflow": "z" * 300}))["executions"]) == 1
+        lines = api.get("/api/v1/export/executions", params={"workflow": "é" * 100}).text.splitlines()
+        assert len(lines) == 3
+        pages = [ok(api.get("/api/v1/executions", params={"workflow": "é" * 100, "limit": 1}))]
+        while (cursor := pages[-1]["next_cursor"]) is not None:
+            pages.append(
+                ok(api.get("/api/v1/executions", params={"workflow": "é" * 100, "limit": 1, "cursor": cursor}))
+            )
+        assert [len(page["executions"]) for page in pages] == [1, 1, 1]
+
+
 def test_one_workflow_has_its_errors_most_used_node_and_newest_executions(api: httpx.Client) -> None:
     told = ok(api.get("/api/v1/stats/workflows/report"))
     recent = told.pop("recent")

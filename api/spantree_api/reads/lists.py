@@ -19,6 +19,7 @@ from spantree_api.listing import NS_MAX, NS_MIN, Listing, Range, listing_of, ran
 from spantree_api.reader import Reader
 from spantree_api.reads.attribute_lists import executions_with_attribute
 from spantree_api.reads.resumed import resumed
+from spantree_api.reads.whole_names import by_whole_names
 from spantree_api.stored_rows import (
     CountRow,
     DayRow,
@@ -69,6 +70,7 @@ async def executions(
     Where those that wait are asked for, what was taken up since is left out: it is over, whatever its own spans say.
     """
     began_s = time.monotonic()
+    wanted = await by_whole_names(reader, wanted)
     if wanted.statuses is None or "waiting" not in wanted.statuses:
         return await _executions(reader, wanted, limit, after, began_s)
     rows: list[ExecutionRow] = []
@@ -180,6 +182,7 @@ async def failures(
     reader: Reader, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
 ) -> tuple[list[ExecutionRow], ExecutionCursor | None]:
     """A page of executions that failed since `wanted.since_ns`, newest first: of the few days asked for."""
+    wanted = await by_whole_names(reader, wanted)
     listing = listing_of(wanted, after)
     parameters = {
         **wanted.parameters(),

@@ -156,6 +156,10 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
 -- part; served by execution_workflow_idx
     AND workflow_name = %(workflow)s
 
+-- name: where_workflows
+-- part; served by execution_workflow_idx
+    AND workflow_name = ANY (%(workflows)s::text[])
+
 -- name: where_service
 -- part: a service that took part; served by execution_search_idx
     AND services @> ARRAY[%(service)s::text]
@@ -248,6 +252,16 @@ SELECT NULL::text AS name, min(started_ns)::bigint AS count
 -- name: where_failed
 -- part; served by execution_failure_idx
     AND status IN ('failed', 'partial', 'timed_out')
+
+-- name: workflow_after
+-- of some days, the next name of a workflow after another one; served by execution_workflow_idx
+SELECT workflow_name AS name
+FROM spantree.execution
+WHERE tenant_id = %(tenant_id)s
+    AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+    AND workflow_name > %(after)s
+ORDER BY workflow_name
+LIMIT 1
 
 -- name: later_of_runs
 -- of some days, executions of some runs after one that is known, oldest first; served by execution_run_idx
