@@ -356,7 +356,8 @@ def error_text(node: Answer) -> str:
     if whole and message.startswith(whole):
         # Some instrumentations put the qualified name before the message, some do not: it is told one way.
         message = kind + message[len(whole) :]
-    if kind and message and not message.startswith(kind):
+    # Where the class is the code of HTTP, as newer conventions have it, the message has it, too.
+    if kind and message and not message.startswith((kind, f"HTTP {kind}")):
         return f"{kind}: {message}"
     return message or kind or "no reason was given"
 

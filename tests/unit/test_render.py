@@ -294,6 +294,8 @@ def test_durations_are_told_as_people_say_them(duration_ms: float | None, told: 
         ("Busy", None, "Busy"),
         (None, "later", "later"),
         (None, None, "no reason was given"),
+        ("503", "HTTP 503", "HTTP 503"),
+        ("503", "busy", "503: busy"),
     ],
 )
 def test_an_error_is_its_type_and_its_message(kind: str | None, message: str | None, told: str) -> None:

@@ -184,7 +184,8 @@ def error_text(step: Step) -> str:
     """`Class: message` of the step's failure, as much of it as the span tells."""
     kind = (step.facts.get("error_type") or "").rpartition(".")[2]
     message = step.facts.get("error_message") or ""
-    if kind and message and not message.startswith(kind):
+    # Where the class is the code of HTTP, as newer conventions have it, the message has it, too.
+    if kind and message and not message.startswith((kind, f"HTTP {kind}")):
         return f"{kind}: {message}"
     return message or kind or ("timed out" if step.status == "timed_out" else "failed")
 

@@ -243,6 +243,12 @@ def test_the_first_of_several_failed_steps_and_the_last_of_several_calls_is_the_
     assert outcome(run, *calls) == ("failed", "c3")
 
 
+def test_a_code_of_http_is_told_once() -> None:
+    told: Facts = {"kind": "http_client", "error_type": "503", "error_message": "HTTP 503"}
+    call = span(1, None, (0, 10), "GET /busy", failed=True, kind=KIND_CLIENT, facts=told)
+    assert assemble([call], TRACE).execution.error_summary == "GET /busy: HTTP 503"
+
+
 def test_a_redis_that_is_older_than_its_client_fails_no_request() -> None:
     message = "ERR unknown subcommand 'SETINFO'. Try CLIENT HELP."
     told: Facts = {"kind": "db", "error_type": "ReplyError", "error_message": message}
