@@ -36,6 +36,7 @@ from spantree_api.routes import alerts as alert_routes
 from spantree_api.routes import (
     analysis,
     audit,
+    conversations,
     diff,
     docs,
     execution_stats,
@@ -85,6 +86,7 @@ ROUTERS = tuple(
         alert_routes,
         failures,
         failure_groups,
+        conversations,
         runs,
         stats,
         trends,

@@ -86,6 +86,7 @@ PAGES = (
     "/usage",
     "/workflows/order%20fulfilment",
     f"/runs/order-{FAILED}",
+    "/conversations",
     "/conversations/chat%207",
     "/system",
     f"/executions/{trace_id(HOSTILE_RUN)}",

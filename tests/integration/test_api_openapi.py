@@ -134,6 +134,7 @@ ANSWERED = [
     ("/executions/{trace_id}/nodes/{node_id}", f"/executions/{trace_id(1)}/nodes/{2:016x}"),
     ("/executions/{trace_id}/failure", f"/executions/{trace_id(1)}/failure"),
     ("/executions/{trace_id}/analysis", f"/executions/{trace_id(1)}/analysis"),
+    ("/conversations", "/conversations"),
     ("/conversations/{conversation_id}/executions", "/conversations/c/executions"),
     ("/failures", "/failures?hours=168"),
     ("/failures/groups", "/failures/groups?since=2026-11-01T00:00:00Z"),

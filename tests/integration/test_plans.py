@@ -136,6 +136,7 @@ PARAMETERS: dict[str, object] = {
     "min_duration_ns": 86_400 * S,
     "depths": [0, 1],
     "sort": "self",
+    "turns": 1_000,
     "least_calls": 5,
     "least_ns": 1,
     "preview_chars": 500,

@@ -24,6 +24,7 @@ NAVIGATION = (
     ("/failures", "Failures", "f"),
     ("/stuck", "Stuck", "s"),
     ("/workflows", "Workflows", "w"),
+    ("/conversations", "Conversations", "c"),
     ("/usage", "Usage", "u"),
     ("/system", "System", "y"),
 )

@@ -1,4 +1,4 @@
-"""`/runs/{id}`: a run over all its traces. `/conversations/{id}`: its turns. `/compare/{a}/{b}`: two runs."""
+"""`/runs/{id}`: a run over all its traces. `/conversations`, and the turns of one. `/compare/{a}/{b}`: two runs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ async def run_page(request: Request, run_id: str) -> Response:
     run = await ask(request, f"/runs/{path_of(name_of(request, run_id))}")
     nodes = run["tree"]["nodes"]
     return render(request, "run.html", run=run, nodes=nodes[:_NODES], left_out=max(0, len(nodes) - _NODES))
+
+
+@router.get("/conversations")
+async def conversations_page(request: Request, cursor: str | None = None) -> Response:
+    """Conversations, newest turn first."""
+    page = await ask(request, "/conversations", {"cursor": cursor})
+    return render(request, "conversations.html", page=page, cursor=cursor)
 
 
 @router.get(f"/conversations/{any_text('conversation_id')}")

@@ -1,0 +1,96 @@
+"""Conversations: newest turn first, each once, summed up; in pages that end in time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from tests.api_rows import NOW_NS, T0_NS, S, insert, trace, trace_id
+from tests.api_server import api_over, ok, refused
+
+from spantree_api.reads import conversations as reads
+
+DAY_NS = 86_400 * S
+
+
+def turn(number: int, conversation: str | None, ago_s: int, **changes: Any) -> Any:
+    started_ns = NOW_NS - ago_s * S
+    ended_ns = started_ns + S
+    times: dict[str, Any] = {"started_ns": started_ns, "ended_ns": ended_ns, "last_seen_ns": ended_ns}
+    return trace(number, conversation_id=conversation, **times, **changes)
+
+
+def in_pages(api: httpx.Client, limit: int) -> list[str]:
+    told: list[str] = []
+    cursor = ""
+    while True:
+        page = ok(api.get(f"/api/v1/conversations?limit={limit}{cursor}"))
+        assert len(page["conversations"]) <= limit
+        told += [one["conversation_id"] for one in page["conversations"]]
+        if page["next_cursor"] is None:
+            return told
+        assert page["looked_back_to"] is not None
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+def test_each_is_told_once_by_its_newest_turn(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: dict[str, Any] = {"input_tokens": 10, "output_tokens": 2, "cost_usd": 0.25}
+    insert(
+        migrated_url,
+        turn(1, "old", 25 * 86_400),
+        turn(2, "tea", 3 * 86_400, user_id="ann", input="what is tea?", **used),
+        turn(3, "mail", 7_000),
+        turn(4, None, 6_000),
+        turn(5, "tea", 5_000, user_id="bob", status="failed", input="and coffee?", **used),
+        turn(6, "talk", 4_000),
+        turn(7, "tea", 3_000, status="waiting"),
+        turn(8, "mail", 2_000, status="partial"),
+        turn(9, "probe", 1_000, hidden=True),
+        turn(10, "older", 40 * 86_400),
+        turn(11, "silent", 8_000, status="running", lost_after_s=60.0),
+    )
+    with api_over(migrated_url) as api:
+        page = ok(api.get("/api/v1/conversations"))
+        assert [(one["conversation_id"], one["turns"], one["failed_turns"]) for one in page["conversations"]] == [
+            ("mail", 2, 1), ("tea", 3, 1), ("talk", 1, 0), ("silent", 1, 0), ("old", 1, 0),
+        ]  # fmt: skip
+        assert (page["next_cursor"], page["looked_back_to"], page["since"][:10]) == (None, None, "2026-10-21")
+        assert page["conversations"][1] == {
+            "conversation_id": "tea",
+            "user_id": "bob",
+            "turns": 3,
+            "failed_turns": 1,
+            "last_status": "waiting",
+            "started_at": "2026-11-17T11:00:00.000000000Z",
+            "last_started_at": "2026-11-20T10:10:00.000000000Z",
+            "last_started_ns": NOW_NS - 3_000 * S,
+            "last_seen_at": "2026-11-20T10:10:01.000000000Z",
+            "first_input": "what is tea?",
+            "tokens": {"input": 20, "output": 4},
+            "cost_usd": 0.5,
+        }
+        assert page["conversations"][3]["last_status"] == "lost"
+        everything = ["mail", "tea", "talk", "silent", "old"]
+        assert [in_pages(api, limit) for limit in (1, 2, 200)] == [everything] * 3
+        monkeypatch.setattr(reads, "_WALKED", 2)
+        assert in_pages(api, 2) == everything
+        # Out of time with every look: pages of few or none, and still each once.
+        monkeypatch.setattr(reads, "_LOOK_S", 0.0)
+        assert in_pages(api, 2) == everything
+        monkeypatch.undo()
+        wide = ok(api.get("/api/v1/conversations?since=2026-10-01T00:00:00Z"))
+        assert [one["conversation_id"] for one in wide["conversations"]] == [*everything, "older"]
+        for query in ("since=2026-01-01T00:00:00Z", "cursor=x", "limit=0"):
+            assert refused(api.get(f"/api/v1/conversations?{query}"))[:2] == (422, "invalid_parameter"), query
+        listed = api.get("/conversations").text
+        assert "what is tea?" in listed and 'href="/conversations/tea"' in listed
+        assert ok(api.get("/api/v1/conversations/tea/executions"))["executions"][0]["trace_id"] == trace_id(7)
+
+
+def test_there_are_none(migrated_url: str) -> None:
+    insert(migrated_url, trace(1, started_ns=T0_NS - DAY_NS))
+    with api_over(migrated_url) as api:
+        page = ok(api.get("/api/v1/conversations"))
+        assert (page["conversations"], page["next_cursor"]) == ([], None)
+        assert "No conversation" in api.get("/conversations").text
