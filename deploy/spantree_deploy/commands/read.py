@@ -219,7 +219,7 @@ def stuck(
         console.out.print("no execution is stuck")
     else:
         console.out.lines(render.stuck_table(answer["executions"]))
-    if not json and answer["next_cursor"] is not None:
+    if not json and answer.get("next_cursor") is not None:
         console.step(f"the oldest {limit}; more: --limit, or --cursor {answer['next_cursor']}")
 
 
