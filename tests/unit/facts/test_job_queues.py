@@ -114,3 +114,15 @@ def test_a_job_of_hangfire_is_told_by_its_method() -> None:
         "task_key": "hangfire/17",
     }
     assert read_facts(span("JOB Mailer.Send", {"job.id": "17"})) == {}
+
+
+def test_a_task_of_docket_is_named_for_itself_and_counts_its_attempts() -> None:
+    docket: Attributes = {"docket.name": "jobs", "docket.task": "send_mail", "docket.key": "k1", "docket.attempt": 2}
+    assert read_facts(span("send_mail", docket, kind=KIND_CONSUMER)) == {
+        "name": "send_mail",
+        "kind": "task",
+        "step": True,
+        "entry": "send_mail",
+        "attempt": 2,
+    }
+    assert read_facts(span("docket.add", docket, kind=KIND_INTERNAL)) == {"kind": "message"}

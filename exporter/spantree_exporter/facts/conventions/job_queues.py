@@ -1,4 +1,5 @@
-"""Queues of jobs: BullMQ (JavaScript), Sidekiq, Resque, Delayed Job, Active Job (Ruby), Oban, Hangfire, arq (Python).
+"""Queues of jobs: BullMQ (JavaScript), Sidekiq, Resque, Delayed Job, Active Job (Ruby), Oban, Hangfire, arq and docket
+(Python).
 
 A job is run once for each attempt, under one id. Instrumentations name its spans for the queue (`default process`),
 which most often is the same for all: the job's own name is an attribute. BullMQ (read from bullmq 5) leaves the status
@@ -43,6 +44,7 @@ _FAILED: Final = "job failed"
 # Hangfire's spans are of no kind, and are called for the method that is run.
 _HANGFIRE: Final = "JOB "
 _HANGFIRE_MADE: Final = "job.createdat"
+_DOCKET_KEY: Final = "docket.key"
 _MESSAGE_CHARS: Final = 1000
 
 
@@ -59,6 +61,9 @@ def _read(span: Span, facts: Facts) -> None:
         return
     if _ARQ_JOB in a:
         _put_arq(span, facts)
+        return
+    if _DOCKET_KEY in a:
+        _read_docket(span, facts)
         return
     if span.kind == KIND_INTERNAL:
         if _BULLMQ_QUEUE in a and span.parent_span_id is None and span.status_code != STATUS_ERROR:
@@ -112,4 +117,23 @@ def _put_arq(span: Span, facts: Facts) -> None:
         facts.setdefault("attempt", attempt)
 
 
-CONVENTION = Convention("job_queues", _read, keys=(*_NAMES, _ACTIVE_JOB, _BULLMQ_QUEUE, _HANGFIRE_MADE, _ARQ_JOB))
+def _read_docket(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    if span.kind != KIND_CONSUMER:
+        facts.setdefault("kind", "message")
+        return
+    if name := text_of(a.get("docket.task")):
+        facts.setdefault("name", name)
+    facts.setdefault("kind", "task")
+    facts.setdefault("step", True)
+    facts.setdefault("entry", span.name)
+    # Its key is no task's own: one that goes on for ever keeps it from run to run.
+    if (attempt := whole_number(a.get("docket.attempt"))) is not None and attempt > 0:
+        facts.setdefault("attempt", attempt)
+    if span.links:
+        facts.setdefault("flow_links", True)
+
+
+CONVENTION = Convention(
+    "job_queues", _read, keys=(*_NAMES, _ACTIVE_JOB, _BULLMQ_QUEUE, _HANGFIRE_MADE, _ARQ_JOB, _DOCKET_KEY)
+)
