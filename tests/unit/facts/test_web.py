@@ -198,6 +198,28 @@ def test_a_5xx_without_a_status_tells_its_exception_where_it_has_one() -> None:
     assert (facts["weak_status"], facts["error_type"], facts["error_message"]) == ("failed", "KeyError", "'id'")
 
 
+def test_a_refusal_that_a_client_left_unset_is_told_as_a_reason() -> None:
+    told = read_facts(span("GET", {"http.method": "GET", "http.status_code": 410}, kind=KIND_CLIENT))
+    assert (told.get("weak_status"), told.get("status_reason")) == (None, "HTTP 410")
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_model_that_was_not_asked_has_failed_though_its_proxy_leaves_the_status_unset(code: int) -> None:
+    asked: Attributes = {"http.method": "POST", "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt"}
+    told = read_facts(span("POST /*", {**asked, "http.status": code}, kind=KIND_SERVER))
+    assert (told["weak_status"], told["error_message"]) == ("failed", f"HTTP {code}")
+
+
+def test_a_request_that_recorded_why_it_had_no_answer_failed_whatever_its_status() -> None:
+    sent: Attributes = {"http.request.method": "GET"}
+    refused = Event(5, "exception", {"exception.type": "ConnectionException", "exception.message": "refused"})
+    told = read_facts(span("http:request", sent, kind=KIND_CLIENT, events=[refused]))
+    assert told["weak_status"] == "failed"
+    assert "weak_status" not in read_facts(span("http:request", sent, kind=KIND_CLIENT))
+    answered: Attributes = {**sent, "http.response.status_code": 200}
+    assert "weak_status" not in read_facts(span("http:request", answered, kind=KIND_CLIENT, events=[refused]))
+
+
 def test_a_success_and_an_error_have_no_such_reason() -> None:
     for code, status in ((200, 0), (302, 0), (500, STATUS_ERROR)):
         sent: Attributes = {"http.request.method": "GET", "http.response.status_code": code}

@@ -20,7 +20,8 @@ _TEMPLATES: Final = ("url.template", "http.route")
 _RESENT: Final = ("http.request.resend_count", "http.resend_count")
 # Requests whose body is part of what they ask for, and is not sent: two of them are never known to be equal.
 _WITH_BODY: Final = frozenset({"POST", "PATCH"})
-_CODES: Final = ("http.response.status_code", "http.status_code")
+# The last is agentgateway's, and of a few of Elixir's.
+_CODES: Final = ("http.response.status_code", "http.status_code", "http.status")
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -31,7 +32,7 @@ def _read(span: Span, facts: Facts) -> None:
         _put_client(span, facts, method)
     code = first_text(span, _CODES)
     if code is None or len(code) != 3:
-        if code == "0" and span.kind == KIND_CLIENT and span.status_code == STATUS_UNSET:
+        if code in {None, "0"} and span.kind == KIND_CLIENT and span.status_code == STATUS_UNSET:
             _put_unanswered(span, facts)
         return
     # Proxies and servers that leave the status unset (nginx, Envoy) answer 5xx none the less.
@@ -46,8 +47,8 @@ def _read(span: Span, facts: Facts) -> None:
         # Where an exception was recorded, that says more than the code it was answered with; 200 says nothing.
         if code[0] in "345" and not _tells_exception(span):
             facts.setdefault("error_message", f"HTTP {code}")
-    elif span.kind == KIND_SERVER and code[:1] in "45":
-        # A server's 4xx is no error of the span's: without a word it would look like a 200.
+    elif span.kind in {KIND_SERVER, KIND_CLIENT} and code[:1] in "45":
+        # A server's 4xx is no error of the span's, nor is a client's to some: without a word it would look like a 200.
         facts.setdefault("status_reason", f"HTTP {code}")
 
 
@@ -57,7 +58,7 @@ def _tells_exception(span: Span) -> bool:
 
 
 def _put_unanswered(span: Span, facts: Facts) -> None:
-    """Put how a request by XMLHttpRequest ended that had no answer: its events tell that, its status does not."""
+    """Put how a request ended that had no answer: XMLHttpRequest's and Mule's events tell that, the status does not."""
     for event in span.events:
         if event.name == "abort":
             facts.setdefault("status", "cancelled")
@@ -67,10 +68,15 @@ def _put_unanswered(span: Span, facts: Facts) -> None:
                 facts.setdefault("error_type", event.name)
             else:
                 facts.setdefault("error_message", "network error: no response")
+        elif event.name == "exception":
+            facts.setdefault("weak_status", "failed")
 
 
 def _is_failure(span: Span, code: str) -> bool:
-    return code[0] == "5" and span.kind in {KIND_SERVER, KIND_CLIENT}
+    # A model that was not asked has failed whoever asked, whatever the proxy's span is besides (agentgateway#3260).
+    return (code[0] == "5" and span.kind in {KIND_SERVER, KIND_CLIENT}) or (
+        code[0] == "4" and "gen_ai.request.model" in span.attributes
+    )
 
 
 def _is_as_answered(span: Span, code: str) -> bool:
@@ -141,5 +147,12 @@ def _put_client(span: Span, facts: Facts, method: str) -> None:
 CONVENTION = Convention(
     "http",
     _read,
-    keys=("http.request.method", "http.method", "http.route", "http.response.status_code", "http.status_code"),
+    keys=(
+        "http.request.method",
+        "http.method",
+        "http.route",
+        "http.response.status_code",
+        "http.status_code",
+        "http.status",
+    ),
 )
