@@ -211,6 +211,7 @@ def test_an_adversary_sees_no_foreign_row_by_any_plan_copy_operator_or_function(
             "text[]": "{}",
             "bigint": 1,
             "double precision": 0.5,
+            "numeric": 0.5,
             "timestamp with time zone": "2026-11-20T00:00:00Z",
             "spantree.histogram": "({1},{1})",
         }
