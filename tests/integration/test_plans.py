@@ -87,6 +87,8 @@ PARAMETERS: dict[str, object] = {
     "after_trace_id": "00000000-0000-0000-0000-000000000000",
     "names": ["r"],
     "after": "r",
+    "size": 10,
+    "conversation_ids": ["c"],
     "hidden": False,
     "limit": 51,
     "outline_limit": 1_000,
