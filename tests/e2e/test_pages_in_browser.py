@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -10,14 +11,17 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Route, expect
 from tests.api_rows import NOW_NS, S, insert, node, trace, trace_id
-from tests.api_server import api_over
+from tests.api_server import api_over, ok
 from tests.browser import axe_findings, chromium, opened
 from tests.factories import NOON_NS, live_mark, span
 from tests.factories import trace_id as sent_trace_id
 from tests.page_rows import large, loop, order, small, two_weeks
 from tests.postgres import new_database
 from tests.tables import project_all
+from tests.waiting import wait_until
+from tests.webhook_receiver import receiver
 
+from spantree_exporter.span import Attributes
 from spantree_exporter.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202egnp\x1b[31m"
@@ -63,6 +67,8 @@ def site(browser: Browser, postgres_url: str, _migrated_template: str) -> Iterat
             ),
         )  # fmt: skip
         with api_over(url) as client:
+            rule = {"name": HOSTILE, "kind": "cost", "limit": 2, "webhook_url": "https://hooks.example.com/secret"}
+            ok(client.post("/api/v1/alerts/rules", json=rule))
             yield str(client.base_url).rstrip("/")
 
 
@@ -84,6 +90,7 @@ PAGES = (
     "/stuck",
     "/workflows",
     "/usage",
+    "/alerts",
     "/workflows/order%20fulfilment",
     f"/runs/order-{FAILED}",
     "/conversations",
@@ -475,3 +482,51 @@ def test_what_time_alone_changes_is_shown(browser: Browser, migrated_url: str) -
         page.clock.fast_forward("01:05")
         expect(page.locator("[data-region=stuck]")).to_contain_text("nightly report")
         assert seen.faults == []
+
+
+def test_a_rule_is_made_tried_silenced_and_taken_away(browser: Browser, migrated_url: str) -> None:
+    store = Store(migrated_url)
+    try:
+        with (
+            receiver() as hook,
+            api_over(migrated_url, None, alerts=True, alert_private_hosts="127.0.0.1") as client,
+            opened(browser, str(client.base_url)) as (page, seen),
+        ):
+            page.on("dialog", lambda dialog: dialog.accept())
+            page.goto("/alerts")
+            expect(page.get_by_text("There is no rule")).to_be_visible()
+            page.get_by_label("Name").fill("orders fail")
+            page.get_by_label("Told when").select_option("failure_rate")
+            page.get_by_label("More than, % of the runs").fill("30")
+            page.get_by_label("Within, minutes").fill("10")
+            page.get_by_label("Of at least, runs").fill("1")
+            page.get_by_role("textbox", name="Workflow").fill("orders")
+            page.get_by_label("Webhook").fill(hook.url)
+            expect(page.get_by_label("Longer than the p95, times")).to_be_hidden()
+            page.get_by_role("button", name="Make the rule").click()
+            expect(page.locator("#make-said")).to_contain_text("signed with")
+            [rule] = ok(client.get("/api/v1/alerts/rules"))["rules"]
+            assert (rule["threshold"], rule["window_s"], rule["min_runs"]) == (0.3, 600.0, 1)
+            page.reload()
+            expect(page.locator("table").first).to_contain_text(
+                "more than 30 % of a workflow's runs fail within 10 min, of 1 at least"
+            )
+            page.get_by_role("button", name="Send a test").click()
+            expect(page.locator("#rule-said")).to_have_text("The test was taken: 200.")
+            assert [body["test"] for body in hook.bodies()] == [True]
+            named: Attributes = {"spantree.execution.name": "orders"}
+            store.write([span(1, name="orders", start_ns=time.time_ns() - S, attributes=named, error="no stock")])
+            wait_until(lambda: len(hook.bodies()) == 2, 40, "the alert was delivered")
+            page.reload()
+            expect(page.get_by_role("link", name="orders", exact=True)).to_have_attribute("href", "/workflows/orders")
+            page.get_by_role("button", name="Silent for 24 h").click()
+            expect(page.get_by_text("silent, on again in 23 h")).to_be_visible()
+            page.get_by_role("button", name="Silent no more").click()
+            expect(page.locator("table").first.locator(".good")).to_have_text("on")
+            page.get_by_role("button", name="Switch off").click()
+            expect(page.get_by_role("button", name="Switch on")).to_be_visible()
+            page.get_by_role("button", name="Take away").click()
+            expect(page.get_by_text("There is no rule")).to_be_visible()
+            assert seen.faults == []
+    finally:
+        store.close()

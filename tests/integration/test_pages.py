@@ -188,6 +188,8 @@ def test_every_page_reads_without_a_script(pages: httpx.Client) -> None:
         "/workflows": ("nightly report", "good", "long"),
         "/usage": ("Users", "ada", "Runs"),
         "/usage?days=30": ("Users", "30 days"),
+        "/alerts": ("There is no rule", "No message"),
+        "/alerts?state=failed": ("Nothing was told that is failed.",),
         "/workflows/nightly%20report": ("nightly report", "Map", "user"),
         "/runs/run%201%2F2": ("run 1/2", "nightly report", "charge"),
         "/conversations/c%231": ("c#1", "1 turn", "nightly report"),

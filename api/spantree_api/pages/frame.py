@@ -26,6 +26,7 @@ NAVIGATION = (
     ("/workflows", "Workflows", "w"),
     ("/conversations", "Conversations", "c"),
     ("/usage", "Usage", "u"),
+    ("/alerts", "Alerts", "a"),
     ("/system", "System", "y"),
 )
 # Nothing inline, nothing evaluated, nothing from elsewhere, in nobody's frame.

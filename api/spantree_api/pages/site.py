@@ -6,12 +6,14 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import Response as StarletteResponse
 
-from spantree_api.pages import assets, execution, executions, failures, now, runs, usage, workflows
+from spantree_api.pages import alerts, assets, execution, executions, failures, now, runs, usage, workflows
 from spantree_api.pages.frame import error_page
 from spantree_api.pages.in_process import NotAnswered
 from spantree_api.routes.api_router import BASE
 
-_ROUTERS = tuple(module.router for module in (assets, now, executions, execution, failures, workflows, usage, runs))
+_ROUTERS = tuple(
+    module.router for module in (assets, now, executions, execution, failures, workflows, usage, alerts, runs)
+)
 
 
 def install_pages(app: FastAPI) -> None:

@@ -23,9 +23,8 @@ _PREFIX: Final = re.compile(r"(?<=[^/:])(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+
 # How our own paths begin: below one of these nobody could tell whether a proxy took the prefix off.
 _OWN_PATHS: Final = frozenset(
     {
-        "account", "api", "compare", "conversations", "executions", "failures", "healthz", "jaeger", "login", "logout",
-        "metrics", "readyz", "runs", "static", "stuck", "system", "tempo", "usage",
-        "workflows",
+        "account", "alerts", "api", "compare", "conversations", "executions", "failures", "healthz", "jaeger", "login",
+        "logout", "metrics", "readyz", "runs", "static", "stuck", "system", "tempo", "usage", "workflows",
     }
 )  # fmt: skip
 
