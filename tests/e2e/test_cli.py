@@ -227,19 +227,18 @@ class TestSentences:
         done = spantree("export", "spans", "--out", "/dev/null", directory=tmp_path, env=env)
         assert (done.returncode, done.stderr) == (0, "• /dev/null has all of it\n")
 
-    @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-    @pytest.mark.parametrize("words", [["list"], ["env"], ["mcp"], ["doctor"], ["tree", "last"]])
-    def test_what_is_closed_is_as_if_it_were_nowhere(
-        self, words: list[str], closed: str, migrated_url: str, tmp_path: Path
-    ) -> None:
-        command = ["bash", "-c", f'"$0" "$@" {closed}', sys.executable, "-m", "spantree_deploy", *words]
-        nowhere = ["bash", "-c", '"$0" "$@" < /dev/null > /dev/null 2>&1', *command[3:]]
+    @pytest.mark.parametrize("word", ["list", "mcp", "doctor"])
+    def test_what_is_closed_is_as_if_it_were_nowhere(self, word: str, migrated_url: str, tmp_path: Path) -> None:
         env = environment(SPANTREE_DATABASE_URL=migrated_url)
-        done = subprocess.run(
-            command, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
-        assert b"Traceback" not in done.stderr
-        assert done.returncode == subprocess.run(nowhere, cwd=tmp_path, env=env, check=False).returncode
+        statuses = {}
+        for closed in ("< /dev/null > /dev/null 2>&1", ">&-", "2>&-", "<&-", "<&- >&- 2>&-"):
+            command = ["bash", "-c", f'"$0" "$@" {closed}', sys.executable, "-m", "spantree_deploy", word]
+            done = subprocess.run(
+                command, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
+            assert b"Traceback" not in done.stderr
+            statuses[closed] = done.returncode
+        assert len(set(statuses.values())) == 1, statuses
 
     @pytest.mark.parametrize("host", ["\udcff", "a..b", "a" * 64, "."])
     def test_a_host_that_is_none_is_one_sentence(self, host: str, migrated_url: str, tmp_path: Path) -> None:

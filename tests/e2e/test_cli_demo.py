@@ -19,7 +19,7 @@ STEPS = ["starting collector and API", "starting the demo's services", "reading 
 
 def statuses(output: str) -> list[str]:
     """The status of each execution that was printed, in their order."""
-    return re.findall(r"^\S.*  \S (\w+)  .*  execution [0-9a-f]{32}", output, re.MULTILINE)
+    return re.findall(r"^\S.*  \S (\w+)(?:, taken up)?  .*  execution [0-9a-f]{32}", output, re.MULTILINE)
 
 
 @pytest.mark.timeout(180)

@@ -209,7 +209,9 @@ class TestUnknownParameters:
             for number in ("1", "-1", "24.5", "1700000000", "1700000000000", " 7 "):
                 status, code, message = refused(api.get(f"/api/v1/{path}", params={"since": number}))
                 assert (status, code) == (422, "invalid_parameter"), path
-                assert "wanted a moment as RFC 3339 writes it, such as 2026-11-28T06:00:00Z" in message
+                assert (
+                    "wanted a moment as RFC 3339 writes it, with its time zone, such as 2026-11-28T06:00:00Z" in message
+                )
         rule = {"name": "x", "kind": "failure", "webhook_url": "https://hooks.example.com/x", "silenced_until": 24}
         assert "wanted a moment" in refused(api.post("/api/v1/alerts/rules", json=rule))[2]
 
