@@ -16,7 +16,6 @@ from spantree_exporter.statuses import RUNNING
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_PER_S = 1_000_000_000
 INT64_MAX = (1 << 63) - 1
-# Statuses without an end of which a sign of life can be expected; a waiting execution may be silent for days.
 _NONE: Mapping[UUID, UUID] = {}
 
 Item = TypeVar("Item")

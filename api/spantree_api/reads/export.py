@@ -7,7 +7,7 @@ moment: executions come newest first from where it began, so what starts later i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +22,6 @@ from spantree_api.errors import Unavailable
 from spantree_api.filters import ExecutionFilter
 from spantree_api.reader import Reader
 from spantree_api.reads import audit, lists
-from spantree_api.reads.resumed import resumed
 from spantree_api.stored_rows import ExecutionRow, NodeRow, OtlpSpan, node_rows, otlp_spans, records
 
 # Executions that one piece names, and the days that it names with them.
@@ -63,7 +62,7 @@ class ExecutionsPiece:
     rows: list[ExecutionRow]
     now_ns: int
     following: ExecutionCursor | None
-    resumed: dict[UUID, UUID]
+    resumed: Mapping[UUID, UUID]
 
 
 class Export:
@@ -174,8 +173,7 @@ async def _executions(
     reader: Reader, wanted: ExecutionFilter, limit: int, after: ExecutionCursor | None
 ) -> ExecutionsPiece:
     found = await lists.executions(reader, wanted, limit, after)
-    over = await resumed(reader, found.rows)
-    return ExecutionsPiece(found.rows, reader.now_ns, found.following, over)
+    return ExecutionsPiece(found.rows, reader.now_ns, found.following, found.resumed)
 
 
 async def _nodes(reader: Reader, group: _Group, position: int, sequence: int) -> list[NodeRow]:

@@ -6,9 +6,9 @@ Lists look at the last days first (listing.py).
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -54,12 +54,16 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionList:
-    """A page of executions. `text_back_to_ns`: how far back text was looked for that the index does not hold."""
+    """A page of executions. `text_back_to_ns`: how far back text was looked for that the index does not hold.
+
+    `resumed` has, of those that wait and were taken up, by which execution.
+    """
 
     rows: list[ExecutionRow]
     following: ExecutionCursor | None
     text_back_to_ns: int | None
     looked_back_to_ns: int | None
+    resumed: Mapping[UUID, UUID] = field(default_factory=dict)
 
 
 async def executions(
@@ -72,7 +76,8 @@ async def executions(
     began_s = time.monotonic()
     wanted = await by_whole_names(reader, wanted)
     if wanted.statuses is None or "waiting" not in wanted.statuses:
-        return await _executions(reader, wanted, limit, after, began_s)
+        found = await _executions(reader, wanted, limit, after, began_s)
+        return replace(found, resumed=await resumed(reader, found.rows))
     rows: list[ExecutionRow] = []
     text_back_to: list[int] = []
     while True:

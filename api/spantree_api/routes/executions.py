@@ -58,9 +58,8 @@ async def execution_page(service: ServiceOf, wanted: ExecutionFilter, limit: int
     async with service.reader() as reader:
         found = await lists.executions(reader, wanted, limit, after)
         hidden_count = await lists.count_hidden(reader, wanted, after, found.following)
-        over = await resumed(reader, found.rows)
     page: ExecutionPage = {
-        "executions": execution_answers(found.rows, reader, over),
+        "executions": execution_answers(found.rows, reader, found.resumed),
         "hidden_count": hidden_count,
         "next_cursor": None if found.following is None else found.following.encode(),
         "searched": searched_answer(wanted, found),

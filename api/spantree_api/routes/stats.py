@@ -13,7 +13,6 @@ from spantree_api.figures_range import DaysQuery, SinceQuery, UntilQuery, figure
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, Text
 from spantree_api.reads import lists, stats
-from spantree_api.reads.resumed import resumed
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers
@@ -84,12 +83,11 @@ async def get_workflow(
             _RECENT,
             None,
         )
-        over = await resumed(reader, recent.rows)
     answer: WorkflowDetail = {
         **workflow_stat(figures.row, Durations(figures.durations)),
         **of.told(reader.now_ns),
         "errors": [{"category": one.name or "unknown", "count": one.count} for one in figures.errors],
         "most_used_node": figures.most_used_node,
-        "recent": execution_answers(recent.rows, reader, over),
+        "recent": execution_answers(recent.rows, reader, recent.resumed),
     }
     return json_answer(answer)

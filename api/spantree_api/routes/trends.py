@@ -21,7 +21,6 @@ from spantree_api.figures_range import DaysQuery, SinceQuery, UntilQuery, figure
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import HiddenQuery, MomentQuery, Text
 from spantree_api.reads import lists, trends
-from spantree_api.reads.resumed import resumed
 from spantree_api.rendering import ns_of, rfc3339
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
@@ -167,12 +166,11 @@ async def get_user(
             raise NotFound(f"no execution of a user {user_id[:200]!r} {of.words()}", {"user_id": user_id[:200]})
         wanted = ExecutionFilter(user_id=user_id, hidden=True, since_ns=of.since_ns, until_ns=of.until_ns)
         recent = await lists.executions(reader, wanted, _RECENT, None)
-        over = await resumed(reader, recent.rows)
     answer: UserDetail = {
         "user_id": user_id,
         **figures(rows[0], Durations(buckets)),
         **of.told(reader.now_ns),
-        "recent": execution_answers(recent.rows, reader, over),
+        "recent": execution_answers(recent.rows, reader, recent.resumed),
     }
     return json_answer(answer)
 
