@@ -6,7 +6,6 @@ skips. Such an exception gives the step its status, whatever the span status say
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from spantree_exporter.facts.exception_types import (
@@ -34,7 +33,6 @@ _NO_CLASS: Final = frozenset({"Exception", "BaseException", "_OTHER", "Error"})
 _NO_CODE: Final = "Non-integer HTTP status: "
 # Go's SDK records a panic that leaves a span, without a status: `runtime.plainError`, `runtime.boundsError`.
 _GO_PANIC: Final = "runtime."
-_JS_CLASS: Final = re.compile(r"([A-Z][A-Za-z]{0,60}Error)(?::|\n)")
 _HANDLED: Final = ("error.handled", "exception.handled")
 
 
@@ -75,10 +73,6 @@ def _read(span: Span, facts: Facts) -> None:
         error_type = facts.get("error_type") or _type_beside(span, message) or error_type
     if error_type is not None and message is not None and (answer := grpc_error(error_type, message)) is not None:
         error_type, message = answer
-    if error_type is not None and error_type.isdigit() and stacktrace is not None:
-        # JavaScript's SDK sends the code of a DOMException for its class: 20 for an AbortError, 23 for a TimeoutError.
-        named = _JS_CLASS.match(stacktrace)
-        error_type = named[1] if named is not None else error_type
     status = status_of_type(error_type, message or span.status_message, stacktrace)
     if status is None and is_plain_answer(facts.get("kind"), message):
         status = "completed"
