@@ -51,20 +51,29 @@ _MESSAGE_CHARS: Final = 1000
 def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
     if span.name.startswith(_HANGFIRE) and _HANGFIRE_MADE in a:
-        facts.setdefault("name", span.name.removeprefix(_HANGFIRE))
-        facts.setdefault("kind", "task")
-        facts.setdefault("step", True)
-        facts.setdefault("entry", span.name)
-        if job_id := text_of(a.get("job.id")):
-            facts.setdefault("task_key", f"hangfire/{job_id}")
-            facts.setdefault("retry_expected", True)
-        return
-    if _ARQ_JOB in a:
+        _put_hangfire(span, facts)
+    elif _ARQ_JOB in a:
         _put_arq(span, facts)
-        return
-    if _DOCKET_KEY in a:
-        _read_docket(span, facts)
-        return
+    elif _DOCKET_KEY in a:
+        _put_docket(span, facts)
+    else:
+        _put_job(span, facts)
+
+
+def _put_task(span: Span, facts: Facts) -> None:
+    facts.setdefault("kind", "task")
+    facts.setdefault("step", True)
+    facts.setdefault("entry", span.name)
+
+
+def _put_attempts(task_key: str, facts: Facts) -> None:
+    facts.setdefault("task_key", task_key)
+    facts.setdefault("retry_expected", True)
+
+
+def _put_job(span: Span, facts: Facts) -> None:
+    """A job of a queue that tells its name by one of `_NAMES`, and what BullMQ's worker does beside."""
+    a = span.attributes
     if span.kind == KIND_INTERNAL:
         if _BULLMQ_QUEUE in a and span.parent_span_id is None and span.status_code != STATUS_ERROR:
             # A worker looks for jobs, stalled ones and locks every few seconds, in a trace of its own each time.
@@ -81,12 +90,9 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("kind", "message")
     if span.kind != KIND_CONSUMER:
         return
-    facts.setdefault("kind", "task")
-    facts.setdefault("step", True)
-    facts.setdefault("entry", span.name)
+    _put_task(span, facts)
     if job_id := first_text(span, _IDS):
-        facts.setdefault("task_key", f"{first_text(span, _QUEUES) or ''}/{job_id}")
-        facts.setdefault("retry_expected", True)
+        _put_attempts(f"{first_text(span, _QUEUES) or ''}/{job_id}", facts)
     if (attempt := whole_number(a.get("oban.job.attempt"))) is not None and attempt > 0:
         facts.setdefault("attempt", attempt)
     if (failed := whole_number(a.get("messaging.delayed_job.attempts"))) is not None and failed >= 0:
@@ -103,30 +109,33 @@ def _read(span: Span, facts: Facts) -> None:
                     facts.setdefault("error_message", reason[:_MESSAGE_CHARS])
 
 
+def _put_hangfire(span: Span, facts: Facts) -> None:
+    facts.setdefault("name", span.name.removeprefix(_HANGFIRE))
+    _put_task(span, facts)
+    if job_id := text_of(span.attributes.get("job.id")):
+        _put_attempts(f"hangfire/{job_id}", facts)
+
+
 def _put_arq(span: Span, facts: Facts) -> None:
     """A job as the instrumentation of arq tells it: what a server does for a client, which does not wait for it."""
     a = span.attributes
-    facts.setdefault("kind", "message" if span.kind == KIND_CLIENT else "task")
     if span.kind == KIND_CLIENT:
+        facts.setdefault("kind", "message")
         return
-    facts.setdefault("step", True)
-    facts.setdefault("entry", span.name)
-    facts.setdefault("task_key", f"arq/{text_of(a.get(_ARQ_JOB))}")
-    facts.setdefault("retry_expected", True)
+    _put_task(span, facts)
+    _put_attempts(f"arq/{text_of(a.get(_ARQ_JOB))}", facts)
     if (attempt := whole_number(a.get("arq.job.try"))) is not None and attempt > 0:
         facts.setdefault("attempt", attempt)
 
 
-def _read_docket(span: Span, facts: Facts) -> None:
+def _put_docket(span: Span, facts: Facts) -> None:
     a = span.attributes
     if span.kind != KIND_CONSUMER:
         facts.setdefault("kind", "message")
         return
     if name := text_of(a.get("docket.task")):
         facts.setdefault("name", name)
-    facts.setdefault("kind", "task")
-    facts.setdefault("step", True)
-    facts.setdefault("entry", span.name)
+    _put_task(span, facts)
     # Its key is no task's own: one that goes on for ever keeps it from run to run.
     if (attempt := whole_number(a.get("docket.attempt"))) is not None and attempt > 0:
         facts.setdefault("attempt", attempt)
