@@ -14,13 +14,15 @@ host passes through unchanged and is recorded once, on the innermost span; a mis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast, overload
 
 from opentelemetry import trace
+from opentelemetry.util.types import AttributeValue
 
 from spantree_exporter import attributes as names
+from spantree_exporter.tracing_given import Id, exceptions_given, id_given, several, text_given
 from spantree_exporter.tracing_id import tell_response
 from spantree_exporter.tracing_retry import Attempts, RetryPolicy
 from spantree_exporter.tracing_span import (
@@ -30,11 +32,12 @@ from spantree_exporter.tracing_span import (
     Step,
     context_of_ticket,
     current_execution,
+    current_marked,
     current_step,
     new_trace_id,
 )
 from spantree_exporter.tracing_steps import DeclaredStep, step_texts
-from spantree_exporter.tracing_wrap import wrapped
+from spantree_exporter.tracing_wrap import is_decorated, name_of, wrapped
 
 __all__ = [
     "Attempts",
@@ -65,7 +68,7 @@ class Marking(Generic[H]):
     """What `execution` and `node` return: a context manager (``with`` and ``async with``) and a decorator.
 
     As a decorator it takes functions, coroutine functions, generators and async generators; the name defaults to the
-    function's. One object may be entered again after it was left; concurrent use needs one object each.
+    function's. One object may be entered again, also by several tasks and threads at a time: a span each.
     """
 
     def __init__(self, make: type[H], plan: Plan, policy: RetryPolicy, *, capture: bool) -> None:
@@ -93,7 +96,9 @@ class Marking(Generic[H]):
         return told
 
     def __call__(self, function: F, /) -> F:
-        plan = self._plan if self._plan.name else self._plan.named(getattr(function, "__name__", "function"))
+        if isinstance(function, (classmethod, staticmethod)):
+            return cast(F, type(function)(self(function.__func__)))
+        plan = self._plan if self._plan.name else self._plan.named(name_of(function))
         return cast(F, wrapped(function, self._make, plan, self._policy, capture=self._capture))
 
     def __enter__(self) -> H:
@@ -111,9 +116,17 @@ class Marking(Generic[H]):
     def __exit__(
         self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        handle = self._open.pop()
+        handle = self._innermost_open()
         handle.detach()
         handle.end(exception)
+
+    def _innermost_open(self) -> H:
+        # Several tasks or threads may be inside: each leaves the one that is current where it is.
+        current = current_marked()
+        for at, handle in enumerate(self._open):
+            if handle is current:
+                return self._open.pop(at)
+        return self._open.pop()
 
     async def __aenter__(self) -> H:
         return self.__enter__()
@@ -129,37 +142,35 @@ def execution(name: F, /) -> F: ...
 @overload
 def execution(
     name: str | None = None,
-    /,
     *,
     workflow: str | None = None,
-    run_id: str | None = None,
-    conversation_id: str | None = None,
-    user_id: str | None = None,
-    project: str | None = None,
+    run_id: Id | None = None,
+    conversation_id: Id | None = None,
+    user_id: Id | None = None,
+    project: Id | None = None,
     input: object = None,
-    steps: Sequence[str | Mapping[str, Any] | DeclaredStep] = (),
-    resumes: str | None = None,
+    steps: Iterable[str | Mapping[str, Any] | DeclaredStep] = (),
+    resumes: Id | None = None,
     resumed_step: str | None = None,
     lost_after_s: float | None = None,
     capture: bool = False,
-    attributes: dict[str, str | bool | int | float] | None = None,
+    attributes: Mapping[str, AttributeValue] | None = None,
 ) -> Marking[Execution]: ...
 def execution(
     name: F | str | None = None,
-    /,
     *,
     workflow: str | None = None,
-    run_id: str | None = None,
-    conversation_id: str | None = None,
-    user_id: str | None = None,
-    project: str | None = None,
+    run_id: Id | None = None,
+    conversation_id: Id | None = None,
+    user_id: Id | None = None,
+    project: Id | None = None,
     input: object = None,  # noqa: A002 - the word people look for
-    steps: Sequence[str | Mapping[str, Any] | DeclaredStep] = (),
-    resumes: str | None = None,
+    steps: Iterable[str | Mapping[str, Any] | DeclaredStep] = (),
+    resumes: Id | None = None,
     resumed_step: str | None = None,
     lost_after_s: float | None = None,
     capture: bool = False,
-    attributes: dict[str, str | bool | int | float] | None = None,
+    attributes: Mapping[str, AttributeValue] | None = None,
 ) -> F | Marking[Execution]:
     """Mark one run of something: a DAG run, a conversation turn, a request that is a workflow.
 
@@ -179,26 +190,27 @@ def execution(
         capture: A decorated function's arguments and result become input and output.
         attributes: More span attributes.
     """
-    if callable(name):
+    if is_decorated(name):
         return execution()(name)
+    given_name = None if name is None else text_given(name)
     span_attributes = _present(
         {
             **(attributes or {}),
-            names.EXECUTION_NAME: name,
-            names.WORKFLOW_NAME: workflow,
-            names.RUN_ID: run_id if run_id is not None else resumes,
-            names.CONVERSATION_ID: conversation_id,
-            names.USER_ID: user_id,
-            names.PROJECT: project,
-            names.RESUMES: resumes,
+            names.EXECUTION_NAME: given_name,
+            names.WORKFLOW_NAME: id_given(workflow),
+            names.RUN_ID: id_given(run_id if run_id is not None else resumes),
+            names.CONVERSATION_ID: id_given(conversation_id),
+            names.USER_ID: id_given(user_id),
+            names.PROJECT: id_given(project),
+            names.RESUMES: id_given(resumes),
             names.LOST_AFTER_S: None if lost_after_s is None else float(lost_after_s),
             names.DECLARED_STEPS: step_texts(steps) or None,
         }
     )
     links = []
-    if resumed_step is not None and (context := context_of_ticket(resumed_step)) is not None:
+    if resumed_step is not None and (context := context_of_ticket(text_given(resumed_step))) is not None:
         links.append(trace.Link(context, {names.LINK_TYPE: names.LINK_RESUME}))
-    plan = Plan(name or "", names.EXECUTION_NAME, span_attributes, tuple(links), input)
+    plan = Plan(given_name or "", names.EXECUTION_NAME, span_attributes, tuple(links), input)
     return Marking(Execution, plan, RetryPolicy(), capture=capture)
 
 
@@ -207,43 +219,41 @@ def node(name: F, /) -> F: ...
 @overload
 def node(
     name: str | None = None,
-    /,
     *,
     kind: str = "step",
     input: object = None,
-    depends_on: Sequence[str | Step] = (),
+    depends_on: Iterable[str | Step] | Step = (),
     chosen_by: Step | str | None = None,
     condition: object = None,
     iteration: int | None = None,
     model: str | None = None,
-    task_key: str | None = None,
+    task_key: Id | None = None,
     attempt: int | None = None,
     max_attempts: int = 1,
-    retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
+    retry_on: type[Exception] | Iterable[type[Exception]] = Exception,
     delay_s: float = 0.0,
     backoff: float = 1.0,
     capture: bool = False,
-    attributes: dict[str, str | bool | int | float] | None = None,
+    attributes: Mapping[str, AttributeValue] | None = None,
 ) -> Marking[Step]: ...
 def node(
     name: F | str | None = None,
-    /,
     *,
     kind: str = "step",
     input: object = None,  # noqa: A002 - the word people look for
-    depends_on: Sequence[str | Step] = (),
+    depends_on: Iterable[str | Step] | Step = (),
     chosen_by: Step | str | None = None,
     condition: object = None,
     iteration: int | None = None,
     model: str | None = None,
-    task_key: str | None = None,
+    task_key: Id | None = None,
     attempt: int | None = None,
     max_attempts: int = 1,
-    retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
+    retry_on: type[Exception] | Iterable[type[Exception]] = Exception,
     delay_s: float = 0.0,
     backoff: float = 1.0,
     capture: bool = False,
-    attributes: dict[str, str | bool | int | float] | None = None,
+    attributes: Mapping[str, AttributeValue] | None = None,
 ) -> F | Marking[Step]:
     """Mark one step of a run.
 
@@ -267,18 +277,19 @@ def node(
         capture: A decorated function's arguments and result become input and output.
         attributes: More span attributes.
     """
-    if callable(name):
+    if is_decorated(name):
         return node()(name)
+    given_name = None if name is None else text_given(name)
     decider = chosen_by.name if isinstance(chosen_by, Step) else chosen_by
     if condition is None and isinstance(chosen_by, Step):
         condition = chosen_by.decision
     span_attributes = _present(
         {
             **(attributes or {}),
-            names.NODE_NAME: name,
+            names.NODE_NAME: given_name,
             names.NODE_KIND: kind,
             names.ITERATION: iteration,
-            names.TASK_KEY: task_key,
+            names.TASK_KEY: id_given(task_key),
             names.ATTEMPT: attempt,
             names.RETRY_MAX_ATTEMPTS: max_attempts if max_attempts > 1 else None,
             names.EDGE_FROM: decider,
@@ -287,30 +298,32 @@ def node(
             names.GEN_AI_REQUEST_MODEL: model,
         }
     )
-    if depends_on:
-        span_attributes[names.DEPENDS_ON] = tuple(need.name if isinstance(need, Step) else need for need in depends_on)
+    needs = several(depends_on)
+    if needs:
+        span_attributes[names.DEPENDS_ON] = tuple(
+            need.name if isinstance(need, Step) else text_given(need) for need in needs
+        )
     links = tuple(
         trace.Link(need.span.get_span_context(), {names.LINK_TYPE: names.LINK_DEPENDENCY})
-        for need in depends_on
+        for need in needs
         if isinstance(need, Step)
     )
-    plan = Plan(name or "", names.NODE_NAME, span_attributes, links, input)
-    policy = RetryPolicy(max_attempts, retry_on, delay_s, backoff)
+    plan = Plan(given_name or "", names.NODE_NAME, span_attributes, links, input)
+    policy = RetryPolicy(max_attempts, exceptions_given(retry_on), delay_s, backoff)
     return Marking(Step, plan, policy, capture=capture)
 
 
 def attempts(
     name: str,
-    /,
     *,
     max_attempts: int,
     kind: str = "step",
-    retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
+    retry_on: type[Exception] | Iterable[type[Exception]] = Exception,
     delay_s: float = 0.0,
     backoff: float = 1.0,
     input: object = None,  # noqa: A002 - the word people look for
-    task_key: str | None = None,
-    depends_on: Sequence[str | Step] = (),
+    task_key: Id | None = None,
+    depends_on: Iterable[str | Step] | Step = (),
     iteration: int | None = None,
 ) -> Attempts:
     """Make attempts of one task out of a block; each is a sibling span, the last one's exception passes through.

@@ -17,7 +17,7 @@ class RetryPolicy:
     """Up to `max_attempts` calls, another one after an exception of `retry_on`; waits grow by `backoff`."""
 
     max_attempts: int = 1
-    retry_on: type[Exception] | tuple[type[Exception], ...] = Exception
+    retry_on: tuple[type[Exception], ...] = (Exception,)
     delay_s: float = 0.0
     backoff: float = 1.0
 

@@ -11,7 +11,7 @@ import contextvars
 import itertools
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any, Final, Self, TypeVar
@@ -21,6 +21,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanContext, Status, StatusCode
 
 from spantree_exporter import attributes as names
+from spantree_exporter.tracing_given import Id, id_given, several, text_given
 from spantree_exporter.tracing_id import as_planned, tell_response, with_planned_ids
 from spantree_exporter.tracing_steps import DeclaredStep, step_texts
 from spantree_exporter.tracing_value import json_text, plain_text
@@ -66,6 +67,7 @@ class Marked:
         self._calls: dict[str, itertools.count[int]] = {}
         self._context = otel_context.set_value(_HANDLE_KEY, self, trace.set_span_in_context(span))
         self._token: contextvars.Token[otel_context.Context] | None = None
+        self._never_ran: tuple[str, ...] = ()
 
     @classmethod
     def begin(cls, plan: Plan, trace_id: int | None = None) -> Self:
@@ -108,13 +110,17 @@ class Marked:
         """Store what came out, as JSON text."""
         self._set_value(names.OUTPUT, names.OUTPUT_CUT_FROM_CHARS, value)
 
-    def fail(self, reason: str) -> None:
-        """Mark as failed where no exception says so."""
-        self.span.set_status(Status(StatusCode.ERROR, plain_text(reason)))
+    def fail(self, reason: object) -> None:
+        """Mark as failed where no exception passes through; `reason` is a text, or an exception that was handled."""
+        if isinstance(reason, Exception):
+            self._describe(reason)
+        else:
+            self.span.set_status(Status(StatusCode.ERROR, text_given(reason)))
 
-    def never_ran(self, *node_names: str) -> None:
-        """Name nodes that did not run and have no span: they show as skipped."""
-        self.span.set_attribute(names.SKIPPED_NODES, node_names)
+    def never_ran(self, *node_names: str | Iterable[str]) -> None:
+        """Name nodes that did not run and have no span: they show as skipped. May be called again with others."""
+        self._never_ran += tuple(text_given(name) for given in node_names for name in several(given))
+        self.span.set_attribute(names.SKIPPED_NODES, self._never_ran)
 
     def attach(self) -> None:
         """Make this span the current one."""
@@ -122,17 +128,21 @@ class Marked:
 
     def detach(self) -> None:
         """Make the span current again that was before `attach`."""
-        if self._token is not None:
-            otel_context.detach(self._token)
-            self._token = None
+        token, self._token = self._token, None
+        if token is None:
+            return
+        try:
+            token.var.reset(token)
+        except Exception:
+            # A generator that a framework runs on threads (a dependency of FastAPI, a response that streams) begins and
+            # ends in copies of one context: nothing is left to restore. OpenTelemetry's `detach` logs a traceback.
+            logger.debug("span %r ended in another context than it began in", self.name)
 
     def end(self, exception: BaseException | None = None) -> None:
         """End the span, with what `exception` means for it. Never raises."""
         try:
-            if exception is not None and self.span.is_recording():
-                self._note(exception)
-        except Exception:
-            logger.exception("could not describe an exception on span %r; the span goes out without it", self.name)
+            if exception is not None:
+                self._describe(exception)
         finally:
             self.span.end()
 
@@ -151,6 +161,13 @@ class Marked:
         if cut_from_chars is not None:
             self.span.set_attribute(cut_attribute, cut_from_chars)
 
+    def _describe(self, exception: BaseException) -> None:
+        try:
+            if self.span.is_recording():
+                self._note(exception)
+        except Exception:
+            logger.exception("could not describe an exception on span %r; the span goes out without it", self.name)
+
     def _note(self, exception: BaseException) -> None:
         if isinstance(exception, (asyncio.CancelledError, KeyboardInterrupt)):
             self._mark(names.CANCELLED, plain_text(str(exception)) or type(exception).__name__)
@@ -160,7 +177,7 @@ class Marked:
         own_id = self.span.get_span_context().span_id
         first_here = own_id not in exception.__dict__.get(_RECORDED, ())
         self.span.set_attribute(names.ERROR_TYPE, _type_name(exception))
-        self.span.set_status(Status(StatusCode.ERROR, _description(exception)))
+        self.span.set_status(Status(StatusCode.ERROR, text_given(exception)))
         self._mark_failed(timed_out=first_here and isinstance(exception, TimeoutError))
         if first_here:
             exception.__dict__[_RECORDED] = tuple(self._span_ids())
@@ -191,7 +208,7 @@ class Execution(Marked):
             tell_response(handle.trace_id)
         return handle
 
-    def declare(self, steps: Sequence[str | Mapping[str, Any] | DeclaredStep]) -> None:
+    def declare(self, steps: Iterable[str | Mapping[str, Any] | DeclaredStep]) -> None:
         """Say which steps are to run, where a plan is made only inside: they show as pending until they do.
 
         May be called again with further steps. What `execution(steps=...)` declared stays.
@@ -203,13 +220,13 @@ class Execution(Marked):
         own_tracer().start_span("declare steps", context=self._context, attributes=attributes).end()
 
     def identify(
-        self, *, run_id: str | None = None, conversation_id: str | None = None, user_id: str | None = None
+        self, *, run_id: Id | None = None, conversation_id: Id | None = None, user_id: Id | None = None
     ) -> None:
         """Say what became known only inside."""
         for attribute, value in (
-            (names.RUN_ID, run_id),
-            (names.CONVERSATION_ID, conversation_id),
-            (names.USER_ID, user_id),
+            (names.RUN_ID, id_given(run_id)),
+            (names.CONVERSATION_ID, id_given(conversation_id)),
+            (names.USER_ID, id_given(user_id)),
         ):
             if value is not None:
                 self.span.set_attribute(attribute, value)
@@ -225,7 +242,7 @@ class Execution(Marked):
     def _mark(self, status: str, reason: str) -> None:
         self._declared = True
         self.span.set_attribute(names.EXECUTION_STATUS, status)
-        self.span.set_attribute(names.EXECUTION_STATUS_REASON, plain_text(reason))
+        self.span.set_attribute(names.EXECUTION_STATUS_REASON, text_given(reason))
 
     def _mark_failed(self, *, timed_out: bool) -> None:
         # a declared status beats the span status when read, and an attribute cannot be taken back
@@ -263,7 +280,7 @@ class Step(Marked):
         self._mark(names.TIMED_OUT, reason)
         self.fail(reason)
 
-    def decide(self, value: object, *, not_taken: tuple[str, ...] | list[str] = ()) -> None:
+    def decide(self, value: object, *, not_taken: Iterable[str] = ()) -> None:
         """This step chose a branch: `value` is the condition of the edges to nodes begun with ``chosen_by=step``.
 
         Nodes of branches `not_taken` show as skipped.
@@ -271,7 +288,7 @@ class Step(Marked):
         self.decision = value
         self.span.set_attribute(names.DECISION, self.condition_text(value))
         if not_taken:
-            self.never_ran(*not_taken)
+            self.never_ran(not_taken)
 
     def tokens(self, *, input: int | None = None, output: int | None = None) -> None:  # noqa: A002
         """Tokens that a model took in and gave out."""
@@ -283,12 +300,12 @@ class Step(Marked):
     @staticmethod
     def condition_text(value: object) -> str:
         """A condition's value as an edge shows it: a string as it is, anything else as JSON."""
-        return plain_text(value) if isinstance(value, str) else json_text(value)[0]
+        return text_given(value) if isinstance(value, str) else json_text(value)[0]
 
     def _mark(self, status: str, reason: str) -> None:
         self._declared = True
         self.span.set_attribute(names.NODE_STATUS, status)
-        self.span.set_attribute(names.NODE_STATUS_REASON, plain_text(reason))
+        self.span.set_attribute(names.NODE_STATUS_REASON, text_given(reason))
 
     def _mark_failed(self, *, timed_out: bool) -> None:
         # a declared status beats the span status when read, and an attribute cannot be taken back
@@ -395,11 +412,3 @@ def _type_name(exception: BaseException) -> str:
     # as the SDK names it in exception.type
     kind = type(exception)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _description(exception: BaseException) -> str:
-    # as the SDK describes it
-    try:
-        return f"{type(exception).__name__}: {plain_text(str(exception))}"
-    except Exception:
-        return f"{type(exception).__name__} (its text could not be had)"

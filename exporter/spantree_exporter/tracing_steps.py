@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from spantree_exporter.tracing_given import several
 from spantree_exporter.tracing_value import plain_text
 
 logger = logging.getLogger(__name__)
@@ -36,9 +37,10 @@ class DeclaredStep:
     action: str | None = None
 
 
-def step_texts(steps: Sequence[str | Mapping[str, Any] | DeclaredStep]) -> tuple[str, ...]:
+def step_texts(given: Iterable[str | Mapping[str, Any] | DeclaredStep]) -> tuple[str, ...]:
     """Each step as a text of its own; what is no step is logged and left out. Never raises."""
     texts: list[str] = []
+    steps = several(given)
     for step in steps[:MAX_STEPS]:
         try:
             texts.append(_text(step))
@@ -61,5 +63,5 @@ def _text(step: str | Mapping[str, Any] | DeclaredStep) -> str:
         value = said.get(field)
         if value is None or value == ():
             continue
-        fields[field] = [str(item) for item in value] if field == "depends_on" else str(value)[:MAX_TEXT_CHARS]
+        fields[field] = [str(item) for item in several(value)] if field == "depends_on" else str(value)[:MAX_TEXT_CHARS]
     return plain_text(json.dumps(fields, ensure_ascii=False))

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from spantree_exporter.tracing_retry import Attempts, RetryPolicy
 from spantree_exporter.tracing_span import Marked, Plan, logger
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def is_decorated(given: F | str | None) -> TypeGuard[F]:
+    """Whether `given` is what a decorator without parentheses stands above, and no name.
+
+    Raises TypeError for what is neither, as a property is: it would be taken for a name, and the attribute be gone.
+    """
+    if isinstance(given, (classmethod, staticmethod)) or callable(given):
+        return True
+    if given is not None and hasattr(type(given), "__get__"):
+        raise TypeError(f"a {type(given).__name__} cannot be decorated: put the decorator below it, on its function")
+    return False
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What a function is called; of a `partial` the function in it, of any other object its class."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else type(function).__name__
 
 
 def wrapped(
@@ -21,16 +43,22 @@ def wrapped(
     that what the consumer does between two values does not end up below it.
     """
     call = _Call(function, make, plan, capture=capture)
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    is_async_generator = _is_a(inspect.isasyncgenfunction, function)
+    if is_async_generator or _is_a(inspect.isgeneratorfunction, function):
         if policy.max_attempts > 1:
             raise TypeError(
                 f"{plan.name}: a generator cannot be attempted again once it has given values; retry inside it with "
                 "attempts(...)"
             )
-        return _async_generator(call) if inspect.isasyncgenfunction(function) else _generator(call)
-    if inspect.iscoroutinefunction(function):
+        return _async_generator(call) if is_async_generator else _generator(call)
+    if _is_a(inspect.iscoroutinefunction, function):
         return _coroutine_attempts(call, policy) if policy.max_attempts > 1 else _coroutine(call)
     return _function_attempts(call, policy) if policy.max_attempts > 1 else _function(call)
+
+
+def _is_a(kind: Callable[[object], bool], function: Callable[..., Any]) -> bool:
+    # An object that is called, as asgiref's SyncToAsync, is what its class does when called.
+    return kind(function) or kind(type(function).__call__)
 
 
 class _Call:
@@ -73,16 +101,33 @@ def _function(call: _Call) -> Callable[..., Any]:
         handle = call.begin(args, kwargs)
         handle.attach()
         failure: BaseException | None = None
+        result: Any = None
         try:
-            return call.keep(handle, call.function(*args, **kwargs))
+            result = call.function(*args, **kwargs)
+            return _awaited(call, handle, result) if inspect.iscoroutine(result) else call.keep(handle, result)
         except BaseException as exc:
             failure = exc
             raise
         finally:
             handle.detach()
-            handle.end(failure)
+            if not inspect.iscoroutine(result):
+                handle.end(failure)
 
     return run
+
+
+async def _awaited(call: _Call, handle: Marked, coroutine: Awaitable[Any]) -> Any:
+    """What a plain function returned to be awaited, as a lambda and many decorators do: its span lasts until it was."""
+    handle.attach()
+    failure: BaseException | None = None
+    try:
+        return call.keep(handle, await coroutine)
+    except BaseException as exc:
+        failure = exc
+        raise
+    finally:
+        handle.detach()
+        handle.end(failure)
 
 
 def _coroutine(call: _Call) -> Callable[..., Any]:
