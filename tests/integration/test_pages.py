@@ -120,6 +120,10 @@ def test_the_list_reads_without_a_script_and_keeps_its_filters_in_the_address(pa
     assert [link for link in narrowed.links if link.startswith("/executions/")] == [f"/executions/{trace_id(1)}"]
     assert "/executions?status=failed" in narrowed.links, "a filter can be taken away"
 
+    several = pages.get("/executions?status=failed&status=partial&status=timed_out").text
+    assert re.findall(r'<option value="(\w+)" selected>', several) == ["failed"]
+    assert re.findall(r'name="status" value="(\w+)"', several) == ["partial", "timed_out"]
+
     emptied = pages.get("/executions?status=&q=&workflow=good", follow_redirects=False)
     assert (emptied.status_code, emptied.headers["location"]) == (303, "/executions?workflow=good")
     assert "No execution is like that" in page_of(pages.get("/executions?workflow=none")).text

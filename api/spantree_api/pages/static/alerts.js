@@ -1,20 +1,9 @@
 // Makes, tries, silences, switches and takes away rules of alerts.
-import { all, one, own } from "./dom.js";
+import { all, change, one, own } from "./dom.js";
 
 const RULES = own("/api/v1/alerts/rules");
 const form = one("#make");
 const fields = form.elements;
-
-async function asked(address, method, body) {
-  const answer = await fetch(address, {
-    method,
-    headers: body ? { "content-type": "application/json" } : {},
-    body: body && JSON.stringify(body),
-  });
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error.message);
-  return found;
-}
 
 /** `call` while no button can be pressed; what it throws is said. */
 async function alone(buttons, said, call) {
@@ -38,13 +27,13 @@ for (const button of all("[data-do]")) {
   const { rule, name } = button.dataset;
   button.onclick = () => alone(all(`[data-rule="${rule}"]`), one("#rule-said"), async () => {
     if (button.dataset.do === "test") {
-      const { delivered, answer_status, error } = await asked(`${RULES}/${rule}/test`, "POST");
+      const { delivered, answer_status, error } = await change(`${RULES}/${rule}/test`, "POST");
       return delivered ? `The test was taken: ${answer_status}.` : `The test was not taken: ${error ?? answer_status}.`;
     }
     if (button.dataset.do === "delete") {
       if (!confirm(`Take the rule “${name}” away? Messages that wait are dropped.`)) return "";
-      await asked(`${RULES}/${rule}`, "DELETE");
-    } else await asked(`${RULES}/${rule}`, "PATCH", CHANGES[button.dataset.do](button.dataset));
+      await change(`${RULES}/${rule}`, "DELETE");
+    } else await change(`${RULES}/${rule}`, "PATCH", CHANGES[button.dataset.do](button.dataset));
     location.reload();
     return "";
   });
@@ -70,7 +59,7 @@ form.onsubmit = (event) => {
     for (const input of all("[data-field] input", form)) {
       if (!input.disabled && input.value) body[input.name] = +(input.value * (SCALES[input.name] ?? 1)).toFixed(9);
     }
-    const { secret } = await asked(RULES, "POST", body);
+    const { secret } = await change(RULES, "POST", body);
     form.reset();
     fit();
     return `The rule is made. Its messages are signed with ${secret}, which is not shown again. Load the page anew to see it.`;

@@ -1,5 +1,6 @@
 // Has a failed execution analysed, and shows what is then kept.
-import { all, exchange, one, own, page } from "./dom.js";
+import { all, change, one, own, page } from "./dom.js";
+import { exchange } from "./exchange.js";
 import { visible } from "./text.js";
 
 document.addEventListener("click", async (event) => {
@@ -11,8 +12,7 @@ document.addEventListener("click", async (event) => {
   one("#analysis-said").textContent = "";
   try {
     const path = own(`/api/v1/executions/${one("#execution").dataset.id}/analyze?by=${button.dataset.analyse}`);
-    const answer = await fetch(path, { method: "POST", headers: { accept: "application/json" } });
-    if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.error?.message ?? `the server answered ${answer.status}`);
+    await change(path, "POST");
     exchange(one("#analysis"), one("#analysis", await page(location.pathname)));
   } catch (error) {
     one("#analysis-said").textContent = visible(error.message);

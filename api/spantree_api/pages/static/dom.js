@@ -1,4 +1,6 @@
 // Making and exchanging elements. Texts go in by textContent only; documents of the server are parsed, never evaluated.
+import { visible } from "./text.js";
+import { tellTimes } from "./times.js";
 
 /** An element with properties and children; a string child is a text. */
 export function el(name, properties = {}, ...children) {
@@ -21,34 +23,64 @@ const PREFIX = new URL("../..", import.meta.url).pathname.slice(0, -1);
 /** Where a path of ours is for the browser. */
 export const own = (path) => PREFIX + path;
 
+// An answer that does not come by then does not come.
+const PATIENCE_MS = 60000;
+
+/** `fetch`, whose failures are sentences. */
+export async function ask(address, options = {}) {
+  try {
+    return await fetch(address, { signal: AbortSignal.timeout(PATIENCE_MS), ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error(error.name === "TimeoutError" ? "the server has not answered within a minute" : "the server cannot be reached");
+  }
+}
+
 /** A page of this server as a document that runs nothing. Throws with the sentence of its error page. */
 export async function page(address, signal) {
-  const answer = await fetch(address, { signal, headers: { accept: "text/html" } });
+  const answer = await ask(address, { headers: { accept: "text/html" }, ...(signal && { signal }) });
   const found = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (answer.redirected && new URL(answer.url).pathname === own("/login")) throw new Error("you are no longer logged in, load this page anew");
   if (!answer.ok) throw new Error(one(".lead", found)?.textContent ?? `the server answered ${answer.status}`);
+  tellTimes(found);
   return found;
 }
 
 /** JSON of the API. Throws with the sentence of its error. */
-export async function json(address, signal) {
-  const answer = await fetch(address, { signal, headers: { accept: "application/json" } });
+export async function json(address, options = {}) {
+  const answer = await ask(address, { ...options, headers: { accept: "application/json", ...options.headers } });
   const found = await answer.json().catch(() => null);
-  if (!answer.ok) throw new Error(found?.error?.message ?? `the server answered ${answer.status}`);
+  if (!answer.ok || found === null) throw new Error(found?.error?.message ?? `the server answered ${answer.status}`);
   return found;
 }
 
-/** Put the newer `found` in the place of `current`, unless they are equal or a text in it is selected. Focus stays where it was. */
-export function exchange(current, found) {
-  if (!current || !found || current.isEqualNode(found)) return false;
-  const selection = getSelection();
-  if (!selection.isCollapsed && current.contains(selection.anchorNode)) return false;
-  const focused = document.activeElement;
-  const again = current.contains(focused) && all(focused.localName, found).find((each) => each.isEqualNode(focused));
-  current.replaceWith(found);
-  again?.focus?.({ preventScroll: true });
-  document.dispatchEvent(new CustomEvent("exchanged"));
-  return true;
+/** The beginning of what the API answers: its text up to `most` characters, beyond which nothing is fetched. */
+export async function beginning(address, most) {
+  const answer = await ask(address, { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.error?.message ?? `the server answered ${answer.status}`);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return { text, isWhole: true };
+    text += value;
+    if (text.length > most) {
+      reader.cancel();
+      return { text: text.slice(0, most), isWhole: false };
+    }
+  }
+}
+
+/** Have the API change something: `body` as JSON, where there is one. Throws with the sentence of its error. */
+export const change = (address, method, body) => json(address, { method, ...(body && { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }) });
+
+/** Say how the page follows what changes, where it has a place for that. */
+export function tellLive(text) {
+  const state = one("#live-state");
+  if (!state) return;
+  state.classList.toggle("good", text === "live");
+  const told = text === "live" ? "● live" : visible(text);
+  if (state.textContent !== told) state.textContent = told;
 }
 
 /** Say something to everyone, for a moment. */
@@ -59,11 +91,19 @@ export function say(text) {
   say.timer = setTimeout(() => { said.textContent = ""; }, 2500);
 }
 
-/** `call` once, `ms` after the first of many calls. */
+/** `call` once, `ms` after the first of many calls, and never before it has ended: what it shows is never the older answer. */
 export function gathered(call, ms) {
   let timer = null;
-  return () => {
-    timer ??= setTimeout(() => { timer = null; call(); }, ms);
+  let isBusy = false;
+  let isAsked = false;
+  return function wanted() {
+    if (isBusy) { isAsked = true; return; }
+    timer ??= setTimeout(async () => {
+      timer = null;
+      isBusy = true;
+      try { await call(); } finally { isBusy = false; }
+      if (isAsked) { isAsked = false; wanted(); }
+    }, ms);
   };
 }
 

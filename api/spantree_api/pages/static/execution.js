@@ -1,5 +1,6 @@
 // One execution: the node's panel beside it, and following while it runs.
-import { all, el, exchange, gathered, json, one, own, page } from "./dom.js";
+import { all, beginning, el, one, own, page } from "./dom.js";
+import { exchange } from "./exchange.js";
 import { follow } from "./live.js";
 import { visible } from "./text.js";
 
@@ -8,20 +9,23 @@ const panel = one("#panel");
 const id = execution.dataset.id;
 let timeline = null;
 let loading = null;
+// What had the focus when the panel came.
+let opener = null;
 
-export async function show(node, { push = true, focus = false } = {}) {
+/** Show a node beside the view; `address`: "push" or "replace" what the browser goes back to, or null. */
+async function show(node, address = "push") {
   loading?.abort();
   loading = new AbortController();
+  if (panel.hidden) opener = document.activeElement;
   panel.hidden = false;
   panel.setAttribute("aria-busy", "true");
-  if (push) remember(node);
+  if (address) remember(node, address);
   try {
     const found = one("article.node", await page(own(`/executions/${id}/nodes/${encodeURIComponent(node)}?panel=1`), loading.signal));
     panel.replaceChildren(found);
     panel.scrollTop = 0;
-    document.dispatchEvent(new CustomEvent("exchanged"));
     timeline?.choose(node, Number(found.dataset.sequence));
-    if (focus) one("h2", panel)?.scrollIntoView({ block: "nearest" });
+    one("#panel-said").textContent = `beside: ${one("h2", found).textContent}, ${one(".status", found).lastChild.textContent}`;
   } catch (error) {
     if (error.name === "AbortError") return;
     panel.replaceChildren(el("p", { class: "note" }, visible(error.message)));
@@ -30,28 +34,32 @@ export async function show(node, { push = true, focus = false } = {}) {
   }
 }
 
-/** What is told of the node that is shown, as it is by now. */
+/** What is told of the node that is shown, as it is by now. Returns whether it could be put there. */
 async function renew() {
   const current = one("article.node", panel);
-  if (!current) return;
+  if (!current) return true;
   const found = one("article.node", await page(own(`/executions/${id}/nodes/${encodeURIComponent(current.dataset.shown)}?panel=1`)));
   const { scrollTop } = panel;
-  if (current.isConnected) exchange(current, found);
+  const isShown = !current.isConnected || exchange(current, found);
   panel.scrollTop = scrollTop;
+  return isShown;
 }
 
-function remember(node) {
+function remember(node, how) {
   const address = new URL(location.href);
   if (node) address.searchParams.set("node", node);
   else address.searchParams.delete("node");
-  if (address.href !== location.href) history.pushState(null, "", address);
+  if (address.href !== location.href) history[`${how}State`](null, "", address);
 }
 
 function close() {
+  const isIn = panel.contains(document.activeElement);
   panel.hidden = true;
   panel.replaceChildren();
-  remember(null);
+  one("#panel-said").textContent = "";
+  remember(null, "push");
   timeline?.choose(null);
+  if (isIn) (opener?.isConnected && opener !== document.body ? opener : one("#rows"))?.focus({ preventScroll: true });
 }
 
 document.addEventListener("click", (event) => {
@@ -68,46 +76,45 @@ document.addEventListener("keydown", (event) => {
 });
 addEventListener("popstate", () => {
   const node = new URL(location.href).searchParams.get("node");
-  if (node) show(node, { push: false });
+  if (node) show(node, null);
   else { panel.hidden = true; panel.replaceChildren(); timeline?.choose(null); }
 });
 
 const place = one("#timeline");
 if (place) {
   const { Timeline } = await import("./timeline.js");
-  timeline = new Timeline(place, id, (node) => show(node));
+  timeline = new Timeline(place, id, show);
   await timeline.start();
 }
 const raw = one("#raw");
+// Characters of it that are shown, and fetched.
+const RAW = 500_000;
 if (raw) {
   try {
-    const text = JSON.stringify(await json(raw.dataset.from), null, 2);
-    raw.textContent = visible(text.slice(0, 500_000));
-    if (text.length > 500_000) raw.after(el("p", { class: "cut" }, "Cut: download it to see all of it."));
+    const { text, isWhole } = await beginning(raw.dataset.from, RAW);
+    const told = isWhole ? JSON.stringify(JSON.parse(text), null, 2) : text;
+    raw.textContent = visible(told.slice(0, RAW));
+    if (!isWhole || told.length > RAW) raw.after(el("p", { class: "cut" }, "Cut: download it to see all of it."));
   } catch (error) {
     raw.textContent = visible(error.message);
   }
 }
 const wanted = new URL(location.href).searchParams.get("node");
-if (wanted) show(wanted, { push: false });
+if (wanted) show(wanted, null);
 
 if (execution.dataset.stream) {
-  const stop = follow(execution.dataset.stream, gathered(async () => {
-    try {
-      const newer = one("#execution", await page(location.href));
-      one("#live-state").textContent = "";
-      exchange(one("#head"), one("#head", newer));
-      exchange(one(".tabs"), one(".tabs", newer));
-      if (timeline) await timeline.refresh();
-      else if (!raw) exchange(one("#view"), one("#view", newer));
-      await renew();
-      if (newer.dataset.open !== "1") {
-        execution.dataset.open = "0";
-        timeline?.ended();
-        stop();
-      }
-    } catch (error) {
-      one("#live-state").textContent = `not up to date: ${visible(error.message)}`;
-    }
-  }, 700));
+  const stop = follow(execution.dataset.stream, async () => {
+    const found = await page(location.href);
+    const newer = one("#execution", found);
+    document.title = found.title;
+    const shown = [exchange(one("#head"), one("#head", newer)), exchange(one(".tabs"), one(".tabs", newer))];
+    if (timeline) await timeline.refresh();
+    else if (!raw) shown.push(exchange(one("#view"), one("#view", newer)));
+    shown.push(await renew());
+    const isOpen = newer.dataset.open === "1";
+    execution.dataset.open = isOpen ? "1" : "0";
+    if (!isOpen) timeline?.ended();
+    // Where a text is selected, what is told in its place comes later.
+    if (!isOpen && shown.every(Boolean)) stop();
+  }, 700, (text) => { one("#live-state").textContent = text === "live" ? "" : visible(text); });
 }

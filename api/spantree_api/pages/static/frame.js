@@ -1,36 +1,21 @@
 // Every page: how times are shown, colours, keys, copying, narrowing lists of attributes.
 import { all, el, one, say } from "./dom.js";
-import { ago } from "./text.js";
+import { filter } from "./exchange.js";
+import { lettersCount, stored } from "./stored.js";
+import { MODES, showAs, shownAs, tellTimes } from "./times.js";
 
-const MODES = ["UTC", "local", "ago"];
-const stored = {
-  get(key) { try { return localStorage.getItem(`spantree.${key}`); } catch { return null; } },
-  set(key, value) { try { localStorage.setItem(`spantree.${key}`, value); } catch { /* not kept, then */ } },
-};
-let mode = MODES.includes(stored.get("times")) ? stored.get("times") : "UTC";
+showAs(stored.get("times"));
 
-function local(moment, short) {
-  const part = (number, digits = 2) => String(number).padStart(digits, "0");
-  const minutes = -moment.getTimezoneOffset();
-  const zone = `${minutes < 0 ? "-" : "+"}${part(Math.floor(Math.abs(minutes) / 60))}:${part(Math.abs(minutes) % 60)}`;
-  return `${moment.getFullYear()}-${part(moment.getMonth() + 1)}-${part(moment.getDate())} ${part(moment.getHours())}:${part(moment.getMinutes())}:${part(moment.getSeconds())}${short ? "" : `.${part(moment.getMilliseconds(), 3)}`} ${zone}`;
-}
-
-function tellTimes() {
-  const now = Date.now();
-  for (const time of all("time[datetime]")) {
-    const moment = new Date(time.dateTime);
-    const told = time.dataset.fixed === "ago" || mode === "ago" ? ago(moment.getTime(), now) : mode === "local" ? local(moment, "short" in time.dataset) : time.dataset.utc;
-    if (told && time.textContent !== told) time.textContent = told;
-  }
-  const button = one("#times");
-  button.textContent = mode;
+function tellAll() {
+  tellTimes();
+  one("#times").textContent = shownAs();
 }
 
 function nextMode() {
-  mode = MODES[(MODES.indexOf(mode) + 1) % MODES.length];
+  const mode = MODES[(MODES.indexOf(shownAs()) + 1) % MODES.length];
+  showAs(mode);
   stored.set("times", mode);
-  tellTimes();
+  tellAll();
   say({ UTC: "times in UTC", local: `times in your zone, ${Intl.DateTimeFormat().resolvedOptions().timeZone}`, ago: "times as how long ago" }[mode]);
 }
 
@@ -61,8 +46,10 @@ function help() {
     keys.split(" ").forEach((key, at) => term.append(at ? " " : "", /^(then|a|letter)$/.test(key) ? key : el("kbd", {}, key)));
     list.append(term, el("dd", {}, what));
   }
+  const letters = el("input", { type: "checkbox", checked: lettersCount() });
+  letters.onchange = () => stored.set("letters", letters.checked ? "on" : "off");
   const close = el("button", { type: "button" }, "Close");
-  const dialog = el("dialog", { "aria-labelledby": "keys-title" }, el("h2", { id: "keys-title" }, "Keys"), list, close);
+  const dialog = el("dialog", { "aria-labelledby": "keys-title" }, el("h2", { id: "keys-title" }, "Keys"), list, el("p", {}, el("label", { class: "check" }, letters, " Keys of one letter")), close);
   close.onclick = () => dialog.close();
   dialog.onclose = () => dialog.remove();
   document.body.append(dialog);
@@ -87,6 +74,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") field.blur();
     return;
   }
+  if (!lettersCount()) return;
   if (waitsForPage) {
     waitsForPage = false;
     const to = all(".top nav a").find((link) => link.dataset.key === event.key);
@@ -106,11 +94,23 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+/** Copy where there is no clipboard: a page has one by TLS and on its own machine alone. */
+function copyOut(text) {
+  const focused = document.activeElement;
+  const field = el("textarea", { class: "unseen", value: text });
+  document.body.append(field);
+  field.select();
+  const isCopied = document.execCommand("copy");
+  field.remove();
+  focused?.focus({ preventScroll: true });
+  if (!isCopied) throw new Error("copying is not allowed");
+}
+
 document.addEventListener("click", async (event) => {
   const copy = event.target.closest("[data-copy]");
   if (!copy) return;
   try {
-    await navigator.clipboard.writeText(copy.dataset.copy);
+    await (navigator.clipboard?.writeText(copy.dataset.copy) ?? copyOut(copy.dataset.copy));
     say("copied");
   } catch {
     say("the browser does not allow copying here");
@@ -119,18 +119,19 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("input", (event) => {
   const field = event.target.closest("[data-filter]");
   if (!field) return;
-  const wanted = field.value.toLowerCase();
-  for (const entry of all(field.dataset.filter, field.closest("section"))) entry.hidden = !entry.textContent.toLowerCase().includes(wanted);
+  filter(field);
 });
 // An address without empty filters.
 document.addEventListener("submit", (event) => {
-  for (const field of all("input, select", event.target)) if (!field.value) field.disabled = true;
+  if (event.defaultPrevented || event.target.method !== "get") return;
+  const empty = all("input, select", event.target).filter((field) => !field.value && !field.disabled);
+  for (const field of empty) field.disabled = true;
+  // Whoever comes back finds them as they were.
+  addEventListener("pageshow", () => { for (const field of empty) field.disabled = false; }, { once: true });
 });
-addEventListener("pageshow", () => { for (const field of all("form :disabled")) field.disabled = false; });
 
 one("#times").onclick = nextMode;
 one("#theme").onclick = nextTheme;
 one("#keys").onclick = help;
-document.addEventListener("exchanged", tellTimes);
-tellTimes();
+tellAll();
 setInterval(() => { if (!document.hidden) tellTimes(); }, 10000);

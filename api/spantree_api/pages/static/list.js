@@ -1,5 +1,7 @@
-// The list follows: rows change where they are; new ones come on top, or wait behind a button while somebody reads.
-import { all, el, gathered, one, page } from "./dom.js";
+// The list follows: rows change where they are; new ones come to where they belong, or wait behind a button while
+// somebody reads, as does what the filters no longer let through.
+import { all, one, page, tellLive } from "./dom.js";
+import { exchange } from "./exchange.js";
 import { follow } from "./live.js";
 
 const list = one("#list");
@@ -10,70 +12,60 @@ let newest = null;
 const rowsOf = (within) => new Map(all("tr[data-row]", within).map((row) => [row.dataset.row, row]));
 const isRead = () => scrollY > 80 || list.contains(document.activeElement) || !getSelection().isCollapsed;
 
-function put(found) {
-  const body = one("tbody", list);
-  if (!body) {
-    list.replaceChildren(...found.childNodes);
-    return;
-  }
+function put() {
   const there = rowsOf(list);
-  const coming = [];
+  const found = rowsOf(one("#list", newest));
+  let coming = 0;
+  for (const [id, row] of found) {
+    const current = there.get(id);
+    if (current) exchangeRow(current, row);
+    else coming += 1;
+  }
+  // What is older than a page that goes on has only made room.
+  const last = one("[rel=next]", newest) ? startOf([...found.values()].at(-1)) : "";
+  const gone = [...there].filter(([id, row]) => !found.has(id) && startOf(row) > last);
+  for (const [id, row] of there) row.classList.toggle("gone", gone.some(([one]) => one === id));
+  if (isRead()) tell(coming, gone.length);
+  else showNewest(there);
+}
+
+/** The list as the server has it by now; rows that were there stay the elements that they are. */
+function showNewest(there) {
+  const found = one("#list", newest.cloneNode(true));
   for (const [id, row] of rowsOf(found)) {
     const current = there.get(id);
-    if (!current) coming.push(row);
-    else if (!current.isEqualNode(row)) exchangeRow(current, row);
+    if (current) row.replaceWith(current);
+    else if (there.size) row.classList.add("fresh");
   }
-  const first = body.firstElementChild;
-  const above = coming.filter((row) => !first || isNewer(row, first));
-  if (!above.length) return tell(0);
-  if (isRead()) return tell(above.length);
-  for (const row of above) row.classList.add("fresh");
-  body.prepend(...above);
-  tell(0);
+  list.replaceChildren(...found.childNodes);
+  for (const part of ["#hidden", ".pager"]) exchange(one(part), one(part, newest.cloneNode(true)));
+  tell(0, 0);
 }
 
 function exchangeRow(current, row) {
   // The link keeps its focus: only cells that differ are exchanged.
   [...row.cells].forEach((cell, at) => {
     const old = current.cells[at];
-    if (!plain(old).isEqualNode(plain(cell))) old.replaceChildren(...cell.childNodes);
+    if (!old.isEqualNode(cell)) old.replaceChildren(...cell.cloneNode(true).childNodes);
   });
 }
 
-// Times are told anew by frame.js all the time and do not count.
-function plain(cell) {
-  const copy = cell.cloneNode(true);
-  for (const time of all("time", copy)) time.textContent = "";
-  return copy;
-}
-
 const startOf = (row) => one("time", row)?.dateTime ?? "";
-const isNewer = (row, than) => startOf(row) >= startOf(than);
 
-function tell(count) {
-  news.hidden = count === 0;
-  button.textContent = count === 1 ? "1 new execution" : `${count} new executions`;
+function tell(coming, gone) {
+  news.hidden = !coming && !gone;
+  button.textContent = [coming && (coming === 1 ? "1 new execution" : `${coming} new executions`), gone && `${gone} no longer like this`].filter(Boolean).join(", ");
 }
 
 button.onclick = () => {
   scrollTo({ top: 0 });
-  list.replaceChildren(...newest.cloneNode(true).childNodes);
-  document.dispatchEvent(new CustomEvent("exchanged"));
-  tell(0);
+  showNewest(rowsOf(list));
+  one("tbody a", list)?.focus();
 };
 
-const look = gathered(async () => {
-  try {
-    newest = one("#list", await page(location.href));
-    put(newest.cloneNode(true));
-    document.dispatchEvent(new CustomEvent("exchanged"));
-  } catch (error) {
-    state(`not up to date: ${error.message}`);
-  }
-}, 600);
-
-function state(text) {
-  one("#live-state").replaceChildren(el("span", { class: text === "live" ? "good" : "muted" }, text === "live" ? "● live" : text));
+if (!("still" in list.dataset)) {
+  follow(list.dataset.live, async () => {
+    newest = await page(location.href);
+    put();
+  }, 600, tellLive);
 }
-
-if (!("still" in list.dataset)) follow(list.dataset.live, look, state);

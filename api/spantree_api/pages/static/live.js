@@ -1,24 +1,44 @@
 // What changed: by server-sent events, and by asking again where they do not come. Nothing while nobody looks.
+import { gathered } from "./dom.js";
 
 const AGAIN_MS = 4000;
+// At most, where asking fails again and again.
+const SELDOM_MS = 60000;
+const ANEW_MS = 30000;
 // What time alone changes, nobody tells: that something is stuck or lost, how long ago it was.
 const TIME_MS = 60000;
 
 /**
  * `address` tells from when on (`after`): what changed since the page was made is told. Later the page is looked at anew.
- * Call `changed(kind)` when the stream tells of something, and `state(text)` when how it goes changes.
+ * `look()` reads and shows what is by now, `every` ms after something changed and never twice at once; where it throws,
+ * the page is not up to date. `state(text)` is told how it goes: "live", or what is not as it should be.
  * Returns a function that ends it.
  */
-export function follow(address, changed, state = () => {}) {
+export function follow(address, look, every, state) {
   let source = null;
   let timer = null;
   let failures = 0;
+  let refused = 0;
   let ended = false;
+  let how = "";
 
+  const changed = gathered(async () => {
+    try {
+      await look();
+      refused = 0;
+      state(how);
+    } catch (error) {
+      refused += 1;
+      state(`not up to date: ${error.message}`);
+    }
+  }, every);
+  function tell(text) {
+    how = text;
+    if (!refused) state(text);
+  }
   function poll() {
-    clearInterval(timer);
-    timer = setInterval(() => changed("poll"), AGAIN_MS);
-    state("asking every few seconds");
+    clearTimeout(timer);
+    timer = setTimeout(() => { changed(); poll(); }, Math.min(SELDOM_MS, AGAIN_MS * 2 ** refused));
   }
   function open() {
     if (ended || source || document.hidden) return;
@@ -26,21 +46,22 @@ export function follow(address, changed, state = () => {}) {
     if (failures) from.searchParams.delete("after");
     source = new EventSource(from);
     source.onopen = () => {
-      clearInterval(timer);
+      clearTimeout(timer);
       timer = null;
-      state("live");
+      tell("live");
       // What came while nobody listened.
-      if (failures) changed("reload");
+      if (failures) changed();
       failures = 0;
     };
-    for (const kind of ["execution", "node", "reload"]) source.addEventListener(kind, (event) => changed(kind, event));
+    for (const kind of ["execution", "node", "reload"]) source.addEventListener(kind, changed);
     source.onerror = () => {
       failures += 1;
       if (source?.readyState === EventSource.CLOSED || failures > 2) {
         close();
+        tell("asking every few seconds");
         poll();
-        setTimeout(open, 30000);
-      } else state("reconnecting");
+        setTimeout(open, ANEW_MS);
+      } else tell("reconnecting");
     };
   }
   function close() {
@@ -51,12 +72,12 @@ export function follow(address, changed, state = () => {}) {
     if (ended) return;
     if (document.hidden) {
       close();
-      clearInterval(timer);
+      clearTimeout(timer);
       timer = null;
       failures = Math.max(failures, 1);
     } else open();
   }
-  const passes = setInterval(() => { if (!document.hidden) changed("time"); }, TIME_MS);
+  const passes = setInterval(() => { if (!document.hidden) changed(); }, TIME_MS);
   document.addEventListener("visibilitychange", seen);
   addEventListener("pagehide", () => { close(); failures = Math.max(failures, 1); });
   addEventListener("pageshow", (event) => { if (event.persisted) seen(); });
@@ -64,7 +85,7 @@ export function follow(address, changed, state = () => {}) {
   return () => {
     ended = true;
     close();
-    clearInterval(timer);
+    clearTimeout(timer);
     clearInterval(passes);
     document.removeEventListener("visibilitychange", seen);
   };

@@ -1,6 +1,7 @@
 // The timeline: a tree with bars on one axis. Only rows that are seen are in the document, only pages of them are fetched.
 import { all, el, json, one, own, say, settled } from "./dom.js";
 import { SIGNS, axisTime, cost, count, duration, visible } from "./text.js";
+import { lettersCount } from "./stored.js";
 import { Minimap } from "./timeline_minimap.js";
 import { Rows } from "./timeline_rows.js";
 
@@ -15,10 +16,22 @@ const STEPS = [
   ...[10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200].map((seconds) => seconds * 1e6),
 ];
 const DAY = 86_400e6;
+// After which what could not be read is asked for again.
+const AGAIN_MS = 5000;
 
 /** The number of a node; of a row that is none, that of the node which it stands at. */
 const sequenceOf = (item) => (typeof item === "number" ? item : item.sequence);
 const idOf = (item) => (typeof item === "number" ? `step-${item}` : `row-${item.key.replace(" ", "-")}`);
+
+/** Make the element of a row what another one of the same row is. */
+function exchangeRow(element, newer) {
+  for (const { name, value } of newer.attributes) if (name !== "style" && element.getAttribute(name) !== value) element.setAttribute(name, value);
+  if (!newer.hasAttribute("aria-expanded")) element.removeAttribute("aria-expanded");
+  element.style.top = newer.style.top;
+  [...newer.children].forEach((part, at) => {
+    if (!element.children[at].isEqualNode(part)) element.children[at].replaceChildren(...part.childNodes);
+  });
+}
 
 export class Timeline {
   constructor(place, id, open) {
@@ -48,7 +61,6 @@ export class Timeline {
     try {
       await this.rows.want(1, Math.min(this.rows.total, 200) || 1);
       this.looking = this.lookAround();
-      if (!this.rows.total) this.canvas.replaceChildren(el("p", { class: "note" }, "No step has come yet."));
     } catch (error) {
       this.canvas.replaceChildren(el("p", { class: "note" }, `The steps could not be read: ${visible(error.message)}`));
     }
@@ -137,30 +149,35 @@ export class Timeline {
     if (anew) {
       this.drawScale();
       this.minimap.mark(this.span, this.whole);
-      this.canvas.replaceChildren();
-      this.drawn.clear();
+      if (!this.drawn.size) this.canvas.replaceChildren(...(count ? [] : [el("p", { class: "note" }, "No step has come yet.")]));
     }
-    const kept = new Set();
-    const added = [];
+    const wanted = [];
     for (let index = first; index <= last; index += 1) {
       const item = this.rows.at(index);
-      kept.add(item);
       const there = this.drawn.get(item);
       const row = this.rows.row(item);
-      if (there && (there.loaded || !row)) continue;
-      there?.element.remove();
-      const element = row ? this.rowElement(row, index) : this.emptyElement(item, index);
-      this.drawn.set(item, { element, loaded: row !== null });
-      this.items.set(element, item);
-      added.push(element);
-    }
-    for (const [item, { element }] of this.drawn) {
-      if (!kept.has(item)) {
-        element.remove();
-        this.drawn.delete(item);
+      const isLoaded = row !== null;
+      if (there && there.isLoaded === isLoaded && !anew) wanted.push([item, there]);
+      else {
+        const element = row ? this.rowElement(row, index) : this.emptyElement(item, index);
+        // Who points at a row, or is about to click on it, has it still.
+        if (there?.isLoaded && isLoaded) exchangeRow(there.element, element);
+        wanted.push([item, there?.isLoaded && isLoaded ? there : { element, isLoaded }]);
       }
     }
-    this.canvas.append(...added);
+    const before = this.drawn;
+    this.drawn = new Map(wanted);
+    for (const [item, { element }] of before) if (this.drawn.get(item)?.element !== element) element.remove();
+    // In the order in which they are read.
+    let previous = null;
+    for (const [item, { element }] of wanted) {
+      this.items.set(element, item);
+      if (element.parentNode !== this.canvas || element.previousElementSibling !== previous) {
+        if (previous) previous.after(element);
+        else this.canvas.prepend(element);
+      }
+      previous = element;
+    }
     this.mark();
     if (count) {
       this.seen = [first, last].map((index) => sequenceOf(this.rows.at(index)));
@@ -168,7 +185,10 @@ export class Timeline {
     }
   }
 
-  wantSoon = settled((from, to) => this.rows.want(from, to).catch((error) => say(error.message)), 60);
+  wantSoon = settled((from, to) => this.rows.want(from, to).catch((error) => {
+    say(error.message);
+    setTimeout(() => this.draw(), AGAIN_MS);
+  }), 60);
 
   emptyElement(sequence, index) {
     const element = el("div", { class: "trow unloaded", role: "row" }, el("div", { class: "tcell", role: "gridcell" }, el("span", { class: "tname" }, `${sequence} …`)));
@@ -314,7 +334,7 @@ export class Timeline {
 
   openSoon = settled(() => {
     const row = this.rows.row(this.cursor);
-    if (row?.id) this.open(row.id);
+    if (row?.id) this.open(row.id, "replace");
   }, 150);
 
   async search(text) {
@@ -434,6 +454,7 @@ export class Timeline {
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog, .panel")) return;
     const onRows = event.target === this.box;
+    if (!onRows && !lettersCount()) return;
     const act = {
       j: () => this.move(1), k: () => this.move(-1), f: () => this.move(1), b: () => this.move(-1),
       e: () => this.nextError(), n: () => this.nextMatch(1), N: () => this.nextMatch(-1),

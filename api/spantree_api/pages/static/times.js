@@ -1,0 +1,25 @@
+// How moments are told: in UTC, in the zone of the browser, or as how long ago.
+import { ago } from "./text.js";
+
+export const MODES = ["UTC", "local", "ago"];
+let mode = "UTC";
+
+export const shownAs = () => mode;
+export function showAs(wanted) { if (MODES.includes(wanted)) mode = wanted; }
+
+function local(moment, short) {
+  const part = (number, digits = 2) => String(number).padStart(digits, "0");
+  const minutes = -moment.getTimezoneOffset();
+  const zone = `${minutes < 0 ? "-" : "+"}${part(Math.floor(Math.abs(minutes) / 60))}:${part(Math.abs(minutes) % 60)}`;
+  return `${moment.getFullYear()}-${part(moment.getMonth() + 1)}-${part(moment.getDate())} ${part(moment.getHours())}:${part(moment.getMinutes())}:${part(moment.getSeconds())}${short ? "" : `.${part(moment.getMilliseconds(), 3)}`} ${zone}`;
+}
+
+/** Tell the moments within `root` as they are to be shown. */
+export function tellTimes(root = document) {
+  const now = Date.now();
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const moment = new Date(time.dateTime);
+    const told = time.dataset.fixed === "ago" || mode === "ago" ? ago(moment.getTime(), now) : mode === "local" ? local(moment, "short" in time.dataset) : time.dataset.utc;
+    if (told && time.textContent !== told) time.textContent = told;
+  }
+}
