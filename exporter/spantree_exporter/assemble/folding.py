@@ -236,6 +236,9 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
         for key in _COMPLETED_BY_INNER:
             if key in step.facts and key not in merged:
                 merged[key] = step.facts[key]  # type: ignore[literal-required]
+        if "error_type" in step.facts and "error_type" not in host.facts and "error_message" in step.facts:
+            # A class and a message are those of one exception.
+            merged["error_message"] = step.facts["error_message"]
         if declared := step.facts.get("declared_steps"):
             merged["declared_steps"] = [*merged.get("declared_steps", ()), *declared]
         if (
@@ -246,6 +249,8 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
         ):
             merged.setdefault("weak_status", "failed")
         host.facts = merged
+        if "names_outer" in step.facts:
+            host.name = step.name
         host.routers.extend(step.routers)
         if host.facts.get("covers_queue") and step.end_ns is not None:
             _take_times(host, step)

@@ -37,6 +37,7 @@ from spantree_exporter.facts.reading import (
 )
 from spantree_exporter.facts.vocabulary import Facts, Status
 from spantree_exporter.span import Span
+from spantree_exporter.stored import stored_key
 
 _TEXTS: Final = {
     "run_id": "run_id",
@@ -96,7 +97,7 @@ class Rules:
             elif not listed:
                 faults.append(f'{name} in [attributes] is {keys!r}; wanted a list of attribute names, ["job.run_id"]')
             else:
-                attributes[name] = tuple(listed)
+                attributes[name] = tuple(stored_key(key) for key in listed)
         words: dict[str, Status] = {}
         for word, status in _section(document, "status_words", faults).items():
             if status not in get_args(Status):

@@ -13,6 +13,7 @@ from spantree_exporter.attributes import REDACTED
 from spantree_exporter.facts.conventions import (
     agent_framework,
     airflow,
+    argo,
     asgi,
     autogen,
     aws_durable,
@@ -69,9 +70,11 @@ from spantree_exporter.facts.conventions import (
     temporal,
     temporal_history,
     traceloop,
+    trigger_dev,
     usage,
     vercel_ai,
     vercel_workflow,
+    wolverine,
     workflow,
 )
 from spantree_exporter.facts.prices import Prices
@@ -104,6 +107,7 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     traceloop.CONVENTION,
     langsmith.CONVENTION,
     airflow.CONVENTION,
+    argo.CONVENTION,
     spring_batch.CONVENTION,
     prefect.CONVENTION,
     dagster.CONVENTION,
@@ -114,7 +118,9 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     celery.CONVENTION,
     job_queues.CONVENTION,
     service_buses.CONVENTION,
+    wolverine.CONVENTION,
     hatchet.CONVENTION,
+    trigger_dev.CONVENTION,
     n8n.CONVENTION,
     restate.CONVENTION,
     aws_durable.CONVENTION,

@@ -82,7 +82,9 @@ def test_an_invocation_of_restate_is_a_run_and_its_closures_are_steps() -> None:
         "kind": "workflow",
         "boundary": "run",
         "workflow_name": "Greeter/greet",
-        "task_key": "inv-1",
+        "task_key": "inv-1/attempt",
+        "retry_expected": True,
+        "fold": "nested",
     }
     assert read_facts(span("run (fetch)", {"restate.run.name": "fetch"})) == {
         "name": "fetch",
