@@ -32,6 +32,9 @@ CERTIFICATE: Final = "OTEL_EXPORTER_OTLP_CERTIFICATE"
 _OTHER_AUTHORITIES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # Whether opentelemetry-instrumentation-logging gives the root logger a handler.
 _LOG_HANDLER: Final = "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION"
+# uvicorn ends a worker that gives no answer for 5 s, from the moment it starts it, and starts another, for ever. One that
+# instruments itself first takes two or three seconds of CPU, of which a small container has a fraction of a second each.
+_UVICORN_PATIENCE: Final = ("UVICORN_TIMEOUT_WORKER_HEALTHCHECK", "30")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -104,8 +107,10 @@ def environment_of_service(
     wanted = otel_settings(settings, service_name_of(command)) | {
         "OTEL_BSP_SCHEDULE_DELAY": _EXPORT_DELAY_MS,
         "SPANTREE_LIVE": "1",
+        _UVICORN_PATIENCE[0]: _UVICORN_PATIENCE[1],
     }
     for name in (
+        _UVICORN_PATIENCE[0],
         "OTEL_SERVICE_NAME",
         "OTEL_BSP_SCHEDULE_DELAY",
         "OTEL_METRICS_EXPORTER",

@@ -54,6 +54,12 @@ def test_logs_that_go_nowhere_keep_their_way_to_the_screen(environ: dict[str, st
     assert found.get("OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION") == handler
 
 
+@pytest.mark.parametrize(("environ", "seconds"), [({}, "30"), ({"UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "9"}, "9")])
+def test_uvicorn_waits_for_workers_that_instrument_themselves(environ: dict[str, str], seconds: str) -> None:
+    found, replaced = environment_of_service(Settings(), environ, ["uvicorn", "shop:app", "--workers", "2"])
+    assert (found["UVICORN_TIMEOUT_WORKER_HEALTHCHECK"], replaced) == (seconds, [])
+
+
 @pytest.mark.parametrize(
     ("environ", "hosts"),
     [
