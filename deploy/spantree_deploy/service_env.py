@@ -32,8 +32,8 @@ CERTIFICATE: Final = "OTEL_EXPORTER_OTLP_CERTIFICATE"
 _OTHER_AUTHORITIES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # Whether opentelemetry-instrumentation-logging gives the root logger a handler.
 _LOG_HANDLER: Final = "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION"
-# uvicorn ends a worker that gives no answer for 5 s, from the moment it starts it, and starts another, for ever. One that
-# instruments itself first takes two or three seconds of CPU, of which a small container has a fraction of a second each.
+# uvicorn ends a worker that does not answer within 5 s of its start, and starts another, for ever. One that instruments
+# itself first takes two or three seconds of CPU, of which a small container has a fraction in each second.
 _UVICORN_PATIENCE: Final = ("UVICORN_TIMEOUT_WORKER_HEALTHCHECK", "30")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 

@@ -7,10 +7,11 @@ and Python 3.10 has to be able to read it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from opentelemetry import trace
@@ -42,7 +43,8 @@ def start(arguments: Sequence[str], *, is_main: bool, environ: Mapping[str, str]
     """
     environ = os.environ if environ is None else environ
     django_settings.wait_for_settings()
-    auto_instrumentation.initialize()
+    with _said_once(is_main=is_main):
+        auto_instrumentation.initialize()
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider) and environ.get(OTEL_SDK_DISABLED, "").lower() != "true":
         raise ImportError(f"nothing sets up the SDK: {sys.executable} -m pip install {NEEDED}")
@@ -61,6 +63,19 @@ def start(arguments: Sequence[str], *, is_main: bool, environ: Mapping[str, str]
     if process_span is not None:
         main_module.watch(arguments, process_span.outcome)
         process_span.begin()
+
+
+@contextlib.contextmanager
+def _said_once(*, is_main: bool) -> Iterator[None]:
+    # What cannot be instrumented here cannot be in the parent either, which has said so: not once more by each worker.
+    loader = logging.getLogger("opentelemetry.instrumentation.auto_instrumentation._load")
+    level = loader.level
+    if not is_main:
+        loader.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        loader.setLevel(level)
 
 
 def _open_spans(provider: TracerProvider) -> LiveSpanProcessor | OpenSpans:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import pytest
@@ -31,3 +32,15 @@ def test_what_sets_up_the_sdk_is_said_to_be_missing() -> None:
 @pytest.mark.usefixtures("no_distribution")
 def test_an_sdk_that_is_switched_off_lacks_nothing() -> None:
     autorun.start([sys.executable, "nightly.py"], is_main=True, environ={"OTEL_SDK_DISABLED": "True"})
+
+
+@pytest.mark.usefixtures("no_distribution")
+@pytest.mark.parametrize(("is_main", "said"), [(True, ["sqlalchemy is too new"]), (False, [])])
+def test_what_cannot_be_instrumented_is_said_by_the_program_and_not_by_each_of_its_workers(
+    is_main: bool, said: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader = logging.getLogger("opentelemetry.instrumentation.auto_instrumentation._load")
+    monkeypatch.setattr(auto_instrumentation, "initialize", lambda: loader.error("sqlalchemy is too new"))
+    autorun.start([sys.executable, "nightly.py"], is_main=is_main, environ={"OTEL_SDK_DISABLED": "true"})
+    loader.error("later")
+    assert caplog.messages == [*said, "later"]
