@@ -29,6 +29,18 @@ class Outcome:
         self.error: BaseException | None = None
 
     @property
+    def cause(self) -> BaseException | None:
+        """The exception that ended it; of an exit, the one that was being handled where it was asked for.
+
+        So scripts end that print their error and `sys.exit(1)`, and so do argparse, Django's commands, click and Typer.
+        None for an exit that nothing led to.
+        """
+        error = self.error
+        while error is not None and (isinstance(error, SystemExit) or _only_exits(error)):
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return error
+
+    @property
     def exit_code(self) -> int:
         """The status that the interpreter ends with for `error`."""
         match self.error:
@@ -42,6 +54,12 @@ class Outcome:
                 return 130
             case _:
                 return 1
+
+
+def _only_exits(error: BaseException) -> bool:
+    # What click and Typer make of an exit, and of Ctrl-C: it says nothing, what is behind it does.
+    kind = type(error)
+    return kind.__name__ in ("Exit", "Abort") and kind.__module__.partition(".")[0] in ("click", "typer")
 
 
 def program_of(arguments: Sequence[str]) -> tuple[str, str]:
@@ -77,6 +95,7 @@ def _watch_text(outcome: Outcome) -> None:
 
     def exit_and_remember(status: Any = None, /) -> Any:
         outcome.error = SystemExit(status)
+        outcome.error.__context__ = sys.exc_info()[1]
         exit_(status)
 
     def remember(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

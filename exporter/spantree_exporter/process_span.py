@@ -23,6 +23,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from spantree_exporter import attributes as names
 from spantree_exporter.main_module import Outcome, program_of
+from spantree_exporter.tracing_given import text_given
 
 # Of the semantic conventions, on every such span.
 _PID: Final = "process.pid"
@@ -194,9 +195,10 @@ class ProcessSpan:
         """
         if os.getpid() != self._pid:
             return
-        error = self.outcome.error
+        error = self.outcome.error if exit_code is None else None
         code = self.outcome.exit_code if exit_code is None else exit_code
-        is_cancelled = signal_number is not None or isinstance(error, KeyboardInterrupt)
+        cause = self.outcome.cause if error is not None and code else None
+        is_cancelled = signal_number is not None or isinstance(cause, KeyboardInterrupt)
         if self._span is None:
             if not code or is_cancelled:
                 return
@@ -216,7 +218,7 @@ class ProcessSpan:
         else:
             span.set_attribute(names.PROCESS_EXIT_CODE, code)
             if code:
-                _fail(span, code, error if exit_code is None else None)
+                _fail(span, code, error, cause)
         span.end()
 
     def _started(self) -> trace.Span:
@@ -237,12 +239,11 @@ class ProcessSpan:
             socket.socket.listen = listen_and_tell  # type: ignore[method-assign, assignment]
 
 
-def _fail(span: trace.Span, code: int, error: BaseException | None) -> None:
-    if error is None or isinstance(error, SystemExit):
-        said = error.code if error is not None and isinstance(error.code, str) else f"exit code {code}"
-        span.set_status(Status(StatusCode.ERROR, said))
-        span.set_attribute(names.ERROR_TYPE, f"exit code {code}")
-        return
-    span.record_exception(error)
-    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
-    span.set_attribute(names.ERROR_TYPE, type(error).__qualname__)
+def _fail(span: trace.Span, code: int, error: BaseException | None, cause: BaseException | None) -> None:
+    said = f"exit code {code}" if cause is None else text_given(cause)
+    if isinstance(error, SystemExit) and isinstance(error.code, str):
+        said = text_given(error.code)
+    span.set_status(Status(StatusCode.ERROR, said))
+    span.set_attribute(names.ERROR_TYPE, f"exit code {code}" if cause is None else type(cause).__qualname__)
+    if cause is not None:
+        span.record_exception(cause)

@@ -44,6 +44,30 @@ PROGRAM = """
             if how == "exit": sys.exit(3)
             if how == "SystemExit": raise SystemExit("out of paper")
             if how == "exception": raise ValueError("no such day")
+            if how == "handled":
+                try: raise ValueError("no such day \\udce9")
+                except ValueError: sys.exit(3)
+            if how == "handled and said":
+                try: raise ValueError("no such day")
+                except ValueError: sys.exit("gave up")
+            if how == "handled before":
+                try: raise ValueError("no such day")
+                except ValueError: pass
+                sys.exit(3)
+            if how == "handled and fine":
+                try: raise ValueError("no such day")
+                except ValueError: sys.exit(0)
+            if how == "Typer":
+                import typer
+                app = typer.Typer()
+                @app.command()
+                def command():
+                    try: raise ValueError("no such day")
+                    except ValueError: raise typer.Exit(3)
+                app([])
+            if how == "Ctrl-C":
+                try: os.kill(os.getpid(), signal.SIGINT)
+                except KeyboardInterrupt: sys.exit(130)
             if how == "_exit": os._exit(4)
             if how == "pickle":
                 import pickle
@@ -131,6 +155,11 @@ def told(span: ReceivedSpan) -> dict[str, object]:
         ("exit", 3, "exit code 3", {"process.exit.code": 3, "error.type": "exit code 3"}),
         ("SystemExit", 1, "out of paper", {"process.exit.code": 1, "error.type": "exit code 1"}),
         ("exception", 1, "ValueError: no such day", {"process.exit.code": 1, "error.type": "ValueError"}),
+        ("handled", 3, "ValueError: no such day ?", {"process.exit.code": 3, "error.type": "ValueError"}),
+        ("handled and said", 1, "gave up", {"process.exit.code": 1, "error.type": "ValueError"}),
+        ("handled before", 3, "exit code 3", {"process.exit.code": 3, "error.type": "exit code 3"}),
+        ("handled and fine", 0, "", {"process.exit.code": 0}),
+        ("Typer", 3, "ValueError: no such day", {"process.exit.code": 3, "error.type": "ValueError"}),
         ("_exit", 4, "exit code 4", {"process.exit.code": 4, "error.type": "exit code 4"}),
         ("exec", 0, "", {"spantree.node.status_reason": "became true"}),
         ("own handler", 0, "", {"process.exit.code": 0}),
@@ -167,6 +196,16 @@ def test_a_script_that_is_told_to_stop_is_cancelled_and_dies_of_the_signal(
         "spantree.execution.status": "cancelled",
         "spantree.execution.status_reason": how,
     }
+
+
+def test_ctrl_c_that_a_script_handles_by_an_exit_is_cancelled_too(receiver: OtlpReceiver, tmp_path: Path) -> None:
+    assert ended("Ctrl-C", receiver.endpoint, tmp_path).returncode == 130
+    job = by_name(receiver)["job"]
+    assert (job.error, told(job)["spantree.node.status"], told(job)["spantree.process.signal"]) == (
+        False,
+        "cancelled",
+        "SIGINT",
+    )
 
 
 def test_what_failed_and_was_never_ended_is_not_told_as_cancelled(receiver: OtlpReceiver, tmp_path: Path) -> None:
