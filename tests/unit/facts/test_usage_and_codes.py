@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tests.unit.facts.spans import span
 
@@ -28,6 +30,19 @@ CALL: Attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gp
         ({"llm.token_count.completion_details.reasoning": 5}, "reasoning_tokens", 5),
         ({"gen_ai.usage.details.thoughts_tokens": 5}, "reasoning_tokens", 5),
         ({"gen_ai.usage.prompt_tokens": 3, "gen_ai.usage.input_tokens": 4}, "input_tokens", 4),
+        # Strands; OpenLIT for TypeScript; LiveKit's realtime models; Google's ADK for Go; Vercel's AI SDK since 6.
+        ({"gen_ai.usage.cache_write_input_tokens": 7}, "cache_write_tokens", 7),
+        ({"gen_ai.usage.prompt_tokens_details.cache_read": 7}, "cached_input_tokens", 7),
+        ({"gen_ai.usage.completion_tokens_details.reasoning": 5}, "reasoning_tokens", 5),
+        ({"gen_ai.usage.input_cached_tokens": 7}, "cached_input_tokens", 7),
+        ({"gen_ai.usage.experimental.reasoning_tokens": 5}, "reasoning_tokens", 5),
+        ({"ai.usage.inputTokenDetails.cacheReadTokens": 7}, "cached_input_tokens", 7),
+        ({"ai.usage.inputTokenDetails.cacheWriteTokens": 7}, "cache_write_tokens", 7),
+        ({"ai.usage.outputTokenDetails.reasoningTokens": 5}, "reasoning_tokens", 5),
+        # LangChain's details by way of LangSmith.
+        ({"gen_ai.usage.input_token_details": '{"audio": 1, "cache_read": 7}'}, "cached_input_tokens", 7),
+        ({"gen_ai.usage.input_token_details": '{"cache_creation": 7}'}, "cache_write_tokens", 7),
+        ({"gen_ai.usage.output_token_details": '{"reasoning": 5}'}, "reasoning_tokens", 5),
     ],
 )
 def test_usage_is_read_by_each_of_its_names(sent: Attributes, fact: str, value: object) -> None:
@@ -125,3 +140,70 @@ def test_parts_that_are_larger_than_the_whole_were_told_apart_from_it(
 ) -> None:
     facts = read_facts(span("chat x", {f"gen_ai.usage.{key}": value for key, value in sent.items()}))
     assert (facts.get("input_tokens"), facts.get("output_tokens")) == tokens
+
+
+PARTS = {"cache_read.input_tokens": 100, "reasoning.output_tokens": 20}
+
+
+@pytest.mark.parametrize(
+    ("sent", "total", "tokens"),
+    [
+        # Counted in, as nearly everybody does; Bedrock's Converse and Gemini's, of whose whole they are parts.
+        ({"input_tokens": 207, "output_tokens": 30, **PARTS}, 237, (207, 30)),
+        ({"input_tokens": 207, "output_tokens": 30, **PARTS}, 337, (307, 30)),
+        ({"input_tokens": 207, "output_tokens": 30, **PARTS}, 257, (207, 50)),
+        ({"input_tokens": 207, "output_tokens": 30, **PARTS}, 357, (307, 50)),
+        ({"input_tokens": 207, "output_tokens": 30, **PARTS, "cache_creation.input_tokens": 7}, 344, (314, 30)),
+        # A total of something else tells nothing; what is larger than its whole is beside it whatever the total is.
+        ({"input_tokens": 207, "output_tokens": 30, **PARTS}, 9_999, (207, 30)),
+        ({"input_tokens": 4, "output_tokens": 30, **PARTS}, 34, (104, 30)),
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total", "ai.usage.totalTokens"]
+)
+def test_a_total_tells_whether_parts_are_counted_in(
+    name: str, sent: dict[str, int], total: int, tokens: tuple[int, int]
+) -> None:
+    facts = read_facts(span("chat x", {**{f"gen_ai.usage.{key}": value for key, value in sent.items()}, name: total}))
+    assert (facts["input_tokens"], facts["output_tokens"]) == tokens
+
+
+@pytest.mark.parametrize(
+    ("usage", "told"),
+    [
+        # Each number is priced by itself: those beside `input` are no part of it (langfuse/langfuse#5568, #10592).
+        (
+            {"input": 207, "input_cached_tokens": 100, "output": 30, "output_reasoning_tokens": 20, "total": 357},
+            (307, 50, 100, None, 20),
+        ),
+        ({"input": 207, "input_cache_read": 100, "output": 30, "output_reasoning": 20}, (307, 50, 100, None, 20)),
+        ({"input_tokens": 30, "output_tokens": 5, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 7},
+         (57, 5, 20, 7, None)),
+        ({"input": 0, "input_modality_TEXT": 90, "input_audio": 10, "output": 4}, (100, 4, None, None, None)),
+        ({"input": 90, "input_priority": 90, "output": 4, "output_priority_reasoning": 2}, (90, 4, None, None, None)),
+        # Sent as parts of `input` all the same: the total says so.
+        ({"input": 207, "input_cached_tokens": 100, "output": 30, "total": 237}, (207, 30, 100, None, None)),
+        # OpenAI's own.
+        (
+            {"prompt_tokens": 207, "completion_tokens": 30, "total_tokens": 237,
+             "prompt_tokens_details": {"cached_tokens": 100}, "completion_tokens_details": {"reasoning_tokens": 20}},
+            (207, 30, 100, None, 20),
+        ),
+        ({"prompt_tokens": 207, "completion_tokens": 30, "cache_read_input_tokens": 100}, (207, 30, 100, None, None)),
+        ({"input_tokens": 207, "output_tokens": 30, "input_tokens_details": {"cached_tokens": 100}},
+         (207, 30, 100, None, None)),
+        ({"output": 3}, (None, 3, None, None, None)),
+        ({"input": "many", "output": None}, (None, None, None, None, None)),
+    ],
+)  # fmt: skip
+def test_langfuse_tells_parts_beside_the_whole(usage: dict[str, object], told: tuple[int | None, ...]) -> None:
+    sent: Attributes = {"langfuse.observation.usage_details": json.dumps(usage)}
+    facts = read_facts(span("answer", sent))
+    assert (
+        facts.get("input_tokens"),
+        facts.get("output_tokens"),
+        facts.get("cached_input_tokens"),
+        facts.get("cache_write_tokens"),
+        facts.get("reasoning_tokens"),
+    ) == told

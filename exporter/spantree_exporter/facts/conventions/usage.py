@@ -1,8 +1,9 @@
 """Tokens and cost, by all the names under which they are sent: what a span says of itself, as it says it.
 
 A figure of an agent may be the sum of those below it: `assemble` counts of each span what its descendants have not
-said. Sources: semantic-conventions-genai; OpenInference's and Traceloop's semantic conventions; LiteLLM, pydantic-ai,
-Langfuse, MLflow and Vercel's AI SDK.
+said. Sources: semantic-conventions-genai; OpenInference's, OpenLIT's and Traceloop's semantic conventions; LiteLLM,
+pydantic-ai, LangSmith, MLflow, Strands, LiveKit, Google's ADK and Vercel's AI SDK. What Langfuse tells is
+`langfuse.py`'s to read.
 """
 
 from __future__ import annotations
@@ -42,33 +43,46 @@ _TOKENS: Final[dict[str, tuple[str, ...]]] = {
         "gen_ai.usage.cache_read_input_tokens",
         "gen_ai.usage.cached_input_tokens",
         "gen_ai.usage.cached_tokens",
+        "gen_ai.usage.cache_read_tokens",
+        "gen_ai.usage.input_cached_tokens",
         "gen_ai.usage.input_tokens.cached",
         "gen_ai.usage.prompt_tokens_details.cached_tokens",
+        "gen_ai.usage.prompt_tokens_details.cache_read",
         "gen_ai.usage.details.cache_read_tokens",
         "gen_ai.usage.details.cached_tokens",
         "gen_ai.usage.details.cached_content_tokens",
         "llm.token_count.prompt_details.cache_read",
+        "llm.token_count.prompt_details.cache_input",
         "llm.usage.cache_read_input_tokens",
+        "ai.usage.inputTokenDetails.cacheReadTokens",
         "ai.usage.cachedInputTokens",
     ),
     "cache_write_tokens": (
         "gen_ai.usage.cache_creation.input_tokens",
         "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.cache_write_input_tokens",
         "gen_ai.usage.cache_write_tokens",
+        "gen_ai.usage.cache_creation_tokens",
+        "gen_ai.usage.prompt_tokens_details.cache_creation_tokens",
+        "gen_ai.usage.prompt_tokens_details.cache_write",
         "gen_ai.usage.details.cache_write_tokens",
         "gen_ai.usage.details.cache_creation_input_tokens",
         "llm.token_count.prompt_details.cache_write",
         "llm.usage.cache_creation_input_tokens",
+        "ai.usage.inputTokenDetails.cacheWriteTokens",
     ),
     "reasoning_tokens": (
         "gen_ai.usage.reasoning.output_tokens",
         "gen_ai.usage.reasoning_tokens",
         "gen_ai.usage.output_tokens.reasoning",
+        "gen_ai.usage.experimental.reasoning_tokens",
         "gen_ai.usage.completion_tokens_details.reasoning_tokens",
+        "gen_ai.usage.completion_tokens_details.reasoning",
         "gen_ai.usage.details.reasoning_tokens",
         "gen_ai.usage.details.thoughts_tokens",
         "llm.token_count.completion_details.reasoning",
         "llm.usage.reasoning_tokens",
+        "ai.usage.outputTokenDetails.reasoningTokens",
         "ai.usage.reasoningTokens",
     ),
     "embedding_tokens": ("llm.token_count.embedding", "gen_ai.usage.embedding_tokens"),
@@ -95,23 +109,34 @@ _COSTS: Final = (
 _COST_PARTS: Final = (
     ("llm.cost.prompt", "llm.cost.completion"),
     ("gen_ai.usage.input_cost", "gen_ai.usage.output_cost"),
+    ("gen_ai.usage.prompt_cost", "gen_ai.usage.completion_cost"),
     ("gen_ai.cost.input", "gen_ai.cost.output"),
 )
 # Objects, most often as JSON, that hold several figures.
-_USAGE_OBJECTS: Final = ("langfuse.observation.usage_details", "mlflow.chat.tokenUsage", "mlflow.trace.tokenUsage")
+_USAGE_OBJECTS: Final = ("mlflow.chat.tokenUsage", "mlflow.trace.tokenUsage")
+# LangChain's details of one side, as LangSmith sends them: parts of what `gen_ai.usage.*` tells.
+_DETAIL_OBJECTS: Final = ("gen_ai.usage.input_token_details", "gen_ai.usage.output_token_details")
 _COST_OBJECTS: Final = ("langfuse.observation.cost_details", "mlflow.llm.cost", "mlflow.trace.cost")
 _MEMBERS: Final[dict[str, tuple[str, ...]]] = {
     "input_tokens": ("input", "input_tokens", "prompt_tokens"),
     "output_tokens": ("output", "output_tokens", "completion_tokens"),
-    "cached_input_tokens": ("input_cached_tokens", "cache_read_input_tokens", "cached_tokens", "input_cache_read"),
-    "cache_write_tokens": ("cache_creation_input_tokens", "input_cache_creation"),
-    "reasoning_tokens": ("output_reasoning_tokens", "reasoning_tokens", "output_reasoning"),
+    "cached_input_tokens": ("cache_read_input_tokens", "cached_tokens", "cache_read"),
+    "cache_write_tokens": ("cache_creation_input_tokens", "cache_creation"),
+    "reasoning_tokens": ("reasoning_tokens", "reasoning"),
 }
+# What all tokens of the span are together, where it says that: whether parts are counted in is told by it.
+_TOTALS: Final = (
+    "gen_ai.usage.total_tokens",
+    "llm.usage.total_tokens",
+    "llm.token_count.total",
+    "ai.usage.totalTokens",
+)
 _COST_MEMBERS: Final = ("total", "total_cost", "cost")
 
 _FACT_OF: Final = {
     key: (place, fact) for fact, keys in _TOKENS.items() for place, key in enumerate(keys)
 }  # attribute -> (how exact, fact)
+_OBJECTS: Final = (*_USAGE_OBJECTS, *_DETAIL_OBJECTS)
 _COST_KEYS: Final = frozenset({*_COSTS, *(key for pair in _COST_PARTS for key in pair), *_COST_OBJECTS})
 
 
@@ -128,29 +153,32 @@ def _read(span: Span, facts: Facts) -> None:
                 best[fact] = place
         elif key in _COST_KEYS:
             costs = True
-    for key in _USAGE_OBJECTS:
+    for key in _OBJECTS:
         if key in a and isinstance(usage := json_of(a[key]), dict):
             _put_members(usage, put)
     if "cached_input_tokens" in facts or "cache_write_tokens" in facts or "reasoning_tokens" in facts:
-        _make_whole(facts)
+        _make_whole(facts, next((total for key in _TOTALS if (total := whole_number(a.get(key))) is not None), None))
     if costs and "cost_usd" not in facts and (cost := _cost(a)) is not None:
         facts["cost_usd"] = cost
     if facts.get("kind") == "embedding" and "input_tokens" in facts:
         facts.setdefault("embedding_tokens", facts["input_tokens"])
 
 
-def _make_whole(facts: Facts) -> None:
-    """Add to input and output the parts that are larger than they: whoever sent them told these apart.
+def _make_whole(facts: Facts, total: int | None) -> None:
+    """Add to input and output the parts that were told apart from them.
 
     Anthropic's own counts leave out of the input what was cached, Gemini's of the output what was thought; semantic
-    conventions and most instrumentations count both in. A part that is no larger may be meant either way.
+    conventions and most instrumentations count both in. Parts that are larger than the whole are told apart from it,
+    and so are those that `total` has beyond input and output; any other may be meant either way.
     """
     cached = facts.get("cached_input_tokens", 0) + facts.get("cache_write_tokens", 0)
-    if "input_tokens" in facts and cached > facts["input_tokens"]:
-        facts["input_tokens"] += cached
     reasoning = facts.get("reasoning_tokens", 0)
-    if "output_tokens" in facts and reasoning > facts["output_tokens"]:
-        facts["output_tokens"] += reasoning
+    given, made = facts.get("input_tokens"), facts.get("output_tokens")
+    beyond = total - (given or 0) - (made or 0) if total is not None else 0
+    if given is not None and (cached > given or (beyond > 0 and beyond in {cached, cached + reasoning})):
+        facts["input_tokens"] = given + cached
+    if made is not None and (reasoning > made or (beyond > 0 and beyond in {reasoning, cached + reasoning})):
+        facts["output_tokens"] = made + reasoning
 
 
 def _put_members(usage: Mapping[str, JsonValue], put: dict[str, object]) -> None:
@@ -182,4 +210,4 @@ def _sum(values: Iterable[JsonValue]) -> float | None:
     return sum(amounts) if amounts else None
 
 
-CONVENTION = Convention("usage", _read, keys=(*_FACT_OF, *_COST_KEYS, *_USAGE_OBJECTS))
+CONVENTION = Convention("usage", _read, keys=(*_FACT_OF, *_COST_KEYS, *_OBJECTS))
