@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
+from spantree_exporter.assemble.parents import PARENT_INFERRED
 from spantree_exporter.assemble.step import WIRE_KINDS, Step, preorder
 from spantree_exporter.facts.vocabulary import MODEL_CALLS
 
@@ -67,7 +68,7 @@ def _hang(found: list[tuple[Step, Step]], parent: Step) -> None:
     for call, step in found:
         call.parent = step
         step.children.append(call)
-        call.anomalies.append("parent_inferred")
+        call.anomalies.append(PARENT_INFERRED)
     if found:
         adopted = {call for call, _ in found}
         parent.children = [c for c in parent.children if c not in adopted]

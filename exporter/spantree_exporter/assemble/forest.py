@@ -43,8 +43,11 @@ def build(spans: Sequence[SpanFacts]) -> Forest:
     parent_ids = [parents.parent_id_of(step) for step in steps]
     if marks:
         live_marks.announce(marks, index, steps, parent_ids)
-    calls = parents.find(steps, parent_ids, index)
+    below_calls: list[Step] = []
+    calls = parents.find(steps, parent_ids, index, below_calls)
     parents.cut_cycles(steps)
+    if below_calls:
+        parents.leave_ended_calls(below_calls)
     parents_first = _parents_first(steps)
     skew.place_unknown(parents_first)
     if calls:

@@ -3,6 +3,7 @@
 parent id known               below that span; of several with the id, the one that was open then
 a `child_of` link             below what it leads to
 parent never came             below the span around it in time that has none to come (`parent_missing`)
+a model's call that was over  beside that call, unless the call asked for it (`parent_inferred`)
 all parents have yet to come  a root; whether its run goes on is `run_status`'s to say
 """
 
@@ -11,13 +12,16 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from spantree_exporter.assemble.step import Step
-from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.facts.vocabulary import MODEL_CALLS, Facts
 from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_PRODUCER, KIND_SERVER
 
 PARENT_MISSING = "parent_missing"
+PARENT_INFERRED = "parent_inferred"
 # The side of a call or a message that another process asked: its parent may be in a process that sends no spans here.
 _ENTRIES = frozenset({KIND_SERVER, KIND_CONSUMER})
 _SENDERS = frozenset({KIND_CLIENT, KIND_PRODUCER})
+# What is no part of a model's call: its tools may be told below it after its end, and so may what judges its answer.
+_NEVER_OF_A_CALL = MODEL_CALLS | {"agent", "chain", "step", "task", "turn", "workflow"}
 # Of several spans that could be meant only these many that started last are looked at: keeps the search linear.
 _LOOKED_AT = 32
 
@@ -95,10 +99,11 @@ def parent_id_of(step: Step) -> int | None:
     return span.parent_span_id
 
 
-def find(steps: list[Step], parent_ids: list[int | None], index: SpanIndex) -> list[Step]:
+def find(steps: list[Step], parent_ids: list[int | None], index: SpanIndex, below_calls: list[Step]) -> list[Step]:
     """Give each step its parent; returns the entries (servers, consumers) below what sent for them.
 
-    `parent_ids` belong to `steps` by index. Steps may be added that stand for runs whose spans have not come.
+    `parent_ids` belong to `steps` by index. Steps may be added that stand for runs whose spans have not come. Those
+    below a call of a model are added to `below_calls`, in canonical order.
     """
     entries: list[Step] = []
     outermost: list[Step] = []
@@ -116,6 +121,8 @@ def find(steps: list[Step], parent_ids: list[int | None], index: SpanIndex) -> l
                 orphans.append((step, parent_id))
                 continue
             step.parent = parent
+        if step.parent.kind in MODEL_CALLS:
+            below_calls.append(step)
         span, above = step.span, step.parent.span
         if span is not None and span.kind in _ENTRIES and above is not None and above.kind in _SENDERS:
             entries.append(step)
@@ -190,6 +197,29 @@ def _parent_is_elsewhere(step: Step) -> bool:
     if remote is not None:
         return remote
     return step.span is not None and step.span.kind in _ENTRIES
+
+
+def leave_ended_calls(below_calls: list[Step]) -> None:
+    """Put beside a model's call what began after its end, in the same service, and is no part of it.
+
+    Instrumentations that attach a call's span to the context and do not detach it (Traceloop's of LangChain) make all
+    that follows a child of that call. A call without a duration tells no end. Parents must be free of cycles.
+    """
+    for step in below_calls:
+        if step.kind not in _NEVER_OF_A_CALL:
+            continue
+        call = step.parent
+        while (
+            call is not None
+            and call.kind in MODEL_CALLS
+            and call.end_ns is not None
+            and call.start_ns < call.end_ns < step.start_ns
+            and call.service == step.service
+        ):
+            call = call.parent
+        if call is not step.parent:
+            step.parent = call
+            step.anomalies.append(PARENT_INFERRED)
 
 
 def cut_cycles(steps: list[Step]) -> None:

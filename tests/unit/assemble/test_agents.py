@@ -129,6 +129,66 @@ def test_a_handoff_may_lead_to_an_agent_within_the_one_that_handed_over() -> Non
     assert ("front", "billing", "handoff", None, "declared") in edges_by_name(assembled)
 
 
+LLM: Facts = {"kind": "llm", "input_tokens": 100, "output_tokens": 10}
+
+
+def test_a_call_that_began_after_the_one_around_it_had_ended_is_beside_it() -> None:
+    """langfuse/langfuse#9411: Traceloop's instrumentation of LangChain left each call in the context of the next."""
+    assembled = assemble(
+        [
+            span(1, None, (0, 100), "answer", facts=AGENT),
+            span(2, 1, (10, 20), "first", facts=LLM),
+            span(3, 2, (30, 40), "second", facts=LLM, failed=True),
+            span(4, 3, (50, 60), "third", facts=LLM),
+            # What a call asked for, or what it was told for, may come after it; so may what another service does.
+            span(5, 4, (70, 80), "tool", facts={"kind": "tool"}),
+            span(6, 4, (70, 80), "judge", facts={"kind": "evaluator"}),
+            span(7, 4, (70, 80), "elsewhere", facts=LLM, service="stock"),
+            span(8, 4, (60, 80), "at once", facts={"kind": "chain"}),
+        ],
+        TRACE,
+    )
+    assert [(n.name, n.depth, n.anomalies) for n in assembled.nodes] == [
+        ("answer", 0, []),
+        ("first", 1, []),
+        ("second", 1, ["parent_inferred"]),
+        ("third", 1, ["parent_inferred"]),
+        ("at once", 2, []),
+        ("tool", 2, []),
+        ("judge", 2, []),
+        ("elsewhere", 2, []),
+    ]
+    assert (assembled.execution.input_tokens, assembled.execution.output_tokens) == (300, 30)
+
+
+def test_calls_of_no_run_that_were_left_in_each_other_are_roots() -> None:
+    assembled = assemble(
+        [
+            span(1, None, (0, 10), "first", facts=LLM),
+            span(2, 1, (20, 30), "second", facts=LLM, failed=True),
+            span(3, 2, (40, 60), "third", facts=LLM),
+        ],
+        TRACE,
+    )
+    run = assembled.execution
+    assert (run.name, run.status, run.input_tokens) == ("third", "partial", 300)
+    assert [(n.name, n.depth) for n in assembled.nodes] == [("first", 0), ("second", 0), ("third", 0)]
+
+
+def test_a_call_whose_end_is_unknown_holds_what_is_below_it() -> None:
+    now = 1_700_000_000_000_000_000
+    facts: Facts = {"kind": "agent"}
+    assembled = assemble(
+        [
+            span(1, None, (now, now + 100), "answer", facts=facts),
+            span(2, 1, (now + 10, 5_000), "outer", facts=LLM),
+            span(3, 2, (now + 20, now + 30), "inner", facts=LLM),
+        ],
+        TRACE,
+    )
+    assert [(n.name, n.depth) for n in assembled.nodes] == [("answer", 0), ("outer", 1), ("inner", 2)]
+
+
 def told_by_both(at: tuple[int, int], tokens: int) -> Assembled:
     """A request with a chain that calls a model, and beside the chain what the provider's client tells of a call."""
     return assemble(
