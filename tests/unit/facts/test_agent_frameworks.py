@@ -312,6 +312,35 @@ def test_vercel_ai_a_stream_that_broke_off_failed() -> None:
     assert "weak_status" not in read_facts(span("ai.streamText", {**sent, "ai.response.finishReason": "stop"}))
 
 
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("ai.streamText", {"ai.operationId": "ai.streamText"}),
+        ("ai.streamText.doStream", {"ai.operationId": "ai.streamText.doStream", "ai.response.msToFirstChunk": 3.0}),
+        ("ai.streamObject.doStream", {"ai.operationId": "ai.streamObject.doStream"}),
+        ("chat gpt-5", {"gen_ai.operation.name": "chat"}),
+        ("invoke_agent gpt-5", {"gen_ai.operation.name": "invoke_agent"}),
+    ],
+)
+def test_vercel_ai_a_stream_that_tells_no_end_was_aborted(name: str, sent: Attributes) -> None:
+    scope = "ai" if "ai.operationId" in sent else "gen_ai"
+    assert read_facts(span(name, sent, scope=scope))["weak_status"] == "cancelled"
+    ends: tuple[Attributes, ...] = (
+        {"ai.response.finishReason": "stop"},
+        {"ai.finishReason": "stop"},
+        {"gen_ai.response.finish_reasons": ["stop"]},
+    )
+    for end in ends:
+        assert "weak_status" not in read_facts(span(name, {**sent, **end}, scope=scope))
+    assert "weak_status" not in read_facts(span(name, sent, scope=scope, status=STATUS_ERROR))
+    assert "weak_status" not in read_facts(span(name, {"gen_ai.operation.name": "chat"}, scope="gen_ai.client"))
+
+
+def test_vercel_ai_steps_are_turns_of_one_loop() -> None:
+    facts = read_facts(span("step 12", {"gen_ai.operation.name": "agent_step"}, scope="gen_ai"))
+    assert facts == {"kind": "turn", "name": "step", "iteration": 12}
+
+
 def test_spring_ai_is_told_by_its_own_kinds() -> None:
     framework: Attributes = {"gen_ai.operation.name": "framework", "gen_ai.system": "spring_ai"}
     client: Attributes = {**framework, "spring.ai.kind": "chat_client", "spring.ai.chat.client.conversation.id": "c-1"}

@@ -1,27 +1,46 @@
-"""LiveKit's agents, by `lk.*`: a session, its turns, calls of models, tools, which tell an error as an attribute."""
+"""LiveKit's agents, by `lk.*`: a session, its turns, calls of models, tools, which tell an error as an attribute.
+
+A request to a model, to speech or from it is made of attempts (`llm/llm.py`, `tts/tts.py`); an adapter that falls back
+on others ended well if one of them did. A realtime model tells what it used on its turn (`telemetry/utils.py`).
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.reading import Convention, first_text, put_preview, text_of
+from spantree_exporter.facts.reading import Convention, first_text, put_preview, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import STATUS_UNSET, Span
+from spantree_exporter.span import STATUS_ERROR, STATUS_UNSET, Span
 
-_KINDS: Final = {"agent_session": "agent", "agent_turn": "turn", "llm_request": "llm", "function_tool": "tool"}
+_KINDS: Final = {
+    "agent_session": "agent",
+    "agent_turn": "turn",
+    "user_turn": "turn",
+    "llm_request": "llm",
+    "function_tool": "tool",
+}
+_RETRIES: Final = "lk.retry_count"
+_REALTIME: Final = "lk.realtime_model_metrics"
+_FALLS_BACK: Final = "_fallback_adapter"
 _TOOL: Final = "lk.function_tool.name"
 # Newer names tell that the value is of a person.
 _ARGUMENTS: Final = ("lk.pii.function_tool.arguments", "lk.function_tool.arguments")
 _RESULTS: Final = ("lk.pii.function_tool.output", "lk.function_tool.output")
-_ASKED: Final = ("lk.pii.user_input", "lk.user_input")
-_ANSWERED: Final = ("lk.pii.response.text", "lk.response.text")
+_ASKED: Final = ("lk.pii.user_input", "lk.user_input", "lk.pii.input_text", "lk.input_text")
+_ANSWERED: Final = ("lk.pii.response.text", "lk.response.text", "lk.pii.user_transcript", "lk.user_transcript")
 _MESSAGE_CHARS: Final = 1000
 
 
 def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
-    if (kind := _KINDS.get(span.name)) is not None:
+    kind = "llm" if _REALTIME in a else _KINDS.get(span.name)
+    if kind is not None:
         facts.setdefault("kind", kind)
+    if (retries := whole_number(a.get(_RETRIES))) is not None and retries >= 0:
+        facts.setdefault("attempt", retries + 1)
+        facts.setdefault("retry_expected", True)
+    elif span.name.endswith(_FALLS_BACK) and span.status_code != STATUS_ERROR:
+        facts.setdefault("declared_handled", True)
     if kind == "agent":
         facts.setdefault("boundary", "candidate")
     elif kind == "tool":
@@ -42,5 +61,5 @@ def _read(span: Span, facts: Facts) -> None:
 
 
 CONVENTION = Convention(
-    "livekit", _read, scopes=("livekit",), keys=(_TOOL, "lk.job_id", "lk.room_name", "lk.interrupted")
+    "livekit", _read, scopes=("livekit",), keys=(_TOOL, _RETRIES, "lk.job_id", "lk.room_name", "lk.interrupted")
 )

@@ -1,12 +1,23 @@
-"""Vercel's AI SDK (scope `ai`, seen with version 6): `ai.*`."""
+"""Vercel's AI SDK: `ai.*` (scope `ai`, seen with version 6), and OpenTelemetry's names since 7 (scope `gen_ai`).
+
+A stream that was aborted is ended without a word of how (`packages/otel/src/open-telemetry.ts`, onAbort); one that was
+not tells its finish reason, whatever else may be recorded.
+"""
 
 from __future__ import annotations
+
+import re
+from typing import Final
 
 from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import STATUS_UNSET, Span
 
 _METADATA = "ai.telemetry.metadata."
+_STREAMS: Final = ("ai.streamText", "ai.streamObject")
+# Of version 3 and later ones.
+_FINISHED: Final = frozenset({"ai.response.finishReason", "ai.finishReason", "gen_ai.response.finish_reasons"})
+_STEP: Final = re.compile(r"step (\d{1,6})\Z")
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -37,10 +48,30 @@ def _read(span: Span, facts: Facts) -> None:
             facts["workflow_name"] = function
     put_preview(facts, "input", a.get("ai.prompt", a.get("ai.prompt.messages", a.get("ai.value"))))
     put_preview(facts, "output", a.get("ai.response.text", a.get("ai.response.toolCalls", a.get("ai.response.object"))))
-    if span.status_code == STATUS_UNSET and a.get("ai.response.finishReason") == "error":
-        facts.setdefault("weak_status", "failed")
+    if span.status_code == STATUS_UNSET:
+        if a.get("ai.response.finishReason") == "error":
+            facts.setdefault("weak_status", "failed")
+        elif operation.startswith(_STREAMS) and _FINISHED.isdisjoint(a):
+            facts.setdefault("weak_status", "cancelled")
     if model := text_of(a.get("ai.response.model")) or text_of(a.get("ai.model.id")):
         facts["model"] = model
 
 
+def _read_gen_ai(span: Span, facts: Facts) -> None:
+    operation = text_of(span.attributes.get("gen_ai.operation.name"))
+    if operation == "agent_step":
+        facts["kind"] = "turn"
+        if step := _STEP.match(span.name):
+            facts["name"] = "step"
+            facts["iteration"] = int(step.group(1))
+    elif (
+        operation in {"invoke_agent", "chat"}
+        and span.scope.name == "gen_ai"
+        and span.status_code == STATUS_UNSET
+        and _FINISHED.isdisjoint(span.attributes)
+    ):
+        facts.setdefault("weak_status", "cancelled")
+
+
 CONVENTION = Convention("vercel_ai", _read, keys=("ai.operationId",))
+GEN_AI = Convention("vercel_ai_gen_ai", _read_gen_ai, scopes=("gen_ai",))
