@@ -2,7 +2,8 @@
 
 A span's figure may be the total of what the spans below it say, a part of it, or a call of its own. What a span says of
 itself therefore counts less what is said below it: a total on an agent and partial figures in it give the total, a
-total that leaves out a call below it is made up by that call. A model's call is one call: what tools and agents that
+total that leaves out a call below it is made up by that call. A total that goes back beyond its span
+(`usage_accumulated`) counts only where nothing below tells one. A model's call is one call: what tools and agents that
 it set going used (Google's ADK runs them within the call's span) is no part of its figure, and counts beside it.
 """
 
@@ -113,7 +114,7 @@ def _total(parents_first: list[Step], key: str) -> float:
         beside = on_behalf.pop(step, 0)
         if step.kind in MODEL_CALLS:
             said += beside
-        counted = said if said > under else under
+        counted = said if said > under and not (under and step.facts.get("usage_accumulated")) else under
         if not counted:
             continue
         above = step.parent

@@ -156,6 +156,7 @@ class Facts(TypedDict, total=False):
     cache_write_tokens: int
     reasoning_tokens: int  # of output_tokens
     embedding_tokens: int  # of input_tokens: those that were made vectors of
+    usage_accumulated: bool  # these figures go back beyond this span: what is told below it counts instead
 
     # -- what tells a parent that is elsewhere, a failure that was handled, an attempt
     parent_remote: bool  # whether the parent is in another process; absent where the span does not say

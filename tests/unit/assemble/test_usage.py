@@ -63,6 +63,14 @@ def test_what_a_tool_used_within_a_call_of_a_model_is_no_part_of_that_call() -> 
     assert total((1, None, {}), (2, 1, call), (3, 2, around), (4, 3, call)) == (100, 10, 0.25)
 
 
+def test_a_total_that_goes_back_beyond_its_span_counts_only_where_nothing_below_tells() -> None:
+    """strands-agents/harness-sdk#2010: the third invocation of an agent told what all three had used."""
+    agent: Facts = {"kind": "agent", "usage_accumulated": True, "input_tokens": 300, "output_tokens": 30}
+    call: Facts = {"kind": "llm", "input_tokens": 100}
+    assert total((1, None, agent), (2, 1, {"kind": "turn"}), (3, 2, call)) == (100, 30, None)
+    assert total((1, None, agent), (2, 1, {"kind": "turn"}), (3, 2, {"kind": "llm"})) == (300, 30, None)
+
+
 def counted_elsewhere(*facts: tuple[int, int | None, Facts]) -> list[int]:
     """Spans that tell of a call that is counted under another one's model."""
     spans = [span(number, parent, (number, 100 - number), facts=told) for number, parent, told in facts]

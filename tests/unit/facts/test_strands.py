@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import read_facts
-from spantree_exporter.span import KIND_CLIENT, Attributes, Event
+from spantree_exporter.span import KIND_CLIENT, STATUS_OK, Attributes, Event
 
 SCOPE = "strands.telemetry.tracer"
 
@@ -27,7 +30,39 @@ def test_an_agents_values_are_in_events() -> None:
         "boundary": "candidate",
         "name": "clerk",
         "input_tokens": 20,
+        "usage_accumulated": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [("interrupt", "waiting"), ("checkpoint", "waiting"), ("cancelled", "cancelled"), ("end_turn", None)],
+)
+def test_an_agent_that_was_interrupted_waits(reason: str, status: str | None) -> None:
+    """Its span is OK; why it stopped is told by an event, of either form."""
+    agent: Attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "clerk"}
+    messages = json.dumps([{"role": "assistant", "parts": [], "finish_reason": reason}])
+    for event in (
+        Event(1_900, "gen_ai.choice", {"message": "", "finish_reason": reason}),
+        Event(1_900, "gen_ai.client.inference.operation.details", {"gen_ai.output.messages": messages}),
+    ):
+        facts = read_facts(span("invoke_agent clerk", agent, scope=SCOPE, status=STATUS_OK, events=[event]))
+        assert facts.get("status") == status
+    call: Attributes = {"gen_ai.operation.name": "chat"}
+    stopped = Event(1_900, "gen_ai.choice", {"message": "", "finish_reason": reason})
+    assert "status" not in read_facts(span("chat", call, scope=SCOPE, events=[stopped]))
+
+
+def test_an_agent_that_was_asked_nothing_takes_its_session_up_again() -> None:
+    agent: Attributes = {"gen_ai.operation.name": "invoke_agent", "session.id": "s-1"}
+    details = "gen_ai.client.inference.operation.details"
+    asked = Event(1_100, "gen_ai.user.message", {"content": "[]"})
+    nothing = Event(1_100, details, {"gen_ai.input.messages": "[]"})
+    something = Event(1_100, details, {"gen_ai.input.messages": '[{"role": "user"}]'})
+    assert [
+        read_facts(span("invoke_agent clerk", agent, scope=SCOPE, events=events)).get("resumes")
+        for events in ([], [nothing], [asked], [something])
+    ] == ["s-1", "s-1", None, None]
 
 
 def test_a_node_of_a_graph_names_what_it_got_its_inputs_from() -> None:
