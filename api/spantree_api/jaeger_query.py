@@ -8,7 +8,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from spantree_api import jaeger_messages as messages
 from spantree_api.errors import InvalidParameter
-from spantree_api.reads.spans import Summary
+from spantree_api.reads.span_rows import Summary
 from spantree_api.span_query import NS_MAX, NS_MIN, QueryParts, SpanQuery, bounded_ns
 from spantree_exporter.span import JsonValue
 from spantree_exporter.stored import stored_bytes, stored_double, stored_key

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
+from uuid import UUID
 
 import orjson
 
@@ -20,10 +21,14 @@ from spantree_exporter.term_segment import duration_code
 
 # Where a tag is looked for: in any set of attributes, in those of one of five, or among what every span has itself.
 Place: TypeAlias = Literal["any", "span", "resource", "scope", "event", "link", "own"]
-# How it is compared: `=~` and `!~` by a regular expression that has to match all of the text.
-Operator: TypeAlias = Literal["=", "!=", ">", ">=", "<", "<=", "=~", "!~"]
+# How it is compared: `=~` and `!~` by a regular expression that has to match all of the text, "there" and "missing" by
+# whether the attribute is there at all. Of a list any item may do, and none may be what `!=` names.
+Operator: TypeAlias = Literal["=", "!=", ">", ">=", "<", "<=", "=~", "!~", "there", "missing"]
 # What a Tag in place "own" can name.
-OWN_FIELDS: Final = ("name", "service", "kind", "status", "status_message", "duration_ns", "is_root", "event_name")
+OWN_FIELDS: Final = (
+    "name", "service", "kind", "status", "status_message", "duration_ns", "is_root", "event_name", "span_id",
+    "parent_id", "scope_name", "scope_version", "link_trace_id", "link_span_id",
+)  # fmt: skip
 
 NS_MIN, NS_MAX = -(1 << 63), (1 << 63) - 1
 _KINDS: Final = {"unspecified": 0, "internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
@@ -64,6 +69,8 @@ class SpanQuery:
     max_duration_ns: int | None = None
     scope_name: str | None = None
     scope_version: str | None = None
+    # Only this trace is looked at.
+    trace_id: UUID | None = None
     limit: int = 100
 
     def search(self) -> str | None:
@@ -103,7 +110,7 @@ class SpanQuery:
         return duration_code(self.min_duration_ns or 0), duration_code(longest_ns)
 
     def parameters(self) -> dict[str, object]:
-        """For the statement `matching_traces`."""
+        """For the part `where_matching`."""
         return {
             "service": self.service,
             "operation": self.operation,
@@ -117,7 +124,10 @@ class SpanQuery:
             "scope_name": self.scope_name,
             "scope_version": self.scope_version,
             # Spans without it, and without events and links, need no closer look.
-            "needed_key": next((stored_key(tag.key) for tag in self.tags if tag.place != "own"), None),
+            "needed_key": next(
+                (stored_key(tag.key) for tag in self.tags if tag.place != "own" and tag.operator != "missing"), None
+            ),
+            "tags_there": sum(tag.operator != "missing" for tag in self.tags),
             "tag_keys": [stored_key(tag.key) for tag in self.tags],
             "tag_operators": [tag.operator for tag in self.tags],
             "tag_numbers": [
@@ -143,6 +153,7 @@ def _condition_of(tag: Tag) -> TermCondition | None:
         return None
     key = stored_key(tag.key)
     terms = text_terms(key, tag.text) if tag.text is not None else {attribute_term(key, tag.value)}
+    terms.add(attribute_term(key, []))  # an item of a list
     of_resource = tag if tag.place in ("any", "resource") else None
     return TermCondition(frozenset() if tag.place == "resource" else frozenset(terms), of_resource)
 

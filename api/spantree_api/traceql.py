@@ -1,392 +1,282 @@
-"""The part of TraceQL that Grafana's search builder writes, parsed into searches of spans. Pure.
+"""TraceQL's searches: sets of spans, what they have to do with each other, and what becomes of them. Pure.
 
-    query     = spanset [ "|" "select" "(" ... ")" ]
-    spanset   = "{" [ or ] "}"
-    or        = and { "||" and }
-    and       = term { "&&" term }
-    term      = "(" or ")" | "true" | "false" | field operator value
-    field     = intrinsic | scope ":" intrinsic | "." name | scope "." name         a name may be "quoted"
-    operator  = "=" | "!=" | ">" | ">=" | "<" | "<=" | "=~" | "!~"
-    value     = string | number | length of time | true | false | nil | ok, error, unset | server, client ...
+    query     = all { "|" stage } [ "with" "(" ... ")" ]          hints are passed over: the newest are always found
+    all       = related { ( "&&" | "||" ) related }
+    related   = set { ( ">" | ">>" | "<" | "<<" | "~", each also after "!" or "&" ) set }       from left to right
+    set       = "{" ... "}" | "(" all { "|" stage } ")"
+    stage     = "{" ... "}" | "by" "(" field ")" | "coalesce" "(" ")" | "select" "(" field { "," field } ")"
+              | ( "count" "(" ")" | ( "avg" | "max" | "min" | "sum" ) "(" field ")" ) ( "=" | "!=" | ">" ... ) number
 
-https://grafana.com/docs/tempo/latest/traceql/. What is beyond it (several spansets, structural operators, aggregates,
-arithmetic, comparison of two fields) is refused by name. Bounded: characters, depth, terms, alternatives.
+https://grafana.com/docs/tempo/latest/traceql/. A query that begins with a stage has all spans before it. Metrics and
+arithmetic are refused by name. Bounded: characters, sets, stages, depth.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias, cast
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
-from spantree_api.errors import InvalidParameter
-from spantree_api.span_query import Operator, Place, SpanQuery, Tag, bounded_ns, kind_number, status_number
-from spantree_exporter.span import JsonValue
+from spantree_api.span_query import SpanQuery
+from spantree_api.traceql_fields import Field, field_of
+from spantree_api.traceql_filter import Alternative, filter_of, number_of
+from spantree_api.traceql_tokens import CHARS_MAX as CHARS_MAX
+from spantree_api.traceql_tokens import Tokens, nanoseconds, refused
 
-CHARS_MAX: Final = 4_096
-_TERMS_MAX: Final = 64
-_ALTERNATIVES_MAX: Final = 16
-_DEPTH_MAX: Final = 16
-_PATTERN_CHARS: Final = 256
-
-_TOKEN: Final = re.compile(
-    r"""\s*(?:
-    (?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)
-    |(?P<length>\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h)(?![\w.]))
-    |(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
-    |(?P<word>[A-Za-z_][\w.:/-]*(?:"(?:[^"\\]|\\.)*")?|\.[\w./-]*(?:"(?:[^"\\]|\\.)*")?)
-    |(?P<sign>&&|\|\||=~|!~|!=|>=|<=|>>|<<|=|>|<|[{}()|!+*/%^~,-])
-    )""",
-    re.VERBOSE,
-)
-# As Go's strings have them, in which Tempo writes its language.
-_ESCAPE: Final = re.compile(r"\\(?:(?P<code>u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{2})|(?P<sign>.))", re.DOTALL)
-_ESCAPED: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_UNIT_NS: Final = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}
-_SCOPES: Final[dict[str, Place]] = {
-    "span": "span",
-    "resource": "resource",
-    "event": "event",
-    "link": "link",
-    "instrumentation": "scope",
-}
-# Field -> what it is among a span's own values (span_query.OWN_FIELDS).
-_OWN: Final = {
-    "name": "name",
-    "span:name": "name",
-    "duration": "duration_ns",
-    "span:duration": "duration_ns",
-    "status": "status",
-    "span:status": "status",
-    "statusMessage": "status_message",
-    "span:statusMessage": "status_message",
-    "kind": "kind",
-    "span:kind": "kind",
-    "event:name": "event_name",
-}
-# Fields of the whole trace: compared with its summary.
-_TRACE: Final = {
-    "rootName": "root_name",
-    "trace:rootName": "root_name",
-    "rootServiceName": "root_service",
-    "trace:rootService": "root_service",
-    "traceDuration": "duration_ns",
-    "trace:duration": "duration_ns",
-}
-_OPERATORS: Final = frozenset({"=", "!=", ">", ">=", "<", "<=", "=~", "!~"})
-_ORDERED: Final = frozenset({">", ">=", "<", "<="})
+_SETS_MAX: Final = 8
+_STAGES_MAX: Final = 16
+_DEPTH_MAX: Final = 8
+# What the spans of the right side have to be to some of the left; "!": to none; "&": those of the left are told, too.
+RELATIONS: Final = frozenset({">", ">>", "<", "<<", "~"})
+_STRUCTURAL: Final = RELATIONS | {"!" + one for one in RELATIONS} | {"&" + one for one in RELATIONS}
+COMPARISONS: Final = frozenset({"=", "!=", ">", ">=", "<", "<="})
+_AGGREGATES: Final = frozenset({"count", "avg", "max", "min", "sum"})
+_METRICS: Final = frozenset({
+    "rate", "count_over_time", "min_over_time", "max_over_time", "avg_over_time", "sum_over_time",
+    "quantile_over_time", "histogram_over_time", "compare", "topk", "bottomk",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class TraceCondition:
-    """What the trace as a whole has to be: its root's name or service, its duration."""
+class Filter:
+    """Spans that match in any of some ways; `number` tells filters of one query apart."""
 
-    field: str
-    operator: Operator
-    value: str | float
-
-    def holds(self, held: str | float) -> bool:
-        """Whether the trace's value is as asked."""
-        if self.operator in ("=~", "!~"):
-            matches = any(_is_like(part, str(held)) for part in str(self.value).split("|"))
-            return matches == (self.operator == "=~")
-        if self.operator in ("=", "!="):
-            return (held == self.value) == (self.operator == "=")
-        if isinstance(held, str) or isinstance(self.value, str):
-            return False
-        compared: dict[str, bool] = {
-            ">": held > self.value,
-            ">=": held >= self.value,
-            "<": held < self.value,
-            "<=": held <= self.value,
-        }
-        return compared[self.operator]
+    number: int
+    alternatives: tuple[Alternative, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Alternative:
-    """One way to match: what one span, and the trace, has to be."""
+class Operation:
+    """Two sets and what they have to do with each other: &&, ||, or one of the structural operators."""
 
-    query: SpanQuery
-    trace: tuple[TraceCondition, ...] = ()
+    operator: str
+    left: Node
+    right: Node
 
 
 @dataclass(frozen=True, slots=True)
-class _Term:
-    field: str
-    operator: Operator
-    value: JsonValue
-    is_length: bool = False
-    is_word: bool = False
+class Grouped:
+    """A stage: a set for each value of a field."""
+
+    field: Field
 
 
-# A sum of products: any of these, each of which is all of its terms.
-_Sum: TypeAlias = list[tuple[_Term, ...]]
+@dataclass(frozen=True, slots=True)
+class Coalesced:
+    """A stage: one set again."""
 
 
-def parse(text: str, base: SpanQuery) -> list[Alternative]:
-    """The ways to match `text`, each with the range and limit of `base`. Raises InvalidParameter."""
-    if len(text) > CHARS_MAX:
-        raise _refused(f"it has {len(text)} characters: {CHARS_MAX} is the most")
-    products = _Parser(text).query()
-    return [found for product in products if (found := _alternative(product, base)) is not None]
+@dataclass(frozen=True, slots=True)
+class Aggregated:
+    """A stage: sets of whose spans this holds. `field` is None for their count."""
+
+    function: str
+    field: Field | None
+    operator: str
+    value: float
 
 
+Stage: TypeAlias = Filter | Grouped | Coalesced | Aggregated
+
+
+@dataclass(frozen=True, slots=True)
+class Piped:
+    """A set and what becomes of it, stage by stage."""
+
+    source: Node
+    stages: tuple[Stage, ...]
+
+
+Node: TypeAlias = Filter | Operation | Piped
+
+
+@dataclass(frozen=True, slots=True)
+class TraceQuery:
+    """What is searched for, and which fields answers tell of each span."""
+
+    root: Node
+    told: tuple[Field, ...] = ()
+    # What sets are grouped and summed up by.
+    compared: tuple[Field, ...] = ()
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All that has to be known of each span."""
+        return (*self.told, *self.compared)
+
+    @property
+    def filters(self) -> list[Filter]:
+        """Every filter of it."""
+        return _filters(self.root)
+
+    @property
+    def is_of_single_spans(self) -> bool:
+        """Whether spans alone decide, one by one."""
+        return isinstance(self.root, Filter)
+
+    def leads(self) -> list[Alternative]:
+        """Ways to match of which each trace that is found has a span: by whichever find fewer."""
+        return _leads(self.root)
+
+
+def parse(text: str, base: SpanQuery) -> TraceQuery:
+    """The search that `text` is; each of its filters has the range and limit of `base`. Raises InvalidParameter."""
+    parser = _Parser(Tokens(text), base)
+    return TraceQuery(parser.query(), tuple(parser.told), tuple(parser.compared))
+
+
+@dataclass(slots=True)
 class _Parser:
-    def __init__(self, text: str) -> None:
-        self._tokens = list(_tokens(text))
-        self._at = 0
-        self._terms = 0
+    tokens: Tokens
+    base: SpanQuery
+    sets: int = 0
+    stages: int = 0
+    told: dict[Field, None] = field(default_factory=dict)
+    compared: dict[Field, None] = field(default_factory=dict)
 
-    def query(self) -> _Sum:
-        if not self._tokens:
-            return [()]
-        self._expect("{")
-        products: _Sum = [()] if self._peek() == ("sign", "}") else self._or(0)
-        self._expect("}")
-        if self._peek() == ("sign", "|"):
-            self._at += 1
-            kind, name = self._next()
-            if (kind, name) != ("word", "select"):
-                raise _refused(f"| {name} is not served: only | select(...) is")
-            self._at = len(self._tokens)  # which attributes are shown is ours to say
-        if self._at < len(self._tokens):
-            raise _refused(f"{self._peek()[1]!r} after the first {{ }} is not served: one set of conditions is")
-        return products
-
-    def _or(self, depth: int) -> _Sum:
-        found = self._and(depth)
-        while self._peek() == ("sign", "||"):
-            self._at += 1
-            found = found + self._and(depth)
-            _bound(found)
-        return found
-
-    def _and(self, depth: int) -> _Sum:
-        found = self._term(depth)
-        while self._peek() == ("sign", "&&"):
-            self._at += 1
-            right = self._term(depth)
-            found = [one + other for one in found for other in right]
-            _bound(found)
-        return found
-
-    def _term(self, depth: int) -> _Sum:
-        if depth > _DEPTH_MAX:
-            raise _refused(f"parentheses nest deeper than {_DEPTH_MAX}")
-        kind, text = self._next()
-        if (kind, text) == ("sign", "("):
-            found = self._or(depth + 1)
-            self._expect(")")
-            return found
-        if kind == "word" and text in ("true", "false") and self._peek()[1] not in _OPERATORS:
-            return [()] if text == "true" else []
-        if kind != "word":
-            raise _refused(f"{text!r} stands where a field such as resource.service.name is wanted")
-        self._terms += 1
-        if self._terms > _TERMS_MAX:
-            raise _refused(f"it has more than {_TERMS_MAX} conditions")
-        _, operator = self._next()
-        if operator not in _OPERATORS:
-            raise _refused(f"{operator!r} after {text} is not served: wanted one of {' '.join(sorted(_OPERATORS))}")
-        return [(self._value(text, cast("Operator", operator)),)]
-
-    def _value(self, field: str, operator: Operator) -> _Term:
-        kind, text = self._next()
-        if kind == "string":
-            return _Term(field, operator, _unquoted(text))
-        if kind == "length":
-            number = text.rstrip("nsuµmh")
-            return _Term(field, operator, bounded_ns(float(number) * _UNIT_NS[text[len(number) :]]), is_length=True)
-        if kind == "number":
-            number_value: JsonValue = int(text) if re.fullmatch(r"-?\d{1,18}", text) else float(text)
-            return _Term(field, operator, number_value)
-        if kind == "word" and text in ("true", "false"):
-            return _Term(field, operator, text == "true")
-        if kind == "word" and text == "nil":
-            return _Term(field, operator, None)
-        if kind == "word" and "." not in text:
-            return _Term(field, operator, text, is_word=True)
-        raise _refused(f"{text!r} after {field} {operator} is not served: wanted a value")
-
-    def _peek(self) -> tuple[str, str]:
-        return self._tokens[self._at] if self._at < len(self._tokens) else ("end", "the end")
-
-    def _next(self) -> tuple[str, str]:
-        token = self._peek()
-        self._at += 1
-        return token
-
-    def _expect(self, sign: str) -> None:
-        found = self._next()
-        if found != ("sign", sign):
-            raise _refused(f"{found[1]!r} stands where {sign} is wanted")
-
-
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    at = 0
-    text = text.rstrip()
-    while at < len(text):
-        found = _TOKEN.match(text, at)
-        if found is None or found.lastgroup is None:
-            raise _refused(f"{text[at : at + 20]!r} cannot be read")
-        yield found.lastgroup, found[found.lastgroup]
-        at = found.end()
-
-
-def _bound(products: _Sum) -> None:
-    if len(products) > _ALTERNATIVES_MAX or sum(map(len, products)) > _TERMS_MAX * _ALTERNATIVES_MAX:
-        raise _refused(f"it has more than {_ALTERNATIVES_MAX} alternatives")
-
-
-def _alternative(terms: tuple[_Term, ...], base: SpanQuery) -> Alternative | None:
-    """One product as a search; None where no span can be all of it."""
-    fields: dict[str, Any] = {}
-    tags = list(base.tags)
-    trace: list[TraceCondition] = []
-
-    def put(name: str, value: object) -> bool:
-        # Two values of one field: no span has both.
-        return bool(fields.setdefault(name, value) == value)
-
-    for term in terms:
-        if term.field in _TRACE:
-            trace.append(_trace_condition(term))
-        elif term.field in ("nestedSetParent", "span:parentID"):
-            # What Grafana writes for "root spans only": nestedSetParent<0.
-            tags.append(Tag("is_root", value=term.operator in ("<", "<=", "="), place="own"))
-        elif term.field in _OWN:
-            tag = _own_tag(_OWN[term.field], term)
-            if tag.operator == "=" and tag.key in ("name", "kind", "status"):
-                name = {"name": "operation"}.get(tag.key, tag.key)
-                if not put(name, tag.text if tag.key == "name" else tag.value):
-                    return None
-            else:
-                tags.append(tag)
+    def query(self) -> Node:
+        kind, text = self.tokens.peek()
+        if kind == "end":
+            return Filter(0, (Alternative(self.base),))
+        if kind == "word" and text != "with":
+            found: Node = self._piped(Filter(self._one_more_set(), (Alternative(self.base),)), self._stage())
         else:
-            found = _attribute_tag(term)
-            if (found.place, found.key, found.operator) == ("resource", "service.name", "=") and found.text is not None:
-                if not put("service", found.text):
-                    return None
-            else:
-                tags.append(found)
-    # An attribute may be called so, too.
-    own = [tag for tag in tags if (tag.place, tag.key) == ("own", "duration_ns")]
-    shortest = [bounded_ns(cast("float", tag.value)) for tag in own if tag.operator in (">", ">=", "=")]
-    if shortest:
-        # Beside the tag, for the index.
-        fields["min_duration_ns"] = max(shortest)
-    return Alternative(replace(base, **fields, tags=tuple(tags)), tuple(trace))
+            found = self._piped(self._all(0))
+        self._pass_over_hints()
+        if not self.tokens.is_over:
+            raise refused(f"{self.tokens.peek()[1]!r} is not served where it stands")
+        return found
+
+    def _all(self, depth: int) -> Node:
+        found = self._related(depth)
+        while self.tokens.peek()[1] in ("&&", "||"):
+            _, operator = self.tokens.next()
+            found = Operation(operator, found, self._related(depth))
+        return found
+
+    def _related(self, depth: int) -> Node:
+        found = self._set(depth)
+        while self.tokens.peek()[1] in _STRUCTURAL:
+            _, operator = self.tokens.next()
+            found = Operation(operator, found, self._set(depth))
+        return found
+
+    def _set(self, depth: int) -> Node:
+        if depth > _DEPTH_MAX:
+            raise refused(f"parentheses nest deeper than {_DEPTH_MAX}")
+        if self.tokens.take("("):
+            found = self._piped(self._all(depth + 1))
+            self.tokens.expect(")")
+            return found
+        return self._filter()
+
+    def _filter(self) -> Filter:
+        number = self._one_more_set()
+        alternatives, fields = filter_of(self.tokens, self.base)
+        self.told.update(dict.fromkeys(one for one in fields if one.is_told))
+        return Filter(number, tuple(alternatives))
+
+    def _one_more_set(self) -> int:
+        self.sets += 1
+        if self.sets > _SETS_MAX:
+            raise refused(f"it has more than {_SETS_MAX} sets of spans")
+        return self.sets
+
+    def _piped(self, source: Node, *stages: Stage | None) -> Node:
+        found = [*stages]
+        while self.tokens.take("|"):
+            found.append(self._stage())
+        kept = tuple(one for one in found if one is not None)
+        return Piped(source, kept) if kept else source
+
+    def _stage(self) -> Stage | None:
+        self.stages += 1
+        if self.stages > _STAGES_MAX:
+            raise refused(f"it has more than {_STAGES_MAX} stages")
+        if self.tokens.peek() == ("sign", "{"):
+            return self._filter()
+        _, name = self.tokens.next()
+        if name in _METRICS:
+            raise refused(f"{name} is of a metrics query, which is no search")
+        if name == "select":
+            self.told.update(dict.fromkeys(one for one in self._fields() if one.is_told))
+            return None
+        if name == "coalesce":
+            self._no_fields()
+            return Coalesced()
+        if name == "by":
+            return Grouped(self._one_told(name))
+        if name in _AGGREGATES:
+            return self._aggregated(name)
+        raise refused(f"| {name} is not served: select, by, coalesce, count, avg, max, min and sum are")
+
+    def _aggregated(self, name: str) -> Aggregated:
+        if name == "count":
+            self._no_fields()
+            wanted = None
+        else:
+            wanted = self._one_told(name)
+        _, operator = self.tokens.next()
+        if operator not in COMPARISONS:
+            raise refused(f"{operator!r} after {name}() is not served: wanted one of {' '.join(sorted(COMPARISONS))}")
+        kind, text = self.tokens.next()
+        if kind not in ("number", "length"):
+            raise refused(f"{text!r} after {name}() {operator} is not served: wanted a number or a length of time")
+        return Aggregated(name, wanted, operator, nanoseconds(text) if kind == "length" else number_of(text))
+
+    def _one_told(self, name: str) -> Field:
+        fields = self._fields()
+        if len(fields) != 1 or not fields[0].is_told:
+            raise refused(f"{name}() wants one field of a span, its resource or its scope")
+        self.compared[fields[0]] = None
+        return fields[0]
+
+    def _no_fields(self) -> None:
+        self.tokens.expect("(")
+        self.tokens.expect(")")
+
+    def _fields(self) -> list[Field]:
+        self.tokens.expect("(")
+        found: list[Field] = []
+        while True:
+            _, name = self.tokens.next()
+            found.append(field_of(name))
+            if not self.tokens.take(","):
+                self.tokens.expect(")")
+                return found
+
+    def _pass_over_hints(self) -> None:
+        if self.tokens.peek() != ("word", "with"):
+            return
+        self.tokens.next()
+        self.tokens.expect("(")
+        while not self.tokens.take(")"):
+            if self.tokens.is_over:
+                raise refused("the hints after with are not closed")
+            self.tokens.next()
 
 
-def _trace_condition(term: _Term) -> TraceCondition:
-    field = _TRACE[term.field]
-    if (field == "duration_ns") != term.is_length and not (field == "duration_ns" and _is_number(term.value)):
-        raise _refused(f"{term.field} cannot be compared with {term.value!r}")
-    if term.operator in ("=~", "!~") and re.search(r"[\\^$?+\[\](){}]", _check_pattern(term).replace(".*", "")):
-        # Python would run it, which may take for ever on the wrong one.
-        raise _refused(f"the pattern of {term.field} is more than texts, | and .*")
-    return TraceCondition(field, term.operator, cast("str | float", term.value))
+def _filters(node: Node) -> list[Filter]:
+    if isinstance(node, Filter):
+        return [node]
+    if isinstance(node, Operation):
+        return _filters(node.left) + _filters(node.right)
+    return _filters(node.source) + [stage for stage in node.stages if isinstance(stage, Filter)]
 
 
-def _own_tag(key: str, term: _Term) -> Tag:
-    value = term.value
-    if key in ("kind", "status"):
-        number = (kind_number if key == "kind" else status_number)(str(value))
-        if number is None or term.operator not in ("=", "!="):
-            raise _refused(f"{term.field} {term.operator} {value!r} is not served: wanted = or != and a known {key}")
-        return Tag(key, value=number, place="own", operator=term.operator)
-    if key == "duration_ns":
-        if not _is_number(value):
-            raise _refused(f"{term.field} is compared with {value!r}: wanted a length of time such as 100ms")
-        return Tag(key, value=value, place="own", operator=term.operator)
-    if not isinstance(value, str):
-        raise _refused(f"{term.field} {term.operator} {value!r}: wanted a text")
-    return _compared(key, term, "own")
+def _leads(node: Node) -> list[Alternative]:
+    if isinstance(node, Filter):
+        return list(node.alternatives)
+    if isinstance(node, Piped):
+        return _leads(node.source)
+    left, right = _leads(node.left), _leads(node.right)
+    if node.operator == "||":
+        return list(dict.fromkeys(left + right))
+    # None of the left side need be there for what is no relation to it.
+    return right if node.operator.startswith("!") else min(left, right, key=_breadth)
 
 
-def _attribute_tag(term: _Term) -> Tag:
-    scope, _, name = term.field.partition(".")
-    if scope == "" and name:
-        return _compared(_name(name), term, "any")
-    if scope in _SCOPES and name:
-        return _compared(_name(name), term, _SCOPES[scope])
-    raise _refused(
-        f"{term.field} is no field that is served: wanted .name, span.name, resource.name, name, duration ..."
-    )
-
-
-def _compared(key: str, term: _Term, place: Place) -> Tag:
-    if term.operator in ("=~", "!~"):
-        # PostgreSQL takes flags at the very beginning only, and has Go's i and s.
-        pattern = _check_pattern(term)
-        flags = re.match(r"(?:\(\?[is]+\))?", pattern)
-        assert flags is not None  # noqa: S101  # nothing matches as well
-        return Tag(key, text=f"{flags[0]}^(?:{pattern[flags.end() :]})$", place=place, operator=term.operator)
-    if term.operator in _ORDERED and not _is_number(term.value):
-        raise _refused(f"{term.field} {term.operator} {term.value!r}: wanted a number")
-    if term.value is None:
-        raise _refused(f"{term.field} {term.operator} nil is not served")
-    if isinstance(term.value, str):
-        return Tag(key, text=term.value, place=place, operator=term.operator)
-    return Tag(key, value=term.value, place=place, operator=term.operator)
-
-
-def _check_pattern(term: _Term) -> str:
-    pattern = term.value
-    if not isinstance(pattern, str) or term.is_word or len(pattern) > _PATTERN_CHARS:
-        raise _refused(f"{term.field} {term.operator} wants a text of {_PATTERN_CHARS} characters at most")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise _refused(f"the pattern of {term.field} cannot be read: {error}") from None
-    # Back references and look-around, which TraceQL has not, are what can take for ever.
-    if re.search(r"\\[1-9]|\(\?[=!<]", pattern):
-        raise _refused(f"the pattern of {term.field} has a back reference or looks around")
-    return pattern
-
-
-def _is_like(pattern: str, text: str) -> bool:
-    """Whether all of `text` is like `pattern`, in which only .* means more than itself."""
-    first, *rest = pattern.split(".*")
-    if not rest:
-        return text == first
-    if not text.startswith(first):
-        return False
-    at = len(first)
-    for part in rest[:-1]:
-        at = text.find(part, at)
-        if at < 0:
-            return False
-        at += len(part)
-    return text.endswith(rest[-1]) and len(text) - len(rest[-1]) >= at
-
-
-def _name(name: str) -> str:
-    return _unquoted(name) if name.startswith('"') else name
-
-
-def _unquoted(text: str) -> str:
-    return text[1:-1] if text.startswith("`") else _ESCAPE.sub(_unescaped, text[1:-1])
-
-
-def _unescaped(found: re.Match[str]) -> str:
-    if found["code"] is None:
-        return _ESCAPED.get(found["sign"], found["sign"])
-    try:
-        character = chr(int(found["code"].lstrip("uUx"), 16))
-        character.encode()
-    except (ValueError, OverflowError):
-        raise _refused(f"{found[0]} is no character") from None
-    if character == "\x00":
-        raise _refused(f"{found[0]} is in no stored text")
-    return character
-
-
-def _is_number(value: JsonValue) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _refused(why: str) -> InvalidParameter:
-    return InvalidParameter("q", f"this TraceQL is not understood: {why}")
+def _breadth(alternatives: list[Alternative]) -> tuple[bool, bool, int]:
+    queries = [one.query for one in alternatives]
+    by_walking = any(not one.conditions() and not one.is_by_duration and one.trace_id is None for one in queries)
+    of_any_service = any(one.service is None and one.search() is None and one.trace_id is None for one in queries)
+    return by_walking, of_any_service, len(queries)

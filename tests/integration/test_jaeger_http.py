@@ -50,6 +50,8 @@ def request() -> ExportTraceServiceRequest:
     root.attributes.add(key="vip", value=AnyValue(bool_value=True))
     root.attributes.add(key="ratio", value=AnyValue(double_value=0.5))
     root.attributes.add(key="bytes", value=AnyValue(bytes_value=b"\xff"))
+    accepted = root.attributes.add(key="http.request.header.accept")
+    accepted.value.array_value.values.extend([text("text/html"), text("image/*"), AnyValue(int_value=7)])
     child = scopes["bank"].spans.add(
         trace_id=bytes.fromhex(SHOP), span_id=b"\0" * 7 + b"\x02", parent_span_id=b"\0" * 7 + b"\x01", name="charge",
         kind=Span.SPAN_KIND_CLIENT, start_time_unix_nano=T0_NS + 10 * MS, end_time_unix_nano=T0_NS + 40 * MS,
@@ -132,6 +134,7 @@ class TestV1:
             "tags": [
                 {"key": "big", "type": "int64", "value": str(2**60)},
                 {"key": "bytes", "type": "binary", "value": "/w=="},
+                {"key": "http.request.header.accept", "type": "string", "value": '["text/html","image/*",7]'},
                 {"key": "http.response.status_code", "type": "int64", "value": 502},
                 {"key": "otel.scope.name", "type": "string", "value": "lib"},
                 {"key": "ratio", "type": "float64", "value": 0.5},
@@ -294,6 +297,37 @@ class TestTempo:
             ('{rootServiceName=~"shop|x" && name=~"GET.*"}', [OTHER]),
             ('{name="charge" && name="POST /orders"}', []),
             ("{false}", []),
+            ('{.http.request.header.accept="text/html"}', [SHOP]),
+            ("{.http.request.header.accept=7 && .vip}", [SHOP]),
+            ('{.http.request.header.accept=~"image.*" && .http.request.header.accept>6}', [SHOP]),
+            ('{.http.request.header.accept="text"}', []),
+            ('{.http.request.header.accept!="text/plain"}', [SHOP]),
+            ('{.http.request.header.accept!="text/html"}', []),
+            ("{.vip!=nil}", [SHOP]),
+            ('{.vip=nil && rootServiceName="shop"}', [OTHER, SHOP]),
+            ("{event.exception.type!=nil && span.vip=nil && status=error}", [SHOP]),
+            (r'{name=~"\\bGET\\b.*"}', [OTHER]),
+            (r'{name=~"\\x47ET /(?P<what>orders|items)"}', [OTHER]),
+            ('{span:id="3" && instrumentation:name="lib"}', [OTHER]),
+            ('{span:parentID="1"}', [SHOP]),
+            ('{span:parentID=""} && {resource.service.name="shop"}', [OTHER, SHOP]),
+            (f'{{link:traceID="{OTHER}" && link:spanID="3"}}', [SHOP]),
+            (f'{{trace:id="{OTHER.upper()}"}}', [OTHER]),
+            (f'{{trace:id="{OTHER}" && name="charge"}}', []),
+            ('{name="POST /orders"} >> {status=error}', [SHOP]),
+            ('{name="charge"} >> {name="POST /orders"}', []),
+            ('{name="charge"} << {.vip=true}', [SHOP]),
+            ("{kind=server} > {kind=client}", [SHOP]),
+            ("{kind=client} < {kind=server}", [SHOP]),
+            ('{} !< {name=~"GET .*"}', [OTHER]),
+            ('{name="charge"} && {.vip=true}', [SHOP]),
+            ('{name="charge"} && {name="GET /orders"}', []),
+            ('{name="charge"} || {name="GET /orders"}', [OTHER, SHOP]),
+            ('{resource.service.name=~"shop|bank"} | count() > 1', [SHOP]),
+            ("{} | max(duration) < 6ms", [OTHER]),
+            ("{} | avg(span.ratio) = 0.5", [SHOP]),
+            ('{resource.service.name!="x"} | by(resource.service.name) | count() > 1', []),
+            ("{kind=server} with (most_recent=true)", [OTHER, SHOP]),
         ],
     )
     def test_finds_by_traceql(self, client: httpx.Client, query: str, wanted: list[str]) -> None:
@@ -309,7 +343,10 @@ class TestTempo:
                 {
                     "spanID": "0000000000000002", "name": "charge", "startTimeUnixNano": str(T0_NS + 10 * MS),
                     "durationNanos": str(30 * MS),
-                    "attributes": [{"key": "service.name", "value": {"stringValue": "bank"}}],
+                    "attributes": [
+                        {"key": "service.name", "value": {"stringValue": "bank"}},
+                        {"key": "status", "value": {"stringValue": "error"}},
+                    ],
                 }
             ],
             "matched": 1,
@@ -320,9 +357,60 @@ class TestTempo:
             "serviceStats": {"bank": {"spanCount": 1, "errorCount": 1}, "shop": {"spanCount": 1, "errorCount": 0}},
         }  # fmt: skip
 
+    def test_tells_sets_with_what_is_compared_and_selected(self, client: httpx.Client) -> None:
+        wanted = (
+            "{} | by(resource.service.name) | max(duration) > 1ms | select(span.vip, status, nestedSetParent, .none)"
+        )
+        params = {"q": f'{{trace:id="{SHOP}"}} | {wanted}', "spss": "1"}
+        (found,) = ok(client.get("/tempo/api/search", params=params))["traces"]
+
+        def told(of_set: dict[str, Any]) -> Any:
+            spans = [
+                (span["name"], {one["key"]: one["value"] for one in span["attributes"]}) for span in of_set["spans"]
+            ]
+            return spans, of_set["matched"], {one["key"]: one["value"] for one in of_set["attributes"]}
+
+        status, service = ({"status": {"stringValue": one}} for one in ("error", "unset")), {"stringValue": "bank"}
+        error, unset = status
+        assert [told(one) for one in found["spanSets"]] == [
+            (
+                [("charge", {"service.name": service, **error, "nestedSetParent": {"intValue": "1"}})], 1,
+                {"by(service.name)": service, "max(duration)": {"stringValue": "30ms"}},
+            ),
+            (
+                [
+                    (
+                        "POST /orders",
+                        {
+                            "service.name": {"stringValue": "shop"}, "vip": {"boolValue": True}, **unset,
+                            "nestedSetParent": {"intValue": "-1"},
+                        },
+                    )
+                ],
+                1, {"by(service.name)": {"stringValue": "shop"}, "max(duration)": {"stringValue": "90ms"}},
+            ),
+        ]  # fmt: skip
+        assert found["spanSet"] == found["spanSets"][0]
+        # All that match are counted, however few are told.
+        params = {"q": f'{{trace:id="{SHOP}"}}', "spss": "1"}
+        (found,) = ok(client.get("/tempo/api/search", params=params))["traces"]
+        assert (len(found["spanSet"]["spans"]), found["spanSet"]["matched"]) == (1, 2)
+
+    def test_traces_of_more_spans_than_are_read_at_once_are_read_by_halves(
+        self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in ("spans", "spansets"):
+            monkeypatch.setattr(f"spantree_api.reads.{module}.SPANS_AT_ONCE", 3)
+        params = {"q": '{resource.service.name=~"shop|bank"} >> {name="charge"}'}
+        found = ok(client.get("/tempo/api/search", params=params))
+        assert ([one["traceID"] for one in found["traces"]], found["metrics"]["completedJobs"]) == ([SHOP], 1)
+        for module in ("spans", "spansets"):
+            monkeypatch.setattr(f"spantree_api.reads.{module}.SPANS_AT_ONCE", 1)
+        assert ok(client.get("/tempo/api/search", params=params))["metrics"]["completedJobs"] == 0
+
     def test_names_attributes_and_their_values(self, client: httpx.Client) -> None:
         params = {"start": str(START_S - 60), "end": str(START_S + 600)}
-        names = ["big", "bytes", "http.response.status_code", "ratio", "vip"]
+        names = ["big", "bytes", "http.request.header.accept", "http.response.status_code", "ratio", "vip"]
         assert ok(client.get("/tempo/api/search/tags", params=params))["tagNames"] == sorted(
             ["host.name", "service.name", *names]
         )
@@ -343,12 +431,16 @@ class TestTempo:
         assert values("span.vi%252570") == [{"type": "bool", "value": "true"}], "encoded once more by each on the way"
         assert values("span.vi%2525252525252570") == [], "no way is as long as this: each decoding reads all of it"
         assert [one["value"] for one in values("status")] == ["error", "ok", "unset"]
+        assert values("span:status") == values("status")
+        assert values("span:kind") == values("kind") != []
         assert [one["value"] for one in values("name")] == ["GET /orders", "POST /orders", "charge"]
+        assert values("span:name") == values("trace:rootName") == values("name")
+        assert values("trace:rootService") == values("resource.service.name")
         old = ok(client.get("/tempo/api/search/tag/host.name/values", params=params))
         assert old["tagValues"] == ["host-bank", "host-shop"]
 
     def test_refuses_what_is_no_traceql_of_the_builder(self, client: httpx.Client) -> None:
-        answer = client.get("/tempo/api/search", params={"q": "{} >> {}"})
+        answer = client.get("/tempo/api/search", params={"q": "{} >> {} | rate()"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_parameter")
 
 

@@ -24,7 +24,7 @@ from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import PLANNING
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import Listing, listing_of
-from spantree_api.reads.spans import candidate_walk, candidates_found
+from spantree_api.reads.spans import MATCHING, MATCHING_TOLD, candidate_walk, candidates_found
 from spantree_api.span_query import SpanQuery, Tag
 from spantree_api.statements import Name, Statements, load_statements
 from spantree_api.term_match import Place, Wanted
@@ -117,6 +117,8 @@ PARAMETERS: dict[str, object] = {
     "ended_ns": T0_NS + S,
     **SpanQuery("agent", "x", tags=(Tag("k", 1), Tag("k", text="1"))).parameters(),
     "spans_each": 1,
+    "spans_most": 1_000,
+    "picked": "$.nothing.keyvalue()",
     "key": None,
     "ended_after_ns": T0_NS - 3600 * S,
     "text": "nowhere",
@@ -238,6 +240,18 @@ def test_a_filter_meets_its_index(
     # Of a day that has rows and was not analysed yet, a minute or so, any index may look as good.
     assert by_day["20261119"] == index, f"uses {sorted(indexes)}, wanted {index}:\n{plan.text}"
     assert not plan.whole, f"reads whole tables:\n{plan.text}"
+
+
+@pytest.mark.parametrize("parts", [MATCHING, MATCHING_TOLD], ids=["any", "told"])
+def test_spans_that_match_are_read_by_their_traces(
+    connection: psycopg.Connection[Any], parents: dict[str, str], parts: Name
+) -> None:
+    plan = plan_of(connection, STATEMENTS[parts], PARAMETERS)
+    days, indexes = days_and_indexes(plan, parents)
+    assert days - {SENTINEL} <= NAMED, f"reads {len(days)} days:\n{plan.text}"
+    assert "span_pkey" in indexes, f"uses {sorted(indexes)}:\n{plan.text}"
+    on_rows = [scan for scan in plan.whole if scan.day is not None]
+    assert not on_rows, f"reads whole tables:\n{plan.text}"
 
 
 def test_executions_are_read_by_their_keys(connection: psycopg.Connection[Any], parents: dict[str, str]) -> None:

@@ -93,6 +93,5 @@ async def _those_that_match(
     rows = await reader.snapshot.all(parts, of_traces, execution_rows)
     if not rows:
         return []
-    matching = await SpanReads(reader).matching_spans(query, [row.trace_id for row in rows], 1)
-    ids = {one.trace_id for one in matching}
-    return [row for row in rows if row.trace_id in ids]
+    matching = await SpanReads(reader).matching(query, [row.trace_id for row in rows])
+    return [row for row in rows if row.trace_id in matching]

@@ -8,18 +8,32 @@ at stops after a time, with what it has.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from spantree_api.database import Query
 from spantree_api.listing import Range, windows_of
 from spantree_api.reader import Reader
+from spantree_api.reads.span_rows import (
+    AttributeRow,
+    CallRow,
+    CandidateRow,
+    MatchRow,
+    NameRow,
+    OperationRow,
+    ParentRow,
+    RootRow,
+    ServicePart,
+    Summary,
+    TraceDays,
+    WalkRow,
+)
 from spantree_api.reads.span_terms import gaps, traces_with_terms, wanted_of
 from spantree_api.reads.stats import bounded_parameters
 from spantree_api.span_query import SpanQuery
+from spantree_api.spansets import FoundSpan
 from spantree_api.stored_rows import DayRow, OtlpSpan, otlp_spans, records
 from spantree_api.term_match import Wanted
 
@@ -49,107 +63,13 @@ _ATTRIBUTES_MAX: Final = 2_000
 # Conditions that execution_search_idx serves.
 _BY_WORDS: Final = frozenset({"where_service", "where_search"})
 _LAST_ID: Final = UUID(int=(1 << 128) - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class OperationRow:
-    """A name and kind of spans."""
-
-    name: str
-    kind: int
-
-
-@dataclass(frozen=True, slots=True)
-class NameRow:
-    """A name."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class WalkRow:
-    """How far a walk went."""
-
-    walked: int
-    oldest_ns: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class CandidateRow:
-    """An execution that may be what is looked for."""
-
-    trace_id: UUID
-    started_ns: int
-    ended_ns: int | None
-    services: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class MatchingSpan:
-    """A span that is what is looked for."""
-
-    trace_id: UUID
-    span_id: int
-    name: str
-    service: str
-    start_ns: int
-    end_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeRow:
-    """An attribute that spans, or what sends them, have; `value` only of the one that was asked for."""
-
-    place: str
-    key: str
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class TraceDays:
-    """The days that the rows of a trace are on."""
-
-    trace_id: UUID
-    days: list[date]
-
-
-@dataclass(frozen=True, slots=True)
-class ServicePart:
-    """What one service has of a trace."""
-
-    trace_id: UUID
-    service: str
-    spans: int
-    errors: int
-    orphans: int
-    start_ns: int
-    end_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class RootRow:
-    """The root of a trace."""
-
-    trace_id: UUID
-    name: str
-    service: str
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A trace in short, its services in order of their names."""
-
-    root: RootRow
-    parts: list[ServicePart]
-
-
-@dataclass(frozen=True, slots=True)
-class CallRow:
-    """How often one service called another."""
-
-    parent: str
-    child: str
-    calls: int
+# Spans of some traces that are read at once.
+SPANS_AT_ONCE: Final = 50_000
+# Statements: which of some traces have a span that is all that is asked for, and all these spans.
+MATCHING: Final = ("begin_matching", "select_matching", "where_matching", "end_matching")
+MATCHING_TOLD: Final = ("begin_matching", "select_matching_told", "where_matching", "end_matching_told")
+# Which of some traces are what is looked for, of those that have such a span.
+Holding: TypeAlias = Callable[[Sequence[UUID]], Awaitable[set[UUID]]]
 
 
 class SpanReads:
@@ -172,17 +92,18 @@ class SpanReads:
         wanted = {"tenant_id": self._tenant_id, "service": service, "kind": kind, "limit": _OPERATIONS_MAX}
         return await self._snapshot.all("operations_of_service", wanted, records(OperationRow))
 
-    async def find(
-        self, query: SpanQuery, of_searches: int = 1, holds: Callable[[Summary], bool] | None = None
-    ) -> list[CandidateRow]:
-        """Traces that match, newest first, at most `query.limit`; only those whose summary `holds`, where it is given.
+    async def find(self, query: SpanQuery, of_searches: int = 1, holding: Holding | None = None) -> list[CandidateRow]:
+        """Traces that match, newest first, at most `query.limit`; only those that are `holding`, where it is given.
 
         After two seconds, which the searches of one request share, it ends with what it has found, and notes so in
         `is_incomplete`.
         """
         if query.limit <= 0 or query.from_ns > query.to_ns:
             return []
-        search = _Search(query, self._now_ns, _LOOK_S / of_searches, holds)
+        search = _Search(query, self._now_ns, _LOOK_S / of_searches, holding)
+        if query.trace_id is not None:
+            await self._look_at(search, [query.trace_id])
+            return search.found()
         wanted = await wanted_of(self._snapshot, self._tenant_id, query)
         if wanted is not None:
             await self._find_by_terms(search, wanted)
@@ -208,20 +129,38 @@ class SpanReads:
         async for some, further_ns in traces:
             new = search.new_ids(some)
             for first in range(0, len(new), _BATCH):
-                of_traces = await self._of_traces(new[first : first + _BATCH])
-                parts = ("select_candidates", "of_days", "of_traces", *search.conditions, "newest_first")
-                parameters = {**search.parameters(self._tenant_id), **of_traces}
-                candidates = await self._snapshot.all(parts, parameters, records(CandidateRow))
-                search.take(await self._matching(search, candidates))
+                await self._look_at(search, new[first : first + _BATCH])
                 if search.is_over_time:
                     return
             if search.has_newest(further_ns):
                 return
 
-    async def matching_spans(self, query: SpanQuery, trace_ids: Sequence[UUID], each: int) -> list[MatchingSpan]:
-        """The first spans, `each` a trace, that are all that is asked for."""
-        parameters = {**query.parameters(), **await self._of_traces(trace_ids), "spans_each": each}
-        return await self._snapshot.all("matching_traces", parameters, records(MatchingSpan))
+    async def _look_at(self, search: _Search, trace_ids: Sequence[UUID]) -> None:
+        """Take those of the traces that match."""
+        of_traces = await self._of_traces(trace_ids)
+        parts = ("select_candidates", "of_days", "of_traces", *search.conditions, "newest_first")
+        parameters = {**search.parameters(self._tenant_id), **of_traces}
+        candidates = await self._snapshot.all(parts, parameters, records(CandidateRow))
+        search.take(await self._matching(search, candidates))
+
+    async def matching(self, query: SpanQuery, trace_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of some traces that have a span that is all that is asked for."""
+        parameters = {**query.parameters(), **await self._of_traces(trace_ids)}
+        return {row.trace_id for row in await self._snapshot.all(MATCHING, parameters, records(MatchRow))}
+
+    async def told_spans(self, query: SpanQuery, trace_ids: Sequence[UUID], picked: str, each: int) -> list[FoundSpan]:
+        """The first spans, `each` a trace, that are all that is asked for, with attributes that `picked` tells.
+
+        `picked` is a jsonpath. At most SPANS_AT_ONCE are read.
+        """
+        told = {"picked": picked, "spans_each": each, "spans_most": SPANS_AT_ONCE}
+        parameters = {**query.parameters(), **await self._of_traces(trace_ids), **told}
+        return await self._snapshot.all(MATCHING_TOLD, parameters, records(FoundSpan))
+
+    async def parents(self, trace_ids: Sequence[UUID]) -> list[ParentRow]:
+        """Each span of some traces and its parent; at most SPANS_AT_ONCE are read."""
+        parameters = {**await self._of_traces(trace_ids), "spans_most": SPANS_AT_ONCE}
+        return await self._snapshot.all("parents_of_traces", parameters, records(ParentRow))
 
     async def attributes(self, from_ns: int, to_ns: int, key: str | None = None) -> list[AttributeRow]:
         """The attributes that spans of the newest traces have; of one, its values."""
@@ -279,10 +218,9 @@ class SpanReads:
         return {**wanted, "days": [row.day for row in days]}
 
     async def _matching(self, search: _Search, candidates: Sequence[CandidateRow]) -> list[CandidateRow]:
-        ids = [one.trace_id for one in candidates]
-        matching = {row.trace_id for row in await self.matching_spans(search.query, ids, 1)}
-        if search.holds is not None:
-            matching = {one.root.trace_id for one in await self.summaries([*matching]) if search.holds(one)}
+        matching = await self.matching(search.query, [one.trace_id for one in candidates])
+        if search.holding is not None:
+            matching = await search.holding([*matching])
         return [one for one in candidates if one.trace_id in matching]
 
     async def _candidates(self, search: _Search) -> AsyncIterator[list[CandidateRow]]:
@@ -327,10 +265,10 @@ class _Search:
         query: SpanQuery,
         now_ns: int,
         look_s: float | None = None,
-        holds: Callable[[Summary], bool] | None = None,
+        holding: Holding | None = None,
     ) -> None:
         self.query = query
-        self.holds = holds
+        self.holding = holding
         self._until_s = time.monotonic() + (_LOOK_S if look_s is None else look_s)
         self.is_cut = False
         self._found: dict[UUID, CandidateRow] = {}

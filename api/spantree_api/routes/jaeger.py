@@ -16,7 +16,8 @@ from spantree_api.any_text import any_text
 from spantree_api.errors import RETRY_AFTER_S, ApiError, InvalidParameter, NotFound, Unavailable
 from spantree_api.jaeger_params import trace_id_of, v1_query, v3_query, whole
 from spantree_api.jaeger_v1 import JaegerTrace
-from spantree_api.reads.spans import INCOMPLETE_SEARCH, SpanReads, Summary
+from spantree_api.reads.span_rows import Summary
+from spantree_api.reads.spans import INCOMPLETE_SEARCH, SpanReads
 from spantree_api.responses import json_answer, json_parts
 from spantree_api.service import ServiceOf
 from spantree_api.span_query import kind_name, kind_number

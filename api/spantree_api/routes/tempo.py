@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
-from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -23,12 +21,14 @@ from spantree_api.any_text import any_text
 from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.jaeger_chunks import chunks_of
 from spantree_api.jaeger_params import length_ns, trace_id_of, whole
-from spantree_api.reads.spans import MatchingSpan, SpanReads, Summary
+from spantree_api.reads.spans import SpanReads
+from spantree_api.reads.spansets import SpansetReads
 from spantree_api.responses import json_answer, json_parts, sent_parts
 from spantree_api.service import ServiceOf
 from spantree_api.span_query import NS_MAX, SpanQuery
-from spantree_api.traceql import Alternative, parse
-from spantree_exporter.ids import span_id_to_hex
+from spantree_api.tempo_search import trace_found
+from spantree_api.traceql import TraceQuery, parse
+from spantree_api.traceql_fields import OFFERED
 from spantree_exporter.protobuf_fields import varint_bytes
 from spantree_exporter.stored import otlp_value
 
@@ -44,16 +44,11 @@ _HOUR_NS: Final = 3_600 * _NS_PER_S
 # What a trace that is told as JSON may have in protobuf; it is in memory as a whole, twice as large.
 _JSON_BYTES: Final = 64 * 2**20
 _PAIR: Final = re.compile(r'\s*([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)')
-_INTRINSICS: Final = (
-    "duration",
-    "kind",
-    "name",
-    "rootName",
-    "rootServiceName",
-    "status",
-    "statusMessage",
-    "traceDuration",
-)
+# Names that newer forms have for the same.
+_SHORT: Final = {
+    "span:status": "status", "span:kind": "kind", "span:name": "name", "trace:rootName": "rootName",
+    "trace:rootService": "rootServiceName",
+}  # fmt: skip
 _CONSTANTS: Final = {
     "status": ["error", "ok", "unset"],
     "kind": ["client", "consumer", "internal", "producer", "server", "unspecified"],
@@ -106,10 +101,11 @@ async def search(service: ServiceOf, request: Request) -> Response:
     each = max(1, min(whole(values, "spss", _SPANS_DEFAULT), _SPANS_MAX))
     base = SpanQuery(**_range(values), limit=limit)
     text = request.query_params.get("q", "").strip()
-    wanted = parse(text, base) if text else [Alternative(_of_tags(request, base))]
+    wanted = parse(text, base) if text else _of_tags(request, base)
     async with service.reader() as reader:
         reads = SpanReads(reader)
-        found = await _found(reads, wanted, limit, each)
+        traces = await SpansetReads(reads, wanted, each).found(limit)
+    found = [trace_found(one.summary, one.sets, wanted.told, one.nested) for one in traces]
     done = 0 if reads.is_incomplete else 1
     return json_answer(
         {"traces": found, "metrics": {"inspectedTraces": len(found), "completedJobs": done, "totalJobs": 1}}
@@ -127,7 +123,7 @@ async def tag_names(service: ServiceOf, request: Request) -> Response:
 async def tag_names_v2(service: ServiceOf, request: Request) -> Response:
     """Names of attributes by where they are."""
     wanted = request.query_params.get("scope", "")
-    by_place: dict[str, Sequence[str]] = {**await _names(service, request), "intrinsic": _INTRINSICS}
+    by_place: dict[str, Sequence[str]] = {**await _names(service, request), "intrinsic": OFFERED}
     scopes = [
         {"name": place, "tags": list(names)} for place, names in by_place.items() if wanted in ("", place, "none")
     ]
@@ -204,7 +200,7 @@ def _range(values: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     }
 
 
-def _of_tags(request: Request, base: SpanQuery) -> SpanQuery:
+def _of_tags(request: Request, base: SpanQuery) -> TraceQuery:
     """The search of the older form: `tags` in logfmt, and two durations."""
     given = request.query_params
     query = SpanQuery(
@@ -216,10 +212,7 @@ def _of_tags(request: Request, base: SpanQuery) -> SpanQuery:
     )
     pairs = _PAIR.findall(given.get("tags", "")[:4_096])
     conditions = " && ".join(_condition(key, value) for key, value in pairs[:32])
-    if not conditions:
-        return query
-    found = parse("{" + conditions + "}", query)
-    return found[0].query if found else SpanQuery(limit=0)
+    return parse("{" + conditions + "}", query)
 
 
 def _condition(key: str, value: str) -> str:
@@ -229,62 +222,6 @@ def _condition(key: str, value: str) -> str:
     if key in ("name", "service.name"):
         return f"{'resource.' if key == 'service.name' else ''}{key}={text}"
     return '."' + key.replace("\\", "\\\\").replace('"', '\\"') + f'"={text}'
-
-
-async def _found(reads: SpanReads, wanted: Sequence[Alternative], limit: int, each: int) -> list[dict[str, Any]]:
-    # One span may be what several alternatives want.
-    spans: dict[UUID, set[MatchingSpan]] = {}
-    summaries: dict[UUID, Summary] = {}
-    for one in wanted:
-        holds = partial(_holds, one) if one.trace else None
-        shown = [found.trace_id for found in await reads.find(one.query, len(wanted), holds)]
-        for row in await reads.matching_spans(one.query, shown, each) if shown else ():
-            spans.setdefault(row.trace_id, set()).add(row)
-        summaries |= {summary.root.trace_id: summary for summary in await reads.summaries(shown)}
-    newest = sorted(summaries.values(), key=lambda summary: (-_start(summary), summary.root.trace_id.bytes))
-    return [_trace_found(summary, spans.get(summary.root.trace_id, set()), each) for summary in newest[:limit]]
-
-
-def _start(summary: Summary) -> int:
-    return min(part.start_ns for part in summary.parts)
-
-
-def _duration_ns(summary: Summary) -> int:
-    return max(part.end_ns for part in summary.parts) - _start(summary)
-
-
-def _holds(wanted: Alternative, summary: Summary) -> bool:
-    held: dict[str, str | float] = {
-        "root_name": summary.root.name,
-        "root_service": summary.root.service,
-        "duration_ns": _duration_ns(summary),
-    }
-    return all(condition.holds(held[condition.field]) for condition in wanted.trace)
-
-
-def _trace_found(summary: Summary, spans: Collection[MatchingSpan], each: int) -> dict[str, Any]:
-    first = sorted(spans, key=lambda span: (span.start_ns, span.span_id))[:each]
-    told = {"spans": [_span_found(span) for span in first], "matched": len(first)}
-    return {
-        "traceID": summary.root.trace_id.hex,
-        "rootServiceName": summary.root.service,
-        "rootTraceName": summary.root.name,
-        "startTimeUnixNano": str(_start(summary)),
-        "durationMs": max(0, _duration_ns(summary)) // 1_000_000,
-        "spanSet": told,
-        "spanSets": [told],
-        "serviceStats": {part.service: {"spanCount": part.spans, "errorCount": part.errors} for part in summary.parts},
-    }
-
-
-def _span_found(span: MatchingSpan) -> dict[str, Any]:
-    return {
-        "spanID": span_id_to_hex(span.span_id),
-        "name": span.name,
-        "startTimeUnixNano": str(span.start_ns),
-        "durationNanos": str(max(0, span.end_ns - span.start_ns)),
-        "attributes": [{"key": "service.name", "value": {"stringValue": span.service}}],
-    }
 
 
 async def _names(service: ServiceOf, request: Request) -> dict[str, list[str]]:
@@ -298,6 +235,7 @@ async def _tag_values(service: ServiceOf, request: Request, name: str) -> list[d
     # Grafana encodes names twice, and some versions once more on their way to here; a hostile one some thousand times.
     for _ in range(_ENCODED_MAX):
         name = unquote(name)
+    name = _SHORT.get(name, name)
     place, _, key = name.partition(".") if name.startswith(("resource.", "span.", ".")) else ("", "", name)
     if not place and key in _CONSTANTS:
         return [{"type": "keyword", "value": value} for value in _CONSTANTS[key]]

@@ -31,12 +31,29 @@ SELECT count(*)::bigint AS walked, min(started_ns)::bigint AS oldest_ns
 -- part: executions that had not ended before the range; clocks differ a little
     AND (ended_ns IS NULL OR ended_ns + 0 >= %(ended_after_ns)s::bigint)
 
--- name: matching_traces
--- the first spans of each of some traces that are all that is asked for; served by span_pkey
-SELECT candidate.trace_id, matching.span_id, matching.name, matching.service, matching.start_ns, matching.end_ns
+-- name: begin_matching
+-- part: some traces, and of each the spans that are all that is asked for, which the next parts say; served by span_pkey
+SELECT candidate.trace_id, matching.*
 FROM unnest(%(trace_ids)s::uuid[]) AS candidate (trace_id)
 CROSS JOIN LATERAL (
-    SELECT span.span_id, span.name, resource.service_name AS service, span.start_ns, span.end_ns
+
+-- name: select_matching
+-- part: that there is one
+    SELECT span.span_id
+
+-- name: select_matching_told
+-- part: the columns of FoundSpan
+    SELECT
+        span.span_id, span.parent_span_id, span.name, resource.service_name AS service, span.start_ns, span.end_ns,
+        span.kind, span.status_code, span.status_message,
+        jsonb_path_query_array(span.attributes, %(picked)s::text::jsonpath) AS span_values,
+        jsonb_path_query_array(resource.attributes, %(picked)s::text::jsonpath) AS resource_values,
+        jsonb_path_query_array(span.scope -> 'attributes', %(picked)s::text::jsonpath) AS scope_values,
+        left(span.scope ->> 'name', 500) AS scope_name, left(span.scope ->> 'version', 500) AS scope_version,
+        count(*) OVER () AS matched
+
+-- name: where_matching
+-- part: spans of a candidate that are all that is asked for
     FROM spantree.span
     JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = span.resource_id
     WHERE span.tenant_id = %(tenant_id)s
@@ -61,9 +78,10 @@ CROSS JOIN LATERAL (
             OR span.links IS NOT NULL
             OR span.scope ? 'attributes'
         )
-        AND cardinality(%(tag_keys)s::text[]) = (
-            -- How many of them the span holds somewhere: no subquery in a subquery, which Citus does not plan.
-            SELECT count(DISTINCT tag.number_of)
+        AND %(tags_there)s::bigint = (
+            -- How many of them the span holds somewhere, and far fewer where it holds one that is to be missing: no
+            -- subquery in a subquery, which Citus does not plan.
+            SELECT count(DISTINCT tag.number_of) - 1000 * count(*) FILTER (WHERE tag.operator = 'missing')
             FROM unnest(
                 %(tag_keys)s::text[], %(tag_places)s::text[], %(tag_operators)s::text[], %(tag_texts)s::text[],
                 %(tag_values)s::text[]::jsonb[], %(tag_numbers)s::float8[]
@@ -77,45 +95,79 @@ CROSS JOIN LATERAL (
                     ('link', tag.key, jsonb_path_query_array(span.links, '$[*].attributes')),
                     -- Made of what is immutable, unlike jsonb_build_object.
                     ('own', tag.key, CASE WHEN tag.place = 'own' THEN '[]' || (jsonb_object(
-                        ARRAY['name', 'service', 'status_message'],
-                        ARRAY[span.name, resource.service_name, coalesce(span.status_message, '')]
+                        ARRAY['name', 'service', 'status_message', 'span_id', 'parent_id', 'scope_name', 'scope_version'],
+                        ARRAY[
+                            span.name, resource.service_name, coalesce(span.status_message, ''),
+                            lpad(to_hex(span.span_id), 16, '0'), lpad(to_hex(span.parent_span_id), 16, '0'),
+                            coalesce(span.scope ->> 'name', ''), coalesce(span.scope ->> 'version', '')
+                        ]
                     ) || (
                         '{"kind":' || span.kind::text || ',"status":' || span.status_code::text || ',"duration_ns":'
                         || (span.end_ns - span.start_ns)::text || ',"is_root":' || (span.parent_span_id IS NULL)::text || '}'
                     )::jsonb) END),
-                    ('own', 'name', CASE WHEN tag.key = 'event_name' THEN span.events END)
+                    ('own', 'name', CASE WHEN tag.key = 'event_name' THEN span.events END),
+                    ('own', 'trace_id', CASE WHEN tag.key = 'link_trace_id' THEN span.links END),
+                    ('own', 'span_id', CASE WHEN tag.key = 'link_span_id' THEN span.links END)
             ) AS place (name, key, held)
             CROSS JOIN LATERAL jsonb_array_elements(place.held) AS held (attributes)
+            -- What it holds, and the items of a list, of which any may do; to be none of them is asked of the whole.
+            CROSS JOIN LATERAL jsonb_array_elements(
+                CASE
+                    WHEN NOT held.attributes ? place.key THEN '[]'
+                    WHEN jsonb_typeof(held.attributes -> place.key) <> 'array' THEN '[]' || (held.attributes -> place.key)
+                    WHEN tag.operator IN ('!=', '!~', 'there', 'missing')
+                    THEN jsonb_set('[0]', '{0}', held.attributes -> place.key)
+                    ELSE jsonb_set('[0]', '{0}', held.attributes -> place.key) || (held.attributes -> place.key)
+                END
+            ) AS item (value)
             WHERE (place.name = tag.place OR tag.place = 'any' AND place.name <> 'own')
-                AND held.attributes ? place.key
                 AND CASE tag.operator
-                    WHEN '=' THEN held.attributes ->> place.key = tag.text OR held.attributes -> place.key = tag.value
+                    WHEN '=' THEN item.value #>> '{}' = tag.text OR item.value = tag.value
                     WHEN '!=' THEN
-                        held.attributes ->> place.key IS DISTINCT FROM tag.text
-                        AND held.attributes -> place.key IS DISTINCT FROM tag.value
-                    WHEN '=~' THEN held.attributes ->> place.key ~ tag.text
-                    WHEN '!~' THEN held.attributes ->> place.key !~ tag.text
-                    WHEN '>' THEN CASE
-                        WHEN jsonb_typeof(held.attributes -> place.key) = 'number'
-                        THEN (held.attributes -> place.key)::float8 > tag.number
-                    END
-                    WHEN '>=' THEN CASE
-                        WHEN jsonb_typeof(held.attributes -> place.key) = 'number'
-                        THEN (held.attributes -> place.key)::float8 >= tag.number
-                    END
-                    WHEN '<' THEN CASE
-                        WHEN jsonb_typeof(held.attributes -> place.key) = 'number'
-                        THEN (held.attributes -> place.key)::float8 < tag.number
-                    END
-                    WHEN '<=' THEN CASE
-                        WHEN jsonb_typeof(held.attributes -> place.key) = 'number'
-                        THEN (held.attributes -> place.key)::float8 <= tag.number
-                    END
+                        item.value #>> '{}' IS DISTINCT FROM tag.text
+                        AND item.value IS DISTINCT FROM tag.value
+                        AND NOT (
+                            jsonb_typeof(item.value) = 'array'
+                            AND (coalesce(item.value ? tag.text, false) OR coalesce(item.value @> tag.value, false))
+                        )
+                    WHEN '=~' THEN item.value #>> '{}' ~ tag.text
+                    WHEN '!~' THEN item.value #>> '{}' !~ tag.text
+                    WHEN '>' THEN CASE WHEN jsonb_typeof(item.value) = 'number' THEN item.value::float8 > tag.number END
+                    WHEN '>=' THEN CASE WHEN jsonb_typeof(item.value) = 'number' THEN item.value::float8 >= tag.number END
+                    WHEN '<' THEN CASE WHEN jsonb_typeof(item.value) = 'number' THEN item.value::float8 < tag.number END
+                    WHEN '<=' THEN CASE WHEN jsonb_typeof(item.value) = 'number' THEN item.value::float8 <= tag.number END
+                    WHEN 'there' THEN item.value <> 'null'
+                    WHEN 'missing' THEN item.value <> 'null'
                 END
         )
+
+-- name: end_matching
+-- part: one of each trace
+    LIMIT 1
+) AS matching
+LIMIT cardinality(%(trace_ids)s::uuid[])
+
+-- name: end_matching_told
+-- part: the first of each trace, as far as so many at once are read
+    ORDER BY span.start_ns, span.span_id
     LIMIT %(spans_each)s
 ) AS matching
-LIMIT %(spans_each)s::bigint * cardinality(%(trace_ids)s::uuid[])
+LIMIT %(spans_most)s
+
+-- name: parents_of_traces
+-- every span of some traces and its parent; served by span_pkey
+SELECT found.trace_id, found.span_id, found.parent_span_id
+FROM unnest(%(trace_ids)s::uuid[]) AS candidate (trace_id)
+CROSS JOIN LATERAL (
+    SELECT span.trace_id, span.span_id, span.parent_span_id
+    FROM spantree.span
+    WHERE span.tenant_id = %(tenant_id)s
+        AND span.day = ANY (%(days)s::date[])
+        AND span.trace_id = candidate.trace_id
+        AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
+    LIMIT %(spans_most)s
+) AS found
+LIMIT %(spans_most)s
 
 -- name: attributes_of_traces
 -- which attributes spans of some traces have, and values of one of them; served by span_pkey
