@@ -38,31 +38,59 @@ _HANDLED: Final = ("error.handled", "exception.handled")
 
 def _read(span: Span, facts: Facts) -> None:
     failed = span.status_code == STATUS_ERROR or facts.get("weak_status") == "failed"
-    error_type: str | None = None
-    message: str | None = None
-    last: Event | None = None
-    if span.events:
-        attempts = facts.get("attempts")
-        # What an earlier attempt in the same span raised is that attempt's error, not the span's.
-        since_ns = attempts[-1].get("at_ns", 0) if attempts else 0
-        for event in span.events:
-            # Of several the last is what left the span.
-            if (event.name == "exception" or "exception.type" in event.attributes) and event.time_ns > since_ns:
-                last = event
-                error_type = text_of(event.attributes.get("exception.type")) or error_type
-                message = text_of(event.attributes.get("exception.message")) or message
-            elif event.name == _LOGGED and failed and last is None:
-                error_type = _first(event, _LOGGED_TYPES) or error_type
-                message = _first(event, _LOGGED_MESSAGES) or message
+    last, error_type, message = _recorded(span, facts, failed) if span.events else (None, None, None)
     recorded = error_type is not None or message is not None
     if not failed and error_type is not None and error_type.startswith(_GO_PANIC) and span.status_code == STATUS_UNSET:
         failed = True
         facts["weak_status"] = "failed"
     if not (failed or recorded):
         return
-    stacktrace = text_of(last.attributes.get("exception.stacktrace")) if last is not None else None
-    if last is None and failed:
-        stacktrace = text_of(span.attributes.get("error.stack"))
+    stacktrace = _stacktrace(span, last, failed)
+    error_type, message = _told(span, facts, error_type, message, stacktrace, failed)
+    _put_status(span, facts, error_type, message, stacktrace)
+    if message is not None:
+        facts.setdefault("error_message", message[:_MESSAGE_CHARS])
+    if error_type is not None:
+        facts.setdefault("error_type", error_type)
+    if not failed:
+        if recorded:
+            facts["error_handled"] = True
+        return
+    if stacktrace is not None and (causes := causes_in(stacktrace)):
+        facts["caused_by"] = causes
+    if _declared_handled(span, last):
+        facts["declared_handled"] = True
+
+
+def _recorded(span: Span, facts: Facts, failed: bool) -> tuple[Event | None, str | None, str | None]:
+    """The exception that left the span, its type and message: of several the last."""
+    attempts = facts.get("attempts")
+    # What an earlier attempt in the same span raised is that attempt's error, not the span's.
+    since_ns = attempts[-1].get("at_ns", 0) if attempts else 0
+    last: Event | None = None
+    error_type: str | None = None
+    message: str | None = None
+    for event in span.events:
+        if (event.name == "exception" or "exception.type" in event.attributes) and event.time_ns > since_ns:
+            last = event
+            error_type = text_of(event.attributes.get("exception.type")) or error_type
+            message = text_of(event.attributes.get("exception.message")) or message
+        elif event.name == _LOGGED and failed and last is None:
+            error_type = _first(event, _LOGGED_TYPES) or error_type
+            message = _first(event, _LOGGED_MESSAGES) or message
+    return last, error_type, message
+
+
+def _stacktrace(span: Span, last: Event | None, failed: bool) -> str | None:
+    if last is not None:
+        return text_of(last.attributes.get("exception.stacktrace"))
+    return text_of(span.attributes.get("error.stack")) if failed else None
+
+
+def _told(
+    span: Span, facts: Facts, error_type: str | None, message: str | None, stacktrace: str | None, failed: bool
+) -> tuple[str | None, str | None]:
+    """Type and message, from beside the exception where it has none that says anything."""
     if error_type is not None and stacktrace is not None and error_type.isdigit():
         error_type = class_of_code(error_type, stacktrace)
     if message is None and failed:
@@ -72,7 +100,11 @@ def _read(span: Span, facts: Facts) -> None:
     if error_type is None or error_type in _NO_CLASS:
         error_type = facts.get("error_type") or _type_beside(span, message) or error_type
     if error_type is not None and message is not None and (answer := grpc_error(error_type, message)) is not None:
-        error_type, message = answer
+        return answer
+    return error_type, message
+
+
+def _put_status(span: Span, facts: Facts, error_type: str | None, message: str | None, stacktrace: str | None) -> None:
     status = status_of_type(error_type, message or span.status_message, stacktrace)
     if status is None and is_plain_answer(facts.get("kind"), message):
         status = "completed"
@@ -83,16 +115,6 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("status", status)
     elif (error_type is not None and is_cancellation(error_type, message)) or is_go_deadline(error_type, message):
         facts["exception_type_class"] = "timeout"
-    if message is not None:
-        facts.setdefault("error_message", message[:_MESSAGE_CHARS])
-    if error_type is not None:
-        facts.setdefault("error_type", error_type)
-    if failed and stacktrace is not None and (causes := causes_in(stacktrace)):
-        facts["caused_by"] = causes
-    if recorded and not failed:
-        facts["error_handled"] = True
-    if failed and _declared_handled(span, last):
-        facts["declared_handled"] = True
 
 
 def _tells_class_alone(message: str, error_type: str) -> bool:
