@@ -119,7 +119,9 @@ def _references(trace_id: str, span: SpanRow) -> Iterable[dict[str, str]]:
     for link in span.links or ():
         if not link["trace_id"].strip("0"):
             continue  # of no trace: Jaeger's pages take it for a parent that is missing
-        yield {"refType": "FOLLOWS_FROM", "traceID": link["trace_id"], "spanID": link["span_id"]}
+        told = (link.get("attributes") or {}).get("opentracing.ref_type")
+        reference = "CHILD_OF" if told == "child_of" else "FOLLOWS_FROM"
+        yield {"refType": reference, "traceID": link["trace_id"], "spanID": link["span_id"]}
 
 
 def _log(event: dict[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,8 @@ def request() -> ExportTraceServiceRequest:
     event.attributes.append(KeyValue(key="exception.type", value=text("CardError")))
     child.links.add(trace_id=bytes.fromhex(OTHER), span_id=b"\0" * 7 + b"\x03")
     child.links.add(trace_id=bytes(16), span_id=bytes(8))  # to no span
+    also_of = child.links.add(trace_id=bytes.fromhex(OTHER), span_id=b"\0" * 7 + b"\x04")
+    also_of.attributes.add(key="opentracing.ref_type").value.string_value = "child_of"
     scopes["shop"].spans.add(
         trace_id=bytes.fromhex(OTHER), span_id=b"\0" * 7 + b"\x03", name="GET /orders", kind=Span.SPAN_KIND_SERVER,
         start_time_unix_nano=T0_NS + 60 * S, end_time_unix_nano=T0_NS + 60 * S + 5 * MS,
@@ -145,6 +147,7 @@ class TestV1:
         assert child["references"] == [
             {"refType": "CHILD_OF", "traceID": SHOP, "spanID": "0000000000000001"},
             {"refType": "FOLLOWS_FROM", "traceID": OTHER, "spanID": "0000000000000003"},
+            {"refType": "CHILD_OF", "traceID": OTHER, "spanID": "0000000000000004"},
         ]
         assert child["logs"] == [
             {
