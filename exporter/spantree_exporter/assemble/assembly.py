@@ -21,7 +21,7 @@ from spantree_exporter.assemble import (
 )
 from spantree_exporter.assemble.chains import unnest_planned
 from spantree_exporter.assemble.critical_path import mark_critical_path
-from spantree_exporter.assemble.detached import adopt_detached, adopt_told_twice
+from spantree_exporter.assemble.detached import adopt_detached, adopt_of_agents, adopt_told_twice
 from spantree_exporter.assemble.row_of import execution_row, node_row
 from spantree_exporter.assemble.step import Step, preorder, take_apart
 from spantree_exporter.rows import Assembled, SpanFacts
@@ -41,6 +41,7 @@ def assemble(spans: Sequence[SpanFacts], trace_id: str) -> Assembled:
     distinct, reduced = budget.within_nodes(distinct)
     found = forest.build(distinct)
     adopt_detached(found.roots)
+    adopt_of_agents(found.steps)
     adopt_told_twice(found.roots, found.steps)
     steps = preorder(found.roots)
     status.settle_statuses(steps)

@@ -10,6 +10,9 @@ from spantree_exporter.facts.vocabulary import MODEL_CALLS
 
 # More steps than this at one moment and a call cannot be told to be of one of them anyway.
 _MAX_OPEN = 64
+# Siblings of agents that are looked at, of a trace: agents that overlap have the same ones.
+_MAX_LOOKED_AT = 200_000
+_OF_AGENT = MODEL_CALLS | {"tool"}
 # Runs within runs are looked into by each run around them, no deeper than this.
 _MAX_NESTED = 16
 
@@ -61,6 +64,35 @@ def adopt_told_twice(roots: list[Step], steps: list[Step]) -> None:
             continue
         inner = [step for step in preorder(beside) if step.kind in MODEL_CALLS]
         _hang([pair for pair in _covering(calls, inner) if _tell_the_same(*pair)], parent)
+
+
+def adopt_of_agents(steps: list[Step]) -> None:
+    """Hang below an agent the calls that were sent beside it, where they are the very calls that it sums up.
+
+    Agent Framework's streams, and whoever starts an agent's span without attaching it (microsoft/agent-framework#5089).
+    The calls are those in its service that it covers in time; tools between them are its own, too. `steps`: all.
+    """
+    agents = [s for s in steps if s.kind == "agent" and s.parent is not None and not s.children and _usage_of(s)]
+    looked_at = 0
+    for agent in agents:
+        parent = agent.parent
+        if parent is None or agent.end_ns is None or agent not in parent.children:
+            continue
+        looked_at += len(parent.children)
+        if looked_at > _MAX_LOOKED_AT:
+            return
+        covered = [
+            s
+            for s in parent.children
+            if s is not agent and s.service == agent.service and _covers(agent, s) and s.kind in _OF_AGENT
+        ]
+        calls = [usage for s in covered if s.kind in MODEL_CALLS and (usage := _usage_of(s)) is not None]
+        if calls and (sum(given for given, _ in calls), sum(made for _, made in calls)) == _usage_of(agent):
+            _hang([(step, agent) for step in covered], parent)
+
+
+def _covers(agent: Step, step: Step) -> bool:
+    return step.end_ns is not None and agent.start_ns <= step.start_ns and step.end_ns <= agent.last_ns
 
 
 def _hang(found: list[tuple[Step, Step]], parent: Step) -> None:

@@ -189,6 +189,42 @@ def test_a_call_whose_end_is_unknown_holds_what_is_below_it() -> None:
     assert [(n.name, n.depth) for n in assembled.nodes] == [("answer", 0), ("outer", 1), ("inner", 2)]
 
 
+def streamed(used: tuple[int, int], at: tuple[int, int] = (10, 90)) -> Assembled:
+    """A request with an agent's stream and, beside it, the calls and the tool that it made."""
+    given, made = used
+    return assemble(
+        [
+            span(1, None, (0, 100), "POST /chat", facts={"kind": "http_server"}),
+            span(2, 1, at, "clerk", facts={"kind": "agent", "input_tokens": given, "output_tokens": made}),
+            span(3, 1, (20, 30), "chat", facts=LLM),
+            span(4, 1, (40, 50), "weather", facts={"kind": "tool"}),
+            span(5, 1, (60, 70), "chat", facts=LLM),
+            span(6, 1, (60, 70), "SELECT", facts={"kind": "db"}),
+            span(7, 1, (92, 95), "chat", facts=LLM),
+            span(8, 1, (60, 70), "chat", facts=LLM, service="stock"),
+        ],
+        TRACE,
+    )
+
+
+def test_calls_beside_the_agent_that_sums_them_up_are_its_own() -> None:
+    """microsoft/agent-framework#5089: a stream's agent was not attached to the context; its tokens counted twice."""
+    assembled = streamed((200, 20))
+    assert [(n.name, n.depth, n.anomalies) for n in assembled.nodes] == [
+        ("POST /chat", 0, []),
+        ("clerk", 1, []),
+        ("chat", 2, ["parent_inferred"]),
+        ("weather", 2, ["parent_inferred"]),
+        ("chat", 2, ["parent_inferred"]),
+        ("SELECT", 1, []),
+        ("chat", 1, []),
+        ("chat", 1, []),
+    ]
+    assert (assembled.execution.input_tokens, assembled.execution.output_tokens) == (400, 40)
+    for other in (streamed((200, 21)), streamed((200, 20), (25, 90))):
+        assert [n.depth for n in other.nodes] == [0, *[1] * 7]
+
+
 def told_by_both(at: tuple[int, int], tokens: int) -> Assembled:
     """A request with a chain that calls a model, and beside the chain what the provider's client tells of a call."""
     return assemble(

@@ -44,6 +44,7 @@ def test_an_agents_run() -> None:
         "output": "hello",
         "input_tokens": 20,
         "output_tokens": 6,
+        "usage_accumulated": True,
     }
 
 

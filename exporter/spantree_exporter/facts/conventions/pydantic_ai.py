@@ -1,5 +1,6 @@
 """pydantic-ai (scope `pydantic-ai`, seen with 2.68): retries, approvals, the names of both its attribute versions.
 
+A run that was given the usage of another (`usage=`, as of an agent that another one calls) tells of both (#8368).
 A run that is cancelled leaves no error: its span just ends without a result (capabilities/instrumentation.py sets
 `final_result` on every return, and catches only what is an Exception), that of the model's call without an answer.
 """
@@ -27,6 +28,8 @@ def _read(span: Span, facts: Facts) -> None:
             facts["workflow_name"] = agent
         if call := text_of(a.get("gen_ai.agent.call.id")):
             facts["run_id"] = call
+        if "gen_ai.aggregated_usage.input_tokens" in a or "gen_ai.usage.input_tokens" in a:
+            facts["usage_accumulated"] = True
         result = a.get("final_result")
         # DeferredToolRequests: the run ended to ask somebody; it is taken up by another run.
         deferred = json_of(result)
