@@ -12,6 +12,7 @@ from typing import Final
 from spantree_exporter.attributes import REDACTED
 from spantree_exporter.facts.conventions import (
     agent_framework,
+    agentops,
     airflow,
     argo,
     asgi,
@@ -35,6 +36,7 @@ from spantree_exporter.facts.conventions import (
     genkit,
     google_adk,
     hatchet,
+    haystack,
     http,
     identity,
     jenkins,
@@ -94,6 +96,7 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     autogen.CONVENTION,
     llama_index.CONVENTION,
     class_methods.CONVENTION,
+    haystack.CONVENTION,
     google_adk.CONVENTION,
     strands.CONVENTION,
     agent_framework.CONVENTION,
@@ -101,6 +104,7 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     vercel_ai.GEN_AI,
     langfuse.CONVENTION,
     laminar.CONVENTION,
+    agentops.CONVENTION,
     spring_ai.CONVENTION,
     claude_code.CONVENTION,
     genkit.CONVENTION,

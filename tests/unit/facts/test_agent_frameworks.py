@@ -362,6 +362,27 @@ def test_spring_ai_is_told_by_its_own_kinds() -> None:
     assert read_facts(span("execute_tool balance", {**tool, "gen_ai.operation.name": "execute_tool"})) == told
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("session", {"kind": "workflow", "boundary": "candidate"}),
+        ("agent", {"kind": "agent", "boundary": "candidate"}),
+        ("tool", {"kind": "tool"}),
+        ("operation", {"kind": "function"}),
+        ("text", {}),
+    ],
+)
+def test_agentops_kinds_names_and_values(kind: str, told: dict[str, object]) -> None:
+    sent: Attributes = {
+        "agentops.span.kind": kind,
+        f"agentops.{kind}.input": '{"args":["x"]}',
+        "agentops.entity.output": "y",
+    }
+    facts = read_facts(span(f"answer.{kind}", sent))
+    assert facts == {**told, "name": "answer", "input": '{"args":["x"]}', "output": "y"}
+    assert read_facts(span("x.y", {**sent, "operation.name": "find"}))["name"] == "find"
+
+
 def test_laminar_tells_values_kinds_and_whose_they_are() -> None:
     attributes: Attributes = {
         "lmnr.span.type": "TOOL",

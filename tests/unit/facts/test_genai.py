@@ -74,6 +74,8 @@ def test_a_model_call_by_old_names() -> None:
             {"kind": "workflow", "boundary": "run", "workflow_name": "triage", "name": "triage"},
         ),
         ("execute_task", {"gen_ai.task.name": "load"}, {"kind": "step", "step": True, "name": "load"}),
+        ("image", {"gen_ai.request.model": "dall-e-3"}, {"kind": "llm", "model": "dall-e-3"}),
+        ("text_to_speech", {"gen_ai.request.model": "tts-1"}, {"kind": "llm", "model": "tts-1"}),
     ],
 )
 def test_operations_are_kinds(operation: str, more: Attributes, told: dict[str, object]) -> None:

@@ -43,6 +43,11 @@ CALL: Attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gp
         ({"gen_ai.usage.input_token_details": '{"audio": 1, "cache_read": 7}'}, "cached_input_tokens", 7),
         ({"gen_ai.usage.input_token_details": '{"cache_creation": 7}'}, "cache_write_tokens", 7),
         ({"gen_ai.usage.output_token_details": '{"reasoning": 5}'}, "reasoning_tokens", 5),
+        (
+            {"gen_ai.usage.input_token_details": '{"cache_creation": 0, "ephemeral_5m_input_tokens": 7}'},
+            "cache_write_tokens",
+            7,
+        ),
     ],
 )
 def test_usage_is_read_by_each_of_its_names(sent: Attributes, fact: str, value: object) -> None:
@@ -167,6 +172,22 @@ def test_a_total_tells_whether_parts_are_counted_in(
 ) -> None:
     facts = read_facts(span("chat x", {**{f"gen_ai.usage.{key}": value for key, value in sent.items()}, name: total}))
     assert (facts["input_tokens"], facts["output_tokens"]) == tokens
+
+
+@pytest.mark.parametrize(
+    ("scope", "provider", "given"),
+    [
+        ("pipecat", "anthropic", 307),
+        ("pipecat", "aws.bedrock", 307),
+        ("pipecat", "openai", 207),
+        ("pipecat", None, 207),
+        ("openinference.instrumentation.claude_agent_sdk", None, 307),
+        ("openinference.instrumentation.anthropic", "anthropic", 207),
+    ],
+)
+def test_who_sends_the_counts_of_anthropic_as_they_are(scope: str, provider: str | None, given: int) -> None:
+    sent: Attributes = {"llm.token_count.prompt": 207, "llm.token_count.prompt_details.cache_read": 100}
+    assert read_facts(span("x", {**sent, "gen_ai.provider.name": provider}, scope=scope))["input_tokens"] == given
 
 
 @pytest.mark.parametrize(

@@ -82,10 +82,11 @@ def test_pipecat_models_tell_what_they_heard_and_said() -> None:
         "output_tokens": 3,
     }
     stt: Attributes = {"gen_ai.operation.name": "stt", "gen_ai.request.model": "nova", "transcript": "hello"}
-    assert read_facts(span("stt", stt, scope=PIPECAT)) == {"output": "hello", "model": "nova"}
+    assert read_facts(span("stt", stt, scope=PIPECAT)) == {"output": "hello", "kind": "llm", "model": "nova"}
     tts: Attributes = {"gen_ai.operation.name": "tts", "gen_ai.request.model": "sonic", "text": "hi"}
     assert read_facts(span("tts", {**tts, "tts.interrupted": True}, scope=PIPECAT)) == {
         "input": "hi",
+        "kind": "llm",
         "model": "sonic",
         "status_reason": "interrupted",
     }

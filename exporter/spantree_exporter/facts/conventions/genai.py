@@ -32,6 +32,21 @@ _KINDS: Final = {
         ),
         "rpc",
     ),
+    # Calls of models that hear, speak and draw, by OpenLIT's names and Pipecat's.
+    **dict.fromkeys(
+        (
+            "audio",
+            "image",
+            "model_request",
+            "speech_to_text",
+            "speech_to_text_translate",
+            "stt",
+            "text_to_speech",
+            "translate",
+            "tts",
+        ),
+        "llm",
+    ),
     "rerank": "reranker",
     "execute_tool": "tool",
     "invoke_agent": "agent",

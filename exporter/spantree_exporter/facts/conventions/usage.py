@@ -124,6 +124,11 @@ _MEMBERS: Final[dict[str, tuple[str, ...]]] = {
     "cache_write_tokens": ("cache_creation_input_tokens", "cache_creation"),
     "reasoning_tokens": ("reasoning_tokens", "reasoning"),
 }
+# LangChain's names of what was written to Anthropic's caches, each for so long; `cache_creation` is 0 beside them.
+_WRITTEN_FOR: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+# Who sends Anthropic's own counts as they are, with a total of these alone, if any.
+_NET_SCOPES: Final = ("openinference.instrumentation.claude_agent_sdk",)
+_NET_PROVIDERS: Final = ("anthropic", "aws.bedrock")  # by way of Pipecat
 # What all tokens of the span are together, where it says that: whether parts are counted in is told by it.
 _TOTALS: Final = (
     "gen_ai.usage.total_tokens",
@@ -157,25 +162,34 @@ def _read(span: Span, facts: Facts) -> None:
         if key in a and isinstance(usage := json_of(a[key]), dict):
             _put_members(usage, put)
     if "cached_input_tokens" in facts or "cache_write_tokens" in facts or "reasoning_tokens" in facts:
-        _make_whole(facts, next((total for key in _TOTALS if (total := whole_number(a.get(key))) is not None), None))
+        total = next((total for key in _TOTALS if (total := whole_number(a.get(key))) is not None), None)
+        _make_whole(facts, total, is_net=_leaves_out_cached(span))
     if costs and "cost_usd" not in facts and (cost := _cost(a)) is not None:
         facts["cost_usd"] = cost
     if facts.get("kind") == "embedding" and "input_tokens" in facts:
         facts.setdefault("embedding_tokens", facts["input_tokens"])
 
 
-def _make_whole(facts: Facts, total: int | None) -> None:
+def _leaves_out_cached(span: Span) -> bool:
+    """Whether the input that the span tells is Anthropic's or Bedrock's own, by what sent it."""
+    scope = span.scope.name
+    if scope == "pipecat":
+        return span.attributes.get("gen_ai.provider.name") in _NET_PROVIDERS
+    return scope.startswith(_NET_SCOPES)
+
+
+def _make_whole(facts: Facts, total: int | None, *, is_net: bool) -> None:
     """Add to input and output the parts that were told apart from them.
 
     Anthropic's own counts leave out of the input what was cached, Gemini's of the output what was thought; semantic
     conventions and most instrumentations count both in. Parts that are larger than the whole are told apart from it,
-    and so are those that `total` has beyond input and output; any other may be meant either way.
+    and so are those that `total` has beyond input and output; any other may be meant either way, unless `is_net`.
     """
     cached = facts.get("cached_input_tokens", 0) + facts.get("cache_write_tokens", 0)
     reasoning = facts.get("reasoning_tokens", 0)
     given, made = facts.get("input_tokens"), facts.get("output_tokens")
     beyond = total - (given or 0) - (made or 0) if total is not None else 0
-    if given is not None and (cached > given or (beyond > 0 and beyond in {cached, cached + reasoning})):
+    if given is not None and (is_net or cached > given or (beyond > 0 and beyond in {cached, cached + reasoning})):
         facts["input_tokens"] = given + cached
     if made is not None and (reasoning > made or (beyond > 0 and beyond in {reasoning, cached + reasoning})):
         facts["output_tokens"] = made + reasoning
@@ -186,6 +200,8 @@ def _put_members(usage: Mapping[str, JsonValue], put: dict[str, object]) -> None
         for member in members:
             if fact not in put and (number := whole_number(usage.get(member))) is not None:
                 put[fact] = number
+    if not put.get("cache_write_tokens") and (written := sum(whole_number(usage.get(m)) or 0 for m in _WRITTEN_FOR)):
+        put["cache_write_tokens"] = written
 
 
 def _cost(a: Mapping[str, JsonValue]) -> float | None:
