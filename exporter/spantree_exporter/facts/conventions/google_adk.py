@@ -1,6 +1,8 @@
 """Google's Agent Development Kit (scope `gcp.vertex.agent`, seen with 1.14 and 2.13).
 
 An agent hands over by calling the tool `transfer_to_agent`; since version 2 its argument is sent only with content.
+A call's response is told whole: what was thought is beside the output in it, and a refusal is no exception but an
+`error_code` (`models/llm_response.py`).
 JavaScript's tells the nodes of a graph (`execute_node`), with a span of each attempt where a node is tried again.
 """
 
@@ -10,11 +12,15 @@ from typing import Final
 
 from spantree_exporter.facts.reading import Convention, json_of, put_preview, status_of, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import Span
+from spantree_exporter.span import STATUS_UNSET, JsonValue, Span
 
 _NODE: Final = "execute_node "
 _ATTEMPT: Final = "execute_node_attempt "
 _WORKFLOW: Final = "invoke_workflow "
+# Members of a response that say what its span does not.
+_READ: Final = ('"thoughts_token_count"', '"cached_content_token_count"', '"error_code"')
+_STOP: Final = "STOP"  # an answer without words
+_MESSAGE_CHARS: Final = 1000
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -49,11 +55,36 @@ def _read(span: Span, facts: Facts) -> None:
     elif name == "call_llm" or "gcp.vertex.agent.llm_request" in a:
         facts["kind"] = "llm"
         put_preview(facts, "input", a.get("gcp.vertex.agent.llm_request"))
-        put_preview(facts, "output", a.get("gcp.vertex.agent.llm_response"))
+        response = a.get("gcp.vertex.agent.llm_response")
+        put_preview(facts, "output", response)
+        if isinstance(response, str) and any(member in response for member in _READ):
+            _put_response(span, facts, json_of(response))
     if run_id := text_of(a.get("gcp.vertex.agent.invocation_id")):
         facts["run_id"] = run_id
     if session := text_of(a.get("gcp.vertex.agent.session_id")):
         facts["conversation_id"] = session
+
+
+def _put_response(span: Span, facts: Facts, response: JsonValue) -> None:
+    if not isinstance(response, dict):
+        return
+    usage = response.get("usage_metadata")
+    if isinstance(usage, dict):
+        made, thought = (
+            whole_number(usage.get("candidates_token_count")),
+            whole_number(usage.get("thoughts_token_count")),
+        )
+        if thought is not None:
+            facts["reasoning_tokens"] = thought
+            facts["output_tokens"] = (made or 0) + thought
+        if (cached := whole_number(usage.get("cached_content_token_count"))) is not None:
+            facts["cached_input_tokens"] = cached
+    code = text_of(response.get("error_code"))
+    if code and code != _STOP and span.status_code == STATUS_UNSET:
+        facts["weak_status"] = "failed"
+        facts["error_type"] = code
+        if message := text_of(response.get("error_message")):
+            facts["error_message"] = message[:_MESSAGE_CHARS]
 
 
 def _put_node(span: Span, facts: Facts) -> None:
