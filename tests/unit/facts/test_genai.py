@@ -150,6 +150,16 @@ def test_what_has_a_model_and_its_answer_is_a_call_of_it_whatever_the_kind_of_it
     assert "kind" not in read_facts(span("run", {"gen_ai.request.model": "gpt-x"}))
 
 
+def test_what_a_model_server_tells_of_a_request_is_a_call_of_the_model() -> None:
+    """vLLM's `llm_request`, and what LiteLLM's proxy tells of a request; a web service's own is a request."""
+    sent: Attributes = {"gen_ai.response.model": "qwen", "gen_ai.usage.completion_tokens": 5}
+    told = {"kind": "llm", "model": "qwen", "output_tokens": 5}
+    assert read_facts(span("llm_request", sent, kind=KIND_SERVER)) == told
+    web: Attributes = {**sent, "http.request.method": "POST", "http.route": "/chat"}
+    assert read_facts(span("POST /chat", web, kind=KIND_SERVER))["kind"] == "http_server"
+    assert "kind" not in read_facts(span("llm_request", {"gen_ai.response.model": "qwen"}, kind=KIND_SERVER))
+
+
 @pytest.mark.parametrize(
     ("operation", "kind"),
     [("search_memory", "retriever"), ("upsert_memory", "rpc"), ("fetch_response", "rpc"), ("teleport", None)],

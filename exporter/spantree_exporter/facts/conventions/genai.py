@@ -10,7 +10,7 @@ from typing import Final
 from spantree_exporter.facts.messages import FIRST_ANSWERS, FIRST_KEYS, put_messages
 from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, text_of, texts_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import KIND_CLIENT, STATUS_UNSET, JsonValue, Span
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_UNSET, JsonValue, Span
 
 _KINDS: Final = {
     "chat": "llm",
@@ -66,6 +66,8 @@ _REQUESTS: Final[dict[JsonValue, str]] = {
 }
 _INVOKES: Final = "invoke_workflow"
 _MODELS = ("gen_ai.response.model", "gen_ai.request.model")
+_MADE: Final = frozenset({"gen_ai.usage.completion_tokens", "gen_ai.usage.output_tokens"})
+_WIRE: Final = frozenset({"http.method", "http.request.method", "rpc.system", "rpc.system.name"})
 _INPUTS = (
     "gen_ai.tool.call.arguments",
     "gen_ai.task.input",
@@ -101,7 +103,7 @@ def _read(span: Span, facts: Facts) -> None:
             facts.setdefault("step", True)
     elif (request := text_of(a.get("llm.request.type"))) in _REQUESTS:
         facts.setdefault("kind", _REQUESTS[request])
-    elif model and "gen_ai.tool.name" not in a and (span.kind == KIND_CLIENT or not FIRST_ANSWERS.isdisjoint(a)):
+    elif model and "gen_ai.tool.name" not in a and _is_call(span):
         facts.setdefault("kind", "llm")
     kind = facts.get("kind")
     if kind == "tool" and (tool := text_of(a.get("gen_ai.tool.name"))):
@@ -137,6 +139,17 @@ def _read(span: Span, facts: Facts) -> None:
             put_preview(facts, "output", a[key])
     if "input" not in facts or "output" not in facts:
         put_messages(span, facts)
+
+
+def _is_call(span: Span) -> bool:
+    """Whether a span with a model, and without an operation, is a call of it: its client's, or its server's (vLLM).
+
+    A request over HTTP or RPC that tells what was used to answer it is none.
+    """
+    a = span.attributes
+    if span.kind == KIND_CLIENT or not FIRST_ANSWERS.isdisjoint(a):
+        return True
+    return span.kind == KIND_SERVER and not _MADE.isdisjoint(a) and _WIRE.isdisjoint(a)
 
 
 CONVENTION = Convention(
