@@ -383,6 +383,40 @@ def test_agentops_kinds_names_and_values(kind: str, told: dict[str, object]) -> 
     assert read_facts(span("x.y", {**sent, "operation.name": "find"}))["name"] == "find"
 
 
+def test_langwatch_tells_kinds_values_usage_and_whose_they_are() -> None:
+    sent: Attributes = {
+        "langwatch.span.type": "llm",
+        "langwatch.input": '{"type":"text","value":"why?"}',
+        "langwatch.output": '{"type":"chat_messages","value":[{"role":"assistant","content":"so"}]}',
+        "langwatch.metrics": '{"type":"json","value":{"promptTokens":12,"completionTokens":5,"cost":0.25}}',
+        "langwatch.thread.id": "t-1",
+        "langwatch.user.id": "bob",
+        "gen_ai.request.model": "gpt-x",
+    }
+    assert read_facts(span("answer", sent)) == {
+        "kind": "llm",
+        "input": "why?",
+        "output": '[{"role":"assistant","content":"so"}]',
+        "conversation_id": "t-1",
+        "user_id": "bob",
+        "input_tokens": 12,
+        "output_tokens": 5,
+        "cost_usd": 0.25,
+        "model": "gpt-x",
+    }
+    python: Attributes = {
+        "langwatch.span.type": "agent",
+        "langwatch.metrics": '{"prompt_tokens":3}',
+        "langwatch.input": "x",
+    }
+    assert read_facts(span("answer", python)) == {
+        "kind": "agent",
+        "boundary": "candidate",
+        "input": "x",
+        "input_tokens": 3,
+    }
+
+
 def test_laminar_tells_values_kinds_and_whose_they_are() -> None:
     attributes: Attributes = {
         "lmnr.span.type": "TOOL",
