@@ -209,17 +209,23 @@ def leave_ended_calls(below_calls: list[Step]) -> None:
         if step.kind not in _NEVER_OF_A_CALL:
             continue
         call = step.parent
-        while (
-            call is not None
-            and call.kind in MODEL_CALLS
-            and call.end_ns is not None
-            and call.start_ns < call.end_ns < step.start_ns
-            and call.service == step.service
-        ):
+        for _ in range(_LOOKED_AT):
+            if call is None or not _is_over(call, step):
+                break
             call = call.parent
         if call is not step.parent:
             step.parent = call
             step.anomalies.append(PARENT_INFERRED)
+
+
+def _is_over(call: Step, step: Step) -> bool:
+    """Whether `call`, a model's in the service of `step`, had ended when that began."""
+    return (
+        call.kind in MODEL_CALLS
+        and call.end_ns is not None
+        and call.start_ns < call.end_ns < step.start_ns
+        and call.service == step.service
+    )
 
 
 def cut_cycles(steps: list[Step]) -> None:
