@@ -96,6 +96,7 @@ CONVENTIONS: Final[tuple[Convention, ...]] = (
     smolagents.CONVENTION,
     autogen.CONVENTION,
     llama_index.CONVENTION,
+    llama_index.OWN,
     class_methods.CONVENTION,
     haystack.CONVENTION,
     google_adk.CONVENTION,

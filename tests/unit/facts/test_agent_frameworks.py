@@ -18,6 +18,7 @@ from spantree_exporter.span import (
     STATUS_OK,
     STATUS_UNSET,
     Attributes,
+    Event,
 )
 
 CREWAI = "openinference.instrumentation.crewai"
@@ -122,6 +123,18 @@ def test_llama_index_steps_take_in_and_give_out_events() -> None:
     assert (run["boundary"], run["name"], run["workflow_name"]) == ("run", "Rag", "Rag")
     call = read_facts(span("OpenAI.chat", {"openinference.span.kind": "LLM"}, scope=LLAMA_INDEX))
     assert (call["name"], call["kind"], call["fold"]) == ("OpenAI", "llm", "nested")
+
+
+def test_llama_index_its_own_spans_are_named_without_their_id() -> None:
+    scope = "llamaindex.opentelemetry.tracer"
+    begun = [Event(1_100, "LLMChatStartEvent", {"model_dict.model": "gpt-x"})]
+    named = "OpenAI.chat-f81d4fae-7dec-41d0-a765-00a0c91e6bf6"
+    told = {"name": "OpenAI.chat", "kind": "llm", "model": "gpt-x"}
+    assert read_facts(span(named, scope=scope, events=begun)) == told
+    assert read_facts(
+        span("VectorIndexRetriever.retrieve", scope=scope, events=[Event(1, "RetrievalStartEvent", {})])
+    ) == {"kind": "retriever"}
+    assert read_facts(span("Workflow.run", scope=scope, events=[Event(1, "SpanDropEvent", {})])) == {}
 
 
 def test_google_adk_names_agents_and_tools_and_tells_whose_session_it_is() -> None:

@@ -1,18 +1,32 @@
 """LlamaIndex through OpenInference: workflows whose steps pass events, and calls that nest in themselves.
 
+Its own tracing (scope `llamaindex.opentelemetry.tracer`) tells by events what a span does, and named spans by an id of
+their own until it took that off (`observability/otel/base.py`).
+
 A step's `output.value` is the repr of the event it returned, and the next step's `input.value` holds the same text as
 `ev`: equal texts are an edge. One model call comes as up to three spans, one in another.
 """
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
+from typing import Final
 
 from spantree_exporter.facts.reading import Convention, json_of, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
 _STEP_KINDS = frozenset({"CHAIN"})
+_ID: Final = re.compile(r"-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_BEGUN: Final = {
+    "LLMChatStartEvent": "llm",
+    "LLMCompletionStartEvent": "llm",
+    "EmbeddingStartEvent": "embedding",
+    "RetrievalStartEvent": "retriever",
+    "ReRankStartEvent": "reranker",
+}
+_EVENTS: Final = 64
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -40,9 +54,22 @@ def _read(span: Span, facts: Facts) -> None:
         facts["fold"] = "nested"
 
 
+def _read_own(span: Span, facts: Facts) -> None:
+    name = _ID.sub("", span.name)
+    if name and name != span.name:
+        facts["name"] = name
+    for event in span.events[:_EVENTS]:
+        if (kind := _BEGUN.get(event.name)) is not None:
+            facts["kind"] = kind
+            if model := text_of(event.attributes.get("model_dict.model")):
+                facts["model"] = model
+            return
+
+
 def token(text: str) -> str:
     """What stands for a passed value: short, and equal for equal texts."""
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 CONVENTION = Convention("llama_index", _read, scopes=("openinference.instrumentation.llama_index",))
+OWN = Convention("llama_index_own", _read_own, scopes=("llamaindex.opentelemetry",))
