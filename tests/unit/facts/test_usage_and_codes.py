@@ -203,6 +203,12 @@ def test_who_sends_the_counts_of_anthropic_as_they_are(scope: str, provider: str
          (57, 5, 20, 7, None)),
         ({"input": 0, "input_modality_TEXT": 90, "input_audio": 10, "output": 4}, (100, 4, None, None, None)),
         ({"input": 90, "input_priority": 90, "output": 4, "output_priority_reasoning": 2}, (90, 4, None, None, None)),
+        # LiteLLM's, of which what was read alone is not in `input` (BerriAI/litellm#26919).
+        (
+            {"input": 307, "output": 30, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 200,
+             "total": 437},
+            (407, 30, 100, 200, None),
+        ),
         # Sent as parts of `input` all the same: the total says so.
         ({"input": 207, "input_cached_tokens": 100, "output": 30, "total": 237}, (207, 30, 100, None, None)),
         # OpenAI's own.

@@ -7,6 +7,7 @@ Each number of its usage is priced by itself, so that `input` is what was neithe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Final
 
 from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of, whole_number
@@ -78,11 +79,15 @@ def _put_usage(usage: Mapping[str, JsonValue], facts: Facts) -> None:
     given, made = _first(usage, _INPUT), _first(usage, _OUTPUT)
     cached, written, reasoned = _first(usage, _CACHED), _first(usage, _WRITTEN), _first(usage, _REASONED)
     total = _first(usage, ("total", "total_tokens"))
-    counted_in = _OPENAI_INPUT in usage if total is None else total == (given or 0) + (made or 0)
-    if not counted_in:
+    if total is not None or _OPENAI_INPUT not in usage:
         beside_input = (cached, written, *_others(usage, "input_", (*_INPUT, *_CACHED, *_WRITTEN)))
-        given = _sum(given, *beside_input)
-        made = _sum(made, reasoned, *_others(usage, "output_", (*_OUTPUT, *_REASONED)))
+        beside_output = (reasoned, *_others(usage, "output_", (*_OUTPUT, *_REASONED)))
+        # LiteLLM takes off the input what was read of the cache, and not what was written to it.
+        for more_given, more_made in product(((), (cached,), beside_input), ((), beside_output)):
+            whole = _sum(given, *more_given), _sum(made, *more_made)
+            if (whole[0] or 0) + (whole[1] or 0) == total:
+                break
+        given, made = whole
     details = _of_details(usage, _INPUT_DETAILS)
     cached = _first(details, ("cached_tokens", "cache_read")) if cached is None else cached
     reasoned = (
