@@ -62,6 +62,16 @@ def test_crewai_crews_tasks_and_flows() -> None:
     }
 
 
+def test_crewai_of_its_events_and_agents_by_themselves() -> None:
+    """Arize-ai/openinference#2844: `Agent.kickoff()` is no crew."""
+    task: Attributes = {"openinference.span.kind": "AGENT", "task_id": "t-1", "graph.node.id": "writer"}
+    told = {"kind": "task", "step": True, "task_key": "t-1", "boundary": "candidate"}
+    assert crewai("writer.Write of cats.execute", task) == {**told, "name": "writer"}
+    assert crewai("writer.write.execute", {**task, "task_name": "write"}) == {**told, "name": "write"}
+    agent: Attributes = {"openinference.span.kind": "AGENT", "graph.node.id": "writer"}
+    assert crewai("writer.kickoff", agent) == {"boundary": "candidate", "kind": "agent", "name": "writer"}
+
+
 def test_the_steps_of_smolagents_are_turns() -> None:
     scope = "openinference.instrumentation.smolagents"
     turn = read_facts(span("Step 12", CHAIN, scope=scope))

@@ -1,4 +1,7 @@
-"""CrewAI through OpenInference: crews and their tasks, flows and their methods."""
+"""CrewAI through OpenInference: crews and their tasks, flows and their methods, agents that run by themselves.
+
+A task is what an agent does of it: `<role>.<task>._execute_core`, or `.execute` where spans are made of its events.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,10 @@ def _read(span: Span, facts: Facts) -> None:
         facts["step"] = True
         if a.get("flow.node.type") == "router" and (chosen := text_of(a.get("output.value"))):
             facts["decision"] = chosen
+    elif span.name.endswith(".kickoff") and a.get("openinference.span.kind") == "AGENT":
+        facts["boundary"] = "candidate"
+        facts["kind"] = "agent"
+        facts["name"] = text_of(a.get("graph.node.id")) or span.name.removesuffix(".kickoff")
     elif span.name.endswith(".kickoff"):
         facts["boundary"] = "run"
         facts["kind"] = "workflow"
@@ -28,10 +35,12 @@ def _read(span: Span, facts: Facts) -> None:
         # A crew's id is the object's: the same for each of its runs. A flow's is new for each.
         if flow := text_of(a.get("flow_id")):
             facts["run_id"] = flow
-    elif span.name.endswith("._execute_core"):
+    elif span.name.endswith("._execute_core") or (span.name.endswith(".execute") and "task_id" in a):
         facts["kind"] = "task"
         facts["step"] = True
-        facts["name"] = text_of(a.get("task_name")) or span.name.removesuffix("._execute_core")
+        # An event's name holds the beginning of what is asked, which may be another with each run.
+        role = text_of(a.get("graph.node.id")) if span.name.endswith(".execute") else None
+        facts["name"] = text_of(a.get("task_name")) or role or span.name.rpartition(".")[0]
         if task := text_of(a.get("task_id")):
             facts["task_key"] = task
     elif a.get("openinference.span.kind") == "TOOL":
