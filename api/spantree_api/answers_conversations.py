@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict
 
-from spantree_api.answers import Tokens, documented
+from spantree_api.answers import ExecutionAnswer, Tokens, documented
 
 
 @documented
@@ -42,3 +42,33 @@ class ConversationPage(TypedDict):
     next_cursor: str | None
     looked_back_to: str | None
     """how far was looked where there is a next page: one may hold fewer than `limit`, or none"""
+
+
+@documented
+class SaidAnswer(TypedDict):
+    """What was asked or answered in a turn."""
+
+    node_id: str | None
+    """the step that has it; null where none does"""
+    text: str
+    """as the step has it: text, or messages as JSON; 100,000 characters at most"""
+    complete: bool
+    """whether `text` is all of it"""
+
+
+@documented
+class TurnAnswer(ExecutionAnswer):
+    """A turn of a conversation."""
+
+    asked: SaidAnswer | None
+    """what the execution was given; where it tells none, what its outermost agent or model was asked first"""
+    answered: SaidAnswer | None
+    """what the execution gave; where it tells none, what its outermost agent or model answered last"""
+
+
+@documented
+class TurnPage(TypedDict):
+    """Turns of a conversation, newest first."""
+
+    turns: list[TurnAnswer]
+    next_cursor: str | None

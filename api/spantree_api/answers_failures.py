@@ -129,9 +129,22 @@ class FailurePage(TypedDict):
     next_cursor: str | None
 
 
+class OpenStep(TypedDict):
+    """A step that has begun and not ended."""
+
+    id: str
+    name: str
+    status: str
+    started_at: str
+
+
 @documented
 class StuckExecution(ExecutionAnswer):
     """An execution that is open for longer than its threshold."""
+
+    open_steps: list[OpenStep]
+    """what it is at: its open steps without an open one below, those that began first, 5 at most; of an execution of
+    more than 10,000 steps none"""
 
     threshold_s: float
     stuck_for_s: float

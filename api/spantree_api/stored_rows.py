@@ -78,6 +78,18 @@ class FailedNodeRow:
     error_message: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class OpenStepRow:
+    """An open node, for lists of what is stuck."""
+
+    trace_id: UUID
+    span_id: int
+    ordinal: int
+    name: str
+    status: str
+    started_ns: int
+
+
 @dataclass(slots=True)
 class StepRow:
     """What a comparison needs of a node. Not frozen: twenty thousand are made at once, which is half as fast then."""

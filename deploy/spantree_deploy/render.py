@@ -199,7 +199,7 @@ def groups_table(groups: Iterable[Answer]) -> list[Printed]:
 def stuck_table(executions: Iterable[Answer]) -> list[Printed]:
     """One line for each execution that is stuck, the longest first."""
     return table(
-        ("status", "open for", "last sign of life (UTC)", "execution", "name"),
+        ("status", "open for", "last sign of life (UTC)", "execution", "name", "at"),
         [
             [
                 status_piece(one["status"]),
@@ -207,6 +207,7 @@ def stuck_table(executions: Iterable[Answer]) -> list[Printed]:
                 (moment_text(one["last_seen_at"]), ""),
                 (one["execution_id"], ""),
                 (one_line(one["name"], _NAME_CHARS), "bold"),
+                (one_line(", ".join(step["name"] for step in one.get("open_steps", ())), _NAME_CHARS), ""),
             ]
             for one in executions
         ],

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 from tests.api_rows import NOW_NS, T0_NS, S, insert, trace, trace_id
 from tests.api_server import api_over, ok, refused
+from tests.factories import span
+from tests.factories import trace_id as sent_trace_id
+from tests.tables import project_all
 
 from spantree_api.reads import conversations as reads
+from spantree_exporter.span import Attributes
+from spantree_exporter.store import Store
 
 DAY_NS = 86_400 * S
 
@@ -94,3 +100,73 @@ def test_there_are_none(migrated_url: str) -> None:
         page = ok(api.get("/api/v1/conversations"))
         assert (page["conversations"], page["next_cursor"]) == ([], None)
         assert "No conversation" in api.get("/conversations").text
+
+
+def test_turns_tell_what_was_said_whole_wherever_it_stands(migrated_url: str) -> None:
+    rules = "You are a clerk of a shop. " * 40
+    history = [
+        {"role": "system", "parts": [{"type": "text", "content": rules}]},
+        {"role": "user", "parts": [{"type": "text", "content": "what is there?"}]},
+        {"role": "assistant", "parts": [{"type": "text", "content": "Tea and cups."}]},
+        {"role": "user", "parts": [{"type": "text", "content": "how much is the tea?"}]},
+    ]
+    called = [{"role": "assistant", "parts": [{"type": "tool_call", "id": "1", "name": "price", "arguments": {}}]}]
+    answered = [{"role": "assistant", "parts": [{"type": "text", "content": "It is 3 euro."}]}]
+    asked = {"type": "tool_call_response", "id": "1", "response": "3"}
+
+    def chat(number: int, second: int, given: Any, gave: Any) -> Any:
+        sent: Attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": "small-1",
+            "gen_ai.conversation.id": "talk",
+            "gen_ai.input.messages": json.dumps(given),
+            "gen_ai.output.messages": json.dumps(gave),
+        }
+        return span(number, parent=1, name="chat small-1", start_ns=T0_NS + second * S, attributes=sent, kind=3)
+
+    request: Attributes = {"http.request.method": "POST", "http.route": "/chat", "http.response.status_code": 200}
+    letter = "a long letter, " * 60
+    own: Attributes = {"spantree.execution.name": "clerk", "session.id": "talk", "input.value": letter}
+    store = Store(migrated_url)
+    store.write(
+        [
+            span(1, name="POST /chat", start_ns=T0_NS, duration_ns=9 * S, attributes=request, kind=2),
+            chat(2, 1, history, called),
+            chat(3, 3, [*history, *called, {"role": "tool", "parts": [asked]}], answered),
+            span(9, trace=2, name="clerk", start_ns=T0_NS + 60 * S, attributes=own | {"output.value": "thanks"}),
+            span(5, trace=3, name="clerk", start_ns=T0_NS + 90 * S,
+                 attributes={"spantree.execution.name": "clerk", "session.id": "talk"}),
+        ]
+    )  # fmt: skip
+    project_all(migrated_url, store)
+    store.close()
+    with api_over(migrated_url) as api:
+        first = ok(api.get("/api/v1/conversations/talk/turns?limit=2"))
+        second = ok(api.get(f"/api/v1/conversations/talk/turns?limit=2&cursor={first['next_cursor']}"))
+        page = api.get("/conversations/talk").text
+        # Of what no step has, the beginning that the execution tells.
+        letters = "x" * 500
+        insert(migrated_url, turn(7, "told", 60, input="what?", output=letters, total_count=0))
+        [told] = ok(api.get("/api/v1/conversations/told/turns"))["turns"]
+        assert (told["asked"], told["answered"]) == (
+            {"node_id": None, "text": "what?", "complete": True},
+            {"node_id": None, "text": letters, "complete": False},
+        )
+        assert ok(api.get("/api/v1/conversations/none/turns")) == {"turns": [], "next_cursor": None}
+    turns = [*first["turns"], *second["turns"]]
+    assert [one["execution_id"] for one in turns] == [sent_trace_id(number).hex() for number in (3, 2, 1)]
+    assert [(one["asked"], one["answered"]) for one in turns] == [
+        (None, None),
+        (
+            {"node_id": f"{9:016x}", "text": letter, "complete": True},
+            {"node_id": f"{9:016x}", "text": "thanks", "complete": True},
+        ),
+        (
+            {"node_id": f"{2:016x}", "text": json.dumps(history), "complete": True},
+            {"node_id": f"{3:016x}", "text": json.dumps(answered), "complete": True},
+        ),
+    ]
+    # The page begins with what was asked in this turn; what came before is a link away.
+    assert ("how much is the tea?" in page, "It is 3 euro." in page, letter in page) == (True, True, True)
+    assert 'tabindex="0">what is there?' not in page
+    assert f'<a href="/executions/{sent_trace_id(1).hex()}?node={2:016x}">3 messages before</a>' in page

@@ -170,6 +170,45 @@ def test_what_waited_and_was_taken_up_is_not_stuck(migrated_url: str, monkeypatc
         assert [one for page in stuck_in_pages(api, 1) for one in page] == [3, 4, 7, 9]
 
 
+def test_what_is_stuck_tells_the_steps_that_it_is_at(migrated_url: str) -> None:
+    opened: dict[str, Any] = {"ended_ns": None, "status": "running"}
+
+    def at(second: int) -> dict[str, Any]:
+        return {"started_ns": T0_NS + second * S}
+
+    insert(
+        migrated_url,
+        trace(
+            1,
+            [
+                node(1, "report", **opened, **at(0)),
+                node(2, "gather", 1, **opened, **at(1)),
+                node(3, "load", 2, **at(2)),
+                node(4, "ask", 2, **opened, **at(4)),
+                node(5, "approve", 1, ended_ns=None, status="waiting", **at(3)),
+                node(6, "send", 1, ended_ns=None, status="pending", **at(5)),
+            ],
+            status="running",
+            ended_ns=None,
+            last_seen_ns=NOW_NS,
+        ),
+        trace(2, [node(1, "declared", status="pending", ended_ns=None)], status="pending", ended_ns=None,
+              started_ns=T0_NS + S),
+    )  # fmt: skip
+    with api_over(migrated_url, stuck_running_s=10.0, stuck_pending_s=10.0) as api:
+        told = ok(api.get("/api/v1/stuck"))["executions"]
+        pages = [api.get(path).text for path in ("/stuck", "/")]
+    assert [one["open_steps"] for one in told] == [
+        [
+            {"id": f"{5:016x}", "name": "approve", "status": "waiting", "started_at": "2026-11-20T10:00:03.000000000Z"},
+            {"id": f"{4:016x}", "name": "ask", "status": "running", "started_at": "2026-11-20T10:00:04.000000000Z"},
+        ],
+        [],
+    ]
+    links = [f'<a href="/executions/{trace_id(1)}?node={step:016x}"><bdi>' for step in (5, 4)]
+    assert [[link in page for link in links] for page in pages] == [[True, True]] * 2
+
+
 def stuck_in_pages(api: httpx.Client, limit: int) -> list[list[int]]:
     pages: list[list[int]] = []
     cursor = ""

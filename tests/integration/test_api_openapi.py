@@ -136,6 +136,7 @@ ANSWERED = [
     ("/executions/{trace_id}/analysis", f"/executions/{trace_id(1)}/analysis"),
     ("/conversations", "/conversations"),
     ("/conversations/{conversation_id}/executions", "/conversations/c/executions"),
+    ("/conversations/{conversation_id}/turns", "/conversations/c/turns"),
     ("/failures", "/failures?hours=168"),
     ("/failures/groups", "/failures/groups?since=2026-11-01T00:00:00Z"),
     ("/failures/groups/{fingerprint}", "/failures/groups/f"),

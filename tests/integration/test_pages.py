@@ -22,6 +22,7 @@ from tests.tables import project_all
 from spantree_exporter.span import Attributes
 from spantree_exporter.store import Store
 
+RFC_NOW = "2026-11-20T11:00:00"
 HOSTILE = "<script>alert(1)</script>\u202egnp.exe\x1b[31m\x07\u200b'\"javascript:alert(1)"
 
 
@@ -491,3 +492,60 @@ def test_a_call_of_a_model_reads_as_a_conversation(migrated_url: str) -> None:
     assert "small-1 812 tokens in, 64 out, $0.0123 Input" in page.text, "what it took comes before what was said"
     assert "5 earlier messages user question 0" in page.text
     assert 'assistant calls find({"q":"<b>"}) as JSON' in page.text
+
+
+def test_moments_that_are_told_as_how_long_ago_have_the_moment_itself(pages: httpx.Client) -> None:
+    ago = re.compile(r'<time datetime="([^"]+)" title="([^"]+)" data-fixed="ago">([^<]+)</time>')
+    group = pages.get("/failures/f1?within=30d").text
+    assert ago.findall(group)[0] == ("2026-11-20T09:59:58.000Z", "2026-11-20 09:59:58.000 UTC", "1 h ago")
+    assert "Runs, last 30 days" in group and "Keep the note" in group
+    assert "/failures/f1?within=7d" in page_of(pages.get("/failures")).links
+    running = pages.get(f"/executions/{trace_id(3)}").text
+    seen = f'<dt>Last sign of life</dt><dd><time datetime="{RFC_NOW}.000Z"'
+    assert seen in running, "which is told in the zone that is chosen"
+
+
+def test_links_from_figures_lead_to_the_runs_that_they_are_of(pages: httpx.Client) -> None:
+    assert "/executions?user_id=ada&within=24h" in page_of(pages.get("/usage?days=1")).links
+    links = page_of(pages.get("/workflows/nightly%20report?days=30")).links
+    assert "/executions?workflow=nightly+report&error_category=user&within=30d" in links
+
+
+def test_a_run_is_followed(pages: httpx.Client) -> None:
+    answer = pages.get("/runs/run%201%2F2").text
+    assert re.search(
+        r'data-follow="/api/v1/stream\?events=execution&amp;run_id=run\+1%2F2&amp;hidden=true&amp;after=\d+"', answer
+    )
+    assert set(re.findall(r'data-region="(\w+)"', answer)) == {"status", "facts", "executions", "steps"}
+
+
+def test_any_run_of_the_list_can_be_compared_with_one(pages: httpx.Client) -> None:
+    chosen = trace_id(2)
+    assert f"/executions?workflow=good&compare={chosen}" in page_of(pages.get(f"/executions/{chosen}")).links
+    page = page_of(pages.get(f"/executions?compare={chosen}&q=report"))
+    assert "Which run is to be compared with good" in page.text
+    assert [link for link in page.links if link.startswith("/compare/")] == [f"/compare/{chosen}/{trace_id(1)}"]
+    assert f"/executions?compare={chosen}" in page.links, "what narrows the list can be taken away"
+    assert f'name="compare" value="{chosen}"' in pages.get(f"/executions?compare={chosen}").text
+    unknown = page_of(pages.get(f"/executions?compare={trace_id(77)}"))
+    assert [link for link in unknown.links if link.startswith("/compare/")] == []
+
+
+def test_causes_are_sorted_by_what_is_chosen(migrated_url: str) -> None:
+    def fails(number: int, cause: str, minutes_ago: int) -> Trace:
+        return small(
+            number, cause, NOW_NS - minutes_ago * 60 * S, "failed", error_fingerprint=cause, error_summary=cause
+        )
+
+    insert(migrated_url, *(fails(at, "often", 50 + at) for at in range(3)), fails(10, "new", 40), fails(11, "old", 90),
+           fails(12, "old", 30))  # fmt: skip
+    with api_over(migrated_url) as client:
+
+        def told(query: str) -> list[str]:
+            return re.findall(r"/failures/(\w+)\?within", client.get(f"/failures{query}").text)
+
+        assert told("") == told("?sort=seen") == told("?sort=other") == ["old", "new", "often"]
+        assert told("?sort=count") == ["often", "old", "new"]
+        assert told("?sort=new&within=24h&state=open") == ["new", "often", "old"]
+        page = page_of(client.get("/failures?sort=count&within=24h"))
+    assert "/failures?sort=new&within=24h" in page.links

@@ -67,6 +67,8 @@ PARAMETERS: dict[str, object] = {
     "tenant_id": 0,
     "trace_id": TRACE,
     "trace_ids": [TRACE, UUID(trace_id(2))],
+    "inputs": ["what?", None],
+    "outputs": [None, "that"],
     "days": DAYS,
     "first_day": DAYS[0],
     "last_day": DAYS[1],

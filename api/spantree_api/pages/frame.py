@@ -141,9 +141,11 @@ def _environment_of() -> Environment:
         segment=segment_of,
         folded=json_view.folded,
         messages=json_view.messages,
+        spoken=json_view.spoken,
+        asked_text=json_view.asked_text,
         json=json_view.json_text,
         count_bars=series.count_bars,
-        moment_ago=wording.moment_ago,
+        moment_ns=wording.moment_ns,
     )
     environment.tests["link"] = is_link
     return environment

@@ -105,6 +105,20 @@ def messages(value: Any) -> list[Message] | None:
     return found if sum(len(one.parts) for one in found) <= _PARTS_MAX else None
 
 
+def spoken(value: str, role: str) -> list[Message] | None:
+    """The messages of `value` from the last one of `role` on; None where it holds none of it."""
+    turns = messages(value) or []
+    last = max((at for at, turn in enumerate(turns) if turn.role == role), default=None)
+    return None if last is None else turns[last:]
+
+
+def asked_text(value: str) -> str:
+    """What the last message of a user in `value` says; of what is no conversation, itself."""
+    turns = spoken(value, "user")
+    said = "" if turns is None else " ".join(part.text for part in turns[0].parts if part.kind == "text")
+    return said or value
+
+
 def json_text(value: Any) -> str:
     """`value` as one line of JSON; of one that is nested too deeply for that, that it is."""
     try:

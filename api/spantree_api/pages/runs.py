@@ -11,15 +11,18 @@ from spantree_api.pages.in_process import NotAnswered, ask, position
 router = APIRouter(include_in_schema=False)
 # Steps that a page shows at most.
 _NODES = 500
-_TURNS = 100
+_TURNS = 20
 
 
 @router.get(f"/runs/{any_text('run_id')}")
 async def run_page(request: Request, run_id: str) -> Response:
     """The executions of a run and its steps over all traces."""
+    begins = await position(request)
     run = await ask(request, f"/runs/{path_of(name_of(request, run_id))}")
     nodes = run["tree"]["nodes"]
-    return render(request, "run.html", run=run, nodes=nodes[:_NODES], left_out=max(0, len(nodes) - _NODES))
+    return render(
+        request, "run.html", position=begins, run=run, nodes=nodes[:_NODES], left_out=max(0, len(nodes) - _NODES)
+    )
 
 
 @router.get("/conversations")
@@ -35,14 +38,14 @@ async def conversation_page(request: Request, conversation_id: str, cursor: str 
     conversation_id = name_of(request, conversation_id)
     path = f"/conversations/{path_of(conversation_id)}"
     begins = await position(request)
-    page = await ask(request, f"{path}/executions", {"limit": _TURNS, "cursor": cursor})
+    page = await ask(request, f"{path}/turns", {"limit": _TURNS, "cursor": cursor})
     following = page["next_cursor"]
     return render(
         request,
         "conversation.html",
         conversation_id=conversation_id,
         position=begins,
-        turns=list(reversed(page["executions"])),
+        turns=list(reversed(page["turns"])),
         earlier=None
         if following is None
         else with_query(f"/conversations/{segment_of(conversation_id)}", {"cursor": following}),

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from spantree_api.filters import moment_of
 from spantree_api.pages import wording
+from spantree_api.pages.executions import within_of
 from spantree_api.pages.frame import render
 from spantree_api.pages.in_process import ask
 from spantree_api.pages.series import chart_of, values_of
@@ -42,4 +43,12 @@ async def usage_page(request: Request, days: str = "7") -> Response:
         lines = [(one["name"], values_of(trend, one["name"])) for one in trend["series"]]
         if any(value for _, points in lines for _, value in points):
             charts.append(chart_of(title, lines, told))
-    return render(request, "usage.html", parts=parts, charts=[one for one in charts if one], days=shown, ranges=RANGES)
+    return render(
+        request,
+        "usage.html",
+        parts=parts,
+        charts=[one for one in charts if one],
+        days=shown,
+        within=within_of(shown),
+        ranges=RANGES,
+    )

@@ -74,9 +74,9 @@ def ago(then_ns: int, now_ns: int) -> str:
     return f"{told} ago" if seconds > 0 else f"in {told}"
 
 
-def moment_ago(moment: str, now_ns: int) -> str:
-    """`ago` of a moment as the API writes it."""
-    return ago((datetime.fromisoformat(moment) - _EPOCH) // timedelta(microseconds=1) * 1_000, now_ns)
+def moment_ns(moment: str) -> int:
+    """A moment as the API writes it, to the microsecond."""
+    return (datetime.fromisoformat(moment) - _EPOCH) // timedelta(microseconds=1) * 1_000
 
 
 def _coarse(seconds: float) -> str:

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from spantree_api.any_text import any_text
 from spantree_api.filters import moment_of
 from spantree_api.pages import graph, wording
+from spantree_api.pages.executions import within_of
 from spantree_api.pages.frame import name_of, path_of, render, segment_of, with_query
 from spantree_api.pages.in_process import ask
 from spantree_api.pages.now import WorkflowLine, workflow_lines
@@ -80,6 +81,7 @@ async def workflow_page(request: Request, name: str, days: str = "7") -> Respons
         "workflow.html",
         workflow=workflow,
         days=shown,
+        within=within_of(shown),
         ranges={one: with_query(f"/workflows/{segment_of(name)}", {"days": one}) for one in RANGES},
         bars=bars_of(of["runs"], of["failures"]),
         charts=[

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from spantree_api.cursor import ExecutionCursor, OldestFirstCursor
@@ -26,12 +26,15 @@ from spantree_api.stored_rows import (
     ExecutionRow,
     FailedNodeRow,
     KeyRow,
+    OpenStepRow,
     StuckRow,
     execution_rows,
     records,
     stuck_rows,
 )
 
+LOOKED_THROUGH: Final = 10_000
+"""Nodes of an execution that are looked through for a line of a list."""
 # Executions that are walked before those that match are looked up: what one in twenty matches fills a page.
 _WALKED = 1_000
 # Executions in which text is looked for that no index holds, and those whose spans' attributes are.
@@ -214,6 +217,23 @@ async def failed_nodes(reader: Reader, rows: Sequence[ExecutionRow], limit: int)
         "limit": limit,
     }
     return await reader.snapshot.all("failed_nodes_of_traces", parameters, records(FailedNodeRow))
+
+
+async def open_steps(reader: Reader, rows: Sequence[StuckRow], limit: int) -> list[OpenStepRow]:
+    """The steps that each of some executions is at, those that began first, `limit` of each at most.
+
+    All nodes of an execution are looked at: of one that has too many nothing is told.
+    """
+    trace_ids = [one.row.trace_id for one in rows if one.row.execution.total_count <= LOOKED_THROUGH]
+    if not trace_ids:
+        return []
+    parameters = {
+        "tenant_id": reader.config.tenant_id,
+        "trace_ids": trace_ids,
+        "days": await reader.days_of(trace_ids),
+        "limit": limit,
+    }
+    return await reader.snapshot.all("open_steps_of_traces", parameters, records(OpenStepRow))
 
 
 async def stuck(

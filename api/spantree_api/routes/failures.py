@@ -7,12 +7,20 @@ from typing import Annotated
 from fastapi import Path, Query, Response
 
 from spantree_api.answers import ExecutionPage
-from spantree_api.answers_failures import FailedExecution, FailedNode, FailurePage, StuckAnswer, StuckExecution
+from spantree_api.answers_failures import (
+    FailedExecution,
+    FailedNode,
+    FailurePage,
+    OpenStep,
+    StuckAnswer,
+    StuckExecution,
+)
 from spantree_api.any_text import any_text
 from spantree_api.cursor import ExecutionCursor, OldestFirstCursor
 from spantree_api.filters import ExecutionFilter
 from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, Text
 from spantree_api.reads import lists
+from spantree_api.rendering import rfc3339
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers, execution_page
@@ -26,6 +34,7 @@ _HOUR_NS = 3_600_000_000_000
 _HOURS_MAX = 168
 _INPUT_CHARS = 100
 _FAILED_NODES_MAX = 20
+_OPEN_STEPS_MAX = 5
 
 
 @router.get("/failures", response_model=FailurePage, responses=error_answers(422, 503))
@@ -88,9 +97,20 @@ async def list_stuck(
     after = None if cursor is None else OldestFirstCursor.decode(cursor)
     async with service.reader() as reader:
         rows, following = await lists.stuck(reader, limit, after, hidden=hidden)
+        steps: dict[str, list[OpenStep]] = {}
+        for step in await lists.open_steps(reader, rows, _OPEN_STEPS_MAX):
+            steps.setdefault(step.trace_id.hex, []).append(
+                {
+                    "id": node_id(step.span_id, step.ordinal),
+                    "name": step.name,
+                    "status": step.status,
+                    "started_at": rfc3339(step.started_ns),
+                }
+            )
     stuck: list[StuckExecution] = [
         {
             **answer,
+            "open_steps": steps.get(answer["trace_id"], []),
             "threshold_s": one.after_s,
             "stuck_for_s": max(0, reader.now_ns - one.row.execution.started_ns) / 1e9,
         }

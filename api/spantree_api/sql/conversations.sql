@@ -65,3 +65,36 @@ CROSS JOIN LATERAL (
 ) AS sums
 WHERE sums.turns > 0
 ORDER BY asked.place
+
+-- name: nodes_that_say
+-- of some turns the nodes that have what was asked and what was answered: those whose beginning the execution tells, the
+-- outermost of them; of a turn that tells nothing the outermost agent or call of a model, the first one asked and the last
+-- one that answered; served by node_sequence_idx
+SELECT said.*
+FROM unnest(%(trace_ids)s::uuid[], %(inputs)s::text[], %(outputs)s::text[]) AS turn (trace_id, input, output)
+CROSS JOIN LATERAL (
+    (
+        SELECT node.*, true AS is_asked
+        FROM spantree.node
+        WHERE node.tenant_id = %(tenant_id)s
+            AND node.trace_id = turn.trace_id
+            AND node.day = ANY (%(days)s::date[])
+            AND node.input IS NOT NULL
+            AND CASE WHEN turn.input IS NULL THEN node.kind IN ('agent', 'llm') ELSE node.input = turn.input END
+        ORDER BY node.depth, node.started_ns, node.sequence
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT node.*, false AS is_asked
+        FROM spantree.node
+        WHERE node.tenant_id = %(tenant_id)s
+            AND node.trace_id = turn.trace_id
+            AND node.day = ANY (%(days)s::date[])
+            AND node.output IS NOT NULL
+            AND CASE WHEN turn.output IS NULL THEN node.kind IN ('agent', 'llm') ELSE node.output = turn.output END
+        ORDER BY node.depth, node.started_ns DESC, node.sequence DESC
+        LIMIT 1
+    )
+) AS said
+LIMIT 2::bigint * cardinality(%(trace_ids)s::uuid[])

@@ -74,6 +74,27 @@ CROSS JOIN LATERAL (
 ) AS failed
 LIMIT %(limit)s::bigint * cardinality(%(trace_ids)s::uuid[])
 
+-- name: open_steps_of_traces
+-- what each of some executions is at: its open nodes without an open one below, which would come next in their order;
+-- those that began first; served by node_sequence_idx
+SELECT at_work.trace_id, at_work.span_id, at_work.ordinal, at_work.name, at_work.status, at_work.started_ns
+FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
+CROSS JOIN LATERAL (
+    SELECT opened.*
+    FROM (
+        SELECT node.*, lead(node.depth) OVER (ORDER BY node.sequence) AS next_depth
+        FROM spantree.node
+        WHERE node.tenant_id = %(tenant_id)s
+            AND node.trace_id = wanted.trace_id
+            AND node.day = ANY (%(days)s::date[])
+            AND node.status IN ('running', 'waiting')
+    ) AS opened
+    WHERE opened.next_depth IS NULL OR opened.next_depth <= opened.depth
+    ORDER BY opened.started_ns, opened.sequence
+    LIMIT %(limit)s
+) AS at_work
+LIMIT %(limit)s::bigint * cardinality(%(trace_ids)s::uuid[])
+
 -- name: failed_before_node
 -- failed nodes below a node that had ended by some moment, in the order they failed; served by node_outline_idx on the days given
 SELECT node.*

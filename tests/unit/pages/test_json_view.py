@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spantree_api.pages.json_view import Entry, Message, Part, folded, json_text, messages
+from spantree_api.pages.json_view import Entry, Message, Part, asked_text, folded, json_text, messages, spoken
 
 KEYS = [
     *("role", "content", "tool_calls", "function", "arguments", "messages", "message", "type", "text", "kwargs"),
@@ -193,3 +193,25 @@ def test_results_within_results_are_no_recursion() -> None:
     told = messages([{"role": "tool", "content": inner}])
     assert told is not None
     assert [part.kind for part in told[0].parts] == ["result"]
+
+
+def test_what_was_said_last_stands_alone() -> None:
+    talk = json.dumps(
+        [
+            {"role": "system", "content": "be short"},
+            {"role": "user", "content": "tea?"},
+            {"role": "assistant", "content": "yes"},
+            {"role": "user", "content": [{"type": "text", "text": "and"}, {"type": "text", "text": "cups?"}]},
+            {"role": "assistant", "tool_calls": [{"function": {"name": "find", "arguments": "{}"}}]},
+        ]
+    )
+    told = spoken(talk, "user")
+    assert told is not None
+    assert [turn.role for turn in told] == ["user", "assistant"]
+    assert spoken(talk, "tool") is None
+    assert spoken("how much?", "user") is None
+    assert [asked_text(one) for one in (talk, "how much?", '{"a": 1}')] == [
+        "and cups?",
+        "how much?",
+        '{"a": 1}',
+    ]

@@ -1,6 +1,6 @@
 // Making and exchanging elements. Texts go in by textContent only; documents of the server are parsed, never evaluated.
 import { visible } from "./text.js";
-import { tellTimes } from "./times.js";
+import { tellTimes } from "./chosen.js";
 
 /** An element with properties and children; a string child is a text. */
 export function el(name, properties = {}, ...children) {

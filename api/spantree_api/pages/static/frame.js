@@ -1,8 +1,7 @@
 // Every page: how times are shown, colours, keys, copying, narrowing lists of attributes.
 import { all, el, one, say } from "./dom.js";
 import { filter } from "./exchange.js";
-import { lettersCount, stored } from "./stored.js";
-import { MODES, showAs, shownAs, tellTimes } from "./times.js";
+import { MODES, lettersCount, showAs, shownAs, stored, tellTimes } from "./chosen.js";
 
 showAs(stored.get("times"));
 

@@ -8,7 +8,7 @@ form.addEventListener("submit", async (event) => {
   for (const button of all("button", form)) button.disabled = true;
   try {
     await change(own(`/api/v1/failures/groups/${encodeURIComponent(form.dataset.group)}`), "PATCH", {
-      state: event.submitter.value, note: form.elements.note.value || null,
+      state: event.submitter.value || null, note: form.elements.note.value,
     });
     location.reload();
     return;

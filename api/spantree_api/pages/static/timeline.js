@@ -1,7 +1,7 @@
 // The timeline: a tree with bars on one axis. Only rows that are seen are in the document, only pages of them are fetched.
 import { all, el, json, one, own, say, settled } from "./dom.js";
 import { SIGNS, axisTime, cost, count, duration, visible } from "./text.js";
-import { lettersCount } from "./stored.js";
+import { lettersCount } from "./chosen.js";
 import { Minimap } from "./timeline_minimap.js";
 import { Rows } from "./timeline_rows.js";
 
@@ -64,6 +64,10 @@ export class Timeline {
     } catch (error) {
       this.canvas.replaceChildren(el("p", { class: "note" }, `The steps could not be read: ${visible(error.message)}`));
     }
+    const { searchParams } = new URL(location.href);
+    const find = one("#find", this.place);
+    find.value ||= searchParams.get("find") ?? "";
+    if (find.value) await this.search(find.value.trim(), !searchParams.has("node"));
     this.place.dataset.ready = "1";
   }
 
@@ -337,7 +341,12 @@ export class Timeline {
     if (row?.id) this.open(row.id, "replace");
   }, 150);
 
-  async search(text) {
+  /** Mark what has the text, and `go` to the first of it; the address says what is searched for. */
+  async search(text, go = true) {
+    const address = new URL(location.href);
+    if (text) address.searchParams.set("find", text);
+    else address.searchParams.delete("find");
+    history.replaceState(history.state, "", address);
     this.matches = [];
     this.found = new Set();
     const told = one("#found", this.place);
@@ -352,7 +361,7 @@ export class Timeline {
       this.matches = found.sequences;
       this.found = new Set(found.sequences);
       told.textContent = found.sequences.length ? `${found.sequences.length}${found.truncated ? "+" : ""} found` : "nothing found";
-      if (this.matches.length) this.goTo(this.matches[0], false);
+      if (go && this.matches.length) this.goTo(this.matches[0], false);
       this.mark();
     } catch (error) {
       told.textContent = visible(error.message);

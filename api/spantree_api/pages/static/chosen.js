@@ -1,5 +1,14 @@
-// How moments are told: in UTC, in the zone of the browser, or as how long ago.
+// What somebody has chosen of how pages are: how moments are told (in UTC, in the zone of the browser, or as how long
+// ago), and whether keys of one letter do something. A browser keeps it, where it may.
 import { ago } from "./text.js";
+
+export const stored = {
+  get(key) { try { return localStorage.getItem(`spantree.${key}`); } catch { return null; } },
+  set(key, value) { try { localStorage.setItem(`spantree.${key}`, value); } catch { /* not kept, then */ } },
+};
+
+/** Whether keys of one letter do something: for who speaks or strikes keys by mistake they are in the way. */
+export const lettersCount = () => stored.get("letters") !== "off";
 
 export const MODES = ["UTC", "local", "ago"];
 let mode = "UTC";
