@@ -549,3 +549,19 @@ def test_causes_are_sorted_by_what_is_chosen(migrated_url: str) -> None:
         assert told("?sort=new&within=24h&state=open") == ["new", "often", "old"]
         page = page_of(client.get("/failures?sort=count&within=24h"))
     assert "/failures?sort=new&within=24h" in page.links
+
+
+def test_days_are_those_of_the_zone_that_times_are_shown_in(migrated_url: str) -> None:
+    # NOW is 11:00 UTC of the 20th; the run began at 22:00 UTC of the 18th, the 19th in Tokyo.
+    insert(migrated_url, small(1, "report", NOW_NS - 37 * 3_600 * S))
+    with api_over(migrated_url) as client:
+        told = {
+            zone: [
+                re.findall(r"<title>([^<]*: 1)</title>", client.get(path, headers={"cookie": zone}).text)
+                for path in ("/workflows", "/workflows/report?days=30")
+            ]
+            for zone in ("", "spantree_zone=Asia/Tokyo", "spantree_zone=Nowhere")
+        }
+    utc = [["18 Nov UTC: 1"], ["18 Nov UTC: 1"] * 3]
+    tokyo = [["19 Nov JST: 1"], ["19 Nov JST: 1"] * 3]
+    assert told == {"": utc, "spantree_zone=Asia/Tokyo": tokyo, "spantree_zone=Nowhere": utc}

@@ -14,5 +14,6 @@ path in `NAVIGATION` (frame.py) where people start from it. Rules that hold ever
 * No `style=`, no inline script, no request to elsewhere: Content-Security-Policy forbids them, tests count violations.
 * Sizes, spaces and colours come from `tokens.css` alone.
 * `<time>`, status and duration come from the macros, so that they read the same everywhere.
-* A region with `data-live` is replaced by its newer self when something changed (`live.js`).
+* Days are those of `zones.py`.
+* What has `data-region` within `data-follow` is exchanged for its newer self when something changed (`regions.js`).
 """

@@ -12,6 +12,7 @@ from spantree_api.filters import moment_of
 from spantree_api.pages.frame import render
 from spantree_api.pages.in_process import NotAnswered, ask, position
 from spantree_api.pages.series import Bar, Change, bars_of, change_of, values_of
+from spantree_api.pages.zones import days_of, start_of_day, zone_of
 
 router = APIRouter(include_in_schema=False)
 _WORKFLOWS = 50
@@ -53,7 +54,7 @@ async def now_page(request: Request) -> Response:
         groups=groups["groups"],
         more_groups=groups["next_cursor"] is not None,
         stuck=stuck["executions"],
-        bars=bars_of(runs, failures),
+        bars=bars_of(runs, failures, zone=zone_of(request)),
         runs_of_day=sum(value or 0 for _, value in runs),
         failures_of_day=sum(value or 0 for _, value in failures),
         workflows=sorted(await workflow_lines(request), key=lambda line: not line.change.is_worse),
@@ -62,12 +63,13 @@ async def now_page(request: Request) -> Response:
 
 async def workflow_lines(request: Request, limit: int = _WORKFLOWS) -> list[WorkflowLine]:
     """Workflows of the last week, most runs first; the first 50 with bars of 14 days, and with what changed."""
-    days = moment_of(request.app.state.service.clock()) - timedelta(days=13)
+    zone = zone_of(request)
     stats = await ask(request, "/stats/workflows", {"days": 7, "limit": limit})
     trend: dict[str, str | int] = {
         "by": "workflow",
         "bucket": "1d",
-        "since": f"{days:%Y-%m-%dT00:00:00Z}",
+        **days_of(zone),
+        "since": start_of_day(moment_of(request.app.state.service.clock()), 13, zone),
         "limit": min(limit, _WORKFLOWS),
     }
     runs = await ask(request, "/stats/trend", trend | {"metric": "runs"})
@@ -76,7 +78,7 @@ async def workflow_lines(request: Request, limit: int = _WORKFLOWS) -> list[Work
     lines = []
     for figures in stats["workflows"]:
         ran, failed, took = (values_of(series, figures["name"]) for series in (runs, failures, p95_ms))
-        lines.append(WorkflowLine(figures, bars_of(ran, failed), change_of(ran, failed, took)))
+        lines.append(WorkflowLine(figures, bars_of(ran, failed, zone=zone), change_of(ran, failed, took)))
     return lines
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from statistics import median
 from typing import Any
 
@@ -111,6 +111,7 @@ def bars_of(
     all_of: Sequence[tuple[str, float | None]],
     bad: Sequence[tuple[str, float | None]] = (),
     retried: Sequence[tuple[str, float | None]] = (),
+    zone: tzinfo = UTC,
 ) -> list[Bar]:
     """Bars of counts, with the bad ones of each at its foot, and those that were tried again on top of these."""
     bad_at = {at: value or 0.0 for at, value in bad}
@@ -119,7 +120,7 @@ def bars_of(
     bars = []
     for at, value in all_of:
         failed, again = bad_at.get(at, 0.0), retried_at.get(at, 0.0)
-        told = [f"{short_time(at)}: {wording.count(value or 0)}"]
+        told = [f"{short_time(at, zone)}: {wording.count(value or 0)}"]
         told += [f"{failed:.0f} failed"] if failed else []
         told += [f"{again:.0f} retried"] if again else []
         foot = min(failed / most, 1.0)
@@ -161,6 +162,7 @@ def chart_of(
     series: Sequence[tuple[str, Sequence[tuple[str, float | None]]]],
     told: Callable[[float | None], str],
     top: float | None = None,
+    zone: tzinfo = UTC,
 ) -> Chart | None:
     """A chart of named series on one axis; None where there is not a single value."""
     values = [value for _, points in series for _, value in points if value is not None]
@@ -174,14 +176,21 @@ def chart_of(
     ]
     said = "; ".join(f"{line.name}: last {line.last}" for line in lines)
     return Chart(
-        title, "", lines, told(highest), short_time(times[0]), short_time(times[-1]), f"{title} over time. {said}"
+        title,
+        "",
+        lines,
+        told(highest),
+        short_time(times[0], zone),
+        short_time(times[-1], zone),
+        f"{title} over time. {said}",
     )
 
 
-def short_time(at: str) -> str:
-    """`28 Nov UTC` of a start of day, `28 Nov 14:00 UTC` of another one."""
-    moment = datetime.fromisoformat(at[:19])
-    return f"{moment:%-d %b} UTC" if (moment.hour, moment.minute) == (0, 0) else f"{moment:%-d %b %H:%M} UTC"
+def short_time(at: str, zone: tzinfo = UTC) -> str:
+    """`28 Nov UTC` of a start of day in the zone, `28 Nov 14:00 UTC` of another moment."""
+    moment = datetime.fromisoformat(at[:19]).replace(tzinfo=UTC).astimezone(zone)
+    is_day = (moment.hour, moment.minute) == (0, 0)
+    return f"{moment:%-d %b %Z}" if is_day else f"{moment:%-d %b %H:%M %Z}"
 
 
 def _sum(points: Sequence[tuple[str, float | None]]) -> float:

@@ -13,6 +13,7 @@ from spantree_api.pages.executions import within_of
 from spantree_api.pages.frame import render
 from spantree_api.pages.in_process import ask
 from spantree_api.pages.series import chart_of, values_of
+from spantree_api.pages.zones import days_of, zone_of
 
 router = APIRouter(include_in_schema=False)
 RANGES: Final = (1, 7, 30)
@@ -36,13 +37,15 @@ async def usage_page(request: Request, days: str = "7") -> Response:
     for path, key, heading, narrows in _SUBJECTS:
         found = await ask(request, f"/stats/{path}", {"days": shown, "limit": _NAMES})
         parts.append({"heading": heading, "key": key, "narrows": narrows, "rows": found[path]})
-    wanted = {"by": "model", "bucket": "1h" if shown <= 7 else "1d", "since": since, "limit": _LINES}
+    zone = zone_of(request)
+    bucket = {"bucket": "1h"} if shown <= 7 else {"bucket": "1d", **days_of(zone)}
+    wanted: dict[str, str | int] = {"by": "model", "since": since, "limit": _LINES, **bucket}
     charts = []
     for metric, title, told in (("tokens", "Tokens", wording.count), ("cost_usd", "Cost", wording.cost)):
         trend = await ask(request, "/stats/trend", wanted | {"metric": metric})
         lines = [(one["name"], values_of(trend, one["name"])) for one in trend["series"]]
         if any(value for _, points in lines for _, value in points):
-            charts.append(chart_of(title, lines, told))
+            charts.append(chart_of(title, lines, told, zone=zone))
     return render(
         request,
         "usage.html",

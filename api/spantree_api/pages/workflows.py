@@ -18,6 +18,7 @@ from spantree_api.pages.frame import name_of, path_of, render, segment_of, with_
 from spantree_api.pages.in_process import ask
 from spantree_api.pages.now import WorkflowLine, workflow_lines
 from spantree_api.pages.series import Bar, bars_of, chart_of, values_of
+from spantree_api.pages.zones import days_of, zone_of
 
 router = APIRouter(include_in_schema=False)
 RANGES = (1, 7, 30)
@@ -61,11 +62,12 @@ async def workflow_page(request: Request, name: str, days: str = "7") -> Respons
     shown = int(days) if days in {str(one) for one in RANGES} else 7
     quoted = path_of(name)
     workflow = await ask(request, f"/stats/workflows/{quoted}", {"days": shown})
+    zone = zone_of(request)
     since = f"{moment_of(request.app.state.service.clock()) - timedelta(days=shown):%Y-%m-%dT%H:%M:%SZ}"
-    trend = {
+    trend: dict[str, str | int | bool] = {
         "by": "workflow",
         "name": name,
-        "bucket": "1h" if shown <= 7 else "1d",
+        **({"bucket": "1h"} if shown <= 7 else {"bucket": "1d", **days_of(zone)}),
         "since": since,
         "hidden": True,
     }
@@ -83,15 +85,16 @@ async def workflow_page(request: Request, name: str, days: str = "7") -> Respons
         days=shown,
         within=within_of(shown),
         ranges={one: with_query(f"/workflows/{segment_of(name)}", {"days": one}) for one in RANGES},
-        bars=bars_of(of["runs"], of["failures"]),
+        bars=bars_of(of["runs"], of["failures"], zone=zone),
         charts=[
             chart
             for chart in (
-                chart_of("Success rate", [("success", of["success_rate"])], wording.share, 1.0),
+                chart_of("Success rate", [("success", of["success_rate"])], wording.share, 1.0, zone),
                 chart_of(
                     "Duration",
                     [("p50", of["p50_ms"]), ("p95", of["p95_ms"]), ("p99", of["p99_ms"])],
                     wording.duration,
+                    zone=zone,
                 ),
             )
             if chart is not None
@@ -104,11 +107,12 @@ async def workflow_page(request: Request, name: str, days: str = "7") -> Respons
 
 async def _steps(request: Request, workflow: str, days: int, since: str) -> list[StepLine]:
     """The steps of a workflow, worst first, each with bars of its hours or days."""
+    zone = zone_of(request)
     found = await ask(request, "/stats/nodes", {"workflow": workflow, "days": days, "limit": _STEPS})
-    wanted = {
+    wanted: dict[str, str | int | bool] = {
         "by": "node",
         "workflow": workflow,
-        "bucket": "1h" if days == 1 else "1d",
+        **({"bucket": "1h"} if days == 1 else {"bucket": "1d", **days_of(zone)}),
         "since": since,
         "limit": _STEPS,
     }
@@ -125,7 +129,7 @@ async def _steps(request: Request, workflow: str, days: int, since: str) -> list
                 step,
                 None if success is None else 1 - success,
                 step["retried"] / step["total"] if step["total"] else None,
-                bars_of(runs, failures, retries),
+                bars_of(runs, failures, retries, zone),
             )
         )
     return lines

@@ -16,6 +16,15 @@ let mode = "UTC";
 export const shownAs = () => mode;
 export function showAs(wanted) { if (MODES.includes(wanted)) mode = wanted; }
 
+/** Have the server tell days of the zone that times are shown in (zones.py). Returns whether it did of another one. */
+export function tellZone() {
+  const zone = mode === "local" ? Intl.DateTimeFormat().resolvedOptions().timeZone : "";
+  const told = /(?:^|; )spantree_zone=([^;]*)/.exec(document.cookie)?.[1] ?? "";
+  if (zone === told) return false;
+  document.cookie = `spantree_zone=${zone}; path=${new URL("../..", import.meta.url).pathname}; max-age=${zone ? 31536000 : 0}; samesite=lax`;
+  return true;
+}
+
 function local(moment, short) {
   const part = (number, digits = 2) => String(number).padStart(digits, "0");
   const minutes = -moment.getTimezoneOffset();

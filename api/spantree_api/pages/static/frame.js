@@ -1,7 +1,7 @@
 // Every page: how times are shown, colours, keys, copying, narrowing lists of attributes.
 import { all, el, one, say } from "./dom.js";
 import { filter } from "./exchange.js";
-import { MODES, lettersCount, showAs, shownAs, stored, tellTimes } from "./chosen.js";
+import { MODES, lettersCount, showAs, shownAs, stored, tellTimes, tellZone } from "./chosen.js";
 
 showAs(stored.get("times"));
 
@@ -15,6 +15,7 @@ function nextMode() {
   showAs(mode);
   stored.set("times", mode);
   tellAll();
+  if (tellZone() && one(".spark, .chart")) location.reload();
   say({ UTC: "times in UTC", local: `times in your zone, ${Intl.DateTimeFormat().resolvedOptions().timeZone}`, ago: "times as how long ago" }[mode]);
 }
 
@@ -133,4 +134,5 @@ one("#times").onclick = nextMode;
 one("#theme").onclick = nextTheme;
 one("#keys").onclick = help;
 tellAll();
+tellZone();
 setInterval(() => { if (!document.hidden) tellTimes(); }, 10000);
