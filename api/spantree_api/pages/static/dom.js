@@ -54,23 +54,6 @@ export async function json(address, options = {}) {
   return found;
 }
 
-/** The beginning of what the API answers: its text up to `most` characters, beyond which nothing is fetched. */
-export async function beginning(address, most) {
-  const answer = await ask(address, { headers: { accept: "application/json" } });
-  if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.error?.message ?? `the server answered ${answer.status}`);
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return { text, isWhole: true };
-    text += value;
-    if (text.length > most) {
-      reader.cancel();
-      return { text: text.slice(0, most), isWhole: false };
-    }
-  }
-}
-
 /** Have the API change something: `body` as JSON, where there is one. Throws with the sentence of its error. */
 export const change = (address, method, body) => json(address, { method, ...(body && { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }) });
 

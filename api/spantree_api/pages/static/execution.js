@@ -1,5 +1,5 @@
 // One execution: the node's panel beside it, and following while it runs.
-import { all, beginning, el, one, own, page } from "./dom.js";
+import { all, el, one, own, page } from "./dom.js";
 import { exchange } from "./exchange.js";
 import { follow } from "./live.js";
 import { visible } from "./text.js";
@@ -87,18 +87,7 @@ if (place) {
   await timeline.start();
 }
 const raw = one("#raw");
-// Characters of it that are shown, and fetched.
-const RAW = 500_000;
-if (raw) {
-  try {
-    const { text, isWhole } = await beginning(raw.dataset.from, RAW);
-    const told = isWhole ? JSON.stringify(JSON.parse(text), null, 2) : text;
-    raw.textContent = visible(told.slice(0, RAW));
-    if (!isWhole || told.length > RAW) raw.after(el("p", { class: "cut" }, "Cut: download it to see all of it."));
-  } catch (error) {
-    raw.textContent = visible(error.message);
-  }
-}
+if (raw) import("./raw.js").then(({ showRaw }) => showRaw(raw));
 const wanted = new URL(location.href).searchParams.get("node");
 if (wanted) show(wanted, null);
 
