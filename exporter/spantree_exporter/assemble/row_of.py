@@ -53,16 +53,10 @@ def execution_row(
     if awaits_root:
         anomalies.append(ROOT_MISSING)
     services = {span.service for span in spans if span.service}
-    # A run that does not say what it is a run of may hold a step that does.
-    several = "workflow_name" not in run.facts and execution.holds_several_workflows(run)
-    declared = None if several else _first(run, ordered, "workflow_name", keys_said)
-    name = run.facts.get("workflow_name") or (declared if run.facts.get("boundary") == "run" else None)
-    if name is None:
-        asked_by_itself = entry is run and "boundary" not in run.facts and run.kind != "task"
-        name = (run.facts.get("entry") if asked_by_itself else None) or run.name
+    name, workflow_name = _names(run, entry, ordered, keys_said)
     return Execution(
         name=name,
-        workflow_name=declared or run.facts.get("grouped_as") or name,
+        workflow_name=workflow_name,
         entry=entry.facts.get("entry") if entry is not None else None,
         kind=execution.kind_of(run),
         status=state,
@@ -107,6 +101,18 @@ def execution_row(
         hidden=execution.is_hidden(roots, run),
         anomalies=sorted({*anomalies, *(one for step in ordered for one in step.anomalies)} - {MODEL_TOLD_ELSEWHERE}),
     )
+
+
+def _names(run: Step, entry: Step | None, ordered: list[Step], keys_said: set[str]) -> tuple[str, str]:
+    """The execution's own name, and that of its workflow, under which it is counted."""
+    # A run that does not say what it is a run of may hold a step that does.
+    several = "workflow_name" not in run.facts and execution.holds_several_workflows(run)
+    declared = None if several else _first(run, ordered, "workflow_name", keys_said)
+    name = run.facts.get("workflow_name") or (declared if run.facts.get("boundary") == "run" else None)
+    if name is None:
+        asked_by_itself = entry is run and "boundary" not in run.facts and run.kind != "task"
+        name = (run.facts.get("entry") if asked_by_itself else None) or run.name
+    return name, declared or run.facts.get("grouped_as") or name
 
 
 def _run_id(run: Step, ordered: list[Step], keys_said: set[str]) -> str | None:
