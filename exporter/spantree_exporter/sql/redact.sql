@@ -311,9 +311,11 @@ FROM spantree.rollup
 WHERE tenant_id = %(tenant_id)s
 
 -- name: delete_empty_figures
--- What has a new name now, and is counted there.
+-- What has a new name now, and is counted there. Served by rollup_workflow_idx, as are the next two, which is why they name
+-- all subjects: without, all figures are read for each name.
 DELETE FROM spantree.rollup
 WHERE tenant_id = %(tenant_id)s
+    AND subject = ANY ('{node,model,edge,workflow,service,project,user,error,call}')
     AND workflow_name = %(workflow_name)s
     AND service = %(service)s
     AND name = %(name)s
@@ -330,6 +332,7 @@ SET
     name = %(new_name)s,
     target = %(new_target)s
 WHERE tenant_id = %(tenant_id)s
+    AND subject = ANY ('{node,model,edge,workflow,service,project,user,error,call}')
     AND workflow_name = %(workflow_name)s
     AND service = %(service)s
     AND name = %(name)s
@@ -354,6 +357,7 @@ WHERE tenant_id = %(tenant_id)s
 -- Where a figure of the new name is there already: two are not added up.
 DELETE FROM spantree.rollup
 WHERE tenant_id = %(tenant_id)s
+    AND subject = ANY ('{node,model,edge,workflow,service,project,user,error,call}')
     AND workflow_name = %(workflow_name)s
     AND service = %(service)s
     AND name = %(name)s
