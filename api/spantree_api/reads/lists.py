@@ -76,8 +76,9 @@ async def executions(
 
     Where those that wait are asked for, what was taken up since is left out: it is over, whatever its own spans say.
     """
-    began_s = time.monotonic()
     wanted = await by_whole_names(reader, wanted)
+    # Names may be looked for in all days: what is left of the time then would be too little for any list.
+    began_s = time.monotonic()
     if wanted.statuses is None or "waiting" not in wanted.statuses:
         found = await _executions(reader, wanted, limit, after, began_s)
         return replace(found, resumed=await resumed(reader, found.rows))
