@@ -61,6 +61,7 @@ CROSS JOIN LATERAL (
         AND rollup.grain_h = part.grain_h
         AND rollup.started_at >= part.since
         AND rollup.started_at < part.until
+        AND rollup.workflow_name = ANY (%(workflows)s::text[])
     OFFSET 0
 ) AS held
 CROSS JOIN LATERAL unnest((held.durations).buckets, (held.durations).counts) AS each (bucket, held)
@@ -119,11 +120,11 @@ CROSS JOIN LATERAL (
         AND rollup.grain_h = part.grain_h
         AND rollup.started_at >= part.since
         AND rollup.started_at < part.until
+        AND rollup.workflow_name = ANY (%(names)s::text[])
+        AND (%(hidden)s OR NOT rollup.hidden)
     OFFSET 0
 ) AS held
 CROSS JOIN LATERAL unnest((held.durations).buckets, (held.durations).counts) AS each (bucket, held)
-WHERE held.name = ANY (%(names)s::text[])
-    AND (%(hidden)s OR NOT held.hidden)
 GROUP BY held.name, each.bucket
 
 -- name: workflow_errors

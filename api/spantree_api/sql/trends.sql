@@ -251,6 +251,7 @@ CROSS JOIN LATERAL (
         AND rollup.started_at < part.until
         AND (%(workflow)s::text IS NULL OR rollup.workflow_name = %(workflow)s)
         AND (%(hidden)s OR NOT rollup.hidden)
+        AND (%(series)s::text <> 'name' OR %(name)s::text IS NULL OR rollup.name = %(name)s)
     OFFSET 0
 ) AS held
 CROSS JOIN LATERAL (
