@@ -235,7 +235,7 @@ FIELD_TEXTS: Final = {
     "runs": "how often it ran, of any status",
     "same": "steps that are the same in both",
     "same_cause": "other executions that failed of the same cause",
-    "same_cause_count": "how many executions failed of the same cause",
+    "same_cause_count": "how many others failed of the same cause since 30 days before, 200 and more by figures",
     "schema_url": "the schema that the attributes follow, as it was sent",
     "scope": "what sent it, or what a token allows",
     "self_ms": "milliseconds in which none of its own nodes ran",

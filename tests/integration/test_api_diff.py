@@ -10,6 +10,8 @@ import pytest
 from tests.api_rows import T0_NS, S, insert, node, trace, trace_id
 from tests.api_server import api_over, ok, refused
 
+from spantree_api.reads import diff
+
 DAY = 86_400 * S
 
 
@@ -54,6 +56,13 @@ def test_last_good_is_the_newest_completed_one_of_the_workflow_and_service_befor
         f"no execution of report completed in the 30 days before {trace_id(1)}: "
         "give the id of another one to compare with"
     )
+
+
+def test_last_good_of_a_workflow_that_has_failed_ever_since_is_found_by_figures(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diff, "_WALKED_OF_WORKFLOW", 1)
+    assert ok(api.get(f"/api/v1/executions/{trace_id(6)}/diff/last-good"))["b"] == trace_id(2)
 
 
 def test_ids_that_are_none_or_unknown_are_refused(api: httpx.Client) -> None:

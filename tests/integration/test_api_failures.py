@@ -12,7 +12,7 @@ from tests.api_rows import NOW_NS, T0_NS, S, Trace, insert, node, trace, trace_i
 from tests.api_server import api_over, ok, refused
 from tests.postgres import new_database
 
-from spantree_api.reads import lists
+from spantree_api.reads import failure, lists
 from spantree_api.reads import resumed as resumed_reads
 
 HOUR_NS = 3600 * S
@@ -127,6 +127,15 @@ def test_the_report_has_cause_cascade_attempts_and_company(api: httpx.Client) ->
     assert (few["same_cause_count"], len(few["same_cause"])) == (3, 1)
     none = ok(api.get(f"/api/v1/executions/{trace_id(1)}/failure?same_cause=0"))
     assert (none["same_cause_count"], none["same_cause"]) == (3, [])
+
+
+def test_more_executions_of_one_cause_than_are_counted_one_by_one_are_counted_by_figures(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failure, "_SAME_CAUSE_COUNTED", 2)
+    report = ok(api.get(f"/api/v1/executions/{trace_id(1)}/failure"))
+    assert report["same_cause_count"] == 3
+    assert [int(one["execution_id"], 16) for one in report["same_cause"]] == [2, 6]
 
 
 def test_a_conversation_lists_its_turns_newest_first(api: httpx.Client) -> None:

@@ -114,7 +114,9 @@ PARAMETERS: dict[str, object] = {
     "workflow": "report",
     "service": "agent",
     "error_fingerprint": "f",
-    "since_day": DAYS[0],
+    "counted": 200,
+    "started_ns": NOW_NS,
+    "day": DAYS[0],
     "since_ns": T0_NS - 3600 * S,
     "ended_ns": T0_NS + S,
     **SpanQuery("agent", "x", tags=(Tag("k", 1), Tag("k", text="1"))).parameters(),
@@ -156,19 +158,8 @@ ON_ROWS = sorted(
     if re.search(r"FROM spantree\.(span|execution|node|edge)\b", text)
     and re.match(r"(--[^\n]*\n)+(SELECT|WITH)\b", text)
     and not re.match(r"-- part", text)
-    # Figures over days are read from rollups; last_good_before walks executions, count_hidden the range of a page and
-    # recent_executions that of an hour, which here is all that a day holds.
-    and name
-    not in {
-        "node_stats",
-        "workflow_stats",
-        "workflow_errors",
-        "most_used_node",
-        "health",
-        "last_good_before",
-        "count_hidden",
-        "recent_executions",
-    }
+    # count_hidden walks the range of a page, health and recent_executions that of an hour: here all that a day holds.
+    and name not in {"count_hidden", "health", "recent_executions"}
 )
 
 
@@ -182,9 +173,7 @@ def test_a_statement_reads_the_days_that_it_names_by_its_index(
     assert named, f"the comment of {name} does not name the index that serves it"
     plan = plan_of(connection, text, PARAMETERS)
     days, indexes = days_and_indexes(plan, parents)
-    # same_cause names its first day only: what came later has the same cause as well.
-    read = {day for day in days if day <= max(NAMED)} if name == "same_cause" else days
-    assert read - {SENTINEL} <= NAMED, f"{name} reads {len(days)} days:\n{plan.text}"
+    assert days - {SENTINEL} <= NAMED, f"{name} reads {len(days)} days:\n{plan.text}"
     assert named[1] in indexes, f"{name} uses {sorted(indexes)}, its comment names {named[1]}:\n{plan.text}"
     on_rows = [scan for scan in plan.whole if scan.day is not None]
     assert not on_rows, f"{name} reads whole tables:\n{plan.text}"
@@ -277,6 +266,18 @@ def without_texts(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Conne
             """
         )
         yield connection
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("later_of_runs", "execution_run_idx"), ("later_of_conversations", "execution_conversation_idx")],
+)
+def test_what_took_up_many_executions_is_found_by_their_runs_and_conversations(
+    without_texts: psycopg.Connection[Any], parents: dict[str, str], name: str, index: str
+) -> None:
+    many = {"names": [f"n{number}" for number in range(500)], "limit": 2_000}
+    plan = plan_of(without_texts, STATEMENTS[name], PARAMETERS | many)
+    assert days_and_indexes(plan, parents) == (NAMED, {index}), plan.text
 
 
 @pytest.mark.parametrize("days", ["of_range", "whole of_range", "of_newest_days"])
@@ -539,6 +540,31 @@ def with_groups(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connect
         connected.execute("ANALYZE spantree.failure_group, spantree.rollup")
         connected.execute(statements("rollup")["create_rollup_staging"])
         yield connected
+
+
+@pytest.mark.parametrize("name", ["good_hours", "node_durations", "workflow_durations"])
+def test_figures_of_one_workflow_are_read_without_those_of_others(
+    with_groups: psycopg.Connection[Any], name: str
+) -> None:
+    parts = {"grains": [1, 24], "since": ["2026-11-13T00:00:00Z"] * 2, "until": ["2026-11-20T00:00:00Z"] * 2}
+    of_hours = {"since": "2026-11-13T00:00:00Z", "until": "2026-11-20T00:00:00Z"} if name == "good_hours" else parts
+    plan = plan_of(with_groups, STATEMENTS[name], {**PARAMETERS, "workflows": ["r"], "kind": None} | of_hours)
+    assert re.search(r"rollup_workflow_idx.*\n.*Index Cond: .*workflow_name = ", plan.text), plan.text
+
+
+def test_a_trend_of_one_name_reads_no_others(with_groups: psycopg.Connection[Any]) -> None:
+    parts = {"grains": [1], "since": ["2026-11-13T00:00:00Z"], "until": ["2026-11-20T00:00:00Z"]}
+    of_one = {"subject": "error", "series": "name", "name": "f", "workflow": None, "hidden": True}
+    plan = plan_of(with_groups, STATEMENTS["trend_names"], PARAMETERS | parts | of_one)
+    assert re.search(r"Index Cond: .*name = 'f'", plan.text), plan.text
+
+
+@pytest.mark.parametrize("name", ["delete_empty_figures", "rename_figures", "delete_figures"])
+def test_figures_that_get_another_name_are_found_by_an_index(with_groups: psycopg.Connection[Any], name: str) -> None:
+    names = dict.fromkeys(("workflow_name", "service", "name", "target"), "secret")
+    new = dict.fromkeys((f"new_{column}" for column in names), "hidden")
+    plan = plan_of(with_groups, statements("redact")[name], PARAMETERS | names | new)
+    assert re.search(r"rollup_workflow_idx.*\n.*Index Cond: .*workflow_name = 'secret'", plan.text), plan.text
 
 
 @pytest.mark.parametrize("name", OF_GROUPS)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 
 from spantree_api.answers_failures import FailureAnswer
 from spantree_api.failure import failure_answer, outermost_failed
 from spantree_api.known_errors import Advice, KnownErrors
+from spantree_api.listing import start_of
 from spantree_api.node_detail import traceback_of
 from spantree_api.reader import Reader, TraceKey
+from spantree_api.reads import failure_groups
 from spantree_api.rendering import clock_of, effective_status
 from spantree_api.stored_rows import ExecutionRow, NodeRow, SameCauseRow, node_rows, records
 from spantree_api.tree import outline_of
+from spantree_exporter.rollup import KEY_LENGTH
 from spantree_exporter.rows import Node
 
 # How far back executions of the same cause are counted.
 _SAME_CAUSE_DAYS = 30
+# Those of them that are counted one by one.
+_SAME_CAUSE_COUNTED = 200
+_EIGHT_DAYS_H = 192
 # Attempts told in a report; a poller may make thousands.
 _ATTEMPTS_MAX = 1_000
 _HANDLED_MAX = 20
@@ -95,14 +102,38 @@ async def attempts(reader: Reader, key: TraceKey) -> list[NodeRow]:
 
 
 async def same_cause(reader: Reader, row: ExecutionRow, limit: int) -> list[SameCauseRow]:
-    """Other executions of the same fingerprint since 30 days before this one, the newest first."""
-    if row.execution.error_fingerprint is None:
+    """Other executions of the same fingerprint since 30 days before this one, the newest first.
+
+    They are counted one by one as long as they are few, and else by the figures, which may count some that
+    retention has dropped since.
+    """
+    fingerprint = row.execution.error_fingerprint
+    if fingerprint is None:
         return []
+    since_day = row.day - timedelta(days=_SAME_CAUSE_DAYS)
     parameters = {
         "tenant_id": row.tenant_id,
         "trace_id": row.trace_id,
-        "error_fingerprint": row.execution.error_fingerprint,
-        "since_day": row.day - timedelta(days=_SAME_CAUSE_DAYS),
+        "error_fingerprint": fingerprint,
+        "counted": _SAME_CAUSE_COUNTED,
         "limit": limit,
     }
-    return await reader.snapshot.all("same_cause", parameters, records(SameCauseRow))
+    rows: list[SameCauseRow] = []
+    total = 0
+    async for days in reader.newest_days(since_day):
+        found = await reader.snapshot.all("same_cause", parameters | days, records(SameCauseRow))
+        total += found[0].total if found else 0
+        rows += found
+        if total >= _SAME_CAUSE_COUNTED:
+            total = max(total, await _failures_of(reader, fingerprint, since_day) - 1)
+            break
+    return [replace(one, total=total) for one in rows[:limit]]
+
+
+async def _failures_of(reader: Reader, fingerprint: str, since_day: date) -> int:
+    """Executions that failed of a cause since a day, by the figures; none where they are of no group yet."""
+    group = await failure_groups.group(reader, fingerprint[:KEY_LENGTH])
+    if group is None:
+        return 0
+    wanted = failure_groups.GroupFilter(start_of(since_day), hidden=True)
+    return sum(one.count for one in await failure_groups.counts_of_groups(reader, [group], wanted, _EIGHT_DAYS_H))

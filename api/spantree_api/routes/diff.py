@@ -10,7 +10,7 @@ from spantree_api.diff import diff_answer
 from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.params import TraceIdOrLastGood, TraceIdPath, trace_id_of
 from spantree_api.reader import Reader
-from spantree_api.reads.diff import LAST_GOOD_DAYS, last_good, steps_of_both
+from spantree_api.reads.diff import LAST_GOOD_DAYS, LAST_GOOD_WALKED, last_good, steps_of_both
 from spantree_api.rendering import clock_of, effective_status
 from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
@@ -59,8 +59,11 @@ async def _last_good(reader: Reader, row: ExecutionRow) -> ExecutionRow:
     execution = row.execution
     found = await last_good(reader, row)
     if found is None:
+        among = f"in the {LAST_GOOD_DAYS} days"
+        if execution.workflow_name is None:
+            among = f"among the {LAST_GOOD_WALKED:,} executions"
         raise NotFound(
-            f"no execution of {execution.workflow_name or execution.name} completed in the {LAST_GOOD_DAYS} days "
+            f"no execution of {execution.workflow_name or execution.name} completed {among} "
             f"before {row.trace_id.hex}: give the id of another one to compare with",
             {"execution_id": row.trace_id.hex},
         )

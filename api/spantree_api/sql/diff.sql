@@ -13,19 +13,55 @@ WHERE tenant_id = %(tenant_id)s
 ORDER BY sequence
 
 -- name: last_good_before
--- the newest completed execution of the same workflow (of the same service, where there is no workflow: of the same
--- name) that started before the given one, of the days around it; served by execution_workflow_idx, execution_started_idx
+-- the newest completed execution of the same service among the newest so many of the same workflow (where there is none: of
+-- all, one of the same name) that started before the given one, of the days around it; served by execution_workflow_idx,
+-- execution_started_idx. Of what has never completed all of these days would be read otherwise
+SELECT *
+FROM (
+    SELECT execution.*
+    FROM spantree.execution
+    WHERE tenant_id = %(tenant_id)s
+        AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+        AND started_ns < %(started_ns)s::bigint
+        AND trace_id <> %(trace_id)s::uuid
+        AND CASE WHEN %(workflow)s::text IS NOT NULL THEN workflow_name = %(workflow)s ELSE true END
+    ORDER BY started_ns DESC
+    LIMIT %(walked)s
+) AS newest
+WHERE status = 'completed'
+    AND service = %(service)s::text
+    AND workflow_name IS NOT DISTINCT FROM %(workflow)s::text
+    AND (workflow_name IS NOT NULL OR name = %(name)s::text)
+ORDER BY started_ns DESC, trace_id DESC
+LIMIT 1
+
+-- name: last_good_in_hour
+-- the newest completed execution of the same workflow and service in a part of an hour; served by execution_started_idx or
+-- execution_workflow_idx
 SELECT execution.*
 FROM spantree.execution
 WHERE tenant_id = %(tenant_id)s
-    AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
-    AND started_ns < %(started_ns)s::bigint
-    AND trace_id <> %(trace_id)s::uuid
+    AND day = %(day)s::date
+    AND workflow_name = %(workflow)s
+    AND started_ns >= %(from_ns)s::bigint
+    AND started_ns < %(to_ns)s::bigint
     AND status = 'completed'
     AND service = %(service)s::text
-    AND CASE
-        WHEN %(workflow)s::text IS NULL THEN workflow_name IS NULL AND name = %(name)s::text
-        ELSE workflow_name = %(workflow)s
-    END
 ORDER BY started_ns DESC, trace_id DESC
 LIMIT 1
+
+-- name: good_hours
+-- the newest hours of some days in which an execution of a workflow completed, by the figures; served by
+-- rollup_workflow_idx
+SELECT (extract(epoch FROM started_at) * 1000000000)::bigint AS started_ns
+FROM spantree.rollup
+WHERE tenant_id = %(tenant_id)s
+    AND subject = 'workflow'
+    AND workflow_name = left(%(workflow)s::text, 100)
+    AND grain_h = 1
+    AND started_at >= %(since)s::timestamptz
+    AND started_at < %(until)s::timestamptz
+    AND completed > 0
+GROUP BY started_at
+ORDER BY started_at DESC
+LIMIT %(limit)s

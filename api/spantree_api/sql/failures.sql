@@ -48,13 +48,19 @@ ORDER BY sequence
 LIMIT %(limit)s
 
 -- name: same_cause
--- other executions of the same fingerprint, newest first, each with the number of all; served by execution_error_idx
+-- of some days, the newest other executions of the same fingerprint, each with the number of all, of which no more than
+-- `counted` are looked at; served by execution_error_idx
 SELECT trace_id, name, status, started_ns, count(*) OVER () AS total
-FROM spantree.execution
-WHERE tenant_id = %(tenant_id)s
-    AND error_fingerprint = %(error_fingerprint)s
-    AND trace_id <> %(trace_id)s::uuid
-    AND day >= %(since_day)s::date
+FROM (
+    SELECT trace_id, name, status, started_ns
+    FROM spantree.execution
+    WHERE tenant_id = %(tenant_id)s
+        AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+        AND error_fingerprint = %(error_fingerprint)s
+        AND trace_id <> %(trace_id)s::uuid
+    ORDER BY started_ns DESC
+    LIMIT %(counted)s
+) AS newest
 ORDER BY started_ns DESC, trace_id DESC
 LIMIT %(limit)s
 

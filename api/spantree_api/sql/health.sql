@@ -16,14 +16,37 @@ SELECT
     END AS lag_s
 
 -- name: health
--- lag, dead letters, and how the executions of the last hour went; only the days around now are looked at
+-- lag, dead letters, and how the executions of the last hour went; only the days around now are looked at. What came last
+-- is among the executions that started last, those that a clock ahead of ours has started looked at apart: all of three
+-- days had to be read to know it of all; served by execution_started_idx, execution_visible_idx
 WITH recent AS (
-    SELECT status, last_seen_ns, started_ns
+    SELECT status
     FROM spantree.execution
     WHERE tenant_id = %(tenant_id)s
         AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
         AND started_ns >= %(since_ns)s::bigint
         AND NOT hidden
+),
+newest AS (
+    (
+        SELECT last_seen_ns
+        FROM spantree.execution
+        WHERE tenant_id = %(tenant_id)s
+            AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+            AND started_ns <= %(now_ns)s::bigint
+        ORDER BY started_ns DESC
+        LIMIT %(walked)s
+    )
+    UNION ALL
+    (
+        SELECT last_seen_ns
+        FROM spantree.execution
+        WHERE tenant_id = %(tenant_id)s
+            AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
+            AND started_ns > %(now_ns)s::bigint
+        ORDER BY started_ns DESC
+        LIMIT %(walked)s
+    )
 ),
 pending AS (
     SELECT
@@ -40,11 +63,7 @@ dead AS (
     GROUP BY cause
 )
 SELECT
-    (
-        SELECT max(last_seen_ns)
-        FROM spantree.execution
-        WHERE tenant_id = %(tenant_id)s AND day BETWEEN %(first_day)s::date AND %(last_day)s::date
-    ) AS last_received_ns,
+    (SELECT max(last_seen_ns) FROM newest) AS last_received_ns,
     pending.traces AS pending_traces,
     pending.oldest_ns AS oldest_pending_ns,
     pending.failing AS failing_projections,

@@ -1,0 +1,66 @@
+"""Statements that look for one row, or count some, among any number of executions like it, read few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import psycopg
+import pytest
+from tests.api_rows import NOW_NS, insert, trace, trace_id
+from tests.plans import make_days, multiply, rows_read
+from tests.postgres import new_database
+
+from spantree_api.database import PLANNING
+from spantree_api.statements import Statements, load_statements
+
+STATEMENTS = Statements(load_statements())
+DAYS = [date(2026, 11, 19), date(2026, 11, 20)]
+PARAMETERS: dict[str, object] = {
+    "tenant_id": 0,
+    "trace_id": trace_id(1),
+    "first_day": DAYS[0],
+    "last_day": DAYS[1],
+    "started_ns": NOW_NS,
+    "since_ns": NOW_NS,
+    "now_ns": NOW_NS,
+    "service": "agent",
+    "workflow": "report",
+    "name": "report",
+    "error_fingerprint": "f",
+    "limit": 10,
+    "walked": 200,
+    "counted": 200,
+}
+
+
+@pytest.fixture(scope="module")
+def of_one_cause(postgres_url: str, _migrated_template: str) -> Iterator[psycopg.Connection[Any]]:
+    """A database in which all that ran failed of one cause; one of its two days was analysed, the other never."""
+    with (
+        new_database(postgres_url, template=_migrated_template) as url,
+        psycopg.connect(url, autocommit=True, options=PLANNING) as connected,
+    ):
+        make_days(connected, "2026-11-10", 20)
+        insert(url, trace(1, status="failed", error_fingerprint="f"))
+        for day in DAYS:
+            multiply(connected, trace_id(1), day.isoformat(), 3_000)
+        connected.execute("ANALYZE spantree.execution_20261119")
+        yield connected
+
+
+@pytest.mark.parametrize(
+    ("name", "workflow", "most"),
+    [
+        ("last_good_before", "report", 200),
+        ("last_good_before", None, 200),
+        ("same_cause", None, 200),
+        ("health", None, 400),
+    ],
+)
+def test_a_walk_ends_however_many_executions_there_are(
+    of_one_cause: psycopg.Connection[Any], name: str, workflow: str | None, most: int
+) -> None:
+    read = rows_read(of_one_cause, STATEMENTS[name], PARAMETERS | {"workflow": workflow})
+    assert 0 < read <= most + 10, f"{name} reads {read} rows"
