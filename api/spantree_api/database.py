@@ -84,6 +84,7 @@ _FEW_OF_EACH = frozenset(
         "next_spans",
         "failure_group_examples",
         "failed_nodes_of_traces",
+        "later_of_conversations",
         "where_matching",
         "parents_of_traces",
         "attributes_of_traces",
@@ -91,6 +92,9 @@ _FEW_OF_EACH = frozenset(
         "where_span_attribute",
     }
 )
+# Statements that take the newest of how many there may be of something, which an index gives in their order. Of one
+# conversation or workflow PostgreSQL expects as few as of others: it would read all of them, and sort.
+IN_ORDER: Final = frozenset({"conversation_sums", "last_good_before", "later_of_conversations", "same_cause"})
 
 
 class Snapshot:
@@ -129,7 +133,8 @@ class Snapshot:
         if self._begins_anew:
             return next(iter(await self.all(statement, parameters, make)), None)
         async with self._connection.cursor(row_factory=_factory(make)) as cursor:
-            await cursor.execute(self._statements[statement], parameters)
+            async with self._told_apart(statement):
+                await cursor.execute(self._statements[statement], parameters)
             return await cursor.fetchone()
 
     async def together(self, *queries: Query[Any]) -> list[list[Any]]:
@@ -159,14 +164,19 @@ class Snapshot:
 
     @asynccontextmanager
     async def _told_apart(self, statement: Name) -> AsyncIterator[None]:
-        """Around a statement of _FEW_OF_EACH: Citus is told that it is one, and that the next is none."""
+        """Around a statement of _FEW_OF_EACH or IN_ORDER: PostgreSQL is told that it is one, the next that it is none."""
         parts = (statement,) if isinstance(statement, str) else statement
-        if not self._on_citus or _FEW_OF_EACH.isdisjoint(parts):
-            yield
-            return
-        await self._connection.execute(self._statements["push_limits"], {"pushed": "on"})
+        few_of_each = self._on_citus and not _FEW_OF_EACH.isdisjoint(parts)
+        in_order = not IN_ORDER.isdisjoint(parts)
+        if few_of_each:
+            await self._connection.execute(self._statements["push_limits"], {"pushed": "on"})
+        if in_order:
+            await self._connection.execute(self._statements["allow_sort"], {"allowed": "off"})
         yield
-        await self._connection.execute(self._statements["push_limits"], {"pushed": "off"})
+        if in_order:
+            await self._connection.execute(self._statements["allow_sort"], {"allowed": "on"})
+        if few_of_each:
+            await self._connection.execute(self._statements["push_limits"], {"pushed": "off"})
 
     def renew(self) -> None:
         """Go on in a new transaction, which sees what was written since; it begins with what is asked next.

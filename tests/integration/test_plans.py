@@ -21,7 +21,7 @@ from tests.plans import days_and_indexes, index_parents, make_days, multiply, pl
 from tests.postgres import new_database
 
 from spantree_api.cursor import ExecutionCursor
-from spantree_api.database import PLANNING
+from spantree_api.database import IN_ORDER, PLANNING
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import Listing, listing_of
 from spantree_api.reads.spans import MATCHING, MATCHING_TOLD, candidate_walk, candidates_found
@@ -88,6 +88,7 @@ PARAMETERS: dict[str, object] = {
     "after_ns": -(1 << 63),
     "after_trace_id": "00000000-0000-0000-0000-000000000000",
     "names": ["r"],
+    "waited_ns": [0],
     "after": "r",
     "size": 10,
     "conversation_ids": ["c"],
@@ -275,7 +276,8 @@ def without_texts(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Conne
 def test_what_took_up_many_executions_is_found_by_their_runs_and_conversations(
     without_texts: psycopg.Connection[Any], parents: dict[str, str], name: str, index: str
 ) -> None:
-    many = {"names": [f"n{number}" for number in range(500)], "limit": 2_000}
+    many = {"names": [f"n{number}" for number in range(500)], "waited_ns": [0] * 500, "limit": 2_000}
+    without_texts.execute(STATEMENTS["allow_sort"], {"allowed": "off" if name in IN_ORDER else "on"})
     plan = plan_of(without_texts, STATEMENTS[name], PARAMETERS | many)
     assert days_and_indexes(plan, parents) == (NAMED, {index}), plan.text
 
@@ -557,6 +559,34 @@ def test_a_trend_of_one_name_reads_no_others(with_groups: psycopg.Connection[Any
     of_one = {"subject": "error", "series": "name", "name": "f", "workflow": None, "hidden": True}
     plan = plan_of(with_groups, STATEMENTS["trend_names"], PARAMETERS | parts | of_one)
     assert re.search(r"Index Cond: .*name = 'f'", plan.text), plan.text
+
+
+BY_DAY = ["node_stats", "workflow_stats", "projects", "users", "models", "service_calls", "workflow_map"]
+
+
+@pytest.fixture
+def of_all_subjects(with_groups: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    """The same figures of each subject."""
+    with with_groups.transaction(force_rollback=True):
+        with_groups.execute(
+            """
+            INSERT INTO spantree.rollup
+            SELECT copied.*
+            FROM spantree.rollup AS original
+            CROSS JOIN unnest(ARRAY['node', 'workflow', 'project', 'user', 'model', 'call', 'edge']) AS other (subject)
+            CROSS JOIN LATERAL jsonb_populate_record(original, jsonb_build_object('subject', other.subject)) AS copied
+            WHERE original.name < '2'
+            """
+        )
+        with_groups.execute("ANALYZE spantree.rollup")
+        yield with_groups
+
+
+@pytest.mark.parametrize("view", BY_DAY)
+def test_a_view_by_day_reads_the_figures_of_its_days(of_all_subjects: psycopg.Connection[Any], view: str) -> None:
+    statement = f"SELECT * FROM spantree.{view} WHERE tenant_id = 0 AND day BETWEEN '2026-11-18' AND '2026-11-19'"
+    plan = plan_of(of_all_subjects, statement, {})
+    assert re.search(r"rollup_day_idx.*\n.*Index Cond: .*::date >= '2026-11-18'", plan.text), plan.text
 
 
 @pytest.mark.parametrize("name", ["delete_empty_figures", "rename_figures", "delete_figures"])

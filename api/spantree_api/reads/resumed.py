@@ -11,6 +11,8 @@ from spantree_api.stored_rows import ExecutionRow, records
 
 # Executions of runs and conversations that are read at once, oldest first, until each that waits has its own.
 _ROWS = 2_000
+# Turns after one that waits, of some days, among which is one that takes the conversation up again.
+_TURNS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +50,26 @@ async def _later(reader: Reader, statement: str, of_key: dict[str, list[Executio
         return found
     first_day = min(row.day for rows in of_key.values() for row in rows)
     async for days in reader.all_days(first_day):
-        after_ns = min(rows[-1].execution.started_ns for rows in open_.values())
-        after_id = UUID(int=(1 << 128) - 1)
-        while open_:
-            page = await reader.snapshot.all(
-                statement,
-                {
-                    "tenant_id": reader.config.tenant_id,
-                    "names": sorted(open_),
-                    "after_ns": after_ns,
-                    "after_trace_id": after_id,
-                    "limit": _ROWS,
-                    **days,
-                },
-                records(LaterRow),
-            )
+        names = sorted(open_)
+        while names:
+            parameters = {
+                "tenant_id": reader.config.tenant_id,
+                "names": names,
+                "waited_ns": [open_[name][-1].execution.started_ns for name in names],
+                "limit": _ROWS,
+                "turns": _TURNS,
+                **days,
+            }
+            page = await reader.snapshot.all(statement, parameters, records(LaterRow))
             for later in page:
                 rows = open_.get(later.name, [])
                 while rows and rows[-1].execution.started_ns < later.started_ns:
                     found[rows.pop().trace_id] = later
                 if not rows:
                     open_.pop(later.name, None)
-            if len(page) < _ROWS:
-                break
-            after_ns, after_id = page[-1].started_ns, page[-1].trace_id
+            # Of which nothing came there is nothing more on these days, unless others came before it.
+            told = names if len(page) == _ROWS else sorted({later.name for later in page})
+            names = [name for name in told if name in open_]
         if not open_:
             break
     return found

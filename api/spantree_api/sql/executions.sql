@@ -264,38 +264,38 @@ ORDER BY workflow_name
 LIMIT 1
 
 -- name: later_of_runs
--- of some days, executions of some runs after one that is known, oldest first; served by execution_run_idx. Run by run, and by
+-- of some days, executions of some runs after a start in each, oldest first; served by execution_run_idx. Run by run, and by
 -- nothing but its id: where texts have no statistics some hundred runs look like all that there is, and all is read
 SELECT wanted.name, later.started_ns, later.trace_id
-FROM unnest(%(names)s::text[]) AS wanted (name)
+FROM unnest(%(names)s::text[], %(waited_ns)s::bigint[]) AS wanted (name, waited_ns)
 CROSS JOIN LATERAL (
     SELECT of_run.started_ns, of_run.trace_id
     FROM spantree.execution AS of_run
     WHERE of_run.tenant_id = %(tenant_id)s
         AND of_run.day BETWEEN %(first_day)s::date AND %(last_day)s::date
         AND of_run.run_id = wanted.name
-        AND of_run.started_ns + 0 >= %(after_ns)s::bigint
+        AND of_run.started_ns + 0 > wanted.waited_ns
     ORDER BY of_run.tenant_id
 ) AS later
-WHERE (later.started_ns, later.trace_id) > (%(after_ns)s::bigint, %(after_trace_id)s::uuid)
 ORDER BY later.started_ns, later.trace_id
 LIMIT %(limit)s
 
 -- name: later_of_conversations
--- the same of executions that take conversations up again; served by execution_conversation_idx
+-- the same of executions that take conversations up again, among so many turns that follow the start; served by
+-- execution_conversation_idx
 SELECT wanted.name, later.started_ns, later.trace_id
-FROM unnest(%(names)s::text[]) AS wanted (name)
+FROM unnest(%(names)s::text[], %(waited_ns)s::bigint[]) AS wanted (name, waited_ns)
 CROSS JOIN LATERAL (
-    SELECT of_conversation.started_ns, of_conversation.trace_id
+    SELECT of_conversation.started_ns, of_conversation.trace_id, of_conversation.resumes
     FROM spantree.execution AS of_conversation
     WHERE of_conversation.tenant_id = %(tenant_id)s
         AND of_conversation.day BETWEEN %(first_day)s::date AND %(last_day)s::date
         AND of_conversation.conversation_id = wanted.name
-        AND of_conversation.resumes IS NOT NULL
-        AND of_conversation.started_ns >= %(after_ns)s::bigint
-    ORDER BY of_conversation.tenant_id
+        AND of_conversation.started_ns > wanted.waited_ns
+    ORDER BY of_conversation.started_ns
+    LIMIT %(turns)s
 ) AS later
-WHERE (later.started_ns, later.trace_id) > (%(after_ns)s::bigint, %(after_trace_id)s::uuid)
+WHERE later.resumes IS NOT NULL
 ORDER BY later.started_ns, later.trace_id
 LIMIT %(limit)s
 

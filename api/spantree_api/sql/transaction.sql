@@ -58,3 +58,7 @@ FROM pg_dist_local_group
 -- name: push_limits
 -- within the transaction, for Citus: whether limits of subqueries are asked of every shard
 SELECT set_config('citus.subquery_pushdown', %(pushed)s::text, true)
+
+-- name: allow_sort
+-- within the transaction: whether rows may be sorted where an index gives them in order
+SELECT set_config('enable_sort', %(allowed)s::text, true)
