@@ -94,7 +94,17 @@ _FEW_OF_EACH = frozenset(
 )
 # Statements that take the newest of how many there may be of something, which an index gives in their order. Of one
 # conversation or workflow PostgreSQL expects as few as of others: it would read all of them, and sort.
-IN_ORDER: Final = frozenset({"conversation_sums", "last_good_before", "later_of_conversations", "same_cause"})
+IN_ORDER: Final = frozenset(
+    {
+        "alert_figures",
+        "conversation_sums",
+        "health",
+        "last_good_before",
+        "later_of_conversations",
+        "recent_executions",
+        "same_cause",
+    }
+)
 
 
 class Snapshot:

@@ -139,7 +139,7 @@ FIELD_TEXTS: Final = {
     "example": "an execution that failed of it",
     "execution_id": "id of an execution, which is its trace id: 32 hex digits",
     "executions": "executions, as `/executions` lists them",
-    "executions_last_hour": "executions that started within the last hour",
+    "executions_last_hour": "executions that started within the last hour, of which 100,000 are counted",
     "expected": "whether the retry was to be expected by what was declared; null where nothing was",
     "factor": "how many times the usual duration is too long",
     "failed": "how many failed",

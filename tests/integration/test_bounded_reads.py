@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.api_rows import NOW_NS, insert, trace, trace_id
+from tests.api_rows import NOW_NS, T0_NS, insert, trace, trace_id
 from tests.plans import make_days, multiply, rows_read
 from tests.postgres import new_database
 
@@ -29,6 +29,15 @@ PARAMETERS: dict[str, object] = {
     "workflow": "report",
     "name": "report",
     "error_fingerprint": "f",
+    "from_ns": T0_NS - 500_000,
+    "to_ns": NOW_NS,
+    "by_workflow": False,
+    "min_runs": 1,
+    "threshold": 0.5,
+    "hidden": False,
+    "project": None,
+    "user_id": None,
+    "kind": None,
     "limit": 10,
     "conversation_ids": ["b", "c"],
     "names": ["b", "c"],
@@ -57,20 +66,22 @@ def of_one_cause(postgres_url: str, _migrated_template: str) -> Iterator[psycopg
 
 
 @pytest.mark.parametrize(
-    ("name", "workflow", "most"),
+    ("name", "asked", "most"),
     [
-        ("last_good_before", "report", 200),
-        ("last_good_before", None, 200),
-        ("same_cause", None, 200),
-        ("conversation_sums", None, 200),
-        ("later_of_conversations", None, 200),
-        ("health", None, 400),
+        ("last_good_before", {}, 200),
+        ("last_good_before", {"workflow": None}, 200),
+        ("same_cause", {}, 200),
+        ("conversation_sums", {}, 200),
+        ("later_of_conversations", {}, 200),
+        ("health", {}, 400),
+        # A thousand of them started within its window.
+        ("alert_figures", {"walked": 100_000}, 1_000),
     ],
 )
 def test_a_walk_ends_however_many_executions_there_are(
-    of_one_cause: psycopg.Connection[Any], name: str, workflow: str | None, most: int
+    of_one_cause: psycopg.Connection[Any], name: str, asked: dict[str, object], most: int
 ) -> None:
     with of_one_cause.transaction():
         of_one_cause.execute(STATEMENTS["allow_sort"], {"allowed": "off" if name in IN_ORDER else "on"})
-        read = rows_read(of_one_cause, STATEMENTS[name], PARAMETERS | {"workflow": workflow})
+        read = rows_read(of_one_cause, STATEMENTS[name], PARAMETERS | asked)
     assert 0 < read <= most + 20, f"{name} reads {read} rows"

@@ -13,6 +13,8 @@ from spantree_api.stored_rows import CountRow, HealthRow, StorageRow, records
 _HOUR_NS = 3_600_000_000_000
 # Executions that started last, among which is the one that was heard of last.
 _WALKED = 1_000
+# Executions of the last hour that are counted.
+_COUNTED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ async def ping(snapshot: Snapshot) -> None:
 
 async def health(snapshot: Snapshot, tenant_id: int, now_ns: int) -> HealthRow | None:
     """State of collector and projection, and how the executions of the last hour went."""
-    walk = {"now_ns": now_ns, "walked": _WALKED}
+    walk = {"now_ns": now_ns, "walked": _WALKED, "counted": _COUNTED}
     return await snapshot.first("health", _last_hour(tenant_id, now_ns) | walk, records(HealthRow))
 
 

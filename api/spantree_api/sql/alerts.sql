@@ -304,7 +304,7 @@ FROM (
     WHERE (day BETWEEN %(first_day)s::date AND %(last_day)s::date OR day = DATE '1970-01-01')
         AND tenant_id = %(tenant_id)s
         AND started_ns <= %(to_ns)s::bigint
-        AND started_ns + 0 >= %(from_ns)s::bigint
+        AND started_ns >= %(from_ns)s::bigint
     ORDER BY started_ns DESC
     LIMIT %(walked)s
 ) AS execution
