@@ -107,6 +107,16 @@ IN_ORDER: Final = frozenset(
 )
 
 
+def is_in_order(statement: Name, parameters: Mapping[str, object]) -> bool:
+    """Whether a statement is one of IN_ORDER, or a list that begins within a day."""
+    parts = _parts(statement)
+    return not IN_ORDER.isdisjoint(parts) or ("in_order" in parts and bool(parameters["from_inside"]))
+
+
+def _parts(statement: Name) -> Sequence[str]:
+    return (statement,) if isinstance(statement, str) else statement
+
+
 class Snapshot:
     """One read-only transaction: everything read through it is of one moment, until it is renewed.
 
@@ -131,20 +141,19 @@ class Snapshot:
 
     async def all(self, statement: Name, parameters: Mapping[str, object], make: RowMaker[Row]) -> list[Row]:
         """Every row of the named statement."""
-        if self._begins_anew:
+        if self._begins_anew or is_in_order(statement, parameters):
             return (await self.together(Query(statement, parameters, make)))[0]
         async with self._connection.cursor(row_factory=_factory(make)) as cursor:
-            async with self._told_apart(statement):
+            async with self._told_apart(statement, parameters):
                 await cursor.execute(self._statements[statement], parameters)
             return await cursor.fetchall()
 
     async def first(self, statement: Name, parameters: Mapping[str, object], make: RowMaker[Row]) -> Row | None:
         """The first row of the named statement, None when it has none."""
-        if self._begins_anew:
+        if self._begins_anew or is_in_order(statement, parameters):
             return next(iter(await self.all(statement, parameters, make)), None)
         async with self._connection.cursor(row_factory=_factory(make)) as cursor:
-            async with self._told_apart(statement):
-                await cursor.execute(self._statements[statement], parameters)
+            await cursor.execute(self._statements[statement], parameters)
             return await cursor.fetchone()
 
     async def together(self, *queries: Query[Any]) -> list[list[Any]]:
@@ -156,7 +165,7 @@ class Snapshot:
             for query in queries:
                 cursor = self._connection.cursor(row_factory=_factory(query.make))
                 cursors.append(cursor)
-                async with self._told_apart(query.statement):
+                async with self._told_apart(query.statement, query.parameters):
                     await cursor.execute(self._statements[query.statement], query.parameters)
         return [await cursor.fetchall() for cursor in cursors]
 
@@ -167,17 +176,16 @@ class Snapshot:
         if self._begins_anew:
             await self.together()
         async with self._connection.cursor("chunks", row_factory=_factory(make)) as cursor:
-            async with self._told_apart(statement):
+            async with self._told_apart(statement, parameters):
                 await cursor.execute(self._statements[statement], parameters)
             while rows := await cursor.fetchmany(rows_at_once):
                 yield rows
 
     @asynccontextmanager
-    async def _told_apart(self, statement: Name) -> AsyncIterator[None]:
-        """Around a statement of _FEW_OF_EACH or IN_ORDER: PostgreSQL is told that it is one, the next that it is none."""
-        parts = (statement,) if isinstance(statement, str) else statement
-        few_of_each = self._on_citus and not _FEW_OF_EACH.isdisjoint(parts)
-        in_order = not IN_ORDER.isdisjoint(parts)
+    async def _told_apart(self, statement: Name, parameters: Mapping[str, object]) -> AsyncIterator[None]:
+        """Around a statement of _FEW_OF_EACH or IN_ORDER: PostgreSQL is told that it is one, and the next is none."""
+        few_of_each = self._on_citus and not _FEW_OF_EACH.isdisjoint(_parts(statement))
+        in_order = is_in_order(statement, parameters)
         if few_of_each:
             await self._connection.execute(self._statements["push_limits"], {"pushed": "on"})
         if in_order:

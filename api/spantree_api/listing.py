@@ -161,12 +161,11 @@ class Range:
 
     def parameters(self) -> dict[str, object]:
         """For the part `of_newest_days`."""
-        return {
-            "first_day": self.first_day,
-            "last_day": self.last_day,
-            "from_ns": self.from_ns,
-            "to_ns": self.to_ns,
-        }
+        return {"first_day": self.first_day, "last_day": self.last_day, **self.bounds(self.first_day)}
+
+    def bounds(self, first_day: date) -> dict[str, object]:
+        """For the parts `in_order` and `in_any_order`, of days from the first one on."""
+        return {"from_ns": self.from_ns, "to_ns": self.to_ns, "from_inside": self.from_ns > start_of(first_day)}
 
 
 def range_of(wanted: ExecutionFilter, after: ExecutionCursor | None) -> Range:
@@ -186,7 +185,12 @@ class Window:
 
     def parameters(self) -> dict[str, object]:
         """For the part `of_days`."""
-        return {"days": list(self.days), "from_ns": self.starts.from_ns, "to_ns": self.starts.to_ns}
+        return {"days": list(self.days), **self.starts.bounds(self._first_day)}
+
+    @property
+    def _first_day(self) -> date:
+        """But for the sentinel's, which has starts of any time."""
+        return min((day for day in self.days if day != _SENTINEL_DAY), default=_SENTINEL_DAY)
 
     @property
     def is_whole(self) -> bool:
@@ -201,8 +205,7 @@ class Window:
         days = [day for day in self.days if day != _SENTINEL_DAY]
         if not days:
             return None
-        bounds = {"from_ns": self.starts.from_ns, "to_ns": self.starts.to_ns}
-        return {"first_day": days[-1], "last_day": days[0], **bounds}
+        return {"first_day": days[-1], "last_day": days[0], **self.starts.bounds(days[-1])}
 
 
 def windows_of(starts: Range, partitions: Sequence[date], sizes: Sequence[int] = _FURTHER_DAYS) -> Iterator[Window]:

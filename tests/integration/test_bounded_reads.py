@@ -12,7 +12,9 @@ from tests.api_rows import NOW_NS, T0_NS, insert, trace, trace_id
 from tests.plans import make_days, multiply, rows_read
 from tests.postgres import new_database
 
-from spantree_api.database import IN_ORDER, PLANNING
+from spantree_api.database import IN_ORDER, PLANNING, is_in_order
+from spantree_api.filters import ExecutionFilter
+from spantree_api.listing import Range, listing_of
 from spantree_api.statements import Statements, load_statements
 
 STATEMENTS = Statements(load_statements())
@@ -85,3 +87,20 @@ def test_a_walk_ends_however_many_executions_there_are(
         of_one_cause.execute(STATEMENTS["allow_sort"], {"allowed": "off" if name in IN_ORDER else "on"})
         read = rows_read(of_one_cause, STATEMENTS[name], PARAMETERS | asked)
     assert 0 < read <= most + 20, f"{name} reads {read} rows"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [ExecutionFilter(), ExecutionFilter(workflow="report"), ExecutionFilter(statuses=("failed",))],
+    ids=["all", "workflow", "status"],
+)
+def test_a_list_that_begins_within_a_day_reads_no_more_of_it(
+    of_one_cause: psycopg.Connection[Any], wanted: ExecutionFilter
+) -> None:
+    parts = listing_of(wanted, None).ordered_parts("of_newest_days")
+    starts = Range(T0_NS - 500_000, T0_NS - 400_000)
+    asked = {**PARAMETERS, **wanted.parameters(), **starts.parameters(), "limit": 1_000}
+    with of_one_cause.transaction():
+        of_one_cause.execute(STATEMENTS["allow_sort"], {"allowed": "off" if is_in_order(parts, asked) else "on"})
+        read = rows_read(of_one_cause, STATEMENTS[parts], asked)
+    assert 100 < read <= 101 + 20, f"reads {read} rows"

@@ -74,6 +74,7 @@ PARAMETERS: dict[str, object] = {
     "last_day": DAYS[1],
     "from_ns": T0_NS - 86_400 * S,
     "to_ns": T0_NS + 86_400 * S,
+    "from_inside": False,
     "before_ns": T0_NS,
     "before_trace_id": TRACE,
     "now_ns": NOW_NS,

@@ -113,7 +113,7 @@ def test_windows_go_back_over_the_days_that_there_are() -> None:
 
 def test_a_window_without_the_sentinels_day_is_named_by_its_first_and_last() -> None:
     window = Window((DAY, DAY - timedelta(days=3), EPOCH), Range(5, 9))
-    bounds = {"first_day": DAY - timedelta(days=3), "last_day": DAY, "from_ns": 5, "to_ns": 9}
+    bounds = {"first_day": DAY - timedelta(days=3), "last_day": DAY, "from_ns": 5, "to_ns": 9, "from_inside": False}
     assert window.parameters_without_sentinel() == bounds
     assert Window((EPOCH,), Range(5, 9)).parameters_without_sentinel() is None
 

@@ -83,9 +83,14 @@ LIMIT 1
 -- name: in_order
 -- part: in a range of starts, for what an index gives by start. The lower bound is no condition of an
 -- index: of two bounds a planner without statistics, as it is for a new day, thinks that nothing is left between them,
--- and takes any index.
+-- and takes any index. It is one where the range begins within its first day, all of which would be read otherwise, and then
+-- sorts are off (database.py).
     AND started_ns <= %(to_ns)s::bigint
-    AND started_ns + 0 >= %(from_ns)s::bigint
+    AND CASE
+        WHEN %(from_inside)s::boolean
+        THEN started_ns >= %(from_ns)s::bigint
+        ELSE started_ns + 0 >= %(from_ns)s::bigint
+    END
 
 -- name: in_any_order
 -- part: the same for what an index gives by something else: no bound is a condition of an index
