@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from tests.engine_traces import EngineTrace, Events
 
-from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_PRODUCER, STATUS_ERROR, STATUS_OK
+from spantree_exporter.span import (
+    KIND_CLIENT,
+    KIND_CONSUMER,
+    KIND_PRODUCER,
+    KIND_SERVER,
+    STATUS_ERROR,
+    STATUS_OK,
+)
 
 ARGO: dict[str, Any] = {"name": "nightly-x7k2p", "namespace": "prod"}
 FAILED: dict[str, Any] = {"status": STATUS_ERROR, "message": "Failed"}
@@ -301,3 +308,100 @@ def test_a_step_run_of_hatchet_is_named_for_its_task_whatever_its_span_is_called
         attributes = {**told, "hatchet.action_name": "orders:check", "hatchet.retry_count": number}
         trace.span(name, sent, (100 + number * 900, 800 + number * 900), attributes, kind=KIND_CONSUMER, **outcome)
     assert trace.told() == ("Orders", "w-1", "completed", (0, "check", "retried", 1), (0, "check", "completed", 2))
+
+
+ORDER = "workflow//./src/order.ts//handleOrder"
+OF_ORDER: dict[str, Any] = {"workflow.name": ORDER, "workflow.run.id": "wrun_1"}
+STOLEN: dict[str, Any] = {"workflow.error.name": "FatalError", "workflow.error.message": "card stolen"}
+
+
+class Vercel(EngineTrace):
+    """A run that was put on a queue by a request."""
+
+    def __init__(self) -> None:
+        super().__init__("workflow")
+        request = {"http.request.method": "POST", "http.route": "/orders", "http.response.status_code": 200}
+        asked = self.span("POST /orders", None, (0, 60), request, kind=KIND_SERVER, scope="http")
+        told = {**OF_ORDER, "workflow.operation": "start", "workflow.run.status": "pending"}
+        self.start = self.span(f"workflow.start {ORDER}", asked, (5, 50), told, **OK)
+        self.span("queue.publish", self.start, (10, 20), {"messaging.system": "vercel-queue"}, kind=KIND_PRODUCER, **OK)
+
+    def replay(self, parent: int, at: int, status: str = "workflow_suspended", **told: str) -> int:
+        queued = {"messaging.system": "vercel-queue", "messaging.message.id": f"m{at}"}
+        told = {**OF_ORDER, **queued, "workflow.run.status": status, **told}
+        made = self.span(f"WORKFLOW {ORDER}", parent, (at, at + 50), told, **OK)
+        replay = self.span("workflow.replay", made, (at + 5, at + 40), {"workflow.events.count": 3}, **OK)
+        running = {**OF_ORDER, "workflow.run.status": "running"}
+        self.span(f"workflow.run {ORDER}", replay, (at + 6, at + 39), running, **OK)
+        return made
+
+    def step(self, parent: int, at: int, name: str, **told: Any) -> int:
+        path = f"step//./src/order.ts//{name}"
+        queued = {"messaging.system": "vercel-queue", "messaging.operation.type": "process"}
+        told = {**OF_ORDER, **queued, "step.name": path, "step.id": name, "step.attempt": 1, **told}
+        made = self.span(f"STEP {path}", parent, (at, at + 100), told, kind=KIND_CONSUMER, **OK)
+        self.span("step.execute", made, (at + 10, at + 90))
+        return made
+
+
+def test_passes_of_a_workflow_of_vercel_are_one_run_that_is_what_the_last_says() -> None:
+    trace = Vercel()
+    assert trace.told()[2] == "running"
+    first = trace.replay(trace.start, 100)
+    assert trace.told()[2] == "waiting"
+    retry: dict[str, Any] = {"step.status": "running", "step.retry.will_retry": True}
+    trace.step(first, 200, "charge", **retry)
+    trace.step(first, 350, "charge", **{"step.retry.timeout_seconds": 1})  # too early, and put back
+    charged = trace.step(first, 1_400, "charge", **{"step.attempt": 2, "step.status": "completed"})
+    trace.step(first, 1_450, "charge", **{"step.skipped": True, "step.skip_reason": "completed"})
+    second = trace.replay(charged, 1_600)
+    shipped = trace.step(second, 1_700, "ship", **{"step.status": "completed"})
+    trace.replay(shipped, 1_900, "completed")
+    assert trace.told() == (
+        "handleOrder",
+        "wrun_1",
+        "completed",
+        (0, "POST /orders", "completed", 1),
+        (1, "handleOrder", "waiting", 1),
+        (2, "charge", "retried", 1),
+        (2, "charge", "completed", 2),
+        (1, "handleOrder", "waiting", 1),
+        (2, "ship", "completed", 1),
+        (1, "handleOrder", "completed", 1),
+    )
+
+
+def test_a_run_of_vercel_ended_where_one_of_two_passes_at_once_says_so() -> None:
+    trace = Vercel()
+    first = trace.replay(trace.start, 100)
+    charged = trace.step(first, 200, "charge", **{"step.status": "completed"})
+    shipped = trace.step(first, 200, "ship", **{"step.status": "completed"})
+    trace.replay(charged, 400)
+    trace.replay(shipped, 390, "completed")
+    assert trace.told()[2] == "completed"
+
+
+def test_a_run_of_vercel_failed_first_in_the_step_that_an_earlier_pass_had_waited_for() -> None:
+    trace = Vercel()
+    first = trace.replay(trace.start, 100)
+    stolen = {"step.status": "failed", "step.error.name": "Error", "step.error.message": "card stolen"}
+    trace.replay(trace.step(first, 200, "charge", **stolen), 400, "failed", **STOLEN)
+    run = trace.assembled().execution
+    assert (run.status, run.first_failed_name, run.error_summary) == ("failed", "charge", "charge: Error: card stolen")
+
+
+def test_a_task_of_airflow_whose_own_span_never_came_is_what_its_worker_did_in_the_run_that_came() -> None:
+    dag = {"airflow.dag_id": "etl", "airflow.dag_run.run_id": "manual__1"}
+    task = {**dag, "airflow.task_id": "load"}
+    trace = EngineTrace("airflow")
+    trace.span("dag_run.etl", None, (0, 900), dag, status=STATUS_ERROR)
+    trace.span("worker.load", 1_000, (100, 400), task)
+    trace.span("trigger.load", 1_000, (200, 300), task)
+    assert trace.told() == (
+        "etl",
+        "manual__1",
+        "failed",
+        (0, "dag_run.etl", "failed", 1),
+        (1, "load", "completed", 1),
+        (1, "trigger.load", "completed", 1),
+    )

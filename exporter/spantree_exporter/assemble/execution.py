@@ -9,6 +9,7 @@ from spantree_exporter.assemble.declared_steps import leading_to
 from spantree_exporter.assemble.step import Step, is_above, linked_id
 from spantree_exporter.span import KIND_CLIENT
 
+_ENDED = frozenset({"completed", "failed", "cancelled", "timed_out"})
 _UNFINISHED = frozenset({"waiting", "running", "pending"})
 _REQUEST_KINDS = frozenset({"db", "http_client", "http_server", "rpc", "message"})
 
@@ -75,7 +76,16 @@ def find_run(ordered: list[Step], roots: list[Step], main: Step) -> Step:
     if best is not None and best.parent is roots[0] and _holds_several_runs(roots[0]):
         best = None
     run = best or main
-    return run.last_of_task or run
+    run = run.last_of_task or run
+    return _pass_that_ended(run, ordered) if run.facts.get("run_status") == "waiting" else run
+
+
+def _pass_that_ended(run: Step, ordered: list[Step]) -> Step:
+    """The pass of the same run that says it has ended, where several were made at once; `run` where none does."""
+    for step in reversed(ordered) if run.task_key is not None else ():
+        if step.task_key == run.task_key and step.facts.get("run_status") in _ENDED:
+            return step
+    return run
 
 
 def _may_be_a_call(step: Step) -> bool:

@@ -61,7 +61,10 @@ def any_failed(ordered: list[Step]) -> list[Step]:
 
 
 def _failed_below(ordered: list[Step]) -> dict[Step, list[Step]]:
-    """Of each failed step those that failed for good below it, with none that failed in between."""
+    """Of each failed step those that failed for good below it, with none that failed in between.
+
+    What failed below one that waited is below the one that took it up, too, if that failed.
+    """
     below: dict[Step, list[Step]] = {}
     around: dict[Step, Step | None] = {}
     made_good: set[Step] = set()
@@ -73,6 +76,9 @@ def _failed_below(ordered: list[Step]) -> dict[Step, list[Step]]:
             made_good.add(step)
             continue
         nearest = above if above.failed else around.get(above)
+        if nearest is None and above.status == "waiting":
+            last = above.last_of_task
+            nearest = last if last is not None and last.failed else None
         around[step] = nearest
         if step.failed and nearest is not None:
             below.setdefault(nearest, []).append(step)

@@ -249,7 +249,7 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
         ):
             merged.setdefault("weak_status", "failed")
         host.facts = merged
-        if "names_outer" in step.facts:
+        if "names_outer" in step.facts and "covers_queue" in host.facts:
             host.name = step.name
         host.routers.extend(step.routers)
         if host.facts.get("covers_queue") and step.end_ns is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from spantree_exporter.assemble.open_ended import speaks_of_run
 from spantree_exporter.assemble.step import Step
 from spantree_exporter.facts.vocabulary import MODEL_CALLS, Facts
 from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_PRODUCER, KIND_SERVER
@@ -138,8 +139,10 @@ def find(steps: list[Step], parent_ids: list[int | None], index: SpanIndex, belo
 def _stand_in_for_runs(steps: list[Step], orphans: list[tuple[Step, int]], outermost: list[Step]) -> list[Step]:
     """Put a step in the place of each run whose span has not come while steps below it say which run it is.
 
-    Engines that export a run when it has ended, or died before they could. Returns the orphans that are left.
+    Engines that export a run when it has ended, or died before they could. Returns the orphans that are left; where
+    the run has come, what has not is a step of it.
     """
+    came = {_run_of(step) for step in steps if step.facts.get("boundary") == "run"}
     below: dict[int, list[Step]] = {}
     for step, parent_id in orphans:
         below.setdefault(parent_id, []).append(step)
@@ -148,7 +151,7 @@ def _stand_in_for_runs(steps: list[Step], orphans: list[tuple[Step, int]], outer
         named = next(
             (s for s in children if s.facts.get("step") and "workflow_name" in s.facts and "run_id" in s.facts), None
         )
-        if named is None:
+        if named is None or _run_of(named) in came:
             left += children
             continue
         facts: Facts = {
@@ -166,6 +169,10 @@ def _stand_in_for_runs(steps: list[Step], orphans: list[tuple[Step, int]], outer
             step.parent = run
     left.sort(key=lambda s: s.order)
     return left
+
+
+def _run_of(step: Step) -> tuple[str | None, str | None]:
+    return step.facts.get("workflow_name"), step.facts.get("run_id")
 
 
 def _adopt(orphans: list[Step], outermost: list[Step]) -> None:
@@ -187,6 +194,10 @@ def _adopt(orphans: list[Step], outermost: list[Step]) -> None:
         if around is not None:
             step.parent = around
             step.anomalies.append(PARENT_MISSING)
+            if step.facts.get("fold") == "inner" and not speaks_of_run(step.facts):
+                # It is seen from inside of a step that never came, and not of this one.
+                step.facts = {**step.facts}
+                del step.facts["fold"]
         elif not _parent_is_elsewhere(step):
             step.anomalies.append(PARENT_MISSING)
 

@@ -96,8 +96,8 @@ class Facts(TypedDict, total=False):
     closes: bool  # ends the open-ended step that it is folded into, and is folded into no other
     unanswered: bool  # a request that goes on until somebody takes it up or the run around it ends
     began_ns: int  # when the work began, where that is later than the span
-    names_outer: bool  # folded as "inner" or "nested", it tells the name of the step that it is seen from inside of
     covers_queue: bool  # its time includes queueing: the span folded into it as "inner" has that of the work
+    names_outer: bool  # so folded, it has the name of it, too
     mapped: bool  # one of several instances of one task, which together have its place in the graph
     pending_of: str  # hex id of the span that a live mark announces; its own parent id in pending_parent
     pending_parent: str
