@@ -28,6 +28,7 @@ class EngineTrace:
 
     scope: str
     trace_state: str = ""
+    resource: dict[str, str] = field(default_factory=dict)
     _sent: list[dict[str, Any]] = field(default_factory=list)
 
     def span(
@@ -60,7 +61,7 @@ class EngineTrace:
         }
         self._sent.append(
             {
-                "resource": {"attributes": _pairs({"service.name": "engine", "host.name": host})},
+                "resource": {"attributes": _pairs({"service.name": "engine", "host.name": host, **self.resource})},
                 "scopeSpans": [{"scope": {"name": self.scope if scope is None else scope}, "spans": [sent]}],
             }
         )

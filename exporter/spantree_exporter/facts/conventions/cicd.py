@@ -40,7 +40,10 @@ def _read(span: Span, facts: Facts) -> None:
             facts.setdefault("run_status", status)
         else:
             facts.setdefault("status", status)
-    if run_id:
+    if run_id and "com.circleci.pipeline.id" in a and "cicd.pipeline.result" not in a:
+        # What CircleCI calls a pipeline holds workflows, each a run with a result, and has none of its own.
+        facts.setdefault("kind", "function")
+    elif run_id:
         facts.setdefault("boundary", "run")
         facts.setdefault("kind", "workflow")
         # The state says how far the run is (pending, executing, finalizing); the result, once there, says how it ended.
