@@ -405,26 +405,3 @@ def test_a_task_of_airflow_whose_own_span_never_came_is_what_its_worker_did_in_t
         (1, "load", "completed", 1),
         (1, "trigger.load", "completed", 1),
     )
-
-
-def test_tasks_of_quarkus_flow_are_attempts_and_what_a_try_caught_is_the_workflow_s_business() -> None:
-    flow = {"flow.workflow.instance.id": "i-1", "flow.workflow.name": "order"}
-    trace = EngineTrace("io.quarkus.opentelemetry")
-    run = trace.span("workflow.execute order", None, (0, 900), flow, **OK)
-    caught = trace.span("task.execute guard", run, (1, 890), {**flow, "flow.task.name": "guard"}, **OK)
-    for number in (0, 1):
-        told = {"flow.task.id": "do/0/charge", "flow.task.retry_attempt": number, "flow.task.retrying": number > 0}
-        at = (10 + number * 100, 90 + number * 100)
-        trace.span("task.execute charge", caught, at, {**flow, **told, "flow.task.name": "charge"}, **FAILED)
-    cancelled: Events = (("io.serverlessworkflow.task.cancelled.v1", 300, {}),)
-    trace.span("task.execute wait", run, (250, 300), {**flow, "flow.task.name": "wait"}, events=cancelled, **OK)
-    assert trace.told() == (
-        "order",
-        "i-1",
-        "completed",
-        (0, "order", "completed", 1),
-        (1, "guard", "completed", 1),
-        (2, "charge", "retried", 1),
-        (2, "charge", "failed", 2),
-        (1, "wait", "cancelled", 1),
-    )
