@@ -1,4 +1,4 @@
-"""Whole traces of flows: Metaflow as it sends them (recorded with 2.19), Quarkus Flow as its sources say."""
+"""Whole traces of flows: Metaflow 2.19 and Flyte 2.12 as they send them, Quarkus Flow as its sources say."""
 
 from __future__ import annotations
 
@@ -64,3 +64,32 @@ def test_commands_of_metaflow_are_the_tasks_that_they_run() -> None:
     )
     declared = [(e.type, e.provenance) for e in trace.assembled().edges if e.to_span_id == 6]
     assert declared == [("dependency", "declared")] * 2
+
+
+def test_tasks_of_flyte_are_attempts_of_their_action_and_replayed_steps_are_skipped() -> None:
+    trace = EngineTrace("flyteplugins-otel")
+    run = {"flyte.run_name": "r-1", "flyte.project": "shop"}
+
+    def task(name: str, action: str, parent: int | None, at: tuple[int, int], **outcome: Any) -> int:
+        told = {**run, "flyte.task_name": f"demo.{name}", "flyte.action_name": action}
+        return trace.span(f"demo.{name}", parent, at, told, **outcome)
+
+    crashed = task("orders", "a0", None, (0, 90), **FAILED)
+    step = {**run, "flyte.step_name": "lookup", "flyte.action_name": "a1", "flyte.replayed": False}
+    trace.span("lookup", crashed, (10, 50), step, **OK)
+    again = task("orders", "a0", None, (200, 900), **OK)
+    trace.span("lookup", again, (210, 210), {**step, "flyte.replayed": True}, **OK)
+    task("charge", "a2", again, (300, 310), **FAILED)
+    task("charge", "a2", again, (400, 450), **OK)
+    assert trace.told() == (
+        "demo.orders",
+        "r-1",
+        "completed",
+        (0, "demo.orders", "retried", 1),
+        (1, "lookup", "completed", 1),
+        (0, "demo.orders", "completed", 2),
+        (1, "lookup", "skipped", 1),
+        (1, "demo.charge", "retried", 1),
+        (1, "demo.charge", "completed", 2),
+    )
+    assert trace.assembled().execution.project == "shop"

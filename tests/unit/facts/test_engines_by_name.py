@@ -189,3 +189,11 @@ def test_an_activity_of_durable_task_is_asked_for_and_done() -> None:
     done = read_facts(span("activity:charge", tried, kind=KIND_SERVER))
     assert done == {**step, "attempt": 2, "max_attempts": 3, "retry_expected": True}
     assert read_facts(span("activity:charge", CHARGE, kind=KIND_SERVER)) == step
+
+
+def test_a_tracer_of_one_s_own_that_is_called_workflow_is_not_vercel_s() -> None:
+    for name in ("step.execute", "workflow.run", "queue.publish"):
+        told = read_facts(span(name, {"step.id": "charge", "workflow.name": "order"}, scope="workflow"))
+        assert "fold" not in told
+    assert read_facts(span("step.validate", scope="workflow")) == {}
+    assert read_facts(span("step.execute", scope="workflow")) == {"fold": "parent"}

@@ -22,22 +22,29 @@ from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
 _SCOPE: Final = "workflow"
+_KEYS: Final = ("workflow.run.status", "step.max_retries", "step.retry.will_retry", "step.skipped")
 _SUSPENDED: Final = "workflow_suspended"
 _PASSES: Final = "WORKFLOW "
 _START: Final = "workflow.start "
-# How a pass and a step are made: `workflow.run`, `workflow.replay`, `step.execute`, `queue.publish`, `WORLD.events`.
-_DETAILS: Final = ("workflow.", "step.", "queue.", "WORLD.")
+_RUNS: Final = "workflow.run "
+# How a pass and a step are made; somebody's own tracer of that name would say of which step they are.
+_DETAILS: Final = frozenset(
+    {"workflow.replay", "workflow.loadEvents", "step.hydrate", "step.execute", "step.dehydrate", "queue.publish"}
+)
+_NAMED: Final = frozenset({"workflow.name", "step.id", "task.id"})
+_PATH: Final = "//"
 
 
 def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
     run_id = first_text(span, ("workflow.run.id",))
-    if step := text_of(a.get("step.name")):
+    step = text_of(a.get("step.name"))
+    if step and (_PATH in step or any(key in a for key in _KEYS)):
         _put_step(span, run_id, step, facts)
-    elif span.scope.name == _SCOPE and span.name.startswith(_DETAILS) and not span.name.startswith(_START):
+    elif span.scope.name == _SCOPE and _is_detail(span):
         facts.setdefault("fold", "parent")
         return
-    elif run_id and span.name.startswith((_PASSES, _START)):
+    elif run_id and span.name.startswith((_PASSES, _START)) and _PATH in span.name:
         _put_pass(span, run_id, facts)
     elif status := a.get("workflow.run.status"):
         facts.setdefault("boundary", "run")
@@ -45,12 +52,20 @@ def _read(span: Span, facts: Facts) -> None:
         told = "waiting" if status == _SUSPENDED else status_of(status)
         if told is not None:
             facts.setdefault("run_status", told)
+    else:
+        return
     if workflow := text_of(a.get("workflow.name")):
         facts.setdefault("workflow_name", _last(workflow))
     if error_type := first_text(span, ("step.error.name", "workflow.error.name")):
         facts.setdefault("error_type", error_type)
     if message := first_text(span, ("step.error.message", "workflow.error.message")):
         facts.setdefault("error_message", message)
+
+
+def _is_detail(span: Span) -> bool:
+    if span.name.startswith(_RUNS):
+        return _PATH in span.name
+    return span.name in _DETAILS and _NAMED.isdisjoint(span.attributes)
 
 
 def _put_pass(span: Span, run_id: str, facts: Facts) -> None:
@@ -94,12 +109,12 @@ def _put_step(span: Span, run_id: str | None, path: str, facts: Facts) -> None:
 
 
 def _last(path: str) -> str:
-    return path.rpartition("//")[2] or path
+    return path.rpartition(_PATH)[2] or path
 
 
 CONVENTION = Convention(
     "vercel_workflow",
     _read,
     scopes=(_SCOPE,),
-    keys=("workflow.run.status", "step.max_retries", "step.retry.will_retry", "step.skipped"),
+    keys=_KEYS,
 )
