@@ -287,16 +287,21 @@ def test_immediate_attempts_of_wolverine_are_told_by_events_of_one_span() -> Non
     )
 
 
-def test_what_agents_of_wolverine_and_workers_of_hatchet_do_for_themselves_is_hidden() -> None:
+def test_what_wolverine_s_agents_hatchet_s_workers_and_argo_s_controller_do_for_themselves_is_hidden() -> None:
     agents = EngineTrace("Wolverine")
     agents.span("wolverine_node_assignments", None, (0, 100))
     assert agents.assembled().execution.hidden
     worker = EngineTrace("hatchet_sdk.opentelemetry.instrumentor")
     worker.span("hatchet.cancel_step_run", None, (0, 10), {"hatchet.step_run_id": "s-1"}, kind=KIND_CONSUMER)
     assert worker.assembled().execution.hidden
-    controller = EngineTrace("workflows-controller")
-    controller.span("startupController", None, (0, 100))
-    assert controller.assembled().execution.hidden
+    for name in ("startupController", "reconcileWorkflow"):
+        controller = EngineTrace("workflows-controller")
+        trace = controller.span(name, None, (0, 100))
+        controller.span("persistUpdates", trace, (10, 20))
+        assert controller.assembled().execution.hidden
+    lease = EngineTrace("otelhttp")
+    lease.span("HTTP PUT", None, (0, 5), {"k8s.verb": "Update", "http.request.method": "PUT"}, kind=KIND_CLIENT)
+    assert lease.assembled().execution.hidden
 
 
 @pytest.mark.parametrize("name", ["hatchet.start_step_run", "hatchet.start_step_run.orders:check"])

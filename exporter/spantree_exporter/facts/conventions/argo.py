@@ -38,10 +38,21 @@ def _read(span: Span, facts: Facts) -> None:
     elif span.scope.name == _EXECUTOR:
         if span.name == "runMainContainer":
             _put_main_container(span, facts)
-        elif span.status_code != STATUS_ERROR:
-            facts.setdefault("fold", "parent")
-    elif _K8S_CALL in span.attributes and span.parent_span_id is not None and span.status_code != STATUS_ERROR:
+        else:
+            _leave_out(span, facts)
+    elif _K8S_CALL in span.attributes:
+        _leave_out(span, facts)
+
+
+def _leave_out(span: Span, facts: Facts) -> None:
+    """What Argo does for itself, unless it failed: part of what it did that for, or of nothing.
+
+    The controller holds a lease by a call every few seconds; and workflows that it did not see begin are of no trace.
+    """
+    if span.status_code != STATUS_ERROR:
         facts.setdefault("fold", "parent")
+        if span.parent_span_id is None:
+            facts.setdefault("hidden", True)
 
 
 def _read_controller(span: Span, facts: Facts) -> None:
@@ -61,11 +72,9 @@ def _read_controller(span: Span, facts: Facts) -> None:
     elif span.name == "nodePhase":
         # What comes before is waiting for room, for an image, for a lock.
         facts.setdefault("fold", "inner" if a.get("node_phase") == "Running" else "parent")
-    elif span.name.startswith("startup"):
-        facts.setdefault("hidden", True)
-    elif span.status_code != STATUS_ERROR:
-        facts.setdefault("fold", "parent")
-        if workflow := _workflow_in(span.trace_state):
+    else:
+        _leave_out(span, facts)
+        if "fold" in facts and (workflow := _workflow_in(span.trace_state)):
             # While the workflow runs, these are all that is there of it.
             facts.setdefault("step", True)
             _put_run(workflow, facts)
@@ -96,6 +105,7 @@ def _put_main_container(span: Span, facts: Facts) -> None:
     pod = text_of(span.resource.attributes.get("host.name"))
     facts.setdefault("fold", "inner")
     facts.setdefault("kind", "step")
+    _put_run(workflow, facts)
     if workflow and pod and pod.startswith(f"{workflow}-"):
         template = _POD_HASH.sub("", pod[len(workflow) :]).removeprefix("-")
         if template:
