@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.facts.spans import span
 
-from spantree_exporter.facts import read_facts
-from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_PRODUCER, KIND_SERVER, STATUS_ERROR, Attributes
+from spantree_exporter.facts import Facts, read_facts
+from spantree_exporter.span import (
+    KIND_CLIENT,
+    KIND_CONSUMER,
+    KIND_PRODUCER,
+    KIND_SERVER,
+    STATUS_ERROR,
+    STATUS_OK,
+    Attributes,
+)
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:orders:$LATEST/durable-execution/run-7/abc"
 
@@ -197,3 +206,17 @@ def test_a_tracer_of_one_s_own_that_is_called_workflow_is_not_vercel_s() -> None
         assert "fold" not in told
     assert read_facts(span("step.validate", scope="workflow")) == {}
     assert read_facts(span("step.execute", scope="workflow")) == {"fold": "parent"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        ("ok", {}),
+        ("exception", {"weak_status": "failed"}),
+        ("exceededCpu", {"weak_status": "failed", "error_type": "exceededCpu"}),
+        ("canceled", {"weak_status": "cancelled"}),
+    ],
+)
+def test_an_invocation_of_cloudflare_s_ended_as_its_outcome_says(outcome: str, told: Facts) -> None:
+    assert read_facts(span("alarm", {"cloudflare.outcome": outcome})) == told
+    assert read_facts(span("alarm", {"cloudflare.outcome": outcome}, status=STATUS_OK)) == {}
