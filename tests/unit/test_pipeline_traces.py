@@ -22,6 +22,8 @@ def buildkite(
     trace = EngineTrace("", resource={"buildkite.pipeline.slug": "shop"})
     build = {"buildkite.build.number": 42}
     told = {"buildkite.build.state": state, **({"buildkite.build.blocked_state": blocked} if blocked else {})}
+    if state == "failed":
+        told["error.type"] = "build_failed"
     root = trace.span("buildkite.build", None, (0, 90_000), {**build, **told}, **outcome)
     stage = trace.span("buildkite.build.stage", root, (10, 89_000), {**build, **told}, **outcome)
     at = 100

@@ -173,7 +173,11 @@ def _is_asked_for(call: Step, error: Step) -> bool:
 
 
 def _is_wrapper(step: Step) -> bool:
-    return (step.facts.get("error_type") or "").rpartition(".")[2] in _WRAPPERS
+    """Whether the step only says that something below it failed: by its class, or as a run by its engine's word."""
+    facts = step.facts
+    if facts.get("run_status") == "failed" and "error_message" not in facts:
+        return True
+    return (facts.get("error_type") or "").rpartition(".")[2] in _WRAPPERS
 
 
 def is_same_error(step: Step, around: Step) -> bool:
