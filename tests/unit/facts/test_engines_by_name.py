@@ -220,3 +220,19 @@ def test_a_tracer_of_one_s_own_that_is_called_workflow_is_not_vercel_s() -> None
 def test_an_invocation_of_cloudflare_s_ended_as_its_outcome_says(outcome: str, told: Facts) -> None:
     assert read_facts(span("alarm", {"cloudflare.outcome": outcome})) == told
     assert read_facts(span("alarm", {"cloudflare.outcome": outcome}, status=STATUS_OK)) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "beside"),
+    [
+        ("buildkite.step", "buildkite.step.type", {"buildkite.build.number": 1}),
+        ("buildkite.job", "buildkite.job.type", {"buildkite.build.number": 1}),
+        (
+            "invocation-end Greeter/greet",
+            "error.message",
+            {"restate.invocation.target": "Greeter/greet", "restate.invocation.error.code": "409"},
+        ),
+    ],
+)
+def test_a_list_where_a_word_is_wanted_is_no_fault(name: str, key: str, beside: Attributes) -> None:
+    assert read_facts(span(name, {**beside, key: ["a"]})) == read_facts(span(name, beside))

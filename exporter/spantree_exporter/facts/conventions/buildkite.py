@@ -43,7 +43,7 @@ def _read(span: Span, facts: Facts) -> None:
     elif name == "buildkite.step.group":
         _put_step(facts, first_text(span, _GROUP_LABELS))
     elif name == "buildkite.step":
-        if span.attributes.get("buildkite.step.type") in _WAITS:
+        if text_of(span.attributes.get("buildkite.step.type")) in _WAITS:
             facts.setdefault("fold", "parent")
         _put_step(facts, first_text(span, _LABELS))
         facts.setdefault("fold", "outer")
@@ -78,7 +78,7 @@ def _put_build(span: Span, facts: Facts) -> None:
 
 def _put_job(span: Span, facts: Facts) -> None:
     a = span.attributes
-    if a.get("buildkite.job.type") in _WAITS:
+    if text_of(a.get("buildkite.job.type")) in _WAITS:
         facts.setdefault("fold", "parent")
         return
     _put_step(facts, first_text(span, _LABELS))

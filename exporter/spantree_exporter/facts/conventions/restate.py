@@ -85,7 +85,7 @@ def _put_attempt(span: Span, invocation: str | None, facts: Facts) -> None:
 
 def _result(span: Span) -> Status | None:
     a = span.attributes
-    if text_of(a.get("restate.invocation.error.code")) == _ABORTED and a.get("error.message") in _CANCELLED:
+    if text_of(a.get("restate.invocation.error.code")) == _ABORTED and text_of(a.get("error.message")) in _CANCELLED:
         return "cancelled"
     return status_of(a.get("restate.invocation.result"))
 
