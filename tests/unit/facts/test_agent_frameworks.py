@@ -364,6 +364,91 @@ def test_vercel_ai_steps_are_turns_of_one_loop() -> None:
     assert facts == {"kind": "turn", "name": "step", "iteration": 12}
 
 
+@pytest.mark.parametrize("name", ["chat gpt", "invoke_agent a"])
+def test_vercel_ai_the_context_of_a_run_tells_whose_it_is(name: str) -> None:
+    sent: Attributes = {
+        "gen_ai.operation.name": name.split()[0],
+        "gen_ai.response.finish_reasons": '["stop"]',
+        "ai.settings.context.sessionId": "s-1",
+        "ai.settings.context.userId": "ann",
+    }
+    facts = read_facts(span(name, sent, scope="gen_ai"))
+    assert (facts["conversation_id"], facts["user_id"]) == ("s-1", "ann")
+
+
+_EVE: Attributes = {"agent.framework.name": "eve", "agent.turn.id": "turn_0", "gen_ai.conversation.id": "c-1"}
+
+
+def test_eve_steps_actions_and_approvals() -> None:
+    step: Attributes = {**_EVE, "agent.step.index": 1, "agent.step.attempt": 2, "agent.usage.input_tokens": 10}
+    assert read_facts(span("agent.step", step, scope="eve.agent")) == {
+        "kind": "turn",
+        "name": "step",
+        "iteration": 2,
+        "attempt": 3,
+        "task_key": "turn_0:1",
+        "task_scope": "parent",
+        "conversation_id": "c-1",
+    }
+    action: Attributes = {
+        **_EVE,
+        "agent.action.name": "weather",
+        "agent.action.kind": "tool-call",
+        "agent.action.outcome": "completed",
+        "gen_ai.tool.call.arguments": '{"city":"Bern"}',
+        "gen_ai.tool.call.result": "sunny",
+        "agent.principal.current.id": "ann",
+    }
+    assert read_facts(span("agent.action", action, scope="eve.agent")) == {
+        "kind": "tool",
+        "name": "weather",
+        "input": '{"city":"Bern"}',
+        "output": "sunny",
+        "conversation_id": "c-1",
+        "user_id": "ann",
+    }
+    tool: Attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather"}
+    told = read_facts(span("execute_tool weather", tool, scope="eve.agent"))
+    assert (told["kind"], told["name"], told["fold"]) == ("tool", "weather", "nested")
+    approval: Attributes = {**_EVE, "agent.action.name": "weather", "agent.approval.outcome": "approved"}
+    assert read_facts(span("agent.approval", approval, scope="eve.agent")) == {
+        "kind": "step",
+        "name": "approval",
+        "output": "approved",
+        "conversation_id": "c-1",
+    }
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("cancelled", "cancelled"), ("abandoned", "cancelled")])
+def test_eve_what_was_given_up_is_cancelled(outcome: str, status: str) -> None:
+    called: Attributes = {
+        **_EVE,
+        "agent.action.name": "research",
+        "agent.action.kind": "subagent-call",
+        "agent.action.outcome": outcome,
+    }
+    facts = read_facts(span("agent.action", called, scope="eve.agent"))
+    assert (facts["kind"], facts["weak_status"]) == ("agent", status)
+    turn: Attributes = {**_EVE, "gen_ai.operation.name": "invoke_agent", "agent.turn.outcome": outcome}
+    assert read_facts(span("invoke_agent a", turn, scope="eve.agent"))["weak_status"] == status
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("ai.eve.turn", {"eve.session.id": "s-1", "ai.telemetry.functionId": "my-agent"}),
+        ("agent.turn", {"agent.session.id": "s-2", "agent.root.session.id": "s-1", "agent.name": "my-agent"}),
+    ],
+)
+def test_eve_older_turns_are_agents_of_their_session(name: str, sent: Attributes) -> None:
+    assert read_facts(span(name, sent, scope="eve")) == {
+        "kind": "agent",
+        "boundary": "candidate",
+        "name": "my-agent",
+        "conversation_id": "s-1",
+    }
+
+
 def test_spring_ai_is_told_by_its_own_kinds() -> None:
     framework: Attributes = {"gen_ai.operation.name": "framework", "gen_ai.system": "spring_ai"}
     client: Attributes = {**framework, "spring.ai.kind": "chat_client", "spring.ai.chat.client.conversation.id": "c-1"}

@@ -133,6 +133,7 @@ def test_client_calls_share_a_name_and_keep_what_tells_them_apart() -> None:
         # Anthropic's counts as they are (mlflow/mlflow#24759, fullsend-ai/fullsend#5361).
         ({"input_tokens": 30, "cache_read.input_tokens": 900, "cache_creation.input_tokens": 70}, (1000, None)),
         ({"input_tokens": 1000, "cache_read.input_tokens": 900, "cache_creation.input_tokens": 70}, (1000, None)),
+        ({"input_tokens": 30, "cache_read.input_tokens": 900, "cache_write.input_tokens": 70}, (1000, None)),
         ({"input_tokens": 900, "cache_read.input_tokens": 900}, (900, None)),
         # Gemini's (google/adk-python#4829).
         ({"output_tokens": 20, "reasoning.output_tokens": 300}, (None, 320)),
@@ -181,6 +182,8 @@ def test_a_total_tells_whether_parts_are_counted_in(
         ("pipecat", "aws.bedrock", 307),
         ("pipecat", "openai", 207),
         ("pipecat", None, 207),
+        ("agentscope", "anthropic", 307),
+        ("agentscope", "dashscope", 207),
         ("openinference.instrumentation.claude_agent_sdk", None, 307),
         ("openinference.instrumentation.anthropic", "anthropic", 207),
     ],

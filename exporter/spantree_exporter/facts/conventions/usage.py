@@ -56,8 +56,10 @@ _TOKENS: Final[dict[str, tuple[str, ...]]] = {
         "llm.usage.cache_read_input_tokens",
         "ai.usage.inputTokenDetails.cacheReadTokens",
         "ai.usage.cachedInputTokens",
+        "agentscope.usage.cache_input_tokens",
     ),
     "cache_write_tokens": (
+        "gen_ai.usage.cache_write.input_tokens",
         "gen_ai.usage.cache_creation.input_tokens",
         "gen_ai.usage.cache_creation_input_tokens",
         "gen_ai.usage.cache_write_input_tokens",
@@ -70,6 +72,7 @@ _TOKENS: Final[dict[str, tuple[str, ...]]] = {
         "llm.token_count.prompt_details.cache_write",
         "llm.usage.cache_creation_input_tokens",
         "ai.usage.inputTokenDetails.cacheWriteTokens",
+        "agentscope.usage.cache_creation_input_tokens",
     ),
     "reasoning_tokens": (
         "gen_ai.usage.reasoning.output_tokens",
@@ -128,7 +131,7 @@ _MEMBERS: Final[dict[str, tuple[str, ...]]] = {
 _WRITTEN_FOR: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 # Who sends Anthropic's own counts as they are, with a total of these alone, if any.
 _NET_SCOPES: Final = ("openinference.instrumentation.claude_agent_sdk",)
-_NET_PROVIDERS: Final = ("anthropic", "aws.bedrock")  # by way of Pipecat
+_NET_PROVIDERS: Final = {"pipecat": ("anthropic", "aws.bedrock"), "agentscope": ("anthropic",)}  # by way of a scope
 # What all tokens of the span are together, where it says that: whether parts are counted in is told by it.
 _TOTALS: Final = (
     "gen_ai.usage.total_tokens",
@@ -173,8 +176,8 @@ def _read(span: Span, facts: Facts) -> None:
 def _leaves_out_cached(span: Span) -> bool:
     """Whether the input that the span tells is Anthropic's or Bedrock's own, by what sent it."""
     scope = span.scope.name
-    if scope == "pipecat":
-        return span.attributes.get("gen_ai.provider.name") in _NET_PROVIDERS
+    if (providers := _NET_PROVIDERS.get(scope)) is not None:
+        return span.attributes.get("gen_ai.provider.name") in providers
     return scope.startswith(_NET_SCOPES)
 
 

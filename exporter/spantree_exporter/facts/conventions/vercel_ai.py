@@ -13,7 +13,7 @@ from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import STATUS_UNSET, Span
 
-_METADATA = "ai.telemetry.metadata."
+_METADATA: Final = ("ai.telemetry.metadata.", "ai.settings.context.")  # up to version 6, since 7
 _STREAMS: Final = ("ai.streamText", "ai.streamObject")
 # Of version 3 and later ones.
 _FINISHED: Final = frozenset({"ai.response.finishReason", "ai.finishReason", "gen_ai.response.finish_reasons"})
@@ -24,12 +24,7 @@ def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
     operation = text_of(a.get("ai.operationId")) or span.name
     function = text_of(a.get("ai.telemetry.functionId"))
-    for key in ("sessionId", "session_id", "conversationId", "threadId", "chatId"):
-        if session := text_of(a.get(_METADATA + key)):
-            facts.setdefault("conversation_id", session)
-    for key in ("userId", "user_id"):
-        if user := text_of(a.get(_METADATA + key)):
-            facts.setdefault("user_id", user)
+    _put_whose(span, facts)
     if operation == "ai.toolCall":
         facts["kind"] = "tool"
         if tool := text_of(a.get("ai.toolCall.name")):
@@ -57,7 +52,18 @@ def _read(span: Span, facts: Facts) -> None:
         facts["model"] = model
 
 
+def _put_whose(span: Span, facts: Facts) -> None:
+    for metadata in _METADATA:
+        for key in ("sessionId", "session_id", "conversationId", "threadId", "chatId"):
+            if session := text_of(span.attributes.get(metadata + key)):
+                facts.setdefault("conversation_id", session)
+        for key in ("userId", "user_id"):
+            if user := text_of(span.attributes.get(metadata + key)):
+                facts.setdefault("user_id", user)
+
+
 def _read_gen_ai(span: Span, facts: Facts) -> None:
+    _put_whose(span, facts)
     operation = text_of(span.attributes.get("gen_ai.operation.name"))
     if operation == "agent_step":
         facts["kind"] = "turn"
