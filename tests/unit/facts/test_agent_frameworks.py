@@ -449,6 +449,55 @@ def test_eve_older_turns_are_agents_of_their_session(name: str, sent: Attributes
     }
 
 
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"gen_ai.span.kind": "ENTRY", "gen_ai.operation.name": "enter"}, {"kind": "function"}),
+        (
+            {"gen_ai.span.kind": "STEP", "gen_ai.operation.name": "react", "gen_ai.react.round": 2},
+            {"kind": "turn", "iteration": 2},
+        ),
+        ({"gen_ai.span_kind_name": "TOOL", "gen_ai.tool.name": "find"}, {"kind": "tool", "name": "find"}),
+        ({"gen_ai.span.kind": "LLM", "gen_ai.operation.name": "chat"}, {"kind": "llm"}),
+        ({"fi.span.kind": "chain", "input.value": "x"}, {"kind": "chain", "boundary": "candidate", "input": "x"}),
+        ({"fi.span.kind": "AGENT", "gen_ai.agent.name": "a"}, {"kind": "agent", "boundary": "candidate", "name": "a"}),
+        # What an operation tells is more exact.
+        ({"gen_ai.span.kind": "CHAIN", "gen_ai.operation.name": "retrieval"}, {"kind": "retriever"}),
+        ({"gen_ai.span.kind": "unknown"}, {}),
+        ({"gen_ai.span.kind": 3}, {}),
+    ],
+)
+def test_kinds_of_spans_by_alibaba_and_future_agi(sent: Attributes, told: Facts) -> None:
+    assert read_facts(span("x", sent)) == told
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [("user_prompt", "agent"), ("llm_call", "llm"), ("tool_call", "tool"), ("agent_call", "agent")],
+)
+def test_gemini_cli_operations(operation: str, kind: str) -> None:
+    sent: Attributes = {"gen_ai.operation.name": operation, "gen_ai.agent.name": "gemini-cli"}
+    assert read_facts(span(operation, sent, scope="gemini-cli"))["kind"] == kind
+
+
+@pytest.mark.parametrize("program", ["qwen-code", "o1-code"])
+def test_qwen_code_requests_tools_and_what_was_cancelled(program: str) -> None:
+    def told(what: str, sent: Attributes) -> Facts:
+        return read_facts(span(f"{program}.{what}", {"tool.call_id": "c-1", **sent}, scope=program))
+
+    assert told("llm_request", {"success": True}) == {"kind": "llm", "name": "llm_request"}
+    assert told("llm_request", {"success": False})["weak_status"] == "cancelled"
+    assert told("tool.execution", {"execution_status": "cancelled"}) == {"fold": "inner", "weak_status": "cancelled"}
+    assert told("tool", {"tool.failure_kind": "cancelled", "success": False})["weak_status"] == "cancelled"
+    asked = told("tool.blocked_on_user", {"decision": "proceed_once"})
+    assert asked == {"name": "permission", "status_reason": "proceed_once"}
+    assert told("hook", {"hook_event": "PreToolUse"}) == {"name": "PreToolUse"}
+    turn = told("interaction", {f"{program}.turn_status": "cancelled", "interaction.sequence": 1})
+    assert turn == {"kind": "agent", "boundary": "candidate", "weak_status": "cancelled"}
+    assert told("subagent", {f"{program}.subagent.status": "aborted"})["weak_status"] == "cancelled"
+    assert read_facts(span("other.tool", {"tool.call_id": "c-1"}, scope=program)) == {}
+
+
 def test_spring_ai_is_told_by_its_own_kinds() -> None:
     framework: Attributes = {"gen_ai.operation.name": "framework", "gen_ai.system": "spring_ai"}
     client: Attributes = {**framework, "spring.ai.kind": "chat_client", "spring.ai.chat.client.conversation.id": "c-1"}

@@ -4,6 +4,9 @@ Source: its page "Monitoring"; no recording has been seen.
 
 Tokens are told by plain names, as Anthropic counts them: what was read from the cache or written to it is no part of
 `input_tokens` (claude-code#50776).
+
+Qwen Code, and what was made of it, names its spans after these, `<scope>.interaction` and so on, with the conventions'
+attributes (`packages/core/src/telemetry/session-tracing.ts`). What was cancelled has no status, and did not succeed.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from typing import Final
 
 from spantree_exporter.facts.reading import Convention, put_preview, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import STATUS_UNSET, Span
+from spantree_exporter.span import STATUS_UNSET, JsonValue, Span
 
 _PREFIX: Final = "claude_code."
 _MESSAGE_CHARS: Final = 1000
+_CANCELLED: Final = frozenset({"cancelled", "aborted"})
+_KINDS: Final = {"interaction": "agent", "llm_request": "llm", "subagent": "agent", "tool": "tool"}
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -64,9 +69,49 @@ def _put_usage(span: Span, facts: Facts) -> None:
         facts.setdefault("cache_write_tokens", written)
 
 
+def _read_qwen(span: Span, facts: Facts) -> None:
+    a = span.attributes
+    program = span.scope.name
+    if not program or not span.name.startswith(f"{program}."):
+        return
+    what = span.name[len(program) + 1 :]
+    if kind := _KINDS.get(what):
+        facts.setdefault("kind", kind)
+        if kind == "agent":
+            facts.setdefault("boundary", "candidate")
+    if what == "llm_request":
+        facts.setdefault("name", what)
+    elif what == "tool.execution":
+        facts.setdefault("fold", "inner")
+    elif what == "tool.blocked_on_user":
+        facts.setdefault("name", "permission")
+        if decision := text_of(a.get("decision")):
+            facts.setdefault("status_reason", decision)
+    elif what == "hook" and (event := text_of(a.get("hook_event"))):
+        facts.setdefault("name", event)
+    if span.status_code == STATUS_UNSET and (
+        _is_cancelled(a.get(f"{program}.turn_status"))
+        or _is_cancelled(a.get(f"{program}.subagent.status"))
+        or _is_cancelled(a.get("tool.failure_kind"))
+        or _is_cancelled(a.get("execution_status"))
+        or (what == "llm_request" and a.get("success") is False)
+    ):
+        facts.setdefault("weak_status", "cancelled")
+
+
+def _is_cancelled(told: JsonValue) -> bool:
+    return isinstance(told, str) and told in _CANCELLED
+
+
 CONVENTION = Convention(
     "claude_code",
     _read,
     scopes=("com.anthropic.claude_code",),
     keys=("llm_request.context", "tool_use_id", "interaction.sequence", "user_prompt_length", "query_source"),
+)
+QWEN_CODE = Convention(
+    "qwen_code",
+    _read_qwen,
+    scopes=("qwen-code",),
+    keys=("interaction.sequence", "llm_request.context", "tool.call_id", "hook_event"),
 )

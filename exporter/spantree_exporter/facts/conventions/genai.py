@@ -55,6 +55,11 @@ _KINDS: Final = {
     "invoke_graph": "workflow",
     "invoke_swarm": "workflow",
     "execute_task": "step",
+    # Gemini CLI's.
+    "agent_call": "agent",
+    "llm_call": "llm",
+    "tool_call": "tool",
+    "user_prompt": "agent",
     "plan": "step",
 }
 # Traceloop's word for it, where no operation is told.

@@ -15,6 +15,7 @@ from spantree_exporter.span import JsonValue, Span
 _CONVERSATION = (
     "session.id",
     "gen_ai.conversation.id",
+    "gen_ai.session.id",
     "thread_id",
     "conversation.id",
     "conversation_id",
@@ -34,6 +35,7 @@ _CONVERSATION = (
 _USER = (
     "user.id",
     "enduser.id",
+    "gen_ai.user.id",
     "user_id",
     "userId",
     "langfuse.user.id",
