@@ -8,7 +8,7 @@ in the middle of the client's, and what ran below it on its machine moves with i
 client gave up, the answer is streamed) tells no more than that it cannot have begun before it.
 
 A time in 1970 is none: a start that was never set, micro- or milliseconds sent as nanoseconds. It is put where the span
-around it began; the other spans of the trace tell when that was.
+around it began; the other spans of the trace tell when that was, or the first end where none of them has a start.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _ANSWERED = re.compile(r"(?:HTTP )?(\d{3})")
 _GAVE_UP = frozenset({"408", "499", "502", "503", "504"})
 # Microseconds of any year that is meant, taken for nanoseconds, end up in January 1970.
 _FIRST_NS = 365 * 86_400 * 1_000_000_000
+_UNMEANT_NS = 4_102_444_800 * 1_000_000_000  # 2100
 # What a bigint holds: a span can claim any time, and what another machine's clock adds to it must still be storable.
 _LAST_NS = 2**63 - 1
 
@@ -64,6 +65,7 @@ def place_unknown(parents_first: list[Step]) -> None:
     if not is_unknown(min(starts_ns)):
         return
     known_ns = [start_ns for start_ns in starts_ns if not is_unknown(start_ns)]
+    known_ns = known_ns or [end for step in parents_first if _FIRST_NS <= (end := step.end_ns or 0) < _UNMEANT_NS]
     if not known_ns:
         return
     earliest_ns = min(known_ns)

@@ -159,6 +159,11 @@ def test_a_root_without_a_start_began_with_what_is_below_it() -> None:
     assert (execution.started_ns, execution.ended_ns, execution.anomalies) == (NOW, NOW + 100, ["time_unknown"])
 
 
+def test_where_no_span_says_a_start_they_began_with_the_first_end() -> None:
+    execution = assemble([span(1, None, (7, NOW + 100), "root"), span(2, 1, (0, NOW + 40))], TRACE).execution
+    assert (execution.started_ns, execution.ended_ns, execution.anomalies) == (NOW + 40, NOW + 100, ["time_unknown"])
+
+
 def test_where_no_span_says_a_time_they_stay_as_sent() -> None:
     execution = assemble([span(1, None, (7, 100), "root"), span(2, 1, (20, 40))], TRACE).execution
     assert (execution.started_ns, execution.ended_ns, execution.anomalies) == (7, 100, [])
