@@ -53,6 +53,11 @@ _PER: Final = 1e6
 # Calls of a model; the figures of an agent are sums of those of its calls.
 # `-2024-08-06`, `-20241022`, `-latest`, `:free`: the same model, on some day or by some route.
 _DATED: Final = re.compile(r"(?:-\d{4}-\d{2}-\d{2}|-\d{8}|-latest|:[a-z0-9-]{1,40})\Z")
+# Bedrock's `eu.anthropic.`, `-v2:0`, Vertex AI's `@20240620`: the same model of another house.
+_HOUSE: Final = re.compile(
+    r"\A(?:[a-z]{2,8}(?:-[a-z]{2,8})?\.)?(?:anthropic|amazon|cohere|deepseek|meta|mistral|openai)\."
+)
+_PINNED: Final = re.compile(r"(?:-v\d{1,3}(?::\d{1,3})?|@[a-z0-9-]{1,40})\Z")
 _MODEL_CHARS: Final = 200
 
 
@@ -70,7 +75,8 @@ class Prices:
                 return price
             if (price := self._of_models.get(_DATED.sub("", candidate))) is not None:
                 return price
-        return None
+        bare = _PINNED.sub("", _HOUSE.sub("", name.rpartition("/")[2]))
+        return self._of_models.get(bare) or self._of_models.get(_DATED.sub("", bare))
 
     def put_cost(self, facts: Facts) -> None:
         """Put what the call cost, marked as estimated, where it has no cost but a model and tokens."""

@@ -480,6 +480,14 @@ def test_gemini_cli_operations(operation: str, kind: str) -> None:
     assert read_facts(span(operation, sent, scope="gemini-cli"))["kind"] == kind
 
 
+@pytest.mark.parametrize(
+    ("said", "status"), [("FAILED", "failed"), ("cancelled", "cancelled"), ("active", None), ("COMPLETED", None)]
+)
+def test_an_agent_that_says_how_it_ended(said: str, status: str | None) -> None:
+    sent: Attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.status": said}
+    assert read_facts(span("node_x", sent, status=STATUS_OK)).get("status") == status
+
+
 @pytest.mark.parametrize("program", ["qwen-code", "o1-code"])
 def test_qwen_code_requests_tools_and_what_was_cancelled(program: str) -> None:
     def told(what: str, sent: Attributes) -> Facts:

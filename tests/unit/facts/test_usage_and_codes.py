@@ -10,6 +10,7 @@ from tests.unit.facts.spans import span
 from spantree_exporter.assemble.category import category_of
 from spantree_exporter.facts import CONVENTIONS, Facts, FactsReader, read_facts
 from spantree_exporter.facts.custom import Rules
+from spantree_exporter.facts.prices import OURS, Prices
 from spantree_exporter.facts.url_names import template_of
 from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR, Attributes, Event
 
@@ -52,6 +53,25 @@ CALL: Attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gp
 )
 def test_usage_is_read_by_each_of_its_names(sent: Attributes, fact: str, value: object) -> None:
     assert read_facts(span("chat", sent)).get(fact) == value
+
+
+@pytest.mark.parametrize(
+    ("model", "priced"),
+    [
+        ("openrouter/openai/gpt-4o-2024-08-06", "gpt-4o"),
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", "claude-sonnet-4"),
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", "claude-3-5-sonnet"),
+        ("bedrock/us-gov.anthropic.claude-3-5-haiku-20241022-v1:0", "claude-3-5-haiku"),
+        ("claude-3-5-sonnet@20240620", "claude-3-5-sonnet"),
+        ("vertex_ai/claude-3-7-sonnet@20250219", "claude-3-7-sonnet"),
+        # Another model, one that was tuned, and none that the table has.
+        ("claude-opus-4-1-20250805", None),
+        ("ft:gpt-4o-mini:acme::8abc", None),
+        ("us.amazon.nova-pro-v1:0", None),
+    ],
+)
+def test_a_model_costs_the_same_by_whichever_house_it_comes(model: str, priced: str | None) -> None:
+    assert Prices(OURS).of_model(model) == (OURS[priced] if priced else None)
 
 
 def test_a_cost_is_estimated_only_where_prices_are_given_and_none_was_sent() -> None:

@@ -69,6 +69,7 @@ _REQUESTS: Final[dict[JsonValue, str]] = {
     "embedding": "embedding",
     "rerank": "reranker",
 }
+_FAILED: Final = frozenset({"failed", "cancelled", "timed_out"})
 _INVOKES: Final = "invoke_workflow"
 _MODELS = ("gen_ai.response.model", "gen_ai.request.model")
 _MADE: Final = frozenset({"gen_ai.usage.completion_tokens", "gen_ai.usage.output_tokens"})
@@ -132,6 +133,9 @@ def _read(span: Span, facts: Facts) -> None:
     if model and model != "unknown":
         facts.setdefault("model", model)
     if status := status_of(a.get("gen_ai.tool.status")):
+        facts.setdefault("status", status)
+    if (status := status_of(a.get("gen_ai.agent.status"))) in _FAILED:
+        # Strands for TypeScript ends what failed well, but says so.
         facts.setdefault("status", status)
     if span.status_code == STATUS_UNSET and "error" in texts_of(a.get("gen_ai.response.finish_reasons")):
         # A stream that broke off: whoever reads it learns of the error, its span often does not.
