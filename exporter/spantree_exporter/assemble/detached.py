@@ -51,13 +51,13 @@ def adopt_told_twice(roots: list[Step], steps: list[Step]) -> None:
     `steps`: those below `roots`, in any order, and others.
     """
     # Of most traces this is all there is to ask.
-    with_calls = {s.parent for s in steps if s.kind in MODEL_CALLS and s.parent is not None and not s.children}
+    with_calls = {s.parent for s in steps if s.kind in MODEL_CALLS and s.parent is not None and _only_asks(s)}
     if not any(c.children and c.kind not in MODEL_CALLS for above in with_calls for c in above.children):
         return
     stack = list(reversed(roots))
     while stack:
         parent = stack.pop()
-        calls = [c for c in parent.children if c.kind in MODEL_CALLS and not c.children and _usage_of(c) is not None]
+        calls = [c for c in parent.children if c.kind in MODEL_CALLS and _only_asks(c) and _usage_of(c) is not None]
         beside = [c for c in parent.children if c.kind not in MODEL_CALLS and c.children] if calls else []
         if not beside:
             stack.extend(reversed(parent.children))
@@ -93,6 +93,11 @@ def adopt_of_agents(steps: list[Step]) -> None:
 
 def _covers(agent: Step, step: Step) -> bool:
     return step.end_ns is not None and agent.start_ns <= step.start_ns and step.end_ns <= agent.last_ns
+
+
+def _only_asks(call: Step) -> bool:
+    # Below it is nothing, or the requests by which it asked, where the HTTP client is traced too.
+    return all(below.kind in WIRE_KINDS for below in call.children)
 
 
 def _hang(found: list[tuple[Step, Step]], parent: Step) -> None:

@@ -225,10 +225,14 @@ def test_calls_beside_the_agent_that_sums_them_up_are_its_own() -> None:
         assert [n.depth for n in other.nodes] == [0, *[1] * 7]
 
 
-def told_by_both(at: tuple[int, int], tokens: int) -> Assembled:
-    """A request with a chain that calls a model, and beside the chain what the provider's client tells of a call."""
+def told_by_both(at: tuple[int, int], tokens: int, below: str = "") -> Assembled:
+    """A request with a chain that calls a model, and beside the chain what the provider's client tells of a call.
+
+    With a span of the kind `below` in the latter.
+    """
     return assemble(
         [
+            *([span(5, 4, (at[0] + 1, at[1] - 1), "POST", facts={"kind": below})] if below else []),
             span(1, None, (0, 600), "POST /chat", facts={"kind": "http_server"}),
             span(2, 1, (5, 500), "RunnableSequence", facts={"kind": "chain", "boundary": "candidate"}),
             span(3, 2, (10, 480), "ChatOpenAI", facts={"kind": "llm", "input_tokens": 100, "output_tokens": 20}),
@@ -248,6 +252,14 @@ def test_a_call_that_the_client_tells_beside_the_chain_that_made_it_counts_once(
         ("ChatOpenAI", 2, []),
         ("ChatCompletion", 3, ["parent_inferred"]),
     ]
-    for other in (told_by_both((15, 470), 90), told_by_both((5, 470), 100), told_by_both((510, 590), 100)):
-        assert other.nodes[-1].anomalies == []
+    with_request = told_by_both((15, 470), 100, "http_client")
+    assert (with_request.execution.input_tokens, with_request.execution.output_tokens) == (100, 20)
+    assert [(n.name, n.depth) for n in with_request.nodes][-2:] == [("ChatCompletion", 3), ("POST", 4)]
+    for other in (
+        told_by_both((15, 470), 90),
+        told_by_both((5, 470), 100),
+        told_by_both((510, 590), 100),
+        told_by_both((15, 470), 100, "tool"),
+    ):
+        assert not any(node.anomalies for node in other.nodes)
         assert other.execution.output_tokens == 40
