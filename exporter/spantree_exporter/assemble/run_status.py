@@ -51,7 +51,8 @@ def status_of_run(run: Step, main: Step, ordered: list[Step], unhandled: list[St
     """The execution's status, by the first rule that speaks.
 
     1. the run's own word; 2. a step waits for somebody; 3. still open; 4. it, or the request that called it, failed;
-    5. a failure that nobody handled: failed if nobody waited for that step, partial if the run lived with it;
+    5. a failure that nobody handled: failed if nobody waited for that step, partial if the run lived with it, and
+       running as long as what is around the run may yet live with it or not;
     6. a step goes on after the run's end, or all that came has ended but its parent has not come: running.
     `main` is the outermost step around the run, `unhandled` what `unhandled_failures` found.
     """
@@ -68,7 +69,9 @@ def status_of_run(run: Step, main: Step, ordered: list[Step], unhandled: list[St
     if run.status == "failed" or main.failed:
         return "failed"
     if unhandled:
-        return "failed" if any(_fails_the_run(step, run, main) for step in unhandled) else "partial"
+        if any(_fails_the_run(step, run, main) for step in unhandled):
+            return "failed"
+        return "running" if main.end_ns is None else "partial"
     if any(s.status == "running" and _is_own_step(s, run) for s in ordered) or is_rootless(run):
         return "running"
     return "completed"
@@ -213,7 +216,8 @@ def _fails_the_run(step: Step, run: Step, main: Step) -> bool:
         return False
     if step.span is not None and step.span.kind == KIND_CONSUMER:
         return True
-    return step.start_ns >= main.last_ns and is_above(main, step) and _is_own_step(step, run)
+    is_after_the_end = main.end_ns is not None and step.start_ns >= main.end_ns
+    return is_after_the_end and is_above(main, step) and _is_own_step(step, run)
 
 
 def _is_own_step(step: Step, run: Step) -> bool:

@@ -77,6 +77,25 @@ def test_an_open_step_and_a_live_mark_are_signs_of_running() -> None:
     assert end_of(*awaited) == ("running", None, ["parent_missing"])
 
 
+def test_a_run_is_no_failure_as_long_as_what_is_around_it_may_live_with_the_failure() -> None:
+    """A script that goes on after a step failed: its own span is known by its live mark."""
+    mark: Facts = {"fold": "pending", "pending_of": f"{1:016x}"}
+    within = [
+        span(2, 1, (5, 9), "import", facts={"boundary": "run"}),
+        step(3, 1, (10, 12), "clean up", failed=True),
+    ]
+    goes_on = assemble([span(11, 1, (0, 0), "nightly", facts=mark), *within], TRACE)
+    assert (goes_on.execution.name, goes_on.execution.status, goes_on.execution.ended_ns) == ("import", "running", None)
+    assert [(n.name, n.status) for n in goes_on.nodes] == [
+        ("nightly", "running"),
+        ("import", "completed"),
+        ("clean up", "failed"),
+    ]
+    lived = assemble([span(11, 1, (0, 0), "nightly", facts=mark), span(1, None, (0, 90), "nightly"), *within], TRACE)
+    died = assemble([span(1, None, (0, 90), "nightly", failed=True), *within], TRACE)
+    assert (lived.execution.status, died.execution.status) == ("partial", "failed")
+
+
 def test_links_that_say_whose_child_a_span_is() -> None:
     spans = [
         span(2, None, (5, 50), "resolve", facts={"link_types": {f"{1:016x}": "child_of"}}),
