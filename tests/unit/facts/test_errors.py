@@ -18,6 +18,24 @@ def test_a_panic_of_go_that_left_a_span_failed_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("language", "error_type", "message", "at_ns", "weak_status"),
+    [
+        ("go", ".string", "no such order", 2_001, "failed"),
+        ("go", "*fmt.wrapError", "load: no such order", 2_001, "failed"),
+        ("go", "*errors.errorString", "recorded by RecordError", 1_999, None),
+        ("go", "*errors.errorString", "net/http: abort Handler", 2_001, None),
+        ("nodejs", "Error", "of another clock", 2_001, None),
+    ],
+)
+def test_what_a_program_of_go_panicked_with_is_recorded_after_the_end_of_the_span(
+    language: str, error_type: str, message: str, at_ns: int, weak_status: str | None
+) -> None:
+    left = span("price", events=[raised(error_type, message, at_ns)], at=(1_000, 2_000))
+    left.resource.attributes["telemetry.sdk.language"] = language
+    assert read_facts(left).get("weak_status") == weak_status
+
+
+@pytest.mark.parametrize(
     ("error_type", "message", "status", "category"),
     [
         ("asyncio.exceptions.CancelledError", "", "cancelled", "cancelled"),

@@ -31,8 +31,11 @@ _LOGGED_MESSAGES: Final = ("message", "error.message", "error.object", "error")
 _NO_CLASS: Final = frozenset({"Exception", "BaseException", "_OTHER", "Error"})
 # What OpenTelemetry's instrumentations for Python say of a server that raised before it had a code, and then the class.
 _NO_CODE: Final = "Non-integer HTTP status: "
-# Go's SDK records a panic that leaves a span, without a status: `runtime.plainError`, `runtime.boundsError`.
+# Go's SDK records a panic that leaves a span (sdk/trace/span.go, `End`), without a status and later than its end.
+# What the runtime panics with has a class of its own; texts and errors that programs panic with have not.
 _GO_PANIC: Final = "runtime."
+# By which Go's net/http is told to give up an answer; its reverse proxy does for clients that went away.
+_GO_ABORT: Final = "net/http: abort Handler"
 _HANDLED: Final = ("error.handled", "exception.handled")
 
 
@@ -40,7 +43,7 @@ def _read(span: Span, facts: Facts) -> None:
     failed = span.status_code == STATUS_ERROR or facts.get("weak_status") == "failed"
     last, error_type, message = _recorded(span, facts, failed) if span.events else (None, None, None)
     recorded = error_type is not None or message is not None
-    if not failed and error_type is not None and error_type.startswith(_GO_PANIC) and span.status_code == STATUS_UNSET:
+    if recorded and not failed and span.status_code == STATUS_UNSET and _is_panic(span, error_type, message, last):
         failed = True
         facts["weak_status"] = "failed"
     if not (failed or recorded):
@@ -115,6 +118,15 @@ def _put_status(span: Span, facts: Facts, error_type: str | None, message: str |
         facts.setdefault("status", status)
     elif (error_type is not None and is_cancellation(error_type, message)) or is_go_deadline(error_type, message):
         facts["exception_type_class"] = "timeout"
+
+
+def _is_panic(span: Span, error_type: str | None, message: str | None, last: Event | None) -> bool:
+    """Whether a panic of Go is what left the span."""
+    if error_type is not None and error_type.startswith(_GO_PANIC):
+        return True
+    if last is None or last.time_ns <= span.end_ns or message == _GO_ABORT:
+        return False
+    return span.resource.attributes.get("telemetry.sdk.language") == "go"
 
 
 def _tells_class_alone(message: str, error_type: str) -> bool:
