@@ -14,6 +14,7 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Final
 
+from spantree_deploy.wrappers import is_assignment, meant_by
 from spantree_exporter.errors import SpantreeError
 
 _PYTHON: Final = re.compile(r"(python|pypy)[\d.]*t?")
@@ -62,10 +63,23 @@ def found_program(program: str, path: str) -> Path:
     """Where `program` is in `path`. Raises SpantreeError."""
     found = shutil.which(program, path=path)
     if found is None:
-        raise SpantreeError(
-            f'"{program}" is no program that can be found on PATH; is the environment that has it active?'
-        )
+        raise SpantreeError(_not_found(program, path))
     return Path(found)
+
+
+def _not_found(program: str, path: str) -> str:
+    first, *more = program.split() or [""]
+    if is_assignment(program):
+        return f'"{program}" is no program: set it before spantree run, or write spantree run -- env {program} ...'
+    if more and shutil.which(first, path=path):
+        return f'"{program}" is taken for one word: write it without the quotes, spantree run -- {program}'
+    file = Path(program)
+    if not file.is_file():
+        return f'"{program}" is no program that can be found on PATH; is the environment that has it active?'
+    if os.access(file, os.X_OK):
+        return f'"{program}" is not on PATH, but a file here: spantree run -- ./{program}'
+    runs_it = "python" if file.suffix == ".py" else "sh"
+    return f'"{program}" is a file that may not be executed: spantree run -- {runs_it} {program}, or chmod +x it'
 
 
 def interpreter_of(command: Sequence[str], environ: Mapping[str, str]) -> Interpreter | None:
@@ -74,6 +88,7 @@ def interpreter_of(command: Sequence[str], environ: Mapping[str, str]) -> Interp
     Raises SpantreeError where the command is not there or its Python does not answer.
     """
     path = environ.get("PATH", os.defpath)
+    command = meant_by(command)
     program = found_program(command[0], path)
     python = python_of(program, path)
     if python is None or program.name in LAUNCHERS:

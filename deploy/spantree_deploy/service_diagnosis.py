@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from spantree_deploy.finding import Finding
 from spantree_deploy.injection import INSTRUMENTATION, NEEDED, Injection, injection_for, normalised
 from spantree_deploy.interpreter import Interpreter, interpreter_of
+from spantree_deploy.wrappers import meant_by
 from spantree_exporter.errors import SpantreeError
 
 # Instrumented by packages that are no part of opentelemetry-python-contrib.
@@ -48,7 +49,7 @@ def diagnose_service(command: Sequence[str], environ: Mapping[str, str]) -> Iter
             "SDK, to which the variables are handed (docs/your-service.md)",
         )
         return
-    yield Finding("service", f"{command[0]} is run by {python}")
+    yield Finding("service", f"{meant_by(command)[0]} is run by {python}")
     injection: Injection | None = None
     try:
         injection = injection_for(python, environ)

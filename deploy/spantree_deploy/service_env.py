@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final, Protocol
 
+from spantree_deploy.wrappers import meant_by
+
 if TYPE_CHECKING:
     from spantree_deploy.injection import Injection
 
@@ -148,6 +150,7 @@ def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
 
 def service_name_of(command: Sequence[str]) -> str:
     """A name for a service by how it is started: `uvicorn shop:app` is `shop`, `python jobs/nightly.py` `nightly`."""
+    command = meant_by(command)
     program = PurePath(command[0]).name
     words = list(command[1:])
     if program.startswith("python"):

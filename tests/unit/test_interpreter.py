@@ -13,7 +13,7 @@ import pytest
 from packaging.version import Version
 
 from spantree_deploy.injection import NEEDED, Injection, injection_for
-from spantree_deploy.interpreter import Interpreter, asked, interpreter_of, python_of
+from spantree_deploy.interpreter import Interpreter, asked, found_program, interpreter_of, python_of
 from spantree_exporter.errors import SpantreeError
 
 HERE = asked(Path(sys.executable), os.environ)
@@ -80,6 +80,42 @@ def test_an_option_that_keeps_a_python_from_being_instrumented_is_told(
 def test_a_launcher_is_not_the_service(tmp_path: Path) -> None:
     program(tmp_path, f"#!{sys.executable}\n", "poetry")
     assert interpreter_of(["poetry", "run", "python"], {"PATH": str(tmp_path)}) is None
+
+
+def test_what_a_wrapper_comes_to_is_the_service(tmp_path: Path) -> None:
+    for name in ("timeout", "env"):
+        program(tmp_path, "#!/bin/sh\n", name)
+    (tmp_path / "python").symlink_to(sys.executable)
+    found = interpreter_of(["env", "TZ=UTC", "timeout", "20", "python", "-E", "job.py"], {"PATH": str(tmp_path)})
+    assert found is not None
+    assert (found.path, found.isolated_by) == (tmp_path / "python", "-E")
+    assert interpreter_of(["env"], {"PATH": str(tmp_path)}) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("python job.py", "is taken for one word: write it without the quotes, "),
+        ("TZ=UTC", "is no program: set it before spantree run, or write spantree run -- env TZ=UTC ..."),
+        ("job.py", "is a file that may not be executed: spantree run -- python job.py, or chmod +x it"),
+        ("./nightly.sh", "is a file that may not be executed: spantree run -- sh ./nightly.sh, or chmod +x it"),
+        ("here.sh", "is not on PATH, but a file here: spantree run -- ./here.sh"),
+        ("missing", "is no program that can be found on PATH; is the environment that has it active?"),
+    ],
+)
+def test_what_is_no_program_is_told_what_it_is(
+    word: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, "", "python")
+    work = tmp_path / "work"
+    work.mkdir()
+    program(work, "", "here.sh")
+    for name in ("job.py", "nightly.sh"):
+        (work / name).write_text("")
+    monkeypatch.chdir(work)
+    with pytest.raises(SpantreeError) as caught:
+        found_program(word, str(tmp_path))
+    assert str(caught.value).startswith(f'"{word}" {said}')
 
 
 def test_a_python_says_what_it_has(tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ from spantree_deploy.settings import Settings
         ("/opt/shop/bin/worker --url http://127.0.0.1:1/x", "worker"),
         ("celery -A shop worker", "celery"),
         ("python", "python"),
+        ("env -u HOME TZ=UTC timeout -k 5 --preserve-status 20m python nightly.py", "nightly"),
+        ("tini -s -- nice -n 10 /opt/bin/uvicorn shop:app", "shop"),
+        ("nohup stdbuf -oL python -m acme.nightly", "nightly"),
+        ("env", "env"),
     ],
 )
 def test_a_service_is_called_after_what_it_runs(command: str, name: str) -> None:
