@@ -3,7 +3,8 @@
     python script.py    taken over by way of sys.path_hooks: Python asks them whether a script is a folder or an
                         archive with a __main__, and runs what they find through `runpy`
     python -m module    goes through `runpy` anyway
-    python -c text      neither: `sys.exit` and `sys.excepthook` tell most of it
+    python -c text      neither, nor is what comes from stdin: `sys.exit`, `exit` and `sys.excepthook` tell most of it,
+                        and so they do of a script or module that never begins: it is not there, or cannot be compiled
 
 The program cannot tell the difference: __main__, __file__, __spec__, sys.argv and sys.path are what they would be, and
 the traceback of an exception begins in the program.
@@ -11,10 +12,12 @@ the traceback of an exception begins in the program.
 
 from __future__ import annotations
 
+import _sitebuiltins
+import errno
 import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, Final
@@ -82,36 +85,72 @@ def program_of(arguments: Sequence[str]) -> tuple[str, str]:
 def watch(arguments: Sequence[str], outcome: Outcome) -> None:
     """Have `outcome` say how the program of `arguments` ended, before anything that `atexit` calls."""
     how, program = program_of(arguments)
-    if how == "-c":
-        _watch_text(outcome)
-    elif how:
-        _watch_runpy(outcome)
-        if how == "script" and os.path.isfile(program) and not program.endswith((".pyc", ".pyz", ".zip")):
-            sys.path_hooks.insert(0, _Hook(os.path.abspath(program)))
+    if how in ("", "-c"):
+        _watch_text(outcome, is_prompt=not how and _is_prompt())
+        return
+    _watch_runpy(outcome, _watch_text(outcome))
+    if how == "script" and not os.path.exists(program):
+        # Python says so and ends without a call of anything.
+        outcome.error = SystemExit(2)
+        outcome.error.__context__ = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+    elif how == "script" and os.path.isfile(program) and not program.endswith((".pyc", ".pyz", ".zip")):
+        sys.path_hooks.insert(0, _Hook(os.path.abspath(program)))
 
 
-def _watch_text(outcome: Outcome) -> None:
-    exit_, excepthook = sys.exit, sys.excepthook
+def _is_prompt() -> bool:
+    # An exception there is an answer, and no end.
+    if sys.flags.interactive:
+        return True
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
 
-    def exit_and_remember(status: Any = None, /) -> Any:
+
+def _watch_text(outcome: Outcome, *, is_prompt: bool = False) -> Callable[[], None]:
+    """What asks for an exit, and what an exception ends in, tell `outcome`, until what is returned is called."""
+    exit_, excepthook, quit_ = sys.exit, sys.excepthook, _sitebuiltins.Quitter.__call__
+
+    def remember_exit(status: Any) -> None:
         outcome.error = SystemExit(status)
         outcome.error.__context__ = sys.exc_info()[1]
+
+    def exit_and_remember(status: Any = None, /) -> Any:
+        remember_exit(status)
         exit_(status)
+
+    def quit_and_remember(self: Any, code: Any = None) -> Any:
+        remember_exit(code)
+        quit_(self, code)
 
     def remember(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         outcome.error = error
-        excepthook(kind, error, traceback)
+        shows = _without_our_frames if excepthook is sys.__excepthook__ else excepthook
+        shows(kind, error, traceback)
 
-    sys.exit, sys.excepthook = exit_and_remember, remember
+    def end() -> None:
+        outcome.error = None
+        _sitebuiltins.Quitter.__call__ = quit_  # type: ignore[method-assign]
+        if sys.exit is exit_and_remember:
+            sys.exit = exit_
+        if sys.excepthook is remember:
+            sys.excepthook = excepthook
+
+    sys.exit = exit_and_remember
+    _sitebuiltins.Quitter.__call__ = quit_and_remember  # type: ignore[method-assign]
+    if not is_prompt:
+        sys.excepthook = remember
+    return end
 
 
-def _watch_runpy(outcome: Outcome) -> None:
+def _watch_runpy(outcome: Outcome, begins: Callable[[], None]) -> None:
     run_code = runpy._run_code  # type: ignore[attr-defined]
 
     def run_main(code: CodeType, run_globals: dict[str, Any], *more: Any, **named: Any) -> Any:
         if run_globals is not sys.modules["__main__"].__dict__:
             return run_code(code, run_globals, *more, **named)
         runpy._run_code = run_code  # type: ignore[attr-defined]
+        begins()
         spec = more[2] if len(more) > 2 else named.get("mod_spec")
         try:
             if spec is not None and isinstance(spec.loader, _ScriptLoader):
@@ -136,9 +175,8 @@ def _without_our_frames(kind: type[BaseException], error: BaseException, traceba
         if at.tb_frame.f_code.co_filename == __file__:
             after = at.tb_next
         at = at.tb_next
-    # A fault of the interpreter before the program began has no frame of it.
-    shown = error.with_traceback(after) if after is not None else error
-    sys.__excepthook__(kind, shown, shown.__traceback__)
+    # None is left of a script that cannot be compiled: Python shows no frame of it either.
+    sys.__excepthook__(kind, error.with_traceback(after), after)
 
 
 class _Hook:

@@ -117,6 +117,12 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 def ended(how: str, endpoint: str, directory: Path, **more: str) -> subprocess.CompletedProcess[str]:
     (directory / "job.py").write_text(textwrap.dedent(PROGRAM))
+    return run_python(["job.py", how], endpoint, directory, **more)
+
+
+def run_python(
+    arguments: list[str], endpoint: str, directory: Path, stdin: str = "", **more: str
+) -> subprocess.CompletedProcess[str]:
     env = environment(
         PYTHONPATH=str(PACKAGE / "run_site"),
         SPANTREE_RUN=json.dumps({"package": str(PACKAGE), "append": []}),
@@ -129,9 +135,10 @@ def ended(how: str, endpoint: str, directory: Path, **more: str) -> subprocess.C
         **more,
     )
     return subprocess.run(
-        [sys.executable, "job.py", how],
+        [sys.executable, *arguments],
         cwd=directory,
         env=env,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
@@ -177,6 +184,37 @@ def test_a_script_is_one_span_that_says_how_it_ended(
     assert "own handler" in spans or how != "own handler"
     assert {span.trace_id for span in spans.values()} == {root.trace_id}
     assert spans["step"].parent_id == root.span_id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "status", "message"),
+    [
+        (["wrong.py"], "", 1, "SyntaxError: invalid syntax (wrong.py, line 1)"),
+        (["-m", "wrong"], "", 1, "SyntaxError: invalid syntax (wrong.py, line 1)"),
+        (["missing.py"], "", 2, "FileNotFoundError: [Errno 2] No such file or directory: 'missing.py'"),
+        (["-m", "missing"], "", 1, "python: No module named missing"),
+        (["-m", "package.job"], "", 1, "RuntimeError: no licence"),
+        (["package"], "", 1, "python: can't find '__main__' module in 'package'"),
+        ([], "raise ValueError('of stdin')", 1, "ValueError: of stdin"),
+        (["-"], "import sys; sys.exit(3)", 3, "exit code 3"),
+        (["-"], "exit(3)", 3, "exit code 3"),
+        (["-"], "print('fine')", 0, ""),
+        (["-i"], "1 / 0\nprint('goes on')", 0, ""),
+        (["-c", "exit('no paper')"], "", 1, "no paper"),
+    ],
+)
+def test_a_program_that_never_begins_or_has_no_file_failed_too(
+    arguments: list[str], stdin: str, status: int, message: str, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.py").write_text("def f(:")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("raise RuntimeError('no licence')")
+    done = run_python(arguments, receiver.endpoint, tmp_path, stdin)
+    assert (done.returncode, "main_module" in done.stderr) == (status, False)
+    (root,) = receiver.spans
+    said = root.status_message.replace(sys.executable, "python").replace(str(tmp_path / "package"), "package")
+    assert (root.error, said) == (bool(status), message)
+    assert root.attributes["process.exit.code"] == status
 
 
 @pytest.mark.parametrize(("how", "step"), [("SIGTERM", "cancelled"), ("SIGHUP", "cancelled"), ("SIGINT", None)])
