@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import runpy
 import sys
+from pathlib import Path
 
 import pytest
 from opentelemetry import trace
@@ -44,3 +47,23 @@ def test_what_cannot_be_instrumented_is_said_by_the_program_and_not_by_each_of_i
     autorun.start([sys.executable, "nightly.py"], is_main=is_main, environ={"OTEL_SDK_DISABLED": "true"})
     loader.error("later")
     assert caplog.messages == [*said, "later"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prefix", "kind"),
+    [
+        ("-m ipykernel_launcher -f kernel.json", sys.prefix, "worker"),
+        ("-m ipykernel_launcher -f kernel.json", "/opt/other", None),
+        (
+            "-c from multiprocessing.spawn import spawn_main; spawn_main() --multiprocessing-fork",
+            "/opt/other",
+            "worker",
+        ),
+        ("-m jupyter lab", "/opt/other", "main"),
+        ("other.py", sys.prefix, None),
+    ],
+)
+def test_which_processes_of_a_program_are_part_of_it(arguments: str, prefix: str, kind: str | None) -> None:
+    site = runpy.run_path(str(Path(autorun.__file__).parent / "run_site" / "sitecustomize.py"))
+    started = [os.getppid(), ["-m", "jupyter", "lab"], prefix]
+    assert site["kind_of_process"](started, [sys.executable, *arguments.split()]) == kind

@@ -5,7 +5,7 @@ fault of it may keep a program from running. What it is to do stands in the vari
 
     package   where spantree_exporter is, for an environment that does not have it
     append    directories that come last in sys.path: packages that this environment lacks
-    started   [pid, arguments] of the process that was instrumented first, put there by that process
+    started   [pid, arguments, sys.prefix] of the process that was instrumented first, put there by that process
 """
 
 import os
@@ -32,6 +32,9 @@ def kind_of_process(started, arguments):
     """`main` for the program itself, `worker` for a process that it spawned to share its work, None for any other."""
     if any(word == "--multiprocessing-fork" or "from multiprocessing.spawn import" in word for word in arguments):
         return "worker"  # uvicorn --workers and --reload, ProcessPoolExecutor
+    if "ipykernel_launcher" in arguments:
+        # What Jupyter, nbclient and papermill run a notebook in; one of another environment can be lent nothing.
+        return "worker" if started is None or started[2:] == [sys.prefix] else None
     if any("from multiprocessing.forkserver import" in word for word in arguments):
         return "worker"  # has no spans itself; whom it forks inherits what this makes
     if any("from multiprocessing." in word for word in arguments):
@@ -53,7 +56,7 @@ def start(text):
     if kind is None:
         return
     if kind == "main":
-        wanted["started"] = [os.getpid(), arguments[1:]]
+        wanted["started"] = [os.getpid(), arguments[1:], sys.prefix]
         os.environ[VARIABLE] = json.dumps(wanted)
     sys.path.extend(directory for directory in wanted.get("append", ()) if directory not in sys.path)
     autorun = imported_from(wanted["package"])
