@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from spantree_deploy.finding import Finding
 from spantree_deploy.injection import INSTRUMENTATION, NEEDED, Injection, injection_for, normalised
 from spantree_deploy.interpreter import Interpreter, interpreter_of
-from spantree_deploy.wrappers import meant_by
+from spantree_deploy.wrappers import behind_which, meant_by
 from spantree_exporter.errors import SpantreeError
 
 # Instrumented by packages that are no part of opentelemetry-python-contrib.
@@ -40,6 +40,11 @@ def diagnose_service(command: Sequence[str], environ: Mapping[str, str]) -> Iter
         python = interpreter_of(command, environ)
     except SpantreeError as error:
         yield Finding("service", str(error), "activate its environment, or give the path of its program")
+        return
+    if python is None and (behind := behind_which(command)):
+        yield Finding(
+            "service", f"{command[0]} runs it in an environment that cannot be asked from here", f"write {behind}"
+        )
         return
     if python is None:
         yield Finding(

@@ -23,6 +23,16 @@ _WRAPPERS: Final[Mapping[str, tuple[str, int]]] = {
     "gosu": ("", 1),
     "su-exec": ("", 1),
 }
+# They make or find an environment for what they run, which only they know.
+_ENVIRONMENTS: Final = {
+    "uv": "uv run --",
+    "poetry": "poetry run",
+    "pipenv": "pipenv run",
+    "pdm": "pdm run",
+    "hatch": "hatch run",
+    "pixi": "pixi run",
+    "conda": "conda run --no-capture-output -n ENVIRONMENT",
+}
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=")
 
 
@@ -32,6 +42,13 @@ def meant_by(command: Sequence[str]) -> list[str]:
     while inner and (wrapper := _WRAPPERS.get(PurePath(inner[0]).name)) is not None:
         inner = _after(inner[1:], *wrapper)
     return inner or list(command)
+
+
+def behind_which(command: Sequence[str]) -> str | None:
+    """How `spantree run` is put behind the program that chooses the environment of `command`; None where none does."""
+    words = meant_by(command)
+    name = PurePath(words[0]).name if words else ""
+    return f"{_ENVIRONMENTS[name]} spantree run -- ..." if name in _ENVIRONMENTS and "run" in words else None
 
 
 def is_assignment(word: str) -> bool:

@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from spantree_deploy.injection import NEEDED, Injection, injection_for
 from spantree_deploy.interpreter import Interpreter, asked, found_program, interpreter_of, python_of
+from spantree_deploy.wrappers import behind_which
 from spantree_exporter.errors import SpantreeError
 
 HERE = asked(Path(sys.executable), os.environ)
@@ -90,6 +91,19 @@ def test_what_a_wrapper_comes_to_is_the_service(tmp_path: Path) -> None:
     assert found is not None
     assert (found.path, found.isolated_by) == (tmp_path / "python", "-E")
     assert interpreter_of(["env"], {"PATH": str(tmp_path)}) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "behind"),
+    [
+        ("uv run --locked uvicorn shop:app", "uv run -- spantree run -- ..."),
+        ("env TZ=UTC poetry run python job.py", "poetry run spantree run -- ..."),
+        ("uv pip list", None),
+        ("python job.py", None),
+    ],
+)
+def test_what_chooses_an_environment_is_to_stand_before_spantree(command: str, behind: str | None) -> None:
+    assert behind_which(command.split()) == behind
 
 
 @pytest.mark.parametrize(

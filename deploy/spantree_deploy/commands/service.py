@@ -13,6 +13,7 @@ import typer
 from spantree_deploy import console, service_env
 from spantree_deploy import options as opt
 from spantree_deploy.running import as_it_runs
+from spantree_deploy.wrappers import behind_which
 
 
 def env(
@@ -84,6 +85,11 @@ def prepared(
         messages.append(
             f"{others} is set, and Python's exporter trusts what it names, not {wanted[service_env.CERTIFICATE]}: "
             "the authority has to be in the former, too"
+        )
+    if python is None and (behind := behind_which(command)):
+        messages.append(
+            f"{command[0]} runs it in an environment that cannot be asked from here, and is lent nothing; where it "
+            f"lacks spantree[run] write {behind}"
         )
     untraced = [one.subject for one in libraries(python, injection, given) if one.remedy] if python else []
     if untraced:
