@@ -22,12 +22,18 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if not package or package.startswith("spantree"):
             raise
-        sys.stderr.write(
-            f"spantree: {' '.join(['spantree', *sys.argv[1:2]])} needs {package}, which is not installed here: "
-            'install spantree with its extra, pip install "spantree[server]" (a checkout: pip install ".[server]")\n'
-        )
+        sys.stderr.write(missing(sys.argv[1:2], package))
         status = 1
     sys.exit(status)
+
+
+def missing(command: list[str], package: str) -> str:
+    """What to do where `command` (its name alone, if it has one) needs a `package` that is not there."""
+    extras = "[server,demo]" if command == ["demo"] else "[server]"
+    return (
+        f"spantree: {' '.join(['spantree', *command])} needs {package}, which is not installed here: install spantree "
+        f'with its extra, pip install "spantree{extras}" (a checkout: pip install ".{extras}")\n'
+    )
 
 
 def _stand_in_for_what_is_closed() -> None:
