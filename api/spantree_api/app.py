@@ -46,6 +46,7 @@ from spantree_api.routes import (
     failures,
     health,
     jaeger,
+    jaeger_metrics,
     login,
     nodes,
     otlp,
@@ -54,6 +55,7 @@ from spantree_api.routes import (
     stats,
     streams,
     tempo,
+    tempo_metrics,
     timeline,
     trends,
     workflows,
@@ -71,6 +73,8 @@ from spantree_exporter.tokens import LOOPBACK
 # Until it is known which tokens there are, requests are answered 503.
 _FIRST_LOOK_S = 3.0
 _ENDING_S = 1.0
+# Jaeger's and Tempo's APIs, each with parameters, errors and documentation of its own.
+_OF_OTHERS = (jaeger.router, jaeger_metrics.router, tempo.router, tempo_metrics.router, jaeger.beside)
 ROUTERS = tuple(
     module.router
     for module in (
@@ -206,8 +210,7 @@ def create_app(
     app.add_middleware(HeadRequests)
     app.add_middleware(PathPrefix, prefix=people.settings.prefix)
     # Not included: FastAPI would analyse every route a second time, at the first request, for most of a second.
-    # Jaeger's and Tempo's APIs have their own parameters, errors and documentation.
-    for router in (health.probes, metrics_route.router, jaeger.router, tempo.router, jaeger.beside):
+    for router in (*_OF_OTHERS, health.probes, metrics_route.router):
         app.routes.extend(router.routes)
     if for_jaeger:
         return app

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -18,6 +19,8 @@ from spantree_api.known_errors import KnownErrors
 from spantree_api.known_errors_file import our_known_errors
 from spantree_api.reader import Reader, days_query
 from spantree_api.streams import Streams, TenantStreams
+
+_COUNTING_AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Service:
     tenant_streams: TenantStreams
     known_errors: KnownErrors = field(default_factory=our_known_errors)
     analyst: Analyst | None = None
+    # Turns of reads that count spans one by one, each of which takes a connection for seconds.
+    counting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_COUNTING_AT_ONCE))
 
     @property
     def streams(self) -> Streams:

@@ -26,7 +26,7 @@ Place: TypeAlias = Literal["any", "span", "resource", "scope", "event", "link", 
 Operator: TypeAlias = Literal["=", "!=", ">", ">=", "<", "<=", "=~", "!~", "there", "missing"]
 # What a Tag in place "own" can name.
 OWN_FIELDS: Final = (
-    "name", "service", "kind", "status", "status_message", "duration_ns", "is_root", "event_name", "span_id",
+    "name", "service", "kind", "status", "status_message", "duration_ns", "event_name", "span_id",
     "parent_id", "scope_name", "scope_version", "link_trace_id", "link_span_id",
 )  # fmt: skip
 
@@ -69,6 +69,8 @@ class SpanQuery:
     max_duration_ns: int | None = None
     scope_name: str | None = None
     scope_version: str | None = None
+    # Whether it is below no other.
+    is_root: bool | None = None
     # Only this trace is looked at.
     trace_id: UUID | None = None
     limit: int = 100
@@ -117,6 +119,7 @@ class SpanQuery:
             "kind": self.kind,
             "status": self.status,
             "failed": self.failed,
+            "is_root": self.is_root,
             "from_ns": self.from_ns,
             "to_ns": self.to_ns,
             "min_duration_ns": self.min_duration_ns,

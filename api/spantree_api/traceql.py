@@ -30,7 +30,7 @@ RELATIONS: Final = frozenset({">", ">>", "<", "<<", "~"})
 _STRUCTURAL: Final = RELATIONS | {"!" + one for one in RELATIONS} | {"&" + one for one in RELATIONS}
 COMPARISONS: Final = frozenset({"=", "!=", ">", ">=", "<", "<="})
 _AGGREGATES: Final = frozenset({"count", "avg", "max", "min", "sum"})
-_METRICS: Final = frozenset({
+METRICS: Final = frozenset({
     "rate", "count_over_time", "min_over_time", "max_over_time", "avg_over_time", "sum_over_time",
     "quantile_over_time", "histogram_over_time", "compare", "topk", "bottomk",
 })  # fmt: skip
@@ -120,12 +120,16 @@ class TraceQuery:
 
 def parse(text: str, base: SpanQuery) -> TraceQuery:
     """The search that `text` is; each of its filters has the range and limit of `base`. Raises InvalidParameter."""
-    parser = _Parser(Tokens(text), base)
-    return TraceQuery(parser.query(), tuple(parser.told), tuple(parser.compared))
+    parser = SearchParser(Tokens(text), base)
+    root = parser.query()
+    parser.end()
+    return TraceQuery(root, tuple(parser.told), tuple(parser.compared))
 
 
 @dataclass(slots=True)
-class _Parser:
+class SearchParser:
+    """Reads a search from its tokens on; `told` and `compared` are the fields that it names."""
+
     tokens: Tokens
     base: SpanQuery
     sets: int = 0
@@ -134,17 +138,22 @@ class _Parser:
     compared: dict[Field, None] = field(default_factory=dict)
 
     def query(self) -> Node:
+        """The sets of the search, up to its end or the function of a metrics query. Raises InvalidParameter."""
         kind, text = self.tokens.peek()
         if kind == "end":
             return Filter(0, (Alternative(self.base),))
         if kind == "word" and text != "with":
-            found: Node = self._piped(Filter(self._one_more_set(), (Alternative(self.base),)), self._stage())
-        else:
-            found = self._piped(self._all(0))
+            return self._piped(Filter(self._one_more_set(), (Alternative(self.base),)), self._stage())
+        return self._piped(self._all(0))
+
+    def end(self) -> None:
+        """Nothing but hints is left, which are passed over. Raises InvalidParameter."""
         self._pass_over_hints()
+        _, text = self.tokens.peek()
+        if text in METRICS:
+            raise refused(f"{text} is of a metrics query, which is no search")
         if not self.tokens.is_over:
-            raise refused(f"{self.tokens.peek()[1]!r} is not served where it stands")
-        return found
+            raise refused(f"{text!r} is not served where it stands")
 
     def _all(self, depth: int) -> Node:
         found = self._related(depth)
@@ -183,7 +192,7 @@ class _Parser:
 
     def _piped(self, source: Node, *stages: Stage | None) -> Node:
         found = [*stages]
-        while self.tokens.take("|"):
+        while self.tokens.take("|") and self.tokens.peek()[1] not in METRICS:
             found.append(self._stage())
         kept = tuple(one for one in found if one is not None)
         return Piped(source, kept) if kept else source
@@ -195,8 +204,6 @@ class _Parser:
         if self.tokens.peek() == ("sign", "{"):
             return self._filter()
         _, name = self.tokens.next()
-        if name in _METRICS:
-            raise refused(f"{name} is of a metrics query, which is no search")
         if name == "select":
             self.told.update(dict.fromkeys(one for one in self._fields() if one.is_told))
             return None
@@ -275,8 +282,8 @@ def _leads(node: Node) -> list[Alternative]:
     return right if node.operator.startswith("!") else min(left, right, key=_breadth)
 
 
-def _breadth(alternatives: list[Alternative]) -> tuple[bool, bool, int]:
+def _breadth(alternatives: list[Alternative]) -> tuple[bool, bool, int, int]:
     queries = [one.query for one in alternatives]
     by_walking = any(not one.conditions() and not one.is_by_duration and one.trace_id is None for one in queries)
     of_any_service = any(one.service is None and one.search() is None and one.trace_id is None for one in queries)
-    return by_walking, of_any_service, len(queries)
+    return by_walking, of_any_service, len(queries), -min((len(one.conditions()) for one in queries), default=0)

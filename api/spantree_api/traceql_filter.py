@@ -186,6 +186,9 @@ def _alternative(terms: tuple[_Term, ...], base: SpanQuery) -> Alternative | Non
         elif term.field == TRACE_ID:
             if not put("trace_id", _trace_id(term)):
                 return None
+        elif _is_of_parents(term):
+            if not put("is_root", _is_of_roots(term)):
+                return None
         else:
             tag = _tag(term)
             name = _FIELDS.get((tag.place, tag.key)) if tag.operator == "=" else None
@@ -224,8 +227,10 @@ def _trace_id(term: _Term) -> UUID:
 def _tag(term: _Term) -> Tag:
     field = field_of(term.field)
     key, value = field.key, term.value
-    if key == "nested_parent" or (key == "parent_id" and value == ""):
-        return Tag("is_root", value=_is_of_roots(term), place="own")
+    if field.is_nested:
+        raise refused(
+            f"{term.field} {term.operator} {value!r} is not served: of these only nestedSetParent is compared"
+        )
     if field.place != "own":
         return _compared(key, term, field.place)
     if key in ("kind", "status"):
@@ -242,6 +247,11 @@ def _tag(term: _Term) -> Tag:
     if digits := _ID_DIGITS.get(key):
         term = replace(term, value=value.lower().zfill(digits))
     return _compared(key, term, "own")
+
+
+def _is_of_parents(term: _Term) -> bool:
+    """Whether a condition is on there being a parent."""
+    return term.field == "nestedSetParent" or (term.field == "span:parentID" and term.value == "")
 
 
 def _is_of_roots(term: _Term) -> bool:

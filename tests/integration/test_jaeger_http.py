@@ -212,6 +212,28 @@ class TestV1:
         assert (answer.status_code, told["errors"][0]["code"], told["error"]["httpCode"]) == (status,) * 3
         assert told["errors"][0]["msg"] == told["error"]["message"] != ""
 
+    def test_tells_how_services_do(self, client: httpx.Client) -> None:
+        params = {
+            "service": "shop", "endTs": str((START_S + 120) * 1_000), "lookback": "120000", "step": "60000",
+            "ratePer": "60000",
+        }  # fmt: skip
+
+        def points(what: str, **more: str) -> dict[str, list[float]]:
+            told = ok(client.get(f"/jaeger/api/metrics/{what}", params={**params, **more}))
+            return {
+                "/".join(label["value"] for label in one["labels"]): [
+                    point["gaugeValue"]["doubleValue"] for point in one["metricPoints"]
+                ]
+                for one in told["metrics"]
+            }
+
+        assert points("calls") == {"shop": [1 / 60, 1 / 60, 0.0]}
+        assert points("latencies", quantile="0.95") == {"shop": [90.0, 5.0]}
+        assert points("errors", groupByOperation="true") == {"shop/GET /orders": [0.0], "shop/POST /orders": [0.0]}
+        assert points("errors", service="bank", spanKind="client") == {"bank": [1.0]}
+        assert points("calls", service="nobody") == {}
+        assert ok(client.get("/jaeger/api/metrics/minstep"))["data"] == 1_000
+
 
 class TestV3:
     def test_lists_services_and_operations(self, client: httpx.Client) -> None:
@@ -411,6 +433,46 @@ class TestTempo:
             monkeypatch.setattr(f"spantree_api.reads.{module}.SPANS_AT_ONCE", 1)
         assert ok(client.get("/tempo/api/search", params=params))["metrics"]["completedJobs"] == 0
 
+    def test_tells_metrics_of_spans_over_time(self, client: httpx.Client) -> None:
+        params = {"start": str(START_S + 1), "end": str(START_S + 119), "step": "1m"}
+
+        def series(query: str, path: str = "query_range") -> list[Any]:
+            answer = ok(client.get(f"/tempo/api/metrics/{path}", params={**params, "q": query}))
+            return list(answer["series"])
+
+        def sample(minute: int, value: float) -> dict[str, Any]:
+            return {"timestampMs": str((START_S + 60 * minute) * 1_000), "value": value}
+
+        by_service = series("{kind=server} | count_over_time() by (resource.service.name)")
+        assert by_service == [
+            {
+                "labels": [{"key": "resource.service.name", "value": {"stringValue": "shop"}}],
+                # The first begins with the minute: it is of the minute before it.
+                "samples": [sample(0, 1.0), sample(1, 1.0), sample(2, 0.0)],
+            }
+        ]
+        (rate,) = series("{status=error} | rate()")
+        assert rate["labels"] == [{"key": "__name__", "value": {"stringValue": "rate"}}]
+        assert rate["samples"] == [sample(0, 0.0), sample(1, 1 / 60), sample(2, 0.0)]
+        (longest,) = series('{name="charge"} < {} | max_over_time(duration)')
+        assert longest["samples"] == [sample(0, 0.09)]
+        quantiles = series("{resource.service.name=~`shop|bank`} | quantile_over_time(duration, 0.5)", "query")
+        assert quantiles == [{"labels": [{"key": "p", "value": {"doubleValue": 0.5}}], "value": 0.005}]
+        since = {"q": '{resource.service.name="shop"} | count_over_time()', "since": "40d"}
+        (of_all,) = ok(client.get("/tempo/api/metrics/query", params=since))["series"]
+        assert of_all["value"] == 2.0
+
+    def test_counts_all_spans_or_says_that_they_are_too_many(
+        self, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("spantree_api.reads.counting.COUNT_S", -1.0)
+        params = {"q": "{} | rate()", "start": str(START_S), "end": str(START_S + 60)}
+        answer = client.get("/tempo/api/metrics/query_range", params=params)
+        assert answer.status_code == 422
+        assert "more spans than are counted" in answer.json()["error"]["message"]
+        told = client.get("/jaeger/api/metrics/calls", params={"service": "shop", "endTs": str((START_S + 60) * 1_000)})
+        assert (told.status_code, told.json()["errors"][0]["code"]) == (400, 400)
+
     def test_names_attributes_and_their_values(self, client: httpx.Client) -> None:
         params = {"start": str(START_S - 60), "end": str(START_S + 600)}
         names = ["big", "bytes", "http.request.header.accept", "http.response.status_code", "ratio", "vip"]
@@ -457,7 +519,11 @@ class TestTempo:
         ("/tempo/api/search", {"q": "{duration > " + "9" * 400 + "h}"}, 200),
         ("/tempo/api/search", {"q": "{duration > 1e999 || traceDuration > 1e999}"}, 200),
         ("/tempo/api/search", {"q": "{name = 5}"}, 422),
-        ("/tempo/api/metrics/query_range", {"q": "{} | rate()"}, 422),
+        ("/tempo/api/metrics/query_range", {"q": "{} | compare({status=error})"}, 422),
+        ("/tempo/api/metrics/query_range", {"q": "{} | rate()", "start": "9", "end": "9"}, 422),
+        ("/tempo/api/metrics/query_range", {"q": "{} | rate()", "step": "1ns"}, 422),
+        ("/jaeger/api/metrics/calls", {}, 400),
+        ("/jaeger/api/metrics/latencies", {"service": "shop"}, 400),
     ],
 )
 def test_values_that_nothing_stored_can_have_find_nothing_or_are_refused(

@@ -147,6 +147,7 @@ def test_lengths_beyond_any_are_the_longest(longest: str) -> None:
         '{name=~"(a)\\\\1"}',
         '{name=~"(a{1,200}){1,200}"}',
         "{nestedSetParent>5}",
+        "{nestedSetLeft>0}",
         "{duration=nil}",
         "{trace:id>`a`}",
         "{trace:id=`x`}",
@@ -200,7 +201,7 @@ def test_fields_of_the_span_and_of_its_trace_are_asked() -> None:
 )  # fmt: skip
 def test_roots_are_those_without_a_parent(condition: str, of_roots: bool) -> None:
     (one,) = parsed("{" + condition + "}")
-    assert one.query.tags == (Tag("is_root", value=of_roots, place="own"),)
+    assert (one.query.is_root, one.query.tags) == (of_roots, ())
     (one,) = parsed('{span:parentID="ab"}')
     assert one.query.tags == (Tag("parent_id", text="00000000000000ab", place="own"),)
 
@@ -247,6 +248,7 @@ def leads_of(text: str) -> list[int]:
 def test_traces_are_found_by_the_set_that_fewer_have() -> None:
     assert leads_of("{} >> {.a=1}") == [2]
     assert leads_of("{.a=1} >> {}") == [1]
+    assert leads_of("{name=`a`} >> {name=`b` && .c=1}") == [2]
     assert leads_of("{resource.service.name=`a`} && {}") == [1]
     assert leads_of("{.a=1} !>> {.b!=1}") == [2], "none of the left side need be there"
     assert leads_of("{.a=1} || {.b=1}") == [1, 2]

@@ -41,10 +41,11 @@ _NS_PER_S: Final = 1_000_000_000
 # An execution begins before its spans: how long before the range is looked for it. And by how much clocks may differ.
 _LONGEST_NS: Final = 86_400 * _NS_PER_S
 _SKEW_NS: Final = 60 * _NS_PER_S
-# Executions of one walk, and candidates whose spans are read at once.
+# Executions of one walk, and candidates whose spans are read at once, to find few or to count all.
 _WALKED: Final = 1_000
 _FOUND: Final = 2_000
 _BATCH: Final = 100
+_COUNTED: Final = 400
 # Where fewer of the walked than one in so many are candidates, the index finds them faster.
 _RARE: Final = 20
 _LOOK_S: Final = 2.0
@@ -92,15 +93,18 @@ class SpanReads:
         wanted = {"tenant_id": self._tenant_id, "service": service, "kind": kind, "limit": _OPERATIONS_MAX}
         return await self._snapshot.all("operations_of_service", wanted, records(OperationRow))
 
-    async def find(self, query: SpanQuery, of_searches: int = 1, holding: Holding | None = None) -> list[CandidateRow]:
+    async def find(
+        self, query: SpanQuery, of_searches: int = 1, holding: Holding | None = None, look_s: float | None = None
+    ) -> list[CandidateRow]:
         """Traces that match, newest first, at most `query.limit`; only those that are `holding`, where it is given.
 
-        After two seconds, which the searches of one request share, it ends with what it has found, and notes so in
-        `is_incomplete`.
+        With `look_s` it alone decides of all that may match, for so long. After two seconds otherwise, which the
+        searches of one request share, it ends with what it has found, and notes so in `is_incomplete`.
         """
         if query.limit <= 0 or query.from_ns > query.to_ns:
             return []
-        search = _Search(query, self._now_ns, _LOOK_S / of_searches, holding)
+        search = _Search(query, self._now_ns, (_LOOK_S if look_s is None else look_s) / of_searches, holding)
+        search.is_held_alone = look_s is not None
         if query.trace_id is not None:
             await self._look_at(search, [query.trace_id])
             return search.found()
@@ -114,9 +118,10 @@ class SpanReads:
         return search.found()
 
     async def _find_by_walking(self, search: _Search) -> None:
+        size = _COUNTED if search.is_held_alone else _BATCH
         async for candidates in self._candidates(search):
-            for first in range(0, len(candidates), _BATCH):
-                search.take(await self._matching(search, candidates[first : first + _BATCH]))
+            for first in range(0, len(candidates), size):
+                search.take(await self._matching(search, candidates[first : first + size]))
                 if search.is_over:
                     return
 
@@ -218,7 +223,9 @@ class SpanReads:
         return {**wanted, "days": [row.day for row in days]}
 
     async def _matching(self, search: _Search, candidates: Sequence[CandidateRow]) -> list[CandidateRow]:
-        matching = await self.matching(search.query, [one.trace_id for one in candidates])
+        matching = {one.trace_id for one in candidates}
+        if not search.is_held_alone:
+            matching = await self.matching(search.query, [*matching])
         if search.holding is not None:
             matching = await search.holding([*matching])
         return [one for one in candidates if one.trace_id in matching]
@@ -271,6 +278,8 @@ class _Search:
         self.holding = holding
         self._until_s = time.monotonic() + (_LOOK_S if look_s is None else look_s)
         self.is_cut = False
+        # Whether `holding` says by itself what matches.
+        self.is_held_alone = False
         self._found: dict[UUID, CandidateRow] = {}
         self._seen: set[UUID] = set()
         # Spans cannot have begun later than now, but for clocks that differ.

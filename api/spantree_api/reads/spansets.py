@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
@@ -11,7 +11,16 @@ import orjson
 
 from spantree_api.reads.span_rows import Summary
 from spantree_api.reads.spans import SPANS_AT_ONCE, Holding, SpanReads
-from spantree_api.spansets import NestedSet, Spanset, ToldSet, TraceSpans, needs_parents, nested_sets, spansets_of
+from spantree_api.spansets import (
+    FoundSpan,
+    NestedSet,
+    Spanset,
+    ToldSet,
+    TraceSpans,
+    needs_parents,
+    nested_sets,
+    spansets_of,
+)
 from spantree_api.traceql import TraceQuery
 from spantree_api.traceql_fields import Field
 from spantree_api.traceql_filter import Alternative
@@ -19,6 +28,10 @@ from spantree_exporter.stored import stored_key
 
 # Values of text that are longer are not told, and no group has them (PostgreSQL repeats up to 255 times).
 _LONG: Final = "^(?:.{255}){8}."
+
+
+# More traces than any search finds.
+_ALL: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,38 @@ class SpansetReads:
         sets = await self._sets(ids)
         return [Found(one, *sets[trace_id]) for one, trace_id in zip(newest, ids, strict=True) if trace_id in sets]
 
+    async def every(self, observe: Callable[[FoundSpan], None], look_s: float) -> None:
+        """Have each span of every set observed, once. Where that takes longer, `is_incomplete` of the reads says so."""
+        leads = self._query.leads()
+        seen: set[UUID] = set()
+
+        async def holding(trace_ids: Sequence[UUID]) -> set[UUID]:
+            new = [trace_id for trace_id in trace_ids if trace_id not in seen]
+            seen.update(new)
+            await self._observe(new, observe)
+            return set()
+
+        for lead in leads:
+            query = replace(lead.query, limit=_ALL)
+            await self._reads.find(query, len(leads), holding, look_s)
+
+    async def _observe(self, trace_ids: Sequence[UUID], observe: Callable[[FoundSpan], None]) -> None:
+        if not trace_ids:
+            return
+        traces, is_cut = await self._traces(trace_ids, SPANS_AT_ONCE)
+        if is_cut and len(trace_ids) > 1:
+            middle = len(trace_ids) // 2
+            await self._observe(trace_ids[:middle], observe)
+            await self._observe(trace_ids[middle:], observe)
+            return
+        self._reads.is_incomplete |= is_cut
+        for trace in traces.values():
+            spans = {
+                span_id: span for one in spansets_of(self._query.root, trace) for span_id, span in one.spans.items()
+            }
+            for span in spans.values():
+                observe(span)
+
     def _holding(self, lead: Alternative) -> Holding | None:
         """What decides whether traces with a span of `lead` are found; None where that alone does."""
         if self._query.is_of_single_spans and not lead.trace:
@@ -68,7 +113,8 @@ class SpansetReads:
         """Of each trace that has any its sets. Of one of more spans than are read at once those of its first spans."""
         if not trace_ids:
             return {}
-        traces, is_cut = await self._traces(trace_ids)
+        each = self._each if self._query.is_of_single_spans else SPANS_AT_ONCE
+        traces, is_cut = await self._traces(trace_ids, each)
         if is_cut and len(trace_ids) > 1:
             middle = len(trace_ids) // 2
             return await self._sets(trace_ids[:middle]) | await self._sets(trace_ids[middle:])
@@ -87,11 +133,10 @@ class SpansetReads:
         # Of these not all were read.
         return replace(told, matched=max(told.matched, *(span.matched for span in one.spans.values())))
 
-    async def _traces(self, trace_ids: Sequence[UUID]) -> tuple[dict[UUID, TraceSpans], bool]:
-        """What all filters match in some traces, and whether it was more than is read at once."""
+    async def _traces(self, trace_ids: Sequence[UUID], each: int) -> tuple[dict[UUID, TraceSpans], bool]:
+        """What all filters match, `each` a trace, and whether it was more than is read at once."""
         traces = {trace_id: TraceSpans() for trace_id in trace_ids}
         summaries = await self._summaries(trace_ids)
-        each = self._each if self._query.is_of_single_spans else SPANS_AT_ONCE
         is_cut = False
         for one in self._query.filters:
             for alternative in one.alternatives:

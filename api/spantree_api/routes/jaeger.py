@@ -31,7 +31,7 @@ _IDS_MAX: Final = 1_500
 _DAY_MS: Final = 86_400_000
 
 
-class _JaegerRoute(APIRoute):
+class JaegerRoute(APIRoute):
     """Answers refusals in the envelope of v1 and, beside it, in that of v3."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -47,7 +47,7 @@ class _JaegerRoute(APIRoute):
         return answering
 
 
-router = APIRouter(prefix=BASE, route_class=_JaegerRoute, include_in_schema=False)
+router = APIRouter(prefix=BASE, route_class=JaegerRoute, include_in_schema=False)
 
 
 def _refusal(error: ApiError) -> Response:
@@ -64,7 +64,8 @@ def _envelope(data: object, total: int) -> dict[str, Any]:
     return {"data": data, "total": total, "limit": 0, "offset": 0, "errors": None}
 
 
-def _values(request: Request) -> Mapping[str, Sequence[str]]:
+def parameters_of(request: Request) -> Mapping[str, Sequence[str]]:
+    """What each parameter is given."""
     values: dict[str, list[str]] = {}
     for name, text in request.query_params.multi_items():
         values.setdefault(name, []).append(text)
@@ -101,7 +102,7 @@ async def get_operations(service: ServiceOf, request: Request) -> Response:
 @router.get("/api/traces")
 async def find_traces(service: ServiceOf, request: Request) -> Response:
     """Traces by what one of their spans is, or by their ids."""
-    values = _values(request)
+    values = parameters_of(request)
     async with service.reader() as reader:
         reads = SpanReads(reader)
         ids = [trace_id_of(text) for text in values.get("traceID", ())[:_IDS_MAX] if text]
@@ -115,7 +116,7 @@ async def find_traces(service: ServiceOf, request: Request) -> Response:
 
 # Grafana 12.1 leaves the path of a data source's URL out where it searches, and only there:
 # https://github.com/grafana/grafana/issues/108651
-beside = APIRouter(route_class=_JaegerRoute, include_in_schema=False)
+beside = APIRouter(route_class=JaegerRoute, include_in_schema=False)
 beside.add_api_route("/api/traces", find_traces)
 
 
@@ -132,7 +133,7 @@ async def get_trace(service: ServiceOf, trace_id: str) -> Response:
 @router.get("/api/dependencies")
 async def get_dependencies(service: ServiceOf, request: Request) -> Response:
     """Which service called which, in the `lookback` ms before `endTs`."""
-    values = _values(request)
+    values = parameters_of(request)
     end_ms = whole(values, "endTs", service.clock() // 1_000_000)
     lookback_ms = whole(values, "lookback", _DAY_MS)
     async with service.reader() as reader:
@@ -162,7 +163,7 @@ async def get_operations_v3(service: ServiceOf, request: Request) -> Response:
 @router.get("/api/v3/traces")
 async def find_traces_v3(service: ServiceOf, request: Request) -> Response:
     """Traces by what one of their spans is, as OTLP/JSON."""
-    query = v3_query(_values(request))
+    query = v3_query(parameters_of(request))
     async with service.reader() as reader:
         reads = SpanReads(reader)
         parts = await _otlp_parts(reads, [one.trace_id for one in await reads.find(query)])
@@ -181,7 +182,7 @@ async def get_trace_v3(service: ServiceOf, trace_id: str) -> Response:
 @router.get("/api/v3/trace-summaries")
 async def find_summaries(service: ServiceOf, request: Request) -> Response:
     """Traces in short, by what one of their spans is."""
-    query = v3_query(_values(request))
+    query = v3_query(parameters_of(request))
     async with service.reader() as reader:
         reads = SpanReads(reader)
         found = await reads.summaries([one.trace_id for one in await reads.find(query)])

@@ -142,17 +142,6 @@ async def tag_values_v2(service: ServiceOf, request: Request, name: str) -> Resp
     return json_answer({"tagValues": await _tag_values(service, request, name), "metrics": {}})
 
 
-@router.get("/api/metrics/query")
-@router.get("/api/metrics/query_range")
-async def metrics() -> Response:
-    """Metrics of TraceQL, which Grafana's Explore and Traces Drilldown ask for: refused by a sentence."""
-    raise InvalidParameter(
-        "q",
-        "metrics queries of TraceQL are not answered, for they would count spans one by one: figures are in the views "
-        "trends and node_stats of PostgreSQL, which the dashboards of deploy/grafana show, and at /api/v1/stats/trend",
-    )
-
-
 async def _trace(service: ServiceOf, trace_id: str) -> list[bytes]:
     wanted = trace_id_of(trace_id)
     parts: list[bytes] = []

@@ -64,6 +64,7 @@ CROSS JOIN LATERAL (
         AND (%(kind)s::integer IS NULL OR span.kind = %(kind)s)
         AND (%(status)s::integer IS NULL OR span.status_code = %(status)s)
         AND (%(failed)s::boolean IS NULL OR (span.status_code = 2) = %(failed)s)
+        AND (%(is_root)s::boolean IS NULL OR (span.parent_span_id IS NULL) = %(is_root)s)
         AND (%(min_duration_ns)s::bigint IS NULL OR span.end_ns - span.start_ns >= %(min_duration_ns)s)
         AND (%(max_duration_ns)s::bigint IS NULL OR span.end_ns - span.start_ns <= %(max_duration_ns)s)
         AND (%(service)s::text IS NULL OR resource.service_name = %(service)s)
@@ -103,7 +104,7 @@ CROSS JOIN LATERAL (
                         ]
                     ) || (
                         '{"kind":' || span.kind::text || ',"status":' || span.status_code::text || ',"duration_ns":'
-                        || (span.end_ns - span.start_ns)::text || ',"is_root":' || (span.parent_span_id IS NULL)::text || '}'
+                        || (span.end_ns - span.start_ns)::text || '}'
                     )::jsonb) END),
                     ('own', 'name', CASE WHEN tag.key = 'event_name' THEN span.events END),
                     ('own', 'trace_id', CASE WHEN tag.key = 'link_trace_id' THEN span.links END),
