@@ -102,6 +102,11 @@ class SpanQuery:
         return found
 
     @property
+    def is_of_any(self) -> bool:
+        """Whether all spans of its range are what is asked for."""
+        return self == SpanQuery(from_ns=self.from_ns, to_ns=self.to_ns, limit=self.limit)
+
+    @property
     def is_by_duration(self) -> bool:
         """Whether not every span takes as long as is asked for."""
         return (self.min_duration_ns or 0) > 0 or self.max_duration_ns is not None

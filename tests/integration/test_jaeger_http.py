@@ -501,6 +501,17 @@ class TestTempo:
         assert [one["value"] for one in values("name")] == ["GET /orders", "POST /orders", "charge"]
         assert values("span:name") == values("trace:rootName") == values("name")
         assert values("trace:rootService") == values("resource.service.name")
+        # Of what has been chosen so far, as far as that can be read.
+        params["q"] = '{resource.service.name="bank" && span.vip=}'
+        assert len(values("name")) == 3
+        params["q"] = '{resource.service.name="bank"}'
+        assert values("name") == [{"type": "string", "value": "charge"}]
+        assert values("resource.host.name") == values(".host.name") == [{"type": "string", "value": "host-bank"}]
+        assert values("span.vip") == []
+        params["q"] = "{kind=server && duration>50ms}"
+        assert values("span.vip") == [{"type": "bool", "value": "true"}]
+        assert values("resource.service.name") == [{"type": "string", "value": "shop"}]
+        del params["q"]
         old = ok(client.get("/tempo/api/search/tag/host.name/values", params=params))
         assert old["tagValues"] == ["host-bank", "host-shop"]
 

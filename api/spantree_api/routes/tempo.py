@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -24,12 +25,13 @@ from spantree_api.jaeger_params import length_ns, trace_id_of, whole
 from spantree_api.reads.spans import SpanReads
 from spantree_api.reads.spansets import SpansetReads
 from spantree_api.responses import json_answer, json_parts, sent_parts
-from spantree_api.service import ServiceOf
+from spantree_api.service import Service, ServiceOf
 from spantree_api.span_query import NS_MAX, SpanQuery
 from spantree_api.tempo_search import trace_found
 from spantree_api.traceql import TraceQuery, parse
-from spantree_api.traceql_fields import OFFERED
+from spantree_api.traceql_fields import OFFERED, Field, field_of
 from spantree_exporter.protobuf_fields import varint_bytes
+from spantree_exporter.span import JsonValue
 from spantree_exporter.stored import otlp_value
 
 BASE: Final = "/tempo"
@@ -40,6 +42,8 @@ _NS_PER_S: Final = 1_000_000_000
 _TRACES_DEFAULT, _TRACES_MAX = 20, 1_000
 _SPANS_DEFAULT, _SPANS_MAX = 3, 100
 _ENCODED_MAX: Final = 3
+# Traces whose values are offered, of those that a form has narrowed down already.
+_SAMPLED: Final = 100
 _HOUR_NS: Final = 3_600 * _NS_PER_S
 # What a trace that is told as JSON may have in protobuf; it is in memory as a whole, twice as large.
 _JSON_BYTES: Final = 64 * 2**20
@@ -230,14 +234,35 @@ async def _tag_values(service: ServiceOf, request: Request, name: str) -> list[d
         return [{"type": "keyword", "value": value} for value in _CONSTANTS[key]]
     async with service.reader() as reader:
         reads = SpanReads(reader)
+        if (narrowed := _narrowed(service, request, name)) is not None:
+            wanted, field = narrowed
+            found = await SpansetReads(reads, wanted, _SPANS_MAX).found(_SAMPLED)
+            spans = [span for trace in found for one in trace.sets for span in one.spans]
+            return _values_told(value for span in spans if (value := span.value_of(field)) is not None)
         if key in ("service.name", "rootServiceName") and place != "span":
             return [{"type": "string", "value": value} for value in await reads.services()]
         if not place and key in ("name", "rootName"):
             names = {row.name for one in (await reads.services())[:50] for row in await reads.operations(one)}
             return [{"type": "string", "value": value} for value in sorted(names)[:1_000]]
         rows = await reads.attributes(*_recent(service, request), key)
-    values = [otlp_value(row.value) for row in rows if place in ("", row.place)]
-    found = {(kind.removesuffix("Value"), str(value)) for one in values for kind, value in one.items()}
+    return _values_told(row.value for row in rows if place in ("", row.place))
+
+
+def _narrowed(service: Service, request: Request, name: str) -> tuple[TraceQuery, Field] | None:
+    """The search `q` that the values are to be of, as far as it is one: Grafana sends what has been chosen so far."""
+    text = request.query_params.get("q", "").strip()
+    from_ns, to_ns = _recent(service, request)
+    try:
+        wanted, field = parse(text, SpanQuery(from_ns=from_ns, to_ns=to_ns, limit=_SAMPLED)), field_of(name)
+    except InvalidParameter:
+        return None
+    if not field.is_told or field.is_nested or all(one.query.is_of_any and not one.trace for one in wanted.leads()):
+        return None
+    return replace(wanted, told=(*wanted.told, field)), field
+
+
+def _values_told(values: Iterable[JsonValue]) -> list[dict[str, str]]:
+    found = {(kind.removesuffix("Value"), str(value)) for one in values for kind, value in otlp_value(one).items()}
     scalar = {"string": "string", "int": "int", "bool": "bool", "double": "float"}
     return [
         {"type": scalar[kind], "value": value.lower() if kind == "bool" else value}
