@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-from spantree_api.span_query import kind_name
+from spantree_api.span_query import Place, kind_name
 from spantree_api.traceql import Aggregated, Coalesced, Filter, Grouped, Node, Operation, Stage
 from spantree_api.traceql_fields import Field
 from spantree_exporter.ids import span_id_to_hex
@@ -40,6 +40,8 @@ class FoundSpan:
     span_values: Sequence[Mapping[str, Any]]
     resource_values: Sequence[Mapping[str, Any]]
     scope_values: Sequence[Mapping[str, Any]] | None
+    event_values: Sequence[Mapping[str, Any]] | None
+    link_values: Sequence[Mapping[str, Any]] | None
     scope_name: str | None
     scope_version: str | None
     # Spans of the trace that match, of which only the first may have been read.
@@ -51,11 +53,17 @@ class FoundSpan:
         return self.end_ns - self.start_ns
 
     def value_of(self, wanted: Field) -> JsonValue:
-        """Its value of a field, None where it has none; lengths of time in nanoseconds."""
+        """Its value of a field, the first where it has several; None for none; lengths of time in nanoseconds."""
         if wanted.place == "own":
             return _own_value(self, wanted.key)
-        places = {"span": self.span_values, "resource": self.resource_values, "scope": self.scope_values or ()}
-        looked_at = places.values() if wanted.place == "any" else [places[wanted.place]]
+        places: dict[Place, Sequence[Mapping[str, Any]] | None] = {
+            "span": self.span_values,
+            "resource": self.resource_values,
+            "scope": self.scope_values,
+            "event": self.event_values,
+            "link": self.link_values,
+        }
+        looked_at = [pairs or () for place, pairs in places.items() if wanted.place in ("any", place)]
         key = stored_key(wanted.key)
         return next((pair["value"] for pairs in looked_at for pair in pairs if pair["key"] == key), None)
 

@@ -233,7 +233,7 @@ class SearchParser:
     def _one_told(self, name: str) -> Field:
         fields = self._fields()
         if len(fields) != 1 or not fields[0].is_told:
-            raise refused(f"{name}() wants one field of a span, its resource or its scope")
+            raise refused(f"{name}() wants one field that is told of a span")
         self.compared[fields[0]] = None
         return fields[0]
 

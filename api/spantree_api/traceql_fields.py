@@ -75,7 +75,7 @@ class Field:
     @property
     def is_told(self) -> bool:
         """Whether the rows that are read of a span tell it; others are only compared."""
-        return self.place not in ("event", "link") and not self.key.startswith(("event_", "link_"))
+        return self.place != "own" or not self.key.startswith(("event_", "link_"))
 
 
 def field_of(text: str) -> Field:

@@ -191,6 +191,8 @@ def _alternative(terms: tuple[_Term, ...], base: SpanQuery) -> Alternative | Non
                 return None
         else:
             tag = _tag(term)
+            if (tag.place, tag.key, tag.operator) == ("resource", "service.name", "there"):
+                continue  # every span has one, as Tempo has it: Grafana asks so of whatever it groups by
             name = _FIELDS.get((tag.place, tag.key)) if tag.operator == "=" else None
             value = tag.value if tag.text is None else tag.text
             if name is None or (name == "service" and tag.text is None):

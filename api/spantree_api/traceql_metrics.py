@@ -99,7 +99,7 @@ def parse_metrics(text: str, base: SpanQuery) -> MetricsQuery:
         tokens.next()
         by = [(_label_of(one), field_of(one)) for one in _names(tokens)]
         if len(by) > _GROUPS_MAX or any(not one.is_told or one.is_nested for _, one in by):
-            raise refused(f"by() wants up to {_GROUPS_MAX} fields of a span, its resource or its scope")
+            raise refused(f"by() wants up to {_GROUPS_MAX} fields that are told of a span")
     ranked: list[tuple[str, int]] = []
     while tokens.take("|"):
         ranked.append(_rank(tokens))
@@ -120,7 +120,7 @@ def _arguments(tokens: Tokens, function: str) -> tuple[Field | None, tuple[float
     _, name = tokens.next()
     found = field_of(name)
     if not found.is_told or found.is_nested:
-        raise refused(f"{function}() wants a field of a span, its resource or its scope")
+        raise refused(f"{function}() wants a field that is told of a span")
     quantiles: list[float] = []
     while tokens.take(","):
         kind, text = tokens.next()

@@ -416,6 +416,14 @@ class TestTempo:
             ),
         ]  # fmt: skip
         assert found["spanSet"] == found["spanSets"][0]
+        params = {"q": "{status=error} | select(event.exception.type, link.none, .exception.type, event:name)"}
+        (found,) = ok(client.get("/tempo/api/search", params=params))["traces"]
+        (span,) = found["spanSet"]["spans"]
+        assert {one["key"]: one["value"] for one in span["attributes"]} == {
+            "service.name": {"stringValue": "bank"},
+            "status": {"stringValue": "error"},
+            "exception.type": {"stringValue": "CardError"},
+        }
         # All that match are counted, however few are told.
         params = {"q": f'{{trace:id="{SHOP}"}}', "spss": "1"}
         (found,) = ok(client.get("/tempo/api/search", params=params))["traces"]
@@ -454,6 +462,8 @@ class TestTempo:
         (rate,) = series("{status=error} | rate()")
         assert rate["labels"] == [{"key": "__name__", "value": {"stringValue": "rate"}}]
         assert rate["samples"] == [sample(0, 0.0), sample(1, 1 / 60), sample(2, 0.0)]
+        (of_events,) = series("{status=error} | rate() by (event.exception.type)")
+        assert of_events["labels"] == [{"key": "event.exception.type", "value": {"stringValue": "CardError"}}]
         (longest,) = series('{name="charge"} < {} | max_over_time(duration)')
         assert longest["samples"] == [sample(0, 0.09)]
         quantiles = series("{resource.service.name=~`shop|bank`} | quantile_over_time(duration, 0.5)", "query")
@@ -477,13 +487,14 @@ class TestTempo:
         params = {"start": str(START_S - 60), "end": str(START_S + 600)}
         names = ["big", "bytes", "http.request.header.accept", "http.response.status_code", "ratio", "vip"]
         assert ok(client.get("/tempo/api/search/tags", params=params))["tagNames"] == sorted(
-            ["host.name", "service.name", *names]
+            ["exception.type", "host.name", "opentracing.ref_type", "service.name", *names]
         )
         scopes = {
             one["name"]: one["tags"] for one in ok(client.get("/tempo/api/v2/search/tags", params=params))["scopes"]
         }
         assert (scopes["resource"], scopes["span"]) == (["host.name", "service.name"], names)
-        assert "duration" in scopes["intrinsic"]
+        assert (scopes["event"], scopes["link"]) == (["exception.type"], ["opentracing.ref_type"])
+        assert {"duration", "event:name", "trace:rootService"} <= set(scopes["intrinsic"])
 
         def values(name: str) -> Any:
             return ok(client.get(f"/tempo/api/v2/search/tag/{name}/values", params=params))["tagValues"]
@@ -492,6 +503,8 @@ class TestTempo:
             {"type": "string", "value": "bank"}, {"type": "string", "value": "shop"},
         ]  # fmt: skip
         assert values("span.http.response.status_code") == [{"type": "int", "value": "502"}]
+        assert values("event.exception.type") == [{"type": "string", "value": "CardError"}]
+        assert values("span.exception.type") == []
         assert values("span.vip") == [{"type": "bool", "value": "true"}]
         assert values("span.vi%252570") == [{"type": "bool", "value": "true"}], "encoded once more by each on the way"
         assert values("span.vi%2525252525252570") == [], "no way is as long as this: each decoding reads all of it"

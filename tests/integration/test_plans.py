@@ -24,6 +24,7 @@ from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import IN_ORDER, PLANNING
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import Listing, listing_of
+from spantree_api.picked import Picked
 from spantree_api.reads.spans import MATCHING, MATCHING_TOLD, candidate_walk, candidates_found
 from spantree_api.span_query import SpanQuery, Tag
 from spantree_api.statements import Name, Statements, load_statements
@@ -124,7 +125,7 @@ PARAMETERS: dict[str, object] = {
     **SpanQuery("agent", "x", tags=(Tag("k", 1), Tag("k", text="1"))).parameters(),
     "spans_each": 1,
     "spans_most": 1_000,
-    "picked": "$.nothing.keyvalue()",
+    **Picked.of(()).parameters(),
     "key": None,
     "ended_after_ns": T0_NS - 3600 * S,
     "text": "nowhere",

@@ -20,7 +20,7 @@ def call(at_s: float, duration_ms: float = 1.0, name: str = "GET", kind: int = 2
     start_ns = round(at_s * S)
     return FoundSpan(
         UUID(int=1), 1, None, name, "shop", start_ns, start_ns + round(duration_ms * MS), kind, status, None, (), (),
-        None, None, None, 1,
+        None, None, None, None, None, 1,
     )  # fmt: skip
 
 

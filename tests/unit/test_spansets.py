@@ -20,7 +20,7 @@ def found_span(number: int, service: str = "a", tokens: int | None = None) -> Fo
     values = [] if tokens is None else [{"id": 0, "key": "tokens", "value": tokens}]
     return FoundSpan(
         UUID(int=1), number, PARENTS[number], f"s{number}", service, number * 100, number * 101, 1, 2, None, values,
-        [{"id": 0, "key": "service.name", "value": service}], None, "lib", None, 1,
+        [{"id": 0, "key": "service.name", "value": service}], None, None, None, "lib", None, 1,
     )  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_lengths_beyond_any_are_the_longest(longest: str) -> None:
         "{} | count()",
         "{} | count() > `a`",
         "{} | avg() > 1",
-        "{} | by(event.a)",
+        "{} | by(event:name)",
         "{} | by(.a, .b)",
         "{} | by()",
         "{} | nothing()",
@@ -173,7 +173,7 @@ def test_what_is_not_served_is_refused(text: str) -> None:
 
 
 def test_whether_an_attribute_is_there_at_all_is_asked() -> None:
-    (one,) = parsed("{.a!=nil && span.b=nil && resource.c && .d}")
+    (one,) = parsed("{.a!=nil && span.b=nil && resource.c && .d && resource.service.name!=nil}")
     assert one.query.tags == (
         Tag("a", operator="there"),
         Tag("b", place="span", operator="missing"),
@@ -232,6 +232,7 @@ def test_answers_tell_what_is_compared_and_what_is_selected() -> None:
     assert found.told == (
         Field("a", "span", "a"),
         Field("status", "own", "status"),
+        Field("e", "event", "e"),
         Field("x y", "any", "x y"),
         Field("kind", "own", "kind"),
     )

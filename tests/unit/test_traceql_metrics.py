@@ -20,7 +20,7 @@ def found_span(at_s: float, duration_s: float = 1.0, service: str = "a", tokens:
     values = [] if tokens is None else [{"id": 0, "key": "tokens", "value": tokens}]
     return FoundSpan(
         UUID(int=1), 1, None, "s", service, start_ns, start_ns + round(duration_s * S), 2, 0, None, values,
-        [{"id": 0, "key": "service.name", "value": service}], None, "lib", None, 1,
+        [{"id": 0, "key": "service.name", "value": service}], None, None, None, "lib", None, 1,
     )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def test_what_is_counted_is_any_search() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "{}", "{} | count() > 1", "{} | rate(duration)", "{} | rate() by ()", "{} | rate() by (event.x)",
+        "", "{}", "{} | count() > 1", "{} | rate(duration)", "{} | rate() by ()", "{} | rate() by (event:name)",
         "{} | min_over_time()", "{} | quantile_over_time(duration)", "{} | quantile_over_time(duration, 2)",
         "{} | compare({status=error})", "{} | rate() > 5", "{} | rate() | topk(0)", "{} | rate() | select(.a)",
         "({} | rate()) / ({} | rate())", "{} | rate() by (.a,.b,.c,.d,.e,.f)", "{} | rate() {}",

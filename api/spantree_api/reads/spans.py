@@ -15,6 +15,7 @@ from uuid import UUID
 
 from spantree_api.database import Query
 from spantree_api.listing import Range, windows_of
+from spantree_api.picked import Picked
 from spantree_api.reader import Reader
 from spantree_api.reads.span_rows import (
     AttributeRow,
@@ -153,12 +154,14 @@ class SpanReads:
         parameters = {**query.parameters(), **await self._of_traces(trace_ids)}
         return {row.trace_id for row in await self._snapshot.all(MATCHING, parameters, records(MatchRow))}
 
-    async def told_spans(self, query: SpanQuery, trace_ids: Sequence[UUID], picked: str, each: int) -> list[FoundSpan]:
-        """The first spans, `each` a trace, that are all that is asked for, with attributes that `picked` tells.
+    async def told_spans(
+        self, query: SpanQuery, trace_ids: Sequence[UUID], picked: Picked, each: int
+    ) -> list[FoundSpan]:
+        """The first spans, `each` a trace, that are all that is asked for, with the attributes that `picked` tells.
 
-        `picked` is a jsonpath. At most SPANS_AT_ONCE are read.
+        At most SPANS_AT_ONCE are read.
         """
-        told = {"picked": picked, "spans_each": each, "spans_most": SPANS_AT_ONCE}
+        told = {**picked.parameters(), "spans_each": each, "spans_most": SPANS_AT_ONCE}
         parameters = {**query.parameters(), **await self._of_traces(trace_ids), **told}
         return await self._snapshot.all(MATCHING_TOLD, parameters, records(FoundSpan))
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
-import orjson
-
+from spantree_api.picked import Picked
 from spantree_api.reads.span_rows import Summary
 from spantree_api.reads.spans import SPANS_AT_ONCE, Holding, SpanReads
 from spantree_api.spansets import (
@@ -22,13 +21,7 @@ from spantree_api.spansets import (
     spansets_of,
 )
 from spantree_api.traceql import TraceQuery
-from spantree_api.traceql_fields import Field
 from spantree_api.traceql_filter import Alternative
-from spantree_exporter.stored import stored_key
-
-# Values of text that are longer are not told, and no group has them (PostgreSQL repeats up to 255 times).
-_LONG: Final = "^(?:.{255}){8}."
-
 
 # More traces than any search finds.
 _ALL: Final = 10**9
@@ -50,7 +43,7 @@ class SpansetReads:
         self._reads = reads
         self._query = query
         self._each = each
-        self._picked = picked(query.fields)
+        self._picked = Picked.of(query.fields)
         self._tells_nested = any(one.is_nested for one in query.told)
         self._needs_parents = self._tells_nested or needs_parents(query.root)
 
@@ -168,13 +161,3 @@ def _holds(wanted: Alternative, summary: Summary | None) -> bool:
         "duration_ns": summary.end_ns - summary.start_ns,
     }
     return all(condition.holds(held[condition.field]) for condition in wanted.trace)
-
-
-def picked(fields: Sequence[Field]) -> str:
-    """The jsonpath of the attributes that are told: scalars, and of these no long text."""
-    keys = dict.fromkeys(orjson.dumps(stored_key(field.key)).decode() for field in fields if field.place != "own")
-    if not keys:
-        return "$.nothing.keyvalue()"
-    named = " || ".join(f"@.key == {key}" for key in keys)
-    short = f'@.value.type() != "string" || !(@.value like_regex "{_LONG}" flag "s")'
-    return f'$.keyvalue() ? (({named}) && @.value.type() != "object" && @.value.type() != "array" && ({short}))'

@@ -48,6 +48,9 @@ _HOUR_NS: Final = 3_600 * _NS_PER_S
 # What a trace that is told as JSON may have in protobuf; it is in memory as a whole, twice as large.
 _JSON_BYTES: Final = 64 * 2**20
 _PAIR: Final = re.compile(r'\s*([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)')
+# Where attributes are, by the names of TraceQL.
+_SCOPES: Final = {"scope": "instrumentation"}
+_PLACES: Final = ("resource.", "span.", "event.", "link.", "instrumentation.", ".")
 # Names that newer forms have for the same.
 _SHORT: Final = {
     "span:status": "status", "span:kind": "kind", "span:name": "name", "trace:rootName": "rootName",
@@ -221,7 +224,10 @@ async def _names(service: ServiceOf, request: Request) -> dict[str, list[str]]:
     found = _recent(service, request)
     async with service.reader() as reader:
         rows = await SpanReads(reader).attributes(*found)
-    return {place: sorted({row.key for row in rows if row.place == place}) for place in ("resource", "span")}
+    by_place: dict[str, set[str]] = {"resource": set(), "span": set()}
+    for row in rows:
+        by_place.setdefault(_SCOPES.get(row.place, row.place), set()).add(row.key)
+    return {place: sorted(names) for place, names in by_place.items()}
 
 
 async def _tag_values(service: ServiceOf, request: Request, name: str) -> list[dict[str, str]]:
@@ -229,7 +235,7 @@ async def _tag_values(service: ServiceOf, request: Request, name: str) -> list[d
     for _ in range(_ENCODED_MAX):
         name = unquote(name)
     name = _SHORT.get(name, name)
-    place, _, key = name.partition(".") if name.startswith(("resource.", "span.", ".")) else ("", "", name)
+    place, _, key = name.partition(".") if name.startswith(_PLACES) else ("", "", name)
     if not place and key in _CONSTANTS:
         return [{"type": "keyword", "value": value} for value in _CONSTANTS[key]]
     async with service.reader() as reader:
@@ -245,7 +251,7 @@ async def _tag_values(service: ServiceOf, request: Request, name: str) -> list[d
             names = {row.name for one in (await reads.services())[:50] for row in await reads.operations(one)}
             return [{"type": "string", "value": value} for value in sorted(names)[:1_000]]
         rows = await reads.attributes(*_recent(service, request), key)
-    return _values_told(row.value for row in rows if place in ("", row.place))
+    return _values_told(row.value for row in rows if place in ("", _SCOPES.get(row.place, row.place)))
 
 
 def _narrowed(service: Service, request: Request, name: str) -> tuple[TraceQuery, Field] | None:

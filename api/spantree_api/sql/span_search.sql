@@ -49,6 +49,8 @@ CROSS JOIN LATERAL (
         jsonb_path_query_array(span.attributes, %(picked)s::text::jsonpath) AS span_values,
         jsonb_path_query_array(resource.attributes, %(picked)s::text::jsonpath) AS resource_values,
         jsonb_path_query_array(span.scope -> 'attributes', %(picked)s::text::jsonpath) AS scope_values,
+        jsonb_path_query_array(span.events, %(picked_of_lists)s::text::jsonpath) AS event_values,
+        jsonb_path_query_array(span.links, %(picked_of_lists)s::text::jsonpath) AS link_values,
         left(span.scope ->> 'name', 500) AS scope_name, left(span.scope ->> 'version', 500) AS scope_version,
         count(*) OVER () AS matched
 
@@ -89,11 +91,15 @@ CROSS JOIN LATERAL (
             ) WITH ORDINALITY AS tag (key, place, operator, text, value, number, number_of)
             CROSS JOIN LATERAL (
                 VALUES
-                    ('span', tag.key, '[]' || span.attributes),
-                    ('resource', tag.key, '[]' || resource.attributes),
-                    ('scope', tag.key, '[]' || (span.scope -> 'attributes')),
-                    ('event', tag.key, jsonb_path_query_array(span.events, '$[*].attributes')),
-                    ('link', tag.key, jsonb_path_query_array(span.links, '$[*].attributes')),
+                    ('span', tag.key, CASE WHEN tag.place IN ('span', 'any') THEN '[]' || span.attributes END),
+                    ('resource', tag.key, CASE WHEN tag.place IN ('resource', 'any') THEN '[]' || resource.attributes END),
+                    ('scope', tag.key, CASE WHEN tag.place IN ('scope', 'any') THEN '[]' || (span.scope -> 'attributes') END),
+                    ('event', tag.key, CASE
+                        WHEN tag.place IN ('event', 'any') THEN jsonb_path_query_array(span.events, '$[*].attributes')
+                    END),
+                    ('link', tag.key, CASE
+                        WHEN tag.place IN ('link', 'any') THEN jsonb_path_query_array(span.links, '$[*].attributes')
+                    END),
                     -- Made of what is immutable, unlike jsonb_build_object.
                     ('own', tag.key, CASE WHEN tag.place = 'own' THEN '[]' || (jsonb_object(
                         ARRAY['name', 'service', 'status_message', 'span_id', 'parent_id', 'scope_name', 'scope_version'],
@@ -171,13 +177,16 @@ CROSS JOIN LATERAL (
 LIMIT %(spans_most)s
 
 -- name: attributes_of_traces
--- which attributes spans of some traces have, and values of one of them; served by span_pkey
+-- which attributes spans of some traces have, the first event and link of each, and values of one; served by span_pkey
 SELECT DISTINCT found.place, found.key, found.value
 FROM (
     SELECT held.place, pair.key, CASE WHEN pair.key = %(key)s::text THEN pair.value END AS value
     FROM unnest(%(trace_ids)s::uuid[]) AS wanted (trace_id)
     CROSS JOIN LATERAL (
-        SELECT span.attributes, resource.attributes AS resource_attributes
+        SELECT
+            span.attributes, resource.attributes AS resource_attributes, span.scope -> 'attributes' AS scope_attributes,
+            jsonb_path_query_first(span.events, '$[*].attributes') AS event_attributes,
+            jsonb_path_query_first(span.links, '$[*].attributes') AS link_attributes
         FROM spantree.span
         JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = span.resource_id
         WHERE span.tenant_id = %(tenant_id)s
@@ -186,7 +195,9 @@ FROM (
         LIMIT 200
     ) AS sent
     CROSS JOIN LATERAL (
-        VALUES ('span', sent.attributes), ('resource', sent.resource_attributes)
+        VALUES
+            ('span', sent.attributes), ('resource', sent.resource_attributes), ('scope', sent.scope_attributes),
+            ('event', sent.event_attributes), ('link', sent.link_attributes)
     ) AS held (place, attributes)
     CROSS JOIN LATERAL jsonb_each(held.attributes) AS pair (key, value)
     WHERE %(key)s::text IS NULL OR pair.key = %(key)s
