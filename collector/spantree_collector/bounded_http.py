@@ -25,6 +25,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from spantree_collector.plain_http import PlainHttp
+
 # Ten times what browsers and SDKs send together with long tokens.
 _MAX_HEADER_BYTES = 64 * 2**10
 # Chunk sizes and trailers may be as much as the body, or as much as this.
@@ -75,6 +77,8 @@ class HttpLimits:
     body_deadline_s: float | None = None
     max_body_bytes: int | None = None
     max_unread_bytes: int = 64 * 2**20
+    # Whether a client that sends no more is still answered; else it is taken for one that went away.
+    answers_half_closed: bool = False
     unread: dict[BoundedHttp, None] = field(default_factory=dict)
     """The connections whose client does not read its answer, the one that has waited longest first."""
 
@@ -103,6 +107,7 @@ class BoundedHttp(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.parser = PlainHttp(self)  # type: ignore[assignment]
         self._deadline: asyncio.TimerHandle | None = None
         self._unread_deadline: asyncio.TimerHandle | None = None
         self._in_headers = True
@@ -126,6 +131,21 @@ class BoundedHttp(HttpToolsProtocol):
         self._expect_nothing()
         self._stop_waiting_for_reader()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: what has come whole is answered, then the connection ends."""
+        cycle: object = self.cycle
+        if not self.limits.answers_half_closed or cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False  # the last request of those that have come
+        # Over TLS there is no half of it.
+        return self.transport.get_extra_info("sslcontext") is None
+
+    def go_on_with_body(self) -> None:
+        """The request that was told to be complete has a body after all (plain_http.py)."""
+        self.cycle.more_body = True
+        if self.limits.body_deadline_s is not None:
+            self._expect("body", self.limits.body_deadline_s)
 
     def data_received(self, data: bytes) -> None:
         """Read on, and look at what it has come to."""

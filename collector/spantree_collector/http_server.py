@@ -50,6 +50,7 @@ class HttpServer:
             rest_of_body_deadline_s=body_deadline_s,
             refuse=functools.partial(_refusal, metrics),
             count=count,
+            answers_half_closed=True,
         )
         self._server = _EmbeddedServer(
             Config(

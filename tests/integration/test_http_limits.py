@@ -155,16 +155,10 @@ def test_answers_that_nobody_reads_are_cut(monkeypatch: pytest.MonkeyPatch) -> N
         assert get(port, "/healthz")[0] == 200
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"\x16\x03\x01 hello\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
-    ],
-)
 def test_requests_that_are_none_are_no_flood_of_lines(
-    collector: Addresses, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, sent: bytes
+    collector: Addresses, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sent = b"\x16\x03\x01 hello\r\n\r\n"
     monkeypatch.setattr("spantree_collector.bounded_http._ONCE_A_MINUTE._told_s", {})
     with api() as port:
         for one in (port, collector.otlp_http_port):
@@ -174,6 +168,43 @@ def test_requests_that_are_none_are_no_flood_of_lines(
                     assert client.recv(65_536).startswith(b"HTTP/1.1 ")
     lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"]
     assert len(lines) == len(set(lines)) >= 1
+
+
+@pytest.mark.parametrize("offer", ["h2c", "websocket"])
+def test_a_request_that_offers_another_protocol_is_answered_as_it_is(collector: Addresses, offer: str) -> None:
+    head = b"host: localhost\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: %s\r\n" % offer.encode()
+    body = trace_request(1, 3).SerializeToString()
+    export = b"POST /v1/traces HTTP/1.1\r\n" + head + b"content-type: application/x-protobuf\r\n"
+    whole = export + b"content-length: %d\r\n\r\n" % len(body) + body
+    chunked = export + b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    health = b"GET /healthz HTTP/1.1\r\n" + head + b"\r\n"
+    with connected(collector.otlp_http_port) as (client,), client.makefile("rb") as answers:
+        client.sendall(health + whole + chunked + health)
+        for sent in (whole, chunked):
+            # The body comes later than its head, and in pieces.
+            client.sendall(sent[: len(sent) - len(body)])
+            client.sendall(sent[len(sent) - len(body) : -9])
+            client.sendall(sent[-9:])
+        statuses = []
+        for _ in range(6):
+            statuses.append(answers.readline().split()[1])
+            length = 0
+            while (line := answers.readline().strip().lower()) != b"":
+                length = int(line.removeprefix(b"content-length:")) if line.startswith(b"content-length:") else length
+            answers.read(length)
+    assert statuses == [b"200"] * 6
+    assert metric(collector, 'spantree_collector_received_spans_total{transport="http"}') == 12
+
+
+def test_a_client_that_sends_no_more_is_answered_what_came_whole(collector: Addresses) -> None:
+    body = trace_request(1, 1).SerializeToString()
+    head = HEAD.replace(b"json", b"x-protobuf") + b"content-length: %d\r\n\r\n" % len(body)
+    for sent, wanted in ((head + body) * 3, [b"200"] * 3), (head + body[:-1], []), (b"", []):
+        with connected(collector.otlp_http_port) as (client,):
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+            told = b"".join(iter(partial(client.recv, 65_536), b""))
+        assert [line.split()[1] for line in told.split(b"\r\n") if b"HTTP/1.1 " in line] == wanted
 
 
 @pytest.mark.parametrize("path", ["/login", "/login/tenant", "/api/v1/alerts/rules"])
