@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -125,6 +126,15 @@ def _chunked(targets: Targets) -> None:
     _rejects_none(accepted(targets.over_http.post(pieces)))
 
 
+def _offers_http2(targets: Targets) -> None:
+    # In JSON, of which nothing is no request: of protobuf it is one without spans.
+    sent = json.dumps(messages.json_request(messages.json_span())).encode()
+    answer = targets.over_http.post(
+        sent, JSON, Connection="Upgrade, HTTP2-Settings", Upgrade="h2c", HTTP2_Settings="AAMAAABkAAQAAP__"
+    )
+    expect(answer.status == 200, f"answers {answer.status} {answer.body[:200]!r}")
+
+
 def _one_connection(targets: Targets) -> None:
     connection = targets.over_http.connection()
     try:
@@ -231,6 +241,7 @@ _CHECKS: list[tuple[str, str, str, Callable[[Targets], None]]] = [
     (HTTP_REQUEST, MUST, "a body in chunks is taken (RFC 9112)", _chunked),
     (HTTP_REQUEST, SHOULD, "a request of 10 MiB is taken, for clients may send 20 MiB", _ten_mib),
     (OTHER_RESPONSES, MUST, "Expect: 100-continue is no hindrance (RFC 9110)", _expect_continue),
+    (OTHER_RESPONSES, MUST, "an offer of HTTP/2 is no hindrance, as Java's client makes it (RFC 9110)", _offers_http2),
     (HTTP_CONNECTION, MUST, "twenty requests come through one connection", _one_connection),
     (HTTP_CONCURRENT, MUST, "eight connections at a time are served", _parallel),
     (HTTP_CONNECTION, SHOULD, "protobuf and JSON are told apart by the content-type", _json_and_protobuf),
