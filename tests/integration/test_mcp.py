@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import socket
@@ -121,6 +122,13 @@ def test_over_http_it_listens_on_this_machine_and_says_when_nothing_answers() ->
     try:
         wait_until(listens, 30, "the MCP server listens")
         assert f"no API answers at http://127.0.0.1:{nobody}" in asyncio.run(said())
+        # As Java's client asks, which offers HTTP/2 besides.
+        asked = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+        headers |= {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+        asked.request("POST", "/mcp", b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}', headers)
+        assert len(json.load(asked.getresponse())["result"]["tools"]) > 5
+        asked.close()
     finally:
         process.terminate()
         process.wait(20)

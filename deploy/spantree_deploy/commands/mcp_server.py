@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from spantree_deploy import options as opt
 from spantree_deploy.client import NotAnswered, api_at, server_of
 from spantree_exporter.errors import SpantreeError
+
+_HOST: Final = "127.0.0.1"
 
 
 def mcp(
@@ -43,6 +45,11 @@ def mcp(
             return api.get(path, parameters)
 
     if http:
-        server(ask).run("streamable-http", host="127.0.0.1", port=port, stateless_http=True, json_response=True)
+        import uvicorn
+
+        asked = server(ask)
+        app = asked.streamable_http_app(stateless_http=True, json_response=True, host=_HOST)
+        # httptools, which uvicorn would choose, drops the bodies of requests that offer HTTP/2, as Java's client does.
+        uvicorn.run(app, host=_HOST, port=port, http="h11", log_level=asked.settings.log_level.lower())
     else:
         model_stdio.run(server(ask))
