@@ -264,3 +264,16 @@ def test_keys_of_one_letter_can_be_switched_off(page: Page, written: Written) ->
     page.keyboard.press("Escape")
     page.keyboard.press("t")
     expect(page.locator("#times")).to_have_text("local")
+
+
+def test_pages_side_by_side_leave_connections_for_the_next_one(page: Page, written: Written) -> None:
+    written(run(1, 0))
+    beside = [page.context.new_page() for _ in range(7)]
+    for one in beside:
+        one.goto("/stuck", timeout=10_000)
+    told = [re.compile("live")] * 4 + [re.compile("asking every few seconds")] * 3
+    for one, state in zip(beside, told, strict=True):
+        expect(one.locator("#live-state")).to_have_text(state)
+    beside[0].close()
+    page.goto("/stuck")
+    expect(page.locator("#live-state")).to_have_text("● live")

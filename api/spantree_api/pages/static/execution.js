@@ -1,7 +1,6 @@
 // One execution: the node's panel beside it, and following while it runs.
 import { all, el, one, own, page } from "./dom.js";
 import { exchange } from "./exchange.js";
-import { follow } from "./live.js";
 import { visible } from "./text.js";
 
 const execution = one("#execution");
@@ -92,6 +91,7 @@ const wanted = new URL(location.href).searchParams.get("node");
 if (wanted) show(wanted, null);
 
 if (execution.dataset.stream) {
+  const { follow } = await import("./live.js");
   const stop = follow(execution.dataset.stream, async () => {
     const found = await page(location.href);
     const newer = one("#execution", found);

@@ -1,5 +1,6 @@
 // What changed: by server-sent events, and by asking again where they do not come. Nothing while nobody looks.
 import { gathered } from "./dom.js";
+import { leaveSeat, takeSeat } from "./seats.js";
 
 const AGAIN_MS = 4000;
 // At most, where asking fails again and again.
@@ -17,6 +18,7 @@ const TIME_MS = 60000;
 export function follow(address, look, every, state) {
   let source = null;
   let timer = null;
+  let anew = null;
   let failures = 0;
   let refused = 0;
   let ended = false;
@@ -41,7 +43,9 @@ export function follow(address, look, every, state) {
     timer = setTimeout(() => { changed(); poll(); }, Math.min(SELDOM_MS, AGAIN_MS * 2 ** refused));
   }
   function open() {
+    clearTimeout(anew);
     if (ended || source || document.hidden) return;
+    if (!takeSeat()) { without(); return; }
     const from = new URL(address, location.href);
     if (failures) from.searchParams.delete("after");
     source = new EventSource(from);
@@ -58,13 +62,18 @@ export function follow(address, look, every, state) {
       failures += 1;
       if (source?.readyState === EventSource.CLOSED || failures > 2) {
         close();
-        tell("asking every few seconds");
-        poll();
-        setTimeout(open, ANEW_MS);
+        without();
       } else tell("reconnecting");
     };
   }
+  function without() {
+    failures = Math.max(failures, 1);
+    tell("asking every few seconds");
+    poll();
+    anew = setTimeout(open, ANEW_MS);
+  }
   function close() {
+    if (source) leaveSeat();
     source?.close();
     source = null;
   }
