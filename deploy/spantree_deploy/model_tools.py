@@ -219,7 +219,7 @@ def server(ask: Ask) -> MCPServer:
     def stuck(limit: Limit = _LIST_LIMIT, cursor: Text = None) -> str:
         """Executions that are pending, running or waiting for too long, and lost ones; oldest first."""
         answer = get("stuck", limit=limit, cursor=cursor)
-        rows = compact(answer["executions"], keys=(*_EXECUTION, "silent_s", "open_nodes"))
+        rows = compact(answer["executions"], keys=(*_EXECUTION, "stuck_for_s", "threshold_s", "open_steps"))
         return written({}, rows, name="executions", more=_page(answer), fewer=_FEWER)
 
     for tool in mcp._tool_manager.list_tools():

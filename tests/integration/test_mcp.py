@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import TextContent
-from tests.api_rows import insert, node, trace, trace_id
+from tests.api_rows import NOW_NS, T0_NS, S, insert, node, trace, trace_id
 from tests.api_server import api_over
 from tests.waiting import free_port, wait_until
 
@@ -41,6 +41,15 @@ def api_url(migrated_url: str) -> Iterator[str]:
         migrated_url,
         trace(1, [node(1, "order"), node(2, "plan", 1), failed], **FAILURE),
         trace(2, [node(1, "order"), *steps]),
+        trace(
+            3,
+            [node(1, "refund", status="running", ended_ns=None)],
+            status="running",
+            ended_ns=None,
+            started_ns=T0_NS - 7_200 * S,
+            last_seen_ns=NOW_NS,
+            workflow_name="refund",
+        ),
     )
     with api_over(migrated_url) as api:
         yield str(api.base_url).rstrip("/")
@@ -91,7 +100,9 @@ def test_a_model_finds_what_failed_and_reads_on(api_url: str) -> None:
             assert differs["left_out"].endswith(f"All of them: GET /api/v1/executions/{failed}/diff/{good}")
             listed = (await _told(client, "list_executions", status=["completed"], limit=5))["data"]["executions"]
             assert [one["execution_id"] for one in listed] == [good]
-            for tool in ("group_failures", "stats", "stuck"):
+            [stuck] = (await _told(client, "stuck"))["data"]["executions"]
+            assert (stuck["stuck_for_s"], stuck["open_steps"][0]["name"]) == (10_800.0, "refund")
+            for tool in ("group_failures", "stats"):
                 assert "data" in await _told(client, tool)
             assert "nodes" in (await _told(client, "stats", of="nodes"))["data"]
             summed = (await _told(client, "execution_stats", execution_id=good, sort="count"))["data"]
