@@ -124,7 +124,7 @@ class AlertWatch:
         async with self._database.snapshot() as snapshot:
             tenants = await reads.tenants_with_rules(snapshot)
         for gone in self._tenants.keys() - {*tenants, self._config.tenant_id}:
-            await self._tenants[gone].deliver()  # drops what is left of it
+            await self._tenants[gone].give_up()
             del self._tenants[gone]
         more = False
         failed: Exception | None = None
@@ -350,6 +350,11 @@ class Alerts:
             claimed = await reads.claim_messages(transaction, self._config.tenant_id, self._rests())
         await asyncio.gather(*map(self._send, claimed))
         return bool(claimed)
+
+    async def give_up(self) -> None:
+        """Let go of the messages that nobody is to send any more, those that wait for a failing receiver, too."""
+        async with self._database.transaction() as transaction:
+            await reads.give_up_messages(transaction, self._config.tenant_id)
 
     async def _send(self, message: reads.ClaimedRow) -> None:
         tenant_id = self._config.tenant_id

@@ -224,6 +224,11 @@ async def settle_message(
     await transaction.all("settle_alert_message", parameters, records(IdRow))
 
 
+async def give_up_messages(transaction: Snapshot, tenant_id: int) -> None:
+    """Let go of what waits of rules that are gone; of a tenant that was dropped, of all that waits."""
+    await transaction.all("give_up_alert_messages", {"tenant_id": tenant_id}, records(IdRow))
+
+
 async def deliveries(
     snapshot: Snapshot,
     tenant_id: int,

@@ -241,6 +241,29 @@ WHERE tenant_id = %(tenant_id)s
     AND state = 'pending'
 RETURNING id
 
+-- name: give_up_alert_messages
+-- what waits, due or not, of rules that are gone and of a tenant that was dropped; served by alert_delivery_rule_idx,
+-- alert_rule_pkey, tenant_pkey
+UPDATE spantree.alert_delivery AS delivery
+SET state = 'dropped'
+WHERE delivery.tenant_id = %(tenant_id)s
+    AND delivery.state = 'pending'
+    AND (
+        NOT EXISTS (
+            SELECT
+            FROM spantree.alert_rule AS rule
+            WHERE rule.tenant_id = %(tenant_id)s
+                AND rule.id = delivery.rule_id
+        )
+        OR EXISTS (
+            SELECT
+            FROM spantree.tenant AS dropped
+            WHERE dropped.tenant_id = %(tenant_id)s
+                AND dropped.dropped_at IS NOT NULL
+        )
+    )
+RETURNING delivery.id
+
 -- name: alert_deliveries
 -- messages, newest first; served by alert_delivery_created_idx
 SELECT id, rule_id, rule_name, kind, subject, state, attempts, due_at, created_at, delivered_at, answer_status, error
