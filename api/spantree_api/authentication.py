@@ -89,7 +89,8 @@ class Authenticator:
         if known is None:
             raise Unavailable(
                 "database_unavailable",
-                "no connection to PostgreSQL yet, which knows the tokens: it is away; try again",
+                "no connection to PostgreSQL yet, which knows the tokens: "
+                f"{self._watch.failure or 'it is away'}; try again",
             )
         return known
 

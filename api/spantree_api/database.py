@@ -5,11 +5,6 @@ The pool opens without waiting, so the API starts, and stays up, while the datab
 
 Round trips: BEGIN is sent together with the first statement and shows whether the connection is alive, so nothing is
 asked of it before; statements that do not need each other's answers go together; COMMIT is one more.
-
-Plans are made for the values of their parameters (`plan_cache_mode`), because only then does PostgreSQL leave out,
-while it plans, the partitions that a statement does not name; and never compiled, which costs more than it saves here.
-No constraint but a partition's bounds is held against conditions (`constraint_exclusion`): none ever leaves out more,
-and looking was a sixth of the time to plan for sixty days.
 """
 
 from __future__ import annotations
@@ -32,9 +27,11 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from spantree_api.config import ApiConfig
 from spantree_api.errors import InvalidParameter, Unavailable
+from spantree_api.pooled_connection import Attempts, PooledConnection
 from spantree_api.statements import Name, Statements, load_statements
-from spantree_exporter.connection import KEEPALIVES, options_of
+from spantree_exporter.connection import KEEPALIVES
 from spantree_exporter.errors import BatchRejected, StoreUnavailable, WorkerUnavailable, classify
+from spantree_exporter.session import primary_first
 
 _QUERY_CANCELED = "57014"
 # What reads one moment, or writes at READ COMMITTED, never meets it otherwise: a standby gave the read up, or its
@@ -49,8 +46,6 @@ _RECONNECT_TIMEOUT_S = 3.0
 _CONNECT_TIMEOUT_S = "5"
 # Beyond the timeout of statements: a server that has not answered then does not do anything at all.
 _SILENT_S = 5.0
-PLANNING: Final = "-c plan_cache_mode=force_custom_plan -c jit=off -c constraint_exclusion=off"
-"""How statements of the API are planned, as options of a connection."""
 _A_WORKER = (
     "this is a worker of a Citus cluster, wanted the coordinator, which alone has the queues and the figures: name the "
     "coordinator in SPANTREE_DATABASE_URL or SPANTREE_API_DATABASE_URL"
@@ -230,18 +225,21 @@ class Database:
         self._connections_max = config.pool_max
         url = config.database_url if database_url is None else database_url
         given = conninfo_to_dict(url)
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+        self._attempts = Attempts()
+        self._pool: AsyncConnectionPool[PooledConnection] = AsyncConnectionPool(
             url,
+            connection_class=PooledConnection,
             kwargs={
                 **{name: value for name, value in KEEPALIVES.items() if name not in given},
                 "application_name": "spantree-api",
                 "client_encoding": "UTF8",
                 "connect_timeout": _CONNECT_TIMEOUT_S,
-                "options": options_of(
-                    url,
-                    f"-c statement_timeout={config.statement_timeout_ms} -c TimeZone=UTC "
-                    f"-c DateStyle=ISO -c IntervalStyle=postgres -c standard_conforming_strings=on {PLANNING}",
-                ),
+                # Transactions begin with a statement of ours, in one round trip with what is asked first.
+                "autocommit": True,
+                "attempts": self._attempts,
+                "set_up": (self._statements["set_up"], {"statement_timeout_ms": config.statement_timeout_ms}),
+                # What only reads may be pointed at a standby; what has to write is of no use there.
+                "primary_first": primary_first(url) if database_url is None else {},
             },
             min_size=1,
             max_size=config.pool_max,
@@ -294,20 +292,23 @@ class Database:
                 async with connection:
                     on_citus = connection in self._on_citus
                     yield Snapshot(connection, self._statements, rows, self._tenant_id, on_citus=on_citus)
+            except psycopg.Error as error:
+                await self._leave_standby(connection, error)
+                raise
             finally:
                 await self._give_back(connection)
         except PoolTimeout as error:
             waited_s = self._pool_wait_s if wait_s is None else wait_s
+            why = self._attempts.why() or "it is away or every connection is busy"
             raise Unavailable(
-                "database_unavailable",
-                f"no connection to PostgreSQL within {waited_s:g} s: it is away or every connection is busy; try again",
+                "database_unavailable", f"no connection to PostgreSQL within {waited_s:g} s: {why}; try again"
             ) from error
         except psycopg.Error as error:
             raise self._told(error) from error
 
     async def _begin(
         self, begin: str, wait_s: float | None, opening: Query[Any] | None
-    ) -> tuple[AsyncConnection[Any], list[Any]]:
+    ) -> tuple[PooledConnection, list[Any]]:
         # The server ends a statement in time, if it still does anything; a probe waits for no statement.
         within_s = self._statement_timeout_ms / 1_000 + _SILENT_S if wait_s is None else wait_s
         # After a restart of the server every pooled connection is dead; each is given up as it is found to be.
@@ -329,6 +330,7 @@ class Database:
                 return connection, [] if cursor is None else await cursor.fetchall()
             except BaseException as error:
                 alive = not connection.broken
+                await self._leave_standby(connection, error)
                 await self._give_back(connection)
                 if silence.is_cut:
                     # Others would be silent as well, each as long.
@@ -341,15 +343,18 @@ class Database:
                     raise
         raise AssertionError  # the last turn of the loop returns or raises
 
-    async def _give_back(self, connection: AsyncConnection[Any]) -> None:
+    async def _leave_standby(self, connection: PooledConnection, error: BaseException) -> None:
+        # Where the primary's name or address is another server's now, the next connection finds that.
+        if isinstance(error, psycopg.Error) and _is_read_only(error):
+            await connection.close()
+
+    async def _give_back(self, connection: PooledConnection) -> None:
         # Cancelled as it began or ended a pipeline, psycopg leaves the connection in one: no cursor of the next works.
         if connection.info.pipeline_status != PipelineStatus.OFF:
             await connection.close()
         await self._pool.putconn(connection)
 
-    async def _configure(self, connection: AsyncConnection[Any]) -> None:
-        # Transactions begin with a statement of ours, in one round trip with what is asked first.
-        await connection.set_autocommit(True)
+    async def _configure(self, connection: PooledConnection) -> None:
         if await self._is(connection, "is_citus"):
             self._on_citus.add(connection)
             if await self._is(connection, "is_worker"):
@@ -370,9 +375,7 @@ class Database:
             )
         if error.sqlstate == _NOT_SUPPORTED and error.diag.source_function == "RevalidateCachedQuery":
             return Unavailable("schema_changed", "a table has gained a column meanwhile: try again", passes=True)
-        if error.sqlstate == _READ_ONLY or (
-            error.sqlstate == _NOT_SUPPORTED and error.diag.source_file == _OF_A_SETTING
-        ):
+        if _is_read_only(error):
             return Unavailable(
                 "database_read_only",
                 "the PostgreSQL of SPANTREE_DATABASE_URL takes no changes now, it is a standby or read-only: name the "
@@ -399,6 +402,12 @@ class Database:
             "database_not_ready",
             f'PostgreSQL is not set up for spantree ({error.sqlstate}: {_line(error)}): run "spantree migrate"',
         )
+
+
+def _is_read_only(error: psycopg.Error) -> bool:
+    return error.sqlstate == _READ_ONLY or (
+        error.sqlstate == _NOT_SUPPORTED and error.diag.source_file == _OF_A_SETTING
+    )
 
 
 class _Silence:

@@ -18,6 +18,7 @@ _MADE_BY: Final = '"spantree token create --scope ingest" makes one'
 
 class _NoTokens:
     known: KnownTokens | None = KnownTokens()
+    failure = ""
 
     def used(self, identity: Identity) -> None:
         """Nothing to note."""

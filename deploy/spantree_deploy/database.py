@@ -11,6 +11,7 @@ import psycopg
 from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_deploy.running import has_data, no_data
 from spantree_deploy.settings import Settings
+from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError, classify, without_passwords
 
 CONNECT_S: Final = 5
@@ -18,6 +19,19 @@ _CORRECT: Final = "--database-url or SPANTREE_DATABASE_URL"
 _TOO_MANY: Final = (
     "raise max_connections, or the CONNECTION LIMIT of the user or the database, or lower SPANTREE_API_POOL_MAX and "
     "SPANTREE_WRITERS"
+)
+# What a connection pooler says of itself -> what to do; the first that fits.
+_OF_POOLERS: Final = (
+    ("query_wait_timeout", "give it as many connections to PostgreSQL as spantree has to it (default_pool_size)"),
+    ("max_client_conn", "raise its max_client_conn"),
+    (
+        "unsupported startup parameter",
+        "take `options` out of the URL and PGOPTIONS, or have it pass over them (ignore_startup_parameters)",
+    ),
+    ("server login", "see its log: it does not reach PostgreSQL"),
+    ("cannot connect to server", "see its log: it does not reach PostgreSQL"),
+    ("such database", f"add the database to its settings, or correct {_CORRECT}"),
+    ("such user", f"add the user to its settings (auth_file), or correct {_CORRECT}"),
 )
 # What PostgreSQL and libpq say -> what to do; the first that fits. A refused connection has no SQLSTATE on the client's
 # side (psycopg 3.2); of a server that speaks another language than English, its own words are all there is.
@@ -77,6 +91,8 @@ def stored_data_of(settings: Settings, report: Report) -> Iterator[str]:
 def remedy_of(error: BaseException | None) -> str:
     """What to do about a connection that could not be made."""
     text = " ".join(str(error).split())
+    if of_pooler := next((remedy for sign, remedy in _OF_POOLERS if sign in text), None):
+        return of_pooler
     if "FATAL" not in text and "no password supplied" not in text:
         return _AWAY
     said = text.partition("FATAL")[2] or text
@@ -86,7 +102,7 @@ def remedy_of(error: BaseException | None) -> str:
 def check_connection(database_url: str) -> None:
     """Raise SpantreeError, with the reason and what to do, where no connection can be made now."""
     try:
-        psycopg.connect(database_url, connect_timeout=CONNECT_S, application_name="spantree").close()
+        connect(database_url, "spantree", connect_timeout=CONNECT_S).close()
     except psycopg.Error as error:
         raise refused(error) from error
 

@@ -30,7 +30,7 @@ from spantree_deploy.settings import Settings, url_of
 from spantree_deploy.sql import statements
 from spantree_exporter.connection import connect
 from spantree_exporter.distribution import cluster
-from spantree_exporter.errors import ConfigError, SchemaVersionError, SpantreeError, classify
+from spantree_exporter.errors import ConfigError, OperatorError, SchemaVersionError, SpantreeError, classify
 from spantree_exporter.hot_path import hot_path, reason
 from spantree_exporter.migrate import LATEST, check_version, missing_versions, version_of, what_is_missing
 from spantree_exporter.partitions import date_of, days_to_keep_ready
@@ -125,6 +125,9 @@ def _connected(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
             connection = stack.enter_context(connect(url, "spantree doctor", connect_timeout=_ANSWER_S))
         except psycopg.Error as error:
             found, _, remedy = str(refused(error)).rpartition("; ")
+            raise _NotThere(Finding("database", found, remedy)) from error
+        except OperatorError as error:
+            found, _, remedy = str(error).rpartition(": ")
             raise _NotThere(Finding("database", found, remedy)) from error
         yield connection
 

@@ -17,6 +17,7 @@ from psycopg.types.json import set_json_loads
 from spantree_exporter.distribution import check_coordinator
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.partitions import PartitionDays, PartitionWindow, days_to_keep_ready
+from spantree_exporter.session import PRIMARY_FIRST, any_server_is_next, begin, primary_first
 from spantree_exporter.sql import statements
 from spantree_exporter.trace_key import TraceKey, key_arrays
 
@@ -32,7 +33,7 @@ KEEPALIVES: Final = {
 # What a URL may override. A standby that took a primary's address is no place to write to.
 _DEFAULTS: Final[dict[str, str | int]] = {
     "connect_timeout": 10,
-    "target_session_attrs": "read-write",
+    **PRIMARY_FIRST,
     # Whatever PGCLIENTENCODING or the locale say.
     "client_encoding": "UTF8",
     **KEEPALIVES,
@@ -42,32 +43,34 @@ _LOCK_TIMEOUT: Final = "10s"
 _KEEP_AHEAD_INTERVAL_S: Final = 3600.0
 _KEEP_AHEAD_RETRY_S: Final = 60.0
 _SQL: Final = statements("connect")
-_SESSION: Final = _SQL["session"]
 _SETTINGS: Final = _SQL["settings"]
 # A worker sorts the ids anew for each trace that it looks up, so that the work grows with the square of their number.
 _SHARD_IDS: Final = 500
 
 
-def options_of(database_url: str, more: str) -> str:
-    """What to give as `options`, which replaces those that the URL or PGOPTIONS have: theirs, then `more`."""
-    given = conninfo_to_dict(database_url).get("options")
-    if given is None:
-        defaults = {option.keyword: option.val for option in psycopg.pq.Conninfo.get_defaults()}
-        given = (defaults.get(b"options") or b"").decode()
-    return f"{given} {more}".strip()
-
-
 def connect(database_url: str, application_name: str, **settings: Any) -> psycopg.Connection[Any]:
-    """A connection in autocommit mode for one command; `settings` are psycopg's. Raises psycopg.Error."""
-    connection = psycopg.connect(
-        database_url, autocommit=True, client_encoding="UTF8", application_name=application_name, **settings
-    )
-    try:
-        connection.execute(_SESSION)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    """A connection in autocommit mode for one command; `settings` are psycopg's. Raises psycopg.Error, OperatorError.
+
+    Of several servers to the one that takes writes, where there is one.
+    """
+    given = conninfo_to_dict(database_url)
+    settings = {
+        **{name: value for name, value in KEEPALIVES.items() if name not in given},
+        "autocommit": True,
+        "client_encoding": "UTF8",
+        "application_name": application_name,
+        **settings,
+    }
+
+    def attempt() -> psycopg.Connection[Any]:
+        try:
+            return psycopg.connect(database_url, **primary_first(database_url), **settings)
+        except psycopg.OperationalError as error:
+            if not any_server_is_next(error):
+                raise
+            return psycopg.connect(database_url, **settings)
+
+    return begin(attempt)
 
 
 class StoreConnection:
@@ -83,15 +86,14 @@ class StoreConnection:
         self._on_citus = False
 
     def open(self) -> psycopg.Connection[Any]:
-        """The open connection, in autocommit mode. Raises psycopg.Error."""
+        """The open connection, in autocommit mode. Raises psycopg.Error, OperatorError."""
         if self._connection is not None and not self._connection.closed:
             return self._connection
         self.close()
         given = conninfo_to_dict(self._database_url)
         settings: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
         settings.setdefault("application_name", given.get("application_name") or self._application_name)
-        connection = psycopg.connect(self._database_url, autocommit=True, **settings)
-        connection.execute(_SESSION)
+        connection = begin(lambda: psycopg.connect(self._database_url, autocommit=True, **settings))
         limits = {"statement_timeout": _STATEMENT_TIMEOUT, "lock_timeout": _LOCK_TIMEOUT}
         *_, self._on_citus = connection.execute(_SETTINGS, limits).fetchone() or (False,)
         set_json_loads(orjson.loads, connection)

@@ -85,12 +85,14 @@ _CONTENT_CLASSES = frozenset({"22", "23", "38", "39", "44", "54", "P0"})
 # What COPY BINARY says where a table has other columns or types than this build's: no span can be blamed. 08P01 is
 # "insufficient data left in message", which a server sends when a column has become wider.
 _SCHEMA_CODES = frozenset({"22P03", "22P04", "08P01"})
+# PostgreSQL names the place in its source with each error. A pooler before it does not, and gives all of its own this
+# class: a server that is away, a client that waited too long for one (PgBouncer 1.18 to 1.24: 08P01).
+_CONNECTION_CLASS = "08"
 # Time limits (57014 statement, 25P03 idle in transaction, 25P04 transaction) and memory (53200; locks are memory, too).
 _FAILED_CODES = frozenset({"57014", "25P03", "25P04", "53200"})
 _INTERNAL_CLASS = "XX"
-# An error of the server itself of this class is about a connection of its own: of a coordinator's to a worker. What a
-# worker says of itself comes with this context (measured on 13.2).
-_CONNECTION_CLASS = "08"
+# An error of _CONNECTION_CLASS of the server itself is about a connection of its own: of a coordinator's to a worker.
+# What a worker says of itself comes with this context (measured on 13.2).
 _OF_WORKER = "while executing command on "
 # What a worker refuses inside COPY reaches us with its message and without its SQLSTATE, by this function of the
 # coordinator (multi_copy.c of 13.2). Other ways to write the same rows keep the SQLSTATE, and are what decides.
@@ -122,6 +124,8 @@ def classify(error: psycopg.Error) -> SpantreeError:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return StoreUnavailable(f"PostgreSQL cannot be reached: {text}")
         return BatchRejected(f"the PostgreSQL client refused the batch: {text}", None)
+    if sqlstate[:2] == _CONNECTION_CLASS and error.diag.source_file is None:
+        return StoreUnavailable(f"the connection pooler before PostgreSQL gives no connection ({sqlstate}): {text}")
     if sqlstate in _SCHEMA_CODES:
         return OperatorError(
             f"PostgreSQL's tables are not those that this build writes to ({sqlstate}): {text}; undo what was changed "

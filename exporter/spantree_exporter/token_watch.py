@@ -20,6 +20,8 @@ from typing import Any, Final
 import psycopg
 
 from spantree_exporter.connection import connect
+from spantree_exporter.errors import OperatorError
+from spantree_exporter.session import without_address
 from spantree_exporter.tokens import Identity, KnownTokens, load, note_use, set_up_look
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class TokenWatch:
         self._noted_at_s = time.monotonic()
         self._logged_at_s = float("-inf")
         self._thread = threading.Thread(target=self._run, name="spantree-tokens", daemon=True)
+        self.failure = ""
         self.known: KnownTokens | None = None if path is None else _read(path)
 
     def start(self) -> None:
@@ -81,7 +84,7 @@ class TokenWatch:
                 if connection is None or connection.closed:
                     connection = _connect(self._database_url)
                 self._look(connection)
-            except psycopg.Error as error:
+            except (psycopg.Error, OperatorError) as error:
                 if connection is not None:
                     connection.close()
                 self._complain(error)
@@ -99,7 +102,7 @@ class TokenWatch:
             try:
                 with contextlib.closing(_connect(self._standby_url)) as connection:
                     self._note(load(connection))
-            except psycopg.Error as error:
+            except (psycopg.Error, OperatorError) as error:
                 self._complain(error)
 
     def _note(self, known: KnownTokens) -> None:
@@ -117,7 +120,8 @@ class TokenWatch:
                 note_use(connection, used)
             self._noted_at_s = time.monotonic()
 
-    def _complain(self, error: psycopg.Error) -> None:
+    def _complain(self, error: psycopg.Error | OperatorError) -> None:
+        self.failure = without_address(error)
         # That PostgreSQL is away is told by those whose work stands still.
         if time.monotonic() - self._logged_at_s >= _LOG_INTERVAL_S:
             self._logged_at_s = time.monotonic()

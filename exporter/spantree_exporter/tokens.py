@@ -97,6 +97,8 @@ class Watch(Protocol):
     """What those who check tokens need of token_watch.TokenWatch."""
 
     known: KnownTokens | None
+    failure: str
+    """Why nothing is known; "" where nobody has looked yet."""
 
     def used(self, identity: Identity) -> None:
         """Note that it was used."""

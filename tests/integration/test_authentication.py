@@ -198,6 +198,7 @@ class _TwoTokens:
         True,
         {"default": 0, "blue": 1},
     )
+    failure = ""
 
     def used(self, identity: Identity) -> None:
         """Nothing to note."""

@@ -12,7 +12,7 @@ from tests.api_rows import NOW_NS, T0_NS, insert, trace, trace_id
 from tests.plans import make_days, multiply, rows_read
 from tests.postgres import new_database
 
-from spantree_api.database import IN_ORDER, PLANNING, is_in_order
+from spantree_api.database import IN_ORDER, is_in_order
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import Range, listing_of
 from spantree_api.statements import Statements, load_statements
@@ -57,8 +57,9 @@ def of_one_cause(postgres_url: str, _migrated_template: str) -> Iterator[psycopg
     """A database in which all that ran failed of one cause; one of its two days was analysed, the other never."""
     with (
         new_database(postgres_url, template=_migrated_template) as url,
-        psycopg.connect(url, autocommit=True, options=PLANNING) as connected,
+        psycopg.connect(url, autocommit=True) as connected,
     ):
+        connected.execute(STATEMENTS["set_up"], {"statement_timeout_ms": 0})
         make_days(connected, "2026-11-10", 20)
         insert(url, trace(1, status="failed", error_fingerprint="f", conversation_id="c"))
         for day in DAYS:

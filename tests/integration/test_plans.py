@@ -21,7 +21,7 @@ from tests.plans import days_and_indexes, index_parents, make_days, multiply, pl
 from tests.postgres import new_database
 
 from spantree_api.cursor import ExecutionCursor
-from spantree_api.database import IN_ORDER, PLANNING
+from spantree_api.database import IN_ORDER
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import Listing, listing_of
 from spantree_api.picked import Picked
@@ -45,8 +45,9 @@ TRACE = UUID(trace_id(1))
 def connection(postgres_url: str, _migrated_template: str) -> Iterator[psycopg.Connection[Any]]:
     with (
         new_database(postgres_url, template=_migrated_template) as url,
-        psycopg.connect(url, autocommit=True, options=PLANNING) as connected,
+        psycopg.connect(url, autocommit=True) as connected,
     ):
+        connected.execute(STATEMENTS["set_up"], {"statement_timeout_ms": 0})
         make_days(connected, "2026-08-16", 100)
         steps = [node(1, "root"), *(node(number, f"step {number}", 1) for number in range(2, 7))]
         edges = [Edge(2, 0, 3, 0, "sequential", None, "declared"), Edge(3, 0, 4, 0, "sequential", None, "declared")]

@@ -16,7 +16,7 @@ from tests.postgres import name_of
 from tests.spantree_process import spantree
 from tests.tables import project_all, tables
 
-from spantree_exporter.connection import connect, options_of
+from spantree_exporter.connection import connect
 from spantree_exporter.migrate import migrate
 from spantree_exporter.retention.policy import Policy
 from spantree_exporter.retention.run import run
@@ -122,13 +122,13 @@ def test_no_limit_of_a_whole_transaction_is_a_span_s_fault(migrated_url: str) ->
 
 
 @pytest.mark.parametrize("where", ["url", "environment"])
-def test_options_of_the_url_or_the_environment_hold_beside_those_of_the_api(
+def test_options_of_the_url_or_the_environment_hold_beside_ours(
     migrated_url: str, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     mark = "&" if "?" in migrated_url else "?"
     url = f"{migrated_url}{mark}options=-c%20spantree.mark%3Dgiven" if where == "url" else migrated_url
     if where == "environment":
         monkeypatch.setenv("PGOPTIONS", "-c spantree.mark=given")
-    with psycopg.connect(url, options=options_of(url, "-c TimeZone=UTC")) as connection:
-        row = connection.execute("SELECT current_setting('spantree.mark'), current_setting('TimeZone')").fetchone()
-    assert row == ("given", "UTC")
+    with connect(url, "test") as connection:
+        row = connection.execute("SELECT current_setting('spantree.mark'), current_setting('DateStyle')").fetchone()
+    assert row == ("given", "ISO, MDY")

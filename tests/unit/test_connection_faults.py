@@ -41,6 +41,15 @@ REFUSED = 'connection failed: connection to server at "127.0.0.1", port 5432 fai
         (REFUSED.format('role "ada" is not permitted to log in'), "let it log in (ALTER ROLE"),
         (REFUSED.format("Passwort-Authentifizierung fehlgeschlagen"), "see its log, or correct "),
         ('connection to server at "127.0.0.1", port 1 failed: Connection refused', "start it, or correct "),
+        ("query_wait_timeout", "give it as many connections to PostgreSQL as spantree has to it"),
+        (REFUSED.format("no more connections allowed (max_client_conn)"), "raise its max_client_conn"),
+        (REFUSED.format("unsupported startup parameter: options"), "take `options` out of the URL"),
+        (
+            REFUSED.format("server login has been failing, try again later (server_login_retry)"),
+            "see its log: it does not reach PostgreSQL",
+        ),
+        (REFUSED.format("no such database: shop"), "add the database to its settings, or correct "),
+        (REFUSED.format("no such user: ada"), "add the user to its settings (auth_file), or correct "),
         ('failed to resolve host "nowhere": Name or service not known', "start it, or correct "),
     ],
 )

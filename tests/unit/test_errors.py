@@ -48,7 +48,18 @@ def test_a_database_that_is_away_read_only_or_busy_is_waited_for(error: psycopg.
 
 
 def test_a_connection_that_the_server_itself_has_lost_is_to_a_worker() -> None:
-    assert type(classify(pg.ConnectionFailure())) is WorkerUnavailable
+    error = _with(pg.ConnectionFailure, source_file="remote_commands.c")
+    assert type(classify(error)) is WorkerUnavailable
+
+
+def test_what_a_pooler_says_of_itself_is_waited_for_and_blames_no_table_and_no_worker() -> None:
+    told = [classify(error) for error in (pg.ProtocolViolation("query_wait_timeout"), pg.ConnectionFailure("lost"))]
+    assert [(type(error), str(error)) for error in told] == [
+        (StoreUnavailable, "the connection pooler before PostgreSQL gives no connection (08P01): query_wait_timeout"),
+        (StoreUnavailable, "the connection pooler before PostgreSQL gives no connection (08006): lost"),
+    ]
+    of_server = _with(pg.ProtocolViolation, source_file="pqformat.c")
+    assert str(classify(of_server)).startswith("PostgreSQL's tables are not those that this build writes to (08P01)")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +142,7 @@ def test_a_check_is_told_from_a_partition_that_is_not_there(told: dict[str, str]
     [
         pg.BadCopyFileFormat(),
         pg.InvalidBinaryRepresentation(),
-        pg.ProtocolViolation(),
+        _with(pg.ProtocolViolation, source_file="pqformat.c"),
         pg.UndefinedTable(),
         pg.UndefinedColumn(),
         pg.InsufficientPrivilege(),

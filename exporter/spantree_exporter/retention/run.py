@@ -15,7 +15,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 from psycopg.types.json import set_json_loads
 
-from spantree_exporter.connection import connect, options_of
+from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.migrate import check_version
 from spantree_exporter.own_audit import drop_old, write
@@ -233,9 +233,7 @@ def _today() -> date:
 @contextmanager
 def _connected(database_url: str) -> Iterator[psycopg.Connection[Any]]:
     try:
-        with connect(
-            database_url, "spantree retention", options=options_of(database_url, "-c TimeZone=UTC")
-        ) as connection:
+        with connect(database_url, "spantree retention") as connection:
             connection.execute(_SQL["settings"])
             set_json_loads(orjson.loads, connection)
             check_version(connection)

@@ -9,7 +9,17 @@ SELECT
     set_config('default_transaction_isolation', 'read committed', false),
     CASE
         WHEN current_setting('transaction_timeout', true) IS NOT NULL THEN set_config('transaction_timeout', '0', false)
-    END
+    END,
+    -- Whether somebody of spantree has had the session before, and the mark of it; NULL or '' where it is new.
+    coalesce(marked.before, '') <> '' AS is_marked,
+    marked.pid
+FROM (
+    SELECT
+        current_setting('spantree.session', true) AS before,
+        set_config('spantree.session', 'taken', false) AS now,
+        pg_backend_pid() AS pid
+    OFFSET 0
+) AS marked
 
 -- name: settings
 -- For the session. A statement that waits longer than this is given up and tried again, so that a locked table or a

@@ -6,7 +6,8 @@
 SELECT
     set_config('lock_timeout', '2s', false),
     set_config('statement_timeout', '60s', false),
-    set_config('idle_in_transaction_session_timeout', '0', false)
+    set_config('idle_in_transaction_session_timeout', '0', false),
+    set_config('TimeZone', 'UTC', false)
 
 -- name: unbounded
 -- For a transaction that reads a whole day.

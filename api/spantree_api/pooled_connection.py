@@ -1,0 +1,75 @@
+"""A connection of the API's pool: with a session of its own, on the server that takes writes where that is wanted."""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString, Self
+
+import psycopg
+from psycopg import AsyncConnection
+
+from spantree_exporter.errors import OperatorError
+from spantree_exporter.session import SESSION, any_server_is_next, shared, without_address
+
+
+class Attempts:
+    """What became of the last attempt to connect: None where it succeeded, or where there was none."""
+
+    def __init__(self) -> None:
+        self.failure: OperatorError | psycopg.Error | None = None
+
+    def why(self) -> str | None:
+        """Why it failed, in words."""
+        return None if self.failure is None else without_address(self.failure)
+
+
+class PooledConnection(AsyncConnection[Any]):
+    """Made by `connect` with the settings of psycopg and three more.
+
+    `attempts` is told what becomes of it, `set_up` is a statement to be executed once, with its parameters, and by the
+    settings `primary_first` a server is looked for before any that the URL leads to is taken.
+    """
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **settings: Any) -> Self:
+        """Connect. Raises psycopg.Error, OperatorError."""
+        attempts: Attempts = settings.pop("attempts")
+        set_up: tuple[LiteralString, dict[str, object]] = settings.pop("set_up")
+        primary_first: dict[str, Any] = settings.pop("primary_first")
+        try:
+            connection = await cls._begun(conninfo, primary_first, settings)
+            try:
+                await connection.execute(*set_up)
+            except BaseException:
+                await connection.close()
+                raise
+        except (OperatorError, psycopg.Error) as error:
+            attempts.failure = error
+            raise
+        attempts.failure = None
+        return connection
+
+    @classmethod
+    async def _begun(cls, conninfo: str, primary_first: dict[str, Any], settings: dict[str, Any]) -> Self:
+        connection = await cls._attempt(conninfo, primary_first, settings)
+        try:
+            if await connection._is_shared():
+                await connection.close()
+                connection = await cls._attempt(conninfo, primary_first, settings)
+                await connection._is_shared()
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def _is_shared(self) -> bool:
+        cursor = await self.execute(SESSION)
+        return shared(await cursor.fetchone(), self.info.backend_pid)
+
+    @classmethod
+    async def _attempt(cls, conninfo: str, primary_first: dict[str, Any], settings: dict[str, Any]) -> Self:
+        try:
+            return await super().connect(conninfo, **settings, **primary_first)
+        except psycopg.OperationalError as error:
+            if not primary_first or not any_server_is_next(error):
+                raise
+            return await super().connect(conninfo, **settings)

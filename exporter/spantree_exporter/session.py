@@ -1,0 +1,74 @@
+"""How a session begins: on a server that takes writes where the URL leads to one, set up, and lent to nobody else.
+
+A pooler that lends a session of PostgreSQL for one transaction at a time (PgBouncer: `pool_mode = transaction`) gives
+whoever comes next the settings, the temporary tables and the locks of whoever came before: traces would be claimed for
+ever, and somebody else's statements planned by our settings. So each session is marked when it begins, and one that has
+a mark already is somebody's. A pooler is told by the process that it names, which is not the one that answers; behind
+one a session is begun twice, one after the other, so that the first of all finds its own mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from spantree_exporter.errors import OperatorError, classify
+from spantree_exporter.sql import statements
+
+SESSION: Final = statements("connect")["session"]
+"""The statement that sets a session up; `shared` reads its row."""
+PRIMARY_FIRST: Final[dict[str, Any]] = {"target_session_attrs": "read-write"}
+_SHARED: Final = (
+    "a connection pooler lends one session of PostgreSQL to several clients, wanted sessions of spantree's own, for it "
+    "has settings, temporary tables and locks in them: let the pooler have pool_mode = session and "
+    "server_reset_query = DISCARD ALL for this user or database, or name PostgreSQL itself"
+)
+_READ_ONLY: Final = "session is read-only"
+
+
+def shared(row: tuple[Any, ...] | None, named_pid: int) -> bool:
+    """Whether a session is to begin once more; `row` is what SESSION answered, `named_pid` as the connection has it.
+
+    Raises OperatorError where somebody else has the session, too.
+    """
+    *_, is_marked, pid = row or (False, named_pid)
+    if is_marked:
+        raise OperatorError(_SHARED)
+    return bool(pid != named_pid)
+
+
+def without_address(error: psycopg.Error | OperatorError) -> str:
+    """Why there was no connection, for those who need not know where PostgreSQL is."""
+    if not isinstance(error, psycopg.Error):
+        return str(error)
+    if error.sqlstate:
+        return str(classify(error))
+    before, _, reason = " ".join(str(error).split()).rpartition("failed: ")
+    return reason if before else "it is away"
+
+
+def any_server_is_next(error: psycopg.OperationalError) -> bool:
+    """Whether it was by PRIMARY_FIRST alone that there was no connection, so that a server to read from may do."""
+    return _READ_ONLY in str(error)
+
+
+def primary_first(database_url: str) -> dict[str, Any]:
+    """PRIMARY_FIRST where the URL does not say itself which of its servers it means."""
+    return {} if "target_session_attrs" in conninfo_to_dict(database_url) else PRIMARY_FIRST
+
+
+def begin(attempt: Callable[[], psycopg.Connection[Any]]) -> psycopg.Connection[Any]:
+    """A connection of `attempt`, which is in autocommit mode, with its session. Raises psycopg.Error, OperatorError."""
+    connection = attempt()
+    try:
+        if shared(connection.execute(SESSION).fetchone(), connection.info.backend_pid):
+            connection.close()
+            connection = attempt()
+            shared(connection.execute(SESSION).fetchone(), connection.info.backend_pid)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

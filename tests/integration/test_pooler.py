@@ -1,0 +1,92 @@
+"""A connection pooler before PostgreSQL: as good as none where it lends whole sessions, else refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests import factories
+from tests.api_server import api_over, ok, refused
+from tests.pooler import pooler
+from tests.spantree_process import spantree
+from tests.tables import project_all, tables
+
+from spantree_exporter.connection import connect
+from spantree_exporter.errors import OperatorError, StoreUnavailable
+from spantree_exporter.migrate import migrate
+from spantree_exporter.store import Store
+
+ROWS = ("span", "execution", "node", "edge", "trace")
+SHARED = (
+    "a connection pooler lends one session of PostgreSQL to several clients, wanted sessions of spantree's own, for it "
+    "has settings, temporary tables and locks in them"
+)
+REMEDY = (
+    "let the pooler have pool_mode = session and server_reset_query = DISCARD ALL for this user or database, or name "
+    "PostgreSQL itself"
+)
+
+
+def write(url: str, rows_of: str) -> None:
+    store = Store(url)
+    store.write([*factories.workflow(1), *factories.workflow(2, failing=True)])
+    project_all(rows_of, store)
+    store.close()
+
+
+def test_by_session_rows_and_answers_are_as_without_one(database_url: str, migrated_url: str, tmp_path: Path) -> None:
+    write(migrated_url, migrated_url)
+    with pooler(database_url) as lent:
+        migrate(lent.url)
+        write(lent.url, database_url)
+        assert tables(database_url, *ROWS) == tables(migrated_url, *ROWS)
+        with api_over(lent.url) as there, api_over(migrated_url) as elsewhere:
+            for path in ("executions", "failures", f"executions/{factories.trace_id(2).hex()}/tree"):
+                assert ok(there.get(f"/api/v1/{path}")) == ok(elsewhere.get(f"/api/v1/{path}"))
+        done = spantree("retention", "--days", "20000", "--database-url", lent.url, directory=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_by_transaction_every_part_says_what_is_wanted(migrated_url: str, tmp_path: Path) -> None:
+    with pooler(migrated_url, by_transaction=True) as lent:
+        with pytest.raises(OperatorError) as told:
+            Store(lent.url).check()
+        assert str(told.value) == f"{SHARED}: {REMEDY}"
+        with pytest.raises(OperatorError) as told:
+            connect(lent.url, "test")
+        assert str(told.value) == f"{SHARED}: {REMEDY}"
+        with pytest.raises(OperatorError) as told:
+            migrate(lent.url)
+        assert str(told.value) == f"{SHARED}: {REMEDY}"
+        with api_over(lent.url) as api:
+            answers = [refused(api.get(f"/api/v1/{path}")) for path in ("executions", "health")]
+        assert answers == [
+            (503, "database_unavailable", f"no connection to PostgreSQL {how}: {SHARED}: {REMEDY}; try again")
+            for how in ("yet, which knows the tokens", "within 0.8 s")
+        ]
+        found = spantree("doctor", "--database-url", lent.url, directory=tmp_path)
+        assert f"problem database: {SHARED} -> {REMEDY}\n" in found.stdout
+
+
+def test_a_session_that_is_given_on_as_it_is_is_refused_too(migrated_url: str) -> None:
+    with pooler(migrated_url, by_transaction=True) as lent:
+        with psycopg.connect(lent.url, autocommit=True) as before:
+            before.execute("SELECT set_config('spantree.session', 'taken', false)")
+        with pytest.raises(OperatorError, match="lends one session"):
+            connect(lent.url, "test")
+
+
+def test_a_pooler_that_has_no_session_to_lend_is_waited_for(migrated_url: str, tmp_path: Path) -> None:
+    with pooler(migrated_url, sessions_max=1) as lent, psycopg.connect(lent.url, autocommit=True) as busy:
+        busy.execute("SELECT")
+        with pytest.raises(StoreUnavailable) as told:
+            Store(lent.url).check()
+        assert str(told.value) == (
+            "the connection pooler before PostgreSQL gives no connection (08P01): query_wait_timeout"
+        )
+        found = spantree("doctor", "--database-url", lent.url, directory=tmp_path)
+    assert (
+        "problem database: the connection pooler before PostgreSQL gives no connection (08P01): query_wait_timeout -> "
+        "give it as many connections to PostgreSQL as spantree has to it (default_pool_size)\n"
+    ) in found.stdout
