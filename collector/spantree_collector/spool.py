@@ -66,6 +66,8 @@ _SHRINK_BYTES = 256 * 2**20
 _SHRINK_INTERVAL_S = 60.0
 # How long removals wait when the disk has no room even for them.
 _POSTPONED_S = 0.1
+# A quota is seen by the write that it ends alone; for so long after one, nobody is told that there is room.
+_REFUSED_S = 5.0
 # How often an idle writer thread looks whether its files are still there and whether space can be given back.
 _LOOK_S = 1.0
 _LOG_INTERVAL_S = 60.0
@@ -117,6 +119,7 @@ class Spool:
         self._checkpointing = False
         self._between_groups = threading.Lock()
         self._shrunk_at_s = float("-inf")
+        self._no_room_until_s = float("-inf")
         self._lock_fd = own(path)
         try:
             self._databases = open_databases(path)
@@ -276,7 +279,8 @@ class Spool:
         with self._lock:
             is_open = self._failure is None and self._why_nameless is None and not self._closing
             below_limit = self._bytes + self._queued_bytes < self._max_bytes
-        return is_open and below_limit and self._disk_is_full(0) is None
+            refused = time.monotonic() < self._no_room_until_s
+        return is_open and below_limit and not refused and self._disk_is_full(0) is None
 
     def stats(self) -> SpoolStats:
         """What waits now. Raises SpoolFailed when the file cannot be read."""
@@ -361,6 +365,7 @@ class Spool:
             if self._databases.writer.in_transaction:
                 self._databases.writer.rollback()
             accepted = []
+            self._no_room_until_s = time.monotonic() + _REFUSED_S
             self._postpone(removals)
         if not self._files.are_there():
             # What was just committed went into files that have no name any more: it counts, and is acknowledged only
@@ -377,6 +382,8 @@ class Spool:
             for _, future in appends:
                 future.set_exception(SpoolFull(full))
             return
+        if accepted:
+            self._no_room_until_s = float("-inf")
         for body_id, (_, future) in enumerate(accepted, first_id):
             future.set_result(body_id)
         if self._observe_commit is not None and accepted:

@@ -85,7 +85,10 @@ _LIKELY_CAUSES: Final = {
     "too_large": ("a batch beyond SPANTREE_MAX_BODY_BYTES", "raise it, or lower OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
     "body_timeout": ("a slow network or a sender that stops in the middle", "raise SPANTREE_BODY_DEADLINE_S"),
     "overloaded": ("more comes than can be taken in; senders try again", "run a second collector"),
-    "spool_full": ("PostgreSQL was away or behind for too long; senders try again", "raise SPANTREE_SPOOL_MAX_BYTES"),
+    "spool_full": (
+        "PostgreSQL was away or behind for too long, or the spool's disk is full; senders try again",
+        "see which in the collector's log; raise SPANTREE_SPOOL_MAX_BYTES, or free disk space",
+    ),
 }
 
 

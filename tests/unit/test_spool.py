@@ -154,6 +154,25 @@ def test_stats_of_an_empty_and_of_a_filled_spool(spool: Spool) -> None:
     assert (filled.bodies, filled.bytes, filled.oldest_received_ns) == (2, 8, 77)
 
 
+def test_a_quota_that_only_a_write_meets_is_told_to_whoever_asks_for_room(path: Path) -> None:
+    spool = Spool(path)
+    try:
+        put(spool, b"acknowledged")
+        assert spool.has_room
+        writer = spool._databases.writer
+        unlimited = writer.execute("PRAGMA max_page_count").fetchone()[0]
+        (pages,) = writer.execute("PRAGMA page_count").fetchone()
+        writer.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(SpoolFull, match="the disk of the spool is full"):
+            put(spool, b"x" * 100_000)
+        assert not spool.has_room
+        writer.execute(f"PRAGMA max_page_count = {unlimited}")
+        put(spool, b"x" * 100_000)
+        assert spool.has_room
+    finally:
+        spool.close()
+
+
 def test_a_full_spool_refuses_with_the_limit_and_takes_again_after_a_removal(path: Path) -> None:
     spool = Spool(path, max_bytes=100)
     try:
