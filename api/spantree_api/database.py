@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import copy
@@ -350,7 +351,7 @@ class Database:
 
     async def _give_back(self, connection: PooledConnection) -> None:
         # Cancelled as it began or ended a pipeline, psycopg leaves the connection in one: no cursor of the next works.
-        if connection.info.pipeline_status != PipelineStatus.OFF:
+        if connection.info.pipeline_status != PipelineStatus.OFF or time.monotonic() >= connection.leave_at_s:
             await connection.close()
         await self._pool.putconn(connection)
 

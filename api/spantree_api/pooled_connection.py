@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, LiteralString, Self
+import time
+from typing import Any, Final, LiteralString, Self
 
 import psycopg
 from psycopg import AsyncConnection
 
 from spantree_exporter.errors import OperatorError
 from spantree_exporter.session import SESSION, any_server_is_next, shared, without_address
+
+# Reading goes on by a standby while there is no primary, and it is the primary that is back within seconds.
+_SECOND_CHOICE_S: Final = 5.0
 
 
 class Attempts:
@@ -28,6 +32,9 @@ class PooledConnection(AsyncConnection[Any]):
     `attempts` is told what becomes of it, `set_up` is a statement to be executed once, with its parameters, and by the
     settings `primary_first` a server is looked for before any that the URL leads to is taken.
     """
+
+    leave_at_s = float("inf")
+    """By time.monotonic(): when another server is looked for, where this is one to read from only."""
 
     @classmethod
     async def connect(cls, conninfo: str = "", **settings: Any) -> Self:
@@ -72,4 +79,6 @@ class PooledConnection(AsyncConnection[Any]):
         except psycopg.OperationalError as error:
             if not primary_first or not any_server_is_next(error):
                 raise
-            return await super().connect(conninfo, **settings)
+            connection = await super().connect(conninfo, **settings)
+            connection.leave_at_s = time.monotonic() + _SECOND_CHOICE_S
+            return connection

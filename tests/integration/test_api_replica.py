@@ -8,8 +8,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.api_rows import fold_all
 from tests.api_server import api_over, ok, refused
+from tests.chaos.cutting_proxy import cutting_proxy
 from tests.collectors import AWAY_URL
 from tests.factories import NOON_NS, SECOND_NS, trace_id, workflow
 from tests.standby import Replicated, replicated
@@ -18,10 +20,12 @@ from tests.waiting import wait_until
 
 from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
-from spantree_api.database import Database
+from spantree_api.database import Database, Query
 from spantree_api.errors import Unavailable
 from spantree_api.reads import health
 from spantree_api.replica import HEADER
+from spantree_api.stored_rows import ReplicationRow, records
+from spantree_exporter.connection import connect
 from spantree_exporter.migrate import migrate
 from spantree_exporter.store import Store
 
@@ -127,6 +131,48 @@ def test_reads_go_on_while_the_primary_is_away_and_changes_say_so(pair: Replicat
     with api_over(AWAY_URL, _NOW_NS, read_database_url=pair.standby, pool_wait_s=0.5, host="127.0.0.1") as client:
         path = f"/api/v1/failures/groups/{_group(client)}"
         assert refused(client.patch(path, json={"state": "open"}))[:2] == (503, "database_unavailable")
+
+
+def _either(first: str, second: str) -> str:
+    of_both = [conninfo_to_dict(url) for url in (first, second)]
+    hosts, ports = (",".join(str(given[key]) for given in of_both) for key in ("host", "port"))
+    return make_conninfo(first, host=hosts, port=ports)
+
+
+def test_of_several_servers_it_is_the_one_that_takes_writes(pair: Replicated) -> None:
+    either = _either(pair.standby, pair.primary)
+    with api_over(either, _NOW_NS) as api:
+        assert ok(api.get("/api/v1/health"))["replica"]["message"].startswith("none: ")
+        path = f"/api/v1/failures/groups/{_group(api)}"
+        assert ok(api.patch(path, json={"state": "open"}))["state"] == "open"
+    with connect(either, "test") as connection:
+        assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+
+
+def test_without_a_server_that_takes_writes_one_is_read_until_it_is_back(
+    pair: Replicated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spantree_api.pooled_connection._SECOND_CHOICE_S", 0.0)
+
+    async def read(database: Database) -> bool:
+        async with database.snapshot(opening=Query("replication", {}, records(ReplicationRow))) as snapshot:
+            return bool(snapshot.opened[0].in_recovery)
+
+    async def look() -> None:
+        with cutting_proxy(pair.primary, []) as proxy:
+            proxy.refuse(True)
+            database = Database(ApiConfig(database_url=_either(pair.standby, proxy.url)))
+            await database.open()
+            try:
+                assert await read(database)
+                proxy.refuse(False)
+                async with asyncio.timeout(20):
+                    while await read(database):
+                        pass
+            finally:
+                await database.close()
+
+    asyncio.run(look())
 
 
 def test_a_read_that_stands_in_the_way_of_replay_is_answered_503_to_be_tried_again(pair: Replicated) -> None:
