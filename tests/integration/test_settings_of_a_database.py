@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.postgres import name_of
 from tests.spantree_process import spantree
 from tests.tables import project_all, tables
 
-from spantree_exporter.connection import connect
+from spantree_exporter.connection import StoreConnection, connect
 from spantree_exporter.migrate import migrate
 from spantree_exporter.retention.policy import Policy
 from spantree_exporter.retention.run import run
@@ -119,6 +120,28 @@ def test_no_limit_of_a_whole_transaction_is_a_span_s_fault(migrated_url: str) ->
     set_up(migrated_url, {"transaction_timeout": "20ms"})
     with connect(migrated_url, "test") as connection, connection.transaction():
         connection.execute("SELECT pg_sleep(0.1)")
+
+
+def test_no_session_ends_for_having_nothing_to_do(migrated_url: str) -> None:
+    set_up(migrated_url, {"idle_session_timeout": "10ms"})
+    with connect(migrated_url, "test") as connection, psycopg.connect(migrated_url, autocommit=True) as ended:
+        # The server ends this one as it would have ended the other.
+        with pytest.raises(psycopg.errors.IdleSessionTimeout):
+            while True:
+                select.select([ended.fileno()], [], [], 10)
+                ended.execute("SELECT")
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_writer_waits_for_what_a_database_has_its_standbys_replay(migrated_url: str) -> None:
+    kept = {}
+    for wanted in ("remote_apply", "remote_write", "off"):
+        set_up(migrated_url, {"synchronous_commit": wanted})
+        store = StoreConnection(migrated_url, "test")
+        row = store.open().execute("SELECT current_setting('synchronous_commit')").fetchone()
+        store.close()
+        kept[wanted] = row and row[0]
+    assert kept == {"remote_apply": "remote_apply", "remote_write": "on", "off": "on"}
 
 
 @pytest.mark.parametrize("where", ["url", "environment"])

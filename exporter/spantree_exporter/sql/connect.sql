@@ -1,12 +1,14 @@
 -- name: session
 -- What everything here counts on, whatever a database or a role of somebody's own sets: forms of values that psycopg
--- reads, backslashes in texts that are themselves, writers that meet and do not fail each other, and no limit of a whole
--- transaction (PostgreSQL 17), by which a span would be blamed for a server that is slow.
+-- reads, backslashes in texts that are themselves, writers that meet and do not fail each other, no limit of a whole
+-- transaction (PostgreSQL 17), by which a span would be blamed for a server that is slow, and no end for having nothing
+-- to do: who holds a lock of the session waits for others.
 SELECT
     set_config('DateStyle', 'ISO', false),
     set_config('IntervalStyle', 'postgres', false),
     set_config('standard_conforming_strings', 'on', false),
     set_config('default_transaction_isolation', 'read committed', false),
+    set_config('idle_session_timeout', '0', false),
     CASE
         WHEN current_setting('transaction_timeout', true) IS NOT NULL THEN set_config('transaction_timeout', '0', false)
     END,
@@ -33,7 +35,10 @@ SELECT
     set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('lock_timeout', %(lock_timeout)s, false),
     set_config('idle_in_transaction_session_timeout', %(statement_timeout)s, false),
-    set_config('synchronous_commit', 'on', false),
+    CASE current_setting('synchronous_commit')
+        WHEN 'remote_apply' THEN 'remote_apply'
+        ELSE set_config('synchronous_commit', 'on', false)
+    END,
     set_config('plan_cache_mode', 'force_custom_plan', false),
     set_config('jit', 'off', false),
     set_config('enable_seqscan', 'off', false),
