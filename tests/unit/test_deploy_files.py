@@ -167,6 +167,10 @@ class TestCompose:
             assert service["cap_drop"] == ["ALL"], name
             assert service["security_opt"] == ["no-new-privileges:true"], name
 
+    def test_no_log_grows_for_ever(self, services: dict[str, Any]) -> None:
+        kept = {"driver": "json-file", "options": {"max-size": "20m", "max-file": "3"}}
+        assert {name: service.get("logging") for name, service in services.items()} == dict.fromkeys(services, kept)
+
     def test_images_are_pinned(self, services: dict[str, Any]) -> None:
         images = {name: service["image"] for name, service in services.items()}
         assert [name for name, service in services.items() if "build" in service] == ["migrate"]
@@ -381,6 +385,21 @@ class TestKubernetes:
         assert all(one["value"] == 1 and one["periodSeconds"] > grace_s for one in scaling["policies"])
         kept = objects["StatefulSet", "spantree-collector"]["spec"]["persistentVolumeClaimRetentionPolicy"]
         assert kept == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+
+    def test_who_is_asked_until_balancers_know_is_left_to_them_first(self, pods: dict[str, Any]) -> None:
+        for name in ("spantree-collector", "spantree-api"):
+            (container,) = pods[name]["spec"]["containers"]
+            assert container["lifecycle"] == {"preStop": {"exec": {"command": ["sleep", "10"]}}}
+
+    def test_nodes_can_be_drained_while_nothing_is_ready(self, objects: dict[tuple[str, str], Any]) -> None:
+        budgets = [one["spec"] for (kind, _), one in objects.items() if kind == "PodDisruptionBudget"]
+        assert [one["unhealthyPodEvictionPolicy"] for one in budgets] == ["AlwaysAllow", "AlwaysAllow"]
+
+    def test_a_writer_is_replaced_before_the_container_meets_its_limit(self, pods: dict[str, Any]) -> None:
+        (container,) = pods["spantree-collector"]["spec"]["containers"]
+        assert container["resources"]["limits"] == {"memory": "3Gi"}
+        config = CollectorConfig(database_url="")
+        assert config.writers * config.writer_max_bytes + config.max_in_flight_bytes + 512 * MIB <= 3 * 1024 * MIB
 
     def test_every_pod_is_reached_on_its_ports_alone(
         self, objects: dict[tuple[str, str], Any], pods: dict[str, Any]
