@@ -188,6 +188,13 @@ def _rows(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
         f"ready until {wanted[-1]}" if not missing else f"none for {', '.join(map(str, missing))}",
         "run `spantree migrate`, or a collector, which makes them" if missing else None,
     )
+    if _row(connection, "hides_rows")[0]:
+        yield Finding(
+            "rows",
+            f"projection, figures and dead letters are not looked at: row-level security hides rows from "
+            f"{connection.info.user}; ask with the URL of the tables' owner or of spantree_writer",
+        )
+        return
     traces, oldest_s, failing, reason = _row(connection, "pending")
     if failing:
         yield Finding("projection", f"{failing} traces cannot be projected: {reason}", "run `spantree rebuild`")
@@ -196,7 +203,13 @@ def _rows(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     else:
         yield Finding("projection", f"{traces} traces wait, the oldest for {oldest_s or 0:.1f} s")
     yield _figures(connection)
-    yield from row_security_findings(connection)
+    try:
+        with connection.transaction():
+            found = list(row_security_findings(connection))
+    except psycopg.errors.InsufficientPrivilege:
+        role = connection.info.user
+        found = [Finding("row-level security", f"not looked at: {role} may not; ask with the URL of the tables' owner")]
+    yield from found
     yield dead_letter_finding(connection)
 
 

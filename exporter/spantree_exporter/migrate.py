@@ -201,6 +201,8 @@ def _apply_definitions(
 ) -> None:
     in_database = dict(connection.execute(_SQL["applied_definitions"]).fetchall())
     if not again and all(in_database.get(script.name) == script.sha256 for script in definitions):
+        if _scalar(connection, "has_roles_without_rights"):
+            in_transaction(connection, lambda: connection.execute(_SQL["grant_roles"]))
         return
 
     # All of them, in order, in one transaction: a view may stand on one of another file.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import httpx
 import psycopg
@@ -17,7 +17,8 @@ from tests.api_rows import insert, node, trace, trace_id
 from tests.api_server import api_over, ok
 from tests.collectors import post, running, settings
 from tests.otlp_requests import trace_request
-from tests.postgres import throw_away_server
+from tests.postgres import new_database, throw_away_server
+from tests.spantree_process import spantree
 from tests.tables import query
 from tests.waiting import wait_until
 
@@ -100,6 +101,51 @@ def asks(client: httpx.Client, token: str) -> list[str]:
     assert [(answer.url.path, answer.status_code) for answer in texts if answer.status_code != 200] == []
     whole = "".join(answer.text for answer in texts).replace("&#39;", "'")
     return [name for name in ("default", "red", "blue") if f"{name}'s secret" in whole]
+
+
+def test_doctor_says_what_it_cannot_see_as_collector_and_api(there: Installation, tmp_path: Path) -> None:
+    told = {}
+    for role, url in (("writer", there.writer), ("reader", there.reader)):
+        found = spantree("doctor", "--database-url", url, directory=tmp_path).stdout
+        told[role] = [line.partition("; ")[0] for line in found.splitlines() if "looked at" in line]
+        assert "problem schema" not in found
+    assert told == {
+        "writer": ["ok      row-level security: not looked at: spantree_writer may not"],
+        "reader": [
+            "ok      rows: projection, figures and dead letters are not looked at: row-level security hides rows from "
+            "spantree_reader"
+        ],
+    }
+
+
+def test_migrating_gives_roles_their_rights_where_they_were_made_later(there: Installation) -> None:
+    with new_database(there.owner) as url:
+        migrate(url)
+        with psycopg.connect(url, autocommit=True) as owner:
+            had = rights_of_roles(owner)
+            # As of a schema that was restored from a server without them.
+            owner.execute("DROP OWNED BY spantree_writer, spantree_reader")
+            assert rights_of_roles(owner) == []
+            migrate(url)
+            assert rights_of_roles(owner) == had
+
+
+def rights_of_roles(connection: psycopg.Connection[Any]) -> list[tuple[str, str, str]]:
+    """What each may do with which table, and policies; what is granted on columns is not told."""
+    return connection.execute(
+        """
+        SELECT grantee, table_name, privilege_type
+        FROM information_schema.role_table_grants
+        WHERE table_schema = 'spantree' AND grantee IN ('spantree_writer', 'spantree_reader')
+        UNION ALL
+        SELECT role, tablename, policyname
+        FROM pg_policies CROSS JOIN unnest(roles) AS named (role)
+        WHERE schemaname = 'spantree' AND role IN ('spantree_writer', 'spantree_reader')
+            -- Of no use without a right on the table, which none has.
+            AND (tablename, policyname) NOT IN (('token', 'all_tenants'), ('tenant_role', 'all_tenants'))
+        ORDER BY 1, 2, 3
+        """
+    ).fetchall()
 
 
 def test_the_collector_writes_and_projects_as_the_writer_and_owns_nothing(there: Installation, tmp_path: Path) -> None:

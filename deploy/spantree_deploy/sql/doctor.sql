@@ -26,6 +26,10 @@ SELECT
     )
 FROM spantree.dead_letter
 
+-- name: hides_rows
+-- Whether this role is shown but some tenant's rows.
+SELECT row_security_active('spantree.pending_projection')
+
 -- name: pending
 -- Traces that wait for projection, how long the oldest has, how many cannot be projected and why one of them.
 SELECT

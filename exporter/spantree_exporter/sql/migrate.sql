@@ -39,6 +39,18 @@ COMMENT ON COLUMN spantree.definition.applied_at IS 'when it was last applied'
 -- name: migration_exists
 SELECT to_regclass('spantree.migration') IS NOT NULL
 
+-- name: has_roles_without_rights
+-- Roles that were made after the schema, or a schema that was restored from where there were none.
+SELECT EXISTS (
+    SELECT
+    FROM pg_roles
+    WHERE rolname IN ('spantree_writer', 'spantree_reader')
+        AND NOT has_schema_privilege(oid, 'spantree', 'USAGE')
+)
+
+-- name: grant_roles
+SELECT spantree.grant_roles()
+
 -- name: try_lock
 -- Polled, never waited for: a waiting lock holds a snapshot, which CREATE INDEX CONCURRENTLY waits for in turn.
 SELECT pg_try_advisory_lock(1936744814, 0)
