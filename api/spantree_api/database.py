@@ -47,6 +47,8 @@ _RECONNECT_TIMEOUT_S = 3.0
 _CONNECT_TIMEOUT_S = "5"
 # Beyond the timeout of statements: a server that has not answered then does not do anything at all.
 _SILENT_S = 5.0
+# More of them, each with its timeout, go to the server at once nowhere.
+_STATEMENTS_TOGETHER = 10
 _A_WORKER = (
     "this is a worker of a Citus cluster, wanted the coordinator, which alone has the queues and the figures: name the "
     "coordinator in SPANTREE_DATABASE_URL or SPANTREE_API_DATABASE_URL"
@@ -239,6 +241,7 @@ class Database:
                 "autocommit": True,
                 "attempts": self._attempts,
                 "set_up": (self._statements["set_up"], {"statement_timeout_ms": config.statement_timeout_ms}),
+                "answer_within_s": config.statement_timeout_ms / 1_000 * _STATEMENTS_TOGETHER + _SILENT_S,
                 # What only reads may be pointed at a standby; what has to write is of no use there.
                 "primary_first": primary_first(url) if database_url is None else {},
             },

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from spantree_exporter.errors import OperatorError
+from spantree_exporter.patience import HAS_LIMIT, no_answer
 from spantree_exporter.session import SESSION, any_server_is_next, shared, without_address
 
 # Reading goes on by a standby while there is no primary, and it is the primary that is back within seconds.
@@ -27,12 +28,13 @@ class Attempts:
 
 
 class PooledConnection(AsyncConnection[Any]):
-    """Made by `connect` with the settings of psycopg and three more.
+    """Made by `connect` with the settings of psycopg and four more, one of them `answer_within_s`.
 
     `attempts` is told what becomes of it, `set_up` is a statement to be executed once, with its parameters, and by the
     settings `primary_first` a server is looked for before any that the URL leads to is taken.
     """
 
+    answer_within_s: float | None = None
     leave_at_s = float("inf")
     """By time.monotonic(): when another server is looked for, where this is one to read from only."""
 
@@ -42,6 +44,7 @@ class PooledConnection(AsyncConnection[Any]):
         attempts: Attempts = settings.pop("attempts")
         set_up: tuple[LiteralString, dict[str, object]] = settings.pop("set_up")
         primary_first: dict[str, Any] = settings.pop("primary_first")
+        answer_within_s: float = settings.pop("answer_within_s")
         try:
             connection = await cls._begun(conninfo, primary_first, settings)
             try:
@@ -53,6 +56,7 @@ class PooledConnection(AsyncConnection[Any]):
             attempts.failure = error
             raise
         attempts.failure = None
+        connection.answer_within_s = answer_within_s
         return connection
 
     @classmethod
@@ -67,6 +71,16 @@ class PooledConnection(AsyncConnection[Any]):
             await connection.close()
             raise
         return connection
+
+    async def wait(self, gen: Any, *arguments: Any, **more: Any) -> Any:
+        """As psycopg's. Raises OperationalError where it takes longer than `answer_within_s`; None: any time."""
+        if self.answer_within_s is None or not HAS_LIMIT:
+            return await super().wait(gen, *arguments, **more)
+        try:
+            return await super().wait(gen, *arguments, **{"timeout": self.answer_within_s, **more})
+        except psycopg.errors._WaitTimeout as error:
+            self.pgconn.finish()
+            raise no_answer(self.answer_within_s) from error
 
     async def _is_shared(self) -> bool:
         cursor = await self.execute(SESSION)

@@ -17,6 +17,7 @@ from psycopg.types.json import set_json_loads
 from spantree_exporter.distribution import check_coordinator
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.partitions import PartitionDays, PartitionWindow, days_to_keep_ready
+from spantree_exporter.patience import PatientConnection
 from spantree_exporter.session import PRIMARY_FIRST, any_server_is_next, begin, primary_first
 from spantree_exporter.sql import statements
 from spantree_exporter.trace_key import TraceKey, key_arrays
@@ -39,6 +40,8 @@ _DEFAULTS: Final[dict[str, str | int]] = {
     **KEEPALIVES,
 }
 _STATEMENT_TIMEOUT: Final = "60s"
+# Beyond the limit of a statement.
+_ANSWER_WITHIN_S: Final = 90.0
 _LOCK_TIMEOUT: Final = "10s"
 _KEEP_AHEAD_INTERVAL_S: Final = 3600.0
 _KEEP_AHEAD_RETRY_S: Final = 60.0
@@ -48,7 +51,9 @@ _SETTINGS: Final = _SQL["settings"]
 _SHARD_IDS: Final = 500
 
 
-def connect(database_url: str, application_name: str, **settings: Any) -> psycopg.Connection[Any]:
+def connect(
+    database_url: str, application_name: str, *, answer_within_s: float | None = None, **settings: Any
+) -> psycopg.Connection[Any]:
     """A connection in autocommit mode for one command; `settings` are psycopg's. Raises psycopg.Error, OperatorError.
 
     Of several servers to the one that takes writes, where there is one.
@@ -62,15 +67,17 @@ def connect(database_url: str, application_name: str, **settings: Any) -> psycop
         **settings,
     }
 
-    def attempt() -> psycopg.Connection[Any]:
+    def attempt() -> PatientConnection:
         try:
-            return psycopg.connect(database_url, **primary_first(database_url), **settings)
+            return PatientConnection.connect(database_url, **primary_first(database_url), **settings)
         except psycopg.OperationalError as error:
             if not any_server_is_next(error):
                 raise
-            return psycopg.connect(database_url, **settings)
+            return PatientConnection.connect(database_url, **settings)
 
-    return begin(attempt)
+    connection = begin(attempt)
+    connection.answer_within_s = answer_within_s
+    return connection
 
 
 class StoreConnection:
@@ -93,7 +100,8 @@ class StoreConnection:
         given = conninfo_to_dict(self._database_url)
         settings: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
         settings.setdefault("application_name", given.get("application_name") or self._application_name)
-        connection = begin(lambda: psycopg.connect(self._database_url, autocommit=True, **settings))
+        connection = begin(lambda: PatientConnection.connect(self._database_url, autocommit=True, **settings))
+        connection.answer_within_s = _ANSWER_WITHIN_S
         limits = {"statement_timeout": _STATEMENT_TIMEOUT, "lock_timeout": _LOCK_TIMEOUT}
         *_, self._on_citus = connection.execute(_SETTINGS, limits).fetchone() or (False,)
         set_json_loads(orjson.loads, connection)

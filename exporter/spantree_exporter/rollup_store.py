@@ -14,6 +14,7 @@ import psycopg
 from spantree_exporter.connection import StoreConnection
 from spantree_exporter.failure_groups import note_failure_groups
 from spantree_exporter.partitions import date_of, day_number
+from spantree_exporter.patience import any_time
 from spantree_exporter.rollup import HOUR_NS, Rollup
 from spantree_exporter.sql import statements
 from spantree_exporter.upkeep import Turns
@@ -89,7 +90,7 @@ def differences(
     found: list[Difference] = []
     wanted_days = list(days)
     for (day,) in connection.execute(_SQL["days_with_all_rows"], {"days": wanted_days}).fetchall():
-        with connection.transaction():
+        with any_time(connection), connection.transaction():
             connection.execute(_SQL["unbounded"])
             wanted = {"tenant_id": tenant_id, "day": day, "limit": limit}
             rows = connection.execute(_SQL["differences"], wanted).fetchall()
@@ -109,7 +110,7 @@ def recount(connection: StoreConnection, tenant_id: int, day: date) -> None:
     opened.execute(_SQL["lock_folding"])
     try:
         opened.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        with opened.transaction(), opened.cursor() as cursor:
+        with any_time(opened), opened.transaction(), opened.cursor() as cursor:
             cursor.execute(_SQL["unbounded"])
             while _fold_some(connection, cursor).changes:
                 pass

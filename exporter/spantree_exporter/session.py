@@ -16,6 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from spantree_exporter.errors import OperatorError, classify
+from spantree_exporter.patience import PatientConnection
 from spantree_exporter.sql import statements
 
 SESSION: Final = statements("connect")["session"]
@@ -26,6 +27,8 @@ _SHARED: Final = (
     "has settings, temporary tables and locks in them: let the pooler have pool_mode = session and "
     "server_reset_query = DISCARD ALL for this user or database, or name PostgreSQL itself"
 )
+# A pooler has a client wait for a session of its own, two minutes by default (PgBouncer's query_wait_timeout).
+_BEGIN_WITHIN_S: Final = 150.0
 _READ_ONLY: Final = "session is read-only"
 
 
@@ -60,13 +63,15 @@ def primary_first(database_url: str) -> dict[str, Any]:
     return {} if "target_session_attrs" in conninfo_to_dict(database_url) else PRIMARY_FIRST
 
 
-def begin(attempt: Callable[[], psycopg.Connection[Any]]) -> psycopg.Connection[Any]:
+def begin(attempt: Callable[[], PatientConnection]) -> PatientConnection:
     """A connection of `attempt`, which is in autocommit mode, with its session. Raises psycopg.Error, OperatorError."""
     connection = attempt()
     try:
+        connection.answer_within_s = _BEGIN_WITHIN_S
         if shared(connection.execute(SESSION).fetchone(), connection.info.backend_pid):
             connection.close()
             connection = attempt()
+            connection.answer_within_s = _BEGIN_WITHIN_S
             shared(connection.execute(SESSION).fetchone(), connection.info.backend_pid)
     except BaseException:
         connection.close()

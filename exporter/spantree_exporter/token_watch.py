@@ -30,6 +30,8 @@ INTERVAL_S: Final = 2.0
 _NOTE_USE_S: Final = 60.0
 _LOG_INTERVAL_S: Final = 60.0
 _CONNECT_TIMEOUT_S: Final = 5
+# Beyond the limit of its statements.
+_ANSWER_WITHIN_S: Final = 15.0
 
 
 class TokenWatch:
@@ -129,7 +131,9 @@ class TokenWatch:
 
 
 def _connect(database_url: str) -> psycopg.Connection[Any]:
-    connection = connect(database_url, "spantree-tokens", connect_timeout=_CONNECT_TIMEOUT_S)
+    connection = connect(
+        database_url, "spantree-tokens", answer_within_s=_ANSWER_WITHIN_S, connect_timeout=_CONNECT_TIMEOUT_S
+    )
     try:
         set_up_look(connection)
     except BaseException:
