@@ -48,6 +48,7 @@ ELSEWHERE = {
     r"docker |kubectl ": "no container engine and no cluster: tests/unit/test_deploy_files.py reads the files",
     r"(otelcol-contrib|jaeger|deploy/(try|demo)-collector\.sh) ": "programs of others: try-collector.sh runs them",
     r"\.venv/bin/python -m tests\.jaeger_pages ": "a real Jaeger, its pages, and a browser",
+    r"SPANTREE_DATABASE_URL=\S+db1,db2\S+ spantree collector": "two servers: integration/test_api_replica.py",
     r"SPANTREE_DATABASE_URL=\S+ spantree jaeger ": "a server of its own: test_jaeger_command.py",
     r"spantree up --otlp-grpc-port 14317": "its ports are those of the Collector's file: test_deploy_files.py",
     r"(pip|pipx|uv|poetry|python3? -m (pip|venv)|npm|npx|node|yarn|java|mvn|gradle|go|apt|apk|brew) ": "installs",

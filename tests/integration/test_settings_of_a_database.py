@@ -123,7 +123,7 @@ def test_no_limit_of_a_whole_transaction_is_a_span_s_fault(migrated_url: str) ->
 
 
 def test_no_session_ends_for_having_nothing_to_do(migrated_url: str) -> None:
-    set_up(migrated_url, {"idle_session_timeout": "10ms"})
+    set_up(migrated_url, {"idle_session_timeout": "1s"})
     with connect(migrated_url, "test") as connection, psycopg.connect(migrated_url, autocommit=True) as ended:
         # The server ends this one as it would have ended the other.
         with pytest.raises(psycopg.errors.IdleSessionTimeout):
