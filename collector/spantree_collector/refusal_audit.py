@@ -19,6 +19,7 @@ import psycopg
 from spantree_collector.status import Refusal
 from spantree_exporter.own_audit import write
 from spantree_exporter.own_audit_event import Actor, Event
+from spantree_exporter.patience import PatientConnection
 from spantree_exporter.tokens import Identity
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class RefusalAudit:
             log.warning("%d lines of the own audit on refused requests are lost: PostgreSQL is away for too long", lost)
             del self._waiting[:lost]
         try:
-            with psycopg.connect(
+            with PatientConnection.connect(
                 self._database_url, connect_timeout=_CONNECT_TIMEOUT_S, application_name="spantree-refusals"
             ) as connection:
                 write(connection, *self._waiting)

@@ -112,7 +112,12 @@ class SilenceClock:
 def _processor_use(pid: int) -> tuple[float, bool]:
     """Processor time of all threads of a process, and whether one of them has a processor or waits for one."""
     ticks, would_run = 0, False
-    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+    try:
+        paths = list(Path(f"/proc/{pid}/task").glob("*/stat"))
+    except OSError:
+        # This process may have no more files open.
+        return 0, False
+    for path in paths:
         try:
             # After the name, which may hold anything: the state is field 3, utime and stime 14 and 15 (proc(5)).
             fields = path.read_text().rpartition(")")[2].split()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import psycopg
 
@@ -22,6 +22,14 @@ class PatientConnection(psycopg.Connection[Any]):
     """A connection that is given up where an answer takes longer than `answer_within_s`; None: it may take any time."""
 
     answer_within_s: float | None = None
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **settings: Any) -> Self:
+        """As psycopg's. Raises psycopg.Error, also where this process may have no more files open."""
+        try:
+            return super().connect(conninfo, **settings)
+        except OSError as error:
+            raise psycopg.OperationalError(f"no connection can be opened: {error.strerror or error}") from error
 
     def wait(self, gen: Any, *arguments: Any, **more: Any) -> Any:
         """As psycopg's. Raises OperationalError where it takes too long; the connection is broken then."""

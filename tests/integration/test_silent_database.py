@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Iterator
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -72,6 +74,23 @@ def test_tokens_are_looked_at_again(proxy: CuttingProxy, monkeypatch: pytest.Mon
         proxy.hold(False)
         watch.known = None
         wait_until(lambda: watch.known is not None, 20, "the tokens are known again")
+    finally:
+        watch.stop()
+
+
+def test_tokens_are_looked_at_again_once_there_are_files_to_open(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    watch = TokenWatch(migrated_url, interval_s=0.02)
+    with monkeypatch.context() as patched:
+        patched.setattr(psycopg.Connection, "connect", none_left)
+        watch.start()
+        wait_until(lambda: watch.failure != "", 20, "the look fails")
+    try:
+        wait_until(lambda: watch.known is not None, 20, "the tokens are known")
     finally:
         watch.stop()
 

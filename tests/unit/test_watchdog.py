@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
+import pytest
 from tests.waiting import wait_until
 
 from spantree_collector.watchdog import SilenceClock, Watchdog, WorkClock, resident_bytes
@@ -100,6 +103,17 @@ def state_of(pid: int) -> str:
 def used_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_without_a_file_to_open_silence_is_counted_as_it_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "glob", none_left)
+    clock = SilenceClock()
+    for _ in range(3):
+        clock.step(os.getpid(), 0.25)
+    assert clock.silent_s == 0.75
 
 
 def test_a_step_is_never_longer_than_two_although_the_machine_slept() -> None:
