@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import tomllib
@@ -316,6 +317,35 @@ class TestKafka:
             assert receiver["error_backoff"]["max_elapsed_time"] == 0
         else:
             assert of["exporters"]["kafka"]["producer"]["required_acks"] == -1
+
+
+class TestSystemd:
+    @pytest.fixture
+    def units(self) -> dict[str, configparser.ConfigParser]:
+        found = {}
+        for path in sorted((ROOT / "deploy" / "systemd").iterdir()):
+            found[path.stem] = configparser.ConfigParser(interpolation=None)
+            found[path.stem].optionxform = str  # type: ignore[assignment,method-assign]
+            found[path.stem].read(path)
+        return found
+
+    def test_each_part_has_a_unit_that_runs_it_confined(self, units: dict[str, configparser.ConfigParser]) -> None:
+        assert {name: unit["Service"]["ExecStart"].split()[1:] for name, unit in units.items()} == {
+            "spantree-api": ["api"],
+            "spantree-collector": ["collector"],
+        }
+        confined = {"NoNewPrivileges": "true", "ProtectSystem": "strict", "User": "spantree", "KillMode": "mixed"}
+        for unit in units.values():
+            assert confined.items() <= dict(unit["Service"]).items()
+
+    def test_a_collector_that_is_stopped_has_time_to_write_what_it_holds(
+        self, units: dict[str, configparser.ConfigParser]
+    ) -> None:
+        service = units["spantree-collector"]["Service"]
+        given = dict(one.split("=") for one in service["Environment"].split())
+        assert float(service["TimeoutStopSec"]) >= float(given["SPANTREE_DRAIN_S"]) + 10
+        assert given["SPANTREE_DATA_DIR"] == f"/var/lib/{service['StateDirectory']}"
+        assert (service["SuccessExitStatus"], service["OOMPolicy"]) == ("3", "continue")
 
 
 class TestKubernetes:
