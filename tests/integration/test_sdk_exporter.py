@@ -190,9 +190,9 @@ def test_an_export_waits_for_a_database_that_comes_back_in_time(
     postgres_url: str, migrated_url: str, open_exporter: OpenExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = threading.Event()
-    connect = psycopg.connect
+    connect = psycopg.Connection.connect
 
-    def watched(*args: Any, **options: Any) -> Any:
+    def watched(_: type[psycopg.Connection[Any]], *args: Any, **options: Any) -> Any:
         try:
             return connect(*args, **options)
         except psycopg.OperationalError:
@@ -209,7 +209,7 @@ def test_an_export_waits_for_a_database_that_comes_back_in_time(
     exporter = open_exporter(migrated_url, export_timeout_s=30.0)
     results: list[SpanExportResult] = []
     allow(False)
-    monkeypatch.setattr(psycopg, "connect", watched)
+    monkeypatch.setattr(psycopg.Connection, "connect", classmethod(watched))
     thread = threading.Thread(target=lambda: results.append(exporter.export(ended_spans("root"))))
     thread.start()
     assert refused.wait(20)
