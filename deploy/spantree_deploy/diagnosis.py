@@ -159,6 +159,9 @@ def _running_postgres(settings: Settings) -> EmbeddedPostgres:
 def _database(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     server = connection.info.server_version
     name = f"PostgreSQL {connection.info.parameter_status('server_version')}, database {connection.info.dbname}"
+    if "on" in map(connection.info.parameter_status, ("in_hot_standby", "default_transaction_read_only")):
+        # Right for an API that only reads, so no problem by itself.
+        name += ": a standby, or read-only; collectors, alerts and changes need the one that takes writes"
     yield Finding("database", name, None if server >= _OLDEST_SERVER else "use PostgreSQL 15 or newer")
     try:
         version = version_of(connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from tests.api_server import api_over, ok, refused
 from tests.chaos.cutting_proxy import cutting_proxy
 from tests.collectors import AWAY_URL
 from tests.factories import NOON_NS, SECOND_NS, trace_id, workflow
+from tests.spantree_process import spantree
 from tests.standby import Replicated, replicated
 from tests.tables import project_all, query
 from tests.waiting import wait_until
@@ -147,6 +149,25 @@ def test_of_several_servers_it_is_the_one_that_takes_writes(pair: Replicated) ->
         assert ok(api.patch(path, json={"state": "open"}))["state"] == "open"
     with connect(either, "test") as connection:
         assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+
+
+def test_doctor_says_that_it_is_a_standby(pair: Replicated, tmp_path: Path) -> None:
+    told = {
+        url: [
+            line
+            for line in spantree("doctor", "--database-url", url, directory=tmp_path).stdout.splitlines()
+            if line.startswith("ok      database: ")
+        ]
+        for url in (pair.primary, pair.standby, _either(pair.standby, pair.primary))
+    }
+    (primary,) = told[pair.primary]
+    assert told == {
+        pair.primary: [primary],
+        pair.standby: [
+            f"{primary}: a standby, or read-only; collectors, alerts and changes need the one that takes writes"
+        ],
+        _either(pair.standby, pair.primary): [primary],
+    }
 
 
 def test_without_a_server_that_takes_writes_one_is_read_until_it_is_back(
