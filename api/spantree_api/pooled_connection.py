@@ -9,8 +9,8 @@ import psycopg
 from psycopg import AsyncConnection
 
 from spantree_exporter.errors import OperatorError
-from spantree_exporter.patience import HAS_LIMIT, no_answer
-from spantree_exporter.session import SESSION, any_server_is_next, shared, without_address
+from spantree_exporter.patience import HAS_LIMIT, NoAnswer
+from spantree_exporter.session import BEGIN_WITHIN_S, SESSION, any_server_is_next, shared, without_address
 
 # Reading goes on by a standby while there is no primary, and it is the primary that is back within seconds.
 _SECOND_CHOICE_S: Final = 5.0
@@ -80,7 +80,7 @@ class PooledConnection(AsyncConnection[Any]):
             return await super().wait(gen, *arguments, **{"timeout": self.answer_within_s, **more})
         except psycopg.errors._WaitTimeout as error:
             self.pgconn.finish()
-            raise no_answer(self.answer_within_s) from error
+            raise NoAnswer(self.answer_within_s) from error
 
     async def _is_shared(self) -> bool:
         cursor = await self.execute(SESSION)
@@ -89,10 +89,11 @@ class PooledConnection(AsyncConnection[Any]):
     @classmethod
     async def _attempt(cls, conninfo: str, primary_first: dict[str, Any], settings: dict[str, Any]) -> Self:
         try:
-            return await super().connect(conninfo, **settings, **primary_first)
+            connection = await super().connect(conninfo, **settings, **primary_first)
         except psycopg.OperationalError as error:
             if not primary_first or not any_server_is_next(error):
                 raise
             connection = await super().connect(conninfo, **settings)
             connection.leave_at_s = time.monotonic() + _SECOND_CHOICE_S
-            return connection
+        connection.answer_within_s = BEGIN_WITHIN_S
+        return connection

@@ -23,6 +23,10 @@ _TOO_MANY: Final = (
 # What a connection pooler says of itself -> what to do; the first that fits.
 _OF_POOLERS: Final = (
     ("query_wait_timeout", "give it as many connections to PostgreSQL as spantree has to it (default_pool_size)"),
+    (
+        "no answer for",
+        "see whether the server does anything, and whether a pooler has a connection to lend (default_pool_size)",
+    ),
     ("max_client_conn", "raise its max_client_conn"),
     (
         "unsupported startup parameter",

@@ -18,6 +18,16 @@ import psycopg
 HAS_LIMIT: Final = "timeout" in inspect.signature(psycopg.Connection.wait).parameters
 
 
+class NoAnswer(psycopg.OperationalError):
+    """The server, or what is before it, holds a connection and does not answer."""
+
+    def __init__(self, within_s: float) -> None:
+        super().__init__(
+            f"no answer for {within_s:g} s on a connection that is open: the server, or a pooler or balancer before "
+            "it, is stuck"
+        )
+
+
 class PatientConnection(psycopg.Connection[Any]):
     """A connection that is given up where an answer takes longer than `answer_within_s`; None: it may take any time."""
 
@@ -39,15 +49,7 @@ class PatientConnection(psycopg.Connection[Any]):
             return super().wait(gen, *arguments, **{"timeout": self.answer_within_s, **more})
         except psycopg.errors._WaitTimeout as error:
             self.pgconn.finish()
-            raise no_answer(self.answer_within_s) from error
-
-
-def no_answer(within_s: float) -> psycopg.OperationalError:
-    """The error about a server, or what is before it, that holds a connection and does not answer."""
-    return psycopg.OperationalError(
-        f"no answer for {within_s:g} s on a connection that is open: the server, or a pooler or balancer before it, "
-        "is stuck"
-    )
+            raise NoAnswer(self.answer_within_s) from error
 
 
 @contextmanager

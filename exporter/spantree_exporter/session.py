@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from spantree_exporter.errors import OperatorError, classify
-from spantree_exporter.patience import PatientConnection
+from spantree_exporter.patience import NoAnswer, PatientConnection
 from spantree_exporter.sql import statements
 
 SESSION: Final = statements("connect")["session"]
@@ -27,8 +27,8 @@ _SHARED: Final = (
     "has settings, temporary tables and locks in them: let the pooler have pool_mode = session and "
     "server_reset_query = DISCARD ALL for this user or database, or name PostgreSQL itself"
 )
-# A pooler has a client wait for a session of its own, two minutes by default (PgBouncer's query_wait_timeout).
-_BEGIN_WITHIN_S: Final = 150.0
+BEGIN_WITHIN_S: Final = 30.0
+"""A pooler that has no session to lend takes the connection, and keeps its first statement waiting."""
 _READ_ONLY: Final = "session is read-only"
 
 
@@ -45,7 +45,7 @@ def shared(row: tuple[Any, ...] | None, named_pid: int) -> bool:
 
 def without_address(error: psycopg.Error | OperatorError) -> str:
     """Why there was no connection, for those who need not know where PostgreSQL is."""
-    if not isinstance(error, psycopg.Error):
+    if not isinstance(error, psycopg.Error) or isinstance(error, NoAnswer):
         return str(error)
     if error.sqlstate:
         return str(classify(error))
@@ -67,11 +67,11 @@ def begin(attempt: Callable[[], PatientConnection]) -> PatientConnection:
     """A connection of `attempt`, which is in autocommit mode, with its session. Raises psycopg.Error, OperatorError."""
     connection = attempt()
     try:
-        connection.answer_within_s = _BEGIN_WITHIN_S
+        connection.answer_within_s = BEGIN_WITHIN_S
         if shared(connection.execute(SESSION).fetchone(), connection.info.backend_pid):
             connection.close()
             connection = attempt()
-            connection.answer_within_s = _BEGIN_WITHIN_S
+            connection.answer_within_s = BEGIN_WITHIN_S
             shared(connection.execute(SESSION).fetchone(), connection.info.backend_pid)
     except BaseException:
         connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,9 @@ from tests.pooler import pooler
 from tests.spantree_process import spantree
 from tests.tables import project_all, tables
 
+from spantree_api.config import ApiConfig
+from spantree_api.database import Database
+from spantree_api.errors import Unavailable
 from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError, StoreUnavailable
 from spantree_exporter.migrate import migrate
@@ -90,3 +94,27 @@ def test_a_pooler_that_has_no_session_to_lend_is_waited_for(migrated_url: str, t
         "problem database: the connection pooler before PostgreSQL gives no connection (08P01): query_wait_timeout -> "
         "give it as many connections to PostgreSQL as spantree has to it (default_pool_size)\n"
     ) in found.stdout
+
+
+async def _answered(url: str) -> str:
+    database = Database(ApiConfig(database_url=url, pool_wait_s=1.0))
+    await database.open()
+    try:
+        async with database.snapshot():
+            return "answered"
+    except Unavailable as error:
+        return str(error)
+    finally:
+        await database.close()
+
+
+def test_an_api_that_waits_for_a_session_in_vain_says_so(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spantree_api.pooled_connection.BEGIN_WITHIN_S", 0.2)
+    with pooler(migrated_url, sessions_max=1) as lent, psycopg.connect(lent.url, autocommit=True) as busy:
+        lent.full_after_s = 60.0
+        busy.execute("SELECT")
+        told = asyncio.run(_answered(lent.url))
+    assert told == (
+        "no connection to PostgreSQL within 1 s: no answer for 0.2 s on a connection that is open: the server, or a "
+        "pooler or balancer before it, is stuck; try again"
+    )

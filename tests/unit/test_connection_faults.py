@@ -42,6 +42,7 @@ REFUSED = 'connection failed: connection to server at "127.0.0.1", port 5432 fai
         (REFUSED.format("Passwort-Authentifizierung fehlgeschlagen"), "see its log, or correct "),
         ('connection to server at "127.0.0.1", port 1 failed: Connection refused', "start it, or correct "),
         ("query_wait_timeout", "give it as many connections to PostgreSQL as spantree has to it"),
+        ("no answer for 30 s on a connection that is open: the server, or", "see whether the server does anything"),
         (REFUSED.format("no more connections allowed (max_client_conn)"), "raise its max_client_conn"),
         (REFUSED.format("unsupported startup parameter: options"), "take `options` out of the URL"),
         (
