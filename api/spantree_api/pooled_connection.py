@@ -13,7 +13,7 @@ from spantree_exporter.patience import HAS_LIMIT, NoAnswer
 from spantree_exporter.session import BEGIN_WITHIN_S, SESSION, any_server_is_next, shared, without_address
 
 # Reading goes on by a standby while there is no primary, and it is the primary that is back within seconds.
-_SECOND_CHOICE_S: Final = 5.0
+_SECOND_CHOICE_S: Final = 20.0
 
 
 class Attempts:
