@@ -24,11 +24,15 @@ _RESET = b"DISCARD ALL"
 
 
 class Pooler:
-    """`by_transaction`: a session is lent until its transaction ends, and not reset; else until the client leaves."""
+    """`by_transaction`: a session is lent until its transaction ends, else until the client leaves.
 
-    def __init__(self, database_url: str, *, by_transaction: bool, sessions_max: int = 40) -> None:
+    `resets`: before it is lent again; PgBouncer does so in the latter case, Odyssey in both.
+    """
+
+    def __init__(self, database_url: str, *, by_transaction: bool, resets: bool, sessions_max: int = 40) -> None:
         self.full_after_s = 0.2
         self._by_transaction = by_transaction
+        self._resets = resets
         given = conninfo_to_dict(database_url)
         self._of_server = f"{given['host']}/.s.PGSQL.{given.get('port') or 5432}"
         self._startup = {"user": str(given["user"]), "database": str(given["dbname"])}
@@ -127,6 +131,7 @@ class Pooler:
             if not self._by_transaction:
                 server.sendall(_message(b"Q", b"ROLLBACK\0"))
                 _until_ready(server)
+            if self._resets:
                 server.sendall(_message(b"Q", _RESET + b"\0"))
                 _until_ready(server)
             self._free.append(server)
@@ -134,9 +139,12 @@ class Pooler:
 
 
 @contextlib.contextmanager
-def pooler(database_url: str, *, by_transaction: bool = False, sessions_max: int = 40) -> Iterator[Pooler]:
-    """A pooler that is closed afterwards."""
-    opened = Pooler(database_url, by_transaction=by_transaction, sessions_max=sessions_max)
+def pooler(
+    database_url: str, *, by_transaction: bool = False, resets: bool | None = None, sessions_max: int = 40
+) -> Iterator[Pooler]:
+    """A pooler that is closed afterwards; by default one that resets as PgBouncer does."""
+    resets = not by_transaction if resets is None else resets
+    opened = Pooler(database_url, by_transaction=by_transaction, resets=resets, sessions_max=sessions_max)
     try:
         yield opened
     finally:

@@ -32,12 +32,17 @@ class Replicated:
         with psycopg.connect(self.primary, autocommit=True) as connection:
             row = connection.execute("SELECT pg_current_wal_flush_lsn()::text").fetchone()
         assert row is not None
-        with psycopg.connect(self.standby, autocommit=True) as connection:
-            wait_until(
-                lambda: connection.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", row).fetchone() == (True,),
-                60,
-                "the standby has caught up",
-            )
+        wait_until(lambda: self._has_replayed(str(row[0])), 60, "the standby has caught up")
+
+    def _has_replayed(self, position: str) -> bool:
+        # What is replayed may end a connection that begins just now.
+        with (
+            contextlib.suppress(psycopg.OperationalError),
+            psycopg.connect(self.standby, autocommit=True) as connection,
+        ):
+            row = connection.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", (position,)).fetchone()
+            return row == (True,)
+        return False
 
     def replay(self, go_on: bool) -> None:
         """Let the standby stand still, or go on."""

@@ -10,7 +10,15 @@ from psycopg import AsyncConnection
 
 from spantree_exporter.errors import OperatorError
 from spantree_exporter.patience import HAS_LIMIT, NoAnswer
-from spantree_exporter.session import BEGIN_WITHIN_S, SESSION, any_server_is_next, shared, without_address
+from spantree_exporter.session import (
+    BEGIN_WITHIN_S,
+    KEPT,
+    SESSION,
+    any_server_is_next,
+    check_kept,
+    shared,
+    without_address,
+)
 
 # Reading goes on by a standby while there is no primary, and it is the primary that is back within seconds.
 _SECOND_CHOICE_S: Final = 20.0
@@ -67,6 +75,8 @@ class PooledConnection(AsyncConnection[Any]):
                 await connection.close()
                 connection = await cls._attempt(conninfo, primary_first, settings)
                 await connection._is_shared()
+                cursor = await connection.execute(KEPT)
+                check_kept(await cursor.fetchone())
         except BaseException:
             await connection.close()
             raise

@@ -4,7 +4,8 @@ A pooler that lends a session of PostgreSQL for one transaction at a time (PgBou
 whoever comes next the settings, the temporary tables and the locks of whoever came before: traces would be claimed for
 ever, and somebody else's statements planned by our settings. So each session is marked when it begins, and one that has
 a mark already is somebody's. A pooler is told by the process that it names, which is not the one that answers; behind
-one a session is begun twice, one after the other, so that the first of all finds its own mark.
+one a session is begun twice, one after the other, so that the first of all finds its own mark; and the mark is there
+in the next statement, unless that is in another session or a pooler has reset it (Odyssey).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from spantree_exporter.sql import statements
 
 SESSION: Final = statements("connect")["session"]
 """The statement that sets a session up; `shared` reads its row."""
+KEPT: Final = statements("connect")["is_kept"]
+"""Asked of a pooler's session once it is set up; `check_kept` reads its row."""
 PRIMARY_FIRST: Final[dict[str, Any]] = {"target_session_attrs": "read-write"}
 _SHARED: Final = (
     "a connection pooler lends one session of PostgreSQL to several clients, wanted sessions of spantree's own, for it "
@@ -41,6 +44,12 @@ def shared(row: tuple[Any, ...] | None, named_pid: int) -> bool:
     if is_marked:
         raise OperatorError(_SHARED)
     return bool(pid != named_pid)
+
+
+def check_kept(row: tuple[Any, ...] | None) -> None:
+    """Raise OperatorError where the next statement of a session is in another one, or its settings are gone."""
+    if row != (True,):
+        raise OperatorError(_SHARED)
 
 
 def without_address(error: psycopg.Error | OperatorError) -> str:
@@ -73,6 +82,7 @@ def begin(attempt: Callable[[], PatientConnection]) -> PatientConnection:
             connection = attempt()
             connection.answer_within_s = BEGIN_WITHIN_S
             shared(connection.execute(SESSION).fetchone(), connection.info.backend_pid)
+            check_kept(connection.execute(KEPT).fetchone())
     except BaseException:
         connection.close()
         raise

@@ -73,12 +73,16 @@ def test_by_transaction_every_part_says_what_is_wanted(migrated_url: str, tmp_pa
         assert f"problem database: {SHARED} -> {REMEDY}\n" in found.stdout
 
 
-def test_a_session_that_is_given_on_as_it_is_is_refused_too(migrated_url: str) -> None:
-    with pooler(migrated_url, by_transaction=True) as lent:
-        with psycopg.connect(lent.url, autocommit=True) as before:
-            before.execute("SELECT set_config('spantree.session', 'taken', false)")
-        with pytest.raises(OperatorError, match="lends one session"):
+@pytest.mark.parametrize(("by_transaction", "resets"), [(True, True), (False, False)], ids=["Odyssey", "never reset"])
+def test_what_else_does_not_keep_a_session_is_refused_too(
+    migrated_url: str, by_transaction: bool, resets: bool
+) -> None:
+    with pooler(migrated_url, by_transaction=by_transaction, resets=resets) as lent:
+        with pytest.raises(OperatorError) as told:
             connect(lent.url, "test")
+        assert str(told.value) == f"{SHARED}: {REMEDY}"
+        with api_over(lent.url) as api:
+            assert refused(api.get("/api/v1/health"))[2].endswith(f": {SHARED}: {REMEDY}; try again")
 
 
 def test_a_pooler_that_has_no_session_to_lend_is_waited_for(migrated_url: str, tmp_path: Path) -> None:

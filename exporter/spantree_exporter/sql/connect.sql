@@ -23,6 +23,10 @@ FROM (
     OFFSET 0
 ) AS marked
 
+-- name: is_kept
+-- Whether the mark of the session is there.
+SELECT coalesce(current_setting('spantree.session', true), '') = 'taken'
+
 -- name: settings
 -- For the session. A statement that waits longer than this is given up and tried again, so that a locked table or a
 -- stuck server is seen; synchronous_commit because a commit that returned must survive a crash. Plans are made for the
