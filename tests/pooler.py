@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 
 from psycopg.conninfo import conninfo_to_dict
@@ -37,6 +38,8 @@ class Pooler:
         self._of_server = f"{given['host']}/.s.PGSQL.{given.get('port') or 5432}"
         self._startup = {"user": str(given["user"]), "database": str(given["dbname"])}
         self._free: list[socket.socket] = []
+        self._serving: list[threading.Thread] = []
+        self._closed = False
         self._room = threading.Semaphore(sessions_max)
         server, self._told_at_start = self._connected()
         self._free.append(server)
@@ -49,6 +52,9 @@ class Pooler:
     def close(self) -> None:
         """End, with every session that is not lent."""
         self._listener.close()
+        self._closed = True
+        for thread in self._serving:
+            thread.join(10)
         for server in self._free:
             server.close()
 
@@ -56,7 +62,9 @@ class Pooler:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+                thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
+                self._serving.append(thread)
+                thread.start()
 
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError, EOFError):
@@ -110,8 +118,10 @@ class Pooler:
                 self._give_back(server, is_lost=self._by_transaction)
 
     def _borrowed(self) -> socket.socket | None:
-        if not self._room.acquire(timeout=self.full_after_s):
-            return None
+        waits_until_s = time.monotonic() + self.full_after_s
+        while not self._room.acquire(timeout=0.05):
+            if self._closed or time.monotonic() > waits_until_s:
+                return None
         with contextlib.suppress(IndexError):
             return self._free.pop()
         return self._connected()[0]
