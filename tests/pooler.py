@@ -38,7 +38,8 @@ class Pooler:
         self._of_server = f"{given['host']}/.s.PGSQL.{given.get('port') or 5432}"
         self._startup = {"user": str(given["user"]), "database": str(given["dbname"])}
         self._free: list[socket.socket] = []
-        self._serving: list[threading.Thread] = []
+        self._sessions: list[socket.socket] = []
+        self._serving: list[tuple[socket.socket, threading.Thread]] = []
         self._closed = False
         self._room = threading.Semaphore(sessions_max)
         server, self._told_at_start = self._connected()
@@ -53,9 +54,12 @@ class Pooler:
         """End, with every session that is not lent."""
         self._listener.close()
         self._closed = True
-        for thread in self._serving:
-            thread.join(10)
-        for server in self._free:
+        for connection in (*(client for client, _ in self._serving), *self._sessions):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for _, thread in self._serving:
+            thread.join(5)
+        for server in self._sessions:
             server.close()
 
     def _accept(self) -> None:
@@ -63,7 +67,7 @@ class Pooler:
             while True:
                 client, _ = self._listener.accept()
                 thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
-                self._serving.append(thread)
+                self._serving.append((client, thread))
                 thread.start()
 
     def _serve(self, client: socket.socket) -> None:
@@ -129,6 +133,7 @@ class Pooler:
     def _connected(self) -> tuple[socket.socket, bytes]:
         """A session, and what the server tells of its settings."""
         server = socket.socket(socket.AF_UNIX)
+        self._sessions.append(server)
         server.connect(self._of_server)
         settings = "".join(f"{name}\0{value}\0" for name, value in self._startup.items()).encode() + b"\0"
         server.sendall(struct.pack("!ii", len(settings) + 8, _PROTOCOL) + settings)
