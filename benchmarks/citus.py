@@ -28,10 +28,10 @@ import psycopg
 from benchmarks.measuring import bodies, collector, family_cpu_s, load, send, wait_until_projected
 from tests.citus_cluster import CitusNotThere, bin_dir, citus_cluster
 
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.decode import PROTOBUF, decode_request
-from spantree_exporter.distribution import DEFAULT_SHARDS
-from spantree_exporter.migrate import migrate
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request
+from spantree_exporter.postgres.distribution import DEFAULT_SHARDS
+from spantree_exporter.postgres.migrate import migrate
 
 _FIRST_TRACES = 400
 _WRITES = re.compile(r"^spantree_collector_write_seconds_count\S* (\S+)", re.MULTILINE)

@@ -20,8 +20,8 @@ from typing import Any
 import psycopg
 from benchmarks.measuring import bodies, collector, cpu_s, family, family_cpu_s, load, send, wait_until_projected
 
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.migrate import migrate
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.postgres.migrate import migrate
 
 _CLIENTS = 4
 # Bytes of each relation of the schema, partitions added up under their parents.

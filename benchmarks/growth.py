@@ -38,9 +38,9 @@ from benchmarks.measuring import (
     wait_until_projected,
 )
 
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.migrate import migrate
-from spantree_exporter.partitions import day_number, ensure_partitions
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.partitions import day_number, ensure_partitions
 
 _CLIENTS = 4
 # Not counted in the table, which would be read once a round, as nobody does.

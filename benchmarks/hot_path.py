@@ -23,13 +23,13 @@ from pathlib import Path
 
 from benchmarks.measuring import bodies, load
 
-from spantree_collector.garbage_collection import tune_garbage_collector
+from spantree_collector.write.garbage_collection import tune_garbage_collector
 from spantree_exporter.assemble import assemble
-from spantree_exporter.copy_binary import span_rows
-from spantree_exporter.decode import PROTOBUF, decode_request, examine
 from spantree_exporter.facts import read_facts
 from spantree_exporter.hot_path import COMPILED, PYTHON, hot_path
-from spantree_exporter.partitions import day_of
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request, examine
+from spantree_exporter.postgres.copy_binary import span_rows
+from spantree_exporter.postgres.partitions import day_of
 from spantree_exporter.projection import ProjectedTrace, TolerantReader, copy_rows, facts_of_span
 from spantree_exporter.span import Span
 

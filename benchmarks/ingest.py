@@ -28,14 +28,14 @@ import psycopg
 from benchmarks.measuring import GIVE_UP_S, bodies, collector, cpu_s, family, load, peak_mb, send
 from psycopg.sql import SQL, Identifier
 
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.copy_binary import HEADER, TRAILER, span_rows
-from spantree_exporter.decode import PROTOBUF, decode_request
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
 from spantree_exporter.facts import read_facts
 from spantree_exporter.hot_path import hot_path
-from spantree_exporter.migrate import migrate
-from spantree_exporter.partitions import day_of, ensure_partitions
-from spantree_exporter.store import Store
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request
+from spantree_exporter.postgres.copy_binary import HEADER, TRAILER, span_rows
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.partitions import day_of, ensure_partitions
+from spantree_exporter.postgres.store import Store
 
 _TABLES = ("trace", "span", "execution", "node", "edge", "resource", "pending_projection")
 # The COPY's rows are another tenant's, so that nothing of the two runs meets.

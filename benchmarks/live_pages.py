@@ -21,7 +21,7 @@ from tests.spantree_process import Server, started
 from tests.tables import query
 from tests.waiting import free_port
 
-from spantree_exporter.migrate import migrate
+from spantree_exporter.postgres.migrate import migrate
 
 # Opened at the same time: a browser's wish, not an attack.
 _AT_ONCE = 8

@@ -18,7 +18,7 @@ from tests.browser import chromium, opened
 from tests.page_rows import large, order, two_weeks
 from tests.postgres import new_database, throw_away_server
 
-from spantree_exporter.migrate import migrate
+from spantree_exporter.postgres.migrate import migrate
 
 _USABLE = """() => new Promise((done) => {
   let last = performance.now(), quick = 0;

@@ -32,7 +32,7 @@ from benchmarks.seed import BIG_TRACES, seed
 
 from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
-from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 

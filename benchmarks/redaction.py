@@ -20,7 +20,7 @@ from random import Random
 from benchmarks.measuring import bodies, load
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from spantree_exporter.decode import PROTOBUF, decode_request, examine
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request, examine
 from spantree_exporter.redaction import Redactor
 from spantree_exporter.redaction.protobuf import ProtobufRedactor
 from spantree_exporter.redaction.rules import DEFAULT_RULES

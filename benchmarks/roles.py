@@ -25,8 +25,8 @@ from tests.plans import make_days, multiply
 from tests.postgres import throw_away_server
 
 from spantree_api.statements import load_statements
-from spantree_exporter.migrate import migrate
-from spantree_exporter.row_security import make_roles
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.row_security import make_roles
 from spantree_exporter.tokens import TokenBook
 
 _TENANTS = 6

@@ -35,16 +35,16 @@ import psycopg
 from benchmarks.measuring import cpu_s, family_cpu_s
 from benchmarks.reads import served
 
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.decode import JSON, decode_request
-from spantree_exporter.migrate import migrate
-from spantree_exporter.partitions import day_number, ensure_partitions
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.otlp.decode import JSON, decode_request
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.partitions import day_number, ensure_partitions
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Span
-from spantree_exporter.store import Store
-from spantree_exporter.term_merger import TermMerger
-from spantree_exporter.term_segment import SEGMENT_SPANS
-from spantree_exporter.term_store import insert_terms
+from spantree_exporter.terms.merger import TermMerger
+from spantree_exporter.terms.segment import SEGMENT_SPANS
+from spantree_exporter.terms.store import insert_terms
 
 _S: Final = 1_000_000_000
 _DAY_NS: Final = 86_400 * _S

@@ -20,10 +20,10 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.migrate import migrate
-from spantree_exporter.partitions import ensure_partitions
-from spantree_exporter.rollup_store import RollupFolder, recount
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.partitions import ensure_partitions
+from spantree_exporter.postgres.rollup_store import RollupFolder, recount
 
 BIG_TRACES = {10_000: "0000000000000000000000000000ba10", 100_000: "000000000000000000000000000ba100"}
 _EPOCH = date(1970, 1, 1)

@@ -33,7 +33,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Tracer
 
-from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
 from spantree_exporter.live import LiveSpanProcessor
 
 TRACE_SPANS = 10

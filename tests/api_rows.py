@@ -10,8 +10,8 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.copy_binary import (
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.copy_binary import (
     EDGE_COLUMNS,
     EXECUTION_COLUMNS,
     NODE_COLUMNS,
@@ -19,9 +19,9 @@ from spantree_exporter.copy_binary import (
     execution_rows,
     node_rows,
 )
-from spantree_exporter.partitions import date_of, day_of, ensure_partitions
+from spantree_exporter.postgres.partitions import date_of, day_of, ensure_partitions
+from spantree_exporter.postgres.rollup_store import RollupFolder, insert_delta
 from spantree_exporter.rollup import Rollup
-from spantree_exporter.rollup_store import RollupFolder, insert_delta
 from spantree_exporter.rows import Assembled, Edge, Execution, Node
 from spantree_exporter.search_text import search_terms
 

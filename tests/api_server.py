@@ -14,7 +14,7 @@ import uvicorn
 from tests.api_rows import NOW_NS
 from tests.waiting import wait_until
 
-from spantree_api.analysis_model import Analyst
+from spantree_api.analysis.model_answer import Analyst
 from spantree_api.app import create_app, end_streams
 from spantree_api.config import ApiConfig
 

@@ -28,8 +28,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from tests.waiting import free_port, wait_until
 
-from spantree_deploy.postgres_account import Account, choose_account
-from spantree_deploy.postgres_settings import server_settings
+from spantree_deploy.postgres.account import Account, choose_account
+from spantree_deploy.postgres.settings import server_settings
 
 VERSION: Final = "v13.2.2"
 # 13.x is for PostgreSQL 15 to 17; these are where distributions put them.

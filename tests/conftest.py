@@ -12,7 +12,7 @@ from tests.citus_cluster import nodes_of
 from tests.citus_exceptions import reason_of
 from tests.postgres import name_of, new_database, shards_of, throw_away_server
 
-from spantree_exporter import partitions
+from spantree_exporter.postgres import partitions
 
 # Examples are timed by the wall clock, which tells more of a busy machine than of the code; pytest's timeout stays.
 settings.register_profile("spantree", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -60,7 +60,7 @@ def database_url(postgres_url: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _migrated_template(postgres_url: str) -> Iterator[str]:
     # Imported here, so that tests without a schema run while the schema is being worked on.
-    from spantree_exporter.migrate import migrate
+    from spantree_exporter.postgres.migrate import migrate
 
     with new_database(postgres_url) as url:
         migrate(url, shards=shards_of(postgres_url))

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import orjson
 
 from spantree_exporter.assemble import assemble
-from spantree_exporter.decode import JSON, decode_request
 from spantree_exporter.facts import read_facts
+from spantree_exporter.otlp.decode import JSON, decode_request
 from spantree_exporter.projection import facts_of_span
 from spantree_exporter.rows import Assembled
 from spantree_exporter.span import KIND_INTERNAL, STATUS_UNSET

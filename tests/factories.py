@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from spantree_exporter.decode import JSON, decode_request
+from spantree_exporter.otlp.decode import JSON, decode_request
 from spantree_exporter.span import KIND_INTERNAL, STATUS_ERROR, STATUS_UNSET, Attributes, Event, Link, Span
 from spantree_exporter.stored import otlp_attributes
 

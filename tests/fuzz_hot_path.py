@@ -29,10 +29,10 @@ from tests.unit.test_hot_path import PLAIN, UNUSUAL
 from tests.wire import body_of
 
 from spantree_exporter import hot_path
-from spantree_exporter.copy_binary import span_rows
-from spantree_exporter.decode import PROTOBUF, decode_request, examine
-from spantree_exporter.decode_protobuf import envelopes
 from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request, examine
+from spantree_exporter.otlp.decode_protobuf import envelopes
+from spantree_exporter.postgres.copy_binary import span_rows
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 # What tells a scanner most: ends of varints, lengths near and beyond everything, bits that are none of UTF-8.

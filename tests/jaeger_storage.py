@@ -14,17 +14,17 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from tests.api_rows import NOW_NS
 from tests.tables import project_all
 
-from spantree_api import jaeger_messages as messages
 from spantree_api.authentication import Authenticator
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
-from spantree_api.jaeger_grpc import CAPABILITIES, DEPENDENCY_READER, TRACE_READER, JaegerStorage
+from spantree_api.jaeger import messages
+from spantree_api.jaeger.storage_grpc import CAPABILITIES, DEPENDENCY_READER, TRACE_READER, JaegerStorage
 from spantree_api.own_audit import OwnAudit
 from spantree_api.service import Service
-from spantree_api.streams import TenantStreams
+from spantree_api.streams.listeners import TenantStreams
 from spantree_deploy.jaeger_port import JaegerPort
-from spantree_exporter.decode import PROTOBUF, decode_request
-from spantree_exporter.store import Store
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.token_watch import TokenWatch
 
 

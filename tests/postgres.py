@@ -13,8 +13,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.citus_cluster import copy_databases, create_databases, drop_databases, nodes_of
 
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.distribution import allow_functions
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.postgres.distribution import allow_functions
 
 # A name of ours, so that what a killed test run leaves on a shared server can be told from other people's databases.
 _PREFIX = "spantree_test"

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spantree_deploy.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from spantree_deploy.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 # prctl(2), capabilities(7)
 _PR_CAPBSET_DROP = 24

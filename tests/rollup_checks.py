@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from tests.tables import query
 
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.rollup_store import Difference, RollupFolder, differences
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.rollup_store import Difference, RollupFolder, differences
 
 _GRAINS = (24, 192)
 _EDGES_OF_ROWS = """

@@ -15,9 +15,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from tests.waiting import wait_until
 
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_deploy.postgres_account import choose_account
-from spantree_deploy.postgres_binaries import find_binaries
+from spantree_deploy.postgres.account import choose_account
+from spantree_deploy.postgres.binaries import find_binaries
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
 
 
 @dataclass(frozen=True)

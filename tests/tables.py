@@ -8,9 +8,9 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 from tests.citus_cluster import nodes_of
 
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.store import Store
-from spantree_exporter.term_merger import TermMerger
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.store import Store
+from spantree_exporter.terms.merger import TermMerger
 
 PROJECTED = ("execution", "node", "edge")
 _ORDER = {

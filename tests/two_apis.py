@@ -15,8 +15,8 @@ from tests.spantree_process import Server, started
 from tests.sse import Follower
 from tests.webhook_receiver import Receiver
 
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes, Span
-from spantree_exporter.store import Store
 
 ENDED = {"completed", "failed"}
 

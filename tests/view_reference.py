@@ -82,7 +82,7 @@ def _write(reference: dict[str, str], rows: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    from spantree_exporter.migrate import migrate
+    from spantree_exporter.postgres.migrate import migrate
 
     with throw_away_server() as url:
         migrate(url)

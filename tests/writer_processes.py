@@ -9,7 +9,7 @@ from tests.waiting import wait_until
 
 def writer_pids(collector_pid: int) -> set[int]:
     """The writer processes that a collector has at the moment."""
-    return child_pids(collector_pid, "spantree_collector.writer_process")
+    return child_pids(collector_pid, "spantree_collector.write.writer_process")
 
 
 def child_pids(collector_pid: int, module: str = "spantree_collector.") -> set[int]:

@@ -1,1 +1,1 @@
-"""To be described."""
+"""The HTTP API over the stored executions, its web pages, and what Jaeger and Grafana ask."""

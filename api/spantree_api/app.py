@@ -10,24 +10,24 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from spantree_api.alert_file import file_rules
-from spantree_api.alerts import AlertWatch
-from spantree_api.analysis_model import Analyst
-from spantree_api.analyst import analyst_of
+from spantree_api.alerts.rules_file import file_rules
+from spantree_api.alerts.watch import AlertWatch
+from spantree_api.analysis.analyst import analyst_of
+from spantree_api.analysis.model_answer import Analyst
 from spantree_api.authentication import Authentication, Authenticator
-from spantree_api.body_limit import BodyLimit
-from spantree_api.compression import Compression
 from spantree_api.config import ApiConfig
-from spantree_api.cors import Cors
 from spantree_api.database import Database
-from spantree_api.error_answers import install_error_answers
-from spantree_api.head_requests import HeadRequests
-from spantree_api.known_errors_file import load_known_errors
+from spantree_api.failures.known_errors_file import load_known_errors
+from spantree_api.http.body_limit import BodyLimit
+from spantree_api.http.compression import Compression
+from spantree_api.http.cors import Cors
+from spantree_api.http.error_answers import install_error_answers
+from spantree_api.http.head_requests import HeadRequests
+from spantree_api.http.openapi_texts import complete
+from spantree_api.http.path_prefix import PathPrefix
 from spantree_api.metrics import ApiMetrics, RequestMetrics
-from spantree_api.openapi_texts import complete
 from spantree_api.own_audit import OwnAudit, OwnAuditing
 from spantree_api.pages.site import install_pages
-from spantree_api.path_prefix import PathPrefix
 from spantree_api.people.people import People
 from spantree_api.people.settings import people_settings
 from spantree_api.repeat import RepeatReads
@@ -63,7 +63,7 @@ from spantree_api.routes import (
 from spantree_api.routes import metrics as metrics_route
 from spantree_api.routes.api_router import BASE
 from spantree_api.service import Service
-from spantree_api.streams import TenantStreams
+from spantree_api.streams.listeners import TenantStreams
 from spantree_api.thresholds import keep_thresholds
 from spantree_exporter.own_audit_event import local_actor
 from spantree_exporter.tls.certificate import ServerTls

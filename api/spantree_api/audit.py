@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from spantree_api.answers_audit import AuditEntry
+from spantree_api.answers.audit import AuditEntry
 from spantree_api.rendering import rfc3339
 
 _TEXT_MAX: Final = 2_000

@@ -28,8 +28,8 @@ from fastapi import Depends, Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from spantree_api.error_answers import error_answer
 from spantree_api.errors import RETRY_AFTER_S, ApiError, Forbidden, Unauthorized, Unavailable
+from spantree_api.http.error_answers import error_answer
 from spantree_api.people.origin import comes_from_own_page, own_path
 from spantree_api.people.people import TENANT_COOKIE, Known, People, cookies_of
 from spantree_exporter.origins import ANY_ORIGIN

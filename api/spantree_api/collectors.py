@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 from starlette.concurrency import run_in_threadpool
 
-from spantree_api.answers_health import CollectorState
+from spantree_api.answers.health import CollectorState
 from spantree_api.health import collector_state
 from spantree_exporter.tokens import LOOPBACK
 

@@ -30,9 +30,9 @@ from spantree_api.config import ApiConfig
 from spantree_api.errors import InvalidParameter, Unavailable
 from spantree_api.pooled_connection import Attempts, PooledConnection
 from spantree_api.statements import Name, Statements, load_statements
-from spantree_exporter.connection import KEEPALIVES
 from spantree_exporter.errors import BatchRejected, StoreUnavailable, WorkerUnavailable, classify
-from spantree_exporter.session import primary_first
+from spantree_exporter.postgres.connection import KEEPALIVES
+from spantree_exporter.postgres.session import primary_first
 
 _QUERY_CANCELED = "57014"
 # What reads one moment, or writes at READ COMMITTED, never meets it otherwise: a standby gave the read up, or its

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from spantree_api.answers_diff import Change, DiffAnswer, Difference, DiffNode
+from spantree_api.answers.diff import Change, DiffAnswer, Difference, DiffNode
 from spantree_api.rendering import duration_ms
 from spantree_api.stored_rows import StepRow
 from spantree_exporter.ids import node_id

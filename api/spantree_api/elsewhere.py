@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 import orjson
 from typing_extensions import TypedDict
 
-from spantree_api.answers import NodeDetail, documented
+from spantree_api.answers.executions import NodeDetail, documented
 
 # The uid that deploy/grafana gives the Tempo data source which reads from here.
 TEMPO_UID: Final = "spantree-tempo"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from spantree_api.answers import ExecutionAnswer, NodeAnswer
+from spantree_api.answers.executions import ExecutionAnswer, NodeAnswer
 from spantree_api.rendering import duration_ms, rfc3339
 from spantree_api.stored_rows import SpanRow
 from spantree_exporter.ids import span_id_to_hex

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from spantree_api.answers_health import CollectorState, HealthAnswer, Part, SpoolState, StorageAnswer, WorkState
+from spantree_api.answers.health import CollectorState, HealthAnswer, Part, SpoolState, StorageAnswer, WorkState
 from spantree_api.rendering import rfc3339
 from spantree_api.stored_rows import HealthRow, ReplicationRow, StorageRow
 

@@ -20,7 +20,7 @@ from datetime import date, timedelta
 
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.filters import ExecutionFilter, search_query
-from spantree_exporter.partitions import LAST_DAY
+from spantree_exporter.postgres.partitions import LAST_DAY
 from spantree_exporter.statuses import RUNNING
 
 NS_MIN, NS_MAX = -(1 << 63), (1 << 63) - 1

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from spantree_api.answers import EventAnswer, LinkAnswer, NodeDetail, SpanAnswer
+from spantree_api.answers.executions import EventAnswer, LinkAnswer, NodeDetail, SpanAnswer
 from spantree_api.rendering import rfc3339
 from spantree_api.stored_rows import NodeRow, SpanRow
 from spantree_api.tree import node_answer

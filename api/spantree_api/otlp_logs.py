@@ -13,9 +13,9 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
 
 from spantree_api.otlp_protobuf import any_value, key_values, with_base64_ids
 from spantree_api.stored_logs import OtlpLog
-from spantree_exporter.deep_json import loads_shallow
 from spantree_exporter.ids import span_id_to_bytes
-from spantree_exporter.otlp_logs_json import by_resource, by_scope
+from spantree_exporter.otlp.deep_json import loads_shallow
+from spantree_exporter.otlp.encode_logs_json import by_resource, by_scope
 
 
 def logs_data(logs: Sequence[OtlpLog]) -> bytes:

@@ -18,8 +18,8 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, TracesData
 
 from spantree_api.stored_rows import OtlpSpan, SpanRow
-from spantree_exporter.deep_json import dumps_any, loads_shallow
 from spantree_exporter.ids import span_id_to_bytes
+from spantree_exporter.otlp.deep_json import dumps_any, loads_shallow
 from spantree_exporter.span import Attributes, JsonValue
 
 # Readers of protobuf follow a hundred messages inside each other; a span is the fourth of a request.

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import orjson
 
-from spantree_api.traceql_fields import Field
+from spantree_api.span_search.traceql_fields import Field
 from spantree_exporter.stored import stored_key
 
 # Text that is longer is left out (PostgreSQL repeats up to 255 times), as are lists and objects.

@@ -9,8 +9,8 @@ import psycopg
 from psycopg import AsyncConnection
 
 from spantree_exporter.errors import OperatorError
-from spantree_exporter.patience import HAS_LIMIT, NoAnswer
-from spantree_exporter.session import (
+from spantree_exporter.postgres.patience import HAS_LIMIT, NoAnswer
+from spantree_exporter.postgres.session import (
     BEGIN_WITHIN_S,
     KEPT,
     SESSION,

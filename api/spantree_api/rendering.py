@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from spantree_api.answers import Counts, ExecutionAnswer, FirstFailedNode
+from spantree_api.answers.executions import Counts, ExecutionAnswer, FirstFailedNode
 from spantree_api.stored_rows import ExecutionRow
 from spantree_exporter.ids import node_id
 from spantree_exporter.rows import ROOT_MISSING, Execution

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from spantree_api.answers import Counts, EdgeAnswer, ExecutionAnswer, NodeAnswer
+from spantree_api.answers.executions import Counts, EdgeAnswer, ExecutionAnswer, NodeAnswer
 from spantree_api.rendering import duration_ms, rfc3339, unique
 from spantree_api.stored_rows import ExecutionRow, OutlineRow
 from spantree_api.tree import edge_answer, node_answer, outline_row_of

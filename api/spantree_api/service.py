@@ -11,14 +11,14 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
-from spantree_api.analysis_model import Analyst
+from spantree_api.analysis.model_answer import Analyst
 from spantree_api.authentication import identity_of
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
-from spantree_api.known_errors import KnownErrors
-from spantree_api.known_errors_file import our_known_errors
+from spantree_api.failures.known_errors import KnownErrors
+from spantree_api.failures.known_errors_file import our_known_errors
 from spantree_api.reader import Reader, days_query
-from spantree_api.streams import Streams, TenantStreams
+from spantree_api.streams.listeners import Streams, TenantStreams
 
 _COUNTING_AT_ONCE: Final = 2
 

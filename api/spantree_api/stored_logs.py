@@ -9,8 +9,8 @@ from typing import Any
 
 from spantree_api.stored_rows import SpanRow
 from spantree_exporter.facts.log_events import SpanLog, event_of
-from spantree_exporter.otlp_rows import LogRow as LogRow
-from spantree_exporter.otlp_rows import OtlpLog as OtlpLog
+from spantree_exporter.otlp.rows import LogRow as LogRow
+from spantree_exporter.otlp.rows import OtlpLog as OtlpLog
 
 
 @dataclass(frozen=True, slots=True)

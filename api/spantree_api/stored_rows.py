@@ -12,8 +12,8 @@ from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
-from spantree_exporter.otlp_rows import OtlpSpan as OtlpSpan
-from spantree_exporter.otlp_rows import SpanRow as SpanRow
+from spantree_exporter.otlp.rows import OtlpSpan as OtlpSpan
+from spantree_exporter.otlp.rows import SpanRow as SpanRow
 from spantree_exporter.rows import Edge, Execution, Node
 
 Record = TypeVar("Record")

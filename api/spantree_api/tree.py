@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from spantree_api.answers import EdgeAnswer, NodeAnswer
+from spantree_api.answers.executions import EdgeAnswer, NodeAnswer
 from spantree_api.rendering import duration_ms, unique
 from spantree_api.stored_rows import OutlineRow
 from spantree_exporter.ids import node_id, span_id_to_hex

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import orjson
 
-from spantree_api.answers import Counts, EdgeAnswer, ExecutionAnswer, NodeAnswer, RunHead
+from spantree_api.answers.executions import Counts, EdgeAnswer, ExecutionAnswer, NodeAnswer, RunHead
 from spantree_api.tree import Outline, child_edge
 
 

@@ -20,24 +20,24 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from spantree_collector.authenticate import Authenticator
 from spantree_collector.config import CollectorConfig
-from spantree_collector.dispatcher import SpoolDispatcher
-from spantree_collector.examiners import PROCESSES, Examiners
-from spantree_collector.file_limit import connections_within
-from spantree_collector.garbage_collection import tune_garbage_collector
-from spantree_collector.grpc_front import GrpcFront
-from spantree_collector.http_server import HttpServer
-from spantree_collector.intake import Intake, count_spans
 from spantree_collector.metrics import CollectorMetrics
 from spantree_collector.readiness import add_gauges, readiness, spool_ages
-from spantree_collector.receiver_grpc import GrpcReceiver
-from spantree_collector.receiver_http import HttpReceiver
-from spantree_collector.refusal_audit import RefusalAudit
-from spantree_collector.retention_thread import RetentionThread
-from spantree_collector.spool import Spool
-from spantree_collector.watchdog import Watchdog
-from spantree_collector.writers import SpoolWriter, WriterProcess, new_writers
+from spantree_collector.receive.authenticate import Authenticator
+from spantree_collector.receive.examiners import PROCESSES, Examiners
+from spantree_collector.receive.file_limit import connections_within
+from spantree_collector.receive.grpc_front import GrpcFront
+from spantree_collector.receive.http_server import HttpServer
+from spantree_collector.receive.intake import Intake, count_spans
+from spantree_collector.receive.receiver_grpc import GrpcReceiver
+from spantree_collector.receive.receiver_http import HttpReceiver
+from spantree_collector.receive.refusal_audit import RefusalAudit
+from spantree_collector.spool.spool import Spool
+from spantree_collector.write.dispatcher import SpoolDispatcher
+from spantree_collector.write.garbage_collection import tune_garbage_collector
+from spantree_collector.write.retention_thread import RetentionThread
+from spantree_collector.write.watchdog import Watchdog
+from spantree_collector.write.writers import SpoolWriter, WriterProcess, new_writers
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.origins import origins_of
 from spantree_exporter.redaction import redactor_of

@@ -11,7 +11,7 @@ from spantree_exporter import setting_values as values
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.origins import origins_of
 from spantree_exporter.own_audit_event import DEFAULT_KEPT_DAYS
-from spantree_exporter.partitions import DEFAULT_DAYS_BACK
+from spantree_exporter.postgres.partitions import DEFAULT_DAYS_BACK
 from spantree_exporter.retention.policy import Policy, keep_rules
 from spantree_exporter.setting_fields import database_fault, faults_of, from_environment, read
 from spantree_exporter.tls.certificate import TlsFiles, tls_files

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from spantree_collector.intake import Intake
 from spantree_collector.metrics import CollectorMetrics
-from spantree_collector.retrying_store import StoreHealth, StoreState
-from spantree_collector.spool import Spool, SpoolFailed
-from spantree_collector.writers import SpoolWriter, worst
+from spantree_collector.receive.intake import Intake
+from spantree_collector.spool.spool import Spool, SpoolFailed
+from spantree_collector.write.retrying_store import StoreHealth, StoreState
+from spantree_collector.write.writers import SpoolWriter, worst
 from spantree_exporter.tls.certificate import ServerTls
 
 

@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from spantree_api.app import create_app, end_streams
 from spantree_api.authentication import Authenticator
 from spantree_api.config import ApiConfig
-from spantree_api.jaeger_grpc import JaegerStorage
+from spantree_api.jaeger.storage_grpc import JaegerStorage
 from spantree_api.metrics import ApiMetrics
 from spantree_api.own_audit import OwnAudit
 from spantree_api.service import Service
-from spantree_collector.bounded_http import HttpLimits
-from spantree_collector.file_limit import connections_within
-from spantree_collector.tls_server import TlsServer
+from spantree_collector.receive.bounded_http import HttpLimits
+from spantree_collector.receive.file_limit import connections_within
+from spantree_collector.receive.tls_server import TlsServer
 from spantree_deploy.jaeger_port import JaegerPort
 from spantree_deploy.settings import url_of
 from spantree_exporter.errors import ConfigError

@@ -8,11 +8,11 @@ from typing import Final
 
 import psycopg
 
-from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
 from spantree_deploy.running import has_data, no_data
 from spantree_deploy.settings import Settings
-from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError, classify, without_passwords
+from spantree_exporter.postgres.connection import connect
 
 CONNECT_S: Final = 5
 _CORRECT: Final = "--database-url or SPANTREE_DATABASE_URL"

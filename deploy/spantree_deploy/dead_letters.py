@@ -12,13 +12,13 @@ from psycopg.rows import class_row
 
 from spantree_deploy.sql import statements
 from spantree_deploy.tenants import tenant_id_of
-from spantree_exporter.connection import connect
 from spantree_exporter.errors import BatchRejected, MalformedRequest, SpantreeError, classify
-from spantree_exporter.migrate import check_version
+from spantree_exporter.otlp.signals import decode_body
 from spantree_exporter.own_audit import write
 from spantree_exporter.own_audit_event import Event, local_actor
-from spantree_exporter.signals import decode_body
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.connection import connect
+from spantree_exporter.postgres.migrate import check_version
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.stored import NUL_SIGN
 
 _SQL: Final = statements("dead_letters")

@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from spantree_api.jaeger_grpc import JaegerStorage
-from spantree_collector.file_limit import connections_within
-from spantree_collector.grpc_front import GrpcFront
-from spantree_collector.intake import InFlight
+from spantree_api.jaeger.storage_grpc import JaegerStorage
+from spantree_collector.receive.file_limit import connections_within
+from spantree_collector.receive.grpc_front import GrpcFront
+from spantree_collector.receive.intake import InFlight
 from spantree_deploy.ports import listen
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.tls.certificate import ServerTls

@@ -7,9 +7,9 @@ from typing import Any, Final
 import psycopg
 
 from spantree_deploy.sql import statements
-from spantree_exporter.connection import connect
 from spantree_exporter.errors import SpantreeError, classify
-from spantree_exporter.migrate import check_version
+from spantree_exporter.postgres.connection import connect
+from spantree_exporter.postgres.migrate import check_version
 
 _SQL: Final = statements("tenants")
 

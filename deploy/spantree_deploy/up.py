@@ -24,7 +24,7 @@ from spantree_deploy.ports import take_ports
 from spantree_deploy.running import announced
 from spantree_deploy.settings import Settings, url_of
 from spantree_exporter.errors import SpantreeError, StoreUnavailable
-from spantree_exporter.migrate import migrate
+from spantree_exporter.postgres.migrate import migrate
 from spantree_exporter.rules import facts_reader
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-/* What a body holds, in units of a budget, by its frames alone; collector/spantree_collector/object_budget.py says why,
+/* What a body holds, in units of a budget, by its frames alone; collector/spantree_collector/receive/object_budget.py says why,
  * and does the same in Python. Runs without the interpreter's lock. */
 #include "cursor.h"
 

@@ -1,7 +1,7 @@
-/* Terms of spans, as span_terms.py tells them: CRC-32 of what a span is found by, each with the spans that have it, and
- * spans by how long they took, as term_segment.py stores them.
+/* Terms of spans, as terms/of_span.py tells them: CRC-32 of what a span is found by, each with the spans that have it, and
+ * spans by how long they took, as terms/segment.py stores them.
  *
- * A number that int64 does not hold, or anything else that span_terms.py does not meet every day, is UNUSUAL. */
+ * A number that int64 does not hold, or anything else that terms/of_span.py does not meet every day, is UNUSUAL. */
 #include "hot_path.h"
 
 #define VALUE_CHARS 200
@@ -332,7 +332,7 @@ static PyObject *columns_or_none(buffer *out, outcome result) {
     return columns;
 }
 
-/* term_lists(spans) -> (entries, lists, fences of entries, fences of lists) | None, see term_segment.py. */
+/* term_lists(spans) -> (entries, lists, fences of entries, fences of lists) | None, see terms/segment.py. */
 PyObject *term_lists(PyObject *module, PyObject *spans) {
     (void)module;
     if (!PyList_CheckExact(spans) || PyList_GET_SIZE(spans) >= 1 << SPAN_BITS)
@@ -380,7 +380,7 @@ static outcome add_postings(buffer *out, PyObject *part) {
     return DONE;
 }
 
-/* merge_term_lists([(entries, lists, number of the first span), ...]) -> as term_lists | None, see term_segment.py. */
+/* merge_term_lists([(entries, lists, number of the first span), ...]) -> as term_lists | None, see terms/segment.py. */
 PyObject *merge_term_lists(PyObject *module, PyObject *parts) {
     (void)module;
     if (!PyList_CheckExact(parts))
@@ -415,7 +415,7 @@ static outcome add_duration(uint64_t *postings, PyObject *span, uint64_t number)
     return DONE;
 }
 
-/* term_durations(spans) -> (spans by duration, codes of durations, ends of octaves) | None, see term_segment.py. */
+/* term_durations(spans) -> (spans by duration, codes of durations, ends of octaves) | None, see terms/segment.py. */
 PyObject *term_durations(PyObject *module, PyObject *spans) {
     (void)module;
     if (!PyList_CheckExact(spans) || PyList_GET_SIZE(spans) >= 1 << SPAN_BITS)

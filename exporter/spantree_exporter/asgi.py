@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from opentelemetry import trace
 
-from spantree_exporter.tracing_id import answering
+from spantree_exporter.tracing.planned_id import answering
 
 HEADER: Final = "X-Spantree-Execution"
 

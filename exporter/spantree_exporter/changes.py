@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import psycopg
 
-from spantree_exporter.connection import StoreConnection
+from spantree_exporter.postgres.connection import StoreConnection
 from spantree_exporter.sql import statements
 
 _SQL: Final = statements("changes")

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, Protocol
 
 import orjson
 
-from spantree_exporter.build import MAX_KEYS
 from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.otlp.build import MAX_KEYS
 from spantree_exporter.setting_values import NO
 from spantree_exporter.span import Event, Link, Resource, Scope, Span
 from spantree_exporter.stored import stored_bytes, stored_double
@@ -65,15 +65,15 @@ class Native(Protocol):
         """
 
     def term_lists(self, spans: list[Span], /) -> tuple[bytes, bytes, list[int], list[int]] | None:
-        """The terms of the spans and which spans have each, with fences; see term_segment.py."""
+        """The terms of the spans and which spans have each, with fences; see terms/segment.py."""
 
     def merge_term_lists(
         self, parts: list[tuple[bytes, bytes, int]], /
     ) -> tuple[bytes, bytes, list[int], list[int]] | None:
-        """The terms of several segments as those of one; see term_segment.py."""
+        """The terms of several segments as those of one; see terms/segment.py."""
 
     def term_durations(self, spans: list[Span], /) -> tuple[bytes, bytes, list[int]] | None:
-        """The spans by their durations, the codes of these, and where octaves end; see term_segment.py."""
+        """The spans by their durations, the codes of these, and where octaves end; see terms/segment.py."""
 
 
 def set_up(native: Native, *, own_sha256: bool = True) -> None:

@@ -24,13 +24,13 @@ from opentelemetry import context as otel_context
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from spantree_exporter.config import CREATE, ExporterConfig
-from spantree_exporter.decode import PROTOBUF, DeadLetter
 from spantree_exporter.errors import BatchRejected, ConfigError, SpantreeError, StoreUnavailable
-from spantree_exporter.migrate import migrate
+from spantree_exporter.otlp.decode import PROTOBUF, DeadLetter
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.store import Store, Written
 from spantree_exporter.readable import ReadSpans
 from spantree_exporter.setting_fields import SPANTREE_DATABASE_URL
 from spantree_exporter.span import Span
-from spantree_exporter.store import Store, Written
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from spantree_exporter.build import MAX_BIGINT, Envelope, SpanUnusable, check_ids, clamped_time, content_hash, note
+from spantree_exporter.otlp.build import MAX_BIGINT, Envelope, SpanUnusable, check_ids, clamped_time, content_hash, note
 from spantree_exporter.span import Attributes, JsonValue, Resource, Scope
 from spantree_exporter.stored import NUL_SIGN, dump_json
 

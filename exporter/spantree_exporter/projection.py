@@ -10,10 +10,10 @@ from typing import Any, Final, LiteralString, TypeAlias
 
 import psycopg
 
-from spantree_exporter.copy_binary import HEADER, TRAILER, edge_rows, execution_rows, node_rows
 from spantree_exporter.facts.storable import cut_name
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.partitions import SENTINEL_DAY, day_of
+from spantree_exporter.postgres.copy_binary import HEADER, TRAILER, edge_rows, execution_rows, node_rows
+from spantree_exporter.postgres.partitions import SENTINEL_DAY, day_of
 from spantree_exporter.rows import Assembled, SpanFacts
 from spantree_exporter.search_text import search_terms
 from spantree_exporter.span import Span

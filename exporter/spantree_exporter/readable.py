@@ -16,8 +16,8 @@ from opentelemetry.sdk.resources import Resource as SdkResource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from spantree_exporter.build import MAX_KEYS, Envelope, build_resource, build_scope, seal
-from spantree_exporter.decode import PROTOBUF, DeadLetter, decode_request
+from spantree_exporter.otlp.build import MAX_KEYS, Envelope, build_resource, build_scope, seal
+from spantree_exporter.otlp.decode import PROTOBUF, DeadLetter, decode_request
 from spantree_exporter.redaction import Redactor
 from spantree_exporter.span import Attributes, Event, JsonValue, Link, Resource, Scope, Span
 from spantree_exporter.stored import stored_bytes, stored_double, stored_key

@@ -11,7 +11,7 @@ language and by whatever locale the server has:
 
 An attribute's lexeme begins with a sign that no word does: a search for what begins with "http" is then not led
 through every value of http.route. The root's attributes are told
-(`facts_of_span`, and the statement span_facts); those of all spans are found by their terms (span_terms.py).
+(`facts_of_span`, and the statement span_facts); those of all spans are found by their terms (terms/of_span.py).
 """
 
 from __future__ import annotations

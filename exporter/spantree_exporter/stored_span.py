@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from spantree_exporter.build import events_from_json, links_from_json
+from spantree_exporter.otlp.build import events_from_json, links_from_json
 from spantree_exporter.span import Resource, Scope, Span
 from spantree_exporter.stored import json_bytes
 

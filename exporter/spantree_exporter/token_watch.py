@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import psycopg
 
-from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError
-from spantree_exporter.session import without_address
+from spantree_exporter.postgres.connection import connect
+from spantree_exporter.postgres.session import without_address
 from spantree_exporter.tokens import Identity, KnownTokens, load, note_use, set_up_look
 
 log = logging.getLogger(__name__)

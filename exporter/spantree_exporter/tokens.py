@@ -17,11 +17,11 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import psycopg
 
-from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.own_audit import write
 from spantree_exporter.own_audit_event import Event, local_actor
-from spantree_exporter.row_security import guard_tables
+from spantree_exporter.postgres.connection import connect
+from spantree_exporter.postgres.row_security import guard_tables
 from spantree_exporter.sql import statements
 
 Scope: TypeAlias = Literal["ingest", "read", "admin"]

@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from tests.fuzz_hot_path import RECORDINGS, mutated
 from tests.otlp_json import otlp_json
 
-from spantree_exporter import deep_json
+from spantree_exporter.otlp import deep_json
 
 _DAY_NS = 86_400_000_000_000
 _AWKWARD_TEXTS = [

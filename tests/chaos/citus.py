@@ -29,7 +29,7 @@ from tests.citus_cluster import CitusCluster, CitusNotThere, citus_cluster
 from tests.collectors import readiness, wait_until_drained
 from tests.waiting import wait_until
 
-from spantree_exporter.migrate import migrate
+from spantree_exporter.postgres.migrate import migrate
 
 _TIMEOUT_S = 180.0
 _TRACES_BETWEEN = 30

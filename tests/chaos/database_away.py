@@ -28,9 +28,9 @@ from tests.collectors import metric, readiness, wait_until_drained
 from tests.waiting import wait_until
 from tests.writer_processes import wait_for_writers
 
-from spantree_collector.watchdog import resident_bytes
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.migrate import migrate
+from spantree_collector.write.watchdog import resident_bytes
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.postgres.migrate import migrate
 
 _SETTLED_S = 60.0
 _MOST_GROWTH = 0.10

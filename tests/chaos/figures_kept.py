@@ -44,11 +44,11 @@ from tests.sse import Follower, following
 from tests.tables import query
 from tests.waiting import wait_until
 
-from spantree_deploy.embedded import EmbeddedPostgres
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
 from spantree_exporter.facts import read_facts
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.migrate import migrate
-from spantree_exporter.rebuild import rebuild
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.rebuild import rebuild
 from spantree_exporter.span import Span
 
 _TRACES_BETWEEN = 10

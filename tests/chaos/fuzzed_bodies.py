@@ -34,8 +34,8 @@ from tests.chaos.processes import CollectorProcess, collector_process
 from tests.collectors import send, wait_until_drained
 from tests.waiting import wait_until
 
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.migrate import migrate
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.postgres.migrate import migrate
 
 _CLIENTS = 4
 _GRPC_CLIENTS = 1

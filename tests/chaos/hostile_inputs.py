@@ -36,9 +36,9 @@ from tests.wire import field, varint
 from tests.writer_processes import child_pids
 
 from spantree_collector.app import Addresses
-from spantree_collector.watchdog import resident_bytes
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.migrate import migrate
+from spantree_collector.write.watchdog import resident_bytes
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.postgres.migrate import migrate
 
 _CLIENTS = 10
 _PAUSE_S = 0.05

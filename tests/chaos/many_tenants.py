@@ -37,8 +37,8 @@ from tests.waiting import wait_until
 from tests.writer_processes import wait_for_writers, writer_pids
 
 from spantree_collector.app import Addresses
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.migrate import migrate
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.postgres.migrate import migrate
 from spantree_exporter.tokens import TokenBook
 
 SPANS_PER_TRACE = 50

@@ -29,9 +29,9 @@ from tests.collectors import readiness
 from tests.waiting import wait_until
 from tests.writer_processes import writer_pids
 
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.decode import decode_request
-from spantree_exporter.migrate import migrate
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.otlp.decode import decode_request
+from spantree_exporter.postgres.migrate import migrate
 
 # Acknowledged traces between two faults: enough that something is in every writer's hands.
 _TRACES_BETWEEN = 4

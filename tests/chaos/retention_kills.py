@@ -45,8 +45,8 @@ from tests.spantree_process import environment
 from tests.tables import query
 from tests.waiting import wait_until
 
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.migrate import migrate
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.postgres.migrate import migrate
 
 _TRACES_BETWEEN: Final = 25
 _MOST_KILLS: Final = 4

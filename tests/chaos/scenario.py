@@ -29,7 +29,7 @@ from tests.two_apis import Latest, Run, api_process, faults_of_alerts, faults_of
 from tests.waiting import free_port, wait_until
 from tests.webhook_receiver import SECRET, Receiver, receiver
 
-from spantree_exporter.migrate import migrate
+from spantree_exporter.postgres.migrate import migrate
 
 # Four runs a second: enough that something is always under way, little enough for a small machine.
 _PAUSE_S = 0.25

@@ -19,8 +19,8 @@ from tests.waiting import wait_until
 from tests.writer_processes import is_running, wait_for_writers
 
 from spantree_collector.app import Addresses
-from spantree_deploy.embedded import EmbeddedPostgres
-from spantree_exporter.migrate import migrate
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
+from spantree_exporter.postgres.migrate import migrate
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 
 from spantree_collector.app import Addresses
 from spantree_exporter.attributes import ATTEMPT, TASK_KEY
-from spantree_exporter.migrate import migrate
+from spantree_exporter.postgres.migrate import migrate
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ from tests import factories
 from tests.spantree_process import environment, spantree, up
 
 from spantree_deploy import cli
-from spantree_exporter.migrate import LATEST
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.migrate import LATEST
+from spantree_exporter.postgres.store import Store
 
 COMMANDS = list(cli.COMMANDS)
 

@@ -17,7 +17,7 @@ from tests.postgres import new_database
 from tests.spantree_process import environment, spantree
 
 from spantree_deploy.client import ApiClient, HttpTransport
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.store import Store
 
 
 @pytest.fixture(scope="module")

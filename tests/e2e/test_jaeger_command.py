@@ -13,7 +13,7 @@ from tests.jaeger_storage import JaegerClient
 from tests.spantree_process import spantree, started
 from tests.waiting import free_port
 
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.store import Store
 
 
 def test_serves_jaeger_and_tempo_and_nothing_else(migrated_url: str, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from tests.tables import project_all
 from tests.waiting import wait_until
 from tests.webhook_receiver import receiver
 
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes
-from spantree_exporter.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202egnp\x1b[31m"
 LONG = "W" * 512

@@ -16,8 +16,8 @@ from tests.factories import span
 from tests.factories import trace_id as sent_trace_id
 from tests.tables import project_all
 
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes
-from spantree_exporter.store import Store
 
 Written = Callable[..., None]
 BEGAN_NS = NOW_NS - 600 * S

@@ -24,8 +24,8 @@ from tests.spantree_process import environment, spantree, started
 from tests.tables import query
 from tests.waiting import free_port, wait_until
 
-from spantree_exporter.migrate import LATEST, schema_version
-from spantree_exporter.rollup_store import differences
+from spantree_exporter.postgres.migrate import LATEST, schema_version
+from spantree_exporter.postgres.rollup_store import differences
 
 pytestmark = pytest.mark.slow
 

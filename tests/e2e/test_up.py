@@ -27,7 +27,7 @@ from tests.postgres import url_of
 from tests.spantree_process import environment, is_well, spantree, started, tree, up
 from tests.waiting import free_port, wait_until
 
-from spantree_exporter.migrate import LATEST, schema_version
+from spantree_exporter.postgres.migrate import LATEST, schema_version
 
 # The acceptance check: an execution is shown within 3 s of its root's end. The rest is for a loaded machine.
 SHOWN_WITHIN_S = 15.0

@@ -21,16 +21,16 @@ from tests.tables import project_all, query, waits_for_lock
 from tests.waiting import wait_until
 from tests.webhook_receiver import SECRET, Receiver, receiver
 
-from spantree_api import alerts
+from spantree_api.alerts import watch as alerts
 from spantree_api.config import ApiConfig
 from spantree_api.reads import alerts as reads
 from spantree_api.routes import alerts as alert_routes
 from spantree_exporter.changes import ChangePruner
-from spantree_exporter.connection import StoreConnection
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.rollup_store import RollupFolder
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.rollup_store import RollupFolder
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes, Span
-from spantree_exporter.store import Store
 from spantree_exporter.tokens import TokenBook
 
 HOOK = {"webhook_url": "", "secret": SECRET}

@@ -14,11 +14,11 @@ from tests.factories import span
 from tests.postgres import new_database
 from tests.tables import project_all, query
 
-from spantree_api.analysis_model import ModelAnalysis, NoAnswer, Told
-from spantree_api.analysis_prompt import Prompt
-from spantree_api.known_errors_file import our_known_errors
+from spantree_api.analysis.model_answer import ModelAnalysis, NoAnswer, Told
+from spantree_api.analysis.prompt import Prompt
+from spantree_api.failures.known_errors_file import our_known_errors
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes
-from spantree_exporter.store import Store
 
 DAY = 86_400 * S
 MESSAGE = "charge() takes 1 positional argument but 2 were given"

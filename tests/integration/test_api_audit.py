@@ -16,8 +16,8 @@ from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, trace_id
 from tests.postgres import new_database
 from tests.tables import project_all
 
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import KIND_CLIENT, KIND_SERVER
-from spantree_exporter.store import Store
 
 NOW_NS = NOON_NS + 3_600 * SECOND_NS
 NEW = {

@@ -14,8 +14,8 @@ from tests.factories import trace_id as sent_trace_id
 from tests.tables import project_all
 
 from spantree_api.reads import conversations as reads
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes
-from spantree_exporter.store import Store
 
 DAY_NS = 86_400 * S
 

@@ -17,10 +17,10 @@ from tests.integration.test_api_otlp import request
 from tests.postgres import new_database
 
 from spantree_api.reads import export
-from spantree_exporter.decode import JSON, PROTOBUF, decode_request
 from spantree_exporter.ids import span_id_to_hex
+from spantree_exporter.otlp.decode import JSON, PROTOBUF, decode_request
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Span
-from spantree_exporter.store import Store
 
 DAY_NS = 86_400 * S
 FORMULA = '=HYPERLINK("https://evil.example","a")'

@@ -15,10 +15,10 @@ from tests.factories import span
 from tests.postgres import new_database
 from tests.tables import project_all, query
 
+from spantree_exporter.postgres.rollup_store import insert_delta
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.rollup import EXECUTION_COLUMNS, Rollup
-from spantree_exporter.rollup_store import insert_delta
 from spantree_exporter.span import Attributes
-from spantree_exporter.store import Store
 
 HOUR_NS = 3600 * S
 DAY_NS = 24 * HOUR_NS
@@ -246,7 +246,7 @@ def test_a_migration_makes_groups_of_what_is_stored(migrated_url: str) -> None:
         DELETE FROM spantree.definition
         """,
     )
-    from spantree_exporter.migrate import migrate
+    from spantree_exporter.postgres.migrate import migrate
 
     assert migrate(migrated_url) == [8]
     assert query(migrated_url, "SELECT * FROM spantree.failure_group") == before

@@ -15,8 +15,8 @@ from tests.factories import NOON_NS, span, trace_id
 from tests.otlp_json import otlp_json, otlp_json_body
 from tests.tables import project_all
 
-from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF, decode_logs
-from spantree_exporter.store import Store
+from spantree_exporter.otlp.decode_logs import LOGS_JSON, LOGS_PROTOBUF, decode_logs
+from spantree_exporter.postgres.store import Store
 
 EXECUTION = trace_id(1).hex()
 
@@ -142,7 +142,7 @@ def test_a_record_that_nests_deep_is_told_as_it_came_or_without_what_protobuf_ca
     store.close()
     for name in ("loads", "dumps"):
         # Slow, and the event loop's time is everybody's.
-        monkeypatch.setattr(f"spantree_exporter.deep_json.{name}", None)
+        monkeypatch.setattr(f"spantree_exporter.otlp.deep_json.{name}", None)
     with api_over(migrated_url, NOON_NS) as client:
         as_json = client.get(f"/api/v1/executions/{EXECUTION}/otlp/logs")
         as_protobuf = client.get(

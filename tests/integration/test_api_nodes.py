@@ -12,8 +12,8 @@ from tests.api_rows import T0_NS, S, insert, node, trace, trace_id
 from tests.api_server import api_over, ok, refused
 from tests.postgres import new_database
 
-from spantree_exporter.decode import JSON, decode_request
-from spantree_exporter.store import Store
+from spantree_exporter.otlp.decode import JSON, decode_request
+from spantree_exporter.postgres.store import Store
 
 LONG = "word " * 400
 TRACEBACK = 'Traceback (most recent call last):\n  File "pay.py", line 7, in charge\nCardError: declined'

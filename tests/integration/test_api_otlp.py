@@ -16,8 +16,8 @@ from tests.api_rows import T0_NS, S, trace_id
 from tests.api_server import api_over, ok, refused
 from tests.postgres import new_database
 
-from spantree_exporter.decode import JSON, PROTOBUF, decode_request
-from spantree_exporter.store import Store
+from spantree_exporter.otlp.decode import JSON, PROTOBUF, decode_request
+from spantree_exporter.postgres.store import Store
 
 TRACE = bytes.fromhex(trace_id(0xAB))
 VALUES: dict[str, AnyValue] = {

@@ -27,9 +27,9 @@ from spantree_api.errors import Unavailable
 from spantree_api.reads import health
 from spantree_api.replica import HEADER
 from spantree_api.stored_rows import ReplicationRow, records
-from spantree_exporter.connection import connect
-from spantree_exporter.migrate import migrate
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.connection import connect
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.store import Store
 
 _NOW_NS = NOON_NS + 600 * SECOND_NS
 _FAILED = trace_id(2).hex()

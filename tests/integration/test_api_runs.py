@@ -13,7 +13,7 @@ from tests.api_rows import T0_NS, S, insert, node, trace, trace_id
 from tests.api_server import api_over, ok, refused
 from tests.postgres import new_database
 
-from spantree_exporter.partitions import date_of, day_of
+from spantree_exporter.postgres.partitions import date_of, day_of
 from spantree_exporter.rows import Edge
 
 

@@ -20,18 +20,18 @@ from tests.sse import Follower, Told, following
 from tests.tables import project_all, query
 from tests.waiting import wait_until
 
-from spantree_api import streams
-from spantree_api.changes import PlannedEvent
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.errors import Unavailable
-from spantree_api.events import Event, told_events
 from spantree_api.filters import ExecutionFilter
 from spantree_api.reads import changes as reads
-from spantree_api.stream_log import Wanted
+from spantree_api.streams import listeners as streams
+from spantree_api.streams.changes import PlannedEvent
+from spantree_api.streams.log import Wanted
+from spantree_api.streams.server_sent_events import Event, told_events
 from spantree_exporter.changes import ChangePruner
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.store import Store
 
 NOW_NS = NOON_NS + 600_000_000_000
 

@@ -21,7 +21,7 @@ from spantree_api.config import ApiConfig
 from spantree_deploy.api_server import serve_api
 from spantree_deploy.background import Background
 from spantree_deploy.client import NotAnswered, api_at
-from spantree_deploy.diagnosis import certificates
+from spantree_deploy.doctor.checks import certificates
 from spantree_deploy.settings import Settings
 from spantree_exporter.tls import certificate
 from spantree_exporter.tls.certificate import TlsFiles

@@ -17,9 +17,9 @@ from tests.postgres import new_database
 from tests.rollup_checks import sum_up, wrong_figures
 from tests.tables import project_all
 
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.rows import Edge
 from spantree_exporter.span import Attributes
-from spantree_exporter.store import Store
 
 HOUR_NS = 3_600 * S
 DAY_NS = 24 * HOUR_NS

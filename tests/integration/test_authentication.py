@@ -26,12 +26,13 @@ from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider, oidc_provide
 from tests.postgres import new_database
 from tests.waiting import wait_until
 
-from spantree_api import authentication, streams
+from spantree_api import authentication
 from spantree_api.config import ApiConfig
 from spantree_api.people.people import People
 from spantree_api.people.sessions import Sessions, key_of
 from spantree_api.people.settings import people_settings
-from spantree_exporter.store import Store
+from spantree_api.streams import listeners as streams
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.tokens import Identity, KnownTokens, TokenBook, digest_of
 
 TRACE = trace_id(1).hex()

@@ -12,13 +12,13 @@ from tests.citus_cluster import nodes_of
 from tests.factories import workflow
 from tests.postgres import name_of, shards_of, url_of
 
-from spantree_deploy.diagnosis import cluster_findings
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.distribution import DISTRIBUTED, LOCAL, REFERENCE, by_worker, cluster, distribute
+from spantree_deploy.doctor.checks import cluster_findings
 from spantree_exporter.errors import OperatorError
-from spantree_exporter.migrate import migrate
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.distribution import DISTRIBUTED, LOCAL, REFERENCE, by_worker, cluster, distribute
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.sql import statements
-from spantree_exporter.store import Store
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,7 @@ from tests.waiting import free_port, wait_until
 from tests.writer_processes import wait_for_writers, writer_pids
 
 from spantree_collector.app import LEFT, Addresses, Collector
-from spantree_collector.spool import SpoolFailed
+from spantree_collector.spool.spool import SpoolFailed
 from spantree_exporter.errors import ConfigError
 
 
@@ -161,7 +161,7 @@ def test_spans_are_taken_while_postgresql_is_away_and_written_after_a_restart(
 
 
 def test_a_database_without_a_schema_is_told_and_the_spans_wait(tmp_path: Path, database_url: str) -> None:
-    from spantree_exporter.migrate import migrate
+    from spantree_exporter.postgres.migrate import migrate
 
     with running(settings(tmp_path, database_url)) as addresses:
         assert post(addresses, trace_request(1, 3).SerializeToString()).status == 200

@@ -14,8 +14,8 @@ from tests.waiting import wait_until
 
 from spantree_collector.app import Collector
 from spantree_collector.config import CollectorConfig
-from spantree_collector.receiver_grpc import LOGS_SERVICE, TRACE_SERVICE
-from spantree_collector.receiver_http import SIGNALS, TRACES_PATH
+from spantree_collector.receive.receiver_grpc import LOGS_SERVICE, TRACE_SERVICE
+from spantree_collector.receive.receiver_http import SIGNALS, TRACES_PATH
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.tokens import TokenBook
 

@@ -12,11 +12,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.factories import NOON_NS, span
 from tests.otlp_strategies import requests
 
-from spantree_exporter.copy_binary import HEADER, TRAILER, RowUnencodable, span_rows
-from spantree_exporter.copy_text import span_lines
-from spantree_exporter.decode import PROTOBUF, decode_request
 from spantree_exporter.facts import Facts, read_facts
-from spantree_exporter.partitions import SENTINEL_DAY
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request
+from spantree_exporter.postgres.copy_binary import HEADER, TRAILER, RowUnencodable, span_rows
+from spantree_exporter.postgres.copy_text import span_lines
+from spantree_exporter.postgres.partitions import SENTINEL_DAY
 from spantree_exporter.span import Event, Span
 from spantree_exporter.sql import statements
 

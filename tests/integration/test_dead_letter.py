@@ -11,9 +11,9 @@ from tests.otlp_requests import request, span, trace_request
 from tests.tables import query
 
 from spantree_deploy import cli
-from spantree_deploy.diagnosis import dead_letter_finding
-from spantree_exporter.decode import DeadLetter
-from spantree_exporter.store import Store
+from spantree_deploy.doctor.checks import dead_letter_finding
+from spantree_exporter.otlp.decode import DeadLetter
+from spantree_exporter.postgres.store import Store
 
 RECEIVED_NS = 1_795_176_000 * 10**9
 

@@ -15,9 +15,9 @@ from tests.api_rows import NOW_NS
 from tests.api_server import api_over, ok
 from tests.tables import project_all, query
 
-from spantree_exporter.decode import PROTOBUF, decode_request
 from spantree_exporter.live import LiveSpanProcessor
-from spantree_exporter.store import Store
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.tracing import DeclaredStep, execution, node
 
 

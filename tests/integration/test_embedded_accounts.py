@@ -15,10 +15,10 @@ import psycopg
 import pytest
 from tests.postgres_user import UserProcess
 
-from spantree_deploy import postgres_binaries
-from spantree_deploy.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from spantree_deploy.postgres_account import Account, choose_account
-from spantree_deploy.postgres_binaries import PostgresBinaries, every_usable_binaries, find_binaries, within_reach
+from spantree_deploy.postgres import binaries as postgres_binaries
+from spantree_deploy.postgres.account import Account, choose_account
+from spantree_deploy.postgres.binaries import PostgresBinaries, every_usable_binaries, find_binaries, within_reach
+from spantree_deploy.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 _IS_ROOT = os.geteuid() == 0
 _WHEEL_FILES = shutil.ignore_patterns("*.a", "include", "__pycache__")

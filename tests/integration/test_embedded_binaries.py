@@ -7,10 +7,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from spantree_deploy import postgres_binaries, postgres_settings
-from spantree_deploy.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from spantree_deploy.postgres_binaries import every_usable_binaries, find_binaries
-from spantree_deploy.postgres_settings import server_settings
+from spantree_deploy.postgres import binaries as postgres_binaries
+from spantree_deploy.postgres import settings as postgres_settings
+from spantree_deploy.postgres.binaries import every_usable_binaries, find_binaries
+from spantree_deploy.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from spantree_deploy.postgres.settings import server_settings
 
 
 def pretend_postgres(folder: Path, says: str, exit_code: int = 0) -> Path:

@@ -18,9 +18,9 @@ import sqlalchemy
 from tests.postgres_user import UserProcess
 from tests.waiting import wait_until
 
-from spantree_deploy import embedded, postmaster
-from spantree_deploy.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from spantree_deploy.postgres_binaries import PostgresBinaries, every_usable_binaries
+from spantree_deploy.postgres import embedded, postmaster
+from spantree_deploy.postgres.binaries import PostgresBinaries, every_usable_binaries
+from spantree_deploy.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 NewUser = Callable[[], UserProcess]
 

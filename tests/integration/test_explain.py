@@ -9,7 +9,7 @@ from tests.factories import workflow
 from tests.tables import query
 
 from spantree_deploy import cli
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.store import Store
 
 
 def test_spans_of_another_tenant_are_explained_where_it_is_named(

@@ -20,8 +20,8 @@ from tests.factories import NOON_NS, SECOND_NS, span, trace_id, workflow
 from tests.postgres import new_database
 from tests.tables import project_all, query
 
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import KIND_SERVER, Attributes
-from spantree_exporter.store import Store
 
 PAGE = Path(__file__).parents[2] / "docs" / "features.md"
 ROWS = [

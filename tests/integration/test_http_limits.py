@@ -21,9 +21,9 @@ from tests.otlp_requests import trace_request
 from tests.waiting import wait_until
 
 from spantree_api.config import ApiConfig
-from spantree_collector import file_limit
 from spantree_collector.app import Addresses
-from spantree_collector.file_limit import connections_within
+from spantree_collector.receive import file_limit
+from spantree_collector.receive.file_limit import connections_within
 from spantree_deploy.api_server import serve_api
 from spantree_deploy.background import Background
 from spantree_deploy.ports import listen
@@ -125,7 +125,7 @@ def _answers(addresses: Addresses) -> bool:
 
 
 def test_the_api_answers_beside_idle_connections_beyond_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spantree_collector.bounded_http._IDLE_S", 0.0)
+    monkeypatch.setattr("spantree_collector.receive.bounded_http._IDLE_S", 0.0)
     with api() as port, connected(port, 620):
         for _ in range(5):
             assert get(port, "/healthz")[0] == 200
@@ -133,7 +133,7 @@ def test_the_api_answers_beside_idle_connections_beyond_its_limit(monkeypatch: p
 
 def test_half_sent_bodies_of_one_address_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spantree_deploy.api_server.connections_within", lambda *_: 20)
-    monkeypatch.setattr("spantree_collector.bounded_http._HALF_SENT_S", 0.2)
+    monkeypatch.setattr("spantree_collector.receive.bounded_http._HALF_SENT_S", 0.2)
     half_sent = b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\na"
     with api() as port, connected(port, 20) as clients:
         for client in clients:
@@ -144,7 +144,7 @@ def test_half_sent_bodies_of_one_address_make_room(monkeypatch: pytest.MonkeyPat
 
 
 def test_answers_that_nobody_reads_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spantree_collector.bounded_http._UNREAD_DEADLINE_S", 0.3)
+    monkeypatch.setattr("spantree_collector.receive.bounded_http._UNREAD_DEADLINE_S", 0.3)
     with api() as port, connected(port) as (client,):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         request = b"GET /api/v1/openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -159,7 +159,7 @@ def test_requests_that_are_none_are_no_flood_of_lines(
     collector: Addresses, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = b"\x16\x03\x01 hello\r\n\r\n"
-    monkeypatch.setattr("spantree_collector.bounded_http._ONCE_A_MINUTE._told_s", {})
+    monkeypatch.setattr("spantree_collector.receive.bounded_http._ONCE_A_MINUTE._told_s", {})
     with api() as port:
         for one in (port, collector.otlp_http_port):
             for _ in range(10):

@@ -20,8 +20,8 @@ from tests.tables import tables
 
 from spantree_deploy.commands.import_temporal import TemporalSync
 from spantree_deploy.importing.temporal import Run
-from spantree_exporter.decode import JSON, PROTOBUF, decode_request
-from spantree_exporter.store import Store
+from spantree_exporter.otlp.decode import JSON, PROTOBUF, decode_request
+from spantree_exporter.postgres.store import Store
 
 DAY_NS = factories.DAY_NS
 TODAY_NS = time.time_ns() // DAY_NS * DAY_NS

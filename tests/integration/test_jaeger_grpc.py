@@ -25,8 +25,8 @@ from tests.jaeger_storage import JaegerClient, jaeger_over, spans_of, store_requ
 from tests.postgres import new_database
 from tests.waiting import wait_until
 
-from spantree_api import jaeger_messages as messages
-from spantree_api.jaeger_grpc import TRACE_READER, _written
+from spantree_api.jaeger import messages
+from spantree_api.jaeger.storage_grpc import TRACE_READER, _written
 from spantree_deploy.jaeger_port import _listener
 
 US = 1_000

@@ -16,10 +16,10 @@ from tests.jaeger_storage import spans_of, store_request
 from tests.postgres import new_database
 from tests.tables import project_all, query
 
-from spantree_exporter import deep_json
-from spantree_exporter.decode import JSON, PROTOBUF, decode_request
-from spantree_exporter.deep_json import loads_any
-from spantree_exporter.store import Store
+from spantree_exporter.otlp import deep_json
+from spantree_exporter.otlp.decode import JSON, PROTOBUF, decode_request
+from spantree_exporter.otlp.deep_json import loads_any
+from spantree_exporter.postgres.store import Store
 
 SHOP, OTHER, HOSTILE = trace_id(0xA1), trace_id(0xA2), trace_id(0xA3)
 START_S = T0_NS // S
@@ -566,14 +566,14 @@ def test_whatever_was_stored_is_told_in_every_form(client: httpx.Client, monkeyp
     # What nests deep takes seconds to read or write, in which nobody else is answered: it is told as it is.
     read = deep_json.loads
     for name in ("loads", "dumps"):
-        monkeypatch.setattr(f"spantree_exporter.deep_json.{name}", None)
+        monkeypatch.setattr(f"spantree_exporter.otlp.deep_json.{name}", None)
     (v1,) = ok(client.get(f"/jaeger/api/traces/{HOSTILE}"))["data"]
     assert sorted(span["spanID"] for span in v1["spans"]) == HOSTILE_IDS
     for path in (f"/jaeger/api/v3/traces/{HOSTILE}", f"/api/v1/executions/{HOSTILE}/otlp"):
         answer = client.get(path)
         assert answer.status_code == 200, answer.text[:500]
         with monkeypatch.context() as reading:
-            reading.setattr("spantree_exporter.deep_json.loads", read)
+            reading.setattr("spantree_exporter.otlp.deep_json.loads", read)
             told = loads_any(answer.content)
         told = told.get("result", told)["resourceSpans"]
         ids = [span["spanId"] for entry in told for scope in entry["scopeSpans"] for span in scope["spans"]]

@@ -27,12 +27,12 @@ from tests.waiting import wait_until
 
 from spantree_collector.app import Addresses
 from spantree_exporter import log_projection
-from spantree_exporter.decode_logs import LOGS_PROTOBUF, decode_logs
 from spantree_exporter.facts import Facts, read_facts
 from spantree_exporter.log_record import LogRecord
-from spantree_exporter.signals import Item
+from spantree_exporter.otlp.decode_logs import LOGS_PROTOBUF, decode_logs
+from spantree_exporter.otlp.signals import Item
+from spantree_exporter.postgres.store import Store, Written
 from spantree_exporter.span import Span
-from spantree_exporter.store import Store, Written
 from spantree_exporter.trace_key import TraceKey
 
 

@@ -15,11 +15,11 @@ from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, workflow
 from tests.tables import project_all, query, tables
 from tests.waiting import wait_until
 
-from spantree_exporter.copy_binary import EDGE_COLUMNS, EXECUTION_COLUMNS, NODE_COLUMNS
 from spantree_exporter.errors import OperatorError, SchemaVersionError, StoreUnavailable
-from spantree_exporter.migrate import LATEST, apply, migrate, schema_version
+from spantree_exporter.postgres.copy_binary import EDGE_COLUMNS, EXECUTION_COLUMNS, NODE_COLUMNS
+from spantree_exporter.postgres.migrate import LATEST, apply, migrate, schema_version
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.sql import Script, scripts
-from spantree_exporter.store import Store
 
 _VERSIONS = [script.version for script in scripts("migrations")]
 

@@ -12,10 +12,10 @@ from tests.factories import DAY_NS, NOON_NS, span, trace_id, workflow
 from tests.tables import project_all, query, waits_for_lock
 from tests.waiting import wait_until
 
-from spantree_exporter.decode_logs import LOGS_PROTOBUF, decode_logs
-from spantree_exporter.partitions import date_of, day_of
-from spantree_exporter.signals import Item
-from spantree_exporter.store import Store
+from spantree_exporter.otlp.decode_logs import LOGS_PROTOBUF, decode_logs
+from spantree_exporter.otlp.signals import Item
+from spantree_exporter.postgres.partitions import date_of, day_of
+from spantree_exporter.postgres.store import Store
 
 _ID = trace_id(1).hex()
 

@@ -19,8 +19,8 @@ from tests.page_rows import large, small
 from tests.postgres import new_database
 from tests.tables import project_all
 
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes
-from spantree_exporter.store import Store
 
 RFC_NOW = "2026-11-20T11:00:00"
 HOSTILE = "<script>alert(1)</script>\u202egnp.exe\x1b[31m\x07\u200b'\"javascript:alert(1)"

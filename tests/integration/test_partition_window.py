@@ -10,11 +10,11 @@ import pytest
 from tests.factories import DAY_NS, span, trace_id
 from tests.tables import project_all, query
 
-from spantree_exporter import partitions
 from spantree_exporter.errors import StoreUnavailable
-from spantree_exporter.partitions import OUTSIDE_WINDOW, PartitionWindow, date_of, day_of, ensure_partitions
+from spantree_exporter.postgres import partitions
+from spantree_exporter.postgres.partitions import OUTSIDE_WINDOW, PartitionWindow, date_of, day_of, ensure_partitions
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Span
-from spantree_exporter.store import Store
 
 # Ninety days are made, on a Citus cluster each on all nodes: two minutes where much else runs.
 _MAKES_MANY = pytest.mark.timeout(360)

@@ -26,7 +26,7 @@ from tests.postgres import new_database
 from tests.tables import query as tables_query
 from tests.waiting import wait_until
 
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.tokens import TokenBook
 
 TRACE = trace_id(1).hex()

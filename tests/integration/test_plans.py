@@ -26,9 +26,9 @@ from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import Listing, listing_of
 from spantree_api.picked import Picked
 from spantree_api.reads.spans import MATCHING, MATCHING_TOLD, candidate_walk, candidates_found
-from spantree_api.span_query import SpanQuery, Tag
+from spantree_api.span_search.query import SpanQuery, Tag
+from spantree_api.span_search.term_match import Place, Wanted
 from spantree_api.statements import Name, Statements, load_statements
-from spantree_api.term_match import Place, Wanted
 from spantree_exporter.rows import Edge
 from spantree_exporter.search_text import tsquery_of, words_of
 from spantree_exporter.sql import statements

@@ -18,10 +18,10 @@ from tests.waiting import wait_until
 from spantree_api.config import ApiConfig
 from spantree_api.database import Database
 from spantree_api.errors import Unavailable
-from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError, StoreUnavailable
-from spantree_exporter.migrate import migrate
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.connection import connect
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.store import Store
 
 ROWS = ("span", "execution", "node", "edge", "trace")
 SHARED = (

@@ -12,15 +12,15 @@ from psycopg.rows import dict_row
 from tests.factories import DAY_NS, NOON_NS, span, trace_id, workflow
 from tests.tables import empty, query, tables
 
-from spantree_exporter import rebuild as rebuild_module
 from spantree_exporter.assemble import assemble
 from spantree_exporter.errors import SchemaVersionError
 from spantree_exporter.facts import Facts, read_facts
-from spantree_exporter.rebuild import RebuildProgress, rebuild
+from spantree_exporter.postgres import rebuild as rebuild_module
+from spantree_exporter.postgres.rebuild import RebuildProgress, rebuild
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.rows import Assembled, SpanFacts
 from spantree_exporter.span import Event, Link, Span
 from spantree_exporter.sql import statements
-from spantree_exporter.store import Store
 from spantree_exporter.stored_span import SpanRows
 
 

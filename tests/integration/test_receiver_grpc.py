@@ -20,7 +20,7 @@ from tests.otlp_requests import request, span, trace_request
 from tests.waiting import wait_until
 
 from spantree_collector.app import Addresses
-from spantree_collector.grpc_front import GrpcFront
+from spantree_collector.receive.grpc_front import GrpcFront
 
 MIB = 2**20
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"

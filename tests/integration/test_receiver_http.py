@@ -349,7 +349,7 @@ def test_a_slow_body_is_cut_where_others_need_its_room(tmp_path: Path) -> None:
 
 
 def test_too_many_bytes_in_flight_are_503_and_room_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spantree_collector.intake._SLOW_S", 60.0)
+    monkeypatch.setattr("spantree_collector.receive.intake._SLOW_S", 60.0)
     with running(settings(tmp_path, max_body_bytes=MIB, max_in_flight_bytes=MIB)) as addresses:
         body = request(span(1, 1, payload="x" * (MIB - 500))).SerializeToString()
         head = f"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: {PROTOBUF_TYPE}\r\n".encode()

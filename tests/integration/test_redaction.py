@@ -35,13 +35,13 @@ from tests.tables import project_all, query
 from tests.waiting import wait_until
 
 from spantree_collector.app import Addresses
-from spantree_collector.receiver_grpc import LOGS_SERVICE, TRACE_SERVICE
+from spantree_collector.receive.receiver_grpc import LOGS_SERVICE, TRACE_SERVICE
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.redact_stored import Asked, redact_stored
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.redaction import Redactor, redactor_of
 from spantree_exporter.redaction.rules import DEFAULT_RULES, rules_from
+from spantree_exporter.redaction.stored import Asked, redact_stored
 from spantree_exporter.sdk import PostgresSpanExporter
-from spantree_exporter.store import Store
 
 REDACTOR: Final = Redactor(DEFAULT_RULES)
 
@@ -258,7 +258,7 @@ def test_only_what_is_asked_for_is_redacted(stored: str) -> None:
 
 _BESIDE: Final = """
 import sys
-from spantree_exporter import redact_stored as module
+from spantree_exporter.redaction import stored as module
 from spantree_exporter.redaction import redactor_of
 
 module._CHUNK_ROWS = 20

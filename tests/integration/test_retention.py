@@ -22,15 +22,15 @@ from tests.postgres import new_database
 from tests.spantree_process import spantree
 from tests.tables import project_all, query, tables
 
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.decode_logs import LOGS_PROTOBUF, decode_logs
 from spantree_exporter.log_record import LogRecord
-from spantree_exporter.partitions import OUTSIDE_WINDOW, PartitionWindow, date_of
+from spantree_exporter.otlp.decode_logs import LOGS_PROTOBUF, decode_logs
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.partitions import OUTSIDE_WINDOW, PartitionWindow, date_of
+from spantree_exporter.postgres.rollup_store import RollupFolder
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.retention.day import DayRetirement
 from spantree_exporter.retention.policy import Policy, keep_rules
 from spantree_exporter.retention.run import RetentionReport, plan, run
-from spantree_exporter.rollup_store import RollupFolder
-from spantree_exporter.store import Store
 
 DAY_NS = factories.DAY_NS
 S = factories.SECOND_NS

@@ -18,18 +18,18 @@ from tests.rollup_checks import fold, wrong_figures
 from tests.tables import project_all, query, tables
 from tests.waiting import wait_until
 
-from spantree_exporter import readable_days
 from spantree_exporter.facts import Facts, read_facts
-from spantree_exporter.partitions import PartitionWindow, day_number
-from spantree_exporter.rebuild import rebuild
-from spantree_exporter.redact_stored import Asked, redact_stored
+from spantree_exporter.postgres import readable_days
+from spantree_exporter.postgres.partitions import PartitionWindow, day_number
+from spantree_exporter.postgres.rebuild import rebuild
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.redaction import Redactor
 from spantree_exporter.redaction.rules import DEFAULT_RULES
+from spantree_exporter.redaction.stored import Asked, redact_stored
 from spantree_exporter.retention.day import PARENTS, DayRetirement
 from spantree_exporter.retention.policy import Policy, keep_rules
 from spantree_exporter.retention.run import run
 from spantree_exporter.span import Span
-from spantree_exporter.store import Store
 
 _REDACTOR: Final = Redactor(DEFAULT_RULES)
 _SECRET: Final = "AKIAIOSFODNN7EXAMPLE"

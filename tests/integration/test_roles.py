@@ -24,16 +24,16 @@ from tests.waiting import wait_until
 
 from spantree_api import database as api_database
 from spantree_api.statements import load_statements
-from spantree_deploy.diagnosis import row_security_findings
-from spantree_deploy.finding import Finding
+from spantree_deploy.doctor.checks import row_security_findings
+from spantree_deploy.doctor.finding import Finding
 from spantree_exporter.errors import OperatorError
-from spantree_exporter.migrate import migrate
-from spantree_exporter.rebuild import rebuild
-from spantree_exporter.redact_stored import Asked, redact_stored
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.rebuild import rebuild
+from spantree_exporter.postgres.row_security import holes, leaks, make_roles
 from spantree_exporter.redaction import redactor_of
+from spantree_exporter.redaction.stored import Asked, redact_stored
 from spantree_exporter.retention.policy import Policy
 from spantree_exporter.retention.run import run as run_retention
-from spantree_exporter.row_security import holes, leaks, make_roles
 from spantree_exporter.tokens import TokenBook
 
 ONE = trace_id(1)

@@ -14,13 +14,13 @@ from tests.rollup_checks import CALLS_OF_ROLLUPS, assert_all_is_counted, fold, s
 from tests.tables import empty, project_all, query
 from tests.upkeep import due_in_s
 
-from spantree_exporter import rollup_store
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.rebuild import rebuild
+from spantree_exporter.postgres import rollup_store
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.rebuild import rebuild
+from spantree_exporter.postgres.rollup_store import Difference, RollupFolder, differences, recount
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.rollup import GAMMA, HOUR_NS, Rollup, bucket_of, quantile_ns
-from spantree_exporter.rollup_store import Difference, RollupFolder, differences, recount
 from spantree_exporter.span import Attributes, Span
-from spantree_exporter.store import Store
 
 _DAYS = [date(2026, 11, day) for day in range(18, 24)]
 _HOURS = "SELECT * FROM spantree.rollup WHERE grain_h = 1 AND total <> 0 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
@@ -131,7 +131,7 @@ def test_a_fold_of_few_runs_is_followed_by_the_next_at_once_however_slow_the_mac
     migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock_s = [1_000.0]
-    monkeypatch.setattr("spantree_exporter.upkeep.time.monotonic", lambda: clock_s[0])
+    monkeypatch.setattr("spantree_exporter.postgres.upkeep.time.monotonic", lambda: clock_s[0])
     connection = StoreConnection(migrated_url, "test")
     folder = RollupFolder(connection)
     fold_some = rollup_store._fold_some

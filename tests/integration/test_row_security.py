@@ -16,11 +16,11 @@ from tests.api_rows import insert, node, trace, trace_id
 from tests.citus_cluster import nodes_of
 from tests.postgres import new_database
 
-from spantree_deploy.diagnosis import row_security_findings
-from spantree_deploy.finding import Finding
+from spantree_deploy.doctor.checks import row_security_findings
+from spantree_deploy.doctor.finding import Finding
 from spantree_exporter.errors import OperatorError
-from spantree_exporter.migrate import migrate
-from spantree_exporter.row_security import guard_tables, holes, unguarded
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.row_security import guard_tables, holes, unguarded
 from spantree_exporter.rows import Edge
 from spantree_exporter.tokens import TokenBook
 

@@ -17,11 +17,11 @@ from tests.postgres import name_of
 from tests.spantree_process import spantree
 from tests.tables import project_all, tables
 
-from spantree_exporter.connection import StoreConnection, connect
-from spantree_exporter.migrate import migrate
+from spantree_exporter.postgres.connection import StoreConnection, connect
+from spantree_exporter.postgres.migrate import migrate
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.retention.policy import Policy
 from spantree_exporter.retention.run import run
-from spantree_exporter.store import Store
 
 FORMS = {
     "DateStyle": "German, DMY",

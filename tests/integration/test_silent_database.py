@@ -18,10 +18,11 @@ from spantree_api.config import ApiConfig
 from spantree_api.database import Database, Query
 from spantree_api.errors import Unavailable
 from spantree_api.stored_rows import ReplicationRow, records
-from spantree_exporter import connection, token_watch
+from spantree_exporter import token_watch
 from spantree_exporter.errors import StoreUnavailable
-from spantree_exporter.patience import HAS_LIMIT, any_time
-from spantree_exporter.store import Store
+from spantree_exporter.postgres import connection
+from spantree_exporter.postgres.patience import HAS_LIMIT, any_time
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.token_watch import TokenWatch
 
 NO_ANSWER = "no answer for {:g} s on a connection that is open: the server, or a pooler or balancer before it, is stuck"

@@ -16,9 +16,9 @@ from tests.jaeger_storage import JaegerClient, jaeger_over
 from tests.tables import merge_all, project_all, query
 
 from spantree_api.reads.spans import SpanReads
-from spantree_exporter.rebuild import rebuild
+from spantree_exporter.postgres.rebuild import rebuild
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes, Event, Span
-from spantree_exporter.store import Store
 
 TRACES = 60
 RARE = 17
@@ -57,7 +57,7 @@ def url(migrated_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.M
     project_all(migrated_url, store)
     store.close()
     if request.param == "merged":
-        monkeypatch.setattr("spantree_exporter.term_merger._LEVELS", ((1, 256, 4),))
+        monkeypatch.setattr("spantree_exporter.terms.merger._LEVELS", ((1, 256, 4),))
         merge_all(migrated_url)
         rows = query(migrated_url, "SELECT spans, part_ends FROM spantree.span_terms ORDER BY day")
         assert rows == [(60, [60]), (120, [120]), (60, [60])]
@@ -211,7 +211,7 @@ def test_a_span_that_is_what_several_alternatives_want_is_told_once(url: str) ->
 @pytest.mark.usefixtures("no_walk")
 def test_a_name_is_found_of_services_that_no_form_offers(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of names too long to be offered, and of more services, or names of one, than are offered."""
-    monkeypatch.setattr("spantree_exporter.operations.OPERATIONS_MAX", 1)
+    monkeypatch.setattr("spantree_exporter.postgres.operations.OPERATIONS_MAX", 1)
     services = ["s" * 300, *(f"s{number}" for number in range(250))]
     store = Store(migrated_url)
     store.write([span(1, trace=number, service=service, name="GET") for number, service in enumerate(services)])

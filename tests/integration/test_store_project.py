@@ -15,12 +15,12 @@ from tests.factories import DAY_NS, NOON_NS, SECOND_NS, live_mark, span, trace_i
 from tests.tables import empty, project_all, query, tables
 from tests.waiting import wait_until
 
-from spantree_exporter import projector, writer
 from spantree_exporter.assemble import assemble
 from spantree_exporter.errors import BatchFailed
+from spantree_exporter.postgres import projector, writer
+from spantree_exporter.postgres.store import Projected, Store
 from spantree_exporter.projection import CopyRows, ProjectedTrace, copy_rows
 from spantree_exporter.rows import Assembled, SpanFacts
-from spantree_exporter.store import Projected, Store
 
 OpenStore = Callable[..., Store]
 _PENDING = "SELECT count(*) FROM spantree.pending_projection"

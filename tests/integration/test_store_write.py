@@ -14,14 +14,14 @@ from tests.factories import DAY_NS, NOON_NS, SECOND_NS, span, trace_id, workflow
 from tests.rollup_checks import fold
 from tests.tables import empty, project_all, query, tables, versions
 
-from spantree_exporter.dead_letters import DeadLetterLimits
-from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import BatchRejected, OperatorError, SchemaVersionError, StoreUnavailable
 from spantree_exporter.facts import Facts, read_facts
-from spantree_exporter.partitions import date_of, day_of
-from spantree_exporter.rollup_store import differences
+from spantree_exporter.otlp.decode import DeadLetter
+from spantree_exporter.postgres.dead_letters import DeadLetterLimits
+from spantree_exporter.postgres.partitions import date_of, day_of
+from spantree_exporter.postgres.rollup_store import differences
+from spantree_exporter.postgres.store import Store, TenantBatch, Written
 from spantree_exporter.span import Span
-from spantree_exporter.store import Store, TenantBatch, Written
 
 OpenStore = Callable[..., Store]
 
@@ -413,7 +413,7 @@ def test_names_of_spans_are_noted_once_for_search_forms(migrated_url: str, open_
 def test_no_service_has_more_names_than_a_form_can_offer(
     migrated_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spantree_exporter.operations.OPERATIONS_MAX", 3)
+    monkeypatch.setattr("spantree_exporter.postgres.operations.OPERATIONS_MAX", 3)
     store = open_store(migrated_url)
     for number in range(1, 6):
         store.write([span(number, trace=number, name=f"user {number}")])

@@ -12,7 +12,7 @@ from tests.tables import project_all, query
 from tests.waiting import wait_until
 
 from spantree_exporter.errors import OperatorError
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.token_watch import TokenWatch
 from spantree_exporter.tokens import ANYONE, Identity, KnownTokens, TokenBook, digest_of
 

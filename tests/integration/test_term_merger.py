@@ -12,9 +12,9 @@ from tests.factories import NOON_NS, SECOND_NS, span
 from tests.tables import merge_all, query
 from tests.waiting import wait_until
 
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.store import Store
-from spantree_exporter.term_merger import TermMerger
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.store import Store
+from spantree_exporter.terms.merger import TermMerger
 
 # tenant, spans, traces, ends of parts, seconds after noon of the first and the last
 _ROWS = """
@@ -36,7 +36,7 @@ def connection(migrated_url: str) -> Iterator[StoreConnection]:
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen rows are enough."""
-    monkeypatch.setattr("spantree_exporter.term_merger._LEVELS", ((1, 256, 16), (256, 4_096, 16)))
+    monkeypatch.setattr("spantree_exporter.terms.merger._LEVELS", ((1, 256, 16), (256, 4_096, 16)))
 
 
 def write(url: str, batches: int, *, tenant_id: int = 0, start_ns: int = NOON_NS) -> None:

@@ -8,8 +8,8 @@ import pytest
 from tests.tables import query
 from tests.upkeep import due_in_s
 
-from spantree_exporter.connection import StoreConnection
-from spantree_exporter.upkeep import Turns
+from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.upkeep import Turns
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_who_ended_a_turn_leaves_the_work_alone_in_proportion_to_what_it_took(
 ) -> None:
     one, other = connections
     clock_s = [1_000.0]
-    monkeypatch.setattr("spantree_exporter.upkeep.time.monotonic", lambda: clock_s[0])
+    monkeypatch.setattr("spantree_exporter.postgres.upkeep.time.monotonic", lambda: clock_s[0])
     taken = turns(one)
     assert taken.begin()
     clock_s[0] += 3.0
@@ -75,7 +75,7 @@ def test_a_process_that_was_stopped_in_its_turn_keeps_the_work_from_others_for_m
     migrated_url: str, connections: list[StoreConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock_s = [1_000.0]
-    monkeypatch.setattr("spantree_exporter.upkeep.time.monotonic", lambda: clock_s[0])
+    monkeypatch.setattr("spantree_exporter.postgres.upkeep.time.monotonic", lambda: clock_s[0])
     taken = turns(connections[0])
     assert taken.begin()
     clock_s[0] += 7_200.0
@@ -94,7 +94,7 @@ def test_a_process_asks_the_database_once_a_second_at_most(
     migrated_url: str, connections: list[StoreConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock_s = [1_000.0]
-    monkeypatch.setattr("spantree_exporter.upkeep.time.monotonic", lambda: clock_s[0])
+    monkeypatch.setattr("spantree_exporter.postgres.upkeep.time.monotonic", lambda: clock_s[0])
     one, other = connections
     asking = turns(other)
     assert turns(one).begin()

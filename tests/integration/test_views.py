@@ -18,8 +18,8 @@ from tests.postgres import name_of, new_database
 from tests.tables import project_all, query
 from tests.view_reference import documented, tables
 
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes
-from spantree_exporter.store import Store
 
 _DOCS = Path(__file__).parents[2] / "docs" / "sql.md"
 

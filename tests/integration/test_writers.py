@@ -148,8 +148,8 @@ def test_the_span_that_a_writer_ends_over_is_found_and_all_others_are_stored(
     # Within the writer processes only: they have this process's path.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys, time\n"
-        "if 'spantree_collector.writer_process' in sys.orig_argv:\n"
-        "    from spantree_exporter.store import Store\n"
+        "if 'spantree_collector.write.writer_process' in sys.orig_argv:\n"
+        "    from spantree_exporter.postgres.store import Store\n"
         "    write, held = Store.write_shares, []\n"
         "    def eat(spans):\n"
         "        while any(span.name == 'poison' for span in spans):\n"

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from tests.api_rows import NOW_NS, T0_NS, S, execution
 
-from spantree_api.alert_events import FiguresRow, GroupRow, Message, Rule, UsualDuration, beyond, of_changed, of_open
-from spantree_api.answers_alerts import AlertRuleBody
+from spantree_api.alerts.messages import FiguresRow, GroupRow, Message, Rule, UsualDuration, beyond, of_changed, of_open
+from spantree_api.answers.alerts import AlertRuleBody
 from spantree_api.stored_rows import ExecutionRow
 
 MADE = datetime.fromtimestamp(T0_NS / 1e9, UTC)

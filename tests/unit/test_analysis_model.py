@@ -15,17 +15,17 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from tests.api_rows import NOW_NS, T0_NS, S, execution, node
 from tests.injections import INJECTIONS
 
-from spantree_api.analysis import rules_analysis
-from spantree_api.analysis_model import ModelAnalysis, NoAnswer, Told, fault_of, plain, taken
-from spantree_api.analysis_prompt import INSTRUCTIONS, Prompt, prompt_of
-from spantree_api.analyst import PydanticAnalyst, analyst_of
-from spantree_api.answers_analysis import AnalysisAnswer
+from spantree_api.analysis.analyst import PydanticAnalyst, analyst_of
+from spantree_api.analysis.model_answer import ModelAnalysis, NoAnswer, Told, fault_of, plain, taken
+from spantree_api.analysis.prompt import INSTRUCTIONS, Prompt, prompt_of
+from spantree_api.analysis.rules import rules_analysis
+from spantree_api.answers.analysis import AnalysisAnswer
 from spantree_api.config import ApiConfig
-from spantree_api.failure import failure_answer
-from spantree_api.known_errors_file import our_known_errors
+from spantree_api.failures.known_errors_file import our_known_errors
+from spantree_api.failures.report import failure_answer
 from spantree_api.stored_rows import ExecutionRow
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.partitions import date_of, day_of
+from spantree_exporter.postgres.partitions import date_of, day_of
 
 MARK = "0123456789abcdef"
 GOOD = {

@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spantree_api.changes import ChangeRow, PlannedEvent, first_of, planned_events
+from spantree_api.streams.changes import ChangeRow, PlannedEvent, first_of, planned_events
 from spantree_exporter.changes import NAMED_NODES, ChangedTrace, Changes, decoded
 
 A, B = bytes(15) + b"a", bytes(15) + b"b"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from spantree_api.compression import Compression
+from spantree_api.http.compression import Compression
 
 
 async def _long(scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from spantree_api.app import create_app
 from spantree_api.config import ApiConfig
-from spantree_api.openapi_texts import EXAMPLES, FIELD_TEXTS
+from spantree_api.http.openapi_texts import EXAMPLES, FIELD_TEXTS
 from spantree_api.routes.api_router import BASE
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 from tests.api_rows import T0_NS, S, execution, node
 
-from spantree_api.failure import retried_tasks
+from spantree_api.failures.known_errors_file import our_known_errors
+from spantree_api.failures.report import retried_tasks
 from spantree_api.filters import attribute_forms
-from spantree_api.known_errors_file import our_known_errors
 from spantree_api.node_detail import traceback_of, whole_value
 from spantree_api.rendering import duration_ms, effective_status, ns_of, rfc3339
 from spantree_api.statements import load_statements

@@ -14,7 +14,7 @@ from spantree_api.stored_rows import ExecutionRow
 from spantree_api.tree import node_answer, outline_of, outline_row_of
 from spantree_api.tree_json import TreeWriter
 from spantree_exporter.ids import node_id
-from spantree_exporter.partitions import date_of
+from spantree_exporter.postgres.partitions import date_of
 from spantree_exporter.rows import Node
 
 

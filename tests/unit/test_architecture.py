@@ -50,7 +50,7 @@ def test_the_import_contracts_hold() -> None:
         "spantree_exporter.live",
         "spantree_exporter.autolive",
         "spantree_exporter.sdk",
-        "spantree_exporter.store",
+        "spantree_exporter.postgres.store",
     ],
 )
 def test_what_a_service_imports_brings_no_server_with_it(module: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation import auto_instrumentation
 
-from spantree_exporter import autorun
+from spantree_exporter.run import autorun
 
 
 @pytest.fixture

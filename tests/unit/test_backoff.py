@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from spantree_collector.backoff import Backoff
+from spantree_collector.write.backoff import Backoff
 
 
 def test_delays_double_up_to_their_cap_and_start_again_after_a_reset() -> None:

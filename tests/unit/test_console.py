@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from spantree_collector.messages import LogLine
-from spantree_collector.writer_process import _ToCollector
+from spantree_collector.write.messages import LogLine
+from spantree_collector.write.writer_process import _ToCollector
 from spantree_deploy.console import Line, OncePerOutage, Stream, cells
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.factories import DAY_NS, NOON_NS, span, trace_id
 from tests.hot_paths import each_hot_path
 
-from spantree_exporter.copy_binary import (
+from spantree_exporter.postgres.copy_binary import (
     EDGE_COLUMNS,
     EXECUTION_COLUMNS,
     NODE_COLUMNS,
@@ -18,7 +18,7 @@ from spantree_exporter.copy_binary import (
     edge_rows,
     span_rows,
 )
-from spantree_exporter.partitions import SENTINEL_DAY, date_of, day_of
+from spantree_exporter.postgres.partitions import SENTINEL_DAY, date_of, day_of
 from spantree_exporter.rows import Edge, Execution, Node
 from spantree_exporter.span import Event
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.otlp_requests import request, span
 
-from spantree_exporter.decode import (
+from spantree_exporter.otlp.decode import (
     MAX_DEAD_LETTER_BYTES,
     MAX_DEAD_LETTERS,
     PROTOBUF,

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from spantree_exporter import deep_json
-from spantree_exporter.decode import JSON, DeadLetter, Examined, decode_request, examine
 from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.otlp import deep_json
+from spantree_exporter.otlp.decode import JSON, DeadLetter, Examined, decode_request, examine
 from spantree_exporter.span import Event, Link, Span
 
 RECEIVED_NS = 1_790_000_000_000_000_000

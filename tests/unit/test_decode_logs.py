@@ -12,9 +12,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as Wire
 from tests.otlp_json import otlp_json_body
 
-from spantree_collector.watchdog import resident_bytes
-from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF, decode_logs, examine_logs, raw_logs
+from spantree_collector.write.watchdog import resident_bytes
 from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.otlp.decode_logs import LOGS_JSON, LOGS_PROTOBUF, decode_logs, examine_logs, raw_logs
 from spantree_exporter.span import JsonValue
 
 TRACE, SPAN = bytes(range(16)), bytes(range(1, 9))

@@ -21,9 +21,9 @@ from tests.hot_paths import each_hot_path
 from tests.otlp_json import otlp_json_body
 from tests.otlp_strategies import requests, spans
 
-from spantree_exporter.build import events_from_json, links_from_json
-from spantree_exporter.decode import JSON, PROTOBUF, decode_request, examine, raw_span
 from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.otlp.build import events_from_json, links_from_json
+from spantree_exporter.otlp.decode import JSON, PROTOBUF, decode_request, examine, raw_span
 from spantree_exporter.span import Span
 from spantree_exporter.stored import otlp_attributes
 

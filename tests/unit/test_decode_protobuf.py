@@ -15,8 +15,8 @@ from tests.hot_paths import each_hot_path
 from tests.otlp_json import otlp_json_body
 from tests.otlp_requests import request, span_id, trace_id
 
-from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, Examined, decode_request, examine, raw_span
 from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.otlp.decode import JSON, PROTOBUF, DeadLetter, Examined, decode_request, examine, raw_span
 from spantree_exporter.span import Event, Link, Span
 
 __all__ = ["each_hot_path"]

@@ -11,8 +11,8 @@ import lz4.frame
 import pytest
 import zstandard
 
-from spantree_collector.decompress import DEFLATE, ENCODINGS, LZ4, SNAPPY, ZSTD, decompress, decompression
-from spantree_collector.inflate import GZIP, BodyTooLarge
+from spantree_collector.receive.decompress import DEFLATE, ENCODINGS, LZ4, SNAPPY, ZSTD, decompress, decompression
+from spantree_collector.receive.inflate import GZIP, BodyTooLarge
 from spantree_exporter.errors import MalformedRequest
 
 MIB = 2**20

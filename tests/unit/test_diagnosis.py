@@ -6,7 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-from spantree_deploy.diagnosis import _asked
+from spantree_deploy.doctor.checks import _asked
 from spantree_deploy.settings import Settings
 
 TOKEN: Final = ("authorization", "Bearer spt_x")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.api_rows import T0_NS, S, node, trace
 
-from spantree_api.answers_diff import DiffAnswer
+from spantree_api.answers.diff import DiffAnswer
 from spantree_api.diff import diff_answer
 from spantree_api.stored_rows import StepRow
 from spantree_exporter.rows import Node

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tests.waiting import wait_until
 
-from spantree_collector.dispatcher import BodyLease, SpoolDispatcher
-from spantree_collector.spool import Spool
-from spantree_collector.spooled_body import Body, Part, SpooledBody
-from spantree_exporter.decode import PROTOBUF
+from spantree_collector.spool.spool import Spool
+from spantree_collector.spool.spooled_body import Body, Part, SpooledBody
+from spantree_collector.write.dispatcher import BodyLease, SpoolDispatcher
+from spantree_exporter.otlp.decode import PROTOBUF
 
 
 @pytest.fixture

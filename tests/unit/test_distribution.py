@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from spantree_deploy.settings import Settings
-from spantree_exporter.distribution import DEFAULT_SHARDS, DISTRIBUTED, LOCAL, REFERENCE, Cluster, Node
+from spantree_exporter.postgres.distribution import DEFAULT_SHARDS, DISTRIBUTED, LOCAL, REFERENCE, Cluster, Node
 from spantree_exporter.sql import scripts, statements
 
 
@@ -13,7 +13,7 @@ def test_each_table_has_one_place() -> None:
     placed = [*DISTRIBUTED, *REFERENCE, *LOCAL]
     text = "\n".join([*(script.text for script in scripts("migrations")), statements("migrate")["create_migration"]])
     tables = re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?spantree\.(\w+)", text)
-    assert set(tables) <= set(placed), "say in spantree_exporter/distribution.py where a table lies on Citus"
+    assert set(tables) <= set(placed), "say in spantree_exporter/postgres/distribution.py where a table lies on Citus"
     assert len(placed) == len(set(placed))
 
 

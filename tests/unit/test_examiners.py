@@ -15,13 +15,13 @@ from tests.waiting import wait_until
 from tests.wire import field
 from tests.writer_processes import is_running
 
-from spantree_collector.examination import Examination
-from spantree_collector.examiners import Examiners
-from spantree_collector.inflate import BodyTooLarge
 from spantree_collector.metrics import CollectorMetrics
-from spantree_collector.status import Overloaded
-from spantree_exporter.decode import JSON, PROTOBUF
-from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF
+from spantree_collector.receive.examination import Examination
+from spantree_collector.receive.examiners import Examiners
+from spantree_collector.receive.inflate import BodyTooLarge
+from spantree_collector.receive.status import Overloaded
+from spantree_exporter.otlp.decode import JSON, PROTOBUF
+from spantree_exporter.otlp.decode_logs import LOGS_JSON, LOGS_PROTOBUF
 from spantree_exporter.redaction import redactor_of
 
 MAX_OBJECTS = 400_000

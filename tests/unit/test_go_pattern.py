@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spantree_api.go_pattern import whole_text_pattern
+from spantree_api.span_search.go_pattern import whole_text_pattern
 
 
 @pytest.mark.parametrize(

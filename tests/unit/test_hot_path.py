@@ -18,8 +18,12 @@ from tests.hot_paths import COMPILED, PYTHON, compiled, on
 from tests.otlp_strategies import requests
 from tests.wire import body_of, field, varint
 
-from spantree_exporter import decode_protobuf, hot_path
-from spantree_exporter.copy_binary import (
+from spantree_exporter import hot_path
+from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.facts import read_facts
+from spantree_exporter.otlp import decode_protobuf
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request, examine, raw_span
+from spantree_exporter.postgres.copy_binary import (
     EDGE_COLUMNS,
     EXECUTION_COLUMNS,
     NODE_COLUMNS,
@@ -30,10 +34,7 @@ from spantree_exporter.copy_binary import (
     node_rows,
     span_rows,
 )
-from spantree_exporter.decode import PROTOBUF, decode_request, examine, raw_span
-from spantree_exporter.errors import MalformedRequest
-from spantree_exporter.facts import read_facts
-from spantree_exporter.partitions import day_of
+from spantree_exporter.postgres.partitions import day_of
 from spantree_exporter.rows import Edge, Execution, Node
 from spantree_exporter.span import Span
 

@@ -23,9 +23,9 @@ from tests.wire import field
 from spantree_deploy.importing.files import Bad, Body, bodies
 from spantree_deploy.importing.json_elements import NotJson, elements
 from spantree_deploy.importing.pieces import OF_TRACES, cut_json, cut_protobuf
-from spantree_exporter.decode import JSON, PROTOBUF, decode_request
-from spantree_exporter.decode_logs import LOGS_JSON
-from spantree_exporter.signals import decode_body
+from spantree_exporter.otlp.decode import JSON, PROTOBUF, decode_request
+from spantree_exporter.otlp.decode_logs import LOGS_JSON
+from spantree_exporter.otlp.signals import decode_body
 
 NOON_NS = 1_795_176_000_000_000_000
 

@@ -9,12 +9,12 @@ import pytest
 from tests.factories import span, trace_id
 
 from spantree_exporter.config import ExporterConfig
-from spantree_exporter.decode import DeadLetter
 from spantree_exporter.errors import StoreUnavailable
 from spantree_exporter.in_process import Complaints, InProcessWriter
+from spantree_exporter.otlp.decode import DeadLetter
+from spantree_exporter.postgres.store import Projected, Written
 from spantree_exporter.readable import ReadSpans
 from spantree_exporter.span import Span
-from spantree_exporter.store import Projected, Written
 
 
 class NeverProjecting:

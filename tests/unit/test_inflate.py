@@ -7,8 +7,8 @@ import tracemalloc
 
 import pytest
 
-from spantree_collector.decompress import decompress
-from spantree_collector.inflate import GZIP, BodyTooLarge, Inflation
+from spantree_collector.receive.decompress import decompress
+from spantree_collector.receive.inflate import GZIP, BodyTooLarge, Inflation
 from spantree_exporter.errors import MalformedRequest
 
 

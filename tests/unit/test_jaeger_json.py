@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from spantree_exporter.decode import JSON, decode_request
-from spantree_exporter.jaeger_json import traces_of
+from spantree_exporter.foreign.jaeger_json import traces_of
+from spantree_exporter.otlp.decode import JSON, decode_request
 from spantree_exporter.span import KIND_SERVER, STATUS_ERROR, Event, Link, Span
 
 TRACE: dict[str, Any] = {

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from spantree_api.errors import InvalidParameter
-from spantree_api.jaeger_metrics import CallMetrics, MetricsParams, What, metrics_params
-from spantree_api.span_query import SpanQuery
-from spantree_api.spansets import FoundSpan
+from spantree_api.jaeger.metrics import CallMetrics, MetricsParams, What, metrics_params
+from spantree_api.span_search.query import SpanQuery
+from spantree_api.span_search.spansets import FoundSpan
 
 S, MS = 10**9, 10**6
 ASKED = {"service": ["shop"], "endTs": ["40000"], "lookback": ["30000"], "step": ["10000"], "ratePer": ["20000"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spantree_exporter.known import Known
+from spantree_exporter.postgres.known import Known
 
 
 def test_beyond_the_bound_whoever_has_most_is_forgotten_and_the_others_are_not() -> None:

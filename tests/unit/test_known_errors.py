@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spantree_api.known_errors import known_errors_of
-from spantree_api.known_errors_file import load_known_errors, our_known_errors
+from spantree_api.failures.known_errors import known_errors_of
+from spantree_api.failures.known_errors_file import load_known_errors, our_known_errors
 from spantree_exporter.errors import ConfigError
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spantree_collector.memory import Burst, trim
+from spantree_collector.write.memory import Burst, trim
 
 MIB = 2**20
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spantree_deploy.model_answers import UNTRUSTED, bounded, compact, written
+from spantree_deploy.mcp.answers import UNTRUSTED, bounded, compact, written
 
 _LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=400))
 _VALUES = st.recursive(

@@ -14,10 +14,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.hot_paths import each_hot_path
 from tests.otlp_requests import request, span, trace_request
 
-from spantree_collector.inflate import BodyTooLarge
-from spantree_collector.object_budget import check_objects, frames_at_most
-from spantree_exporter.decode import JSON, PROTOBUF
-from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF
+from spantree_collector.receive.inflate import BodyTooLarge
+from spantree_collector.receive.object_budget import check_objects, frames_at_most
+from spantree_exporter.otlp.decode import JSON, PROTOBUF
+from spantree_exporter.otlp.decode_logs import LOGS_JSON, LOGS_PROTOBUF
 
 __all__ = ["each_hot_path"]
 pytestmark = pytest.mark.usefixtures("each_hot_path")
@@ -196,7 +196,7 @@ def test_a_request_of_log_records_in_json_is_bounded_too() -> None:
 def test_json_that_is_read_in_pieces_counts_no_mark_within_a_string(
     monkeypatch: pytest.MonkeyPatch, piece_bytes: int
 ) -> None:
-    monkeypatch.setattr("spantree_collector.object_budget._JSON_PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr("spantree_collector.receive.object_budget._JSON_PIECE_BYTES", piece_bytes)
     body = json.dumps({"a": ["{,[", '\\"{,', "\\\\", "", "x" * 50], 'k"': {"b": '\\\\"{{{'}}).encode()
     marks = 2 + 1 + 4 + 1  # maps, lists, commas
     check_objects(body * 1_000, JSON, marks * 1_000)

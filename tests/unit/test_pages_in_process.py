@@ -7,8 +7,8 @@ import asyncio
 import httpx
 from fastapi import FastAPI, Request, Response
 
+from spantree_api.http.responses import json_parts
 from spantree_api.pages.in_process import ask
-from spantree_api.responses import json_parts
 
 
 def test_a_large_answer_that_is_sent_in_parts_is_read_whole_by_a_page() -> None:

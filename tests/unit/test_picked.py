@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spantree_api.picked import Picked
-from spantree_api.traceql_fields import field_of
+from spantree_api.span_search.traceql_fields import field_of
 
 SHORT = (
     '@.value.type() != "object" && @.value.type() != "array" && '

@@ -16,8 +16,8 @@ from tests.otlp_receiver import OtlpReceiver, ReceivedSpan
 from tests.spantree_process import environment
 
 import spantree_exporter
-from spantree_exporter.main_module import program_of
-from spantree_exporter.process_span import command_line, is_server, name_of
+from spantree_exporter.run.main_module import program_of
+from spantree_exporter.run.process_span import command_line, is_server, name_of
 
 PACKAGE = Path(spantree_exporter.__file__).parent
 PROGRAM = """

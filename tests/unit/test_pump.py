@@ -13,14 +13,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.otlp_requests import request, span, trace_id, trace_request
 from tests.waiting import wait_until
 
-from spantree_collector.dispatcher import SpoolDispatcher
-from spantree_collector.intake import count_spans
 from spantree_collector.metrics import CollectorMetrics
-from spantree_collector.pump import ProjectorThread, Pump
-from spantree_collector.retrying_store import StoreState
-from spantree_collector.spool import Spool
-from spantree_collector.spooled_body import Body, SpooledBody
-from spantree_exporter.decode import JSON, PROTOBUF, DeadLetter, raw_spans
+from spantree_collector.receive.intake import count_spans
+from spantree_collector.spool.spool import Spool
+from spantree_collector.spool.spooled_body import Body, SpooledBody
+from spantree_collector.write.dispatcher import SpoolDispatcher
+from spantree_collector.write.pump import ProjectorThread, Pump
+from spantree_collector.write.retrying_store import StoreState
 from spantree_exporter.errors import (
     BatchFailed,
     BatchRejected,
@@ -29,9 +28,10 @@ from spantree_exporter.errors import (
     StoreUnavailable,
     WorkerUnavailable,
 )
-from spantree_exporter.signals import DecodedItems, decode_body
+from spantree_exporter.otlp.decode import JSON, PROTOBUF, DeadLetter, raw_spans
+from spantree_exporter.otlp.signals import DecodedItems, decode_body
+from spantree_exporter.postgres.store import Projected, TenantBatch, Written
 from spantree_exporter.span import Span
-from spantree_exporter.store import Projected, TenantBatch, Written
 
 
 @dataclass
@@ -181,7 +181,7 @@ def test_a_refused_span_costs_its_own_tenant_a_letter_and_the_others_nothing(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One tenant has more bad spans than are looked for one by one.
-    monkeypatch.setattr("spantree_collector.batch_writer._MOST_REFUSED", 3)
+    monkeypatch.setattr("spantree_collector.write.batch_writer._MOST_REFUSED", 3)
     for number in range(6):
         put(spool, named(f"good {number}"), tenant_id=1 + number)
         put(spool, named(f"bad {number}", f"bad too {number}"), tenant_id=9)
@@ -282,7 +282,7 @@ def test_what_a_worker_that_is_away_has_to_take_waits_and_the_rest_is_written(
 def test_small_batches_of_which_a_part_waits_for_a_worker_hold_up_nobody(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spantree_collector.pump._MOST_UNFINISHED", 1)
+    monkeypatch.setattr("spantree_collector.write.pump._MOST_UNFINISHED", 1)
     store, is_away = _with_a_worker_away()
     run(store)
     for number in range(1, 4):
@@ -334,7 +334,7 @@ def test_a_body_of_refused_spans_costs_little_more_than_a_transaction_each(
         read += 1
         return raw_spans(body, encoding, indexes)
 
-    monkeypatch.setattr("spantree_collector.batch_writer.raw_items", counted)
+    monkeypatch.setattr("spantree_collector.write.batch_writer.raw_items", counted)
     put(spool, named(*(f"poison {number}" for number in range(1000)), "good"))
     store = FakeStore(refuses=lambda spans, dead: any(sent.name.startswith("poison") for sent in spans))
     run(store, batch_spans=5000)
@@ -348,7 +348,7 @@ def test_a_body_of_refused_spans_costs_little_more_than_a_transaction_each(
 def test_beyond_a_number_of_refused_spans_a_refused_piece_is_kept_whole(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spantree_collector.batch_writer._MOST_REFUSED", 10)
+    monkeypatch.setattr("spantree_collector.write.batch_writer._MOST_REFUSED", 10)
     put(spool, named(*(f"poison {number}" for number in range(1000))))
     store = FakeStore(refuses=lambda spans, dead: bool(spans))
     run(store, batch_spans=5000)
@@ -360,8 +360,8 @@ def test_beyond_a_number_of_refused_spans_a_refused_piece_is_kept_whole(
 def test_what_takes_too_long_together_is_written_in_smaller_batches(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spantree_collector.retrying_store._UNAVAILABLE_CAP_S", 0.01)
-    monkeypatch.setattr("spantree_collector.retrying_store._UNAVAILABLE_FIRST_S", 0.01)
+    monkeypatch.setattr("spantree_collector.write.retrying_store._UNAVAILABLE_CAP_S", 0.01)
+    monkeypatch.setattr("spantree_collector.write.retrying_store._UNAVAILABLE_FIRST_S", 0.01)
     names = [f"span {number}" for number in range(100)]
     put(spool, named(*names))
     store = FakeStore(refuses=lambda spans, dead: len(spans) > 30, refusal=lambda: BatchFailed("too slow", "57014"))
@@ -375,8 +375,8 @@ def test_what_takes_too_long_together_is_written_in_smaller_batches(
 def test_a_span_that_fails_alone_again_and_again_is_put_aside_and_blamed_unless_postgresql_is(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch, sqlstate: str, letters: int, left: int
 ) -> None:
-    monkeypatch.setattr("spantree_collector.retrying_store._UNAVAILABLE_CAP_S", 0.01)
-    monkeypatch.setattr("spantree_collector.retrying_store._UNAVAILABLE_FIRST_S", 0.01)
+    monkeypatch.setattr("spantree_collector.write.retrying_store._UNAVAILABLE_CAP_S", 0.01)
+    monkeypatch.setattr("spantree_collector.write.retrying_store._UNAVAILABLE_FIRST_S", 0.01)
     put(spool, named("good", "poison", "better"))
     store = FakeStore(
         refuses=lambda spans, dead: any(sent.name == "poison" for sent in spans),
@@ -407,7 +407,7 @@ def test_more_memory_than_there_is_divides_a_batch_too(spool: Spool, run: Callab
 def test_tables_that_refuse_even_a_plain_span_are_waited_for_and_no_span_is_blamed(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spantree_collector.retrying_store._OPERATOR_FIRST_S", 0.01)
+    monkeypatch.setattr("spantree_collector.write.retrying_store._OPERATOR_FIRST_S", 0.01)
     put(spool, named("a", "b"))
     changed = threading.Event()
     store = FakeStore(
@@ -475,7 +475,7 @@ def test_a_body_that_memory_does_not_do_for_is_decoded_alone_and_else_a_dead_let
             raise MemoryError
         return decode_body(body, encoding, received_ns)
 
-    monkeypatch.setattr("spantree_collector.pump.decode_body", decode)
+    monkeypatch.setattr("spantree_collector.write.pump.decode_body", decode)
     for name in ("before", "large", "after"):
         put(spool, named(name))
     store = FakeStore()
@@ -504,7 +504,7 @@ def test_a_dead_letter_that_is_refused_leaves_its_body_and_does_not_stop_the_que
 def test_an_error_of_the_pump_itself_makes_it_begin_again_with_the_oldest_body(
     spool: Spool, run: Callable[..., Pump], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spantree_collector.pump._FAULT_PAUSE_S", 0.01)
+    monkeypatch.setattr("spantree_collector.write.pump._FAULT_PAUSE_S", 0.01)
     take, failures = spool.take, [RuntimeError("a fault of ours")]
 
     def take_or_fail(after_id: int, **bounds: int) -> list[SpooledBody]:

@@ -12,7 +12,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from spantree_exporter import readable
-from spantree_exporter.decode import PROTOBUF, decode_request
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request
 from spantree_exporter.readable import SpanReader
 
 RECEIVED_NS = 1_780_000_000_000_000_000

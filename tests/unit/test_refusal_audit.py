@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from spantree_collector.refusal_audit import RefusalAudit
-from spantree_collector.status import Forbidden, Overloaded, QuotaExceeded, Unauthenticated, refusal_of
+from spantree_collector.receive.refusal_audit import RefusalAudit
+from spantree_collector.receive.status import Forbidden, Overloaded, QuotaExceeded, Unauthenticated, refusal_of
 from spantree_exporter.own_audit_event import Actor
 from spantree_exporter.tokens import Identity
 

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from spantree_collector.refusal_log import RefusalLog
-from spantree_collector.spool import SpoolFull
-from spantree_collector.status import refusal_of
+from spantree_collector.receive.refusal_log import RefusalLog
+from spantree_collector.receive.status import refusal_of
+from spantree_collector.spool.spool import SpoolFull
 from spantree_exporter.errors import MalformedRequest
 
 FULL = refusal_of(SpoolFull("the spool is full"))

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, Response
 
-from spantree_api.error_answers import install_error_answers
 from spantree_api.errors import Unavailable
+from spantree_api.http.error_answers import install_error_answers
 from spantree_api.repeat import RepeatReads
 
 

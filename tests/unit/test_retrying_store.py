@@ -11,11 +11,11 @@ from typing import cast
 import pytest
 from tests.collectors import AWAY_URL
 
-from spantree_collector import retrying_store
 from spantree_collector.metrics_delta import MetricsBuffer
-from spantree_collector.retrying_store import RetryingStore, Stopped, StoreLike
+from spantree_collector.write import retrying_store
+from spantree_collector.write.retrying_store import RetryingStore, Stopped, StoreLike
 from spantree_exporter.errors import BatchFailed
-from spantree_exporter.store import Store
+from spantree_exporter.postgres.store import Store
 
 
 class _Answering:

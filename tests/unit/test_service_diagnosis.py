@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from spantree_deploy.finding import Finding
+from spantree_deploy.doctor.finding import Finding
+from spantree_deploy.doctor.service_checks import diagnose_service, libraries, variables
 from spantree_deploy.injection import NEEDED, Injection
 from spantree_deploy.interpreter import Interpreter
-from spantree_deploy.service_diagnosis import diagnose_service, libraries, variables
 
 INSTRUMENTATION = version("opentelemetry-instrumentation-sqlalchemy")
 

@@ -12,7 +12,7 @@ from spantree_api.config import ApiConfig
 from spantree_collector.config import CollectorConfig
 from spantree_deploy.settings import Settings, default_data_dir, load, url_of
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.partitions import DEFAULT_DAYS_BACK
+from spantree_exporter.postgres.partitions import DEFAULT_DAYS_BACK
 
 HOME = {"HOME": "/home/ada"}
 

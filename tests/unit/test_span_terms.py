@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.factories import NOON_NS, SECOND_NS, span, trace_id
 from tests.hot_paths import PYTHON, each_hot_path, on
 
-from spantree_api.term_match import Place, SegmentRow, Wanted, left_after, steps_for
+from spantree_api.span_search.term_match import Place, SegmentRow, Wanted, left_after, steps_for
 from spantree_exporter.span import Attributes, Event, JsonValue, Span
-from spantree_exporter.span_terms import attribute_term, error_term, name_term, text_terms
-from spantree_exporter.term_segment import (
+from spantree_exporter.terms.of_span import attribute_term, error_term, name_term, text_terms
+from spantree_exporter.terms.segment import (
     OCTAVES,
     SEGMENT_RESOURCES,
     SEGMENT_SPANS,

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from spantree_api.span_query import SpanQuery
-from spantree_api.spansets import FoundSpan, NestedSet, TraceSpans, needs_parents, nested_sets, spansets_of
-from spantree_api.traceql import parse
+from spantree_api.span_search.query import SpanQuery
+from spantree_api.span_search.spansets import FoundSpan, NestedSet, TraceSpans, needs_parents, nested_sets, spansets_of
+from spantree_api.span_search.traceql import parse
 
 #   1 -> 2 -> 4 -> 6        5 and 3 are 1's, 7 has a parent that is not there, 8 and 9 are each other's
 #   1 -> 3

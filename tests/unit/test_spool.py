@@ -18,9 +18,9 @@ from typing import cast
 import pytest
 from tests.waiting import wait_until
 
-from spantree_collector.spool import Spool, SpoolError, SpoolFailed, SpoolFull
-from spantree_collector.spool_file import Databases
-from spantree_collector.spooled_body import Body, SpooledBody
+from spantree_collector.spool.spool import Spool, SpoolError, SpoolFailed, SpoolFull
+from spantree_collector.spool.spool_file import Databases
+from spantree_collector.spool.spooled_body import Body, SpooledBody
 
 
 def body(payload: bytes, received_ns: int = 1) -> Body:
@@ -313,7 +313,7 @@ def test_files_that_are_removed_from_a_full_disk_are_made_anew_once_there_is_roo
 
     put(spool, b"acknowledged")
     with monkeypatch.context() as patched:
-        patched.setattr("spantree_collector.spool.restored", no_room)
+        patched.setattr("spantree_collector.spool.spool.restored", no_room)
         path.unlink()
         # The first finds out; whether it is written or not, it is not acknowledged.
         for payload in (b"first", b"second", b"third"):
@@ -518,8 +518,8 @@ def test_a_request_that_was_cancelled_before_its_turn_is_not_written(path: Path)
 _ACK_UNTIL_KILLED = """
 import sys
 from pathlib import Path
-from spantree_collector.spool import Spool
-from spantree_collector.spooled_body import Body
+from spantree_collector.spool.spool import Spool
+from spantree_collector.spool.spooled_body import Body
 spool = Spool(Path(sys.argv[1]))
 number = 0
 while True:
@@ -566,8 +566,8 @@ def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
 _MEET_AN_IO_ERROR = """
 import resource, sys
 from pathlib import Path
-from spantree_collector.spool import Spool, SpoolFailed
-from spantree_collector.spooled_body import Body
+from spantree_collector.spool.spool import Spool, SpoolFailed
+from spantree_collector.spool.spooled_body import Body
 failures = []
 spool = Spool(Path(sys.argv[1]), on_failure=failures.append)
 print(spool.submit(Body(b"kept", "protobuf", "", 1)).result(10))

@@ -10,10 +10,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from spantree_collector.inflate import BodyTooLarge
-from spantree_collector.responses import success
-from spantree_collector.spool import SpoolFailed, SpoolFull
-from spantree_collector.status import (
+from spantree_collector.receive.inflate import BodyTooLarge
+from spantree_collector.receive.responses import success
+from spantree_collector.receive.status import (
     BodyTimeout,
     MethodNotAllowed,
     NoSuchPath,
@@ -22,8 +21,9 @@ from spantree_collector.status import (
     UnsupportedType,
     refusal_of,
 )
-from spantree_exporter.decode import JSON, PROTOBUF, Examined
+from spantree_collector.spool.spool import SpoolFailed, SpoolFull
 from spantree_exporter.errors import MalformedRequest
+from spantree_exporter.otlp.decode import JSON, PROTOBUF, Examined
 
 # "Retryable Response Codes" and the table of "Failures" in opentelemetry-proto docs/specification.md.
 RETRYABLE_HTTP = {429, 502, 503, 504}

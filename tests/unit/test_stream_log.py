@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spantree_api.stream_log import Part, StreamLog
+from spantree_api.streams.log import Part, StreamLog
 
 
 def part(start: int, end: int) -> Part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spantree_api.tempo_search import go_length
+from spantree_api.span_search.tempo import go_length
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from tests.temporal_histories import CHILD_RUN, RUN, History, failure, order, ship
 
 from spantree_exporter.assemble import assemble
-from spantree_exporter.decode import JSON, decode_request
 from spantree_exporter.facts import read_facts
+from spantree_exporter.foreign.temporal_history import KEPT_HISTORY_BYTES, NoHistory, spans_of
+from spantree_exporter.otlp.decode import JSON, decode_request
 from spantree_exporter.rows import Assembled, SpanFacts
 from spantree_exporter.span import Span
-from spantree_exporter.temporal_history import KEPT_HISTORY_BYTES, NoHistory, spans_of
 
 RECORDED = Path(__file__).parents[1] / "histories"
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from spantree_collector.status import QuotaExceeded
-from spantree_collector.tenant_quota import TenantQuota
+from spantree_collector.receive.status import QuotaExceeded
+from spantree_collector.receive.tenant_quota import TenantQuota
 from spantree_exporter.tokens import ANYONE, Identity
 
 
@@ -42,7 +42,7 @@ def test_bytes_that_wait_are_bounded() -> None:
 
 
 def test_with_very_many_tenants_each_is_still_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spantree_collector.tenant_quota._TENANTS_MAX", 100)
+    monkeypatch.setattr("spantree_collector.receive.tenant_quota._TENANTS_MAX", 100)
     quota = TenantQuota(lambda tenant_id: 0, lambda: 10**9, lambda: True, lambda: 100.0)
     tenants = [Identity(number, f"t{number}", spans_per_s_max=10) for number in range(100)]
     for tenant in tenants:

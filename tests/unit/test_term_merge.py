@@ -11,12 +11,12 @@ from tests.factories import NOON_NS, SECOND_NS, span, trace_id
 from tests.hot_paths import PYTHON, each_hot_path, on
 from tests.unit.test_span_terms import found, matching
 
-from spantree_api.span_query import NS_MAX, NS_MIN
-from spantree_api.term_match import Place, SegmentRow, Wanted, left_by_part
+from spantree_api.span_search.query import NS_MAX, NS_MIN
+from spantree_api.span_search.term_match import Place, SegmentRow, Wanted, left_by_part
 from spantree_exporter.span import Span
-from spantree_exporter.span_terms import attribute_term, name_term
-from spantree_exporter.term_merge import MERGED_BYTES, MERGED_RESOURCES, MERGED_SPANS, Part, Small, merged, together
-from spantree_exporter.term_segment import SEGMENT_SPANS, Segment, duration_code, segments_of
+from spantree_exporter.terms.merge import MERGED_BYTES, MERGED_RESOURCES, MERGED_SPANS, Part, Small, merged, together
+from spantree_exporter.terms.of_span import attribute_term, name_term
+from spantree_exporter.terms.segment import SEGMENT_SPANS, Segment, duration_code, segments_of
 
 __all__ = ["each_hot_path"]
 pytestmark = pytest.mark.usefixtures("each_hot_path")

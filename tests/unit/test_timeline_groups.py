@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spantree_api.timeline_groups import Group, groups_of
-from spantree_api.timeline_rows import TimelineRow
+from spantree_api.timeline.groups import Group, groups_of
+from spantree_api.timeline.rows import TimelineRow
 
 KEYS = st.sampled_from([None, "pay", "ship"])
 TURNS = st.sampled_from([None, 1, 2])

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spantree_api.errors import InvalidParameter
-from spantree_api.span_query import NS_MAX, SpanQuery, Tag
-from spantree_api.traceql import Aggregated, Coalesced, Filter, Grouped, Operation, Piped, TraceQuery, parse
-from spantree_api.traceql_fields import Field
-from spantree_api.traceql_filter import Alternative, TraceCondition
-from spantree_api.traceql_tokens import CHARS_MAX
+from spantree_api.span_search.query import NS_MAX, SpanQuery, Tag
+from spantree_api.span_search.traceql import Aggregated, Coalesced, Filter, Grouped, Operation, Piped, TraceQuery, parse
+from spantree_api.span_search.traceql_fields import Field
+from spantree_api.span_search.traceql_filter import Alternative, TraceCondition
+from spantree_api.span_search.traceql_tokens import CHARS_MAX
 
 BASE = SpanQuery(from_ns=1, to_ns=2, limit=3)
 

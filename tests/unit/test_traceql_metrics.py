@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 
 from spantree_api.errors import InvalidParameter
-from spantree_api.span_query import SpanQuery
-from spantree_api.spansets import FoundSpan
-from spantree_api.traceql_fields import Field
-from spantree_api.traceql_metrics import Intervals, Labels, Metrics, MetricsQuery, parse_metrics
+from spantree_api.span_search.query import SpanQuery
+from spantree_api.span_search.spansets import FoundSpan
+from spantree_api.span_search.traceql_fields import Field
+from spantree_api.span_search.traceql_metrics import Intervals, Labels, Metrics, MetricsQuery, parse_metrics
 
 S = 10**9
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from spantree_api.errors import InvalidParameter
-from spantree_api.trend import BUCKETS, PointRow, TrendRange, range_of_trend, trend_intervals, trend_series
+from spantree_api.figures.trend import BUCKETS, PointRow, TrendRange, range_of_trend, trend_intervals, trend_series
 
 S = 1_000_000_000
 NOW_S = 1_000_000_000 // 3_600 * 3_600

@@ -17,7 +17,7 @@ from typing import NoReturn
 import pytest
 from tests.waiting import wait_until
 
-from spantree_collector.watchdog import SilenceClock, Watchdog, WorkClock, resident_bytes
+from spantree_collector.write.watchdog import SilenceClock, Watchdog, WorkClock, resident_bytes
 
 
 def test_work_is_processor_time_and_waiting_is_none() -> None:

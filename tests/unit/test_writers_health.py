@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from spantree_collector.retrying_store import StoreHealth, StoreState
-from spantree_collector.writers import worst
+from spantree_collector.write.retrying_store import StoreHealth, StoreState
+from spantree_collector.write.writers import worst
 
 
 def test_one_that_fails_for_good_is_not_hidden_by_one_that_comes_and_goes() -> None:

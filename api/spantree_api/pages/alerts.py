@@ -9,8 +9,8 @@ from typing import Any, Final, get_args
 
 from fastapi import APIRouter, Request, Response
 
-from spantree_api.alert_events import DEFAULT_DURATION_RUNS, DEFAULT_RATE_RUNS, DEFAULT_RATE_WINDOW_S
-from spantree_api.answers_alerts import AlertKind, DeliveryState
+from spantree_api.alerts.messages import DEFAULT_DURATION_RUNS, DEFAULT_RATE_RUNS, DEFAULT_RATE_WINDOW_S
+from spantree_api.answers.alerts import AlertKind, DeliveryState
 from spantree_api.filters import moment_of
 from spantree_api.pages import wording
 from spantree_api.pages.frame import path_of, render, segment_of, with_query

@@ -12,7 +12,7 @@ from importlib import resources
 
 from fastapi import APIRouter, Request, Response
 
-from spantree_api.compression import takes_gzip
+from spantree_api.http.compression import takes_gzip
 
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 _FOR_EVER = "public, max-age=31536000, immutable"

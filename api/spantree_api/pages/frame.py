@@ -11,11 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from spantree_api.authentication import identity_of
+from spantree_api.http.path_prefix import with_prefix
 from spantree_api.pages import json_view, series, wording
 from spantree_api.pages.assets import asset_path
 from spantree_api.pages.in_process import NotAnswered
 from spantree_api.pages.visible_text import visible
-from spantree_api.path_prefix import with_prefix
 
 # (path, name, the second key after g)
 NAVIGATION = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from spantree_api.any_text import any_text
+from spantree_api.http.any_text import any_text
 from spantree_api.pages.frame import name_of, path_of, render, segment_of, with_query
 from spantree_api.pages.in_process import NotAnswered, ask, position
 

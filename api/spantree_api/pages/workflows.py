@@ -10,8 +10,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from spantree_api.any_text import any_text
 from spantree_api.filters import moment_of
+from spantree_api.http.any_text import any_text
 from spantree_api.pages import graph, wording
 from spantree_api.pages.executions import within_of
 from spantree_api.pages.frame import name_of, path_of, render, segment_of, with_query

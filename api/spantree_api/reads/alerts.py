@@ -10,8 +10,8 @@ from uuid import UUID
 
 import orjson
 
-from spantree_api.alert_events import DEFAULT_RATE_RUNS, FiguresRow, GroupRow, Message, Rule
-from spantree_api.answers_alerts import AlertRuleBody
+from spantree_api.alerts.messages import DEFAULT_RATE_RUNS, FiguresRow, GroupRow, Message, Rule
+from spantree_api.answers.alerts import AlertRuleBody
 from spantree_api.database import Snapshot
 from spantree_api.listing import day_named
 from spantree_api.reads.changes import LockRow, PositionRow

@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 
 import orjson
 
-from spantree_api.analysis import LastGood
-from spantree_api.answers_analysis import AnalysisAnswer, SameCauseSummary
+from spantree_api.analysis.rules import LastGood
+from spantree_api.answers.analysis import AnalysisAnswer, SameCauseSummary
 from spantree_api.diff import diff_answer
 from spantree_api.filters import moment_of
 from spantree_api.reader import Reader, TraceKey

@@ -1,7 +1,7 @@
 """Executions one of whose spans has an attribute: what `q=key:value` finds beside identity and the root's attributes.
 
-By the terms that are written with spans (span_terms.py): an attribute that identifies is found however far back it is,
-and that there is none is known as fast. Of what is common the newest are found.
+By the terms that are written with spans (terms/of_span.py): an attribute that identifies is found however far back it
+is, and that there is none is known as fast. Of what is common the newest are found.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from spantree_api.listing import Listing, Range
 from spantree_api.reader import Reader
 from spantree_api.reads.span_terms import traces_with_terms
 from spantree_api.reads.spans import SpanReads
-from spantree_api.span_query import SpanQuery, Tag
+from spantree_api.span_search.query import SpanQuery, Tag
+from spantree_api.span_search.term_match import Place, Wanted
 from spantree_api.stored_rows import DayRow, ExecutionRow, execution_rows, records
-from spantree_api.term_match import Place, Wanted
 
 # A span begins no longer than this after its execution, and clocks may differ by as much.
 _LONGEST_NS: Final = 86_400 * 1_000_000_000

@@ -8,10 +8,10 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from spantree_api.changes import ChangeRow, PlannedEvent, planned_events
 from spantree_api.database import Database, Query, Snapshot
 from spantree_api.filters import attribute_forms, search_query
 from spantree_api.stored_rows import DayRow, ExecutionRow, NodeRow, TraceRow, execution_rows, node_rows, records
+from spantree_api.streams.changes import ChangeRow, PlannedEvent, planned_events
 from spantree_exporter.changes import NAMED_NODES, NodeKey
 
 # What one look at the changes takes in, some 50,000 events in 0.2 s; who is further behind has to load anew instead.

@@ -10,8 +10,8 @@ from spantree_api.errors import InvalidParameter, Unavailable
 from spantree_api.reads.spans import SpanReads
 from spantree_api.reads.spansets import SpansetReads
 from spantree_api.service import Service
-from spantree_api.spansets import FoundSpan
-from spantree_api.traceql import TraceQuery
+from spantree_api.span_search.spansets import FoundSpan
+from spantree_api.span_search.traceql import TraceQuery
 
 COUNT_S: Final = 5.0
 # How long one waits for others that count: Grafana asks for a dozen figures of a page at once.

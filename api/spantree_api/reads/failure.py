@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date, timedelta
 
-from spantree_api.answers_failures import FailureAnswer
-from spantree_api.failure import failure_answer, outermost_failed
-from spantree_api.known_errors import Advice, KnownErrors
+from spantree_api.answers.failures import FailureAnswer
+from spantree_api.failures.known_errors import Advice, KnownErrors
+from spantree_api.failures.report import failure_answer, outermost_failed
 from spantree_api.listing import start_of
 from spantree_api.node_detail import traceback_of
 from spantree_api.reader import Reader, TraceKey

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from spantree_api.answers_failure_groups import GroupState
+from spantree_api.answers.failure_groups import GroupState
 from spantree_api.cursor import GroupCursor
+from spantree_api.failures.stored_groups import ChangeRow, CountsRow, ExampleRow, GroupRow
+from spantree_api.figures.intervals import interval_parameters, intervals
 from spantree_api.filters import moment_of
-from spantree_api.intervals import interval_parameters, intervals
 from spantree_api.reader import Reader
-from spantree_api.stored_groups import ChangeRow, CountsRow, ExampleRow, GroupRow
 from spantree_api.stored_rows import CountRow, IntervalRow, records
-from spantree_exporter.partitions import date_of, day_of
+from spantree_exporter.postgres.partitions import date_of, day_of
 from spantree_exporter.rollup import KEY_LENGTH
 
 _HISTORY_MAX = 100

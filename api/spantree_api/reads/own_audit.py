@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from spantree_api.answers_own_audit import OwnAuditEntry
+from spantree_api.answers.own_audit import OwnAuditEntry
 from spantree_api.cursor import MomentCursor
 from spantree_api.reader import Reader
 from spantree_api.rendering import ns_of, rfc3339

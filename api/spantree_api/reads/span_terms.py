@@ -16,12 +16,12 @@ import orjson
 
 from spantree_api.database import Snapshot
 from spantree_api.listing import day_named
-from spantree_api.span_query import NS_MAX, SpanQuery, TermCondition
+from spantree_api.span_search.query import NS_MAX, SpanQuery, TermCondition
+from spantree_api.span_search.term_match import Place, SegmentRow, Step, Wanted, left_after, left_by_part, steps_for
 from spantree_api.stored_rows import DayRow, records
-from spantree_api.term_match import Place, SegmentRow, Step, Wanted, left_after, left_by_part, steps_for
-from spantree_exporter.array_text import array_text
+from spantree_exporter.postgres.array_text import array_text
 from spantree_exporter.stored import stored_key
-from spantree_exporter.term_segment import Piece, chosen_traces
+from spantree_exporter.terms.segment import Piece, chosen_traces
 
 # More resources than this that have an attribute: it narrows nothing down.
 _RESOURCES: Final = 1_000

@@ -33,10 +33,10 @@ from spantree_api.reads.span_rows import (
 )
 from spantree_api.reads.span_terms import gaps, traces_with_terms, wanted_of
 from spantree_api.reads.stats import bounded_parameters
-from spantree_api.span_query import SpanQuery
-from spantree_api.spansets import FoundSpan
+from spantree_api.span_search.query import SpanQuery
+from spantree_api.span_search.spansets import FoundSpan
+from spantree_api.span_search.term_match import Wanted
 from spantree_api.stored_rows import DayRow, OtlpSpan, otlp_spans, records
-from spantree_api.term_match import Wanted
 
 _NS_PER_S: Final = 1_000_000_000
 # An execution begins before its spans: how long before the range is looked for it. And by how much clocks may differ.

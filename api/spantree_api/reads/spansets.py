@@ -11,7 +11,7 @@ from uuid import UUID
 from spantree_api.picked import Picked
 from spantree_api.reads.span_rows import Summary
 from spantree_api.reads.spans import SPANS_AT_ONCE, Holding, SpanReads
-from spantree_api.spansets import (
+from spantree_api.span_search.spansets import (
     FoundSpan,
     NestedSet,
     Spanset,
@@ -21,8 +21,8 @@ from spantree_api.spansets import (
     nested_sets,
     spansets_of,
 )
-from spantree_api.traceql import TraceQuery
-from spantree_api.traceql_filter import Alternative
+from spantree_api.span_search.traceql import TraceQuery
+from spantree_api.span_search.traceql_filter import Alternative
 
 # Traces whose spans are counted before other requests have a turn.
 _TRACES_A_TURN: Final = 50

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spantree_api.figures_range import FiguresRange
+from spantree_api.figures.hours import FiguresRange
+from spantree_api.figures.intervals import bounded_intervals, interval_parameters, intervals
 from spantree_api.filters import moment_of
-from spantree_api.intervals import bounded_intervals, interval_parameters, intervals
 from spantree_api.reader import Reader
 from spantree_api.stored_rows import (
     BucketRow,

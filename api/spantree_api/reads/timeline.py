@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from spantree_api.reader import Reader, TraceKey
 from spantree_api.stored_rows import records
-from spantree_api.timeline import open_depths
-from spantree_api.timeline_rows import BandRow, FoldedRow, TimelineRow
+from spantree_api.timeline.columns import open_depths
+from spantree_api.timeline.rows import BandRow, FoldedRow, TimelineRow
 
 # Subtrees whose end is looked up: one look into the index each. The ends of deeper ones are not told.
 _ENDS_MAX = 100

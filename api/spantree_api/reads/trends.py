@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from spantree_api.figures import ConditionRow, LongestRow, MapEdgeRow, MapNodeRow, NameRow
-from spantree_api.figures_range import FiguresRange
-from spantree_api.filters import moment_of
-from spantree_api.intervals import interval_parameters
-from spantree_api.reader import Reader
-from spantree_api.reads.stats import range_parameters, since_parameters
-from spantree_api.stored_rows import BucketRow, CountRow, IntervalRow, TraceRow, records
-from spantree_api.trend import (
+from spantree_api.figures.by_name import ConditionRow, LongestRow, MapEdgeRow, MapNodeRow, NameRow
+from spantree_api.figures.hours import FiguresRange
+from spantree_api.figures.intervals import interval_parameters
+from spantree_api.figures.trend import (
     QUANTILES,
     SUBJECTS,
     HistogramRow,
@@ -23,7 +19,11 @@ from spantree_api.trend import (
     trend_intervals,
     with_quantiles,
 )
-from spantree_exporter.partitions import date_of, day_of
+from spantree_api.filters import moment_of
+from spantree_api.reader import Reader
+from spantree_api.reads.stats import range_parameters, since_parameters
+from spantree_api.stored_rows import BucketRow, CountRow, IntervalRow, TraceRow, records
+from spantree_exporter.postgres.partitions import date_of, day_of
 from spantree_exporter.rollup import GAMMA, KEY_LENGTH
 
 _S: Final = 1_000_000_000

@@ -11,9 +11,9 @@ from uuid import UUID, uuid4
 from fastapi import Body, Path, Query, Response
 from pydantic import ValidationError
 
-from spantree_api.alert_events import Rule, of_test
-from spantree_api.alerts import send
-from spantree_api.answers_alerts import (
+from spantree_api.alerts.messages import Rule, of_test
+from spantree_api.alerts.watch import send
+from spantree_api.answers.alerts import (
     AlertDeliveries,
     AlertDelivery,
     AlertRule,
@@ -26,12 +26,12 @@ from spantree_api.answers_alerts import (
 from spantree_api.authentication import IdentityOf
 from spantree_api.cursor import MomentCursor
 from spantree_api.errors import InvalidParameter, NotFound
+from spantree_api.http.params import CursorQuery, LimitQuery
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.own_audit import NoteOf, changed_by
-from spantree_api.params import CursorQuery, LimitQuery
 from spantree_api.reads import alerts as reads
 from spantree_api.reads.changes import newest_position
 from spantree_api.rendering import rfc3339
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import Service, ServiceOf
 from spantree_api.webhooks import WebhookRefused, checked_url

@@ -7,16 +7,16 @@ from typing import Annotated, Literal
 
 from fastapi import Query, Response
 
-from spantree_api.analysis import rules_analysis
-from spantree_api.analysis_model import NoAnswer, fault_of, taken
-from spantree_api.analysis_prompt import prompt_of
-from spantree_api.answers_analysis import AnalysisAnswer
-from spantree_api.answers_failures import FailureAnswer
+from spantree_api.analysis.model_answer import NoAnswer, fault_of, taken
+from spantree_api.analysis.prompt import prompt_of
+from spantree_api.analysis.rules import rules_analysis
+from spantree_api.answers.analysis import AnalysisAnswer
+from spantree_api.answers.failures import FailureAnswer
 from spantree_api.errors import NotFound
-from spantree_api.params import TraceIdPath, trace_id_of
+from spantree_api.http.params import TraceIdPath, trace_id_of
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import failure
 from spantree_api.reads.analysis import last_good_difference, same_cause_elsewhere, store_analysis, stored_analysis
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_exporter.rows import Node

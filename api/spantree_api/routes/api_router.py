@@ -6,7 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter, Depends
 
-from spantree_api.unknown_parameters import refuse_unknown_parameters
+from spantree_api.http.unknown_parameters import refuse_unknown_parameters
 
 BASE: Final = "/api/v1"
 

@@ -6,14 +6,14 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Response
 
-from spantree_api.answers_audit import AuditPage
+from spantree_api.answers.audit import AuditPage
 from spantree_api.audit import AuditFilter, audit_entry
 from spantree_api.cursor import SpanCursor
 from spantree_api.errors import InvalidParameter
-from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, MomentQuery, Text
+from spantree_api.http.params import CursorQuery, HiddenQuery, LimitQuery, MomentQuery, Text
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import audit
 from spantree_api.rendering import ns_of, rfc3339
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 

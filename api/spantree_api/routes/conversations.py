@@ -6,17 +6,17 @@ from typing import Annotated, Final
 
 from fastapi import Path, Query, Response
 
-from spantree_api.answers_conversations import ConversationAnswer, ConversationPage, SaidAnswer, TurnAnswer, TurnPage
-from spantree_api.any_text import any_text
+from spantree_api.answers.conversations import ConversationAnswer, ConversationPage, SaidAnswer, TurnAnswer, TurnPage
 from spantree_api.cursor import ExecutionCursor
 from spantree_api.errors import InvalidParameter
 from spantree_api.filters import ExecutionFilter
-from spantree_api.params import CursorQuery, LimitQuery, Moment, Text
+from spantree_api.http.any_text import any_text
+from spantree_api.http.params import CursorQuery, LimitQuery, Moment, Text
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import lists
 from spantree_api.reads.conversations import ConversationRow, conversations
 from spantree_api.reads.turns import Said, Saying, said_in
 from spantree_api.rendering import ns_of, rfc3339
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers
 from spantree_api.service import ServiceOf

@@ -5,14 +5,14 @@ from __future__ import annotations
 from fastapi import Response
 from starlette.concurrency import run_in_threadpool
 
-from spantree_api.answers_diff import DiffAnswer
+from spantree_api.answers.diff import DiffAnswer
 from spantree_api.diff import diff_answer
 from spantree_api.errors import InvalidParameter, NotFound
-from spantree_api.params import TraceIdOrLastGood, TraceIdPath, trace_id_of
+from spantree_api.http.params import TraceIdOrLastGood, TraceIdPath, trace_id_of
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reader import Reader
 from spantree_api.reads.diff import LAST_GOOD_DAYS, LAST_GOOD_WALKED, last_good, steps_of_both
 from spantree_api.rendering import clock_of, effective_status
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow

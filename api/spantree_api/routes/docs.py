@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from spantree_api.docs_page import docs_page
+from spantree_api.http.docs_page import docs_page
 from spantree_api.routes.api_router import BASE
 
 router = APIRouter(prefix=BASE, include_in_schema=False)

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from spantree_api.answers_execution_stats import ExecutionStats, StepSort
-from spantree_api.execution_stats import execution_stats
-from spantree_api.params import TraceIdPath, trace_id_of
+from spantree_api.answers.execution_stats import ExecutionStats, StepSort
+from spantree_api.figures.execution_stats import execution_stats
+from spantree_api.http.params import TraceIdPath, trace_id_of
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads.execution_stats import stats_of
 from spantree_api.rendering import execution_answer
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 

@@ -9,13 +9,13 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
-from spantree_api.answers import ExecutionAnswer, ExecutionPage, SearchedAnswer, TreeAnswer
+from spantree_api.answers.executions import ExecutionAnswer, ExecutionPage, SearchedAnswer, TreeAnswer
 from spantree_api.cursor import ExecutionCursor, SequenceCursor
 from spantree_api.elsewhere import elsewhere
 from spantree_api.errors import InvalidParameter
-from spantree_api.filter_params import FilterOf
 from spantree_api.filters import ExecutionFilter
-from spantree_api.params import (
+from spantree_api.http.filter_params import FilterOf
+from spantree_api.http.params import (
     CursorQuery,
     LimitQuery,
     RootQuery,
@@ -23,6 +23,7 @@ from spantree_api.params import (
     node_key_of,
     trace_id_of,
 )
+from spantree_api.http.responses import error_answers, json_answer, json_parts
 from spantree_api.reader import WHOLE, NodeRange, Reader, TraceKey, TreeRows
 from spantree_api.reads import lists
 from spantree_api.reads.analysis import stored_analysis
@@ -30,7 +31,6 @@ from spantree_api.reads.diff import last_good
 from spantree_api.reads.lists import ExecutionList
 from spantree_api.reads.resumed import resumed
 from spantree_api.rendering import clock_of, counts_of, execution_answer, rfc3339
-from spantree_api.responses import error_answers, json_answer, json_parts
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import ExecutionRow, NodeRow

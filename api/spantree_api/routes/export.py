@@ -24,20 +24,20 @@ from spantree_api.export_text import (
     node_line,
     span_line,
 )
-from spantree_api.filter_params import FilterOf
 from spantree_api.filters import ExecutionFilter, search_query
+from spantree_api.http.filter_params import FilterOf
+from spantree_api.http.params import CursorQuery, TraceIdQuery, trace_id_of
+from spantree_api.http.responses import error_answers
 from spantree_api.otlp_protobuf import traces_data
-from spantree_api.params import CursorQuery, TraceIdQuery, trace_id_of
 from spantree_api.reads.audit import cursor_of
 from spantree_api.reads.export import ExecutionsPiece, Export
 from spantree_api.rendering import clock_of, effective_status, execution_answer
-from spantree_api.responses import error_answers
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.audit import AuditFilterOf
 from spantree_api.service import ServiceOf
 from spantree_api.stored_rows import OtlpSpan
 from spantree_api.tree import node_answer
-from spantree_exporter.otlp_json import traces_lines
+from spantree_exporter.otlp.encode_json import traces_lines
 
 router = api_router("export")
 

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
-from spantree_api.answers_failure_groups import FailureGroupDetail, FailureGroupPage, GroupPatch, GroupState
+from spantree_api.answers.failure_groups import FailureGroupDetail, FailureGroupPage, GroupPatch, GroupState
 from spantree_api.authentication import IdentityOf
 from spantree_api.cursor import GroupCursor
 from spantree_api.errors import InvalidParameter, NotFound
-from spantree_api.failure_groups import bucket_hours, change_answer, group_answer, group_answers
+from spantree_api.failures.groups import bucket_hours, change_answer, group_answer, group_answers
+from spantree_api.http.params import CursorQuery, HiddenQuery, LimitQuery, MomentQuery, Text
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.own_audit import NoteOf, changed_by
-from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, MomentQuery, Text
 from spantree_api.reader import Reader
 from spantree_api.reads.failure_groups import (
     GroupFilter,
@@ -24,7 +25,6 @@ from spantree_api.reads.failure_groups import (
     groups_of_range,
 )
 from spantree_api.rendering import ns_of, rfc3339
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 

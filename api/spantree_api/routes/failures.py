@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
-from spantree_api.answers import ExecutionPage
-from spantree_api.answers_failures import (
+from spantree_api.answers.executions import ExecutionPage
+from spantree_api.answers.failures import (
     FailedExecution,
     FailedNode,
     FailurePage,
@@ -15,13 +15,13 @@ from spantree_api.answers_failures import (
     StuckAnswer,
     StuckExecution,
 )
-from spantree_api.any_text import any_text
 from spantree_api.cursor import ExecutionCursor, OldestFirstCursor
 from spantree_api.filters import ExecutionFilter
-from spantree_api.params import CursorQuery, HiddenQuery, LimitQuery, Text
+from spantree_api.http.any_text import any_text
+from spantree_api.http.params import CursorQuery, HiddenQuery, LimitQuery, Text
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import lists
 from spantree_api.rendering import rfc3339
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers, execution_page
 from spantree_api.service import ServiceOf

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from spantree_api.answers_health import HealthAnswer, Liveness, Readiness, StorageAnswer
+from spantree_api.answers.health import HealthAnswer, Liveness, Readiness, StorageAnswer
 from spantree_api.collectors import collector_states
 from spantree_api.errors import Forbidden, Unavailable
 from spantree_api.health import TlsState, health_answer, storage_answer
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import health
 from spantree_api.replica import ReplicaWatch
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_exporter.tls.certificate import ServerTls

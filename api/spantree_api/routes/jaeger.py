@@ -12,17 +12,17 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from spantree_api.any_text import any_text
 from spantree_api.errors import RETRY_AFTER_S, ApiError, InvalidParameter, NotFound, Unavailable
-from spantree_api.jaeger_params import trace_id_of, v1_query, v3_query, whole
-from spantree_api.jaeger_v1 import JaegerTrace
+from spantree_api.http.any_text import any_text
+from spantree_api.http.responses import json_answer, json_parts
+from spantree_api.jaeger.http_params import trace_id_of, v1_query, v3_query, whole
+from spantree_api.jaeger.http_v1 import JaegerTrace
 from spantree_api.reads.span_rows import Summary
 from spantree_api.reads.spans import INCOMPLETE_SEARCH, SpanReads
-from spantree_api.responses import json_answer, json_parts
 from spantree_api.service import ServiceOf
-from spantree_api.span_query import kind_name, kind_number
+from spantree_api.span_search.query import kind_name, kind_number
 from spantree_api.stored_rows import OtlpSpan
-from spantree_exporter.otlp_json import resource_spans_json
+from spantree_exporter.otlp.encode_json import resource_spans_json
 
 BASE: Final = "/jaeger"
 # A search's answer is made in memory: it ends after the trace that goes beyond this. One trace alone may be larger.

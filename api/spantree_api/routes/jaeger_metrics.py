@@ -7,9 +7,9 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from spantree_api.jaeger_metrics import CallMetrics, What, metrics_params
+from spantree_api.http.responses import json_answer
+from spantree_api.jaeger.metrics import CallMetrics, What, metrics_params
 from spantree_api.reads.counting import counted
-from spantree_api.responses import json_answer
 from spantree_api.routes.jaeger import BASE, JaegerRoute, parameters_of
 from spantree_api.service import ServiceOf
 

@@ -21,7 +21,7 @@ from fastapi import APIRouter, Request, Response
 
 from spantree_api.authentication import COOKIE, LOGIN_PATH, identity_of
 from spantree_api.errors import Forbidden, NotFound, Unavailable
-from spantree_api.path_prefix import with_prefix
+from spantree_api.http.path_prefix import with_prefix
 from spantree_api.people.origin import comes_from_own_page, own_path
 from spantree_api.people.people import TENANT_COOKIE, Known, People, known_of, session_cookie
 from spantree_exporter.tokens import Identity, KnownTokens

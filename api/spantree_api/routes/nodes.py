@@ -6,16 +6,16 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from spantree_api.answers import NodePage
-from spantree_api.answers_failures import FailureReport
+from spantree_api.answers.executions import NodePage
+from spantree_api.answers.failures import FailureReport
 from spantree_api.cursor import SequenceCursor
 from spantree_api.elsewhere import LinkedNodeDetail, elsewhere
+from spantree_api.http.params import CursorQuery, LimitQuery, NodeIdPath, TraceIdPath, node_key_of, trace_id_of
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.node_detail import node_detail
-from spantree_api.params import CursorQuery, LimitQuery, NodeIdPath, TraceIdPath, node_key_of, trace_id_of
 from spantree_api.reader import WHOLE, Reader
 from spantree_api.reads import failure
 from spantree_api.rendering import clock_of, effective_status
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import page_of_nodes, page_range
 from spantree_api.service import ServiceOf

@@ -9,15 +9,15 @@ from uuid import UUID
 from fastapi import Header, Response
 
 from spantree_api.errors import NotFound
+from spantree_api.http.params import TraceIdPath, trace_id_of
+from spantree_api.http.responses import error_answers, sent_parts
 from spantree_api.otlp_logs import logs_data
 from spantree_api.otlp_protobuf import traces_data
-from spantree_api.params import TraceIdPath, trace_id_of
 from spantree_api.reads.otlp import log_chunks, span_chunks
-from spantree_api.responses import error_answers, sent_parts
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
-from spantree_exporter.otlp_json import resource_spans_json
-from spantree_exporter.otlp_logs_json import resource_logs_json
+from spantree_exporter.otlp.encode_json import resource_spans_json
+from spantree_exporter.otlp.encode_logs_json import resource_logs_json
 
 router = api_router("executions")
 _JSON = "application/json"

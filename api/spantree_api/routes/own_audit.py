@@ -8,13 +8,13 @@ from typing import Annotated
 from fastapi import Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
-from spantree_api.answers_own_audit import OwnAuditPage
+from spantree_api.answers.own_audit import OwnAuditPage
 from spantree_api.cursor import MomentCursor
 from spantree_api.errors import InvalidParameter
 from spantree_api.export_text import OWN_AUDIT_COLUMNS, csv_header, csv_lines, json_lines
-from spantree_api.params import CursorQuery, LimitQuery, MomentQuery, Text
+from spantree_api.http.params import CursorQuery, LimitQuery, MomentQuery, Text
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads.own_audit import OwnAuditFilter, OwnAuditRow, own_entry, own_events
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.export import MEDIA_TYPES, FormatQuery, file_answers
 from spantree_api.service import ServiceOf

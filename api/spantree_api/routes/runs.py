@@ -7,15 +7,15 @@ from typing import Annotated
 
 from fastapi import Path, Response
 
-from spantree_api.answers import RunAnswer, RunHead
-from spantree_api.any_text import any_text
+from spantree_api.answers.executions import RunAnswer, RunHead
 from spantree_api.errors import NotFound
-from spantree_api.params import Text
+from spantree_api.http.any_text import any_text
+from spantree_api.http.params import Text
+from spantree_api.http.responses import error_answers, json_parts
 from spantree_api.reader import Reader
 from spantree_api.reads.resumed import resumed
 from spantree_api.reads.runs import run_executions, run_rows
 from spantree_api.rendering import clock_of, execution_answer
-from spantree_api.responses import error_answers, json_parts
 from spantree_api.routes.api_router import api_router
 from spantree_api.run import Part, merged_execution, merged_status, merged_tree, part_of_run
 from spantree_api.service import ServiceOf

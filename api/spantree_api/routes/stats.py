@@ -6,18 +6,18 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
-from spantree_api.answers_stats import NodeStats, WorkflowDetail, WorkflowStats
-from spantree_api.any_text import any_text
+from spantree_api.answers.stats import NodeStats, WorkflowDetail, WorkflowStats
 from spantree_api.errors import NotFound
-from spantree_api.figures_range import DaysQuery, SinceQuery, UntilQuery, figures_range
+from spantree_api.figures.hours import DaysQuery, SinceQuery, UntilQuery, figures_range
+from spantree_api.figures.stats import Durations, node_stat, workflow_stat
 from spantree_api.filters import ExecutionFilter
-from spantree_api.params import HiddenQuery, Text
+from spantree_api.http.any_text import any_text
+from spantree_api.http.params import HiddenQuery, Text
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import lists, stats
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers
 from spantree_api.service import ServiceOf
-from spantree_api.stats import Durations, node_stat, workflow_stat
 
 router = api_router("stats")
 _LIMIT = 200

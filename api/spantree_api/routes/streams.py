@@ -11,18 +11,18 @@ from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from spantree_api.answers import StreamPosition
+from spantree_api.answers.executions import StreamPosition
 from spantree_api.authentication import MayGoOn, MayGoOnOf
 from spantree_api.errors import InvalidParameter
-from spantree_api.filter_params import FilterOf
 from spantree_api.filters import ExecutionFilter
-from spantree_api.params import TraceIdPath, trace_id_of
+from spantree_api.http.filter_params import FilterOf
+from spantree_api.http.params import TraceIdPath, trace_id_of
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads.changes import state_query
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
-from spantree_api.stream_log import Listener, Wanted
-from spantree_api.streams import Streams
+from spantree_api.streams.listeners import Streams
+from spantree_api.streams.log import Listener, Wanted
 
 router = api_router("live")
 _LOOK_S: Final = 1.0

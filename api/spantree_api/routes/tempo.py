@@ -18,19 +18,19 @@ from fastapi import APIRouter, Request, Response
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from spantree_api.any_text import any_text
 from spantree_api.errors import InvalidParameter, NotFound
-from spantree_api.jaeger_chunks import chunks_of
-from spantree_api.jaeger_params import length_ns, trace_id_of, whole
+from spantree_api.http.any_text import any_text
+from spantree_api.http.responses import json_answer, json_parts, sent_parts
+from spantree_api.jaeger.chunks import chunks_of
+from spantree_api.jaeger.http_params import length_ns, trace_id_of, whole
 from spantree_api.reads.spans import SpanReads
 from spantree_api.reads.spansets import SpansetReads
-from spantree_api.responses import json_answer, json_parts, sent_parts
 from spantree_api.service import Service, ServiceOf
-from spantree_api.span_query import NS_MAX, SpanQuery
-from spantree_api.tempo_search import trace_found
-from spantree_api.traceql import TraceQuery, parse
-from spantree_api.traceql_fields import OFFERED, Field, field_of
-from spantree_exporter.protobuf_fields import varint_bytes
+from spantree_api.span_search.query import NS_MAX, SpanQuery
+from spantree_api.span_search.tempo import trace_found
+from spantree_api.span_search.traceql import TraceQuery, parse
+from spantree_api.span_search.traceql_fields import OFFERED, Field, field_of
+from spantree_exporter.otlp.protobuf_fields import varint_bytes
 from spantree_exporter.span import JsonValue
 from spantree_exporter.stored import otlp_value
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from spantree_api.errors import InvalidParameter
-from spantree_api.jaeger_params import length_ns, moment_ns
+from spantree_api.http.responses import json_answer
+from spantree_api.jaeger.http_params import length_ns, moment_ns
 from spantree_api.reads.counting import counted
-from spantree_api.responses import json_answer
 from spantree_api.routes.tempo import BASE
 from spantree_api.service import ServiceOf
-from spantree_api.span_query import NS_MAX, SpanQuery
-from spantree_api.traceql_metrics import Intervals, Labels, Metrics, Series, parse_metrics
+from spantree_api.span_search.query import NS_MAX, SpanQuery
+from spantree_api.span_search.traceql_metrics import Intervals, Labels, Metrics, Series, parse_metrics
 from spantree_exporter.stored import otlp_value
 
 router = APIRouter(prefix=BASE, include_in_schema=False)

@@ -6,15 +6,15 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
-from spantree_api.answers_timeline import FoldedAnswer, TimelineAnswer, TimelineMatches, TimelineOverview
-from spantree_api.params import Text, TraceIdPath, trace_id_of
+from spantree_api.answers.timeline import FoldedAnswer, TimelineAnswer, TimelineMatches, TimelineOverview
+from spantree_api.http.params import Text, TraceIdPath, trace_id_of
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import timeline
 from spantree_api.rendering import clock_of, effective_status
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
-from spantree_api.timeline import band_columns, columns_of, folded_columns, group_columns
-from spantree_api.timeline_groups import groups_of
+from spantree_api.timeline.columns import band_columns, columns_of, folded_columns, group_columns
+from spantree_api.timeline.groups import groups_of
 from spantree_exporter.ids import node_id
 from spantree_exporter.statuses import RUNNING
 

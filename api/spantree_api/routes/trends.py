@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
-from spantree_api.answers_trends import (
+from spantree_api.answers.trends import (
     ModelStats,
     ProjectDetail,
     ProjectStats,
@@ -14,20 +14,20 @@ from spantree_api.answers_trends import (
     UserDetail,
     UserStats,
 )
-from spantree_api.any_text import any_text
 from spantree_api.errors import NotFound
-from spantree_api.figures import figures
-from spantree_api.figures_range import DaysQuery, SinceQuery, UntilQuery, figures_range
+from spantree_api.figures.by_name import figures
+from spantree_api.figures.hours import DaysQuery, SinceQuery, UntilQuery, figures_range
+from spantree_api.figures.stats import Durations
+from spantree_api.figures.trend import BucketName, By, Metric, range_of_trend, trend_series
 from spantree_api.filters import ExecutionFilter
-from spantree_api.params import HiddenQuery, MomentQuery, Text
+from spantree_api.http.any_text import any_text
+from spantree_api.http.params import HiddenQuery, MomentQuery, Text
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import lists, trends
 from spantree_api.rendering import ns_of, rfc3339
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.executions import execution_answers
 from spantree_api.service import ServiceOf
-from spantree_api.stats import Durations
-from spantree_api.trend import BucketName, By, Metric, range_of_trend, trend_series
 
 router = api_router("stats")
 _RECENT = 10

@@ -6,18 +6,18 @@ from typing import Annotated
 
 from fastapi import Path, Query, Response
 
-from spantree_api.answers_trends import MapAnswer, WorkflowNames
-from spantree_api.any_text import any_text
+from spantree_api.answers.trends import MapAnswer, WorkflowNames
 from spantree_api.errors import InvalidParameter, NotFound
-from spantree_api.figures import map_answer
-from spantree_api.figures_range import DAYS_MAX, DaysQuery, figures_range
-from spantree_api.params import HiddenQuery, Moment, Text
+from spantree_api.figures.by_name import map_answer
+from spantree_api.figures.hours import DAYS_MAX, DaysQuery, figures_range
+from spantree_api.figures.stats import Durations
+from spantree_api.http.any_text import any_text
+from spantree_api.http.params import HiddenQuery, Moment, Text
+from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import trends
 from spantree_api.rendering import ns_of, rfc3339
-from spantree_api.responses import error_answers, json_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
-from spantree_api.stats import Durations
 from spantree_exporter.rollup import KEY_LENGTH
 
 router = api_router("workflows")

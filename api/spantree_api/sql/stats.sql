@@ -1,5 +1,5 @@
 -- Figures over days: of nodes, of workflows. From rollups: `grains`, `since` and `until` are the parts of the range, each
--- of one grain (spantree_api.intervals). Served by rollup_pkey, those of one workflow by rollup_workflow_idx.
+-- of one grain (spantree_api.figures.intervals). Served by rollup_pkey, those of one workflow by rollup_workflow_idx.
 
 -- name: outdated_intervals
 -- days and intervals of eight days in a range that are not made of their hours, or not yet

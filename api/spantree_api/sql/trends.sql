@@ -1,5 +1,5 @@
 -- Figures by name and over time. From rollups: `grains`, `since` and `until` are the parts of the range, each of one
--- grain (spantree_api.intervals). Served by rollup_pkey, those of one workflow by rollup_workflow_idx. Below an hour
+-- grain (spantree_api.figures.intervals). Served by rollup_pkey, those of one workflow by rollup_workflow_idx. Below an hour
 -- rollups tell nothing: there the newest rows of a bounded range are counted.
 
 -- name: name_totals

@@ -14,9 +14,9 @@ from spantree_deploy import options as opt
 from spantree_deploy.commands.read import Json, print_json
 from spantree_deploy.database import stored_data_of
 from spantree_deploy.moments import moment
-from spantree_exporter.connection import connect
 from spantree_exporter.errors import classify
 from spantree_exporter.own_audit import OwnAuditLine, newest
+from spantree_exporter.postgres.connection import connect
 
 app = typer.Typer(no_args_is_help=True, help="Who asked what of spantree itself, and changed what.")
 

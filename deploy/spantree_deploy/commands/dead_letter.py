@@ -18,8 +18,8 @@ from spantree_deploy.database import stored_data_of
 from spantree_deploy.dead_letters import DeadLetterBox, Letter, WholeLetter, box_of
 from spantree_deploy.settings import Settings
 from spantree_exporter.errors import ConfigError
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.rules import facts_reader
-from spantree_exporter.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Spans that were accepted and can be no row: look, try again, drop.")
 

@@ -10,10 +10,10 @@ import typer
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
-from spantree_deploy.diagnosis import diagnose, receiver
-from spantree_deploy.finding import Finding
+from spantree_deploy.doctor.checks import diagnose, receiver
+from spantree_deploy.doctor.finding import Finding
+from spantree_deploy.doctor.service_checks import diagnose_service
 from spantree_deploy.running import as_it_runs
-from spantree_deploy.service_diagnosis import diagnose_service
 
 
 def doctor(

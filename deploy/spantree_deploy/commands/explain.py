@@ -15,11 +15,11 @@ from spantree_deploy.database import stored_data_of
 from spantree_deploy.render import one_line
 from spantree_deploy.sql import statements
 from spantree_deploy.tenants import tenant_id_of
-from spantree_exporter.connection import connect
 from spantree_exporter.errors import SpantreeError, classify
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.ids import span_id_from_hex, span_id_to_hex, trace_id_from_hex
-from spantree_exporter.migrate import check_version
+from spantree_exporter.postgres.connection import connect
+from spantree_exporter.postgres.migrate import check_version
 from spantree_exporter.rules import facts_reader
 from spantree_exporter.span import Span
 from spantree_exporter.stored_span import SpanRows

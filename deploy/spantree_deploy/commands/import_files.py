@@ -14,10 +14,10 @@ from spantree_deploy.database import stored_data_of
 from spantree_deploy.importing.files import bodies
 from spantree_deploy.importing.importer import Importer, Progress
 from spantree_deploy.tenants import tenant_id_in
-from spantree_exporter.partitions import PartitionWindow
+from spantree_exporter.postgres.partitions import PartitionWindow
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.redaction import redactor_of
 from spantree_exporter.rules import facts_reader
-from spantree_exporter.store import Store
 
 _APPLICATION = "spantree import"
 _SHOWN_DAYS = 5

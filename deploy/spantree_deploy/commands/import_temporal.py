@@ -21,10 +21,10 @@ from spantree_deploy.importing.temporal import Source, TemporalServer, bodies_of
 from spantree_deploy.moments import moment
 from spantree_deploy.tenants import tenant_id_in
 from spantree_exporter.errors import ConfigError, SpantreeError
-from spantree_exporter.partitions import PartitionWindow
+from spantree_exporter.postgres.partitions import PartitionWindow
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.redaction import Redactor, redactor_of
 from spantree_exporter.rules import facts_reader
-from spantree_exporter.store import Store
 
 _APPLICATION = "spantree import"
 

@@ -1,4 +1,4 @@
-"""`spantree mcp`: the read-only tools of model_tools.py for whatever speaks the Model Context Protocol."""
+"""`spantree mcp`: the read-only tools of mcp/tools.py for whatever speaks the Model Context Protocol."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def mcp(
     """
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     try:
-        from spantree_deploy import model_stdio
-        from spantree_deploy.model_tools import server
+        from spantree_deploy.mcp import stdio as model_stdio
+        from spantree_deploy.mcp.tools import server
     except ModuleNotFoundError as error:
         raise SpantreeError(
             f'{error.name} is not installed, which `spantree mcp` needs: pip install "spantree[mcp]"'

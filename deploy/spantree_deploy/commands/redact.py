@@ -13,8 +13,8 @@ from spantree_deploy import options as opt
 from spantree_deploy.database import stored_data_of
 from spantree_deploy.moments import day
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.redact_stored import Asked, RedactProgress, redact_stored
 from spantree_exporter.redaction import redactor_of
+from spantree_exporter.redaction.stored import Asked, RedactProgress, redact_stored
 from spantree_exporter.rules import facts_reader
 
 _SHOWN_DAYS = 10

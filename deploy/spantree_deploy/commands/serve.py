@@ -20,14 +20,14 @@ from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.background import Address, Background
 from spantree_deploy.database import postgres_of
-from spantree_deploy.embedded import EmbeddedPostgres
 from spantree_deploy.ports import check_otlp_ports, listen_for_api
+from spantree_deploy.postgres.embedded import EmbeddedPostgres
 from spantree_deploy.running import announced
 from spantree_deploy.service_env import otel_settings
 from spantree_deploy.settings import Settings, default_data_dir
 from spantree_deploy.signals import StopSignals
 from spantree_exporter.errors import ConfigError
-from spantree_exporter.migrate import migrate
+from spantree_exporter.postgres.migrate import migrate
 from spantree_exporter.rules import facts_reader
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def collector(
 
 def _drained(settings: Settings, url: str, signals: StopSignals) -> int:
     """Write what the spool holds; how many requests are left."""
-    from spantree_collector.drain import drain
+    from spantree_collector.write.drain import drain
 
     signals.interrupts = False
     left = drain(settings.collector_config(url), settings.drain_s, signals.stopped)

@@ -69,9 +69,9 @@ def prepared(
 ) -> tuple[Path, dict[str, str], list[str]]:
     """(the program, the environment to run it in, what to tell a person). Raises SpantreeError."""
     # `spantree env` needs none of them.
+    from spantree_deploy.doctor.service_checks import libraries
     from spantree_deploy.injection import injection_for
     from spantree_deploy.interpreter import found_program, interpreter_of
-    from spantree_deploy.service_diagnosis import libraries
 
     given = {name: value for name, value in environ.items() if name != service_env.RUN}
     # What is first on PATH wins; what only this environment has is found all the same.

@@ -12,13 +12,13 @@ from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.database import postgres_of, stored_data_of
 from spantree_deploy.moments import day
-from spantree_exporter import migrate as schema
-from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError, classify
-from spantree_exporter.migrate import check_version
-from spantree_exporter.rebuild import RebuildProgress
-from spantree_exporter.rebuild import rebuild as rebuild_rows
-from spantree_exporter.row_security import make_roles
+from spantree_exporter.postgres import migrate as schema
+from spantree_exporter.postgres.connection import connect
+from spantree_exporter.postgres.migrate import check_version
+from spantree_exporter.postgres.rebuild import RebuildProgress
+from spantree_exporter.postgres.rebuild import rebuild as rebuild_rows
+from spantree_exporter.postgres.row_security import make_roles
 from spantree_exporter.rules import facts_reader
 
 

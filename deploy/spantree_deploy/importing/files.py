@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import orjson
 
-from spantree_collector.object_budget import check_objects
+from spantree_collector.receive.object_budget import check_objects
 from spantree_deploy.importing.json_elements import NotJson, elements
 from spantree_deploy.importing.pieces import (
     OF_JAEGERS_DOWNLOAD,
@@ -37,13 +37,13 @@ from spantree_deploy.importing.pieces import (
     cut_json,
     cut_protobuf,
 )
-from spantree_exporter.decode import JSON, PROTOBUF
-from spantree_exporter.decode_logs import LOGS_JSON
-from spantree_exporter.deep_json import loads_any
 from spantree_exporter.errors import SpantreeError
-from spantree_exporter.jaeger_json import traces_of
-from spantree_exporter.otlp_json import BYTES, OURS
-from spantree_exporter.protobuf_fields import varint_bytes
+from spantree_exporter.foreign.jaeger_json import traces_of
+from spantree_exporter.otlp.decode import JSON, PROTOBUF
+from spantree_exporter.otlp.decode_logs import LOGS_JSON
+from spantree_exporter.otlp.deep_json import loads_any
+from spantree_exporter.otlp.encode_json import BYTES, OURS
+from spantree_exporter.otlp.protobuf_fields import varint_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

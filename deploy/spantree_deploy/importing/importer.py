@@ -17,11 +17,11 @@ from spantree_deploy.importing.files import Bad, Body
 from spantree_exporter.errors import BatchRejected, MalformedRequest
 from spantree_exporter.ids import InvalidId, span_id_from_hex, span_id_to_hex
 from spantree_exporter.log_record import LogRecord
-from spantree_exporter.otlp_json import FINGERPRINTS, RECEIVED_NS
-from spantree_exporter.partitions import SENTINEL_DAY, date_of, day_of
+from spantree_exporter.otlp.encode_json import FINGERPRINTS, RECEIVED_NS
+from spantree_exporter.otlp.signals import Item, decode_body
+from spantree_exporter.postgres.partitions import SENTINEL_DAY, date_of, day_of
+from spantree_exporter.postgres.store import Store
 from spantree_exporter.redaction import Redactor
-from spantree_exporter.signals import Item, decode_body
-from spantree_exporter.store import Store
 
 # Written at once, as a collector's writers do.
 _BATCH_ITEMS: Final = 4096

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import compress, pairwise
 from typing import Final, TypeAlias
 
-from spantree_exporter.protobuf_fields import BYTES, Malformed, fields_of, varint_bytes
+from spantree_exporter.otlp.protobuf_fields import BYTES, Malformed, fields_of, varint_bytes
 
 # Some 2,000 spans.
 PIECE_BYTES: Final = 1 << 20

@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 import orjson
 
 from spantree_deploy.importing.files import Bad, Body
-from spantree_exporter.decode import JSON
 from spantree_exporter.errors import OperatorError, SpantreeError
-from spantree_exporter.temporal_history import NoHistory, spans_of
+from spantree_exporter.foreign.temporal_history import NoHistory, spans_of
+from spantree_exporter.otlp.decode import JSON
 
 # A history has at most 51,200 events or 50 MiB (Temporal's limits); a file of JSON is up to twice as large.
 _MOST_BYTES: Final = 128 * 2**20

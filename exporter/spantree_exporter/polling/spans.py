@@ -18,9 +18,9 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Status, Sta
 from spantree_exporter import attributes as names
 from spantree_exporter.polling.results import Result
 from spantree_exporter.polling.states import FINAL, Job, Rules
-from spantree_exporter.tracing_id import as_planned
-from spantree_exporter.tracing_span import context_of_ticket, own_tracer
-from spantree_exporter.tracing_value import json_text, plain_text
+from spantree_exporter.tracing.planned_id import as_planned
+from spantree_exporter.tracing.span import context_of_ticket, own_tracer
+from spantree_exporter.tracing.value import json_text, plain_text
 
 logger = logging.getLogger(__name__)
 

@@ -27,9 +27,9 @@ from spantree_exporter.polling.results import MAX_RESULT_BYTES, Result, ResultFo
 from spantree_exporter.polling.spans import JobSpans
 from spantree_exporter.polling.states import Job, Moved, Rules
 from spantree_exporter.polling.store import JobStore
-from spantree_exporter.tracing_id import tell_response
-from spantree_exporter.tracing_span import new_trace_id
-from spantree_exporter.tracing_value import json_text
+from spantree_exporter.tracing.planned_id import tell_response
+from spantree_exporter.tracing.span import new_trace_id
+from spantree_exporter.tracing.value import json_text
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from spantree_exporter.decode import JSON
-from spantree_exporter.decode_logs import LOGS_JSON
 from spantree_exporter.log_record import LogRecord
+from spantree_exporter.otlp.decode import JSON
+from spantree_exporter.otlp.decode_logs import LOGS_JSON
+from spantree_exporter.otlp.signals import is_logs
 from spantree_exporter.redaction.json_body import JsonRedactor
 from spantree_exporter.redaction.notes import Notes
 from spantree_exporter.redaction.protobuf import ProtobufRedactor
@@ -23,7 +24,6 @@ from spantree_exporter.redaction.scan import scans
 from spantree_exporter.redaction.spans import redacted_log, redacted_resource, redacted_scope, redacted_span
 from spantree_exporter.redaction.text import TextRedactor
 from spantree_exporter.redaction.values import redacted_value
-from spantree_exporter.signals import is_logs
 from spantree_exporter.span import JsonValue, Resource, Scope, Span
 
 __all__ = ["Redactor", "redactor_of"]

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from spantree_exporter import deep_json
+from spantree_exporter.otlp import deep_json
 from spantree_exporter.redaction.notes import REDACTED, Notes
 from spantree_exporter.redaction.protobuf import TOO_DEEP
 from spantree_exporter.redaction.rules import KeyRule

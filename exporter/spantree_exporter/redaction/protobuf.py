@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-from spantree_exporter.build import MAX_DEPTH
-from spantree_exporter.decode_protobuf import value_of
-from spantree_exporter.protobuf_fields import BYTES, GROUP, VARINT, Malformed, fields_of, varint_at, varint_bytes
+from spantree_exporter.otlp.build import MAX_DEPTH
+from spantree_exporter.otlp.decode_protobuf import value_of
+from spantree_exporter.otlp.protobuf_fields import BYTES, GROUP, VARINT, Malformed, fields_of, varint_at, varint_bytes
 from spantree_exporter.redaction.notes import REDACTED, Notes
 from spantree_exporter.redaction.rules import KeyRule
 from spantree_exporter.redaction.scan import Scan

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from spantree_exporter.build import build_resource, build_scope
 from spantree_exporter.log_record import LogRecord
+from spantree_exporter.otlp.build import build_resource, build_scope
 from spantree_exporter.redaction.notes import REDACTED, Notes
 from spantree_exporter.redaction.text import TextRedactor
 from spantree_exporter.redaction.values import redacted_attributes, redacted_value

@@ -15,8 +15,8 @@ from typing import Final
 
 import orjson
 
-from spantree_exporter.otlp_json import traces_lines
-from spantree_exporter.otlp_rows import OtlpSpan
+from spantree_exporter.otlp.encode_json import traces_lines
+from spantree_exporter.otlp.rows import OtlpSpan
 
 # zlib's level: 3 takes half the time of 6 and some 10 % more bytes.
 _LEVEL: Final = 3

@@ -31,10 +31,10 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from spantree_exporter.distribution import distribute_like_spans, is_distributed
-from spantree_exporter.otlp_logs_json import logs_lines
-from spantree_exporter.otlp_rows import KeptLog, OtlpLog, OtlpSpan, SpanRow
-from spantree_exporter.partitions import day_number, ensure_partitions
+from spantree_exporter.otlp.encode_logs_json import logs_lines
+from spantree_exporter.otlp.rows import KeptLog, OtlpLog, OtlpSpan, SpanRow
+from spantree_exporter.postgres.distribution import distribute_like_spans, is_distributed
+from spantree_exporter.postgres.partitions import day_number, ensure_partitions
 from spantree_exporter.retention.archive import Archive
 from spantree_exporter.retention.policy import Policy
 from spantree_exporter.sql import statements

@@ -15,12 +15,12 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 from psycopg.types.json import set_json_loads
 
-from spantree_exporter.connection import connect
 from spantree_exporter.errors import OperatorError, classify
-from spantree_exporter.migrate import check_version
 from spantree_exporter.own_audit import drop_old, write
 from spantree_exporter.own_audit_event import Actor, Channel, Event
-from spantree_exporter.partitions import date_of
+from spantree_exporter.postgres.connection import connect
+from spantree_exporter.postgres.migrate import check_version
+from spantree_exporter.postgres.partitions import date_of
 from spantree_exporter.retention.day import PARENTS, WORKED_ON, DayRetirement, Say
 from spantree_exporter.retention.policy import Policy
 from spantree_exporter.sql import statements

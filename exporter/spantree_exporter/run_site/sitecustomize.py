@@ -64,9 +64,9 @@ def start(text):
 
 
 def imported_from(package):
-    """spantree_exporter.autorun: this environment's own, else the one of `spantree run`."""
+    """spantree_exporter.run.autorun: this environment's own, else the one of `spantree run`."""
     try:
-        from spantree_exporter import autorun
+        from spantree_exporter.run import autorun
     except ImportError:
         from importlib.util import module_from_spec, spec_from_file_location
 
@@ -76,7 +76,7 @@ def imported_from(package):
         )
         sys.modules["spantree_exporter"] = module = module_from_spec(spec)
         spec.loader.exec_module(module)
-        from spantree_exporter import autorun
+        from spantree_exporter.run import autorun
     return autorun
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spantree_exporter.build import build_resource, build_scope
+from spantree_exporter.otlp.build import build_resource, build_scope
 from spantree_exporter.span import KIND_INTERNAL, STATUS_UNSET, Attributes, Event, Link, Span
 
 TRACE = bytes.fromhex("0af7651916cd43dd8448eb211c80319c")

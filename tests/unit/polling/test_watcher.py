@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from spantree_exporter.assemble import assemble
-from spantree_exporter.decode import PROTOBUF, decode_request
 from spantree_exporter.facts import read_facts
 from spantree_exporter.live import LiveSpanProcessor
+from spantree_exporter.otlp.decode import PROTOBUF, decode_request
 from spantree_exporter.polling import (
     Change,
     Job,

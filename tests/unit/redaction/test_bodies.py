@@ -18,11 +18,11 @@ from tests.otlp_json import otlp_json_body
 from tests.otlp_requests import request, span
 from tests.otlp_strategies import requests
 
-from spantree_exporter import deep_json
 from spantree_exporter.attributes import REDACTED
-from spantree_exporter.build import Envelope, seal
-from spantree_exporter.decode import JSON, PROTOBUF, decode_request
-from spantree_exporter.decode_logs import LOGS_JSON, LOGS_PROTOBUF, decode_logs
+from spantree_exporter.otlp import deep_json
+from spantree_exporter.otlp.build import Envelope, seal
+from spantree_exporter.otlp.decode import JSON, PROTOBUF, decode_request
+from spantree_exporter.otlp.decode_logs import LOGS_JSON, LOGS_PROTOBUF, decode_logs
 from spantree_exporter.redaction import Redactor, protobuf
 from spantree_exporter.redaction.protobuf import ProtobufRedactor
 from spantree_exporter.redaction.rules import DEFAULT_RULES, rules_from

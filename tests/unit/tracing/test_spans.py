@@ -13,7 +13,7 @@ from opentelemetry.trace import StatusCode
 from tests.unit.tracing.recorded import Spans, attributes_of, parent_name
 
 from spantree_exporter.tracing import DeclaredStep, current_execution, current_step, execution, node
-from spantree_exporter.tracing_value import MAX_VALUE_CHARS, json_text
+from spantree_exporter.tracing.value import MAX_VALUE_CHARS, json_text
 
 
 def test_an_execution_carries_who_and_what_it_is_in_standard_names_where_there_are_any(spans: Spans) -> None:

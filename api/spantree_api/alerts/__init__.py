@@ -1,0 +1,1 @@
+"""Alerts: what rules find, and the messages about it, delivered."""

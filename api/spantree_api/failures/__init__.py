@@ -1,0 +1,1 @@
+"""Failures: reports of one, groups of equal ones, and errors that are known."""

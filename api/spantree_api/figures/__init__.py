@@ -1,0 +1,1 @@
+"""Figures: sums out of the rollups -> answers."""

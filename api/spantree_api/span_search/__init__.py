@@ -1,0 +1,1 @@
+"""Searches of spans, as Jaeger, Tempo and Grafana make them."""

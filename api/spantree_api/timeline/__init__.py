@@ -1,0 +1,1 @@
+"""Timelines: nodes and spans of one execution as columns."""

@@ -1,0 +1,1 @@
+"""Out of the spool into PostgreSQL: processes that decode, write and project."""

@@ -1,0 +1,1 @@
+"""`spantree doctor`: what it looks at, and what it tells."""

@@ -1,0 +1,1 @@
+"""`spantree mcp`: the API as tools for an assistant."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: everything that writes rows or keeps the schema."""

@@ -1,0 +1,1 @@
+"""What `spantree run` does in a Python process before, around and after its program."""

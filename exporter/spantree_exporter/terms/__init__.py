@@ -1,0 +1,1 @@
+"""What spans are found by: terms, in segments that are merged."""
