@@ -34,9 +34,9 @@ async def node_totals(
     reader: Reader, of: FiguresRange, workflow: str | None, kind: str | None, limit: int
 ) -> tuple[list[NodeStatRow], list[BucketRow]]:
     """Nodes by workflow and name, worst success rate first, and their durations."""
-    wanted = {**await range_parameters(reader, of), "kind": kind}
-    named = {"workflow": None if workflow is None else workflow[:KEY_LENGTH], "limit": limit}
-    rows = await reader.snapshot.all("node_totals", wanted | named, records(NodeStatRow))
+    key = None if workflow is None else workflow[:KEY_LENGTH]
+    wanted = {**await range_parameters(reader, of), "kind": kind, "workflow": key}
+    rows = await reader.snapshot.all("node_totals", wanted | {"limit": limit}, records(NodeStatRow))
     shown = {"workflows": [row.workflow_name or "" for row in rows], "names": [row.name for row in rows]}
     return rows, await reader.snapshot.all("node_durations", wanted | shown, records(BucketRow))
 

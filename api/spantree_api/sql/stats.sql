@@ -61,7 +61,7 @@ CROSS JOIN LATERAL (
         AND rollup.grain_h = part.grain_h
         AND rollup.started_at >= part.since
         AND rollup.started_at < part.until
-        AND rollup.workflow_name = ANY (%(workflows)s::text[])
+        AND (%(workflow)s::text IS NULL OR rollup.workflow_name = %(workflow)s)
     OFFSET 0
 ) AS held
 CROSS JOIN LATERAL unnest((held.durations).buckets, (held.durations).counts) AS each (bucket, held)
