@@ -209,6 +209,7 @@ def test_the_timeline_is_worked_by_keys(browser: Browser, site: str) -> None:
         page.keyboard.press("?")
         expect(page.get_by_role("dialog")).to_contain_text("next error")
         page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_be_hidden()
         page.keyboard.press("g")
         page.keyboard.press("w")
         expect(page.get_by_role("heading", name="Workflows")).to_be_visible()

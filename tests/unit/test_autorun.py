@@ -12,6 +12,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.instrumentation import auto_instrumentation
 
+import spantree_exporter
 from spantree_exporter.run import autorun
 
 
@@ -64,6 +65,6 @@ def test_what_cannot_be_instrumented_is_said_by_the_program_and_not_by_each_of_i
     ],
 )
 def test_which_processes_of_a_program_are_part_of_it(arguments: str, prefix: str, kind: str | None) -> None:
-    site = runpy.run_path(str(Path(autorun.__file__).parent / "run_site" / "sitecustomize.py"))
+    site = runpy.run_path(str(Path(spantree_exporter.__file__).parent / "run_site" / "sitecustomize.py"))
     started = [os.getppid(), ["-m", "jupyter", "lab"], prefix]
     assert site["kind_of_process"](started, [sys.executable, *arguments.split()]) == kind

@@ -42,6 +42,8 @@ FIELD_TEXTS: Final = {
     "WaySums.type": "sequential, conditional, parallel, join, dependency, handoff, retry, resume or child",
     "WaySums.count": "nodes that were led to this way",
     "ExecutionAnswer.name": "name of its outermost step",
+    "TurnAnswer.last_good": "told of an execution that is asked for by itself alone",
+    "TurnPage.turns": "turns, newest first",
     "ModelStat.model": "name of the model",
     "ModelSums.model": "name of the model",
     "GroupColumns.kind": "attempts of a task, or an iteration of a loop",
