@@ -297,158 +297,6 @@ def test_mlflow_types_values_and_whose_they_are() -> None:
     assert read_facts(span("chat", {"mlflow.spanType": "null", "gen_ai.operation.name": "chat"})) == {"kind": "llm"}
 
 
-def test_vercel_ai_calls_tools_and_their_usage() -> None:
-    outer: Attributes = {
-        "ai.operationId": "ai.generateText",
-        "ai.telemetry.functionId": "assistant",
-        "ai.telemetry.metadata.sessionId": "s-1",
-        "ai.telemetry.metadata.userId": "u-1",
-        "ai.model.id": "gpt-x",
-        "ai.usage.inputTokens": 20,
-        "ai.usage.outputTokens": 6,
-        "ai.response.text": "bye",
-    }
-    assert read_facts(span("ai.generateText", outer, scope="ai")) == {
-        "conversation_id": "s-1",
-        "user_id": "u-1",
-        "kind": "agent",
-        "boundary": "candidate",
-        "workflow_name": "assistant",
-        "output": "bye",
-        "model": "gpt-x",
-        "input_tokens": 20,
-        "output_tokens": 6,
-    }
-    tool: Attributes = {"ai.operationId": "ai.toolCall", "ai.toolCall.name": "weather", "ai.toolCall.args": "{}"}
-    assert read_facts(span("ai.toolCall", tool, scope="ai")) == {"kind": "tool", "name": "weather", "input": "{}"}
-    inner: Attributes = {"ai.operationId": "ai.generateText.doGenerate", "ai.usage.inputTokens": 20}
-    assert read_facts(span("ai.generateText.doGenerate", inner, scope="ai")) == {"kind": "llm", "input_tokens": 20}
-
-
-def test_vercel_ai_a_stream_that_broke_off_failed() -> None:
-    sent: Attributes = {"ai.operationId": "ai.streamText", "ai.response.finishReason": "error"}
-    assert read_facts(span("ai.streamText", sent)) == {
-        "kind": "agent",
-        "boundary": "candidate",
-        "weak_status": "failed",
-    }
-    assert "weak_status" not in read_facts(span("ai.streamText", {**sent, "ai.response.finishReason": "stop"}))
-
-
-@pytest.mark.parametrize(
-    ("name", "sent"),
-    [
-        ("ai.streamText", {"ai.operationId": "ai.streamText"}),
-        ("ai.streamText.doStream", {"ai.operationId": "ai.streamText.doStream", "ai.response.msToFirstChunk": 3.0}),
-        ("ai.streamObject.doStream", {"ai.operationId": "ai.streamObject.doStream"}),
-        ("chat gpt-5", {"gen_ai.operation.name": "chat"}),
-        ("invoke_agent gpt-5", {"gen_ai.operation.name": "invoke_agent"}),
-    ],
-)
-def test_vercel_ai_a_stream_that_tells_no_end_was_aborted(name: str, sent: Attributes) -> None:
-    scope = "ai" if "ai.operationId" in sent else "gen_ai"
-    assert read_facts(span(name, sent, scope=scope))["weak_status"] == "cancelled"
-    ends: tuple[Attributes, ...] = (
-        {"ai.response.finishReason": "stop"},
-        {"ai.finishReason": "stop"},
-        {"gen_ai.response.finish_reasons": ["stop"]},
-    )
-    for end in ends:
-        assert "weak_status" not in read_facts(span(name, {**sent, **end}, scope=scope))
-    assert "weak_status" not in read_facts(span(name, sent, scope=scope, status=STATUS_ERROR))
-    assert "weak_status" not in read_facts(span(name, {"gen_ai.operation.name": "chat"}, scope="gen_ai.client"))
-
-
-def test_vercel_ai_steps_are_turns_of_one_loop() -> None:
-    facts = read_facts(span("step 12", {"gen_ai.operation.name": "agent_step"}, scope="gen_ai"))
-    assert facts == {"kind": "turn", "name": "step", "iteration": 12}
-
-
-@pytest.mark.parametrize("name", ["chat gpt", "invoke_agent a"])
-def test_vercel_ai_the_context_of_a_run_tells_whose_it_is(name: str) -> None:
-    sent: Attributes = {
-        "gen_ai.operation.name": name.split()[0],
-        "gen_ai.response.finish_reasons": '["stop"]',
-        "ai.settings.context.sessionId": "s-1",
-        "ai.settings.context.userId": "ann",
-    }
-    facts = read_facts(span(name, sent, scope="gen_ai"))
-    assert (facts["conversation_id"], facts["user_id"]) == ("s-1", "ann")
-
-
-_EVE: Attributes = {"agent.framework.name": "eve", "agent.turn.id": "turn_0", "gen_ai.conversation.id": "c-1"}
-
-
-def test_eve_steps_actions_and_approvals() -> None:
-    step: Attributes = {**_EVE, "agent.step.index": 1, "agent.step.attempt": 2, "agent.usage.input_tokens": 10}
-    assert read_facts(span("agent.step", step, scope="eve.agent")) == {
-        "kind": "turn",
-        "name": "step",
-        "iteration": 2,
-        "attempt": 3,
-        "task_key": "turn_0:1",
-        "task_scope": "parent",
-        "conversation_id": "c-1",
-    }
-    action: Attributes = {
-        **_EVE,
-        "agent.action.name": "weather",
-        "agent.action.kind": "tool-call",
-        "agent.action.outcome": "completed",
-        "gen_ai.tool.call.arguments": '{"city":"Bern"}',
-        "gen_ai.tool.call.result": "sunny",
-        "agent.principal.current.id": "ann",
-    }
-    assert read_facts(span("agent.action", action, scope="eve.agent")) == {
-        "kind": "tool",
-        "name": "weather",
-        "input": '{"city":"Bern"}',
-        "output": "sunny",
-        "conversation_id": "c-1",
-        "user_id": "ann",
-    }
-    tool: Attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather"}
-    told = read_facts(span("execute_tool weather", tool, scope="eve.agent"))
-    assert (told["kind"], told["name"], told["fold"]) == ("tool", "weather", "nested")
-    approval: Attributes = {**_EVE, "agent.action.name": "weather", "agent.approval.outcome": "approved"}
-    assert read_facts(span("agent.approval", approval, scope="eve.agent")) == {
-        "kind": "step",
-        "name": "approval",
-        "output": "approved",
-        "conversation_id": "c-1",
-    }
-
-
-@pytest.mark.parametrize(("outcome", "status"), [("cancelled", "cancelled"), ("abandoned", "cancelled")])
-def test_eve_what_was_given_up_is_cancelled(outcome: str, status: str) -> None:
-    called: Attributes = {
-        **_EVE,
-        "agent.action.name": "research",
-        "agent.action.kind": "subagent-call",
-        "agent.action.outcome": outcome,
-    }
-    facts = read_facts(span("agent.action", called, scope="eve.agent"))
-    assert (facts["kind"], facts["weak_status"]) == ("agent", status)
-    turn: Attributes = {**_EVE, "gen_ai.operation.name": "invoke_agent", "agent.turn.outcome": outcome}
-    assert read_facts(span("invoke_agent a", turn, scope="eve.agent"))["weak_status"] == status
-
-
-@pytest.mark.parametrize(
-    ("name", "sent"),
-    [
-        ("ai.eve.turn", {"eve.session.id": "s-1", "ai.telemetry.functionId": "my-agent"}),
-        ("agent.turn", {"agent.session.id": "s-2", "agent.root.session.id": "s-1", "agent.name": "my-agent"}),
-    ],
-)
-def test_eve_older_turns_are_agents_of_their_session(name: str, sent: Attributes) -> None:
-    assert read_facts(span(name, sent, scope="eve")) == {
-        "kind": "agent",
-        "boundary": "candidate",
-        "name": "my-agent",
-        "conversation_id": "s-1",
-    }
-
-
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
@@ -472,38 +320,11 @@ def test_kinds_of_spans_by_alibaba_and_future_agi(sent: Attributes, told: Facts)
 
 
 @pytest.mark.parametrize(
-    ("operation", "kind"),
-    [("user_prompt", "agent"), ("llm_call", "llm"), ("tool_call", "tool"), ("agent_call", "agent")],
-)
-def test_gemini_cli_operations(operation: str, kind: str) -> None:
-    sent: Attributes = {"gen_ai.operation.name": operation, "gen_ai.agent.name": "gemini-cli"}
-    assert read_facts(span(operation, sent, scope="gemini-cli"))["kind"] == kind
-
-
-@pytest.mark.parametrize(
     ("said", "status"), [("FAILED", "failed"), ("cancelled", "cancelled"), ("active", None), ("COMPLETED", None)]
 )
 def test_an_agent_that_says_how_it_ended(said: str, status: str | None) -> None:
     sent: Attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.status": said}
     assert read_facts(span("node_x", sent, status=STATUS_OK)).get("status") == status
-
-
-@pytest.mark.parametrize("program", ["qwen-code", "o1-code"])
-def test_qwen_code_requests_tools_and_what_was_cancelled(program: str) -> None:
-    def told(what: str, sent: Attributes) -> Facts:
-        return read_facts(span(f"{program}.{what}", {"tool.call_id": "c-1", **sent}, scope=program))
-
-    assert told("llm_request", {"success": True}) == {"kind": "llm", "name": "llm_request"}
-    assert told("llm_request", {"success": False})["weak_status"] == "cancelled"
-    assert told("tool.execution", {"execution_status": "cancelled"}) == {"fold": "inner", "weak_status": "cancelled"}
-    assert told("tool", {"tool.failure_kind": "cancelled", "success": False})["weak_status"] == "cancelled"
-    asked = told("tool.blocked_on_user", {"decision": "proceed_once"})
-    assert asked == {"name": "permission", "status_reason": "proceed_once"}
-    assert told("hook", {"hook_event": "PreToolUse"}) == {"name": "PreToolUse"}
-    turn = told("interaction", {f"{program}.turn_status": "cancelled", "interaction.sequence": 1})
-    assert turn == {"kind": "agent", "boundary": "candidate", "weak_status": "cancelled"}
-    assert told("subagent", {f"{program}.subagent.status": "aborted"})["weak_status"] == "cancelled"
-    assert read_facts(span("other.tool", {"tool.call_id": "c-1"}, scope=program)) == {}
 
 
 def test_spring_ai_is_told_by_its_own_kinds() -> None:
@@ -598,46 +419,6 @@ def test_laminar_tells_values_kinds_and_whose_they_are() -> None:
         "user_id": "u-1",
     }
     assert read_facts(span("answer", {"lmnr.span.type": "DEFAULT"})) == {}
-
-
-CLAUDE_CODE = "com.anthropic.claude_code.tracing"
-
-
-def test_claude_code_counts_what_was_cached_beside_its_input() -> None:
-    attributes: Attributes = {
-        "model": "claude-x",
-        "gen_ai.request.model": "claude-x",
-        "input_tokens": 10,
-        "output_tokens": 200,
-        "cache_read_tokens": 5000,
-        "cache_creation_tokens": 300,
-        "success": True,
-    }
-    assert read_facts(span("claude_code.llm_request", attributes, scope=CLAUDE_CODE)) == {
-        "kind": "llm",
-        "name": "llm_request",
-        "model": "claude-x",
-        "input_tokens": 5310,
-        "output_tokens": 200,
-        "cached_input_tokens": 5000,
-        "cache_write_tokens": 300,
-    }
-
-
-def test_claude_code_tells_prompts_tools_and_permissions() -> None:
-    asked = read_facts(span("claude_code.interaction", {"user_prompt": "fix it"}, scope=CLAUDE_CODE))
-    assert asked == {"kind": "agent", "boundary": "candidate", "input": "fix it"}
-    tool = read_facts(span("claude_code.tool", {"tool_name": "Bash", "tool_use_id": "t-1"}))
-    assert tool == {"kind": "tool", "name": "Bash"}
-    ran: Attributes = {"success": False, "error": "exit 1"}
-    assert read_facts(span("claude_code.tool.execution", ran, scope=CLAUDE_CODE)) == {
-        "fold": "inner",
-        "weak_status": "failed",
-        "error_message": "exit 1",
-    }
-    waited = read_facts(span("claude_code.tool.blocked_on_user", {"decision": "reject"}, scope=CLAUDE_CODE))
-    assert waited == {"name": "permission", "status_reason": "reject"}
-    assert read_facts(span("claude_codex", {"tool_use_id": "t-1"})) == {}
 
 
 def test_genkit_flows_steps_models_and_tools() -> None:
