@@ -99,6 +99,7 @@ IN_ORDER: Final = frozenset(
         "health",
         "last_good_before",
         "later_of_conversations",
+        "of_turns",
         "recent_executions",
         "same_cause",
     }

@@ -1,15 +1,17 @@
 """Which parts of sql/executions.sql a list is made of, and the days that are looked at one after the other. Pure.
 
-Three ways to read the executions of some days:
+Four ways to read the executions of some days:
 
     ordered   an index holds the filter's column, then the start: the newest that match, and nothing else is read
     walked    the newest few, whatever they are, and of these those that match: what is common is among them
     found     all that match, by an index without order or several filters at once, then the newest of them
+    turns     of a conversation the newest few, and of these those that match other filters; then those before them
 
 A list of at most one filter with such an index is read in order. Any other is walked first and then found, and so
-costs what it has few of: what is common by the walk, what is rare by the index. Days are looked at newest first, more
-at a time the further back, until a page is full. Of days further back only keys are looked for, and then the rows of
-these: each column that a statement reads is planned for in each of its days.
+costs what it has few of: what is common by the walk, what is rare by the index. A conversation has few turns, or a
+hundred thousand: they are gone through in order until a page is full or it took too long. Days are looked at newest
+first, more at a time the further back, until a page is full. Of days further back only keys are looked for, and then
+the rows of these: each column that a statement reads is planned for in each of its days.
 """
 
 from __future__ import annotations
@@ -59,6 +61,20 @@ class Listing:
         shown = tuple(part for part in self.conditions if part in _WALKED)
         return ("select_walked_to", "begin_walk", days, "of_tenant", "in_order", *shown, "end_walk")
 
+    @property
+    def by_turns(self) -> bool:
+        """Whether the turns of a conversation are gone through, for other filters than words."""
+        return not self.ordered and "where_conversation" in self.conditions and "where_search" not in self.conditions
+
+    def turns_parts(self, days: str, *, walked_to: bool = False) -> tuple[str, ...]:
+        """Those that match among the newest `walked` turns of a conversation; or how far back these reach."""
+        rest = tuple(part for part in self.conditions if part not in _WALKED | {"where_conversation"})
+        walk = ("begin_walk", days, "of_tenant", "in_order", "of_turns", "end_walk")
+        if walked_to:
+            return ("select_turns_walked", *walk)
+        shown = tuple(part for part in self.conditions if part in _WALKED)
+        return ("select_executions", *walk, *shown, *rest, "newest_first")
+
     def key_parts(self, days: str, *, whole: bool = False) -> tuple[str, ...]:
         """The keys of what either way finds. `whole`: all starts of these days are wanted."""
         if self.ordered:
@@ -95,7 +111,7 @@ _WALKED = frozenset({"where_visible", "where_before"})
 _BY_WORDS = frozenset({"where_service", "where_search"})
 # Conditions that so few executions satisfy that no other index is wanted beside theirs. PostgreSQL does not know that
 # where it keeps no statistics of texts. What `search` says of them cannot be asked of what was found: it is not read.
-_FEW_HAVE = ("where_run", "where_conversation")
+_FEW_HAVE = ("where_run",)
 # Conditions that the clock decides, and for each what an index gives that holds more.
 _BY_THE_CLOCK = {"where_statuses": "where_stored_statuses", "where_lasted": "where_may_have_lasted"}
 # Filters with an index that holds the column and then the start.

@@ -14,6 +14,7 @@ from tests.factories import trace_id as sent_trace_id
 from tests.tables import project_all
 
 from spantree_api.reads import conversations as reads
+from spantree_api.reads import lists, turn_lists
 from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes
 
@@ -37,6 +38,18 @@ def in_pages(api: httpx.Client, limit: int) -> list[str]:
         if page["next_cursor"] is None:
             return told
         assert page["looked_back_to"] is not None
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+def listed(api: httpx.Client, filters: str) -> tuple[list[str], int]:
+    """The ids of all executions, and how many pages they are on."""
+    told, pages, cursor = list[str](), 0, ""
+    while True:
+        page = ok(api.get(f"/api/v1/executions?{filters}{cursor}"))
+        told += [one["trace_id"] for one in page["executions"]]
+        pages += 1
+        if page["next_cursor"] is None:
+            return told, pages
         cursor = f"&cursor={page['next_cursor']}"
 
 
@@ -92,6 +105,25 @@ def test_each_is_told_once_by_its_newest_turn(migrated_url: str, monkeypatch: py
         listed = api.get("/conversations").text
         assert "what is tea?" in listed and 'href="/conversations/tea"' in listed
         assert ok(api.get("/api/v1/conversations/tea/executions"))["executions"][0]["trace_id"] == trace_id(7)
+
+
+def test_turns_are_listed_by_other_filters_some_at_a_time(migrated_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kind(number: int) -> str:
+        return "agent" if number in {2, 3, 8, 11} else "workflow"
+
+    # Some begin at the same moment, and the last ones are days back.
+    back_s = [1, 1, 1, 1, 2, 3, 4 * 86_400, 4 * 86_400, 5 * 86_400, 20 * 86_400, 25 * 86_400]
+    turns = [turn(number, "talk", back, kind=kind(number)) for number, back in enumerate(back_s, start=1)]
+    insert(migrated_url, *turns, turn(12, "other", 2, kind="agent"), turn(13, "talk", 2, kind="agent", hidden=True))
+    monkeypatch.setattr(turn_lists, "_TURNS", 2)
+    with api_over(migrated_url) as api:
+        for look_s in (60.0, -1.0):  # in one go; out of time with every look
+            monkeypatch.setattr(lists, "_LOOK_S", look_s)
+            for limit in (1, 3, 200):
+                found, _ = listed(api, f"conversation_id=talk&kind=agent&limit={limit}")
+                assert found == [trace_id(number) for number in (3, 2, 8, 11)]
+            found, pages = listed(api, "conversation_id=talk&kind=agent&run_id=none")
+            assert (found, pages > 1) == ([], look_s < 0)
 
 
 def test_there_are_none(migrated_url: str) -> None:

@@ -105,3 +105,16 @@ def test_a_list_that_begins_within_a_day_reads_no_more_of_it(
         of_one_cause.execute(STATEMENTS["allow_sort"], {"allowed": "off" if is_in_order(parts, asked) else "on"})
         read = rows_read(of_one_cause, STATEMENTS[parts], asked)
     assert 100 < read <= 101 + 20, f"reads {read} rows"
+
+
+@pytest.mark.parametrize("walked_to", [False, True], ids=["matching", "how far"])
+def test_a_filter_beside_a_giant_conversation_reads_some_of_its_turns(
+    of_one_cause: psycopg.Connection[Any], walked_to: bool
+) -> None:
+    wanted = ExecutionFilter(conversation_id="c", kind="nothing", statuses=("lost",))
+    parts = listing_of(wanted, None).turns_parts("of_newest_days", walked_to=walked_to)
+    asked = {**PARAMETERS, **wanted.parameters(), **Range(0, NOW_NS).parameters(), "first_day": DAYS[0]}
+    with of_one_cause.transaction():
+        of_one_cause.execute(STATEMENTS["allow_sort"], {"allowed": "off" if is_in_order(parts, asked) else "on"})
+        read = rows_read(of_one_cause, STATEMENTS[parts], asked)
+    assert 200 <= read <= 200 + 20, f"reads {read} rows"

@@ -21,7 +21,7 @@ from tests.plans import days_and_indexes, index_parents, make_days, multiply, pl
 from tests.postgres import new_database
 
 from spantree_api.cursor import ExecutionCursor
-from spantree_api.database import IN_ORDER
+from spantree_api.database import IN_ORDER, is_in_order
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import Listing, listing_of
 from spantree_api.picked import Picked
@@ -213,7 +213,11 @@ def _what(wanted: ExecutionFilter) -> str:
 
 def _parts_of(listing: Listing, days: str) -> Name:
     if days != "of_newest_days":
+        if listing.by_turns:
+            return listing.turns_parts(days.removeprefix("whole "))
         return listing.key_parts(days.removeprefix("whole "), whole=days.startswith("whole "))
+    if listing.by_turns:
+        return listing.turns_parts(days)
     return listing.ordered_parts(days) if listing.ordered else listing.found_parts(days)
 
 
@@ -303,6 +307,7 @@ def test_without_statistics_of_texts_a_filter_still_meets_its_index(
 ) -> None:
     listing = listing_of(wanted, None)
     parts = _parts_of(listing, days)
+    without_texts.execute(STATEMENTS["allow_sort"], {"allowed": "off" if is_in_order(parts, WINDOW) else "on"})
     plan = plan_of(without_texts, STATEMENTS[parts], WINDOW | wanted.parameters())
     indexes = [parents.get(scan.index or "", scan.index) for scan in plan.scans if scan.day == "20261119"]
     assert indexes == [index], plan.text

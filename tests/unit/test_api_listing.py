@@ -64,6 +64,20 @@ def test_days_are_looked_through_by_what_few_have_and_the_clock_is_asked_of_what
     )
 
 
+def test_turns_of_a_conversation_are_gone_through_in_order_and_held_against_other_filters() -> None:
+    wanted = ExecutionFilter(conversation_id="c", kind="agent", run_id="r")
+    listing = listing_of(wanted, ExecutionCursor(5, UUID(int=7)))
+    assert listing.by_turns
+    walk = ("begin_walk", "of_range", "of_tenant", "in_order", "of_turns", "end_walk")
+    assert listing.turns_parts("of_range") == (
+        *("select_executions", *walk, "where_visible", "where_before", "where_kind", "where_run", "newest_first"),
+    )
+    assert listing.turns_parts("of_range", walked_to=True) == ("select_turns_walked", *walk)
+    # Alone an index has it in order; with words the index of words has less.
+    assert not listing_of(ExecutionFilter(conversation_id="c"), None).by_turns
+    assert not listing_of(ExecutionFilter(conversation_id="c", q="order"), None).by_turns
+
+
 def test_of_days_further_back_keys_are_looked_for() -> None:
     def keys(wanted: ExecutionFilter, *, whole: bool = False) -> tuple[str, ...]:
         return listing_of(wanted, None).key_parts("of_range", whole=whole)

@@ -19,6 +19,7 @@ from spantree_api.listing import NS_MAX, NS_MIN, Listing, Range, listing_of, ran
 from spantree_api.reader import Reader
 from spantree_api.reads.attribute_lists import executions_with_attribute
 from spantree_api.reads.resumed import resumed
+from spantree_api.reads.turn_lists import matching_turns
 from spantree_api.reads.whole_names import by_whole_names
 from spantree_api.stored_rows import (
     CountRow,
@@ -146,7 +147,11 @@ async def _by_index(
     began_s: float,
 ) -> _Indexed:
     newest = starts.newest(reader.now_ns)
-    rows, text_back_to_ns = await _newest(reader, listing, wanted, {**parameters, **newest.parameters()}, limit)
+    rows, text_back_to_ns, next_ns = await _newest(
+        reader, listing, wanted, {**parameters, **newest.parameters()}, limit, began_s
+    )
+    if next_ns is not None:
+        return _Indexed(rows, text_back_to_ns, Unfinished(next_ns))
     if len(rows) > limit or newest.from_ns <= starts.from_ns:
         return _Indexed(rows, text_back_to_ns)
     if wanted.q is not None and "where_search" not in listing.conditions:
@@ -168,7 +173,15 @@ async def _by_index(
                 return _Indexed(rows, text_back_to_ns, Unfinished(window.starts.to_ns))
             reader.snapshot.renew()
         wanted_keys = {**parameters, **bounds, "limit": limit + 1 - len(rows)}
-        rows += await _rows_of(reader, await reader.snapshot.all(parts, wanted_keys, records(KeyRow)))
+        if listing.by_turns:
+            more, next_ns = await matching_turns(
+                reader, listing, days, wanted_keys, limit - len(rows), began_s + _LOOK_S
+            )
+            rows += more
+            if next_ns is not None:
+                return _Indexed(rows, text_back_to_ns, Unfinished(next_ns))
+        else:
+            rows += await _rows_of(reader, await reader.snapshot.all(parts, wanted_keys, records(KeyRow)))
         if len(rows) > limit:
             break
     return _Indexed(rows, text_back_to_ns)
@@ -339,18 +352,28 @@ async def count_hidden(
 
 
 async def _newest(
-    reader: Reader, listing: Listing, wanted: ExecutionFilter, parameters: dict[str, object], limit: int
-) -> tuple[list[ExecutionRow], int | None]:
-    """Matches of the newest days, and how far back text was looked for that no index holds."""
+    reader: Reader,
+    listing: Listing,
+    wanted: ExecutionFilter,
+    parameters: dict[str, object],
+    limit: int,
+    began_s: float,
+) -> tuple[list[ExecutionRow], int | None, int | None]:
+    """Matches of the newest days; how far back text was looked for that no index holds; the newest start that was not
+    looked at, where it took too long.
+    """
     days = "of_newest_days"
     if listing.ordered:
-        return await reader.snapshot.all(listing.ordered_parts(days), parameters, execution_rows), None
+        return await reader.snapshot.all(listing.ordered_parts(days), parameters, execution_rows), None, None
+    if wanted.q is None and listing.by_turns:
+        rows, next_ns = await matching_turns(reader, listing, days, parameters, limit, began_s + _LOOK_S)
+        return rows, None, next_ns
     if wanted.q is None:
         walked = {**parameters, "walked": _WALKED}
         rows = await reader.snapshot.all(listing.walked_parts(days), walked, execution_rows)
         if len(rows) <= limit:
             rows = await reader.snapshot.all(listing.found_parts(days), parameters, execution_rows)
-        return rows, None
+        return rows, None, None
     texts = {**parameters, "walked": _WALKED_TEXTS}
     spans = {**parameters, "walked": _WALKED_SPANS}
     plain = listing.without("where_search")
@@ -367,7 +390,7 @@ async def _newest(
     rows = merged(*found)
     if len(rows) <= limit and plain != listing:
         rows = merged(rows, await reader.snapshot.all(listing.found_parts(days), parameters, execution_rows))
-    return rows, walked_to[0].count
+    return rows, walked_to[0].count, None
 
 
 async def _has_gaps(reader: Reader, parameters: dict[str, object]) -> bool:

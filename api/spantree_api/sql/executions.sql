@@ -129,6 +129,14 @@ LIMIT %(limit)s
 -- part: the start of the oldest execution that was walked
 SELECT NULL::text AS name, min(started_ns)::bigint AS count
 
+-- name: select_turns_walked
+-- part: how many turns were walked, and the start of the oldest
+SELECT min(started_ns)::bigint AS walked_to_ns, count(*) AS turns
+
+-- name: of_turns
+-- part: the turns of one conversation, hidden ones among them, in the order of execution_conversation_idx
+    AND conversation_id = %(conversation_id)s
+
 -- name: where_before
 -- part: after the cursor of the page before, in the order of the list; its start is the upper bound of the starts too
     AND (started_ns, trace_id) < (%(before_ns)s::bigint, %(before_trace_id)s::uuid)
