@@ -57,7 +57,7 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
         (
             "network",
             r"Connect(ion)?(Error|Refused|Reset|Aborted)?|Network|DNS|gaierror|BrokenPipe|ReadError|RemoteProtocol"
-            r"|OperationalError|SSLError|HTTPStatusError|HTTPError|^5\d\d$|APIConnection|ServiceUnavailable|BadGateway|^UNAVAILABLE$|^E(CONN|NOTFOUND|PIPE|AI_AGAIN|HOST)|UnknownHost|SocketException|OpError"
+            r"|OperationalError|SSLError|HTTPStatusError|HTTPError|InternalServerError|^5\d\d$|APIConnection|ServiceUnavailable|BadGateway|^UNAVAILABLE$|^E(CONN|NOTFOUND|PIPE|AI_AGAIN|HOST)|UnknownHost|SocketException|OpError"
             r"|CallNotPermitted|BrokenCircuit|CircuitBreaker|SSLCertVerification|SSLHandshake|SSLException|^UND_ERR_"
             r"|^EPROTO$|^CERT_|^SELF_SIGNED_CERT|^UNABLE_TO_(VERIFY|GET_ISSUER)|^P1(001|002|017)$",
             r"connection (refused|reset|aborted|closed|error)|network|name or service not known|unreachable|broken pipe"

@@ -60,8 +60,9 @@ CANCELLATIONS: Final = frozenset(
         "OperationCanceledException", "TaskCanceledException",
         # gRPC and Connect
         "CANCELLED", "canceled",
-        # Servers of HTTP whose client went away: Tomcat, Spring, Starlette
+        # Servers of HTTP whose client went away: Tomcat, Spring, Starlette, Jetty, ASP.NET Core
         "ClientAbortException", "AsyncRequestNotUsableException", "ClientDisconnect", "ClientDisconnected",
+        "EofException", "ConnectionResetException", "ConnectionAbortedException", "WebSocketDisconnect",
         # PostgreSQL's query_canceled: by somebody, or by a time limit, which the message tells
         "QueryCanceled", "QueryCanceledError",
     }
@@ -120,6 +121,10 @@ _GO_STEERING: Final = frozenset(
         "not error: do not autocomplete, using Client.CompleteActivity() to complete",
     }
 )
+# How a handler hears that its WebSocket was closed by who opened it, in due form (RFC 6455: done, going away, no code
+# sent): Starlette's `(1001, '')`, the one of Python's websockets, gorilla's `websocket: close 1000 (normal)`.
+_WEB_SOCKET_ENDS: Final = frozenset({"WebSocketDisconnect", "ConnectionClosedOK", "CloseError"})
+_CLOSED_WELL: Final = re.compile(r"\D{0,40}(?:1000|1001|1005)\b")
 # Answers that clients return as errors, by kind of node: a cache has no such key, a stream has come to its end.
 _PLAIN_ANSWERS: Final[dict[str, frozenset[str]]] = {
     "db": frozenset(
@@ -206,6 +211,8 @@ def status_of_type(error_type: str | None, message: str | None = None, stacktrac
     if error_type.rpartition(".")[2] == _EXIT:
         said = (message or "").removeprefix(f"{_EXIT}:").strip()
         return "completed" if said in _EXITED_WELL else None
+    if short_name(error_type) in _WEB_SOCKET_ENDS and _CLOSED_WELL.match(message or "1005") is not None:
+        return "completed"
     if is_cancellation(error_type, message):
         return None if tells_timeout(message, stacktrace) else "cancelled"
     if message in _GO_STEERING and _is_go(error_type, short_name(error_type)):

@@ -29,13 +29,15 @@ def _read(span: Span, facts: Facts) -> None:
     if database is not None and ("/" in database or "\\" in database) and database in span.name:
         base = database.replace("\\", "/").rstrip("/").rpartition("/")[2]
         facts.setdefault("name", span.name.replace(database, base or "database"))
-    if span.name.startswith(_COMMENTS) and (word := _verb(text_of(a.get("db.query.text", a.get("db.statement"))))):
+    if span.name.startswith(_COMMENTS) and (
+        word := name_of_statement(text_of(a.get("db.query.text", a.get("db.statement"))))
+    ):
         facts.setdefault("name", word)
     put_preview(facts, "input", a.get("db.query.text", a.get("db.statement")))
 
 
-def _verb(statement: str | None) -> str | None:
-    """The first word of a statement that begins with comments, as its file or a library's tag has them."""
+def name_of_statement(statement: str | None) -> str | None:
+    """The first word of a statement, in capitals, past the comments that a file or a library's tag has before it."""
     text = (statement or "")[:_STATEMENT_CHARS].lstrip()
     for _ in range(_MAX_COMMENTS):
         end = "\n" if text.startswith("--") else "*/" if text.startswith("/*") else None

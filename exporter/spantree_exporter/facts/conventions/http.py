@@ -20,6 +20,14 @@ _TEMPLATES: Final = ("url.template", "http.route")
 _RESENT: Final = ("http.request.resend_count", "http.resend_count")
 # Requests whose body is part of what they ask for, and is not sent: two of them are never known to be equal.
 _WITH_BODY: Final = frozenset({"POST", "PATCH"})
+# nginx' code for a request whose client went away before it was answered, which others have taken over: Traefik, Go's
+# services (hatchet-dev/hatchet#4667), ASP.NET Core since 8. No client is ever answered so; tracers that look at sockets
+# from outside tell it of connections whose answer they did not see (opentelemetry-ebpf-instrumentation#3067).
+_CLIENT_GONE: Final = "499"
+_SOCKET_TRACERS: Final = ("go.opentelemetry.io/obi", "github.com/grafana/beyla")
+# Effect's middleware for servers: its tracer sets OK wherever an effect has not failed, and one that made an answer of
+# its failure has not (MapleTechLabs/maple#421).
+_OK_OF_ITSELF: Final = "http.server "
 # The last is agentgateway's, and of a few of Elixir's.
 _CODES: Final = ("http.response.status_code", "http.status_code", "http.status")
 
@@ -35,14 +43,20 @@ def _read(span: Span, facts: Facts) -> None:
         if code in {None, "0"} and span.kind == KIND_CLIENT and span.status_code == STATUS_UNSET:
             _put_unanswered(span, facts)
         return
+    if code == _CLIENT_GONE and (span.kind == KIND_SERVER or span.scope.name.startswith(_SOCKET_TRACERS)):
+        facts.setdefault("status", "cancelled")
+        facts.setdefault("status_reason", "HTTP 499: client closed request")
+        return
     # Proxies and servers that leave the status unset (nginx, Envoy) answer 5xx none the less.
-    failed = span.status_code == STATUS_ERROR or (span.status_code == STATUS_UNSET and _is_failure(span, code))
+    failed = span.status_code == STATUS_ERROR or (
+        (span.status_code == STATUS_UNSET or _is_ok_of_itself(span)) and _is_failure(span, code)
+    )
     if failed and _is_as_answered(span, code):
         facts.setdefault("status", "completed")
         if code[0] == "4":
             facts.setdefault("status_reason", f"HTTP {code}")
     elif failed:
-        if span.status_code == STATUS_UNSET:
+        if span.status_code != STATUS_ERROR:
             facts.setdefault("weak_status", "failed")
         # Where an exception was recorded, that says more than the code it was answered with; 200 says nothing.
         if code[0] in "345" and not _tells_exception(span):
@@ -50,6 +64,10 @@ def _read(span: Span, facts: Facts) -> None:
     elif span.kind in {KIND_SERVER, KIND_CLIENT} and code[:1] in "45":
         # A server's 4xx is no error of the span's, nor is a client's to some: without a word it would look like a 200.
         facts.setdefault("status_reason", f"HTTP {code}")
+
+
+def _is_ok_of_itself(span: Span) -> bool:
+    return span.kind == KIND_SERVER and span.name.startswith(_OK_OF_ITSELF)
 
 
 def _tells_exception(span: Span) -> bool:
@@ -126,18 +144,24 @@ def _put_client(span: Span, facts: Facts, method: str) -> None:
         facts.setdefault("attempt", count + 1)
     url = first_text(span, _URLS)
     told = url or first_text(span, _PATHS)
-    path = path_of(told) if told else None
-    if told is None or path is None:
+    if told is not None:
+        name_client(span, facts, method, told, first_text(span, _TEMPLATES), url is not None)
+
+
+def name_client(span: Span, facts: Facts, method: str, told: str, template: str | None, is_url: bool) -> None:
+    """Put name and input of a client's request for `told`, a URL or only its path, whose `template` may be known."""
+    path = path_of(told)
+    if path is None:
         return
     # A bare `POST` tells nobody which call it was: the path does, and carries no secrets of the query.
-    template = first_text(span, _TEMPLATES) or template_of(path)
-    if span.name in {method, "HTTP", f"HTTP {method}"}:
+    template = template or template_of(path)
+    if span.name in {method, "HTTP", f"HTTP {method}", f"http {method.lower()}"}:
         facts.setdefault("name", f"{method} {template}")
     elif template != path and path in span.name:
         facts.setdefault("name", span.name.partition("?")[0].replace(path, template))
-    if template != path and url is not None:
+    if template != path and is_url:
         # What the name leaves out.
-        put_preview(facts, "input", shown_url(url))
+        put_preview(facts, "input", shown_url(told))
     facts.setdefault(
         "input_digest",
         f"{span.span_id & 0xFFFFFFFFFFFFFFFF:016x}" if method in _WITH_BODY else digest_of(f"{method} {told}"),

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from spantree_exporter.facts.reading import Convention, first_text, text_of, whole_number
+from spantree_exporter.facts.url_names import path_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import KIND_SERVER, STATUS_ERROR, Span
 
@@ -39,6 +40,8 @@ HIDDEN_PATHS: Final = (
 """`/*` at the end takes in all that is below; below a prefix (`/api/healthz`) the same names count."""
 
 _PATHS: Final = ("url.path", "http.target", "http.route")
+# All that Spring's observations and Vert.x tell of where a request went.
+_URLS: Final = ("http.url",)
 _AGENTS: Final = ("user_agent.original", "http.user_agent")
 _PROBES: Final = (
     "kube-probe/",
@@ -48,7 +51,7 @@ _PROBES: Final = (
     "Blackbox Exporter/",
     "Consul Health",
 )
-_CODES: Final = ("http.response.status_code", "http.status_code")
+_CODES: Final = ("http.response.status_code", "http.status_code", "status")
 _HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 _SERVER_ERROR: Final = 500
 # Below a prefix only names that are nothing else: an order may well be `/orders/live`.
@@ -65,7 +68,8 @@ def probes(paths: Iterable[str]) -> Convention:
     def read(span: Span, facts: Facts) -> None:
         if span.kind != KIND_SERVER or span.status_code == STATUS_ERROR or _failed(span):
             return
-        path = (first_text(span, _PATHS) or "").partition("?")[0].rstrip("/") or "/"
+        told = first_text(span, _PATHS) or path_of(first_text(span, _URLS) or "") or ""
+        path = told.partition("?")[0].rstrip("/") or "/"
         agent = first_text(span, _AGENTS) or ""
         if (
             path in whole
@@ -76,7 +80,7 @@ def probes(paths: Iterable[str]) -> Convention:
         ):
             facts.setdefault("hidden", True)
 
-    return Convention("probes", read, keys=(*_PATHS, *_AGENTS, "rpc.service"))
+    return Convention("probes", read, keys=(*_PATHS, *_AGENTS, "rpc.service", "outcome"), scopes=("io.vertx",))
 
 
 def _failed(span: Span) -> bool:
