@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from spantree_api.filters import moment_of
 from spantree_api.pages.frame import render
-from spantree_api.pages.in_process import NotAnswered, ask, position
+from spantree_api.pages.in_process import NotAnswered, Parameters, ask, ask_together, position
 from spantree_api.pages.series import Bar, Change, bars_of, change_of, values_of
 from spantree_api.pages.zones import days_of, start_of_day, zone_of
 
@@ -36,35 +36,43 @@ async def now_page(request: Request) -> Response:
     day_ago = moment_of(request.app.state.service.clock()) - timedelta(days=1)
     since = f"{day_ago:%Y-%m-%dT%H:%M:%SZ}"
     begins = await position(request)
-    # What waits may do so for days, and would leave no room for what runs.
-    running = (await ask(request, "/executions", {"status": ["running", "pending"], "limit": _RUNNING}))["executions"]
-    if len(running) < _RUNNING:
-        waiting = await ask(request, "/executions", {"status": "waiting", "limit": _RUNNING - len(running)})
-        running += waiting["executions"]
-    groups = await ask(request, "/failures/groups", {"since": since, "state": "open", "limit": _GROUPS})
-    stuck = await ask(request, "/stuck", {"limit": _STUCK})
     trend: dict[str, str | int] = {"by": "all", "bucket": "1h", "since": since}
-    runs = values_of(await ask(request, "/stats/trend", trend | {"metric": "runs"}))
-    failures = values_of(await ask(request, "/stats/trend", trend | {"metric": "failures"}))
+    running, waiting, groups, stuck, runs, failures, *of_workflows = await ask_together(
+        request,
+        ("/executions", {"status": ["running", "pending"], "limit": _RUNNING}),
+        ("/executions", {"status": "waiting", "limit": _RUNNING}),
+        ("/failures/groups", {"since": since, "state": "open", "limit": _GROUPS}),
+        ("/stuck", {"limit": _STUCK}),
+        ("/stats/trend", trend | {"metric": "runs"}),
+        ("/stats/trend", trend | {"metric": "failures"}),
+        *_asked_of_workflows(request, _WORKFLOWS),
+    )
+    ran, failed = values_of(runs), values_of(failures)
+    lines = _lines(request, *of_workflows)
     return render(
         request,
         "now.html",
         position=begins,
-        running=running,
+        # What waits may do so for days, and would leave no room for what runs.
+        running=[*running["executions"], *waiting["executions"]][:_RUNNING],
         groups=groups["groups"],
         more_groups=groups["next_cursor"] is not None,
         stuck=stuck["executions"],
-        bars=bars_of(runs, failures, zone=zone_of(request)),
-        runs_of_day=sum(value or 0 for _, value in runs),
-        failures_of_day=sum(value or 0 for _, value in failures),
-        workflows=sorted(await workflow_lines(request), key=lambda line: not line.change.is_worse),
+        bars=bars_of(ran, failed, zone=zone_of(request)),
+        runs_of_day=sum(value or 0 for _, value in ran),
+        failures_of_day=sum(value or 0 for _, value in failed),
+        workflows=sorted(lines, key=lambda line: not line.change.is_worse),
     )
 
 
-async def workflow_lines(request: Request, limit: int = _WORKFLOWS) -> list[WorkflowLine]:
+async def workflow_lines(request: Request, limit: int) -> list[WorkflowLine]:
     """Workflows of the last week, most runs first; the first 50 with bars of 14 days, and with what changed."""
+    return _lines(request, *await ask_together(request, *_asked_of_workflows(request, limit)))
+
+
+def _asked_of_workflows(request: Request, limit: int) -> list[tuple[str, Parameters]]:
+    """The questions whose answers `_lines` is made of, in its order."""
     zone = zone_of(request)
-    stats = await ask(request, "/stats/workflows", {"days": 7, "limit": limit})
     trend: dict[str, str | int] = {
         "by": "workflow",
         "bucket": "1d",
@@ -72,9 +80,14 @@ async def workflow_lines(request: Request, limit: int = _WORKFLOWS) -> list[Work
         "since": start_of_day(moment_of(request.app.state.service.clock()), 13, zone),
         "limit": min(limit, _WORKFLOWS),
     }
-    runs = await ask(request, "/stats/trend", trend | {"metric": "runs"})
-    failures = await ask(request, "/stats/trend", trend | {"metric": "failures"})
-    p95_ms = await ask(request, "/stats/trend", trend | {"metric": "p95_ms"})
+    return [
+        ("/stats/workflows", {"days": 7, "limit": limit}),
+        *(("/stats/trend", trend | {"metric": metric}) for metric in ("runs", "failures", "p95_ms")),
+    ]
+
+
+def _lines(request: Request, stats: Any, runs: Any, failures: Any, p95_ms: Any) -> list[WorkflowLine]:
+    zone = zone_of(request)
     lines = []
     for figures in stats["workflows"]:
         ran, failed, took = (values_of(series, figures["name"]) for series in (runs, failures, p95_ms))

@@ -11,7 +11,7 @@ from spantree_api.filters import moment_of
 from spantree_api.pages import wording
 from spantree_api.pages.executions import within_of
 from spantree_api.pages.frame import render
-from spantree_api.pages.in_process import ask
+from spantree_api.pages.in_process import ask_together
 from spantree_api.pages.series import chart_of, values_of
 from spantree_api.pages.zones import days_of, zone_of
 
@@ -23,6 +23,7 @@ _SUBJECTS: Final = (
     ("projects", "project", "Projects", "project"),
     ("users", "user_id", "Users", "user_id"),
 )
+_METRICS: Final = (("tokens", "Tokens", wording.count), ("cost_usd", "Cost", wording.cost))
 _NAMES: Final = 50
 # Lines that one chart can hold and still be read.
 _LINES: Final = 3
@@ -33,16 +34,19 @@ async def usage_page(request: Request, days: str = "7") -> Response:
     """What was used in some days: by model, project and user, most runs first; tokens and cost over time."""
     shown = int(days) if days in {str(one) for one in RANGES} else 7
     since = f"{moment_of(request.app.state.service.clock()) - timedelta(days=shown):%Y-%m-%dT%H:%M:%SZ}"
-    parts = []
-    for path, key, heading, narrows in _SUBJECTS:
-        found = await ask(request, f"/stats/{path}", {"days": shown, "limit": _NAMES})
-        parts.append({"heading": heading, "key": key, "narrows": narrows, "rows": found[path]})
     zone = zone_of(request)
     bucket = {"bucket": "1h"} if shown <= 7 else {"bucket": "1d", **days_of(zone)}
     wanted: dict[str, str | int] = {"by": "model", "since": since, "limit": _LINES, **bucket}
+    used, trends = len(_SUBJECTS), [("/stats/trend", wanted | {"metric": metric}) for metric, _, _ in _METRICS]
+    found = await ask_together(
+        request, *((f"/stats/{path}", {"days": shown, "limit": _NAMES}) for path, *_ in _SUBJECTS), *trends
+    )
+    parts = [
+        {"heading": heading, "key": key, "narrows": narrows, "rows": answer[path]}
+        for (path, key, heading, narrows), answer in zip(_SUBJECTS, found[:used], strict=True)
+    ]
     charts = []
-    for metric, title, told in (("tokens", "Tokens", wording.count), ("cost_usd", "Cost", wording.cost)):
-        trend = await ask(request, "/stats/trend", wanted | {"metric": metric})
+    for (_, title, told), trend in zip(_METRICS, found[used:], strict=True):
         lines = [(one["name"], values_of(trend, one["name"])) for one in trend["series"]]
         if any(value for _, points in lines for _, value in points):
             charts.append(chart_of(title, lines, told, zone=zone))

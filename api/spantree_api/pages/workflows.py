@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -15,7 +15,7 @@ from spantree_api.http.any_text import any_text
 from spantree_api.pages import graph, wording
 from spantree_api.pages.executions import within_of
 from spantree_api.pages.frame import name_of, path_of, render, segment_of, with_query
-from spantree_api.pages.in_process import ask
+from spantree_api.pages.in_process import Parameters, ask_together
 from spantree_api.pages.now import WorkflowLine, workflow_lines
 from spantree_api.pages.series import Bar, bars_of, chart_of, values_of
 from spantree_api.pages.zones import days_of, zone_of
@@ -33,6 +33,7 @@ _ORDERS: dict[str, Callable[[WorkflowLine], Any]] = {
 }
 # As many as a trend has series at most.
 _STEPS = 50
+_METRICS = ("runs", "failures", "success_rate", "p50_ms", "p95_ms", "p99_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,6 @@ async def workflow_page(request: Request, name: str, days: str = "7") -> Respons
     name = name_of(request, name)
     shown = int(days) if days in {str(one) for one in RANGES} else 7
     quoted = path_of(name)
-    workflow = await ask(request, f"/stats/workflows/{quoted}", {"days": shown})
     zone = zone_of(request)
     since = f"{moment_of(request.app.state.service.clock()) - timedelta(days=shown):%Y-%m-%dT%H:%M:%SZ}"
     trend: dict[str, str | int | bool] = {
@@ -71,12 +71,16 @@ async def workflow_page(request: Request, name: str, days: str = "7") -> Respons
         "since": since,
         "hidden": True,
     }
-    of = {
-        metric: values_of(await ask(request, "/stats/trend", trend | {"metric": metric}))
-        for metric in ("runs", "failures", "success_rate", "p50_ms", "p95_ms", "p99_ms")
-    }
-    steps = await _steps(request, name, shown, since)
-    found = await ask(request, f"/workflows/{quoted}/map", {"days": shown})
+    asked = _asked_of_steps(name, shown, since, zone)
+    workflow, found, *answers = await ask_together(
+        request,
+        (f"/stats/workflows/{quoted}", {"days": shown}),
+        (f"/workflows/{quoted}/map", {"days": shown}),
+        *(("/stats/trend", trend | {"metric": metric}) for metric in _METRICS),
+        *asked,
+    )
+    of = {metric: values_of(answer) for metric, answer in zip(_METRICS, answers, strict=False)}
+    steps = _steps(*answers[len(_METRICS) :], zone=zone)
     drawing = await run_in_threadpool(graph.of_workflow, found["nodes"], found["edges"], found["runs"])
     return render(
         request,
@@ -105,10 +109,8 @@ async def workflow_page(request: Request, name: str, days: str = "7") -> Respons
     )
 
 
-async def _steps(request: Request, workflow: str, days: int, since: str) -> list[StepLine]:
-    """The steps of a workflow, worst first, each with bars of its hours or days."""
-    zone = zone_of(request)
-    found = await ask(request, "/stats/nodes", {"workflow": workflow, "days": days, "limit": _STEPS})
+def _asked_of_steps(workflow: str, days: int, since: str, zone: tzinfo) -> list[tuple[str, Parameters]]:
+    """The questions whose answers `_steps` is made of, in its order."""
     wanted: dict[str, str | int | bool] = {
         "by": "node",
         "workflow": workflow,
@@ -116,20 +118,24 @@ async def _steps(request: Request, workflow: str, days: int, since: str) -> list
         "since": since,
         "limit": _STEPS,
     }
-    trends = {
-        metric: await ask(request, "/stats/trend", wanted | {"metric": metric})
-        for metric in ("runs", "failures", "retries")
-    }
+    return [
+        ("/stats/nodes", {"workflow": workflow, "days": days, "limit": _STEPS}),
+        *(("/stats/trend", wanted | {"metric": metric}) for metric in ("runs", "failures", "retries")),
+    ]
+
+
+def _steps(found: Any, runs: Any, failures: Any, retries: Any, *, zone: tzinfo) -> list[StepLine]:
+    """The steps of a workflow, worst first, each with bars of its hours or days."""
     lines = []
     for step in found["nodes"]:
-        runs, failures, retries = (values_of(trends[metric], step["name"]) for metric in trends)
+        ran, failed, retried = (values_of(trend, step["name"]) for trend in (runs, failures, retries))
         success = step["success_rate"]
         lines.append(
             StepLine(
                 step,
                 None if success is None else 1 - success,
                 step["retried"] / step["total"] if step["total"] else None,
-                bars_of(runs, failures, retries, zone),
+                bars_of(ran, failed, retried, zone),
             )
         )
     return lines
