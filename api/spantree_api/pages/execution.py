@@ -51,14 +51,17 @@ async def timeline_page(request: Request, trace_id: str) -> Response:
 
 
 @router.get("/executions/{trace_id}/graph")
-async def graph_page(request: Request, trace_id: str, calls: str = "") -> Response:
-    """What led to what, and what never ran."""
+async def graph_page(request: Request, trace_id: str, calls: str = "", steps: str = "") -> Response:
+    """What led to what, and what never ran; with `steps=all` many steps that are alike one by one, too."""
     execution = await _execution(request, trace_id)
     path, every_call = f"/executions/{execution['execution_id']}", calls == "all"
+    each = steps == "all"
     if execution["counts"]["total"] > _GRAPH_NODES:
         stats = await ask(request, f"{path}/stats", {"sort": "count", "limit": _GRAPH_NAMES})
         drawing = await run_in_threadpool(graph.of_sums, stats["steps"], stats["ways"], every_call=every_call)
-        return await _view(request, "/graph", "graph.html", execution, drawing=drawing, every_call=every_call)
+        return await _view(
+            request, "/graph", "graph.html", execution, drawing=drawing, every_call=every_call, each=True
+        )
     tree = (await ask(request, f"{path}/tree", {"limit": _GRAPH_NODES}))["tree"]
     never_run: list[str] = tree["skipped_nodes"]
     ways: list[Any] = []
@@ -69,9 +72,9 @@ async def graph_page(request: Request, trace_id: str, calls: str = "") -> Respon
         ways = [] if found is None else found["edges"]
     # Up to some hundred boxes with their arrows: not on the event loop, where others wait.
     drawing = await run_in_threadpool(
-        graph.of_execution, tree["nodes"], tree["edges"], never_run, ways, every_call=every_call
+        graph.of_execution, tree["nodes"], tree["edges"], never_run, ways, every_call=every_call, each=each
     )
-    return await _view(request, "/graph", "graph.html", execution, drawing=drawing, every_call=every_call)
+    return await _view(request, "/graph", "graph.html", execution, drawing=drawing, every_call=every_call, each=each)
 
 
 @router.get("/executions/{trace_id}/failure")

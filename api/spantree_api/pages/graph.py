@@ -7,22 +7,22 @@ Calls (queries, requests) are left out unless they failed or are asked for. Of m
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from spantree_api.pages import wording
+from spantree_api.pages.alike import told_alike
 from spantree_api.pages.layered import HEIGHT, WIDTH, Layout, Way, layout
 from spantree_exporter.statuses import FAILED_NODE
 
 BOXES_MAX = 400
 # More arrows than this a box are a hairball: then only those to what is a part, or the most used, are drawn.
 _DENSE = 3
-# More names than these, and those that differ in a number alone are one: shard 1, shard 2.
-_NAMES_MAX = 40
-_NUMBER = re.compile(r"\d+(?:[._:-]\d+)*")
+# More boxes than these are drawn by name where so many of them are alike that this leaves a third of them.
+_EACH_MAX, _ALIKE = 60, 3
 _LABEL_CHARS = 20
+_NOTHING: Final[Mapping[str, Any]] = {}
 _MARGIN = 12.0
 _CALLS = frozenset({"db", "http_client", "http_server", "rpc_client", "rpc_server", "cache", "messaging"})
 
@@ -94,11 +94,18 @@ def of_execution(
     ways: Sequence[Mapping[str, Any]],
     *,
     every_call: bool,
+    each: bool = False,
 ) -> Drawing:
-    """The graph of one execution. `ways`, the workflow's map, tell where steps that never ran would have been."""
+    """The graph of one execution. `ways`, the workflow's map, tell where steps that never ran would have been.
+
+    Many steps whose names are alike have one box a name, unless `each` is to have its own and there is room.
+    """
     shown = [node for node in nodes if every_call or _is_step(node)]
-    if len(shown) > BOXES_MAX:
-        return _of_names(shown, edges, {node["id"]: node["parent_id"] for node in nodes}, len(nodes) - len(shown))
+    if len(shown) > (BOXES_MAX if each else _EACH_MAX):
+        alike = set(told_alike(node["name"] for node in shown).values())
+        if len(shown) > BOXES_MAX or len(alike) * _ALIKE <= len(shown):
+            parents = {node["id"]: node["parent_id"] for node in nodes}
+            return _of_names(shown, edges, parents, len(nodes) - len(shown), never_run, ways)
     number = {node["id"]: at for at, node in enumerate(shown)}
     parents = {node["id"]: node["parent_id"] for node in nodes}
     boxes = [_box(node) for node in shown]
@@ -117,12 +124,12 @@ def of_execution(
     for name in never_run:
         if name not in names and len(boxes) < BOXES_MAX:
             names[name] = len(boxes)
-            boxes.append(Box(name, "never ran", "calm", "↷", f"{name} did not run", never=True))
+            boxes.append(_never(name))
     never = {names[name] for name in never_run if name in names and boxes[names[name]].never}
     for way in ways:
         source, target = names.get(way["from"]), names.get(way["to"])
         if source is not None and target is not None and source != target and target in never:
-            arrows.append(Arrow(source, target, "never", way["condition"] or "", "other runs went this way", 0.1))
+            arrows.append(_never_taken(source, target, way))
     return drawing(boxes, _thinned(boxes, arrows), len(nodes) - len(shown))
 
 
@@ -146,34 +153,60 @@ def of_sums(steps: Sequence[Mapping[str, Any]], ways: Sequence[Mapping[str, Any]
 def of_workflow(steps: Sequence[Mapping[str, Any]], ways: Sequence[Mapping[str, Any]], runs: int) -> Drawing:
     """The map of a workflow: its most run steps, ways as thick as they are used."""
     on_a_way = {way[end] for way in ways for end in ("from", "to")}
-    kept = [step for step in steps if not ways or step["name"] in on_a_way][:BOXES_MAX]
-    number = {step["name"]: at for at, step in enumerate(kept)}
-    boxes = []
-    for step in kept:
-        rate = step["success_rate"]
-        bad = step["failed"] > 0
-        note = f"{wording.count(step['runs'])} runs · p50 {wording.duration(step['p50_ms'])}"
-        if bad and rate is not None:
-            note = f"{wording.share(1 - rate)} fail · p50 {wording.duration(step['p50_ms'])}"
-        told = (
-            f"{step['name']} ({step['kind']}): {step['runs']} runs, {step['failed']} failed, {step['retried']} "
-            f"attempts retried, {step['skipped']} skipped, p95 {wording.duration(step['p95_ms'])}"
-        )
-        boxes.append(Box(step["name"], note, "bad" if bad else "good", "✕" if bad else "", told))
-    arrows = [
-        Arrow(
-            number[way["from"]],
-            number[way["to"]],
-            way["type"],
-            " · ".join(part for part in (way["condition"] or "", _part_told(way["share"])) if part),
-            f"{way['from']} to {way['to']}, {way['type']}: {way['runs']} of {runs} runs, {way['failed']} failed there",
-            way["share"] or 0.0,
-            way["failed"] > 0,
-        )
-        for way in ways
-        if way["from"] in number and way["to"] in number and way["from"] != way["to"]
-    ]
-    return drawing(boxes, _thinned(boxes, arrows), len(steps) - len(kept))
+    every = [step for step in steps if not ways or step["name"] in on_a_way]
+    told = told_alike(step["name"] for step in every)
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for step in every:
+        alike.setdefault(told[step["name"]], []).append(step)
+    kept = dict(itertools.islice(alike.items(), BOXES_MAX))
+    boxes = [_box_of_runs(name, members) for name, members in kept.items()]
+    number = {name: at for at, name in enumerate(kept)}
+    arrows = []
+    for (source, target, kind), taken in _ways_between(ways, told).items():
+        if source in number and target in number and source != target:
+            arrows.append(_arrow_of_runs(number[source], number[target], kind, taken, runs))
+    left_out = len(steps) - sum(map(len, kept.values()))
+    return drawing(boxes, _thinned(boxes, arrows), left_out, by_name=len(alike) < len(every))
+
+
+def _ways_between(
+    ways: Iterable[Mapping[str, Any]], told: Mapping[str, str]
+) -> dict[tuple[str, str, str], list[Mapping[str, Any]]]:
+    """The ways from one box to another, by their type."""
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for way in ways:
+        if way["from"] in told and way["to"] in told:
+            found.setdefault((told[way["from"]], told[way["to"]], way["type"]), []).append(way)
+    return found
+
+
+def _arrow_of_runs(source: int, target: int, kind: str, taken: Sequence[Mapping[str, Any]], runs: int) -> Arrow:
+    """The arrow of a way; of several between steps that are alike that of the most used one."""
+    most = max(taken, key=lambda way: way["runs"])
+    failed = sum(way["failed"] for way in taken)
+    label = " · ".join(part for part in (most["condition"] or "", _part_told(most["share"])) if part)
+    more = f", one of {len(taken)} ways" if len(taken) > 1 else ""
+    told = f"{most['from']} to {most['to']}, {kind}: {most['runs']} of {runs} runs, {failed} failed there{more}"
+    return Arrow(source, target, kind, label, told, most["share"] or 0.0, failed > 0)
+
+
+def _box_of_runs(name: str, members: Sequence[Mapping[str, Any]]) -> Box:
+    """The box of a step of a workflow, or of those that differ in a number alone."""
+    [step, *others] = sorted(members, key=lambda one: (one["success_rate"] is None, one["success_rate"] or 0.0))
+    bad = step["failed"] > 0
+    runs, took = f"{wording.count(step['runs'])} runs", f"p50 {wording.duration(step['p50_ms'])}"
+    if bad and step["success_rate"] is not None:
+        runs = f"{wording.share(1 - step['success_rate'])} fail"
+    told = (
+        f"{step['name']} ({step['kind']}): {step['runs']} runs, {step['failed']} failed, {step['retried']} "
+        f"attempts retried, {step['skipped']} skipped, p95 {wording.duration(step['p95_ms'])}"
+    )
+    note = f"{runs} · {took}"
+    if others:
+        failing = sum(one["failed"] > 0 for one in members)
+        note = f"{wording.count(len(members))} steps" + (f" · {failing} of them failed" if failing else "")
+        told = f"{name}: {note}; {'the worst' if failing else 'one of them'} is {told}"
+    return Box(name, note, "bad" if bad else "good", "✕" if bad else "", told)
 
 
 def drawing(boxes: Sequence[Box], arrows: Sequence[Arrow], left_out: int = 0, *, by_name: bool = False) -> Drawing:
@@ -206,6 +239,14 @@ def _part_told(share: float | None) -> str:
     return "" if share == 1 else wording.share(share)
 
 
+def _never(name: str) -> Box:
+    return Box(name, "never ran", "calm", "↷", f"{name} did not run", never=True)
+
+
+def _never_taken(source: int, target: int, way: Mapping[str, Any]) -> Arrow:
+    return Arrow(source, target, "never", way["condition"] or "", "other runs went this way", 0.1)
+
+
 def _box(node: Mapping[str, Any]) -> Box:
     word = wording.status_word(node["status"])
     notes = [node["kind"], wording.duration(node["duration_ms"])]
@@ -235,8 +276,10 @@ def _of_names(
     edges: Iterable[Mapping[str, Any]],
     parents: Mapping[str, str | None],
     left_out: int,
+    never_run: Sequence[str],
+    other_ways: Sequence[Mapping[str, Any]],
 ) -> Drawing:
-    """One box for each name, with how often it ran; the most run ones."""
+    """One box for each name, with how often it ran; the most run ones, and what never ran."""
     name_of: dict[str, str] = {node["id"]: node["name"] for node in nodes}
     sums: dict[str, tuple[int, int]] = {}
     opened: dict[str, str] = {}
@@ -260,7 +303,8 @@ def _of_names(
         if above is not None:
             way = name_of[ids[above]], name, True
             ways[way] = ways.get(way, 0) + 1
-    return _of_sums(sums, ways, left_out, opened)
+    never = {name: [way for way in other_ways if way["to"] == name] for name in never_run if name not in sums}
+    return _of_sums(sums, ways, left_out, opened, never)
 
 
 def _of_sums(
@@ -268,13 +312,14 @@ def _of_sums(
     ways: Mapping[tuple[str, str, bool], int],
     left_out: int,
     opened: Mapping[str, str] | None = None,
+    never: Mapping[str, Sequence[Mapping[str, Any]]] = _NOTHING,
 ) -> Drawing:
     """A box for each name, of which `sums` says how often it ran and failed; the most run ones, and their ways.
 
     `ways`: how often one led to another, or, with True, another was a part of one. `opened`: the node that a box opens.
+    `never`: what never ran, and the ways that led there in other runs.
     """
-    many = len(sums) > _NAMES_MAX
-    told = {name: _NUMBER.sub("#", name) if many else name for name in sums}
+    told = told_alike(sums)
     total: dict[str, tuple[int, int, str | None]] = {}
     for name, (count, failed) in sums.items():
         count_before, failed_before, node_id = total.get(told[name], (0, 0, None))
@@ -309,7 +354,12 @@ def _of_sums(
         for (source, target), count in parts.items()
         if (source, target) not in calls
     ]
-    return drawing(boxes, _thinned(boxes, arrows), left_out, by_name=True)
+    arrows = _thinned(boxes, arrows)
+    for name, led_there in itertools.islice(never.items(), BOXES_MAX - len(boxes)):
+        boxes.append(_never(name))
+        sources = {number[told[way["from"]]]: way for way in led_there if told.get(way["from"]) in number}
+        arrows += [_never_taken(source, len(boxes) - 1, way) for source, way in sources.items()]
+    return drawing(boxes, arrows, left_out, by_name=True)
 
 
 def _thinned(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> list[Arrow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from spantree_api.pages.graph import BOXES_MAX, Box, drawing, of_execution, of_sums, of_workflow
@@ -29,7 +30,8 @@ def way(source: str, target: str, **changes: Any) -> dict[str, Any]:
 def graph(
     nodes: list[Any], edges: list[Any], never_run: tuple[str, ...] = (), ways: tuple[Any, ...] = (), **given: Any
 ) -> Any:
-    return of_execution(nodes, edges, never_run, ways, every_call=given.get("every_call", False))
+    asked = {"every_call": given.get("every_call", False), "each": given.get("each", False)}
+    return of_execution(nodes, edges, never_run, ways, **asked)
 
 
 def arrows(drawn: Any) -> list[tuple[str, str, str, str]]:
@@ -104,6 +106,51 @@ def test_boxes_of_names_hang_together_and_open_what_failed() -> None:
         ("plan", "shard #", "sequential", "2×"), ("run", "plan", "child", ""), ("run", "shard #", "child", ""),
         ("shard #", "load-#", "child", ""),
     ]  # fmt: skip
+
+
+def test_many_steps_that_are_alike_are_one_box_unless_each_is_asked_for() -> None:
+    """300 numbered steps were a row of 300 boxes, 70,000 pixels wide."""
+    nodes = [step(0, "reindex"), *(step(number, f"step {number}", 0) for number in range(1, 301)), step(301, "end", 0)]
+    nodes[77] |= {"status": "failed", "error_type": "DiskFull"}
+    edges = [edge(number, number + 1) for number in range(1, 301)]
+    never = (way("step 77", "clean up", condition="failed"),)
+    drawn = graph(nodes, edges, ("clean up", "end"), never)
+    assert [(one.box.label, one.box.note, one.box.node_id) for one in drawn.boxes] == [
+        ("step #", "300× · 1 failed", "77"), ("reindex", "1×", "0"), ("end", "1×", "301"),
+        ("clean up", "never ran", None),
+    ]  # fmt: skip
+    assert sorted(arrows(drawn)) == [
+        ("reindex", "step #", "child", ""), ("step #", "clean up", "never", "failed"),
+        ("step #", "end", "sequential", "1×"),
+    ]  # fmt: skip
+    assert drawn.by_name
+    every = graph(nodes, edges, ("clean up",), never, each=True)
+    assert (len(every.boxes), every.by_name) == (303, False)
+    few = [step(number, f"step {number}") for number in range(60)]
+    assert len(graph(few, []).boxes) == 60, "as many are a picture"
+    named = [step(number, f"{'abcdefghij'[number % 10] * (number // 10 + 1)}") for number in range(90)]
+    assert len(graph(named, []).boxes) == 90, "names of their own are kept"
+
+
+def test_a_map_has_one_box_for_many_steps_that_differ_in_a_number() -> None:
+    figures = {"kind": "step", "runs": 5, "failed": 0, "retried": 0, "skipped": 0, "success_rate": 1.0, "p50_ms": 5.0,
+               "p95_ms": 9.0}  # fmt: skip
+    names = ["plan", *(f"step {number}" for number in range(1, 301)), "publish"]
+    steps = [{"name": name, **figures} for name in names]
+    steps[77] |= {"failed": 1, "success_rate": 0.8}
+    ways = [way(a, b, runs=5, share=1.0) for a, b in itertools.pairwise(names)]
+    ways[76] |= {"failed": 1}
+    drawn = of_workflow(steps, ways, 5)
+    assert [(one.box.label, one.box.note, one.box.tone, one.box.told) for one in drawn.boxes] == [
+        ("plan", "5 runs · p50 5.0 ms", "good",
+         "plan (step): 5 runs, 0 failed, 0 attempts retried, 0 skipped, p95 9.0 ms"),
+        ("step #", "300 steps · 1 of them failed", "bad", "step #: 300 steps · 1 of them failed; the worst is step 77 "
+         "(step): 5 runs, 1 failed, 0 attempts retried, 0 skipped, p95 9.0 ms"),
+        ("publish", "5 runs · p50 5.0 ms", "good",
+         "publish (step): 5 runs, 0 failed, 0 attempts retried, 0 skipped, p95 9.0 ms"),
+    ]  # fmt: skip
+    assert arrows(drawn) == [("plan", "step #", "sequential", ""), ("step #", "publish", "sequential", "")]
+    assert (drawn.by_name, drawn.left_out) == (True, 0)
 
 
 def test_a_map_shows_how_often_each_way_is_taken_and_where_it_fails() -> None:
