@@ -136,6 +136,7 @@ def test_hostile_texts_stay_texts_and_show_what_they_hide(pages: httpx.Client) -
     for path in (
         "",
         "/failure",
+        "/flame",
         "/statistics",
         "/table",
         "/raw",
@@ -160,6 +161,12 @@ def test_an_execution_reads_without_a_script(pages: httpx.Client) -> None:
     assert [text for text in told if text not in page.text] == []
     assert {"/runs/run%201%2F2", "/conversations/c%231"} <= set(page.links)
     assert "last good" not in page.text, "there is none to compare with"
+    flame = page_of(pages.get(f"/executions/{trace_id(1)}/flame"))
+    charge = [link for link in flame.links if "/flame?at=" in link][-1]
+    alone = page_of(pages.get(charge))
+    assert "all steps › nightly report › charge" in alone.text and "1.00 s" in alone.text
+    assert f"/executions/{trace_id(1)}/nodes/0000000000000002" in alone.links, "the longest of them"
+    assert "no frame" in page_of(pages.get(f"/executions/{trace_id(1)}/flame?at=0"), 404).text
     report = page_of(pages.get(f"/executions/{trace_id(1)}/failure"))
     assert "How it went up" in report.text and "the cause" in report.text
     detail = page_of(pages.get(f"/executions/{trace_id(1)}/nodes/0000000000000002"))
@@ -199,6 +206,7 @@ def test_every_page_reads_without_a_script(pages: httpx.Client) -> None:
         "/runs/run%201%2F2": ("run 1/2", "nightly report", "charge"),
         "/conversations/c%231": ("c#1", "1 turn", "nightly report"),
         f"/executions/{trace_id(1)}/graph": ("nightly report", "2 steps"),
+        f"/executions/{trace_id(1)}/flame": ("all steps: 2.00 s", "charge", "50 %", "once, 1 failed"),
         f"/executions/{trace_id(1)}/statistics": ("Steps by name", "nightly report", "Self ↓"),
         f"/executions/{trace_id(1)}/statistics?sort=cost": ("Cost ↓",),
         "/system": ("System", "database", "projection"),

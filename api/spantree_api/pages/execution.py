@@ -1,4 +1,4 @@
-"""`/executions/{id}` and its views: timeline, graph, failure, statistics, table, raw; the panel of one node."""
+"""`/executions/{id}` and its views: timeline, graph, flame graph, failure, statistics, table, raw; one node's panel."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from spantree_api.pages import graph
+from spantree_api.pages.flame import flame_picture
 from spantree_api.pages.frame import path_of, render
 from spantree_api.pages.in_process import NotAnswered, Parameters, ask, position
 from spantree_exporter.statuses import FAILED_EXECUTION, OPEN
@@ -18,6 +19,7 @@ router = APIRouter(include_in_schema=False)
 VIEWS = (
     ("", "Timeline"),
     ("/graph", "Graph"),
+    ("/flame", "Flame graph"),
     ("/failure", "Failure"),
     ("/statistics", "Statistics"),
     ("/table", "Table"),
@@ -75,6 +77,15 @@ async def graph_page(request: Request, trace_id: str, calls: str = "", steps: st
         graph.of_execution, tree["nodes"], tree["edges"], never_run, ways, every_call=every_call, each=each
     )
     return await _view(request, "/graph", "graph.html", execution, drawing=drawing, every_call=every_call, each=each)
+
+
+@router.get("/executions/{trace_id}/flame")
+async def flame_page(request: Request, trace_id: str, at: str = "") -> Response:
+    """What took the time, by name below name; all of it, or what is below the frame `at`."""
+    execution = await _execution(request, trace_id)
+    flame = await ask(request, f"/executions/{execution['execution_id']}/flame", {"at": at})
+    picture = flame_picture(flame["frames"])
+    return await _view(request, "/flame", "flame.html", execution, flame=flame, picture=picture)
 
 
 @router.get("/executions/{trace_id}/failure")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from spantree_api.pages import wording
-from spantree_api.pages.alike import told_alike
 from spantree_api.pages.layered import HEIGHT, WIDTH, Layout, Way, layout
+from spantree_api.timeline.alike import told_alike
 from spantree_exporter.statuses import FAILED_NODE
 
 BOXES_MAX = 400

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from spantree_api.reader import Reader, TraceKey
 from spantree_api.stored_rows import records
 from spantree_api.timeline.columns import open_depths
-from spantree_api.timeline.rows import BandRow, FoldedRow, TimelineRow
+from spantree_api.timeline.flame import FlameGraph
+from spantree_api.timeline.rows import BandRow, FlameRow, FoldedRow, TimelineRow
 
 # Subtrees whose end is looked up: one look into the index each. The ends of deeper ones are not told.
 _ENDS_MAX = 100
@@ -56,3 +58,14 @@ async def folded_into(reader: Reader, key: TraceKey, from_sequence: int, limit: 
     """The spans that are folded into nodes from a sequence number on, by node and start."""
     asked = {"from_sequence": from_sequence, "limit": limit}
     return await reader.snapshot.all("folded_spans", key.parameters() | asked, records(FoldedRow))
+
+
+async def flame_graph(reader: Reader, key: TraceKey, limit: int) -> FlameGraph:
+    """The flame graph of the first `limit` nodes, of which some are in memory at a time."""
+    graph = FlameGraph()
+    async with aclosing(
+        reader.snapshot.chunks("flame_of_trace", key.parameters() | {"limit": limit}, records(FlameRow))
+    ) as chunks:
+        async for rows in chunks:
+            graph.add(rows)
+    return graph

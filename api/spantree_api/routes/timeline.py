@@ -6,7 +6,9 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
+from spantree_api.answers.flame import FlameAnswer
 from spantree_api.answers.timeline import FoldedAnswer, TimelineAnswer, TimelineMatches, TimelineOverview
+from spantree_api.errors import NotFound
 from spantree_api.http.params import Text, TraceIdPath, trace_id_of
 from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import timeline
@@ -24,6 +26,8 @@ _MATCHES_MAX = 2_000
 _FOLDED_MAX = 5_000
 # Bands of an overview: as many as a strip of a picture has lines.
 _BANDS = 160
+# Nodes that a flame graph is made of.
+_FLAME_NODES = 100_000
 
 
 @router.get("/executions/{trace_id}/timeline", response_model=TimelineAnswer, responses=error_answers(404, 422, 503))
@@ -81,6 +85,34 @@ async def get_overview(service: ServiceOf, trace_id: TraceIdPath) -> Response:
         "total": row.execution.total_count,
         "size": size,
         "bands": band_columns(rows, size, row.execution.started_ns),
+    }
+    return json_answer(answer)
+
+
+@router.get("/executions/{trace_id}/flame", response_model=FlameAnswer, responses=error_answers(404, 422, 503))
+async def get_flame(
+    service: ServiceOf,
+    trace_id: TraceIdPath,
+    at: Annotated[Text, Query(max_length=4_000, description="only this frame: the `at` of one that was answered")] = "",
+) -> Response:
+    """A flame graph of the first 100,000 nodes: what took the time, by name below name."""
+    wanted = trace_id_of(trace_id)
+    async with service.reader(wanted) as reader:
+        key = reader.key(wanted)
+        row = await reader.execution(key)
+        graph = await timeline.flame_graph(reader, key, _FLAME_NODES)
+    drawn = graph.drawn(at)
+    if drawn is None:
+        raise NotFound(f"no frame {at[:80]!r} in the flame graph of execution {row.trace_id.hex}", {"at": at[:200]})
+    answer: FlameAnswer = {
+        "execution_id": row.trace_id.hex,
+        "status": effective_status(row.execution, reader.now_ns, reader.config.lost_after_s),
+        "path": drawn.path,
+        "total_ms": drawn.total_ns / 1e6,
+        "nodes": graph.nodes,
+        "truncated": graph.nodes < row.execution.total_count,
+        "frames": drawn.frames,
+        "left_out": drawn.left_out,
     }
     return json_answer(answer)
 

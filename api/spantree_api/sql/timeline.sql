@@ -43,6 +43,17 @@ WHERE tenant_id = %(tenant_id)s
 GROUP BY band
 ORDER BY band
 
+-- name: flame_of_trace
+-- the first nodes in sequence order, with what took time of their own; served by node_sequence_idx
+SELECT span_id, ordinal, depth, left(name, 200) AS name, kind, status, started_ns, ended_ns, self_ns
+FROM spantree.node
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = %(trace_id)s::uuid
+    AND day = ANY (%(days)s::date[])
+    AND sequence > 0
+ORDER BY sequence
+LIMIT %(limit)s::bigint
+
 -- name: nodes_that_match
 -- sequence numbers of the nodes with a text in their name or error, or that failed; served by node_sequence_idx
 SELECT sequence, span_id, ordinal

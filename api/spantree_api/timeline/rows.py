@@ -60,3 +60,18 @@ class FoldedRow:
     start_ns: int
     end_ns: int
     status_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlameRow:
+    """What a flame graph needs of a node. `self_ns`: None while it runs."""
+
+    span_id: int
+    ordinal: int
+    depth: int
+    name: str
+    kind: str
+    status: str
+    started_ns: int
+    ended_ns: int | None
+    self_ns: int | None

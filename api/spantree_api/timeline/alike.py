@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 # Fewer names than these are told one by one.
-_NAMES_MAX = 40
+NAMES_MAX = 40
 _NUMBER = re.compile(r"\d+(?:[._:-]\d+)*")
 
 
@@ -16,10 +16,13 @@ def form_of(name: str) -> str:
     return _NUMBER.sub("#", name)
 
 
-def told_alike(names: Iterable[str]) -> dict[str, str]:
-    """For each of `names` what it is told as: of many its form, where another one has it too; else itself."""
+def told_alike(names: Iterable[str], most: int = NAMES_MAX) -> dict[str, str]:
+    """For each of `names` what it is told as.
+
+    Of more than `most` that is its form, where another one has that too; else itself.
+    """
     every = dict.fromkeys(names)
-    if len(every) <= _NAMES_MAX:
+    if len(every) <= most:
         return {name: name for name in every}
     forms = {name: form_of(name) for name in every}
     alike = Counter(forms.values())
