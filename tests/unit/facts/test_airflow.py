@@ -77,3 +77,46 @@ def test_what_an_operator_does_inside_a_task_is_no_task() -> None:
         "workflow_name": "sales",
         "run_id": "manual__1",
     }
+
+
+EARLIER = [("airflow.category", "airflow.dag_run.", "airflow.task."), ("category", "", "")]
+
+
+@pytest.mark.parametrize(("category", "of_run", "of_task"), EARLIER)
+def test_releases_before_3_2_tell_runs_and_tasks_by_category(category: str, of_run: str, of_task: str) -> None:
+    sent: Attributes = {
+        category: "DAG runs",
+        f"{of_run}dag_id": "etl",
+        f"{of_run}run_id": "manual__1",
+        f"{of_run}state": "DagRunState.FAILED",
+    }
+    assert read_facts(span("etl", sent, parent=None)) == {
+        "boundary": "run",
+        "kind": "workflow",
+        "name": "etl",
+        "workflow_name": "etl",
+        "run_id": "manual__1",
+        "run_status": "failed",
+    }
+    task: Attributes = {
+        category: "scheduler",
+        f"{of_task}task_id": "load",
+        f"{of_task}dag_id": "etl",
+        f"{of_task}state": "up_for_retry",
+        f"{of_task}try_number": 1,
+    }
+    assert read_facts(span("load", task)) == {
+        "name": "load",
+        "kind": "task",
+        "step": True,
+        "task_key": "etl/load",
+        "task_scope": "trace",
+        "attempt": 1,
+        "status": "retried",
+        "retry_expected": True,
+    }
+
+
+def test_a_category_of_ones_own_is_none_of_airflows() -> None:
+    assert read_facts(span("plan", {"category": "scheduler", "task_id": "load"})) == {}
+    assert read_facts(span("plan", {"category": "books"})) == {}

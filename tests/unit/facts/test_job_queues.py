@@ -126,3 +126,98 @@ def test_a_task_of_docket_is_named_for_itself_and_counts_its_attempts() -> None:
         "attempt": 2,
     }
     assert read_facts(span("docket.add", docket, kind=KIND_INTERNAL)) == {"kind": "message"}
+
+
+LARAVEL: Attributes = {
+    "messaging.system": "redis",
+    "messaging.destination.name": "default",
+    "messaging.message.id": "u-1",
+    "messaging.message.job_name": "App\\Jobs\\SendInvoice",
+    "messaging.message.max_tries": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ({"messaging.message.attempts": 0}, {}),
+        ({"messaging.message.attempts": 2}, {"attempt": 3}),
+        # Given back to the queue, without an exception.
+        ({"messaging.message.released": True}, {"status": "retried"}),
+        ({"messaging.message.released": False, "messaging.message.deleted": True}, {}),
+    ],
+)
+def test_a_job_of_laravels_is_tried_again_where_it_was_released(others: Attributes, told: Facts) -> None:
+    sent = span("process default", {**LARAVEL, "messaging.operation.type": "process", **others}, kind=KIND_CONSUMER)
+    assert read_facts(sent) == {
+        "kind": "task",
+        "step": True,
+        "name": "App\\Jobs\\SendInvoice",
+        "entry": "process default",
+        "task_key": "default/u-1",
+        "retry_expected": True,
+        "max_attempts": 3,
+        **told,
+    }
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ({}, {"attempt": 1}),
+        (
+            {"taskiq.retry.reason": "bank down", "taskiq.max_retries": "3"},
+            {"attempt": 1, "max_attempts": 3, "status": "retried", "error_message": "bank down"},
+        ),
+        (
+            {"taskiq.retry.reason": "bank down", "taskiq.max_retries": "3", "taskiq._retries": "2"},
+            {"attempt": 3, "max_attempts": 3, "weak_status": "failed", "error_message": "bank down"},
+        ),
+        # How many there may be is not told where the middleware has it.
+        (
+            {"taskiq.retry.reason": "bank down", "taskiq._retries": "1"},
+            {"attempt": 2, "weak_status": "failed", "error_message": "bank down"},
+        ),
+    ],
+)
+def test_a_task_of_taskiqs_that_failed_is_tried_again_while_attempts_are_left(others: Attributes, told: Facts) -> None:
+    sent = span("execute/app:charge", {"taskiq.task_name": "app:charge", **others}, kind=KIND_CONSUMER)
+    assert read_facts(sent) == {
+        "name": "app:charge",
+        "kind": "task",
+        "step": True,
+        "entry": "execute/app:charge",
+        "task_key": "taskiq/app:charge",
+        "retry_expected": True,
+        **told,
+    }
+    sending = span("send/app:charge", {"taskiq.task_name": "app:charge"}, kind=KIND_PRODUCER)
+    assert read_facts(sending) == {"name": "app:charge", "kind": "message", "fold": "producer"}
+
+
+def test_a_task_of_rays_is_called_for_its_function_and_known_by_its_id() -> None:
+    attributes: Attributes = {"ray.remote": "function", "ray.function": "app.train", "ray.task_id": "16310a0f"}
+    assert read_facts(span("app.train ray.remote_worker", attributes, kind=KIND_CONSUMER)) == {
+        "name": "app.train",
+        "kind": "task",
+        "step": True,
+        "entry": "app.train ray.remote_worker",
+        "task_key": "ray/16310a0f",
+        "retry_expected": True,
+    }
+    asking = span("app.train ray.remote", {"ray.function": "app.train"}, kind=KIND_PRODUCER)
+    assert read_facts(asking) == {"name": "app.train", "kind": "message", "fold": "producer"}
+
+
+def test_a_job_of_quartz_is_called_for_itself_and_what_its_store_looks_for_is_hidden() -> None:
+    attributes: Attributes = {"fire.instance.id": "7", "job.name": "nightly", "trigger.name": "t"}
+    assert read_facts(span("Quartz.Job.Execute", attributes, scope="Quartz")) == {
+        "kind": "task",
+        "step": True,
+        "entry": "Quartz.Job.Execute",
+        "name": "nightly",
+    }
+    store = "Quartz.JobStore.AcquireNextTriggers"
+    assert read_facts(span(store, scope="Quartz", parent=None)) == {"hidden": True}
+    assert read_facts(span(store, scope="Quartz", parent=None, status=STATUS_ERROR)) == {}
+    assert read_facts(span(store, scope="Quartz")) == {}

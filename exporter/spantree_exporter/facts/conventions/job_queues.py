@@ -1,5 +1,5 @@
-"""Queues of jobs: BullMQ (JavaScript), Sidekiq, Resque, Delayed Job, Active Job (Ruby), Oban, Hangfire, arq and docket
-(Python).
+"""Queues of jobs: BullMQ (JavaScript), Sidekiq, Resque, Delayed Job, Active Job (Ruby), Oban, Laravel, Hangfire and
+Quartz.NET, arq, docket, Taskiq and Ray (Python).
 
 A job is run once for each attempt, under one id. Instrumentations name its spans for the queue (`default process`),
 which most often is the same for all: the job's own name is an attribute. BullMQ (read from bullmq 5) leaves the status
@@ -28,6 +28,7 @@ _NAMES: Final = (
     "messaging.resque.job_class",
     "messaging.delayed_job.name",
     "oban.job.worker",
+    "messaging.message.job_name",
 )
 _IDS: Final = (
     "bullmq.job.id",
@@ -36,6 +37,7 @@ _IDS: Final = (
     "messaging.message_id",
     "messaging.message.id",
 )
+_MOST: Final = ("oban.job.max_attempts", "messaging.message.max_tries")
 _QUEUES: Final = ("bullmq.queue.name", "messaging.destination.name", "messaging.destination")
 _ACTIVE_JOB: Final = "messaging.active_job.adapter.name"
 _BULLMQ_QUEUE: Final = "bullmq.queue.name"
@@ -45,6 +47,12 @@ _FAILED: Final = "job failed"
 _HANGFIRE: Final = "JOB "
 _HANGFIRE_MADE: Final = "job.createdat"
 _DOCKET_KEY: Final = "docket.key"
+_TASKIQ_TASK: Final = "taskiq.task_name"
+_RAY_FUNCTION: Final = "ray.function"
+_QUARTZ_FIRED: Final = "fire.instance.id"
+_QUARTZ_JOB: Final = "Quartz.Job.Execute"
+_QUARTZ_STORE: Final = "Quartz.JobStore."
+_RELEASED: Final = "messaging.message.released"
 _MESSAGE_CHARS: Final = 1000
 
 
@@ -56,6 +64,12 @@ def _read(span: Span, facts: Facts) -> None:
         _put_arq(span, facts)
     elif _DOCKET_KEY in a:
         _put_docket(span, facts)
+    elif _TASKIQ_TASK in a:
+        _put_taskiq(span, facts)
+    elif _RAY_FUNCTION in a:
+        _put_ray(span, facts)
+    elif span.name.startswith("Quartz."):
+        _put_quartz(span, facts)
     else:
         _put_job(span, facts)
 
@@ -97,8 +111,14 @@ def _put_job(span: Span, facts: Facts) -> None:
         facts.setdefault("attempt", attempt)
     if (failed := whole_number(a.get("messaging.delayed_job.attempts"))) is not None and failed >= 0:
         facts.setdefault("attempt", failed + 1)
-    if (most := whole_number(a.get("oban.job.max_attempts"))) is not None and most > 0:
-        facts.setdefault("max_attempts", most)
+    if (before := whole_number(a.get("messaging.message.attempts"))) is not None and before > 0:
+        # Only some of Laravel's queues count them in the message; of the others it is 0 in each attempt.
+        facts.setdefault("attempt", before + 1)
+    if (most := first_text(span, _MOST)) and (count := whole_number(most)) is not None and count > 0:
+        facts.setdefault("max_attempts", count)
+    if a.get(_RELEASED) is True:
+        # Given back to the queue, by the job itself or for what it raised: Laravel will run it again.
+        facts.setdefault("status", "retried")
     if span.links:
         facts.setdefault("flow_links", True)
     if span.status_code == STATUS_UNSET:
@@ -143,6 +163,73 @@ def _put_docket(span: Span, facts: Facts) -> None:
         facts.setdefault("flow_links", True)
 
 
+def _put_taskiq(span: Span, facts: Facts) -> None:
+    """A task of Taskiq's middleware: `send/<task>` -> `execute/<task>`, each attempt below the one before it.
+
+    An attempt that will be made again leaves its status unset, and so does the last one where none is left.
+    """
+    a = span.attributes
+    name = text_of(a.get(_TASKIQ_TASK)) or span.name
+    facts.setdefault("name", name)
+    if span.kind == KIND_PRODUCER:
+        facts.setdefault("kind", "message")
+        facts.setdefault("fold", "producer")
+        return
+    if span.kind != KIND_CONSUMER:
+        return
+    _put_task(span, facts)
+    _put_attempts(f"taskiq/{name}", facts)
+    attempt = (whole_number(a.get("taskiq._retries")) or 0) + 1
+    facts.setdefault("attempt", attempt)
+    most = whole_number(a.get("taskiq.max_retries"))
+    if most is not None and most > 0:
+        facts.setdefault("max_attempts", most)
+    if (reason := text_of(a.get("taskiq.retry.reason"))) is not None and span.status_code == STATUS_UNSET:
+        facts.setdefault("error_message", reason[:_MESSAGE_CHARS])
+        if most is not None and attempt < most:
+            facts.setdefault("status", "retried")
+        else:
+            facts.setdefault("weak_status", "failed")
+
+
+def _put_ray(span: Span, facts: Facts) -> None:
+    """A task of Ray's: `<function> ray.remote` -> `<function> ray.remote_worker`, one for each attempt, of one id."""
+    a = span.attributes
+    if name := text_of(a.get(_RAY_FUNCTION)):
+        facts.setdefault("name", name)
+    if span.kind == KIND_PRODUCER:
+        facts.setdefault("kind", "message")
+        facts.setdefault("fold", "producer")
+    elif span.kind == KIND_CONSUMER:
+        _put_task(span, facts)
+        if task_id := text_of(a.get("ray.task_id")):
+            _put_attempts(f"ray/{task_id}", facts)
+
+
+def _put_quartz(span: Span, facts: Facts) -> None:
+    """A job of Quartz.NET's own tracing, whose spans are all called for what the scheduler does."""
+    if span.name == _QUARTZ_JOB:
+        _put_task(span, facts)
+        if name := text_of(span.attributes.get("job.name")):
+            facts.setdefault("name", name)
+    elif span.name.startswith(_QUARTZ_STORE) and span.parent_span_id is None and span.status_code != STATUS_ERROR:
+        # Looks for what is due, every few seconds.
+        facts.setdefault("hidden", True)
+
+
 CONVENTION = Convention(
-    "job_queues", _read, keys=(*_NAMES, _ACTIVE_JOB, _BULLMQ_QUEUE, _HANGFIRE_MADE, _ARQ_JOB, _DOCKET_KEY)
+    "job_queues",
+    _read,
+    scopes=("Quartz",),
+    keys=(
+        *_NAMES,
+        _ACTIVE_JOB,
+        _BULLMQ_QUEUE,
+        _HANGFIRE_MADE,
+        _ARQ_JOB,
+        _DOCKET_KEY,
+        _TASKIQ_TASK,
+        _RAY_FUNCTION,
+        _QUARTZ_FIRED,
+    ),
 )

@@ -25,7 +25,8 @@ _DELIVERIES: Final = ("messaging.gcp_pubsub.message.delivery_attempt", "messagin
 
 
 def _read(span: Span, facts: Facts) -> None:
-    if span.kind != KIND_CONSUMER or first_text(span, _OPERATIONS) in _FETCHING:
+    operation = first_text(span, _OPERATIONS)
+    if span.kind != KIND_CONSUMER or operation in _FETCHING or (operation is None and _is_called_fetching(span.name)):
         facts.setdefault("kind", "message")
         return
     facts.setdefault("kind", "task")
@@ -42,6 +43,11 @@ def _read(span: Span, facts: Facts) -> None:
     for key in _DELIVERIES:
         if (delivery := whole_number(span.attributes.get(key))) is not None and delivery > 0:
             facts.setdefault("attempt", delivery)
+
+
+def _is_called_fetching(name: str) -> bool:
+    """Whether a span that tells no operation is named for it: `receive orders` (Laravel), `orders receive`."""
+    return name.partition(" ")[0] in _FETCHING or name.rpartition(" ")[2] in _FETCHING
 
 
 def _place_of(span: Span) -> str | None:

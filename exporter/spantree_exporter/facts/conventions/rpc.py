@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from spantree_exporter.facts.reading import Convention, text_of, whole_number
+from spantree_exporter.facts.reading import Convention, first_text, text_of, whole_number
 from spantree_exporter.facts.vocabulary import Facts, Status
-from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, STATUS_UNSET, Event, Span
+from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, STATUS_OK, STATUS_UNSET, Event, Span
 
 # grpc/statuscodes.md, by number.
 CODES: Final = (
@@ -42,6 +42,15 @@ _CODE_KEYS: Final = (
 )
 
 
+# JSON-RPC's error object. Codes by which a server says that it was asked wrongly (jsonrpc.org/specification).
+_JSON_CODE: Final = "rpc.jsonrpc.error_code"
+_JSON_MESSAGE: Final = "rpc.jsonrpc.error_message"
+_JSON_CODES: Final = (_JSON_CODE, "rpc.response.status_code")
+_JSON_SYSTEMS: Final = ("rpc.system.name", "rpc.system")
+_OF_CALLER: Final = frozenset({"-32700", "-32600", "-32601", "-32602"})
+_MESSAGE_CHARS: Final = 1000
+
+
 # gRPC's own spans of each attempt of a call (gRFC A72): how many there were before.
 _PYTHON: Final = "opentelemetry.instrumentation.grpc"
 _BEFORE: Final = "previous-rpc-attempts"
@@ -51,6 +60,9 @@ def _read(span: Span, facts: Facts) -> None:
     facts.setdefault("kind", "rpc")
     if span.kind == KIND_SERVER:
         facts.setdefault("entry", span.name)
+    if _JSON_CODE in span.attributes or first_text(span, _JSON_SYSTEMS) == "jsonrpc":
+        _put_json_error(span, facts)
+        return
     code = _code_of(span)
     if (before := whole_number(span.attributes.get(_BEFORE))) is not None and before >= 0:
         facts.setdefault("attempt", before + 1)
@@ -75,6 +87,22 @@ def _read(span: Span, facts: Facts) -> None:
         words = f"{code} ({_NUMBERS[code]}): {code.lower().replace('_', ' ')}"
         said = span.status_message.removeprefix(f"StatusCode.{code}:")
         facts.setdefault("error_message", said or words)
+
+
+def _put_json_error(span: Span, facts: Facts) -> None:
+    """Put the error that a call of JSON-RPC was answered with, which most leave out of the status."""
+    code = first_text(span, _JSON_CODES)
+    if code in {None, "0", "OK"} or span.status_code == STATUS_OK:
+        return
+    if span.kind == KIND_SERVER and code in _OF_CALLER and span.status_code == STATUS_UNSET:
+        facts.setdefault("status_reason", f"JSON-RPC {code}")
+        return
+    if span.status_code == STATUS_UNSET:
+        facts.setdefault("weak_status", "failed")
+    if not any(event.name == "exception" for event in span.events):
+        facts.setdefault("error_type", code)
+        told = first_text(span, (_JSON_MESSAGE,)) or span.status_message or f"JSON-RPC error {code}"
+        facts.setdefault("error_message", told[:_MESSAGE_CHARS])
 
 
 def _raised_in_python(span: Span) -> bool:
@@ -118,4 +146,4 @@ def _code_of(span: Span) -> str | None:
     return None
 
 
-CONVENTION = Convention("rpc", _read, keys=("rpc.system", "rpc.system.name", _BEFORE, *_CODE_KEYS))
+CONVENTION = Convention("rpc", _read, keys=("rpc.system", "rpc.system.name", _BEFORE, _JSON_CODE, *_CODE_KEYS))
