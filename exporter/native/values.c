@@ -153,7 +153,9 @@ static outcome read_value(buffer *json, cursor in, int depth, PyObject **value) 
     case 0x21: {
         double read;
         memcpy(&read, &number, sizeof read);
-        return stored_by(json, read >= 1.0 && read < 1e15 ? NULL : python.stored_double, PyFloat_FromDouble(read), value);
+        /* stored.py writes these as they are: PLAIN_MIN and PLAIN_MAX, and a zero without a sign, which has no bit set. */
+        const int is_plain = (read > 1e-9 && read < 1e16) || number == 0;
+        return stored_by(json, is_plain ? NULL : python.stored_double, PyFloat_FromDouble(read), value);
     }
     case 0x3a:
         return stored_by(json, 

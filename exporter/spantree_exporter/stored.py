@@ -23,8 +23,8 @@ from spantree_exporter.span import Attributes, JsonValue
 
 NUL_SIGN = "\u2400"
 # Beyond these a jsonb number no longer reads back as the double it was: no point above, hundreds of digits below.
-_PLAIN_MAX = 1e16
-_PLAIN_MIN = 1e-9
+PLAIN_MAX = 1e16
+PLAIN_MIN = 1e-9
 # Beyond it what orjson has written into takes little more than what is in it (measured: half as much again at most).
 _COPIED_BYTES = 32 * 2**10
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -33,7 +33,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def stored_double(value: float) -> JsonValue:
     """`value` as JSON that jsonb gives back unchanged."""
     magnitude = abs(value)
-    if _PLAIN_MIN < magnitude < _PLAIN_MAX or (value == 0.0 and math.copysign(1.0, value) > 0):
+    if PLAIN_MIN < magnitude < PLAIN_MAX or (value == 0.0 and math.copysign(1.0, value) > 0):
         return value
     if math.isnan(value):
         return {"$f": "NaN"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import struct
 import subprocess
@@ -109,6 +110,7 @@ def nested(levels: int, innermost: bytes, *, as_list: bool) -> bytes:
 
 DOUBLES = [0.0, -0.0, 1.0, 0.1, 1e-5, 1e-9, 1.1e-9, 5e-324, 123456.789, 1e15, 1e16, 9.999e15, 1.5e300, -2.5]
 DOUBLES += [float("inf"), float("-inf"), float("nan"), 2.0**53, 1 / 3, 1e-4, 12345678901234567.0]
+DOUBLES += [math.nextafter(bound, to) for bound in (1e-9, 1e16) for to in (0.0, math.inf)]
 PLAIN: dict[str, bytes] = {
     "nothing but what it needs": SPAN,
     "fields in another order": field(5, b"late") + SPAN[34:] + attribute(number(1)) + IDS,

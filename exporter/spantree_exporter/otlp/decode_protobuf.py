@@ -22,7 +22,7 @@ from spantree_exporter.otlp.build import (
 )
 from spantree_exporter.otlp.wire import AnyValue, KeyValue, Request, WireError, WireSpan
 from spantree_exporter.span import Attributes, Event, JsonValue, Link, Span
-from spantree_exporter.stored import stored_bytes, stored_double, stored_key
+from spantree_exporter.stored import PLAIN_MAX, PLAIN_MIN, stored_bytes, stored_double, stored_key
 
 _DOUBLE = struct.Struct("<d")
 # Most attributes repeat endlessly, name and value: looking one up by its bytes takes a third of the time of reading it
@@ -256,7 +256,7 @@ def _value(raw: bytes, losses: list[str], depth: int) -> JsonValue:
     tag = raw[0]
     if tag == _DOUBLE_TAG and size == 9:
         double: float = _DOUBLE.unpack_from(raw, 1)[0]
-        return double if 1.0 <= double < 1e15 else stored_double(double)
+        return double if PLAIN_MIN < double < PLAIN_MAX else stored_double(double)
     if tag == _INT:
         if size == 2 and raw[1] < 0x80:
             return raw[1]
