@@ -16,27 +16,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from tests.spools import body, everything, put
 from tests.waiting import wait_until
 
 from spantree_collector.spool.spool import Spool, SpoolError, SpoolFailed, SpoolFull
 from spantree_collector.spool.spool_file import Databases
 from spantree_collector.spool.spooled_body import Body, SpooledBody
-
-
-def body(payload: bytes, received_ns: int = 1) -> Body:
-    return Body(payload, "protobuf", "", received_ns)
-
-
-def put(spool: Spool, payload: bytes, received_ns: int = 1) -> int:
-    return spool.submit(body(payload, received_ns)).result(10)
-
-
-def payloads(taken: list[SpooledBody]) -> list[bytes]:
-    return [spooled.body.payload for spooled in taken]
-
-
-def everything(spool: Spool) -> list[bytes]:
-    return payloads(spool.take(0, max_bodies=10_000, max_bytes=2**40))
 
 
 def await_bodies(spool: Spool, bodies: int) -> None:
@@ -560,48 +545,6 @@ def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
             spool.remove(range(1, 100_000))
         finally:
             spool.close()
-
-
-# A real I/O error without a mock: the kernel refuses to let the file grow (EFBIG), SQLite reports SQLITE_IOERR.
-_MEET_AN_IO_ERROR = """
-import resource, sys
-from pathlib import Path
-from spantree_collector.spool.spool import Spool, SpoolFailed
-from spantree_collector.spool.spooled_body import Body
-failures = []
-spool = Spool(Path(sys.argv[1]), on_failure=failures.append)
-print(spool.submit(Body(b"kept", "protobuf", "", 1)).result(10))
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-for _ in range(2):
-    try:
-        spool.submit(Body(b"x" * 1_000_000, "protobuf", "", 1)).result(10)
-        print("acknowledged")
-    except SpoolFailed as error:
-        print("failed")
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-try:
-    spool.submit(Body(b"small", "protobuf", "", 1)).result(10)
-    print("acknowledged")
-except SpoolFailed as error:
-    print("failed")
-print(len(failures), "disk I/O error" in str(failures[0]), "start the collector again" in str(failures[0]))
-spool.close()
-"""
-
-
-def test_after_an_io_error_nothing_is_acknowledged_again_and_what_was_is_kept(path: Path) -> None:
-    # The hard limit can be raised again by root only, so the soft one is set.
-    script = _MEET_AN_IO_ERROR.replace(
-        "(200_000, 200_000)", "(200_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])"
-    ).replace("(resource.RLIM_INFINITY, resource.RLIM_INFINITY)", "(resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2")
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60)
-    assert done.stdout.split("\n") == ["1", "failed", "failed", "failed", "1 True True", ""], done.stderr
-    spool = Spool(path)
-    try:
-        assert everything(spool) == [b"kept"]
-        put(spool, b"more")
-    finally:
-        spool.close()
 
 
 def test_a_commit_is_synced_before_it_returns(spool: Spool) -> None:

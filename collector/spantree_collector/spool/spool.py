@@ -212,7 +212,7 @@ class Spool:
 
     def _is_passing(self, error: Exception) -> bool:
         """Whether reading may pass in a moment, for somebody else holds the file."""
-        why = temporary(error) if isinstance(error, sqlite3.OperationalError) else None
+        why = temporary(error, self.path) if isinstance(error, sqlite3.OperationalError) else None
         if why is not None and time.monotonic() - self._busy_logged_s >= _LOG_INTERVAL_S:
             self._busy_logged_s = time.monotonic()
             log.warning("the spool %s cannot be read now: %s", self.path, why)
@@ -359,7 +359,7 @@ class Spool:
             if accepted or removals:
                 removed = self._commit(accepted, removals)
         except sqlite3.OperationalError as error:
-            full = temporary(error)
+            full = temporary(error, self.path)
             if full is None:
                 raise
             if self._databases.writer.in_transaction:
@@ -472,7 +472,7 @@ class Spool:
                 self._databases = restored(self.path, self._databases)
                 self._files = FileIdentity(self.path)
         except sqlite3.OperationalError as error:
-            why = temporary(error)
+            why = temporary(error, self.path)
             if why is None:
                 raise
             if self._why_nameless is None:
@@ -486,7 +486,7 @@ class Spool:
             self._databases.writer.execute("VACUUM")
             self._databases.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.OperationalError as error:
-            why = temporary(error)
+            why = temporary(error, self.path)
             if why is None:
                 raise
             log.warning("the spool %s does not give its free space back now: %s", self.path, why)
@@ -504,7 +504,7 @@ class Spool:
                 # Files are made anew between two groups, too, which closes the connection that was in use here.
                 with self._between_groups:
                     is_of_these_files = databases is self._databases
-                is_passing = isinstance(error, sqlite3.OperationalError) and temporary(error) is not None
+                is_passing = isinstance(error, sqlite3.OperationalError) and temporary(error, self.path) is not None
                 if is_of_these_files and not is_passing:
                     self._fail(error)
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -20,6 +21,11 @@ PAGE_BYTES = 16_384
 # again within it and are copied once only. Measured for 64 MiB: 30 ms while the pump keeps up, else 210 ms.
 CHECKPOINT_BYTES = 64 * 2**20
 _NAME_MARK = "-- name: "
+# Writes that fail by another errno than ENOSPC, such as EDQUOT of a quota, and no room for the index of the log
+# (SQLite's os_unix.c, unixWrite and unixShmMap); the errno is not told. A failed fsync is none of these.
+_OF_WRITING = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PROBE_BYTES = 2**20
 
 
 class SpoolError(SpantreeError):
@@ -118,6 +124,7 @@ def open_databases(path: Path) -> Databases:
                 writer.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
                 writer.execute("COMMIT")
             reader.execute("PRAGMA query_only = ON")
+            _begin_log_anew(writer, path)
         except sqlite3.Error as error:
             raise SpoolFailed(
                 f"the spool {path} cannot be opened ({error}); "
@@ -126,6 +133,20 @@ def open_databases(path: Path) -> Databases:
         _fsync_directory(path.parent)
         opened.pop_all()
     return Databases(writer, reader, checkpointer)
+
+
+def _begin_log_anew(writer: sqlite3.Connection, path: Path) -> None:
+    """Bring what the log holds into the file, so that what is acknowledged from now on follows nothing of before.
+
+    After a failed fsync the kernel has pages in its cache that it never writes again; the process that ended over it
+    left a log with such pages, which is whole as long as nobody cuts the power. Frames after them would go with them.
+    """
+    try:
+        writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError as error:
+        # A full disk must not keep what waits from being drained.
+        if temporary(error, path) is None:
+            raise
 
 
 class FileIdentity:
@@ -185,14 +206,30 @@ def _fsync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def temporary(error: sqlite3.OperationalError) -> str | None:
+def temporary(error: sqlite3.OperationalError, path: Path) -> str | None:
     """Why a write may pass later (no space, locked by somebody's sqlite3 shell), None when it never will."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code in _OF_WRITING and _is_without_room(path)):
         return "the disk of the spool is full; free some space or move it with SPANTREE_DATA_DIR"
     if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return "another program holds the spool's file; close it"
     return None
+
+
+def _is_without_room(path: Path) -> bool:
+    """Whether a file beside the spool cannot be written for want of space or by a quota."""
+    probe = path.with_name(f"{path.name}.probe")
+    try:
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, bytes(_PROBE_BYTES))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        return error.errno in _NO_ROOM
+    return False
 
 
 def _connect(path: Path) -> sqlite3.Connection:
