@@ -11,11 +11,12 @@ from spantree_api.span_search.query import SpanQuery
 from spantree_api.span_search.spansets import FoundSpan
 from spantree_api.span_search.traceql_fields import Field
 from spantree_api.span_search.traceql_metrics import Intervals, Labels, Metrics, MetricsQuery, parse_metrics
+from spantree_exporter.span import JsonValue
 
 S = 10**9
 
 
-def found_span(at_s: float, duration_s: float = 1.0, service: str = "a", tokens: int | None = None) -> FoundSpan:
+def found_span(at_s: float, duration_s: float = 1.0, service: str = "a", tokens: JsonValue = None) -> FoundSpan:
     start_ns = round(at_s * S)
     values = [] if tokens is None else [{"id": 0, "key": "tokens", "value": tokens}]
     return FoundSpan(
@@ -56,6 +57,17 @@ def test_spans_are_counted_by_what_they_have() -> None:
     assert series_of("{} | count_over_time() by (.none)", spans[0]) == {((".none", "nil"),): [1.0, 0.0, 0.0]}
     assert series_of("{} | rate()") == {(("__name__", "rate"),): [0.0, 0.0, 0.0]}
     assert series_of("{} | rate() by (name)") == {}
+
+
+def test_values_of_different_types_are_series_of_their_own() -> None:
+    metrics = Metrics(parsed("{} | count_over_time() by (.tokens)"), Intervals(0, 10 * S, 1))
+    for value in (1, True, 1.0, True, "1", 0.0, False):
+        metrics.observe(found_span(1, tokens=value))
+    told = [(one.labels[0][1], list(one.samples)) for one in metrics.series()]
+    assert [(type(value), value, samples) for value, samples in told] == [
+        (bool, False, [1.0]), (bool, True, [2.0]), (float, 0.0, [1.0]), (float, 1.0, [1.0]), (int, 1, [1.0]),
+        (str, "1", [1.0]),
+    ]  # fmt: skip
 
 
 def test_values_are_summed_up_and_lengths_of_time_are_seconds() -> None:

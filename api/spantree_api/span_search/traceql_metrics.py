@@ -168,7 +168,7 @@ class Metrics:
             raise refused(f"these are {intervals.count} samples: {SAMPLES_MAX} is the most, take a longer step")
         self._query = query
         self._intervals = intervals
-        self._series: dict[Labels, _Observed] = {}
+        self._series: dict[tuple[tuple[str, type, JsonValue], ...], _Observed] = {}
 
     def observe(self, span: FoundSpan) -> None:
         """Count a span. Raises InvalidParameter for more series than are told."""
@@ -182,11 +182,13 @@ class Metrics:
         labels = self._labels_of(span)
         if query.function == "histogram_over_time":
             labels = (*labels, ("__bucket", _bucket(value, query.field)))
-        found = self._series.get(labels)
+        # By type, too: true, 1 and 1.0 are equal to Python.
+        key = tuple((name, type(value), value) for name, value in labels)
+        found = self._series.get(key)
         if found is None:
             if len(self._series) >= SERIES_MAX:
                 raise refused(f"these are more than {SERIES_MAX} series: group by what has fewer values")
-            found = self._series[labels] = _Observed()
+            found = self._series[key] = _Observed(labels)
         found.values.setdefault(number, []).append(value)
 
     def _labels_of(self, span: FoundSpan) -> Labels:
@@ -198,17 +200,17 @@ class Metrics:
 
     def series(self) -> list[Series]:
         """All series, in order of their labels. Raises InvalidParameter for more samples than are told."""
-        found = [series for labels, observed in self._series.items() for series in self._told(labels, observed)]
+        found = [series for observed in self._series.values() for series in self._told(observed)]
         if not found and not self._query.by and self._query.function in _COUNTED:
-            found = list(self._told((), _Observed()))
+            found = list(self._told(_Observed(())))
         if len(found) * self._intervals.count > _ALL_SAMPLES_MAX:
             raise refused(f"these are {len(found) * self._intervals.count} samples: take a longer step or fewer groups")
         for name, kept in self._query.ranked:
             found = _ranked(found, kept, largest=name == "topk")
         return sorted(found, key=lambda one: [(label, str(type(value)), str(value)) for label, value in one.labels])
 
-    def _told(self, labels: Labels, observed: _Observed) -> Iterator[Series]:
-        query = self._query
+    def _told(self, observed: _Observed) -> Iterator[Series]:
+        query, labels = self._query, observed.labels
         numbers = range(self._intervals.count)
         if query.function == "quantile_over_time":
             ordered = {number: sorted(values) for number, values in observed.values.items()}
@@ -238,6 +240,7 @@ class Metrics:
 class _Observed:
     """The values of one series by the interval that they are of."""
 
+    labels: Labels
     values: dict[int, list[float]] = field(default_factory=dict)
 
 
