@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from spantree_api.errors import RETRY_AFTER_S, ApiError, Forbidden, Unauthorized, Unavailable
 from spantree_api.http.error_answers import error_answer
 from spantree_api.people.origin import comes_from_own_page, own_path
-from spantree_api.people.people import TENANT_COOKIE, Known, People, cookies_of
+from spantree_api.people.people import TENANT_COOKIE, Known, People, cookie_name, cookies_of
 from spantree_exporter.origins import ANY_ORIGIN
 from spantree_exporter.tokens import ANYONE, DEFAULT_TENANT, Identity, KnownTokens, Watch, bearer_of
 from spantree_exporter.tokens import Scope as TokenScope
@@ -196,13 +196,15 @@ class Authentication:
             known = await self._people.by_bearer(token) if self._people.takes_bearer(token) else None
         else:
             known = self._people.through_proxy(scope) or self._people.by_session(cookies, scope["scheme"])
-        is_cookie = token is None and known is None and COOKIE in cookies
+        token_cookie = cookie_name(COOKIE, scope["scheme"])
+        is_cookie = token is None and known is None and token_cookie in cookies
         scope["state"]["known"] = known
         if known is not None:
             tenants = self._authenticator.known.tenants
-            identity = allowed(self._people.identity(known, tenants, cookies.get(TENANT_COOKIE)), wanted)
+            chosen = cookies.get(cookie_name(TENANT_COOKIE, scope["scheme"]))
+            identity = allowed(self._people.identity(known, tenants, chosen), wanted)
         else:
-            identity = self._authenticator.identify(cookies[COOKIE] if is_cookie else token, wanted)
+            identity = self._authenticator.identify(cookies[token_cookie] if is_cookie else token, wanted)
         if token is None and method not in _SAFE:
             self._refuse_other_sites(scope, headers, is_known=known is not None or is_cookie)
         if path == _METRICS and identity.tenant_id != DEFAULT_TENANT:

@@ -466,6 +466,13 @@ def test_a_provider_that_is_away_is_told_and_sessions_go_on(module_url: str, pro
         assert away.status_code == 503 and "it calls itself" in away.text, "another issuer speaks"
 
 
+def _is_of_this_host(cookie: str) -> bool:
+    """Whether browsers take it: they refuse __Host- without Secure, with another path, with a domain."""
+    parts = cookie.split("; ")
+    is_whole = {"Secure", "HttpOnly", "Path=/"} <= set(parts) and not any(one.startswith("Domain") for one in parts)
+    return cookie.startswith("__Host-") and is_whole
+
+
 def test_over_https_cookies_are_of_this_host_only(module_url: str, provider: Provider) -> None:
     # As a proxy on this machine says; whoever else says so is not believed (test_trusted_proxies).
     settings = _settings(provider, public_url="https://spantree.example")
@@ -475,11 +482,16 @@ def test_over_https_cookies_are_of_this_host_only(module_url: str, provider: Pro
         asked = parse_qs(urlsplit(began.headers["location"]).query)
         assert asked["redirect_uri"] == ["https://spantree.example/login/callback"]
         (cookie,) = began.headers.get_list("set-cookie")
-        assert "Secure" in cookie and "HttpOnly" in cookie and "Path=/login" in cookie
+        assert cookie.startswith("__Host-spantree_login=") and _is_of_this_host(cookie)
         back = urlsplit(httpx.get(began.headers["location"], timeout=30).headers["location"])
-        came = client.get(f"{back.path}?{back.query}", headers={"cookie": cookie.partition(";")[0]})
+        began_here = cookie.partition(";")[0]
+        tossed = {"cookie": began_here.removeprefix("__Host-")}
+        refused = client.get(f"{back.path}?{back.query}", headers=tossed)
+        assert refused.status_code == 400, "a host beside ours may have set it, to log the browser in as somebody else"
+        came = client.get(f"{back.path}?{back.query}", headers={"cookie": began_here})
         session = next(one for one in came.headers.get_list("set-cookie") if "spantree_session" in one)
-        assert session.startswith("__Host-spantree_session=") and "Secure" in session and "Domain" not in session
+        assert session.startswith("__Host-spantree_session=") and _is_of_this_host(session)
+        assert all(map(_is_of_this_host, came.headers.get_list("set-cookie")))
         value = session.partition(";")[0]
         client.cookies.clear()
         assert client.get("/api/v1/executions", headers={"cookie": value}).status_code == 200

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spantree_api.people.provider import Person, Provider
     from spantree_api.people.sessions import Session, Sessions
 
+SESSION_COOKIE: Final = "spantree_session"
 TENANT_COOKIE: Final = "spantree_tenant"
 """Which of several tenants a person looks at: no secret, and no right to it."""
 _COOKIES_MAX: Final = 8_192
@@ -118,7 +119,7 @@ class People:
 
     def session(self, cookies: Mapping[str, str], scheme: str) -> Session | None:
         """The session of this browser, where it is a good one."""
-        cookie = cookies.get(session_cookie(scheme))
+        cookie = cookies.get(cookie_name(SESSION_COOKIE, scheme))
         return None if cookie is None or self.sessions is None else self.sessions.session_of(cookie)
 
     def takes_bearer(self, token: str) -> bool:
@@ -171,9 +172,12 @@ def known_of(person: Person) -> Known:
     return Known(f"oidc:{person.subject}", person.name, person.values)
 
 
-def session_cookie(scheme: str) -> str:
-    """Its name; over https one that no other host and no plain HTTP can have set (RFC 6265bis, 4.1.3.2)."""
-    return "__Host-spantree_session" if scheme == "https" else "spantree_session"
+def cookie_name(name: str, scheme: str) -> str:
+    """What a cookie is called; over https as no other host and no plain HTTP can have set it (RFC 6265bis, 4.1.3.2).
+
+    Whoever has a host beside ours could otherwise log a browser in as himself. Such a cookie is of the path `/`.
+    """
+    return f"__Host-{name}" if scheme == "https" else name
 
 
 def cookies_of(headers: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import secrets
 import time
 from contextlib import suppress
 from html import escape
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import parse_qs, quote
 
 from fastapi import APIRouter, Request, Response
@@ -23,7 +23,7 @@ from spantree_api.authentication import COOKIE, LOGIN_PATH, identity_of
 from spantree_api.errors import Forbidden, NotFound, Unavailable
 from spantree_api.http.path_prefix import with_prefix
 from spantree_api.people.origin import comes_from_own_page, own_path
-from spantree_api.people.people import TENANT_COOKIE, Known, People, known_of, session_cookie
+from spantree_api.people.people import SESSION_COOKIE, TENANT_COOKIE, Known, People, cookie_name, known_of
 from spantree_exporter.tokens import Identity, KnownTokens
 
 router = APIRouter(include_in_schema=False)
@@ -77,9 +77,7 @@ async def log_in(request: Request) -> Response:
         return _form(request, 401, "That token is not known, out of date, revoked or not one for reading.", path)
     _told_as(request, identity)
     response = _led_to(path)
-    response.set_cookie(
-        COOKIE, token, max_age=_KEPT_S, httponly=True, samesite="strict", secure=request.scope["scheme"] == "https"
-    )
+    _keep(request, response, COOKIE, token, _KEPT_S, "strict")
     return response
 
 
@@ -104,15 +102,7 @@ async def begin(request: Request) -> Response:
         return _form(request, 503, str(error), login.path)
     response = _led_to(url)
     # Lax: the browser comes back from another site.
-    response.set_cookie(
-        _LOGIN_COOKIE,
-        people.sessions.login_cookie(login),
-        max_age=_LOGIN_S,
-        path=f"{people.settings.prefix}{LOGIN_PATH}",
-        httponly=True,
-        samesite="lax",
-        secure=request.scope["scheme"] == "https",
-    )
+    _keep(request, response, _LOGIN_COOKIE, people.sessions.login_cookie(login), _LOGIN_S, "lax")
     return response
 
 
@@ -125,7 +115,7 @@ async def come_back(request: Request) -> Response:
     response = await _session(request, people)
     if response.status_code >= _CLIENT_ERROR:
         _told_as(request, None)
-    response.delete_cookie(_LOGIN_COOKIE, path=f"{people.settings.prefix}{LOGIN_PATH}", httponly=True, samesite="lax")
+    _forget(request, response, _LOGIN_COOKIE, "lax")
     return response
 
 
@@ -135,7 +125,7 @@ async def _session(request: Request, people: People) -> Response:
     assert people.provider is not None and people.sessions is not None  # noqa: S101
     count = request.app.state.metrics.logged_in
     answer = request.query_params
-    cookie = request.cookies.get(_LOGIN_COOKIE, "")
+    cookie = _kept(request, _LOGIN_COOKIE)
     login = people.sessions.login_of(cookie) if cookie else None
     if login is None or not secrets.compare_digest(answer.get("state", "").encode(), login.state.encode()):
         count("refused")
@@ -163,18 +153,10 @@ async def _session(request: Request, people: People) -> Response:
         count("no_role")
         return _form(request, 403, f"You are not logged in: {error}.", login.path)
     count("ok")
-    scheme = request.scope["scheme"]
     response = _led_to(login.path)
-    response.set_cookie(
-        session_cookie(scheme),
-        value,
-        max_age=people.sessions.lasts_s,
-        httponly=True,
-        samesite="lax",
-        secure=scheme == "https",
-    )
+    _keep(request, response, SESSION_COOKIE, value, people.sessions.lasts_s, "lax")
     # Who logs in is that person and not a token of before.
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    _forget(request, response, COOKIE, "strict")
     return response
 
 
@@ -184,14 +166,7 @@ async def choose(request: Request) -> Response:
     _refuse_other_sites(request)
     fields = await _fields(request)
     response = _led_to(own_path(fields.get("next", ["/"])[0]))
-    response.set_cookie(
-        TENANT_COOKIE,
-        quote(fields.get("tenant", [""])[0][:63]),
-        max_age=_KEPT_S,
-        httponly=True,
-        samesite="lax",
-        secure=request.scope["scheme"] == "https",
-    )
+    _keep(request, response, TENANT_COOKIE, quote(fields.get("tenant", [""])[0][:63]), _KEPT_S, "lax")
     return response
 
 
@@ -233,10 +208,10 @@ def _who(request: Request) -> Identity | None:
     known = people.by_session(request.cookies, request.scope["scheme"])
     if known is not None:
         with suppress(Forbidden, Unavailable):
-            return people.identity(known, _tenants(request), request.cookies.get(TENANT_COOKIE))
+            return people.identity(known, _tenants(request), _kept(request, TENANT_COOKIE))
         return None
     tokens: KnownTokens | None = request.app.state.tokens.known
-    return None if tokens is None else tokens.identity_of(request.cookies.get(COOKIE, ""), time.time_ns())
+    return None if tokens is None else tokens.identity_of(_kept(request, COOKIE), time.time_ns())
 
 
 @router.post("/logout")
@@ -244,8 +219,7 @@ async def log_out(request: Request) -> Response:
     """Forget who this browser is; a token stays good elsewhere."""
     _refuse_other_sites(request)
     people = _people(request)
-    scheme = request.scope["scheme"]
-    session = people.session(request.cookies, scheme)
+    session = people.session(request.cookies, request.scope["scheme"])
     if (identity := _who(request)) is not None:
         _told_as(request, identity)
     elsewhere = None
@@ -264,10 +238,33 @@ async def log_out(request: Request) -> Response:
             f'<p>You are logged out here. <a href="{link}">Log out at the provider, too</a>.</p>',
             f'<meta http-equiv="refresh" content="0; url={link}">',
         )
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
-    response.delete_cookie(session_cookie(scheme), httponly=True, samesite="lax", secure=scheme == "https")
-    response.delete_cookie(TENANT_COOKIE, httponly=True, samesite="lax")
+    _forget(request, response, COOKIE, "strict")
+    _forget(request, response, SESSION_COOKIE, "lax")
+    _forget(request, response, TENANT_COOKIE, "lax")
     return response
+
+
+def _kept(request: Request, name: str) -> str:
+    return request.cookies.get(cookie_name(name, request.scope["scheme"]), "")
+
+
+def _keep(
+    request: Request, response: Response, name: str, value: str, lasts_s: int, samesite: Literal["lax", "strict"]
+) -> None:
+    scheme = request.scope["scheme"]
+    response.set_cookie(
+        cookie_name(name, scheme),
+        value,
+        max_age=lasts_s,
+        httponly=True,
+        samesite=samesite,
+        secure=scheme == "https",
+    )
+
+
+def _forget(request: Request, response: Response, name: str, samesite: Literal["lax", "strict"]) -> None:
+    scheme = request.scope["scheme"]
+    response.delete_cookie(cookie_name(name, scheme), httponly=True, samesite=samesite, secure=scheme == "https")
 
 
 async def _fields(request: Request) -> dict[str, list[str]]:
