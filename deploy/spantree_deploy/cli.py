@@ -82,6 +82,8 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0, 1 for what went wrong, 2 for wrong settings or options, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     for stream in (sys.stdout, sys.stderr):
         # A log file or a terminal of another encoding gets a ? instead of a traceback.
         if hasattr(stream, "reconfigure"):
@@ -149,6 +151,7 @@ def _application(words: Sequence[str]) -> typer.Typer:
         add_completion=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
         help="Executions, nodes and edges out of any OpenTelemetry trace, in plain PostgreSQL.",
     )
     app.callback()(_main)

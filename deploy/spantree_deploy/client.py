@@ -11,6 +11,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ _TIMEOUT_S: Final = 120.0
 _OK: Final = 200
 _PART_BYTES: Final = 256 * 1024
 _REFUSAL_BYTES: Final = 64 * 1024
+_BELOW_THE_API: Final = re.compile(r"/api/v1(/.*)?\Z")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -139,7 +141,8 @@ class HttpTransport:
         """`context`: what an https server is met with; None: as public ones are."""
         self._context = context
         parts = urlsplit(url)
-        self._prefix = parts.path.rstrip("/")
+        # `spantree up` prints the address of a list, which is as good as the server's own.
+        self._prefix = _BELOW_THE_API.sub("", parts.path).rstrip("/")
         self._is_tls = parts.scheme == "https"
         try:
             self._host, self._port = _host_and_port(parts)

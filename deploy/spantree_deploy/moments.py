@@ -32,7 +32,15 @@ def moment(option: str, text: str | None, now: datetime) -> str | None:
     return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).isoformat()
 
 
-def day(option: str, text: str | None, now: datetime) -> date | None:
+def days(since: str | None, until: str | None, now: datetime) -> tuple[date | None, date | None]:
+    """The UTC days of --since and --until, both inside the range, which has one at least. Raises SpantreeError."""
+    first, last = _day("--since", since, now), _day("--until", until, now)
+    if first is not None and last is not None and last < first:
+        raise SpantreeError(f"--until is {last}, before --since, {first}: wanted the last day at --until")
+    return first, last
+
+
+def _day(option: str, text: str | None, now: datetime) -> date | None:
     """The UTC day of a moment. Raises SpantreeError naming `option`."""
     found = moment(option, text, now)
     return None if found is None else datetime.fromisoformat(found).astimezone(UTC).date()

@@ -14,13 +14,17 @@ from spantree_exporter.setting_fields import variable
 
 _BACKLOG: Final = 128
 _SHOWN: Final = 80
+# Nobody is to wait for longer, for a person's convenience alone.
+_LOOK_S: Final = 1.0
 
 OTLP_PORTS: Final = ("otlp_http_port", "otlp_grpc_port")
 
 
-def listen(host: str, port: int, field: str, host_option: str = "--host or SPANTREE_HOST") -> socket.socket:
-    """A listening socket. Raises ConfigError naming the port and the option that changes it."""
-    option = f"--{field.replace('_', '-')} or {variable(field)}"
+def listen(
+    host: str, port: int, field: str, host_option: str = "--host or SPANTREE_HOST", option: str | None = None
+) -> socket.socket:
+    """A listening socket. Raises ConfigError naming the port and what changes it: `option`, else the setting's."""
+    option = option or f"--{field.replace('_', '-')} or {variable(field)}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -51,6 +55,15 @@ def listen(host: str, port: int, field: str, host_option: str = "--host or SPANT
                 fault = f"cannot listen on port {port} of {host} ({error.strerror}); choose another with {option}"
         raise ConfigError([fault]) from error
     return listener
+
+
+def refusal(host: str, port: int) -> str | None:
+    """Why nothing can be sent to a port, None where something listens there."""
+    try:
+        socket.create_connection((host, port), timeout=_LOOK_S).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def listen_for_api(settings: Settings) -> socket.socket:

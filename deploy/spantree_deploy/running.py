@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from spantree_deploy.settings import Settings
-from spantree_exporter.errors import SpantreeError
+from spantree_exporter.errors import ConfigError, SpantreeError
 
 _FILE: Final = "api.json"
 _EMBEDDED: Final = "embedded"
@@ -50,6 +50,18 @@ def announced(settings: Settings, url: str, listening: Settings | None = None) -
             told = {"url": url, "database": _database(settings), "addresses": addresses}
             os.pwrite(descriptor, json.dumps(told).encode(), 0)
         yield
+
+
+def refuse_twice(settings: Settings) -> None:
+    """Raise ConfigError where a server runs on the embedded PostgreSQL of the settings already."""
+    url = running_api(settings) if settings.is_embedded else None
+    if url is not None:
+        raise ConfigError(
+            [
+                f"spantree runs already on the data in {settings.data_dir}, its pages are at {url}; to run another one "
+                "give it another --data and other ports"
+            ]
+        )
 
 
 def has_data(settings: Settings) -> bool:

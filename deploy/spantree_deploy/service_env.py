@@ -37,7 +37,7 @@ _LOG_HANDLER: Final = "OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION"
 # uvicorn ends a worker that does not answer within 5 s of its start, and starts another, for ever. One that instruments
 # itself first takes two or three seconds of CPU, of which a small container has a fraction in each second.
 _UVICORN_PATIENCE: Final = ("UVICORN_TIMEOUT_WORKER_HEALTHCHECK", "30")
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class NamesEndpoint(Protocol):
@@ -143,7 +143,7 @@ def instrumented(environ: Mapping[str, str], injection: Injection) -> dict[str, 
 def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """NO_PROXY with the loopback in it: OTLP exporters and HTTP clients would ask a proxy for 127.0.0.1, too."""
     named = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    hosts = ",".join(dict.fromkeys([*filter(None, (host.strip() for host in named.split(","))), *_LOOPBACK]))
+    hosts = ",".join(dict.fromkeys([*filter(None, (host.strip() for host in named.split(","))), *LOOPBACK]))
     # Some programs read one spelling, some the other.
     return {"NO_PROXY": hosts, "no_proxy": hosts}
 

@@ -82,7 +82,7 @@ class Settings:
     otlp_http_port: values.Port = 4318
     otlp_grpc_port: values.Port = 4317
     api_host: values.TextOrNone = None
-    api_allowed_hosts: values.AnyText = ""
+    api_allowed_hosts: values.Hosts = ""
     api_port: values.Port = 8000
     tls_certificate: values.LocationOrNone = None
     tls_key: values.LocationOrNone = None
@@ -100,13 +100,13 @@ class Settings:
     redact_hash_key: values.AnyText = field(default="", repr=False)
     # where commands find it
     otlp_endpoint: values.Url = None
-    api_url: values.Url = None
+    api_url: Annotated[str | None, values.url_like("http://127.0.0.1:8000")] = None
     ca: values.LocationOrNone = None
     client_certificate: values.LocationOrNone = None
     client_key: values.LocationOrNone = None
     # where a trace can be looked at besides
-    jaeger_url: values.Url = None
-    grafana_url: values.Url = None
+    jaeger_url: Annotated[str | None, values.url_like("http://127.0.0.1:16686")] = None
+    grafana_url: Annotated[str | None, values.url_like("http://127.0.0.1:3000")] = None
     # the collector; the defaults are CollectorConfig's, and a test holds them equal
     spool_max_bytes: values.Bytes = 8 * 2**30
     spool_reserve_bytes: values.BytesOrNone = 64 * 2**20
@@ -147,8 +147,8 @@ class Settings:
     api_analysis_timeout_s: values.Seconds = 60.0
     api_analysis_max_chars: Annotated[int, values.whole(4_000, 1_000_000)] = 20_000
     api_alerts_file: values.LocationOrNone = None
-    api_alert_private_hosts: values.AnyText = ""
-    api_collector_urls: values.AnyText = ""
+    api_alert_private_hosts: values.Hosts = ""
+    api_collector_urls: values.Urls = ""
     api_public_url: values.AnyText = ""
     api_oidc_issuer: values.AnyText = ""
     api_oidc_client_id: values.AnyText = ""
@@ -172,7 +172,8 @@ class Settings:
     @property
     def otlp_url(self) -> str:
         """Where services send OTLP/HTTP, without /v1/traces."""
-        return (self.otlp_endpoint or self.own_otlp_url).rstrip("/")
+        # `spantree up` prints the address with the path, which SDKs add by themselves.
+        return (self.otlp_endpoint or self.own_otlp_url).rstrip("/").removesuffix("/v1/traces")
 
     @property
     def own_otlp_url(self) -> str:

@@ -20,12 +20,12 @@ from spantree_collector.app import Addresses, Collector
 from spantree_deploy.api_server import serve_api
 from spantree_deploy.background import Background
 from spantree_deploy.database import PostgresWatch, Report, postgres_of, remedy_of
+from spantree_deploy.named_files import check_all
 from spantree_deploy.ports import take_ports
-from spantree_deploy.running import announced
+from spantree_deploy.running import announced, refuse_twice
 from spantree_deploy.settings import Settings, url_of
 from spantree_exporter.errors import SpantreeError, StoreUnavailable
 from spantree_exporter.postgres.migrate import migrate
-from spantree_exporter.rules import facts_reader
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ def all_in_one(settings: Settings, report: Report, watch: Watch | None = None) -
     it answers. Raises ConfigError for ports that cannot be taken, OperatorError, EmbeddedPostgresError, SpoolFailed.
     """
     watch = watch or Watch()
-    facts_reader(settings.rules)  # a fault in the rules is to be told before anything is started
+    check_all(settings)
+    refuse_twice(settings)
     with ExitStack() as stack:
         listener = stack.enter_context(contextlib.closing(take_ports(settings)))
         database_url = stack.enter_context(postgres_of(settings, report, watch.postgres))

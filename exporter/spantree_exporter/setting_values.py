@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -116,9 +117,9 @@ def listed(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def url(value: object) -> str:
-    """An http or https URL."""
-    wanted = ValueError("wanted a URL such as http://127.0.0.1:4318")
+def url(value: object, example: str = "http://127.0.0.1:4318") -> str:
+    """An http or https URL; `example` is one, for whoever gave something else."""
+    wanted = ValueError(f"wanted a URL such as {example}")
     if not _URL.fullmatch(text(value)):
         raise wanted
     try:
@@ -128,6 +129,28 @@ def url(value: object) -> str:
         # Brackets that are not closed, or that hold no address; a name with a part that is empty or too long.
         raise wanted from None
     return text(value)
+
+
+def url_like(example: str) -> Read:
+    """An http or https URL, of which `example` is one."""
+    return partial(url, example=example)
+
+
+def urls(value: object) -> str:
+    """URLs with commas between, or an empty text."""
+    for one in listed(any_text(value)):
+        try:
+            url(one)
+        except ValueError:
+            raise ValueError("wanted URLs with commas between, such as http://collector-0:4318") from None
+    return any_text(value)
+
+
+def hosts(value: object) -> str:
+    """Names of hosts with commas between, or an empty text."""
+    if any("/" in one or " " in one for one in listed(any_text(value))):
+        raise ValueError("wanted names of hosts with commas between, such as spantree.example, without http://")
+    return any_text(value)
 
 
 def token(value: object) -> str:
@@ -202,5 +225,7 @@ Text = Annotated[str, text]
 AnyText = Annotated[str, any_text]
 TextOrNone = Annotated[str | None, text]
 Url = Annotated[str | None, url]
+Urls = Annotated[str, urls]
+Hosts = Annotated[str, hosts]
 Location = Annotated[Path, place]
 LocationOrNone = Annotated[Path | None, place]

@@ -88,14 +88,6 @@ def test_a_receiver_that_says_yes_to_everything_is_found_out(
     assert counts["failed"] > 60
 
 
-def test_nobody_there_is_a_failure_of_every_check_and_a_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["conform", "--http", "http://127.0.0.1:1", "--grpc", "127.0.0.1:1"]) == 1
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].split() == ["outcome", "level", "over", "check", "found", "section"]
-    assert any("protobuf: a span is answered 200" in line and "ConnectionRefusedError" in line for line in told)
-    assert told[-1].startswith("0 passed, ")
-
-
 def test_our_receiver_ends_with_0_and_wrong_options_with_2(
     collector: Addresses, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -152,7 +152,9 @@ def test_a_bad_line_is_named_and_takes_no_other_with_it(tmp_path: Path) -> None:
         (b"\x0a\xff\xff\xff\xff\xff\x7f", "it is longer than 67108864 bytes"),
         (MESSAGES[0] + b"\x12\x00", "it is no TracesData in protobuf: field 2 of wire type 2"),
         (b"\x00\x00\x00", "its length is none"),
-        (b"\x00\x00\x10\x00abc", "the file ends within it: 3 of 4096 bytes are there"),
+        (b"\x00\x00\x10\x00\x0abc", "the file ends within it: 3 of 4096 bytes are there"),
+        (b"Usage: a text of some other kind\nand more of it\n", "it is none of what can be read: OTLP as JSON lines, "),
+        (b"a,b\n1,2\n", "it is none of what can be read: OTLP as JSON lines, "),
         (gzip.compress(LINES[0] * 2)[:-20], "the compressed file ends or breaks here: "),
         (zstandard.compress(LINES[0] * 2)[:9] + b"broken", "the compressed file ends or breaks here: "),
         (b"\x05" + zstandard.compress(b"")[:4] + b"!", "the compressed file ends or breaks here: "),
@@ -172,7 +174,7 @@ def test_a_file_that_breaks_off_says_where(tmp_path: Path, content: bytes, reaso
     assert bad[0].reason.startswith(reason)
 
 
-@pytest.mark.parametrize("unit", [b"\x00", b"\n", b" ", b'{"resourceSpans":[]}\n', b'{"resourceSpans":[{},'])
+@pytest.mark.parametrize("unit", [b"\x00", b"\n", b" \n", b'{"resourceSpans":[]}\n', b'{"resourceSpans":[{},'])
 def test_a_file_that_becomes_longer_than_spans_do_is_not_read_to_its_end(tmp_path: Path, unit: bytes) -> None:
     compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
     block = unit * (2**20 // len(unit))

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from spantree_deploy.moments import day, moment
+from spantree_deploy.moments import days, moment
 from spantree_exporter.errors import SpantreeError
 
 NOW = datetime(2026, 11, 28, 14, 30, tzinfo=UTC)
@@ -51,4 +51,11 @@ def test_what_is_none_is_said_with_what_is_wanted() -> None:
     ],
 )
 def test_a_day_is_that_of_the_moment_in_utc(typed: str | None, told: date | None) -> None:
-    assert day("--since", typed, NOW) == told
+    assert days(typed, None, NOW) == (told, None)
+
+
+def test_a_range_that_ends_before_it_begins_is_refused() -> None:
+    assert days("2026-11-02", "2026-11-02", NOW) == (date(2026, 11, 2), date(2026, 11, 2))
+    with pytest.raises(SpantreeError) as raised:
+        days("2026-11-02", "2026-11-01", NOW)
+    assert str(raised.value) == "--until is 2026-11-01, before --since, 2026-11-02: wanted the last day at --until"

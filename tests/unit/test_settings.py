@@ -109,8 +109,26 @@ class TestFaults:
     @pytest.mark.parametrize("url", ["http://[::1", "http://[x]:1", "http://a]b"])
     def test_a_url_whose_brackets_are_none_is_refused(self, url: str, tmp_path: Path) -> None:
         assert faults({"api_url": url}, {}, tmp_path) == [
-            f'--api-url is "{url}": wanted a URL such as http://127.0.0.1:4318'
+            f'--api-url is "{url}": wanted a URL such as http://127.0.0.1:8000'
         ]
+
+    def test_what_goes_to_a_list_of_hosts_or_urls_is_looked_at(self, tmp_path: Path) -> None:
+        given = {
+            "SPANTREE_API_ALLOWED_HOSTS": "https://a.example",
+            "SPANTREE_API_ALERT_PRIVATE_HOSTS": "hooks.internal, http://b",
+            "SPANTREE_API_COLLECTOR_URLS": "http://c:4318,c",
+        }
+        names = "wanted names of hosts with commas between, such as spantree.example, without http://"
+        assert faults({}, given, tmp_path) == [
+            f'SPANTREE_API_ALLOWED_HOSTS is "https://a.example": {names}',
+            f'SPANTREE_API_ALERT_PRIVATE_HOSTS is "hooks.internal, http://b": {names}',
+            'SPANTREE_API_COLLECTOR_URLS is "http://c:4318,c": wanted URLs with commas between, such as '
+            "http://collector-0:4318",
+        ]
+
+    @pytest.mark.parametrize("given", ["http://h:4318", "http://h:4318/", "http://h:4318/v1/traces"])
+    def test_the_address_of_otlp_is_taken_with_its_path_or_without(self, given: str, tmp_path: Path) -> None:
+        assert loaded({"otlp_endpoint": given}, {}, tmp_path).otlp_url == "http://h:4318"
 
     @pytest.mark.parametrize("given", ["spt_1_x\n", " spt_1_x\r\n"])
     def test_the_end_of_a_line_is_no_part_of_a_token(self, given: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
-from spantree_deploy.commands.read import Json, print_json
+from spantree_deploy.commands.read import AsJson, print_json
 from spantree_deploy.database import stored_data_of
 from spantree_deploy.moments import moment
 from spantree_exporter.errors import classify
@@ -35,7 +35,7 @@ def own(
     ] = None,
     since: Annotated[str | None, typer.Option(help="2h, 7d, today, 2026-11-28, or a time", show_default=False)] = None,
     limit: Annotated[int, typer.Option(help="how many at most", min=1, max=100_000)] = 50,
-    json: Json = False,
+    json: AsJson = False,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,

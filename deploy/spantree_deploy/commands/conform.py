@@ -10,8 +10,9 @@ import typer
 
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
-from spantree_deploy.commands.read import Json, print_json
-from spantree_exporter.errors import ConfigError
+from spantree_deploy.commands.read import AsJson, print_json
+from spantree_deploy.ports import refusal
+from spantree_exporter.errors import ConfigError, SpantreeError
 
 if TYPE_CHECKING:
     from spantree_deploy.conform import Result
@@ -36,11 +37,11 @@ def conform(
     ] = 100,
     strict: Annotated[bool, typer.Option("--strict", help="a deviation from a SHOULD is a failure, too")] = False,
     show_passed: Annotated[bool, typer.Option("--all", help="list the checks that passed as well")] = False,
-    json: Json = False,
+    json: AsJson = False,
     config: opt.Config = None,
     set_: opt.Set = None,
 ) -> None:
-    """Check a receiver of OTLP, any, against OTLP 1.11: some 150 checks, each naming its section.
+    """Check a receiver of OTLP, any, against OTLP 1.11: some 190 checks, each naming its section.
 
     Without --http and --grpc: the collector of the settings. What is sent stays there, as service spantree-conform.
     """
@@ -59,6 +60,12 @@ def conform(
         over_grpc = targets_of.GrpcTarget.at(grpc, lower) if grpc is not None else None
     except ValueError as error:
         raise ConfigError([f"--grpc: {error}"]) from error
+    absent = [("--http", http, over_http and refusal(over_http.host, over_http.port))]
+    if over_grpc is not None:
+        host, _, port = over_grpc.address.rpartition(":")
+        absent.append(("--grpc", grpc, refusal(host.strip("[]"), int(port))))
+    if faults := [f"{name}: nothing answers at {place} ({reason})" for name, place, reason in absent if reason]:
+        raise SpantreeError(f"{'; '.join(faults)}: start the receiver, or give the address of another")
     targets = targets_of.Targets(over_http, over_grpc, oversize_mib * _MIB)
     checks = conformance.all_checks(targets)
     results: list[Result] = []

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
-from spantree_deploy.commands.read import Json, print_json
+from spantree_deploy.commands.read import AsJson, print_json
 from spantree_deploy.database import stored_data_of
 from spantree_deploy.dead_letters import DeadLetterBox, Letter, WholeLetter, box_of
 from spantree_deploy.settings import Settings
@@ -23,12 +24,18 @@ from spantree_exporter.rules import facts_reader
 
 app = typer.Typer(no_args_is_help=True, help="Spans that were accepted and can be no row: look, try again, drop.")
 
-CauseOption = Annotated[
-    str | None,
-    typer.Option("--cause", help="unreadable, body or refused [default: all]", show_default=False),
-]
+
+class Cause(StrEnum):
+    """Why something is a dead letter (docs/collector.md)."""
+
+    UNREADABLE = "unreadable"
+    BODY = "body"
+    REFUSED = "refused"
+
+
+CauseOption = Annotated[Cause | None, typer.Option("--cause", help="[default: all]", show_default=False)]
 Digests = Annotated[
-    list[str] | None, typer.Argument(metavar="[DIGEST...]", help="as `list` shows them; the first digits are enough")
+    list[str] | None, typer.Argument(metavar="DIGEST...", help="as `list` shows them; the first digits are enough")
 ]
 Everything = Annotated[bool, typer.Option("--all", help="all, or all of --cause")]
 _SHOWN_DIGITS = 12
@@ -39,7 +46,7 @@ _SHOWN_BYTES = 2000
 def list_(
     cause: CauseOption = None,
     limit: Annotated[int, typer.Option(help="how many at most", min=1, max=10_000)] = 50,
-    json: Json = False,
+    json: AsJson = False,
     tenant: opt.Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,
@@ -84,7 +91,7 @@ def show(
     raw: Annotated[
         Path | None, typer.Option("--raw", metavar="FILE", help="write what was sent to a file; - for standard output")
     ] = None,
-    json: Json = False,
+    json: AsJson = False,
     tenant: opt.Tenant = "default",
     data: opt.DataDir = None,
     database_url: opt.Database = None,

@@ -19,7 +19,7 @@ from spantree_deploy.running import as_it_runs
 def doctor(
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- COMMAND...]", help="a service, as it is started: what of it will be traced"),
+        typer.Argument(metavar="-- COMMAND...", help="a service, as it is started: what of it will be traced"),
     ] = None,
     endpoint: opt.Endpoint = None,
     data: opt.DataDir = None,

@@ -10,12 +10,13 @@ from psycopg.rows import dict_row
 
 from spantree_deploy import console
 from spantree_deploy import options as opt
-from spantree_deploy.commands.read import print_json
+from spantree_deploy.client import api_of
+from spantree_deploy.commands.read import BY_WORD, AsJson, Execution, id_of, print_json
 from spantree_deploy.database import stored_data_of
 from spantree_deploy.render import one_line
 from spantree_deploy.sql import statements
 from spantree_deploy.tenants import tenant_id_of
-from spantree_exporter.errors import SpantreeError, classify
+from spantree_exporter.errors import ConfigError, SpantreeError, classify
 from spantree_exporter.facts import FactsReader
 from spantree_exporter.ids import span_id_from_hex, span_id_to_hex, trace_id_from_hex
 from spantree_exporter.postgres.connection import connect
@@ -28,9 +29,9 @@ _SQL: Final = statements("explain")
 
 
 def explain(
-    execution: Annotated[str, typer.Argument(metavar="ID", help="the trace id: 32 hex digits, or a UUID")],
-    span: Annotated[str | None, typer.Argument(metavar="[SPAN]", help="one span id: 16 hex digits")] = None,
-    json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    execution: Execution,
+    span: Annotated[str | None, typer.Argument(metavar="SPAN", help="one span id: 16 hex digits")] = None,
+    json: AsJson = False,
     limit: Annotated[int, typer.Option(help="how many spans at most", min=1)] = 500,
     tenant: opt.Tenant = "default",
     data: opt.DataDir = None,
@@ -41,6 +42,11 @@ def explain(
     """Say which convention gave each fact of an execution's spans, by the rules of this build."""
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     reader = facts_reader(settings.rules)
+    if execution in BY_WORD:
+        if tenant != "default":
+            raise ConfigError([f"{execution} is of the tenant default: give the id of an execution of {tenant}"])
+        with api_of(settings) as api:
+            execution = id_of(api, execution)
     trace_id = trace_id_from_hex(execution)
     span_id = span_id_from_hex(span) if span is not None else None
     with stored_data_of(settings, console.step) as url:

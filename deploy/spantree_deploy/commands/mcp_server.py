@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -9,14 +10,21 @@ import typer
 
 from spantree_deploy import options as opt
 from spantree_deploy.client import NotAnswered, api_at, server_of
-from spantree_exporter.errors import SpantreeError
+from spantree_deploy.ports import listen
+from spantree_exporter.errors import ConfigError, SpantreeError
 
 _HOST: Final = "127.0.0.1"
+_PORT: Final = 8811
 
 
 def mcp(
     http: Annotated[bool, typer.Option("--http", help="listen on 127.0.0.1 instead of stdin and stdout")] = False,
-    port: Annotated[int, typer.Option(help="with --http: the port; its path is /mcp", min=1, max=65535)] = 8811,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help=f"with --http: the port; its path is /mcp [default: {_PORT}]", min=1, max=65535, show_default=False
+        ),
+    ] = None,
     api_url: opt.ApiUrl = None,
     ca: opt.Ca = None,
     data: opt.DataDir = None,
@@ -29,6 +37,8 @@ def mcp(
     It asks the API of the server that runs on this data, or of --api-url, anew at each call.
     """
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
+    if port is not None and not http:
+        raise ConfigError(["--port is of --http: give that, too, or leave --port out for standard input and output"])
     try:
         from spantree_deploy.mcp import stdio as model_stdio
         from spantree_deploy.mcp.tools import server
@@ -50,6 +60,8 @@ def mcp(
         asked = server(ask)
         app = asked.streamable_http_app(stateless_http=True, json_response=True, host=_HOST)
         # httptools, which uvicorn would choose, drops the bodies of requests that offer HTTP/2, as Java's client does.
-        uvicorn.run(app, host=_HOST, port=port, http="h11", log_level=asked.settings.log_level.lower())
+        with contextlib.closing(listen(_HOST, port or _PORT, "port", option="--port")) as listener:
+            settings_of_server = uvicorn.Config(app, http="h11", log_level=asked.settings.log_level.lower())
+            uvicorn.Server(settings_of_server).run(sockets=[listener])
     else:
         model_stdio.run(server(ask))

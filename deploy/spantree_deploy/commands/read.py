@@ -25,11 +25,12 @@ from spantree_exporter.ids import trace_id_from_hex
 _FOLLOW_S: Final = 1.0
 _LOOK_AGAIN_S: Final = 5.0
 # The newest execution of these statuses, instead of an id.
-_BY_WORD: Final = {"last": None, "last-failed": ["failed", "partial", "timed_out"]}
+BY_WORD: Final = {"last": None, "last-failed": ["failed", "partial", "timed_out"]}
 _PART_OF_A_PATH: Final = re.compile(r"[\w-]+")
 _ENDED: Final = frozenset({"completed", "failed", "partial", "skipped", "cancelled", "timed_out", "lost"})
 
 Json = Annotated[bool, typer.Option("--json", help="the API's answer as it is")]
+AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
 Execution = Annotated[
     str, typer.Argument(metavar="ID", help="the trace id: 32 hex digits, or a UUID; or last, last-failed")
 ]
@@ -54,6 +55,7 @@ def list_executions(
     user_id: Text = None,
     run_id: Text = None,
     kind: Annotated[str | None, typer.Option(help="workflow, agent, request ...", show_default=False)] = None,
+    project: Text = None,
     since: Since = None,
     until: Until = None,
     min_duration_ms: Duration = None,
@@ -88,6 +90,7 @@ def list_executions(
         "user_id": user_id,
         "run_id": run_id,
         "kind": kind,
+        "project": project,
         "since": moment("--since", since, now),
         "until": moment("--until", until, now),
         "min_duration_ms": min_duration_ms,
@@ -170,6 +173,8 @@ def failures(
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url, api_url=api_url, ca=ca)
     if group and user_id is not None:
         raise SpantreeError("--user-id does not go with --group: groups are counted over all users")
+    if state is not None and not group:
+        raise SpantreeError("--state is of groups: give --group, too")
     parameters = {
         "workflow": workflow,
         "category": category,
@@ -251,7 +256,7 @@ def diff(
 
 def stats(
     workflow: Annotated[
-        str | None, typer.Argument(metavar="[WORKFLOW]", help="the nodes of one workflow", show_default=False)
+        str | None, typer.Argument(metavar="WORKFLOW", help="the nodes of one workflow", show_default=False)
     ] = None,
     nodes: Annotated[bool, typer.Option("--nodes", help="figures of nodes, worst success rate first")] = False,
     execution: Annotated[
@@ -334,10 +339,10 @@ def print_json(answer: Any, *, indent: int | None = 2) -> None:
 
 def id_of(api: ApiClient, word: str) -> str:
     """The id that `word` is, or that of the newest execution for `last` and `last-failed`. Raises SpantreeError."""
-    if word not in _BY_WORD:
+    if word not in BY_WORD:
         # Of what is one part of a path the API says by itself what is wrong with it; the rest would lead elsewhere.
         return word if _PART_OF_A_PATH.fullmatch(word) else trace_id_from_hex(word).hex()
-    found = api.get("executions", {"limit": 1, "status": _BY_WORD[word]})["executions"]
+    found = api.get("executions", {"limit": 1, "status": BY_WORD[word]})["executions"]
     if not found:
         raise SpantreeError(f"there is no {word.replace('-', ' ')} execution: `spantree list` shows what there is")
     return str(found[0]["execution_id"])

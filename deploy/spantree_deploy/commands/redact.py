@@ -11,7 +11,7 @@ import typer
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.database import stored_data_of
-from spantree_deploy.moments import day
+from spantree_deploy.moments import days
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.redaction import redactor_of
 from spantree_exporter.redaction.stored import Asked, RedactProgress, redact_stored
@@ -50,7 +50,7 @@ def redact(
     if redactor is None:
         raise ConfigError(["SPANTREE_REDACT is off, so that there are no rules; give default or a file of rules"])
     now = datetime.now(UTC)
-    asked = Asked(day("--since", since, now), day("--until", until, now), _execution(execution), workflow)
+    asked = Asked(*days(since, until, now), _execution(execution), workflow)
     with stored_data_of(settings, console.step) as url, console.err.status("looking for secrets") as status:
 
         def show(progress: RedactProgress) -> None:

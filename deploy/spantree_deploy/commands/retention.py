@@ -9,7 +9,7 @@ import typer
 
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
-from spantree_deploy.commands.read import Json, print_json
+from spantree_deploy.commands.read import AsJson, print_json
 from spantree_deploy.database import stored_data_of
 from spantree_exporter.errors import ConfigError
 from spantree_exporter.own_audit_event import local_actor
@@ -32,7 +32,7 @@ def retention(
         Path | None, typer.Option(metavar="DIR", help="write what goes there before [default: the setting]")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
-    json: Json = False,
+    json: AsJson = False,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,

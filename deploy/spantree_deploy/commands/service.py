@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import typer
 
 from spantree_deploy import console, service_env
 from spantree_deploy import options as opt
+from spantree_deploy.ports import refusal
 from spantree_deploy.running import as_it_runs
 from spantree_deploy.wrappers import behind_which
 
@@ -58,10 +61,26 @@ def run(
     settings = as_it_runs(opt.settings_of(config, set_, otlp_endpoint=endpoint, data_dir=data, ca=ca))
     given = dict(os.environ) if service is None else {**os.environ, "OTEL_SERVICE_NAME": service}
     program, environ, messages = prepared(settings, command, given)
-    for message in messages:
+    for message in [*messages, *unheard(settings.otlp_url)]:
         console.step(message)
     sys.stdout.flush()
     os.execve(program, command, environ)  # noqa: S606  the service takes this process's place
+
+
+def unheard(url: str) -> Iterator[str]:
+    """What to tell a person where nothing listens at `url`: the SDK says it later, and at length."""
+    parts = urlsplit(url)
+    if parts.hostname is None or (parts.hostname not in service_env.LOOPBACK and getproxies()):
+        return  # through a proxy, which may reach it
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return
+    if reason := refusal(parts.hostname, port):
+        yield (
+            f"nothing takes spans at {url} ({reason}): the program runs without; start `spantree up` there, or name "
+            "another place with --endpoint"
+        )
 
 
 def prepared(

@@ -11,7 +11,7 @@ import typer
 from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.database import postgres_of, stored_data_of
-from spantree_deploy.moments import day
+from spantree_deploy.moments import days
 from spantree_exporter.errors import OperatorError, classify
 from spantree_exporter.postgres import migrate as schema
 from spantree_exporter.postgres.connection import connect
@@ -78,7 +78,7 @@ def rebuild(
 ) -> None:
     """Compute executions, nodes and edges anew from the stored spans of all tenants; beside running collectors, too."""
     now = datetime.now(UTC)
-    first, last = day("--since", since, now), day("--until", until, now)
+    first, last = days(since, until, now)
     settings = opt.settings_of(config, set_, data_dir=data, database_url=database_url)
     with stored_data_of(settings, console.step) as url, console.err.status("reading the spans again") as status:
 

@@ -8,7 +8,7 @@ import typer
 
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
-from spantree_deploy.commands.read import Json, print_json
+from spantree_deploy.commands.read import AsJson, print_json
 from spantree_deploy.commands.token import book
 
 app = typer.Typer(no_args_is_help=True, help="Who shares this installation; each sees its own executions only.")
@@ -42,7 +42,7 @@ def add(
 
 @app.command("list")
 def list_(
-    json: Json = False,
+    json: AsJson = False,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,

@@ -13,7 +13,7 @@ import typer
 
 from spantree_deploy import console, render
 from spantree_deploy import options as opt
-from spantree_deploy.commands.read import Json, print_json
+from spantree_deploy.commands.read import AsJson, print_json
 from spantree_deploy.database import refused, stored_data_of
 from spantree_deploy.settings import Settings
 from spantree_exporter.tokens import SCOPES, TokenBook
@@ -47,7 +47,7 @@ def create(
 
 @app.command("list")
 def list_(
-    json: Json = False,
+    json: AsJson = False,
     data: opt.DataDir = None,
     database_url: opt.Database = None,
     config: opt.Config = None,

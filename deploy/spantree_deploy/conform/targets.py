@@ -65,7 +65,13 @@ class HttpTarget:
         if not host or parts.scheme not in ("http", "https"):
             raise ValueError(f'"{url[:_SHOWN]}" is no URL of OTLP/HTTP; give one such as http://127.0.0.1:4318')
         tls = parts.scheme == "https"
-        return cls(host, port or (443 if tls else 4318), tls, parts.path.rstrip("/"), dict(headers or {}))
+        return cls(
+            host,
+            port or (443 if tls else 4318),
+            tls,
+            parts.path.rstrip("/").removesuffix("/v1/traces"),
+            dict(headers or {}),
+        )
 
     def connection(self) -> http.client.HTTPConnection:
         """A connection of its own."""

@@ -68,6 +68,8 @@ _PATHS: Final = (OF_TRACES, OF_LOGS, OF_JAEGERS_DOWNLOAD, OF_JAEGERS_TRACE)
 _OURS_KEY: Final = f'"{OURS}"'.encode()
 _MESSAGE_TAG: Final = 0x0A  # resource_spans = 1, length-delimited
 _LENGTH_BYTES: Final = 4
+_FIRST_OF_MESSAGES: Final = (bytes([_MESSAGE_TAG]), _ZSTD[:1], b"{", b"")
+_NO_FORM: Final = "it is none of what can be read: OTLP as JSON lines, JSON or protobuf, Jaeger's JSON (docs/import.md)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +400,9 @@ def _messages(file: io.BufferedReader, fixed: bool, most_bytes: int) -> Iterator
         number += 1
         where = f"message {number}"
         length = _fixed(file) if fixed else _varint(file)
+        if number == 1 and length and file.peek(1)[:1] not in _FIRST_OF_MESSAGES:
+            yield Bad("the file", _NO_FORM)
+            return
         if length is None or length > most_bytes:
             yield Bad(where, "its length is none" if length is None else f"it is longer than {most_bytes} bytes")
             return
