@@ -78,6 +78,8 @@ class SchemaVersionError(OperatorError):
 
 # SQLSTATE classes (https://www.postgresql.org/docs/current/errcodes-appendix.html) and single codes.
 _UNAVAILABLE_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
+_NO_RIGHT = "42501"
+_RAISED = "exec_stmt_raise"  # where PostgreSQL runs RAISE of PL/pgSQL
 _READ_ONLY = "25006"  # a demoted primary: psycopg maps it to InternalError
 # 38, 39, 44 and P0 come from triggers, rules and functions that somebody added. Whether a plain span is refused, too,
 # tells the content from the tables (Store.check_tables).
@@ -142,7 +144,17 @@ def classify(error: psycopg.Error) -> SpantreeError:
         return StoreUnavailable(f"PostgreSQL cannot take writes now ({sqlstate}): {text}")
     if sqlstate[:2] in _CONTENT_CLASSES:
         return BatchRejected(f"PostgreSQL refused the batch ({sqlstate}): {text}", sqlstate)
+    if sqlstate == _NO_RIGHT:
+        return OperatorError(f"PostgreSQL does not let this role do it ({sqlstate}): {denied(error)}")
     return OperatorError(f"PostgreSQL is not set up for spantree ({sqlstate}): {text}")
+
+
+def denied(error: psycopg.Error) -> str:
+    """What PostgreSQL says of a right that is missing, and what to do; functions of ours say that themselves."""
+    said = without_passwords(error.diag.message_primary or " ".join(str(error).split()))
+    if error.diag.source_function == _RAISED:
+        return said
+    return f"{said}; connect as the role that owns the tables, or grant it (docs/security.md, Roles of spantree itself)"
 
 
 def is_refused_in_copy(error: psycopg.Error) -> bool:

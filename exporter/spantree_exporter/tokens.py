@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import psycopg
 
-from spantree_exporter.errors import OperatorError, classify
+from spantree_exporter.errors import OperatorError, classify, denied
 from spantree_exporter.own_audit import write
 from spantree_exporter.own_audit_event import Event, local_actor
 from spantree_exporter.postgres.connection import connect
@@ -324,6 +324,6 @@ class TokenBook:
                 "its limits are above 0"
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:
-            raise OperatorError(str(error.diag.message_primary)) from error
+            raise OperatorError(denied(error)) from error
         except psycopg.Error as error:
             raise OperatorError(str(classify(error))) from error

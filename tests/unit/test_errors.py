@@ -19,6 +19,7 @@ from spantree_exporter.errors import (
     StoreUnavailable,
     WorkerUnavailable,
     classify,
+    denied,
     is_without_partition,
     staged_may_pass,
 )
@@ -153,6 +154,18 @@ def test_a_check_is_told_from_a_partition_that_is_not_there(told: dict[str, str]
 )
 def test_a_database_that_is_not_set_up_needs_somebody(error: psycopg.Error) -> None:
     assert type(classify(error)) is OperatorError
+
+
+def test_a_right_that_is_missing_is_told_with_what_to_do() -> None:
+    refused = _with(
+        pg.InsufficientPrivilege, message_primary="permission denied for table token", source_function="aclcheck_error"
+    )
+    assert str(classify(refused)) == (
+        "PostgreSQL does not let this role do it (42501): permission denied for table token; connect as the role that "
+        "owns the tables, or grant it (docs/security.md, Roles of spantree itself)"
+    )
+    ours = _with(pg.InsufficientPrivilege, message_primary="let x do it", source_function="exec_stmt_raise")
+    assert denied(ours) == "let x do it"
 
 
 def test_a_message_is_one_line_and_names_the_state() -> None:

@@ -12,7 +12,7 @@ from spantree_deploy import console
 from spantree_deploy import options as opt
 from spantree_deploy.database import postgres_of, stored_data_of
 from spantree_deploy.moments import days
-from spantree_exporter.errors import OperatorError, classify
+from spantree_exporter.errors import OperatorError, classify, denied
 from spantree_exporter.postgres import migrate as schema
 from spantree_exporter.postgres.connection import connect
 from spantree_exporter.postgres.migrate import check_version
@@ -57,7 +57,7 @@ def roles(
                 check_version(connection)
                 made = make_roles(connection)
         except psycopg.errors.InsufficientPrivilege as error:
-            raise OperatorError(str(error.diag.message_primary)) from error
+            raise OperatorError(denied(error)) from error
         except psycopg.Error as error:
             raise classify(error) from error
     console.out.print(
