@@ -127,6 +127,10 @@ class ApiClient:
                 None,
             )
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        scheme = self._where.partition(":")[0]
+        if isinstance(error, http.client.RemoteDisconnected if scheme == "http" else ssl.SSLError):
+            other = "https" if scheme == "http" else "http"
+            reason += f"; does it speak {other}? then name it by {other}://"
         return NotAnswered(
             f"no API answers at {self._where} ({reason}); `spantree up` says on which address its API is: "
             "name it with --api-url or SPANTREE_API_URL",
@@ -304,6 +308,8 @@ def _message(status: int, body: bytes, where: str) -> str:
     except ValueError:
         answer = None
     match answer:
+        case {"error": {"code": "unauthorized", "message": str(message)}}:
+            return f"{message} (commands send the one that SPANTREE_TOKEN holds)"
         case {"error": {"message": str(message)}}:
             return message
         case {"spool": _} | {"code": int(), "message": str()}:
