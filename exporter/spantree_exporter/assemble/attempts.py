@@ -12,13 +12,15 @@ from itertools import pairwise
 
 from spantree_exporter.assemble.attempt_events import attempts_in_events
 from spantree_exporter.assemble.step import Step, is_above, number_places
-from spantree_exporter.span import KIND_CLIENT, KIND_SERVER
+from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_SERVER
 
 UNSUCCESSFUL = frozenset({"failed", "timed_out", "retried", "cancelled"})
 # Kinds that are asked for by somebody else: equal requests are no attempts of whoever answers them.
 _NEVER_BY_INPUT = frozenset({"http_server", "turn", "handoff", "signal"})
 # Of several tasks of one name that failed only these many latest are looked at.
 _LOOKED_AT = 16
+# How far above a message that was sent on its sender is looked for: the one sends what the other takes up.
+_LOOKED_ABOVE = 4
 
 
 class _Task:
@@ -40,8 +42,11 @@ def number_attempts(roots_first: list[Step]) -> list[Step]:
     in_events = attempts_in_events([step for step in roots_first if "attempts" in step.facts])
     by_id: dict[tuple[object, ...], list[Step]] = {}
     by_place: dict[tuple[object, ...], list[Step]] = {}
+    sent_on: list[Step] = []
     for step in roots_first:
         facts = step.facts
+        if facts and "sent_on" in facts:
+            sent_on.append(step)
         key = facts.get("task_id") or facts.get("task_key") if facts else None
         if key is None:
             if step.previous_attempt is None:
@@ -68,6 +73,9 @@ def number_attempts(roots_first: list[Step]) -> list[Step]:
                 tasks += _tasks_of(sorted(group, key=_started), sure=False)
         elif "attempt" in group[0].facts:
             _number(group[0], None)
+    if sent_on:
+        number_places(roots_first)
+        tasks += _tasks_sent_on(sorted(sent_on, key=_started), tasks)
     _link(tasks)
     return roots_first + in_events if in_events else roots_first
 
@@ -102,6 +110,42 @@ def _tasks_of(group: list[Step], sure: bool) -> list[_Task]:
         if given is not None:
             by_input[given] = before
     return [task for task in tasks if len(task.members) > 1]
+
+
+def _tasks_sent_on(by_start: list[Step], tasks: list[_Task]) -> list[_Task]:
+    """The tasks that begin with a consumer that failed and sent its message on to be tried again.
+
+    Where that consumer ends a task of `tasks` already, what it sent on is a further attempt of that.
+    """
+    begun: list[_Task] = []
+    ends = {task.last: task for task in tasks}
+    taken = {step for task in tasks for step in task.members}
+    for step in by_start:
+        sender = _consumer_above(step)
+        if sender is None or sender.status not in UNSUCCESSFUL or step in taken:
+            continue
+        task = ends.pop(sender, None)
+        if task is None:
+            if sender in taken:
+                continue
+            task = _Task(sender, sure=True)
+            begun.append(task)
+            taken.add(sender)
+        _number(step, sender)
+        task.members.append(step)
+        task.last = step
+        ends[step] = task
+        taken.add(step)
+    return begun
+
+
+def _consumer_above(step: Step) -> Step | None:
+    above = step.parent
+    for _ in range(_LOOKED_ABOVE):
+        if above is None or (above.span is not None and above.span.kind == KIND_CONSUMER):
+            return above
+        above = above.parent
+    return None
 
 
 def _task_before(step: Step, tasks: list[_Task], by_input: dict[str, _Task]) -> _Task | None:

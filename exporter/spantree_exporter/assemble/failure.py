@@ -122,14 +122,14 @@ def _passed_on_by(step: Step, error: Step, failed: list[Step]) -> Step | None:
         # Of steps the first to fail; of calls the last, after which nothing more was tried.
         return min(steps, key=_ended) if steps else max(beneath, key=_ended)
     last = max(beneath, key=_ended)
-    return last if _comes_right_after(step, last) else None
+    return last if comes_right_after(step, last) else None
 
 
 def _ended(step: Step) -> tuple[int, int, int]:
     return step.last_ns, step.start_ns, step.order
 
 
-def _comes_right_after(step: Step, failed: Step) -> bool:
+def comes_right_after(step: Step, failed: Step) -> bool:
     """Whether `step` ended at once when `failed`, below it, had, and did nothing else in between."""
     gap_ns = step.last_ns - failed.last_ns
     allowed_ns = max((step.last_ns - step.start_ns) // _SHARE_OF_DURATION, _ALWAYS_RIGHT_AFTER_NS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from spantree_exporter.assemble.failure import comes_right_after
 from spantree_exporter.assemble.parents import PARENT_MISSING
 from spantree_exporter.assemble.step import DETAIL_KINDS, WIRE_KINDS, Step, is_above
 from spantree_exporter.facts.exception_types import is_answer, short_name
@@ -38,6 +39,8 @@ _CLIENTS = frozenset({"rpc", "db", "http_client"})
 _DUPLICATES = frozenset({"23505", "1062", "2601", "2627", "11000"})
 # A client that is asked who it is asks again, with its name (NTLM, Digest, a token that has run out).
 _CHALLENGES = frozenset({"401", "407"})
+# What a framework calls to answer a request, where nothing else is said of it.
+_HANDLER = "function"
 # How far above a failure the server is looked for that answered with it.
 _LOOKED_ABOVE = 64
 _ALREADY_THERE = re.compile(
@@ -170,17 +173,23 @@ def _is_handled(step: Step, answers: _Answers) -> bool:
 
 
 def _is_told_to_client(step: Step) -> bool:
-    """Whether the server around the step answered with the very refusal (a 4xx) that the step's exception names."""
+    """Whether the server around the step answered with the very refusal (a 4xx) that the step's exception names.
+
+    Or that it answered with one as soon as the handler right below it had raised: exceptions of one's own become a 4xx
+    in filters and advices (open-telemetry/opentelemetry-java-instrumentation#6377, DataDog/dd-trace-java#7141).
+    """
     above: Step | None = step
     for _ in range(_LOOKED_ABOVE):
         if above is None or (above.span is not None and above.span.kind == KIND_CONSUMER):
             return False
         if above.kind == "http_server" and above is not step:
             reason = above.facts.get("status_reason", "")
+            if not reason.startswith("HTTP 4"):
+                return False
             facts = step.facts
-            return reason.startswith("HTTP 4") and is_answer(
-                facts.get("error_type"), facts.get("error_message"), reason[-3:]
-            )
+            if is_answer(facts.get("error_type"), facts.get("error_message"), reason[-3:]):
+                return True
+            return step.parent is above and step.kind == _HANDLER and comes_right_after(above, step)
         above = above.parent
     return False
 

@@ -118,6 +118,7 @@ class Facts(TypedDict, total=False):
     attempt: int
     max_attempts: int
     retry_expected: bool
+    sent_on: bool  # works on a message that a consumer above failed to work on and sent on, to be tried again
     attempts: list[AttemptFact]
     iteration: int
     group: str  # nodes that belong to one (sub)graph run share it

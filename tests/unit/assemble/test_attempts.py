@@ -9,6 +9,7 @@ from tests.unit.assemble.traces import TRACE, span
 
 from spantree_exporter.assemble import assemble
 from spantree_exporter.facts import Facts
+from spantree_exporter.rows import SpanFacts
 from spantree_exporter.span import KIND_CLIENT, KIND_CONSUMER, KIND_INTERNAL, KIND_PRODUCER, KIND_SERVER
 
 
@@ -202,3 +203,43 @@ def test_workers_whose_services_are_named_apart_try_again_what_says_so() -> None
     ]
     assembled = assemble([span(1, None, (0, 100), "run"), *tried], TRACE)
     assert [(n.status, n.attempt) for n in assembled.nodes[1:]] == RETRIED
+
+
+def consumed(span_id: int, parent: int, at: tuple[int, int], failed: bool, facts: Facts) -> SpanFacts:
+    told: Facts = {"kind": "task", "step": True, **facts}
+    return span(span_id, parent, at, f"process {span_id}", failed=failed, kind=KIND_CONSUMER, facts=told)
+
+
+@pytest.mark.parametrize(
+    ("last_failed", "expected"),
+    [(False, "completed"), (True, "failed")],
+)
+def test_a_message_that_was_sent_on_to_be_tried_again_is_a_further_attempt(last_failed: bool, expected: str) -> None:
+    """spring-projects/spring-kafka#3816: each topic of retries has consumers and places of its own."""
+    again: Facts = {"sent_on": True}
+    spans = [
+        span(1, None, (0, 5), "send", kind=KIND_PRODUCER, facts={"kind": "message"}),
+        consumed(2, 1, (10, 20), True, {"task_key": "orders/g/0:17"}),
+        span(3, 2, (21, 22), "send on", kind=KIND_PRODUCER, facts={"kind": "message"}),
+        consumed(4, 3, (100, 120), True, {**again, "task_key": "orders-retry-0/g/0:3"}),
+        span(5, 4, (121, 122), "send on", kind=KIND_PRODUCER, facts={"kind": "message"}),
+        consumed(6, 5, (200, 220), last_failed, {**again, "task_key": "orders-retry-1/g/0:3"}),
+    ]
+    assembled = assemble(spans, TRACE)
+    worked = [(n.span_id, n.parent_span_id, n.status, n.attempt) for n in assembled.nodes if n.kind == "task"]
+    assert worked == [(2, 1, "retried", 1), (4, 1, "retried", 2), (6, 1, expected, 3)]
+    assert assembled.execution.status == expected
+    assert [(e.from_span_id, e.to_span_id) for e in assembled.edges if e.type == "retry"] == [(2, 4), (4, 6)]
+
+
+def test_what_is_sent_on_without_a_failure_or_to_where_nobody_tries_again_is_no_attempt() -> None:
+    def outcomes(failed: bool, facts: Facts) -> list[tuple[str, int]]:
+        spans = [
+            consumed(2, 1, (10, 20), failed, {}),
+            span(3, 2, (21, 22), "send on", kind=KIND_PRODUCER, facts={"kind": "message"}),
+            consumed(4, 3, (100, 120), False, facts),
+        ]
+        return [(n.status, n.attempt) for n in assemble(spans, TRACE).nodes if n.kind == "task"]
+
+    assert outcomes(False, {"sent_on": True}) == [("completed", 1), ("completed", 1)]
+    assert outcomes(True, {}) == [("failed", 1), ("completed", 1)]

@@ -119,8 +119,31 @@ def test_a_refusal_that_the_server_answered_with_is_no_failure_of_the_request(
     failed = (
         span(2, 1, (10, 20), "handler", failed=True, facts=told),
         span(3, 2, (12, 19), "load", failed=True, facts=told),
+        span(4, 1, (30, 40), "look elsewhere"),
     )
     assert request(*failed, around=around)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "facts", "expected"),
+    [
+        ("HTTP 404", {}, "completed"),
+        ("HTTP 409", {}, "completed"),
+        (None, {}, "partial"),
+        ("HTTP 404", {"kind": "agent"}, "partial"),
+        ("HTTP 404", {"kind": "step", "step": True}, "partial"),
+    ],
+)
+def test_what_the_handler_raised_is_the_refusal_that_the_server_answered_with_at_once(
+    reason: str | None, facts: Facts, expected: str
+) -> None:
+    """DataDog/dd-trace-java#7141: a filter or an advice makes a 4xx of an exception of one's own."""
+    around: Facts = {**REQUEST, "status_reason": reason} if reason else REQUEST
+    told: Facts = {"error_type": "shop.OutOfStock", "error_message": "none left", **facts}
+    failed = span(2, 1, (10, 20), "OrderController.order", failed=True, facts=told)
+    assert request(failed, around=around)[0] == expected
+    deeper = span(2, 3, (10, 20), "load", failed=True, facts=told)
+    assert request(span(3, 1, (5, 30), "handler that lived with it"), deeper, around=around)[0] == "partial"
 
 
 def test_what_nobody_waited_for_is_no_answer_of_the_server() -> None:

@@ -14,6 +14,7 @@ from spantree_exporter.span import (
     STATUS_ERROR,
     STATUS_OK,
     STATUS_UNSET,
+    Attributes,
 )
 
 
@@ -103,3 +104,31 @@ def test_messages_on_vertx_bus_are_named_for_their_address() -> None:
         sent = span("send", {key: "stock.check"}, scope="io.vertx", kind=KIND_CLIENT)
         assert read_facts(sent) == {"kind": "message", "name": "send stock.check"}
     assert read_facts(span("GET", scope="io.vertx", kind=KIND_INTERNAL)) == {}
+
+
+def test_what_dagger_had_in_its_cache_was_skipped() -> None:
+    cached = span("Container.withExec", {"dagger.io/dag.cached": True})
+    assert read_facts(cached) == {"status": "skipped", "status_reason": "cached"}
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "others", "told"),
+    [
+        (STATUS_ERROR, "cancelled", {}, {"status": "cancelled"}),
+        (STATUS_ERROR, "deadline_exceeded", {}, {"status": "timed_out"}),
+        (STATUS_ERROR, "", {"sentry.status.message": "deadline_exceeded"}, {"status": "timed_out"}),
+        (STATUS_ERROR, "internal_error", {}, {}),
+        (STATUS_OK, "", {"sentry.idle_span_finish_reason": "cancelled"}, {"status": "cancelled"}),
+        (STATUS_OK, "", {"sentry.idle_span_finish_reason": "idleTimeout"}, {}),
+        (STATUS_UNSET, "", {"sentry.cancellation_reason": "document.hidden"}, {"status": "cancelled"}),
+    ],
+)
+def test_a_span_of_sentrys_tells_how_it_ended_by_words_of_its_own(
+    status: int, message: str, others: Attributes, told: Facts
+) -> None:
+    sent = span("pageload", {"sentry.op": "pageload", **others}, status=status, message=message)
+    facts = read_facts(sent)
+    facts.pop("error_message", None)
+    assert facts == told
+    plain = span("pageload", status=STATUS_ERROR, message="cancelled")
+    assert "status" not in read_facts(plain)

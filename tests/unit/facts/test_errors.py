@@ -332,3 +332,18 @@ def test_a_sentence_is_no_class() -> None:
     told: Attributes = {"error.type": "This operation was aborted"}
     facts = read_facts(span("GET", told, status=STATUS_ERROR, message="This operation was aborted"))
     assert facts == {"error_message": "This operation was aborted"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        ({"level": "ERROR", "error": "io error: refused"}, "io error: refused"),
+        ({"level": "ERROR", "target": "shop::cache"}, "cache is stale"),
+        ({"level": "WARN", "error": "io error: refused"}, None),
+    ],
+)
+def test_an_error_that_rust_logged_within_a_span_is_why_it_failed(attributes: Attributes, told: str | None) -> None:
+    """tokio-rs/tracing-opentelemetry#125: `error!` makes a span one, and puts no description."""
+    event = Event(1_500, "cache is stale", attributes)
+    assert read_facts(span("refresh", events=[event], status=STATUS_ERROR)).get("error_message") == told
+    assert "error_message" not in read_facts(span("refresh", events=[event]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import read_facts
@@ -51,3 +52,24 @@ def test_a_message_of_kafka_is_known_by_where_it_is_kept() -> None:
     assert read_facts(span("orders process", attributes, kind=KIND_CONSUMER))["task_key"] == "orders/billing/3:42"
     del attributes["messaging.destination.partition.id"]
     assert "task_key" not in read_facts(span("orders process", attributes, kind=KIND_CONSUMER))
+
+
+@pytest.mark.parametrize(
+    ("destination", "sent_on"),
+    [
+        ("orders-retry", True),
+        ("orders-retry-0", True),
+        ("orders.retry.5000", True),
+        ("completed.retry", True),
+        ("orders_retries", True),
+        ("orders", False),
+        ("orders-dlt", False),
+        ("retry", False),
+        ("orders-retry-policy-changes", False),
+    ],
+)
+def test_a_destination_tells_that_its_messages_are_to_be_tried_again(destination: str, sent_on: bool) -> None:
+    listened: Attributes = {"spring.kafka.listener.id": "l-0", "messaging.source.name": destination}
+    attributes: Attributes = {**SENT, "messaging.destination.name": destination, "messaging.operation": "process"}
+    for sent in (attributes, listened):
+        assert ("sent_on" in read_facts(span("process", sent, kind=KIND_CONSUMER))) is sent_on

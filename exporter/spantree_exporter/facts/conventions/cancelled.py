@@ -2,7 +2,7 @@
 
 There is no convention for it (open-telemetry/semantic-conventions#560). Java's agent leaves the status unset
 (opentelemetry-java-instrumentation#3153, #3175), Effect's tracer says OK (Effect-TS/opentelemetry#39), Dagger's engine
-and others say an error.
+says an error. That also tells what it had in its cache and did not do again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ _KEYS: Final = (
     "status.interrupted",
     "dagger.io/dag.canceled",
 )
+_CACHED: Final = "dagger.io/dag.cached"
 
 
 def _read(span: Span, facts: Facts) -> None:
     if any(span.attributes.get(key) is True for key in _KEYS):
         facts.setdefault("status", "cancelled")
+    elif span.attributes.get(_CACHED) is True:
+        facts.setdefault("status", "skipped")
+        facts.setdefault("status_reason", "cached")
 
 
-CONVENTION = Convention("cancelled", _read, keys=_KEYS)
+CONVENTION = Convention("cancelled", _read, keys=(*_KEYS, _CACHED))

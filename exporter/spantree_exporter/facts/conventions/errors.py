@@ -27,6 +27,8 @@ _MESSAGE_CHARS: Final = 1000
 _LOGGED: Final = "error"
 _LOGGED_TYPES: Final = ("error.kind", "error.type")
 _LOGGED_MESSAGES: Final = ("message", "error.message", "error.object", "error")
+_LOGGED_LEVEL: Final = "ERROR"
+_TRACED_MESSAGES: Final = ("error", "exception.message")
 # Instrumentations put this where they know no class.
 _NO_CLASS: Final = frozenset({"Exception", "BaseException", "_OTHER", "Error"})
 # What OpenTelemetry's instrumentations for Python say of a server that raised before it had a code, and then the class.
@@ -81,6 +83,9 @@ def _recorded(span: Span, facts: Facts, failed: bool) -> tuple[Event | None, str
         elif event.name == _LOGGED and failed and last is None:
             error_type = _first(event, _LOGGED_TYPES) or error_type
             message = _first(event, _LOGGED_MESSAGES) or message
+        elif failed and last is None and event.attributes.get("level") == _LOGGED_LEVEL:
+            # Rust's `tracing`: an error that is logged within a span makes it one, and is all that says why.
+            message = _first(event, _TRACED_MESSAGES) or event.name or message
     return last, error_type, message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from spantree_exporter.facts.reading import Convention, first_text, whole_number
@@ -20,6 +21,8 @@ _PARTITIONS: Final = (
     "messaging.kafka.partition",
 )
 _OFFSETS: Final = ("messaging.kafka.offset", "messaging.kafka.message.offset")
+_RETRIES: Final = re.compile(r"[-._](?:retry|retries)(?:[-._]\w{1,32})?\Z", re.IGNORECASE)
+_DESTINATION_CHARS: Final = 256
 # How often the broker has handed the message out, this time included: Google's Pub/Sub, Azure's Service Bus.
 _DELIVERIES: Final = ("messaging.gcp_pubsub.message.delivery_attempt", "messaging.servicebus.message.delivery_count")
 
@@ -35,14 +38,25 @@ def _read(span: Span, facts: Facts) -> None:
     if span.links:
         # Of a batch, or told not to join the sender's trace: the links lead to who sent what is worked on.
         facts.setdefault("flow_links", True)
+    destination = first_text(span, _DESTINATIONS) or ""
+    if is_to_try_again(destination):
+        facts.setdefault("sent_on", True)
     if message_id := first_text(span, _MESSAGES) or _place_of(span):
         # A message delivered again to the same consumers is worked on once more.
         consumers = first_text(span, _GROUPS) or span.resource.service_name
-        destination = first_text(span, _DESTINATIONS) or ""
         facts.setdefault("task_key", f"{destination}/{consumers}/{message_id}")
     for key in _DELIVERIES:
         if (delivery := whole_number(span.attributes.get(key))) is not None and delivery > 0:
             facts.setdefault("attempt", delivery)
+
+
+def is_to_try_again(destination: str) -> bool:
+    """Whether messages are sent there that could not be worked on, to be tried again after a while.
+
+    Spring's topics of retries (`orders-retry`, `orders-retry-0`, spring-projects/spring-kafka#3816), and those that
+    others make for it by hand; what nobody will try again goes elsewhere (`-dlt`, `-dlq`).
+    """
+    return _RETRIES.search(destination[-_DESTINATION_CHARS:]) is not None
 
 
 def _is_called_fetching(name: str) -> bool:

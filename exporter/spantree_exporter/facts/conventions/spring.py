@@ -14,6 +14,7 @@ from typing import Final
 
 from spantree_exporter.facts.conventions.database import name_of_statement
 from spantree_exporter.facts.conventions.http import name_client
+from spantree_exporter.facts.conventions.messaging import is_to_try_again
 from spantree_exporter.facts.reading import Convention, first_text, put_preview, text_of
 from spantree_exporter.facts.url_names import path_of, template_of
 from spantree_exporter.facts.vocabulary import Facts
@@ -106,6 +107,8 @@ def _put_listener(span: Span, facts: Facts) -> None:
     facts.setdefault("entry", span.name)
     if span.links:
         facts.setdefault("flow_links", True)
+    if is_to_try_again(first_text(span, _SOURCES) or ""):
+        facts.setdefault("sent_on", True)
     partition = text_of(a.get("messaging.kafka.source.partition"))
     offset = text_of(a.get("messaging.kafka.message.offset"))
     if partition is not None and offset is not None:
