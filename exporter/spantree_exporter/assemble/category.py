@@ -32,7 +32,8 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str] | None, re.Pattern[str] | None], 
             r"|Deadlock|SerializationFailure|LockNotAvailable|ThroughputExceeded|ContextLengthExceeded|CannotAcquireLock"
             r"|OptimisticLock|UpdateConcurrency|RejectedExecution",
             r"rate.?limit|too many requests|quota|out of memory|no space left|\b429\b|resource.exhausted|throttl"
-            r"|tokens per|context.length|database (table )?is locked|too many (clients|connections)",
+            r"|tokens per|context.length|database (table )?is locked|too many (clients|connections)"
+            r"|deadlock (found|detected)|deadlocked on|could not serialize access",
         ),
         (
             "authentication",

@@ -134,6 +134,13 @@ _PLAIN_ANSWERS: Final[dict[str, frozenset[str]]] = {
 }
 # Redis' ways to say how to ask instead: a script that it has not been told yet, a key that another node has.
 _ASK_SO: Final = re.compile(r"(?:NOSCRIPT )?No matching script|NOSCRIPT |(?:MOVED|ASK) \d{1,5} \S")
+# What databases say of a query that was cancelled, where their drivers raise what they raise of any error: PostgreSQL
+# (lib/pq#577), SQL Server (dotnet/SqlClient#26), MySQL, SQLite, ClickHouse. A time limit has other words.
+_QUERY_CANCELLED: Final = re.compile(
+    r"(?:canceling statement due to user request(?: \(SQLSTATE 57014\))?|\bOperation cancelled by user\."
+    r"|(?:\A|: |')Query execution was interrupted|(?:\A|: )interrupted|\(QUERY_WAS_CANCELLED\))[\s')]{0,9}\Z"
+)
+_END_CHARS: Final = 300
 # How Next.js goes to another page, or to the one for what is not there; the class is JavaScript's own.
 _NEXT: Final = re.compile(r"NEXT_(?:REDIRECT|NOT_FOUND|HTTP_ERROR_FALLBACK)(?:;|\Z)")
 # Libraries name theirs so; the table holds those of the languages.
@@ -227,6 +234,11 @@ def is_plain_answer(kind: str | None, message: str | None) -> bool:
     if kind is None or message is None:
         return False
     return message in _PLAIN_ANSWERS.get(kind, ()) or (kind == "db" and _ASK_SO.match(message) is not None)
+
+
+def is_cancelled_query(kind: str | None, message: str | None) -> bool:
+    """Whether the error of a client's call of a database is that somebody cancelled it."""
+    return kind == "db" and message is not None and _QUERY_CANCELLED.search(message[-_END_CHARS:]) is not None
 
 
 # How the exceptions of Python's gRPC tell themselves; the class (_InactiveRpcError, AioRpcError, ...) says nothing.

@@ -72,6 +72,13 @@ from spantree_exporter.facts import Facts
         ("28P01", "no such user", "authentication"),
         ("ERROR", "23505", "unknown"),
         ("psycopg.errors.QueryCanceled", "canceling statement due to statement timeout", "timeout"),
+        (
+            "Microsoft.Data.SqlClient.SqlException",
+            "Transaction (Process ID 5) was deadlocked on lock resources with another process.",
+            "resource",
+        ),
+        ("Error", "Deadlock found when trying to get lock; try restarting transaction", "resource"),
+        ("*pq.Error", "pq: could not serialize access due to concurrent update", "resource"),
         (None, None, "unknown"),
     ],
 )

@@ -245,6 +245,30 @@ def test_a_client_of_a_database_fails_of_no_answer_that_is_none(message: str, st
     assert read_facts(query).get("status") == status
 
 
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ("pq: canceling statement due to user request", "cancelled"),
+        ("57014: canceling statement due to user request", "cancelled"),
+        ("ERROR: canceling statement due to user request (SQLSTATE 57014)", "cancelled"),
+        ("ERROR: canceling statement due to statement timeout (SQLSTATE 57014)", None),
+        ("A severe error occurred on the current command.\nOperation cancelled by user.", "cancelled"),
+        ("(1317, 'Query execution was interrupted')", "cancelled"),
+        ("Query execution was interrupted, maximum statement execution time exceeded", None),
+        ("interrupted", "cancelled"),
+        ("the disk was interrupted", None),
+        ("Code: 394. DB::Exception: Query was cancelled. (QUERY_WAS_CANCELLED)", "cancelled"),
+        ("order was canceled", None),
+    ],
+)
+def test_a_query_that_was_cancelled_is_told_by_what_the_database_says(message: str, status: str | None) -> None:
+    events = [raised("DbError", message)]
+    query = span("SELECT", {"db.system": "x"}, kind=KIND_CLIENT, status=STATUS_ERROR, events=events)
+    assert read_facts(query).get("status") == status
+    work = span("work", status=STATUS_ERROR, events=events)
+    assert "status" not in read_facts(work)
+
+
 PYTHON_CHAIN = """Traceback (most recent call last):
   File "store.py", line 3, in query
     raise OperationalError("gone")

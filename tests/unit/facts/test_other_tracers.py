@@ -126,3 +126,24 @@ def test_an_exception_says_more_than_the_code_of_jsonrpc() -> None:
 def test_fetching_that_only_the_spans_name_tells_is_no_task(name: str) -> None:
     sent = span(name, {"messaging.system": "redis", "messaging.destination.name": "default"}, kind=KIND_CONSUMER)
     assert read_facts(sent) == {"kind": "message"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "status"),
+    [
+        ("BlobBaseClient.Exists", "Service request failed.\nStatus: 404 (There is no such blob.)", "completed"),
+        ("BlobBaseClient.Exists", "Service request failed.\nStatus: 403 (Server failed to authenticate.)", None),
+        ("BlobContainerClient.CreateIfNotExists", "Service request failed.\nStatus: 409 (Conflict)", "completed"),
+        ("BlobClient.DeleteIfExistsAsync", "Service request failed.\nStatus: 404", "completed"),
+        ("BlobClient.Download", "Service request failed.\nStatus: 404", None),
+        ("AzureBlobStorageBlob.getPropertiesNoCustomHeaders", "Status code 404, (empty body)", "completed"),
+    ],
+)
+def test_azures_sdk_is_not_failed_by_the_answer_that_there_is_no_such_thing(
+    name: str, message: str, status: str | None
+) -> None:
+    sent: Attributes = {"az.namespace": "Microsoft.Storage"}
+    event = raised("RequestFailedException", message)
+    assert read_facts(span(name, sent, status=STATUS_ERROR, events=[event])).get("status") == status
+    assert read_facts(span(name, sent, status=STATUS_ERROR, message=message)).get("status") == status
+    assert "status" not in read_facts(span(name, sent))

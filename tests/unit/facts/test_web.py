@@ -432,3 +432,20 @@ def test_files_that_a_page_loads_are_named_for_what_they_are() -> None:
         "input": "https://shop.example/assets/app.js",
     }
     assert read_facts(span("documentLoad", {"http.url": "https://shop.example/"}, scope=scope)) == {}
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"http.request.method": "HEAD", "http.response.status_code": 404, "error.type": "404"}, "completed"),
+        ({"http.method": "HEAD", "http.status_code": 403}, None),
+        ({"http.method": "GET", "http.status_code": 404}, None),
+        ({"rpc.system": "aws-api", "rpc.method": "HeadObject", "http.status_code": 404}, "completed"),
+        ({"rpc.system": "aws-api", "rpc.method": "GetObject", "http.status_code": 404}, None),
+    ],
+)
+def test_the_question_whether_something_is_there_is_answered_by_404(sent: Attributes, status: str | None) -> None:
+    for events in ([], [raised("NotFound", "UnknownError")]):
+        facts = read_facts(span("ask", sent, kind=KIND_CLIENT, status=STATUS_ERROR, events=events))
+        assert facts.get("status") == status
+        assert facts.get("status_reason") == ("HTTP 404" if status else None)

@@ -13,6 +13,7 @@ from spantree_exporter.facts.exception_types import (
     class_of_code,
     grpc_error,
     is_cancellation,
+    is_cancelled_query,
     is_go_deadline,
     is_plain_answer,
     leading_class,
@@ -116,6 +117,8 @@ def _put_status(span: Span, facts: Facts, error_type: str | None, message: str |
     status = status_of_type(error_type, message or span.status_message, stacktrace)
     if status is None and is_plain_answer(facts.get("kind"), message):
         status = "completed"
+    elif status is None and is_cancelled_query(facts.get("kind"), message):
+        status = "cancelled"
     if status == "cancelled" and span.status_code == STATUS_OK and facts.get("weak_status") != "failed":
         # It had ended well: a status of OK is final. What came after was the end of a generator that nobody reads on.
         status = "completed"

@@ -28,6 +28,11 @@ _SOCKET_TRACERS: Final = ("go.opentelemetry.io/obi", "github.com/grafana/beyla")
 # Effect's middleware for servers: its tracer sets OK wherever an effect has not failed, and one that made an answer of
 # its failure has not (MapleTechLabs/maple#421).
 _OK_OF_ITSELF: Final = "http.server "
+# The answer to the question whether something is there (RFC 9110, 9.3.2), which SDKs of stores ask before they write:
+# Azure's (azure-sdk-for-net#18592, azure-sdk-for-java#42452), AWS' of S3 (opentracing-contrib/java-aws-sdk#16).
+_IS_IT_THERE: Final = frozenset({"HEAD", "HeadObject", "HeadBucket"})
+_NOT_THERE: Final = "404"
+_ASKED: Final = (*_METHODS, "rpc.method")
 # The last is agentgateway's, and of a few of Elixir's.
 _CODES: Final = ("http.response.status_code", "http.status_code", "http.status")
 
@@ -105,6 +110,8 @@ def _is_as_answered(span: Span, code: str) -> bool:
     """
     if code[0] == "5" or span.status_code != STATUS_ERROR:
         return False
+    if code == _NOT_THERE and span.kind == KIND_CLIENT and first_text(span, _ASKED) in _IS_IT_THERE:
+        return True
     raised = next((event for event in reversed(span.events) if event.name == "exception"), None)
     if raised is None:
         return span.kind == KIND_CLIENT and code[0] == "3"

@@ -27,7 +27,7 @@ def _read(span: Span, facts: Facts) -> None:
         told = next((word for key in _STATUSES if (word := text_of(a.get(key)))), None) or span.status_message
         if status := _STATED.get(told):
             facts.setdefault("status", status)
-    elif a.get(_FINISHED) in _LEFT or _CANCELLED in a:
+    elif text_of(a.get(_FINISHED)) in _LEFT or _CANCELLED in a:
         facts.setdefault("status", "cancelled")
 
 
