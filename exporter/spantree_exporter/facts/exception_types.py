@@ -54,6 +54,8 @@ CANCELLATIONS: Final = frozenset(
         # Java, Kotlin
         "CancellationException", "JobCancellationException", "InterruptedException", "ClosedByInterruptException",
         "CanceledFailure", "CancelledFailure", "CancelledException", "CanceledException",
+        # ... and a Kafka consumer that was told to leave its poll
+        "WakeupException", "InterruptException",
         # Go: context.Canceled is a value, see _GO_CANCELLED
         "canceledError",
         # .NET

@@ -41,6 +41,7 @@ def test_what_a_program_of_go_panicked_with_is_recorded_after_the_end_of_the_spa
         ("asyncio.exceptions.CancelledError", "", "cancelled", "cancelled"),
         ("java.util.concurrent.CancellationException", "x", "cancelled", "cancelled"),
         ("System.OperationCanceledException", "The operation was canceled.", "cancelled", "cancelled"),
+        ("org.apache.kafka.common.errors.WakeupException", "", "cancelled", "cancelled"),
         ("AbortError", "This operation was aborted", "cancelled", "cancelled"),
         ("*errors.errorString", "context canceled", "cancelled", "cancelled"),
         ("*errors.errorString", "order was cancelled", None, "unknown"),

@@ -9,6 +9,7 @@ from spantree_exporter.facts import Facts, read_facts
 from spantree_exporter.span import (
     KIND_CLIENT,
     KIND_CONSUMER,
+    KIND_PRODUCER,
     KIND_SERVER,
     STATUS_ERROR,
     STATUS_OK,
@@ -147,3 +148,27 @@ def test_azures_sdk_is_not_failed_by_the_answer_that_there_is_no_such_thing(
     assert read_facts(span(name, sent, status=STATUS_ERROR, events=[event])).get("status") == status
     assert read_facts(span(name, sent, status=STATUS_ERROR, message=message)).get("status") == status
     assert "status" not in read_facts(span(name, sent))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        ("completed", "completed"),
+        ("failed", "failed"),
+        ("suspended", "waiting"),
+        ("retrying", "waiting"),
+        ("stale", None),
+    ],
+)
+def test_openworkflow_takes_up_a_run_in_trace_after_trace(outcome: str, status: str | None) -> None:
+    sent: Attributes = {"openworkflow.workflow.name": "checkout", "openworkflow.run.id": "r1"}
+    taken_up: Attributes = {**sent, "openworkflow.execution.outcome": outcome}
+    facts = read_facts(span("workflow_run.execute", taken_up, kind=KIND_CONSUMER))
+    assert (facts["name"], facts["run_id"], facts.get("run_status")) == ("checkout", "r1", status)
+    tried: Attributes = {**sent, "openworkflow.step.name": "reserve"}
+    facts = read_facts(span("step_attempt.execute", tried, status=STATUS_ERROR))
+    assert (facts["name"], facts["task_key"], facts["retry_expected"]) == ("reserve", "r1/reserve", True)
+    made = read_facts(span("workflow_run.create", sent, kind=KIND_PRODUCER))
+    assert (made["name"], made["kind"], "run_id" in made) == ("create checkout", "message", False)
+    signalled = read_facts(span("signal.send", {"openworkflow.signal.name": "paid"}, kind=KIND_PRODUCER))
+    assert signalled == {"name": "signal paid", "kind": "message"}
