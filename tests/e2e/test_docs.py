@@ -51,6 +51,7 @@ ELSEWHERE = {
     r"SPANTREE_DATABASE_URL=\S+db1,db2\S+ spantree collector": "two servers: integration/test_api_replica.py",
     r"SPANTREE_DATABASE_URL=\S+ spantree jaeger ": "a server of its own: test_jaeger_command.py",
     r"spantree up --otlp-grpc-port 14317": "its ports are those of the Collector's file: test_deploy_files.py",
+    r"(useradd|install|cp|systemctl|/opt/spantree/bin/pip) |SPANTREE_DATABASE_URL=\S+ /opt/": "root's, and systemd",
     r"(pip|pipx|uv|poetry|python3? -m (pip|venv)|npm|npx|node|yarn|java|mvn|gradle|go|apt|apk|brew) ": "installs",
 }
 """Beginnings of commands -> why they are not run here."""
