@@ -213,7 +213,7 @@ class TestList:
         assert "--status" in done.stderr
         wrong = spantree("list", "--status", "faild", directory=tmp_path, env=env)
         assert wrong.returncode == 1
-        assert wrong.stderr.startswith("spantree: status is 'faild': Input should be 'pending', ")
+        assert wrong.stderr.startswith("spantree: status is 'faild': wanted 'pending', ")
 
     def test_a_reader_that_has_enough_ends_it_quietly(self, failed_run: tuple[str, str], tmp_path: Path) -> None:
         process = subprocess.Popen(

@@ -519,7 +519,7 @@ def test_a_message_that_a_clock_which_was_ahead_has_put_off_is_sent(migrated_url
     [
         ({"kind": "failure_rate"}, "a rule of kind failure_rate needs threshold"),
         ({"kind": "failure", "limit": 3}, "a rule of kind failure has no limit"),
-        ({"kind": "nothing"}, "Input should be"),
+        ({"kind": "nothing"}, "wanted 'failure'"),
         ({"kind": "failure", "webhook_url": "ftp://x/"}, "wanted a URL that begins with https:// or http://"),
         (
             {"kind": "failure", "webhook_url": "http://127.0.0.1/x"},

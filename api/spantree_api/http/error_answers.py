@@ -18,6 +18,7 @@ from spantree_api.http.responses import json_answer
 from spantree_api.repeat import PASSES
 
 _log = logging.getLogger("spantree.api")
+_PYDANTIC = "Input should be "
 _SHOWN_CHARS = 200
 
 
@@ -54,8 +55,7 @@ async def _validation_error(_: Request, error: Exception) -> Response:
             "parameter": ".".join(part for part in fault["loc"][1:] if isinstance(part, str)) or str(fault["loc"][0]),
             "in": str(fault["loc"][0]),
             "found": _shown(fault.get("input")),
-            # Pydantic's own prefix of what a validator says.
-            "message": str(fault["msg"]).removeprefix("Value error, "),
+            "message": _wanted(str(fault["msg"])),
         }
         for fault in error.errors()
     ]
@@ -93,6 +93,12 @@ async def _defect(request: Request, error: Exception) -> Response:
     return error_answer(
         500, "internal_error", f"a defect of spantree: {type(error).__name__}; the server's log has the traceback", {}
     )
+
+
+def _wanted(said: str) -> str:
+    """Pydantic's words in those of all other errors, without its prefix of what a validator of ours says."""
+    said = said.removeprefix("Value error, ")
+    return f"wanted {said.removeprefix(_PYDANTIC)}" if said.startswith(_PYDANTIC) else said
 
 
 def _shown(value: object) -> str | None:
