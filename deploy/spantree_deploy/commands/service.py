@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import typer
 
@@ -69,6 +68,9 @@ def run(
 
 def unheard(url: str) -> Iterator[str]:
     """What to tell a person where nothing listens at `url`: the SDK says it later, and at length."""
+    # `spantree env` needs none of it.
+    from urllib.request import getproxies
+
     parts = urlsplit(url)
     if parts.hostname is None or (parts.hostname not in service_env.LOOPBACK and getproxies()):
         return  # through a proxy, which may reach it
