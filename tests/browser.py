@@ -16,7 +16,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Level A and AA of WCAG 2.2, and what axe recommends beyond.
 _AXE = """async (rule) => (await axe.run(document, {
-    resultTypes: ["violations"], ...(rule && {runOnly: {type: "rule", values: [rule]}})
+    resultTypes: ["violations"], preload: false, iframes: false,
+    ...(rule && {runOnly: {type: "rule", values: [rule]}})
 })).violations"""
 
 
@@ -96,6 +97,7 @@ def opened(
 
 def axe_findings(page: Page, rule: str | None = None) -> list[str]:
     """What axe finds on the page as it is, by all of its rules or one: rule and element."""
-    page.evaluate(AXE_SCRIPT)
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
     found: list[dict[str, Any]] = page.evaluate(_AXE, rule)
     return [f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"]]

@@ -14,7 +14,8 @@ from tests.api_server import api_over
 from tests.browser import chromium, opened
 from tests.factories import span
 from tests.factories import trace_id as sent_trace_id
-from tests.tables import project_all
+from tests.postgres import new_database
+from tests.tables import project_all, query
 
 from spantree_exporter.postgres.store import Store
 from spantree_exporter.span import Attributes
@@ -29,22 +30,31 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def site(browser: Browser, postgres_url: str, _migrated_template: str) -> Iterator[tuple[str, str]]:
+    """(database, address) of one API for all tests; the browser comes first, as none is made where there is none."""
+    with new_database(postgres_url, template=_migrated_template) as url, api_over(url) as client:
+        yield url, str(client.base_url)
+
+
 @pytest.fixture
-def written(migrated_url: str) -> Iterator[Written]:
-    """Spans into the database and their executions made."""
-    store = Store(migrated_url)
+def written(site: tuple[str, str]) -> Iterator[Written]:
+    """Spans into the database, which is empty, and their executions made."""
+    url, _ = site
+    query(url, "TRUNCATE spantree.span, spantree.execution, spantree.node, spantree.edge, spantree.trace")
+    store = Store(url)
 
     def write(*spans: Any) -> None:
         store.write(spans)
-        project_all(migrated_url, store)
+        project_all(url, store)
 
     with contextlib.closing(store):
         yield write
 
 
 @pytest.fixture
-def page(browser: Browser, migrated_url: str, written: Written) -> Iterator[Page]:
-    with api_over(migrated_url) as client, opened(browser, str(client.base_url)) as (opened_page, seen):
+def page(browser: Browser, site: tuple[str, str], written: Written) -> Iterator[Page]:
+    with opened(browser, site[1]) as (opened_page, seen):
         yield opened_page
         # What tests answer by themselves is told by the console.
         assert [one for one in seen.faults if not re.search("status of (422|502|503)|ERR_FAILED", one)] == []

@@ -253,7 +253,7 @@ def test_what_is_folded_into_steps_is_told_by_step(migrated_url: str) -> None:
     connect: Attributes = {"db.system": "postgresql"}
     store.write(
         [
-            span(1, name="order", start_ns=T0_NS, duration_ns=S),
+            span(1, name="order", start_ns=T0_NS, duration_ns=S, attributes={"item": "a cup"}),
             span(2, parent=1, name="load", start_ns=T0_NS + 1_000, duration_ns=S // 2),
             span(3, parent=2, name="connect", start_ns=T0_NS + 3_000, duration_ns=2_000, attributes=connect, kind=3),
             span(4, parent=2, name="connect", start_ns=T0_NS + 2_000, duration_ns=5_000, attributes=connect, kind=3),
@@ -266,6 +266,18 @@ def test_what_is_folded_into_steps_is_told_by_step(migrated_url: str) -> None:
         folded = api.get(f"{path}/folded").json()
         assert api.get(path).json()["nodes"]["folded"] == [0, 2]
         assert api.get(f"{path}/folded?first=3").json()["spans"]["span_id"] == []
+        found = {
+            q: api.get(f"{path}/matches", params={"q": q}).json()["sequences"]
+            for q in (
+                "db.system:postgresql", "-db.system:postgresql", "text:greSQL", "text:nothing", "why:none",
+                "status:completed load", "-status:completed", "kind:function", "service:shop", 'item:"a cup"',
+            )
+        }  # fmt: skip
+    assert found == {
+        "db.system:postgresql": [2], "-db.system:postgresql": [1], "text:greSQL": [2], "text:nothing": [],
+        "why:none": [], "status:completed load": [2], "-status:completed": [], "kind:function": [1, 2],
+        "service:shop": [1, 2], 'item:"a cup"': [1],
+    }  # fmt: skip
     assert folded == {
         "execution_id": sent_trace_id(1).hex(),
         "names": ["connect"],

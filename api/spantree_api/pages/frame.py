@@ -16,6 +16,7 @@ from spantree_api.pages import json_view, series, wording
 from spantree_api.pages.assets import asset_path
 from spantree_api.pages.in_process import NotAnswered
 from spantree_api.pages.visible_text import visible
+from spantree_api.timeline.find import attribute_find
 
 # (path, name, the second key after g)
 NAVIGATION = (
@@ -139,6 +140,7 @@ def _environment_of() -> Environment:
         cost=wording.cost,
         size=wording.size,
         segment=segment_of,
+        found_by=lambda value, key: attribute_find(key, value),
         folded=json_view.folded,
         messages=json_view.messages,
         spoken=json_view.spoken,

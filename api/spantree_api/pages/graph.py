@@ -204,7 +204,7 @@ def _box_of_runs(name: str, members: Sequence[Mapping[str, Any]]) -> Box:
     note = f"{runs} · {took}"
     if others:
         failing = sum(one["failed"] > 0 for one in members)
-        note = f"{wording.count(len(members))} steps" + (f" · {failing} of them failed" if failing else "")
+        note = f"{wording.count(len(members))} steps" + (f" · {failing} failed" if failing else "")
         told = f"{name}: {note}; {'the worst' if failing else 'one of them'} is {told}"
     return Box(name, note, "bad" if bad else "good", "✕" if bad else "", told)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from spantree_api.reader import Reader, TraceKey
 from spantree_api.stored_rows import records
 from spantree_api.timeline.columns import open_depths
+from spantree_api.timeline.find import Find
 from spantree_api.timeline.flame import FlameGraph
 from spantree_api.timeline.rows import BandRow, FlameRow, FoldedRow, TimelineRow
 
@@ -48,9 +49,9 @@ async def bands(reader: Reader, key: TraceKey, size: int) -> list[BandRow]:
     return await reader.snapshot.all("overview_of_trace", key.parameters() | {"size": size}, records(BandRow))
 
 
-async def matching(reader: Reader, key: TraceKey, text: str | None, limit: int, *, failed: bool) -> list[MatchRow]:
-    """The nodes with `text` in name or error; only those that failed with `failed`."""
-    asked = {"text": None if text is None else text.lower(), "failed": failed, "limit": limit}
+async def matching(reader: Reader, key: TraceKey, find: Find, limit: int, *, failed: bool) -> list[MatchRow]:
+    """The nodes that are as `find` says; only those that failed with `failed`."""
+    asked = find.parameters() | {"failed": failed, "limit": limit}
     return await reader.snapshot.all("nodes_that_match", key.parameters() | asked, records(MatchRow))
 
 

@@ -8,7 +8,7 @@ from fastapi import Query, Response
 
 from spantree_api.answers.flame import FlameAnswer
 from spantree_api.answers.timeline import FoldedAnswer, TimelineAnswer, TimelineMatches, TimelineOverview
-from spantree_api.errors import NotFound
+from spantree_api.errors import InvalidParameter, NotFound
 from spantree_api.http.params import Text, TraceIdPath, trace_id_of
 from spantree_api.http.responses import error_answers, json_answer
 from spantree_api.reads import timeline
@@ -16,6 +16,7 @@ from spantree_api.rendering import clock_of, effective_status
 from spantree_api.routes.api_router import api_router
 from spantree_api.service import ServiceOf
 from spantree_api.timeline.columns import band_columns, columns_of, folded_columns, group_columns
+from spantree_api.timeline.find import MalformedFind, find_of
 from spantree_api.timeline.groups import groups_of
 from spantree_exporter.ids import node_id
 from spantree_exporter.statuses import RUNNING
@@ -124,14 +125,24 @@ async def get_matches(
     service: ServiceOf,
     trace_id: TraceIdPath,
     q: Annotated[
-        Text | None, Query(min_length=1, max_length=200, description="text in name, error type or error message")
+        Text | None,
+        Query(
+            min_length=1,
+            max_length=400,
+            description="text in name, error type or error message; `status:`, `kind:`, `service:` of a node, `text:` "
+            "anywhere in it, `key:value` of an attribute of its span, each with `-` in front for those that are not so",
+        ),
     ] = None,
     failed: Annotated[bool, Query(description="only nodes that failed, timed out or were retried")] = False,
 ) -> Response:
     """Sequence numbers of the nodes that match, 2,000 at most."""
     wanted = trace_id_of(trace_id)
+    try:
+        find = find_of(q)
+    except MalformedFind as error:
+        raise InvalidParameter("q", str(error)) from error
     async with service.reader(wanted) as reader:
-        rows = await timeline.matching(reader, reader.key(wanted), q, _MATCHES_MAX + 1, failed=failed)
+        rows = await timeline.matching(reader, reader.key(wanted), find, _MATCHES_MAX + 1, failed=failed)
     shown = rows[:_MATCHES_MAX]
     answer: TimelineMatches = {
         "sequences": [row.sequence for row in shown],

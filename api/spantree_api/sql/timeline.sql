@@ -55,7 +55,8 @@ ORDER BY sequence
 LIMIT %(limit)s::bigint
 
 -- name: nodes_that_match
--- sequence numbers of the nodes with a text in their name or error, or that failed; served by node_sequence_idx
+-- sequence numbers of the nodes that are as find.py says, or that failed; served by node_sequence_idx, and span_pkey for
+-- the spans of each node where an attribute is asked for
 SELECT sequence, span_id, ordinal
 FROM spantree.node
 WHERE tenant_id = %(tenant_id)s
@@ -68,6 +69,40 @@ WHERE tenant_id = %(tenant_id)s
         OR strpos(lower(coalesce(error_message, '')), %(text)s::text) > 0
     )
     AND (NOT %(failed)s::boolean OR status IN ('failed', 'timed_out', 'retried'))
+    AND (cardinality(%(status_in)s::text[]) = 0 OR status = ANY (%(status_in)s::text[]))
+    AND (cardinality(%(kind_in)s::text[]) = 0 OR kind = ANY (%(kind_in)s::text[]))
+    AND (cardinality(%(service_in)s::text[]) = 0 OR service = ANY (%(service_in)s::text[]))
+    AND status <> ALL (%(status_out)s::text[])
+    AND kind <> ALL (%(kind_out)s::text[])
+    AND service <> ALL (%(service_out)s::text[])
+    AND (
+        %(attribute)s::text IS NULL
+        OR %(without_attribute)s::boolean <> (
+            strpos(lower(name), %(attribute)s::text) > 0
+            OR EXISTS (
+                SELECT
+                FROM spantree.span
+                WHERE span.tenant_id = %(tenant_id)s
+                    AND span.trace_id = %(trace_id)s::uuid
+                    AND span.day = ANY (%(days)s::date[])
+                    AND span.span_id = ANY (node.span_id || node.folded_span_ids)
+                    AND span.attributes @> ANY (%(attribute_forms)s::text[]::jsonb[])
+            )
+        )
+    )
+    AND (
+        %(anywhere)s::text IS NULL
+        OR strpos(lower(concat_ws(' ', name, error_type, error_message, input, output)), %(anywhere)s::text) > 0
+        OR EXISTS (
+            SELECT
+            FROM spantree.span
+            WHERE span.tenant_id = %(tenant_id)s
+                AND span.trace_id = %(trace_id)s::uuid
+                AND span.day = ANY (%(days)s::date[])
+                AND span.span_id = ANY (node.span_id || node.folded_span_ids)
+                AND strpos(lower(span.attributes::text), %(anywhere)s::text) > 0
+        )
+    )
 ORDER BY sequence
 LIMIT %(limit)s::bigint
 

@@ -144,7 +144,7 @@ def test_a_map_has_one_box_for_many_steps_that_differ_in_a_number() -> None:
     assert [(one.box.label, one.box.note, one.box.tone, one.box.told) for one in drawn.boxes] == [
         ("plan", "5 runs · p50 5.0 ms", "good",
          "plan (step): 5 runs, 0 failed, 0 attempts retried, 0 skipped, p95 9.0 ms"),
-        ("step #", "300 steps · 1 of them failed", "bad", "step #: 300 steps · 1 of them failed; the worst is step 77 "
+        ("step #", "300 steps · 1 failed", "bad", "step #: 300 steps · 1 failed; the worst is step 77 "
          "(step): 5 runs, 1 failed, 0 attempts retried, 0 skipped, p95 9.0 ms"),
         ("publish", "5 runs · p50 5.0 ms", "good",
          "publish (step): 5 runs, 0 failed, 0 attempts retried, 0 skipped, p95 9.0 ms"),

@@ -1,5 +1,6 @@
 // One execution: the node's panel beside it, and following while it runs.
 import { all, el, one, own, page } from "./dom.js";
+import { part, tellPart } from "./address.js";
 import { exchange } from "./exchange.js";
 import { visible } from "./text.js";
 
@@ -18,7 +19,7 @@ async function show(node, address = "push") {
   if (panel.hidden) opener = document.activeElement;
   panel.hidden = false;
   panel.setAttribute("aria-busy", "true");
-  if (address) remember(node, address);
+  if (address) tellPart("node", node, address);
   try {
     const found = one("article.node", await page(own(`/executions/${id}/nodes/${encodeURIComponent(node)}?panel=1`), loading.signal));
     panel.replaceChildren(found);
@@ -44,25 +45,24 @@ async function renew() {
   return isShown;
 }
 
-function remember(node, how) {
-  const address = new URL(location.href);
-  if (node) address.searchParams.set("node", node);
-  else address.searchParams.delete("node");
-  if (address.href !== location.href) history[`${how}State`](null, "", address);
-}
-
 function close() {
   const isIn = panel.contains(document.activeElement);
   panel.hidden = true;
   panel.replaceChildren();
   one("#panel-said").textContent = "";
-  remember(null, "push");
+  tellPart("node", null, "push");
   timeline?.choose(null);
   if (isIn) (opener?.isConnected && opener !== document.body ? opener : one("#rows"))?.focus({ preventScroll: true });
 }
 
 document.addEventListener("click", (event) => {
   if (event.target.closest("[data-close]")) { close(); return; }
+  const alone = event.target.closest("[data-alone]");
+  if (alone && timeline && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    timeline.showAlone(alone.dataset.alone);
+    return;
+  }
   const link = event.target.closest("a[data-node]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault();
@@ -74,7 +74,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !panel.hidden && !event.target.closest("input, dialog")) close();
 });
 addEventListener("popstate", () => {
-  const node = new URL(location.href).searchParams.get("node");
+  const node = part("node");
   if (node) show(node, null);
   else { panel.hidden = true; panel.replaceChildren(); timeline?.choose(null); }
 });
@@ -87,7 +87,7 @@ if (place) {
 }
 const raw = one("#raw");
 if (raw) import("./raw.js").then(({ showRaw }) => showRaw(raw));
-const wanted = new URL(location.href).searchParams.get("node");
+const wanted = part("node");
 if (wanted) show(wanted, null);
 
 if (execution.dataset.stream) {

@@ -33,7 +33,7 @@ const KEYS = [
   ["t", "times: UTC, local, ago"], ["Esc", "close, leave the search"],
 ];
 const TIMELINE_KEYS = [
-  ["→ ←", "expand, collapse or go to the parent"], ["e", "next error"], ["n N", "next, previous match"], ["[ ]", "collapse all, expand all"], ["h", "folded spans"],
+  ["→ ←", "expand, collapse or go to the parent"], ["e", "next error"], ["n N", "next, previous match"], ["[ ]", "collapse all, expand all"], ["h", "folded spans"], ["o", "only this step and what is below it"],
   ["z", "zoom to the row"], ["+ − 0", "zoom in, out, whole time"],
 ];
 

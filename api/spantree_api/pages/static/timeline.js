@@ -1,12 +1,15 @@
 // The timeline: a tree with bars on one axis. Only rows that are seen are in the document, only pages of them are fetched.
 import { all, el, json, one, own, say, settled } from "./dom.js";
 import { SIGNS, axisTime, cost, count, duration, visible } from "./text.js";
+import { part, tellPart } from "./address.js";
 import { lettersCount } from "./chosen.js";
 import { Minimap } from "./timeline_minimap.js";
 import { Rows } from "./timeline_rows.js";
 
 const ROW = 26;
 const SPARE = 12;
+// Rows on paper, at most.
+const PRINTED = 1000;
 const INDENT = 14;
 const INDENTS = 18;
 const BAD = new Set(["failed", "timed_out", "retried"]);
@@ -51,6 +54,8 @@ export class Timeline {
     this.whole = [0, 1];
     this.span = null;
     this.isOpen = false;
+    this.aloneId = null;
+    this.base = 0;
     this.rows = new Rows(id, Number(place.dataset.total), (page) => this.arrived(page));
     this.minimap = new Minimap(one("#minimap", place), (span) => this.zoom(span), () => this.bringShown());
     this.listen();
@@ -64,10 +69,13 @@ export class Timeline {
     } catch (error) {
       this.canvas.replaceChildren(el("p", { class: "note" }, `The steps could not be read: ${visible(error.message)}`));
     }
-    const { searchParams } = new URL(location.href);
     const find = one("#find", this.place);
-    find.value ||= searchParams.get("find") ?? "";
-    if (find.value) await this.search(find.value.trim(), !searchParams.has("node"));
+    const zoom = part("zoom")?.split("..").map(Number);
+    find.value ||= part("find") ?? "";
+    one("#show-only", this.place).checked = part("only") === "1";
+    if (part("alone")) await this.showAlone(part("alone"));
+    if (find.value) await this.search(find.value.trim(), part("node") === null);
+    if (zoom?.length === 2 && zoom[1] > zoom[0]) this.zoom(zoom);
     this.place.dataset.ready = "1";
   }
 
@@ -83,6 +91,7 @@ export class Timeline {
   }
 
   arrived(page) {
+    if (this.aloneId) this.keepAlone();
     if (page.statuses.some((status) => BAD.has(status))) one("#next-error", this.place).hidden = false;
     this.isOpen = ["running", "pending", "waiting"].includes(page.status);
     const length = (page.ended_ns - page.started_ns) / 1000;
@@ -106,8 +115,11 @@ export class Timeline {
   zoom(span) {
     this.span = span && span[1] - span[0] < (this.whole[1] - this.whole[0]) * 0.999 ? span : null;
     one("#zoom-out", this.place).disabled = this.span === null;
+    this.tellZoom();
     this.draw(true);
   }
+
+  tellZoom = settled(() => tellPart("zoom", this.span?.map(Math.round).join("..")), 200);
 
   /** Bring into view what begins in the time that is shown. */
   async bringShown() {
@@ -148,8 +160,8 @@ export class Timeline {
     const { count } = this.rows;
     this.canvas.style.height = `${count * ROW}px`;
     this.box.setAttribute("aria-rowcount", count);
-    const first = Math.max(0, Math.floor(this.box.scrollTop / ROW) - SPARE);
-    const last = Math.min(count - 1, Math.ceil((this.box.scrollTop + this.box.clientHeight) / ROW) + SPARE);
+    const first = this.prints ? 0 : Math.max(0, Math.floor(this.box.scrollTop / ROW) - SPARE);
+    const last = Math.min(count - 1, this.prints ? PRINTED - 1 : Math.ceil((this.box.scrollTop + this.box.clientHeight) / ROW) + SPARE);
     if (anew) {
       this.drawScale();
       this.minimap.mark(this.span, this.whole);
@@ -203,11 +215,12 @@ export class Timeline {
   rowElement(row, index) {
     const [sign, tone, word] = SIGNS[row.status] ?? ["·", "calm", row.status];
     const indent = el("span", { class: "indent" });
-    indent.style.width = `${Math.min(row.depth, INDENTS) * INDENT}px`;
+    const depth = Math.max(0, row.depth - this.base);
+    indent.style.width = `${Math.min(depth, INDENTS) * INDENT}px`;
     const fold = el("span", { class: "fold", "aria-hidden": "true" }, row.parent ? (row.collapsed ? "▸" : "▾") : "");
     const cell = el("div", { class: "tcell", role: "gridcell" }, indent, fold, el("span", { class: `tsign ${tone}`, "aria-label": word, role: "img", title: word }, sign),
       el("bdi", { class: "tname" }, visible(row.name)), ...this.marksOf(row));
-    const element = el("div", { class: "trow", role: "row", id: idOf(row.type ? row : row.sequence), "aria-level": row.depth + 1, "aria-rowindex": index + 1 }, cell, this.trackOf(row, tone));
+    const element = el("div", { class: "trow", role: "row", id: idOf(row.type ? row : row.sequence), "aria-level": depth + 1, "aria-rowindex": index + 1 }, cell, this.trackOf(row, tone));
     element.style.top = `${index * ROW}px`;
     element.title = [row.name, word, row.service].filter(Boolean).map(visible).join(" · ");
     if (row.type) element.classList.add(`t${row.type}`);
@@ -303,7 +316,7 @@ export class Timeline {
   }
 
   bring(item) {
-    if (typeof item === "number" && this.rows.reveal(item)) this.draw(true);
+    if (typeof item === "number" && this.rows.reveal(item)) this.tellHidden();
     const top = this.rows.indexOf(item) * ROW;
     if (top < this.box.scrollTop || top > this.box.scrollTop + this.box.clientHeight - 2 * ROW) {
       this.canvas.style.height = `${this.rows.count * ROW}px`;
@@ -343,16 +356,13 @@ export class Timeline {
 
   /** Mark what has the text, and `go` to the first of it; the address says what is searched for. */
   async search(text, go = true) {
-    const address = new URL(location.href);
-    if (text) address.searchParams.set("find", text);
-    else address.searchParams.delete("find");
-    history.replaceState(history.state, "", address);
+    tellPart("find", text);
     this.matches = [];
     this.found = new Set();
     const told = one("#found", this.place);
     if (!text) {
       told.textContent = "";
-      this.mark();
+      this.showOnly();
       return;
     }
     try {
@@ -361,11 +371,60 @@ export class Timeline {
       this.matches = found.sequences;
       this.found = new Set(found.sequences);
       told.textContent = found.sequences.length ? `${found.sequences.length}${found.truncated ? "+" : ""} found` : "nothing found";
+      this.showOnly();
       if (go && this.matches.length) this.goTo(this.matches[0], false);
-      this.mark();
     } catch (error) {
       told.textContent = visible(error.message);
     }
+  }
+
+  /** Of the rows those that were found and what they are below of, or all, as it is chosen. */
+  showOnly() {
+    const chosen = one("#show-only", this.place);
+    one("#only", this.place).hidden = !this.matches.length;
+    this.rows.only = chosen.checked && this.matches.length ? this.found : null;
+    this.rows.list();
+    tellPart("only", this.rows.only && "1");
+    this.draw(true);
+  }
+
+  /** Show a node with what is below it alone, as wide as there is room; all again without an id. */
+  async showAlone(id) {
+    this.aloneId = id ?? null;
+    if (id) {
+      try {
+        const sequence = this.rows.numbers.get(id) ?? (await json(own(`/api/v1/executions/${this.id}/nodes/${encodeURIComponent(id)}`))).sequence;
+        await this.rows.want(sequence, sequence);
+        this.cursor = sequence;
+      } catch (error) {
+        this.aloneId = null;
+        say(error.message);
+      }
+    }
+    this.keepAlone();
+    if (this.aloneId) this.zoomToRow();
+    else this.zoom(null);
+    this.box.scrollTop = 0;
+  }
+
+  keepAlone() {
+    const row = this.aloneId === null ? null : this.rows.node(this.rows.numbers.get(this.aloneId));
+    this.rows.alone = row && [row.sequence, row.end];
+    this.base = row?.depth ?? 0;
+    this.rows.list();
+    this.tellHidden();
+  }
+
+  /** What of the rows is hidden, in the controls and in the address. */
+  tellHidden() {
+    if (!this.rows.alone) [this.aloneId, this.base] = [null, 0];
+    if (!this.rows.only) one("#show-only", this.place).checked = false;
+    const button = one("#alone", this.place);
+    button.textContent = this.aloneId ? "all steps" : "only this";
+    button.setAttribute("aria-pressed", String(this.aloneId !== null));
+    tellPart("alone", this.aloneId);
+    tellPart("only", this.rows.only && "1");
+    this.draw(true);
   }
 
   nextOf(sequences, step) {
@@ -426,6 +485,12 @@ export class Timeline {
   listen() {
     this.box.addEventListener("scroll", () => this.draw(), { passive: true });
     new ResizeObserver(() => this.draw(true)).observe(this.box);
+    for (const prints of [true, false]) {
+      addEventListener(prints ? "beforeprint" : "afterprint", () => {
+        this.prints = prints;
+        this.drawNow(true);
+      });
+    }
     document.addEventListener("recoloured", () => this.minimap.redraw());
     this.canvas.addEventListener("click", (event) => {
       const item = this.items.get(event.target.closest(".trow"));
@@ -448,12 +513,13 @@ export class Timeline {
     find.addEventListener("keydown", (event) => {
       if (event.key === "Enter") this.nextMatch(event.shiftKey ? -1 : 1);
     });
+    one("#show-only", this.place).addEventListener("change", () => this.showOnly());
     const folded = one("#show-folded", this.place);
     folded.addEventListener("change", () => this.showFolded(folded.checked));
     const buttons = {
       "find-next": () => this.nextMatch(1), "find-previous": () => this.nextMatch(-1), "next-error": () => this.nextError(),
       "collapse-all": () => this.collapseAll(), "expand-all": () => this.expandAll(), "zoom-out": () => this.zoom(null),
-      "zoom-row": () => this.zoomToRow(),
+      "zoom-row": () => this.zoomToRow(), alone: () => this.toggleAlone(),
     };
     for (const [id, act] of Object.entries(buttons)) one(`#${id}`, this.place).onclick = act;
     document.addEventListener("keydown", (event) => this.key(event), true);
@@ -467,7 +533,7 @@ export class Timeline {
     const act = {
       j: () => this.move(1), k: () => this.move(-1), f: () => this.move(1), b: () => this.move(-1),
       e: () => this.nextError(), n: () => this.nextMatch(1), N: () => this.nextMatch(-1),
-      h: () => this.toggleFolded(),
+      h: () => this.toggleFolded(), o: () => this.toggleAlone(),
       "[": () => this.collapseAll(), "]": () => this.expandAll(),
       z: () => this.zoomToRow(), "+": () => this.zoomBy(0.5), "=": () => this.zoomBy(0.5), "-": () => this.zoomBy(2), 0: () => this.zoom(null),
       ...(onRows && {
@@ -487,6 +553,11 @@ export class Timeline {
     folded.checked = !folded.checked;
     this.showFolded(folded.checked);
     return undefined;
+  }
+
+  toggleAlone() {
+    const row = this.rows.node(sequenceOf(this.cursor));
+    this.showAlone(this.aloneId || !row ? null : row.id);
   }
 
   toggle(row) {

@@ -18,6 +18,9 @@ export class Rows {
     this.closed = new Set();
     this.groups = [];
     this.folded = new Map();
+    // A node alone with what is below it: [its number, the first after them]; and the nodes that are let through.
+    this.alone = null;
+    this.only = null;
     this.arrived = arrived;
     this.list();
   }
@@ -85,7 +88,7 @@ export class Rows {
       else this.pages.set(page, found);
       found.nodes.id.forEach((id, at) => this.numbers.set(id, found.first + at));
       if (this.isWhole || this.groups.length) this.group(found);
-      if (grew || this.isWhole) this.list();
+      if (grew || this.isWhole || this.only) this.list();
       this.arrived(found, page);
     } catch (error) {
       this.pages.delete(page);
@@ -154,14 +157,21 @@ export class Rows {
   list() {
     this.items = [];
     this.places = new Int32Array(this.total + 2);
-    let group = 0;
-    let sequence = 1;
+    this.through = this.only && this.withAbove(this.only);
+    let [sequence, last] = this.alone ?? [1, this.total + 1];
+    let group = this.groups.findIndex((one) => one.sequence >= sequence);
+    if (group < 0) group = this.groups.length;
     const skip = (end) => {
       for (let one = sequence; one < Math.min(end, this.total + 1); one += 1) this.places[one] = this.items.length - 1;
       sequence = end;
       while (group < this.groups.length && this.groups[group].sequence < end) group += 1;
     };
-    while (sequence <= this.total) {
+    while (sequence < last) {
+      if (this.through && !this.through.has(sequence)) {
+        while (this.groups[group]?.sequence === sequence) group += 1;
+        skip(sequence + 1);
+        continue;
+      }
       const next = this.groups[group];
       if (next?.sequence === sequence) {
         group += 1;
@@ -180,6 +190,24 @@ export class Rows {
         for (const span of spans) this.items.push(Object.assign(span, { depth: depth + 1 }));
       }
     }
+  }
+
+  /** The nodes of `only` and, as far as they are loaded, those above them. */
+  withAbove(only) {
+    const through = new Set(only);
+    let above = [];
+    let following = 1;
+    for (const page of [...this.pages.values()].filter((one) => !one.loading).sort((a, b) => a.first - b.first)) {
+      if (page.first !== following) above = [];
+      page.nodes.depth.forEach((depth, at) => {
+        above.length = Math.min(above.length, depth);
+        if (only.has(page.first + at)) for (const one of above) through.add(one);
+        above[depth] = page.first + at;
+      });
+      following = page.first + page.nodes.depth.length;
+    }
+    through.delete(undefined);
+    return through;
   }
 
   at(index) { return this.items[index]; }
@@ -202,11 +230,15 @@ export class Rows {
 
   /** Open everything that hides the node of `sequence`. Returns whether something did. */
   reveal(sequence) {
+    const isOut = this.alone && (sequence < this.alone[0] || sequence >= this.alone[1]);
+    const isHeld = this.through && !this.through.has(sequence);
+    if (isOut) this.alone = null;
+    if (isHeld) this.only = null;
     const hiding = [...this.collapsed].filter(([from, end]) => from < sequence && sequence < end);
     const closed = this.groups.filter((one) => this.closed.has(one.key) && one.sequence <= sequence && sequence < one.end);
     for (const [from] of hiding) this.collapsed.delete(from);
     for (const one of closed) this.closed.delete(one.key);
-    if (!hiding.length && !closed.length) return false;
+    if (!isOut && !isHeld && !hiding.length && !closed.length) return false;
     this.list();
     return true;
   }
