@@ -428,6 +428,13 @@ def test_a_run_of_a_hundred_thousand_nodes_is_read_in_parts(browser: Browser, mi
         page.keyboard.press("End")
         expect(page.locator(".trow[data-sequence='100000']")).to_be_visible(timeout=15_000)
         assert page.locator(".trow").count() < 120
+        # All of it is collapsed, what is not read too; and only what is seen is read.
+        page.keyboard.press("[")
+        expect(page.locator("#rows")).to_have_attribute("aria-rowcount", "1001")
+        expect(page.locator(".trow").nth(5)).to_contain_text(re.compile("group 4.*99 below"))
+        expect(page.get_by_label("1 failed below").first).to_be_visible()
+        page.keyboard.press("]")
+        expect(page.locator("#rows")).to_have_attribute("aria-rowcount", "100000")
         page.keyboard.press("/")
         page.keyboard.type("group 500")
         expect(page.locator("#found")).to_have_text("1 found")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -208,11 +209,15 @@ def _last(points: Sequence[tuple[str, float | None]]) -> float | None:
 
 
 def _stretches(points: Sequence[tuple[str, float | None]], highest: float) -> list[str]:
+    """Lines from value to value; where hardly a value stands beside another one over the gaps, too."""
     step = _WIDTH / max(1, len(points) - 1)
+    known = [value is not None for _, value in points]
+    is_sparse = sum(map(all, itertools.pairwise(known))) * 2 < sum(known) - 1
     stretches: list[list[str]] = [[]]
     for at, (_, value) in enumerate(points):
         if value is None:
-            stretches.append([])
+            if not is_sparse:
+                stretches.append([])
         else:
             y = _HEIGHT - min(value / highest, 1.0) * (_HEIGHT - 2) - 1
             stretches[-1].append(f"{at * step:.1f},{y:.1f}")

@@ -82,6 +82,14 @@ def test_a_chart_keeps_gaps_and_shows_single_points() -> None:
     assert chart.told == "Success rate over time. success: last 0 %"
 
 
+def test_values_that_stand_alone_are_joined() -> None:
+    """A workflow that runs a few times a day was a picture of dots."""
+    chart = chart_of("Duration", [("p50", points(1, None, None, 2, None, 1, None, 2, 2))], wording.duration)
+    assert chart is not None
+    [joined] = [line.parts for line in chart.lines]
+    assert joined == ["0.0,60.0 225.0,1.0 375.0,60.0 525.0,1.0 600.0,1.0"]
+
+
 def test_lines_of_a_chart_share_one_axis() -> None:
     chart = chart_of("Duration", [("p50", points(50, 100)), ("p95", points(100, 200))], wording.duration)
     assert chart is not None

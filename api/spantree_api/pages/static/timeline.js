@@ -1,8 +1,9 @@
 // The timeline: a tree with bars on one axis. Only rows that are seen are in the document, only pages of them are fetched.
 import { all, el, json, one, own, say, settled } from "./dom.js";
-import { SIGNS, axisTime, cost, count, duration, visible } from "./text.js";
+import { SIGNS, axisTime, visible } from "./text.js";
 import { part, tellPart } from "./address.js";
 import { lettersCount } from "./chosen.js";
+import { exchangeRow, marksOf, trackOf } from "./timeline_draw.js";
 import { Minimap } from "./timeline_minimap.js";
 import { Rows } from "./timeline_rows.js";
 
@@ -25,16 +26,6 @@ const AGAIN_MS = 5000;
 /** The number of a node; of a row that is none, that of the node which it stands at. */
 const sequenceOf = (item) => (typeof item === "number" ? item : item.sequence);
 const idOf = (item) => (typeof item === "number" ? `step-${item}` : `row-${item.key.replace(" ", "-")}`);
-
-/** Make the element of a row what another one of the same row is. */
-function exchangeRow(element, newer) {
-  for (const { name, value } of newer.attributes) if (name !== "style" && element.getAttribute(name) !== value) element.setAttribute(name, value);
-  if (!newer.hasAttribute("aria-expanded")) element.removeAttribute("aria-expanded");
-  element.style.top = newer.style.top;
-  [...newer.children].forEach((part, at) => {
-    if (!element.children[at].isEqualNode(part)) element.children[at].replaceChildren(...part.childNodes);
-  });
-}
 
 export class Timeline {
   constructor(place, id, open) {
@@ -64,7 +55,7 @@ export class Timeline {
   async start() {
     this.canvas.replaceChildren(el("p", { class: "note" }, "loading …"));
     try {
-      await this.rows.want(1, Math.min(this.rows.total, 200) || 1);
+      await this.rows.want([1]);
       this.looking = this.lookAround();
     } catch (error) {
       this.canvas.replaceChildren(el("p", { class: "note" }, `The steps could not be read: ${visible(error.message)}`));
@@ -109,6 +100,8 @@ export class Timeline {
     if (this.rows.isWhole && page.nodes.folded.some(Boolean)) one("#folded", this.place).hidden = false;
     this.draw(true);
   }
+
+  get now() { return this.nowUs + (this.isOpen ? (performance.now() - this.nowAt) * 1000 : 0); }
 
   get shown() { return this.span ?? this.whole; }
 
@@ -196,12 +189,13 @@ export class Timeline {
     }
     this.mark();
     if (count) {
-      this.seen = [first, last].map((index) => sequenceOf(this.rows.at(index)));
-      this.wantSoon(...this.seen);
+      const sequences = wanted.map(([item]) => sequenceOf(item));
+      this.seen = [sequences[0], sequences.at(-1)];
+      this.wantSoon(sequences);
     }
   }
 
-  wantSoon = settled((from, to) => this.rows.want(from, to).catch((error) => {
+  wantSoon = settled((sequences) => this.rows.want(sequences).catch((error) => {
     say(error.message);
     setTimeout(() => this.draw(), AGAIN_MS);
   }), 60);
@@ -219,58 +213,14 @@ export class Timeline {
     indent.style.width = `${Math.min(depth, INDENTS) * INDENT}px`;
     const fold = el("span", { class: "fold", "aria-hidden": "true" }, row.parent ? (row.collapsed ? "▸" : "▾") : "");
     const cell = el("div", { class: "tcell", role: "gridcell" }, indent, fold, el("span", { class: `tsign ${tone}`, "aria-label": word, role: "img", title: word }, sign),
-      el("bdi", { class: "tname" }, visible(row.name)), ...this.marksOf(row));
-    const element = el("div", { class: "trow", role: "row", id: idOf(row.type ? row : row.sequence), "aria-level": depth + 1, "aria-rowindex": index + 1 }, cell, this.trackOf(row, tone));
+      el("bdi", { class: "tname" }, visible(row.name)), ...marksOf(row, this.rows));
+    const element = el("div", { class: "trow", role: "row", id: idOf(row.type ? row : row.sequence), "aria-level": depth + 1, "aria-rowindex": index + 1 }, cell, trackOf(row, tone, this.shown, this.now));
     element.style.top = `${index * ROW}px`;
     element.title = [row.name, word, row.service].filter(Boolean).map(visible).join(" · ");
     if (row.type) element.classList.add(`t${row.type}`);
     else element.dataset.sequence = row.sequence;
     if (row.parent) element.setAttribute("aria-expanded", String(!row.collapsed));
     return element;
-  }
-
-  /** What stands behind a name: kind or error, attempt, turn, how much is inside. */
-  marksOf(row) {
-    const mark = (text, title = text) => el("span", { class: "tmark", title }, text);
-    if (row.type === "group") return [mark(row.told)];
-    if (row.type === "folded") return [el("span", { class: "tkind" }, visible(row.kind))];
-    const marks = [el("span", { class: row.error ? "tkind bad" : "tkind" }, visible(row.error === null ? row.kind : row.error.split(".").at(-1)))];
-    if (row.attempt > 1 || row.attempts > 1 || row.status === "retried") marks.push(mark(`attempt ${row.attempt}${row.attempts > 1 ? `/${row.attempts}` : ""}`));
-    if (row.tokens !== null) marks.push(mark(`${count(row.tokens)} tok`, "tokens into a model and out of it"));
-    if (row.cost !== null) marks.push(mark(cost(row.cost), "cost"));
-    if (row.iteration !== null) marks.push(mark(`turn ${row.iteration}`));
-    if (row.folded && !this.rows.folded.has(row.sequence)) marks.push(mark(`+${row.folded}`, "spans folded into it"));
-    if (row.collapsed && row.end > row.sequence + 1) marks.push(mark(`${row.end - row.sequence - 1} below`));
-    return marks;
-  }
-
-  trackOf(row, tone) {
-    const track = el("div", { class: "track", role: "gridcell" });
-    const [from, to] = this.shown;
-    const open = row.duration === null;
-    const now = this.nowUs + (this.isOpen ? (performance.now() - this.nowAt) * 1000 : 0);
-    const length = open ? (row.status === "pending" ? 0 : Math.max(0, now - row.start)) : row.duration;
-    const left = ((row.start - from) / (to - from)) * 100;
-    const right = ((row.start + length - from) / (to - from)) * 100;
-    const told = row.status === "skipped" ? "skipped" : row.status === "pending" ? "pending" : `${duration(length / 1000)}${open ? " so far" : ""}`;
-    if (right >= 0 && left <= 100) {
-      const bar = el("div", { class: `tbar k-${/^[a-z]+/.exec(row.kind)?.[0] ?? "other"}` });
-      if (tone === "bad" || row.status === "retried") bar.classList.add(tone);
-      if (row.critical) bar.classList.add("critical");
-      if (open && row.status !== "pending") bar.classList.add("open");
-      if (["skipped", "pending", "waiting"].includes(row.status)) bar.classList.add("never");
-      bar.style.left = `${Math.max(-1, left)}%`;
-      bar.style.width = `${Math.min(101, right) - Math.max(-1, left)}%`;
-      track.append(bar);
-    }
-    const label = el("span", { class: "ttime" }, told);
-    const [shownLeft, shownRight] = [Math.max(0, Math.min(100, left)), Math.max(0, Math.min(100, right))];
-    if (shownRight < 78) label.style.left = `${shownRight}%`;
-    else if (shownLeft > 22) label.style.right = `${100 - shownLeft}%`;
-    else label.style.left = `${shownLeft + 1}%`;
-    if (shownRight >= 78 && shownLeft <= 22) label.classList.add("inside");
-    track.append(label);
-    return track;
   }
 
   drawScale() {
@@ -335,7 +285,7 @@ export class Timeline {
       return;
     }
     const sequence = sequenceOf(item);
-    await this.rows.want(sequence, sequence).catch((error) => say(error.message));
+    await this.rows.want([sequence]).catch((error) => say(error.message));
     const row = this.rows.node(sequence);
     if (row && open) this.open(row.id);
     this.mark();
@@ -394,7 +344,7 @@ export class Timeline {
     if (id) {
       try {
         const sequence = this.rows.numbers.get(id) ?? (await json(own(`/api/v1/executions/${this.id}/nodes/${encodeURIComponent(id)}`))).sequence;
-        await this.rows.want(sequence, sequence);
+        await this.rows.want([sequence]);
         this.cursor = sequence;
       } catch (error) {
         this.aloneId = null;
@@ -471,7 +421,7 @@ export class Timeline {
   async refresh() {
     this.errors = null;
     await this.rows.refresh(...(this.seen ?? [1, 1]));
-    if (this.rows.total && !this.rows.pages.size) await this.rows.want(1, 1);
+    if (this.rows.total && !this.rows.pages.size) await this.rows.want([1]);
   }
 
   ended() {
@@ -582,8 +532,8 @@ export class Timeline {
     }
   }
 
-  collapseAll() {
-    this.rows.collapseAll();
+  async collapseAll() {
+    await this.rows.collapseAll().catch((error) => say(error.message));
     this.box.scrollTop = 0;
     this.draw(true);
   }

@@ -7,6 +7,8 @@ import { json, own } from "./dom.js";
 
 const WHOLE = 5000;
 const PAGE = 1000;
+// Nodes right below the outermost ones that are asked for at once.
+const UPPER = 2000;
 
 export class Rows {
   constructor(id, total, arrived) {
@@ -67,13 +69,10 @@ export class Rows {
     return null;
   }
 
-  /** Load what is missing of the nodes [from, to]. */
-  want(from, to) {
-    const asked = [];
-    for (let page = Math.floor((from - 1) / this.size); page <= Math.floor((to - 1) / this.size); page += 1) {
-      if (!this.pages.has(page)) asked.push(this.load(page));
-    }
-    return Promise.all(asked);
+  /** Load what is missing of the nodes: between those that are seen a collapsed one may hide thousands. */
+  want(sequences) {
+    const pages = new Set(sequences.map((one) => Math.floor((one - 1) / this.size)));
+    return Promise.all([...pages].filter((page) => !this.pages.has(page)).map((page) => this.load(page)));
   }
 
   async load(page) {
@@ -228,6 +227,18 @@ export class Rows {
     this.list();
   }
 
+  /** How many of the loaded nodes of a part of the tree failed. */
+  failedWithin(from, end) {
+    let count = 0;
+    for (const page of this.pages.values()) {
+      if (page.loading) continue;
+      const { first, nodes, statuses } = page;
+      const bad = statuses.map((status) => status === "failed" || status === "timed_out");
+      for (let at = Math.max(0, from - first); at < Math.min(end - first, nodes.status.length); at += 1) count += bad[nodes.status[at]];
+    }
+    return count;
+  }
+
   /** Open everything that hides the node of `sequence`. Returns whether something did. */
   reveal(sequence) {
     const isOut = this.alone && (sequence < this.alone[0] || sequence >= this.alone[1]);
@@ -243,7 +254,15 @@ export class Rows {
     return true;
   }
 
-  collapseAll() {
+  /** Collapse everything below the outermost nodes; of an execution that is not read at once what that is is asked for. */
+  async collapseAll() {
+    if (!this.isWhole) {
+      const { tree } = await json(own(`/api/v1/executions/${this.id}/tree?depth=1&limit=${UPPER}`));
+      tree.nodes.forEach(({ sequence, depth }, at) => {
+        const end = tree.nodes[at + 1]?.sequence ?? (tree.next_cursor ? 0 : this.total + 1);
+        if (depth > 0 && end > sequence + 1) this.collapsed.set(sequence, end);
+      });
+    }
     for (const row of this.loaded()) if (row.parent && row.depth > 0) this.collapsed.set(row.sequence, row.end);
     for (const one of this.groups) this.closed.add(one.key);
     this.list();
