@@ -27,6 +27,7 @@ _SHOWN: tuple[tuple[str, Literal["light", "dark"], int], ...] = (
     ("timeline", "light", 1060),
     ("timeline", "dark", 1060),
     ("graph", "light", 1060),
+    ("flame", "light", 1060),
     ("workflow", "light", 1060),
     ("compare", "light", 1060),
 )
@@ -46,6 +47,7 @@ def paths(api: httpx.Client) -> dict[str, str]:
         "executions": "/executions",
         "timeline": f"{run}?node={failed['first_failed_node']['id']}",
         "graph": f"/executions/{partial['execution_id']}/graph",
+        "flame": f"{run}/flame",
         "failure": f"{run}/failure",
         "table": f"{run}/table",
         "raw": f"{run}/raw",
@@ -64,10 +66,13 @@ def paths(api: httpx.Client) -> dict[str, str]:
 
 
 def shoot(browser: Browser, base_url: str, path: str, into: Path, scheme: Literal["light", "dark"], width: int) -> None:
-    """One picture, of what is seen without scrolling."""
-    with opened(browser, base_url, scheme=scheme, width=width, height=600 if width > 600 else 844) as (page, _):
+    """One picture, of what is seen without scrolling; of a workflow its map."""
+    height = 844 if width < 600 else 540 if "node=" in path else 600
+    with opened(browser, base_url, scheme=scheme, width=width, height=height) as (page, _):
         page.goto(path)
         _settled(page)
+        if path.startswith("/workflows/"):
+            page.evaluate("scrollTo(0, document.querySelector('.graph').offsetTop - 120)")
         page.screenshot(path=into)
 
 

@@ -130,6 +130,8 @@ document.addEventListener("submit", (event) => {
   addEventListener("pageshow", () => { for (const field of empty) field.disabled = false; }, { once: true });
 });
 
+// Where there is no room for the names of all pages that of this one is in sight.
+one(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 one("#times").onclick = nextMode;
 one("#theme").onclick = nextTheme;
 one("#keys").onclick = help;
