@@ -5,6 +5,7 @@ A result's line is one line in a pipe or a file, whatever its length, so that gr
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import logging
 import os
@@ -38,6 +39,9 @@ _UNSAFE: Final = (
     | {0x7F: 0x2421}
     | dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 )
+# As CSV ends its lines.
+_UNSAFE_BUT_LINES: Final = _UNSAFE | {0x0A: 0x0A, 0x0D: None}
+_UNSAFE_IN_JSON: Final = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _NARROWEST: Final = 40
 
 
@@ -142,6 +146,27 @@ def fault(text: str) -> None:
 def safe(text: str) -> str:
     """A line's text that does nothing to a terminal."""
     return text.translate(_UNSAFE)
+
+
+def safe_json(text: str) -> str:
+    """The same JSON without what a terminal acts on: C0 is escaped in JSON already, C1 and directions are here.
+
+    They stand within strings only, and are the same there when escaped.
+    """
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class ForTerminal:
+    """Writes bytes of UTF-8, in pieces of any length, to a terminal that acts on nothing in them but line ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, part: bytes) -> int:
+        """Show the next part; characters that it begins are shown with the one after it."""
+        self._stream.write(self._decoder.decode(part).translate(_UNSAFE_BUT_LINES))
+        return len(part)
 
 
 def cells(text: str) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 
 import pytest
 
 from spantree_collector.write.messages import LogLine
 from spantree_collector.write.writer_process import _ToCollector
-from spantree_deploy.console import Line, OncePerOutage, Stream, cells
+from spantree_deploy.console import ForTerminal, Line, OncePerOutage, Stream, cells, safe_json
 
 
 class Terminal(io.StringIO):
@@ -100,3 +101,20 @@ def test_a_writers_line_comes_without_a_level_of_its_own() -> None:
     logger.addHandler(_ToCollector(Channel()))  # type: ignore[arg-type]
     logger.warning("the %s thread waits", "writing")
     assert [(one.level, one.text) for one in sent] == [(logging.WARNING, "the writing thread waits")]
+
+
+EVIL = "a\x1b[2J\x9b31m\u202eb\x7f\r\nc\u2066ü"
+
+
+def test_json_says_the_same_without_what_a_terminal_acts_on() -> None:
+    told = json.dumps({"name": EVIL}, ensure_ascii=False)
+    assert safe_json(told) == '{"name": "a\\u001b[2J\\u009b31m\\u202eb\\u007f\\r\\nc\\u2066ü"}'
+    assert json.loads(safe_json(told)) == {"name": EVIL}
+
+
+def test_an_export_is_shown_by_a_terminal_which_does_nothing_of_it(terminal: Terminal) -> None:
+    shown = ForTerminal(terminal)
+    parts = EVIL.encode()
+    # Pieces end within characters.
+    assert sum(shown.write(parts[at : at + 1]) for at in range(len(parts))) == len(parts)
+    assert terminal.getvalue() == "a␛[2J\ufffd31m\ufffdb␡\nc\ufffdü"

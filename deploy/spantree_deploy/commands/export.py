@@ -107,7 +107,11 @@ def export(
     with api_of(settings) as api:
         parameters = {**filters, "format": str(form), "limit": _EXECUTIONS}
         if out is None:
-            _write(api, rows, parameters, sys.stdout.buffer, ResumePoint(None, 0))
+            if sys.stdout.isatty():
+                # What spans say must not be done by the terminal; programs get it as it is.
+                _show(api, rows, parameters, console.ForTerminal(sys.stdout))
+            else:
+                _write(api, rows, parameters, sys.stdout.buffer, ResumePoint(None, 0))
             return
         point = resume_point(out, form) if resume and out.exists() else ResumePoint(None, 0)
         with out.open("r+b" if point.bytes else "wb") as file:
@@ -125,6 +129,16 @@ def _write(api: ApiClient, rows: Rows, parameters: Mapping[str, Any], file: Bina
     while True:
         headers = _copy(api, f"export/{rows}", {**parameters, "after": after}, file)
         file.flush()
+        after = headers.get(_NEXT_AFTER)
+        if after is None:
+            return
+
+
+def _show(api: ApiClient, rows: Rows, parameters: Mapping[str, Any], terminal: console.ForTerminal) -> None:
+    after = None
+    while True:
+        headers = api.copy(f"export/{rows}", {**parameters, "after": after}, terminal.write)
+        sys.stdout.flush()
         after = headers.get(_NEXT_AFTER)
         if after is None:
             return

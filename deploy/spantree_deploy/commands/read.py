@@ -333,7 +333,7 @@ def print_tree(answer: Any) -> None:
 
 def print_json(answer: Any, *, indent: int | None = 2) -> None:
     """JSON for another program, whatever the terminal."""
-    sys.stdout.write(json_text.dumps(answer, indent=indent, ensure_ascii=False) + "\n")
+    sys.stdout.write(console.safe_json(json_text.dumps(answer, indent=indent, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
 
 
