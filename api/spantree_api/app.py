@@ -23,6 +23,7 @@ from spantree_api.http.compression import Compression
 from spantree_api.http.cors import Cors
 from spantree_api.http.error_answers import install_error_answers
 from spantree_api.http.head_requests import HeadRequests
+from spantree_api.http.no_sniffing import NoSniffing
 from spantree_api.http.openapi_texts import complete
 from spantree_api.http.path_prefix import PathPrefix
 from spantree_api.metrics import ApiMetrics, RequestMetrics
@@ -209,6 +210,7 @@ def create_app(
         app.add_middleware(Cors, origins=people.settings.cors_origins)
     app.add_middleware(HeadRequests)
     app.add_middleware(PathPrefix, prefix=people.settings.prefix)
+    app.add_middleware(NoSniffing)
     # Not included: FastAPI would analyse every route a second time, at the first request, for most of a second.
     for router in (*_OF_OTHERS, health.probes, metrics_route.router):
         app.routes.extend(router.routes)

@@ -150,13 +150,18 @@ def test_nothing_of_another_tenant_is_in_any_answer(client: httpx.Client, tokens
     assert own >= {"/api/v1/executions", "/jaeger/api/services", "/executions", "/api/v1/export/executions"}
 
 
-def test_no_cache_keeps_what_was_told_to_somebody(client: httpx.Client, tokens: Tokens) -> None:
+def test_no_cache_keeps_what_was_told_and_no_browser_guesses_what_it_is(client: httpx.Client, tokens: Tokens) -> None:
     """A cache in front tells requests apart by their address, not by cookies or by what a proxy says of who asks."""
     kept = {}
+    guessed = set()
     for method, path in paths_of_the_api(TRACE):
         if method == "GET":
             with client.stream("GET", path, headers=_bearer(tokens.admin)) as answer:
                 kept[path] = answer.headers.get("cache-control")
+            # Nor does a browser take for HTML what is something else: texts out of spans are in all of it.
+            if answer.headers.get_list("x-content-type-options") != ["nosniff"]:
+                guessed.add(path)
+    assert guessed == set()
     assert {path: said for path, said in kept.items() if said not in ("no-store", "no-store, no-transform")} == {}
     page = client.get("/executions", headers=_bearer(tokens.admin)).text
     style = page.partition('rel="stylesheet" href="')[2].partition('"')[0]

@@ -59,7 +59,6 @@ async def get_asset(request: Request, version: str, name: str) -> Response:
     headers = {
         "cache-control": _FOR_EVER if version == VERSION else "no-store",
         "vary": "accept-encoding",
-        "x-content-type-options": "nosniff",
         "cross-origin-resource-policy": "same-origin",
     }
     if takes_gzip(request.headers.get("accept-encoding", "")):

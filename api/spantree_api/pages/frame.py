@@ -37,7 +37,6 @@ POLICY = (
 )
 _HEADERS = {
     "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     # Executions change, and who may see them too.

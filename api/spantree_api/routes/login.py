@@ -319,7 +319,6 @@ def _page(request: Request, status: int, title: str, content: str, head: str = "
         "content-type": "text/html; charset=utf-8",
         "content-security-policy": _CSP,
         "cache-control": "no-store",
-        "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
     }
     page = with_prefix(_PAGE.format(title=title, head=head, content=content), _people(request).settings.prefix)
