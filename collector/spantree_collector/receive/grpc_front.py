@@ -4,13 +4,16 @@
 
 grpc holds half-sent messages without a limit of their number, their time or their bytes in all, and has no limit of
 connections. Here each connection's HTTP/2 frames (RFC 9113, section 4.1) are counted as they pass, nine bytes of head
-and no content: the bytes of a request are in flight from the first one until its answer has ended.
+and no content but that of requests' heads: the bytes of a request are in flight from the first one until its answer has
+ended.
 
     too many bytes in flight    the connection with the most bytes of unfinished requests is cut, which is retryable
     a request takes too long    its connection is cut
     too many connections        the one that has been idle longest makes room, else the new one is closed
     too many requests at once   the connection that has most of them is cut: each is a dozen kilobytes of memory
     frames that carry nothing   more of them than any client needs: the connection is cut
+    a request's head is large   in fields or bytes, whatever they stand for (header_blocks.py): its connection is cut
+    answers that are not read   nothing more is taken from the connection; after a while it is cut
     the socket file is removed  grpc's server is made anew; requests that it had are answered within a moment
 """
 
@@ -28,6 +31,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from spantree_collector.receive.header_blocks import HeaderBlocks
 from spantree_collector.receive.intake import InFlight, Reservation
 from spantree_collector.receive.status import Overloaded
 from spantree_collector.write.memory import Burst, trim
@@ -40,7 +44,7 @@ log = logging.getLogger(__name__)
 _MAX_PATH_BYTES = 100
 _PREFACE_BYTES = 24
 _HEAD_BYTES = 9
-_DATA, _HEADERS, _RST_STREAM = 0x0, 0x1, 0x3
+_DATA, _HEADERS, _RST_STREAM, _CONTINUATION = 0x0, 0x1, 0x3, 0x9
 # Frames that are neither a request's head nor bytes of it (PING, SETTINGS, WINDOW_UPDATE, RST_STREAM, DATA of nothing).
 # Each costs as much as one that carries 16 KiB; a client needs some for a request and a ping now and then.
 _IDLE_FRAMES_A_S = 2_000.0
@@ -210,11 +214,15 @@ class _Stream:
 class _Frames:
     """Finds the heads of frames in a stream of bytes, however it is cut."""
 
-    __slots__ = ("_head", "_left")
+    __slots__ = ("_blocks", "_head", "_kind", "_left")
 
-    def __init__(self, preface_bytes: int) -> None:
+    def __init__(self, preface_bytes: int, blocks: HeaderBlocks | None = None) -> None:
+        """`blocks` is told of what heads of requests say."""
         self._left = preface_bytes
         self._head = b""
+        self._blocks = blocks
+        # Of the frame that has not come whole, where `blocks` is told of it.
+        self._kind: tuple[int, int] | None = None
 
     def heads(self, data: bytes) -> list[tuple[int, int, int, int]]:
         """(kind, flags, stream, payload bytes) of each frame whose head ends in `data`."""
@@ -222,6 +230,11 @@ class _Frames:
         at, end = 0, len(data)
         while True:
             skipped = min(self._left, end - at)
+            if self._kind is not None and self._blocks is not None:
+                self._blocks.add(data[at : at + skipped])
+                if skipped == self._left:
+                    self._blocks.end(*self._kind)
+                    self._kind = None
             at += skipped
             self._left -= skipped
             if at == end:
@@ -233,6 +246,9 @@ class _Frames:
                 return found
             head, self._head = self._head, b""
             self._left = int.from_bytes(head[:3], "big")
+            if self._blocks is not None and head[3] in (_HEADERS, _CONTINUATION):
+                self._blocks.begin(self._left)
+                self._kind = head[3], head[4]
             found.append((head[3], head[4], int.from_bytes(head[5:], "big") & 0x7FFF_FFFF, self._left))
 
 
@@ -241,7 +257,8 @@ class _Client(asyncio.BufferedProtocol):
 
     def __init__(self, front: GrpcFront) -> None:
         self._front = front
-        self._frames = _Frames(_PREFACE_BYTES)
+        self._blocks = HeaderBlocks()
+        self._frames = _Frames(_PREFACE_BYTES, self._blocks)
         self._answers = _Frames(0)
         self._waiting: list[bytes] | None = []
         self.streams: dict[int, _Stream] = {}
@@ -252,6 +269,8 @@ class _Client(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self._address = ""
         self._upstream: asyncio.Transport | None = None
+        self._upstream_is_full = False
+        self._unread_since_s: float | None = None
         self._connecting: asyncio.Task[None] | None = None
 
     @property
@@ -260,9 +279,11 @@ class _Client(asyncio.BufferedProtocol):
         return sum(stream.bytes for stream in self.streams.values() if not stream.is_whole)
 
     def is_late(self, now_s: float, header_deadline_s: float, body_deadline_s: float) -> bool:
-        """Whether it has not spoken, or not finished a request, in time."""
+        """Whether it has not spoken, not finished a request or not read its answers in time."""
         if not self._has_spoken:
             return now_s - self.quiet_since_s > header_deadline_s
+        if self._unread_since_s is not None and now_s - self._unread_since_s > body_deadline_s:
+            return True
         return any(not one.is_whole and now_s - one.began_s > body_deadline_s for one in self.streams.values())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -287,7 +308,7 @@ class _Client(asyncio.BufferedProtocol):
         waiting, self._waiting = self._waiting or [], None
         for data in waiting:
             transport.write(data)
-        self.transport.resume_reading()
+        self._read_or_wait()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # A view: of a bytearray asyncio's TLS would fill a copy.
@@ -299,6 +320,9 @@ class _Client(asyncio.BufferedProtocol):
         heads = self._frames.heads(data)
         if self._is_flood(heads):
             self.cut("grpc_idle_frames")
+            return
+        if self._blocks.is_excessive:
+            self.cut("grpc_headers")
             return
         for kind, flags, number, size_bytes in heads:
             if kind == _HEADERS and number not in self.streams and number:
@@ -317,7 +341,7 @@ class _Client(asyncio.BufferedProtocol):
                 self._release(number)
         if self._waiting is not None:
             self._waiting.append(data)
-            self.pause_reading()
+            self._read_or_wait()
         elif self._upstream is not None:
             self._upstream.write(data)
 
@@ -363,12 +387,17 @@ class _Client(asyncio.BufferedProtocol):
             self.quiet_since_s = time.monotonic()
 
     def pause_writing(self) -> None:
+        # The end of an answer is under no flow control: grpc would keep it for each request that it is given.
+        self._unread_since_s = time.monotonic()
         if self._upstream is not None:
             self._upstream.pause_reading()
+        self._read_or_wait()
 
     def resume_writing(self) -> None:
+        self._unread_since_s = None
         if self._upstream is not None:
             self._upstream.resume_reading()
+        self._read_or_wait()
 
     def eof_received(self) -> bool:
         return False
@@ -384,12 +413,20 @@ class _Client(asyncio.BufferedProtocol):
 
     def pause_reading(self) -> None:
         """Grpc's server does not read as fast as the client sends."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.pause_reading()
+        self._upstream_is_full = True
+        self._read_or_wait()
 
     def resume_reading(self) -> None:
         """It does again."""
-        if self.transport is not None and not self.transport.is_closing():
+        self._upstream_is_full = False
+        self._read_or_wait()
+
+    def _read_or_wait(self) -> None:
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self._upstream_is_full or self._unread_since_s is not None or self._waiting is not None:
+            self.transport.pause_reading()
+        else:
             self.transport.resume_reading()
 
     def cut(self, reason: str) -> None:
