@@ -19,6 +19,7 @@ from prometheus_client import Counter as CounterMetric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from spantree_exporter.rollup_names import SUBJECTS
 from spantree_exporter.tls.certificate import ServerTls
 from spantree_exporter.tokens import Identity
 
@@ -129,6 +130,12 @@ class ApiMetrics:
             ["workflow", "status"],
             registry=registry,
         )
+        self._gathered = Gauge(
+            "spantree_names_gathered",
+            "1 while this hour or the one before has more names of a subject than figures keep.",
+            ["subject"],
+            registry=registry,
+        )
 
     def observe(self, method: str, route: str | None, status: int, elapsed_s: float) -> None:
         """One answered request; `route` is its template, None where there is none."""
@@ -163,10 +170,12 @@ class ApiMetrics:
     def away(self) -> None:
         """The database does not answer: what was read of it is not true any more."""
         self._database_up.set(0)
-        for gauge in (self._pending, self._lag_s, self._letters, self._letters_seen, self._runs):
+        for gauge in (self._pending, self._lag_s, self._letters, self._letters_seen, self._runs, self._gathered):
             gauge.clear()
 
-    def show(self, backlog: BacklogRow, causes: Iterable[CauseRow], runs: Sequence[RunsRow]) -> None:
+    def show(
+        self, backlog: BacklogRow, causes: Iterable[CauseRow], runs: Sequence[RunsRow], gathered: Iterable[str]
+    ) -> None:
         """What was read of the database just now."""
         self.away()
         self._database_up.set(1)
@@ -178,6 +187,10 @@ class ApiMetrics:
             self._letters_seen.labels(cause.cause).set(cause.count)
         for (workflow, status), count in bounded(runs).items():
             self._runs.labels(workflow, status).set(count)
+        for subject in SUBJECTS:
+            self._gathered.labels(subject).set(0)
+        for subject in gathered:
+            self._gathered.labels(subject).set(1)
 
     def exposition(self) -> bytes:
         """The text that GET /metrics answers."""

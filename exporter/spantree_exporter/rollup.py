@@ -7,7 +7,8 @@ the figures equal the rows at any moment (table rollup and what rollup_delta sti
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from math import ceil, isfinite, log
 from operator import add, attrgetter
@@ -15,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from spantree_exporter.rollup_names import FigureKey
 from spantree_exporter.rows import MODEL_TOLD_ELSEWHERE, Assembled
 from spantree_exporter.statuses import FAILED_EXECUTION, FAILED_NODE
 
@@ -150,6 +152,35 @@ class Rollup:
         self._sums = {key: row for key, row in self._sums.items() if key[1] // _DAY_H not in days}
         self._steps = {key: counts for key, counts in self._steps.items() if key[0] // _DAY_H not in days}
 
+    def key_counts(self) -> Counter[tuple[str, int]]:
+        """How many keys there are of each subject and hour."""
+        counts = Counter((key[0], key[1]) for key in self._sums)
+        counts.update(("edge", step[0]) for step in self._steps)
+        return counts
+
+    def keys_of(self, hours: Collection[tuple[str, int]]) -> dict[tuple[str, int], dict[FigureKey, int]]:
+        """The keys of some subjects' hours, and the total of each."""
+        found: dict[tuple[str, int], dict[FigureKey, int]] = {}
+        if hours:
+            for key, row in self._sums.items():
+                if key[:2] in hours:
+                    found.setdefault(key[:2], {})[_key_of_sum(key)] = row[_TOTAL]
+            for step, (count, _) in self._steps.items():
+                if ("edge", step[0]) in hours:
+                    found.setdefault(("edge", step[0]), {})[_key_of_step(step)] = count
+        return found
+
+    def gather(self, places: Mapping[FigureKey, FigureKey]) -> None:
+        """Count each of these keys under another one."""
+        for key, (subject, hour, workflow, service, name, kind, target, role, hidden) in places.items():
+            if subject == "edge":
+                counts = self._steps.pop((hour, key[2], key[3], key[4], key[5], key[6], key[7]))
+                self._add_step((hour, workflow, service, name, kind, target, role), *counts)
+            else:
+                row = self._sums.pop((subject, hour, key[2], key[4], key[5], key[7], hidden))
+                mine = self._row((subject, hour, workflow, name, kind, role, hidden))
+                _add(mine, row, row[_HISTOGRAM].items())
+
     def encoded(self) -> bytes:
         """JSON that `add_encoded` reads. Whole numbers of any size, cost as text."""
         sums = [
@@ -256,6 +287,16 @@ def quantile_ns(buckets: list[int], counts: list[int], quantile: float) -> float
         if seen >= wanted:
             return 2 * GAMMA**bucket / (GAMMA + 1) if bucket > 0 else 0.0
     return None
+
+
+def _key_of_sum(key: _Key) -> FigureKey:
+    subject, hour, workflow, name, kind, role, hidden = key
+    return subject, hour, workflow, "", name, kind, "", role, hidden
+
+
+def _key_of_step(step: _StepKey) -> FigureKey:
+    hour, workflow, service, name, kind, target, edge_type = step
+    return "edge", hour, workflow, service, name, kind, target, edge_type, False
 
 
 def _cut(text: str) -> str:

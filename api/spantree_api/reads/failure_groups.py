@@ -13,7 +13,8 @@ from spantree_api.failures.stored_groups import ChangeRow, CountsRow, ExampleRow
 from spantree_api.figures.intervals import interval_parameters, intervals
 from spantree_api.filters import moment_of
 from spantree_api.reader import Reader
-from spantree_api.stored_rows import CountRow, IntervalRow, records
+from spantree_api.reads.stats import outdated_intervals
+from spantree_api.stored_rows import CountRow, records
 from spantree_exporter.postgres.partitions import date_of, day_of
 from spantree_exporter.rollup import KEY_LENGTH
 
@@ -115,9 +116,5 @@ def _key(reader: Reader, fingerprint: str) -> dict[str, Any]:
 
 
 async def _parts(reader: Reader, since_ns: int, longest_h: int) -> dict[str, object]:
-    tenant = {"tenant_id": reader.config.tenant_id}
-    outdated = await reader.snapshot.all(
-        "outdated_intervals", {**tenant, "since": moment_of(since_ns)}, records(IntervalRow)
-    )
-    parts = intervals(since_ns, reader.now_ns, {(row.grain_h, row.hour) for row in outdated}, longest_h)
-    return {**tenant, **interval_parameters(parts)}
+    parts = intervals(since_ns, reader.now_ns, await outdated_intervals(reader, since_ns, ("error",)), longest_h)
+    return {"tenant_id": reader.config.tenant_id, **interval_parameters(parts)}

@@ -9,6 +9,7 @@ from spantree_api.database import Snapshot
 from spantree_api.filters import moment_of
 from spantree_api.metrics import BacklogRow, CauseRow, RunsRow
 from spantree_api.stored_rows import CountRow, HealthRow, StorageRow, records
+from spantree_exporter.rollup_names import OTHER_NAMES, SUBJECTS
 
 _HOUR_NS = 3_600_000_000_000
 # Executions that started last, among which is the one that was heard of last.
@@ -24,6 +25,7 @@ class Figures:
     backlog: BacklogRow | None
     causes: list[CauseRow]
     runs: list[RunsRow]
+    gathered: list[str]
 
 
 async def ping(snapshot: Snapshot) -> None:
@@ -43,11 +45,14 @@ async def storage(snapshot: Snapshot) -> list[StorageRow]:
 
 
 async def figures(snapshot: Snapshot, tenant_id: int, now_ns: int) -> Figures:
-    """What waits for projection, dead letters, executions of the last hour."""
+    """What waits for projection, dead letters, executions of the last hour, subjects that have too many names."""
     parameters = _last_hour(tenant_id, now_ns)
     backlog = await snapshot.first("backlog", parameters, records(BacklogRow))
     causes = await snapshot.all("dead_letters_by_cause", parameters, records(CauseRow))
-    return Figures(backlog, causes, await snapshot.all("recent_executions", parameters, records(RunsRow)))
+    runs = await snapshot.all("recent_executions", parameters, records(RunsRow))
+    hours = {"tenant_id": tenant_id, "now": moment_of(now_ns), "subjects": list(SUBJECTS), "other": OTHER_NAMES}
+    gathered = await snapshot.all("gathered_names", hours, records(CountRow))
+    return Figures(backlog, causes, runs, [row.name for row in gathered if row.name is not None])
 
 
 def _last_hour(tenant_id: int, now_ns: int) -> dict[str, object]:

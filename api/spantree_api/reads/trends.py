@@ -19,10 +19,9 @@ from spantree_api.figures.trend import (
     trend_intervals,
     with_quantiles,
 )
-from spantree_api.filters import moment_of
 from spantree_api.reader import Reader
-from spantree_api.reads.stats import range_parameters, since_parameters
-from spantree_api.stored_rows import BucketRow, CountRow, IntervalRow, TraceRow, records
+from spantree_api.reads.stats import outdated_intervals, range_parameters, since_parameters
+from spantree_api.stored_rows import BucketRow, CountRow, TraceRow, records
 from spantree_exporter.postgres.partitions import date_of, day_of
 from spantree_exporter.rollup import GAMMA, KEY_LENGTH
 
@@ -104,12 +103,9 @@ async def trend(
         parameters["workflow"] = name[:KEY_LENGTH]
     if wanted.bucket.of_rows:
         return await _trend_of_rows(reader, by, wanted, parameters)
-    outdated = await reader.snapshot.all(
-        "outdated_intervals",
-        {"tenant_id": reader.config.tenant_id, "since": moment_of(wanted.from_s * _S)},
-        records(IntervalRow),
-    )
-    parts = trend_intervals(wanted, {(row.grain_h, row.hour) for row in outdated})
+    named = (subject,) if name is not None or workflow is not None else ()
+    outdated = await outdated_intervals(reader, wanted.from_s * _S, named)
+    parts = trend_intervals(wanted, outdated)
     parameters |= {**interval_parameters(parts), "starts": list(wanted.starts)}
     names = [one.name or "" for one in await reader.snapshot.all("trend_names", parameters, records(CountRow))]
     parameters["names"] = names
@@ -147,7 +143,8 @@ async def name_totals(
     reader: Reader, subject: str, of: FiguresRange, limit: int, name: str | None = None, *, hidden: bool = False
 ) -> tuple[list[NameRow], list[BucketRow]]:
     """Figures by name of a subject of rollups, most runs first, and their durations."""
-    return await _name_totals(reader, await range_parameters(reader, of), subject, limit, name, hidden=hidden)
+    ranged = await range_parameters(reader, of, () if name is None else (subject,))
+    return await _name_totals(reader, ranged, subject, limit, name, hidden=hidden)
 
 
 async def _name_totals(
@@ -173,7 +170,7 @@ async def project(reader: Reader, name: str, of: FiguresRange) -> ProjectFigures
     if not rows:
         return None
     key = name[:KEY_LENGTH]
-    ranged = await range_parameters(reader, of)
+    ranged = await range_parameters(reader, of, ("project",))
     workflows = await reader.snapshot.all(
         "names_of_workflows",
         {**ranged, "subject": "project", "name": key, "limit": _WORKFLOWS_NAMED},
@@ -210,7 +207,7 @@ async def project(reader: Reader, name: str, of: FiguresRange) -> ProjectFigures
 
 async def workflow_map(reader: Reader, workflow: str, since_ns: int) -> WorkflowMap | None:
     """Steps and ways of a workflow from the hour of `since_ns` on; None where it has no run."""
-    ranged = await since_parameters(reader, since_ns)
+    ranged = await since_parameters(reader, since_ns, ("workflow", "node", "edge"))
     rows, _ = await _name_totals(reader, ranged, "workflow", 1, workflow, hidden=True)
     if not rows:
         return None

@@ -39,7 +39,7 @@ class DatabaseFigures:
                 self.metrics.away()
                 return
             if read.backlog is not None:
-                self.metrics.show(read.backlog, read.causes, read.runs)
+                self.metrics.show(read.backlog, read.causes, read.runs, read.gathered)
             self._read_ns = now_ns
 
 

@@ -30,3 +30,31 @@ FROM (
     ORDER BY started_ns DESC
 ) AS recent
 GROUP BY 1, 2
+
+-- name: gathered_names
+-- subjects of which this hour, or the one before, has more names than figures keep; served by rollup_pkey
+SELECT asked.subject AS name, count(*) AS count
+FROM unnest(%(subjects)s::text[]) AS asked (subject)
+CROSS JOIN (VALUES (date_trunc('hour', %(now)s::timestamptz)), (date_trunc('hour', %(now)s::timestamptz) - interval '1 hour')) AS begun (at)
+WHERE EXISTS (
+        SELECT
+        FROM spantree.rollup
+        WHERE rollup.tenant_id = %(tenant_id)s
+            AND rollup.subject = asked.subject
+            AND rollup.grain_h = 1
+            AND rollup.started_at = begun.at
+            AND rollup.workflow_name = %(other)s
+    )
+    OR EXISTS (
+        SELECT
+        FROM spantree.rollup
+        WHERE rollup.tenant_id = %(tenant_id)s
+            AND rollup.subject = asked.subject
+            AND rollup.grain_h = 1
+            AND rollup.started_at = begun.at
+            AND rollup.workflow_name = ''
+            AND rollup.service = ''
+            AND rollup.name = %(other)s
+    )
+GROUP BY asked.subject
+ORDER BY asked.subject

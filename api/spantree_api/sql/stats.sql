@@ -8,6 +8,38 @@ FROM spantree.rollup_outdated
 WHERE tenant_id = %(tenant_id)s
     AND started_at > %(since)s::timestamptz - interval '192 hours'
 
+-- name: gathering_intervals
+-- days and intervals of eight days of a range that have too many names of some subjects, and so some of them under one;
+-- served by rollup_pkey
+SELECT DISTINCT grain.hours AS grain_h, (extract(epoch FROM begun.at) / 3600)::bigint AS hour
+FROM (VALUES (24), (192)) AS grain (hours)
+CROSS JOIN LATERAL generate_series(
+    to_timestamp(floor(extract(epoch FROM %(since)s::timestamptz) / (grain.hours * 3600)) * (grain.hours * 3600)),
+    %(until)s::timestamptz,
+    grain.hours * interval '1 hour'
+) AS begun (at)
+CROSS JOIN unnest(%(subjects)s::text[]) AS asked (subject)
+WHERE EXISTS (
+        SELECT
+        FROM spantree.rollup
+        WHERE rollup.tenant_id = %(tenant_id)s
+            AND rollup.subject = asked.subject
+            AND rollup.grain_h = grain.hours
+            AND rollup.started_at = begun.at
+            AND rollup.workflow_name = %(other)s
+    )
+    OR EXISTS (
+        SELECT
+        FROM spantree.rollup
+        WHERE rollup.tenant_id = %(tenant_id)s
+            AND rollup.subject = asked.subject
+            AND rollup.grain_h = grain.hours
+            AND rollup.started_at = begun.at
+            AND rollup.workflow_name = ''
+            AND rollup.service = ''
+            AND rollup.name = %(other)s
+    )
+
 -- name: node_totals
 -- nodes by workflow and name, worst success rate first
 SELECT

@@ -36,6 +36,7 @@ from spantree_exporter.postgres.migrate import LATEST, check_version, missing_ve
 from spantree_exporter.postgres.partitions import date_of, days_to_keep_ready
 from spantree_exporter.postgres.rollup_store import differences
 from spantree_exporter.postgres.row_security import count_tenant_roles, holes, leaks, unguarded
+from spantree_exporter.rollup_names import OTHER_NAMES, SUBJECTS
 from spantree_exporter.tls.certificate import ServerTls
 
 _SQL: Final = statements("doctor")
@@ -206,6 +207,7 @@ def _rows(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     else:
         yield Finding("projection", f"{traces} traces wait, the oldest for {oldest_s or 0:.1f} s")
     yield _figures(connection)
+    yield from gathered_names_findings(connection)
     try:
         with connection.transaction():
             found = list(row_security_findings(connection))
@@ -259,6 +261,18 @@ def _figures(connection: psycopg.Connection[Any]) -> Finding:
     one = wrong[0]
     found = f"{yesterday}: {one.subject} {one.name} is {one.rolled_up} in the figures, {one.counted} in the rows"
     return Finding("figures", found, f"run `spantree rebuild --since {yesterday} --until {yesterday}`")
+
+
+def gathered_names_findings(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
+    """Names with ids in them, of which figures have no row each; nothing where all names have one."""
+    asked = {"subjects": list(SUBJECTS), "other": OTHER_NAMES}
+    for tenant, subjects in connection.execute(_SQL["gathered_names"], asked).fetchall():
+        yield Finding(
+            "names",
+            f"tenant {tenant} has more names of {', '.join(subjects)} in an hour than figures keep: "
+            f'the rest is counted under "{OTHER_NAMES}"',
+            "put what differs from run to run into attributes, not into names (docs/instrument.md)",
+        )
 
 
 def row_security_findings(connection: psycopg.Connection[Any]) -> Iterator[Finding]:

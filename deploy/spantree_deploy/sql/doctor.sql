@@ -14,6 +14,35 @@ ORDER BY wanted.day
 -- For this transaction: a check that takes longer is given up.
 SELECT set_config('statement_timeout', '5s', true)
 
+-- name: gathered_names
+-- Tenants that had more names of something in an hour of the last day than figures keep, and of what; served by rollup_pkey.
+SELECT tenant.name, array_agg(DISTINCT asked.subject ORDER BY asked.subject)
+FROM spantree.tenant AS tenant
+CROSS JOIN unnest(%(subjects)s::text[]) AS asked (subject)
+CROSS JOIN generate_series(date_trunc('hour', now()) - interval '23 hours', now(), interval '1 hour') AS begun (at)
+WHERE EXISTS (
+        SELECT
+        FROM spantree.rollup
+        WHERE rollup.tenant_id = tenant.tenant_id
+            AND rollup.subject = asked.subject
+            AND rollup.grain_h = 1
+            AND rollup.started_at = begun.at
+            AND rollup.workflow_name = %(other)s
+    )
+    OR EXISTS (
+        SELECT
+        FROM spantree.rollup
+        WHERE rollup.tenant_id = tenant.tenant_id
+            AND rollup.subject = asked.subject
+            AND rollup.grain_h = 1
+            AND rollup.started_at = begun.at
+            AND rollup.workflow_name = ''
+            AND rollup.service = ''
+            AND rollup.name = %(other)s
+    )
+GROUP BY tenant.tenant_id, tenant.name
+ORDER BY tenant.tenant_id
+
 -- name: dead_letters
 -- How many spans were kept out of the tables, why the newest was, and of which tenants they are.
 SELECT

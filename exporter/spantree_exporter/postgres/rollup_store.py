@@ -6,17 +6,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
 
 from spantree_exporter.postgres.connection import StoreConnection
 from spantree_exporter.postgres.failure_groups import note_failure_groups
+from spantree_exporter.postgres.gathered_names import gather, take_surplus
 from spantree_exporter.postgres.partitions import date_of, day_number
 from spantree_exporter.postgres.patience import any_time
 from spantree_exporter.postgres.upkeep import Turns
 from spantree_exporter.rollup import HOUR_NS, Rollup
+from spantree_exporter.rollup_names import OTHER_NAMES
 from spantree_exporter.sql import statements
 
 _SQL: Final = statements("rollup")
@@ -92,7 +94,7 @@ def differences(
     for (day,) in connection.execute(_SQL["days_with_all_rows"], {"days": wanted_days}).fetchall():
         with any_time(connection), connection.transaction():
             connection.execute(_SQL["unbounded"])
-            wanted = {"tenant_id": tenant_id, "day": day, "limit": limit}
+            wanted = {"tenant_id": tenant_id, "day": day, "limit": limit, "other": OTHER_NAMES}
             rows = connection.execute(_SQL["differences"], wanted).fetchall()
         found += [Difference(day, *row) for row in rows]
     return found
@@ -116,6 +118,8 @@ def recount(connection: StoreConnection, tenant_id: int, day: date) -> None:
                 pass
             for statement in ("delete_hours", "recount_hours", "recount_steps", "recount_calls", "mark_day_outdated"):
                 cursor.execute(_SQL[statement], keys)
+            since = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            _gather_surplus(connection, cursor, tenant_id, 1, since, since + timedelta(days=1))
     finally:
         if not opened.closed:
             opened.isolation_level = None
@@ -191,6 +195,8 @@ class RollupFolder:
             }
             for statement in ("delete_interval", "sum_interval", "delete_outdated"):
                 cursor.execute(_SQL[statement], interval)
+            until = started_at + timedelta(hours=grain_h)
+            _gather_surplus(self._connection, cursor, tenant_id, grain_h, started_at, until)
             return True
 
     @contextmanager
@@ -211,17 +217,32 @@ def _fold_some(connection: StoreConnection, cursor: psycopg.Cursor[Any]) -> _Fol
         size_bytes += len(changes)
         rollups.setdefault(tenant_id, Rollup()).add_encoded(changes)
     if count:
+        gather(cursor, rollups)
         connection.temporary_table("rollup_staging", _SQL["create_rollup_staging"])
         for statement, some in zip(("copy_sums", "copy_steps"), _lines(rollups), strict=True):
             lines += len(some)
             if some:
                 with cursor.copy(_SQL[statement]) as copy:
                     copy.write("".join(some))
-        cursor.execute(_SQL["fold"])
+        cursor.execute(_SQL["fold"], {"grain_h": 1})
         cursor.execute(_SQL["mark_outdated"])
         note_failure_groups(cursor, {day for rollup in rollups.values() for day in rollup.days_of_errors()})
         cursor.execute(_SQL["empty_rollup_staging"])
     return _Folded(count, lines, count == _DELTAS or size_bytes > _DELTA_BYTES // 2)
+
+
+def _gather_surplus(
+    connection: StoreConnection,
+    cursor: psycopg.Cursor[Any],
+    tenant_id: int,
+    grain_h: int,
+    since: datetime,
+    until: datetime,
+) -> None:
+    connection.temporary_table("rollup_staging", _SQL["create_rollup_staging"])
+    if take_surplus(cursor, tenant_id, grain_h, since, until):
+        cursor.execute(_SQL["fold"], {"grain_h": grain_h})
+        cursor.execute(_SQL["empty_rollup_staging"])
 
 
 class _Escaped(dict[str, str]):

@@ -15,7 +15,7 @@ FROM (
         max(last_started_ns) AS last_ns
     FROM pg_temp.rollup_staging
     WHERE subject = 'error'
-        AND name <> ''
+        AND name NOT IN ('', '(other names)')
         AND total > 0
     GROUP BY tenant_id, name
 ) AS seen
@@ -90,7 +90,7 @@ WITH back AS (
         SELECT tenant_id, name AS fingerprint, max(last_started_ns) AS last_ns
         FROM pg_temp.rollup_staging
         WHERE subject = 'error'
-            AND name <> ''
+            AND name NOT IN ('', '(other names)')
             AND total > 0
         GROUP BY tenant_id, name
     ) AS seen
@@ -127,7 +127,7 @@ FROM (
         max(last_started_ns) AS last_ns
     FROM pg_temp.rollup_staging
     WHERE subject = 'error'
-        AND name <> ''
+        AND name NOT IN ('', '(other names)')
         AND total > 0
     GROUP BY tenant_id, name
 ) AS seen

@@ -72,7 +72,7 @@ INSERT INTO spantree.rollup AS stored (
     retried_nodes, last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, durations
 )
 SELECT
-    tenant_id, subject, 1, started_at, workflow_name, service, name, kind, target, role, hidden,
+    tenant_id, subject, %(grain_h)s::integer, started_at, workflow_name, service, name, kind, target, role, hidden,
     total, pending, running, waiting, completed, failed, retried, skipped, cancelled, timed_out, partial, ended,
     retried_nodes, last_started_ns, last_failed_ns, duration_ns, input_tokens, output_tokens, cost_usd, ROW(buckets, counts)::spantree.histogram
 FROM pg_temp.rollup_staging
@@ -389,10 +389,10 @@ WITH counted AS (
     WHERE tenant_id = %(tenant_id)s
         AND (day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR day = '1970-01-01')
 ),
-from_rows AS (
+by_hour AS (
     SELECT
-        subjects.subject, left(subjects.workflow_name, 100) AS workflow_name, left(subjects.name, 100) AS name,
-        left(subjects.kind, 100) AS kind, subjects.role, subjects.hidden,
+        subjects.subject, started_ns / 3600000000000 AS hour, left(subjects.workflow_name, 100) AS workflow_name,
+        left(subjects.name, 100) AS name, left(subjects.kind, 100) AS kind, subjects.role, subjects.hidden,
         count(*) AS total,
         count(*) FILTER (WHERE status = 'completed') AS completed,
         count(*) FILTER (WHERE status IN ('failed', 'timed_out', 'partial')) AS failed,
@@ -413,7 +413,7 @@ from_rows AS (
             ('workflow', NOT is_node, coalesce(counted.workflow_name, ''), coalesce(counted.workflow_name, ''), counted.kind, '',
                 counted.hidden),
             ('service', NOT is_node, '', counted.service, '', '', counted.hidden),
-            ('project', project IS NOT NULL, '', project, '', '', counted.hidden),
+            ('project', project IS NOT NULL, coalesce(counted.workflow_name, ''), project, '', '', counted.hidden),
             ('user', user_id IS NOT NULL, '', user_id, '', '', counted.hidden),
             ('error', NOT is_node AND status IN ('failed', 'partial', 'timed_out'), coalesce(counted.workflow_name, ''),
                 coalesce(error_fingerprint, ''), coalesce(error_category, ''), '', counted.hidden)
@@ -421,10 +421,10 @@ from_rows AS (
     WHERE subjects.applies
         AND to_timestamp(started_ns / 1000000000) >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
         AND to_timestamp(started_ns / 1000000000) < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-    GROUP BY 1, 2, 3, 4, 5, 6
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
     UNION ALL
     SELECT
-        'call', '', left(execution.calls[place], 100), left(execution.calls[place + 1], 100), '', false,
+        'call', execution.started_ns / 3600000000000, '', left(execution.calls[place], 100), left(execution.calls[place + 1], 100), '', false,
         sum(execution.calls[place + 2]::bigint)::bigint, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
     FROM spantree.execution
     CROSS JOIN LATERAL generate_series(1, cardinality(execution.calls), 3) AS place
@@ -432,7 +432,58 @@ from_rows AS (
         AND (execution.day BETWEEN %(day)s::date - 1 AND %(day)s::date + 1 OR execution.day = '1970-01-01')
         AND to_timestamp(execution.started_ns / 1000000000) >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
         AND to_timestamp(execution.started_ns / 1000000000) < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-    GROUP BY 3, 4
+    GROUP BY 2, 4, 5
+),
+placed AS (
+    -- under what the hour has of it: its own key, or what that is gathered under (rollup_names.py)
+    SELECT by_hour.*, place.workflow_name AS placed_workflow_name, place.name AS placed_name, place.kind AS placed_kind
+    FROM by_hour
+    CROSS JOIN LATERAL (
+        SELECT key.workflow_name, key.name, key.kind
+        FROM (
+            VALUES
+                (1, by_hour.workflow_name, by_hour.name, by_hour.kind),
+                (
+                    2, %(other)s, CASE WHEN by_hour.name = by_hour.workflow_name THEN %(other)s ELSE by_hour.name END,
+                    by_hour.kind
+                ),
+                (
+                    3, CASE WHEN by_hour.workflow_name = '' THEN '' ELSE %(other)s END,
+                    CASE WHEN by_hour.name = '' THEN '' ELSE %(other)s END,
+                    CASE WHEN by_hour.subject = 'call' THEN %(other)s ELSE by_hour.kind END
+                ),
+                (4, by_hour.workflow_name, by_hour.name, by_hour.kind)
+        ) AS key (level, workflow_name, name, kind)
+        WHERE level = 4
+            OR ((level <> 2 OR by_hour.workflow_name <> '') AND EXISTS (
+                SELECT
+                FROM spantree.rollup
+                WHERE rollup.tenant_id = %(tenant_id)s
+                    AND rollup.subject = by_hour.subject
+                    AND rollup.grain_h = 1
+                    AND rollup.started_at = to_timestamp(by_hour.hour * 3600)
+                    AND rollup.workflow_name = key.workflow_name
+                    AND rollup.service = ''
+                    AND rollup.name = key.name
+                    AND rollup.kind = key.kind
+                    AND rollup.target = ''
+                    AND rollup.role = by_hour.role
+                    AND rollup.hidden = by_hour.hidden
+            ))
+        ORDER BY level
+        LIMIT 1
+    ) AS place
+),
+from_rows AS (
+    SELECT
+        subject, CASE WHEN subject = 'project' THEN '' ELSE placed_workflow_name END AS workflow_name,
+        placed_name AS name, placed_kind AS kind, role, hidden,
+        sum(total)::bigint AS total, sum(completed)::bigint AS completed, sum(failed)::bigint AS failed,
+        sum(open)::bigint AS open, sum(other)::bigint AS other, sum(ended) AS ended, sum(in_buckets) AS in_buckets,
+        sum(retried_nodes) AS retried_nodes, sum(duration_ns) AS duration_ns, sum(input_tokens) AS input_tokens,
+        sum(output_tokens) AS output_tokens
+    FROM placed
+    GROUP BY 1, 2, 3, 4, 5, 6
 ),
 from_rollups AS (
     SELECT
