@@ -92,7 +92,17 @@ def test_a_dashboard_asks_data_sources_that_are_provisioned(name: str) -> None:
     assert board["uid"] == f"spantree-{name}"
     assert [panel["id"] for panel in board["panels"]] == list(range(1, len(board["panels"]) + 1))
     for variable in board["templating"]["list"]:
-        assert variable["query"].startswith("SELECT DISTINCT name")
+        assert variable["query"].endswith(" LIMIT 500")
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_draws_no_more_lines_than_can_be_read(panel: dict[str, Any]) -> None:
+    (target,) = panel["targets"]
+    # Kinds of errors are few; of names there may be as many as runs.
+    if target["format"] == "time_series" and re.search(r"\bname\b.* AS metric", target["rawSql"]):
+        assert "LIMIT 20\n" in target["rawSql"]
+    elif target["format"] == "table" and panel["type"] == "table":
+        assert re.search(r"LIMIT (20|50|100)\b|pg_inherits|AS code", target["rawSql"])
 
 
 def test_variables_of_dashboards_can_be_asked(connection: psycopg.Connection[Any]) -> None:

@@ -34,6 +34,7 @@ CROSS JOIN LATERAL (
         AND (%(hidden)s OR NOT rollup.hidden)
         AND NOT (
             rollup.subject = 'model'
+            AND rollup.kind = ANY (spantree.kinds_that_sum_up())
             AND spantree.is_told_by_calls(
                 rollup.kind, rollup.tenant_id, rollup.workflow_name, rollup.grain_h, rollup.started_at
             )
@@ -62,6 +63,7 @@ CROSS JOIN LATERAL (
         AND (%(hidden)s OR NOT rollup.hidden)
         AND NOT (
             rollup.subject = 'model'
+            AND rollup.kind = ANY (spantree.kinds_that_sum_up())
             AND spantree.is_told_by_calls(
                 rollup.kind, rollup.tenant_id, rollup.workflow_name, rollup.grain_h, rollup.started_at
             )
@@ -291,6 +293,7 @@ CROSS JOIN LATERAL (
         AND (%(series)s::text <> 'name' OR rollup.name = ANY (%(names)s::text[]))
         AND NOT (
             rollup.subject = 'model'
+            AND rollup.kind = ANY (spantree.kinds_that_sum_up())
             AND spantree.is_told_by_calls(
                 rollup.kind, rollup.tenant_id, rollup.workflow_name, rollup.grain_h, rollup.started_at
             )
@@ -326,6 +329,7 @@ CROSS JOIN LATERAL (
         AND rollup.ended > 0
         AND NOT (
             rollup.subject = 'model'
+            AND rollup.kind = ANY (spantree.kinds_that_sum_up())
             AND spantree.is_told_by_calls(
                 rollup.kind, rollup.tenant_id, rollup.workflow_name, rollup.grain_h, rollup.started_at
             )

@@ -186,6 +186,19 @@ COMMENT ON COLUMN spantree.users.user_id IS 'for whom they ran';
 
 -- An agent's figures of a model are those of its calls, where these are told: counted as well, each call counts twice. The
 -- view models and the API call these. plpgsql, because Citus plans no SQL-language functions.
+CREATE OR REPLACE FUNCTION spantree.kinds_that_sum_up()
+RETURNS text[]
+LANGUAGE plpgsql
+IMMUTABLE
+PARALLEL SAFE
+AS $$
+BEGIN
+    RETURN '{agent,workflow,chain,turn}'::text[];
+END
+$$;
+
+COMMENT ON FUNCTION spantree.kinds_that_sum_up() IS 'kinds of nodes whose figures of a model are the sum of calls below them; a constant for the planner, so that a row of any other kind costs no call of a function';
+
 CREATE OR REPLACE FUNCTION spantree.sums_up_calls(kind text)
 RETURNS boolean
 LANGUAGE plpgsql
@@ -193,7 +206,7 @@ IMMUTABLE
 PARALLEL SAFE
 AS $$
 BEGIN
-    RETURN kind IN ('agent', 'workflow', 'chain', 'turn');
+    RETURN kind = ANY (spantree.kinds_that_sum_up());
 END
 $$;
 
@@ -252,7 +265,10 @@ SELECT
 FROM spantree.rollup AS r
 WHERE r.subject = 'model'
     AND NOT r.hidden
-    AND NOT spantree.is_told_by_calls(r.kind, r.tenant_id, r.workflow_name, r.grain_h, r.started_at)
+    AND NOT (
+        r.kind = ANY (spantree.kinds_that_sum_up())
+        AND spantree.is_told_by_calls(r.kind, r.tenant_id, r.workflow_name, r.grain_h, r.started_at)
+    )
     AND r.grain_h IN (1, 24)
     AND r.grain_h = CASE
         WHEN EXISTS (

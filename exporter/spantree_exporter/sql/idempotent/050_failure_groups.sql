@@ -1,4 +1,5 @@
--- Groups of failures, with how often each was seen. Columns are only ever appended.
+-- Groups of failures, with how often each was seen. Columns are only ever appended. Joined from the left, so that who asks
+-- for no figures has none counted.
 
 CREATE OR REPLACE VIEW spantree.failure_groups WITH (security_invoker = true) AS
 SELECT
@@ -19,7 +20,7 @@ SELECT
     g.changed_at,
     g.hidden
 FROM spantree.failure_group AS g
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT
         coalesce(sum(by_workflow.failures), 0)::bigint AS failures,
         coalesce(sum(by_workflow.failures_7d), 0)::bigint AS failures_7d,
@@ -41,7 +42,7 @@ CROSS JOIN LATERAL (
         GROUP BY r.workflow_name
         HAVING sum(r.total) > 0
     ) AS by_workflow
-) AS counted;
+) AS counted ON true;
 
 COMMENT ON VIEW spantree.failure_groups IS 'failures of the same cause, with their state and how many there were; figures are some seconds old and outlive the rows';
 COMMENT ON COLUMN spantree.failure_groups.tenant_id IS 'whose failures they are';
