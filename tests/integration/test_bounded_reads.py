@@ -16,6 +16,7 @@ from spantree_api.database import IN_ORDER, is_in_order
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import Range, listing_of
 from spantree_api.statements import Statements, load_statements
+from spantree_exporter.rollup_names import OTHER_NAMES, SUBJECTS
 
 STATEMENTS = Statements(load_statements())
 DAYS = [date(2026, 11, 19), date(2026, 11, 20)]
@@ -118,3 +119,61 @@ def test_a_filter_beside_a_giant_conversation_reads_some_of_its_turns(
         of_one_cause.execute(STATEMENTS["allow_sort"], {"allowed": "off" if is_in_order(parts, asked) else "on"})
         read = rows_read(of_one_cause, STATEMENTS[parts], asked)
     assert 200 <= read <= 200 + 20, f"reads {read} rows"
+
+
+@pytest.fixture(scope="module")
+def of_many_names(of_one_cause: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """The same, with an hour and a day of figures of 3,000 users and causes, and a service with as many names."""
+    of_one_cause.execute(
+        """
+        INSERT INTO spantree.rollup
+        SELECT 0, subject, grain_h, '2026-11-19Z', '', '', prefix || n, '', '', '', false,
+            1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1, NULL, 1, 0, 0, 0, ROW('{1}', '{1}')::spantree.histogram
+        FROM generate_series(1, 3000) AS n
+        CROSS JOIN (VALUES (1), (24)) AS grain (grain_h)
+        CROSS JOIN (VALUES ('user', 'u'), ('error', 'f')) AS counted (subject, prefix)
+        """
+    )
+    of_one_cause.execute(
+        """
+        INSERT INTO spantree.failure_group (tenant_id, fingerprint, category, hidden, first_seen_ns, last_seen_ns)
+        SELECT 0, 'f' || n, '', false, n, n FROM generate_series(1, 3000) AS n
+        """
+    )
+    of_one_cause.execute(
+        """
+        INSERT INTO spantree.operation (tenant_id, service, name, kind, last_day)
+        SELECT 0, CASE n WHEN 1 THEN 'a' WHEN 3000 THEN 'z' ELSE 'shop' END, 'job ' || n, 1, '2026-11-19'
+        FROM generate_series(1, 3000) AS n
+        ON CONFLICT DO NOTHING
+        """
+    )
+    of_one_cause.execute("ANALYZE spantree.rollup, spantree.failure_group, spantree.operation")
+    return of_one_cause
+
+
+def test_services_are_told_however_many_names_their_spans_have(of_many_names: psycopg.Connection[Any]) -> None:
+    statement = STATEMENTS["services_of_spans"]
+    names = of_many_names.execute(statement.encode(), {"tenant_id": 0, "limit": 100}).fetchall()
+    assert {("a",), ("shop",), ("z",)} <= set(names)
+    assert names == sorted(names)
+    assert names[:2] == of_many_names.execute(statement.encode(), {"tenant_id": 0, "limit": 2}).fetchall()
+    read = rows_read(of_many_names, statement, {"tenant_id": 0, "limit": 100})
+    assert read <= 3 * len(names), f"reads {read} rows for {len(names)} services"
+
+
+@pytest.mark.parametrize("name", ["gathering_intervals", "gathered_names"])
+def test_whether_there_are_too_many_names_is_read_from_few_rows(
+    of_many_names: psycopg.Connection[Any], name: str
+) -> None:
+    asked: dict[str, object] = {
+        "tenant_id": 0, "subjects": list(SUBJECTS), "other": OTHER_NAMES, "since": DAYS[0], "until": DAYS[1],
+        "now": "2026-11-19T00:30:00Z", "by_workflow": [True] * len(SUBJECTS),
+    }  # fmt: skip
+    read = rows_read(of_many_names, STATEMENTS[name], asked)
+    assert read <= 100, f"reads {read} rows"
+
+
+def test_causes_of_failures_count_nothing_for_who_asks_for_no_figures(of_many_names: psycopg.Connection[Any]) -> None:
+    wanted = "SELECT fingerprint, state, last_seen_at FROM spantree.failure_groups WHERE tenant_id = 0"
+    assert 3_000 <= rows_read(of_many_names, wanted, {}) < 3_010

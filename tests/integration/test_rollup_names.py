@@ -130,7 +130,11 @@ def test_one_name_is_told_from_the_hours_where_a_day_has_too_many(migrated_url: 
     # Five an hour of twenty hours of the day before: an hour has four of them, the day four of all.
     for number in range(100):
         start_ns = NOON_NS - DAY_NS + (number // 5 - 11) * 3600 * SECOND_NS
-        named: Attributes = {"spantree.workflow.name": f"order {number}", "user.id": f"u-{number}"}
+        named: Attributes = {
+            "spantree.workflow.name": f"order {number}",
+            "user.id": f"u-{number}",
+            "spantree.project": "p",
+        }
         store.write([span(1, trace=number, name=f"order {number}", start_ns=start_ns, attributes=named)])
         if number % 5 == 4:
             fold(migrated_url)
@@ -151,6 +155,9 @@ def test_one_name_is_told_from_the_hours_where_a_day_has_too_many(migrated_url: 
         trend = ok(api.get("/api/v1/stats/trend?metric=runs&by=workflow&name=order 50&since=2026-11-15T00:00:00Z"))
         assert sum(point["value"] or 0 for point in trend["series"][0]["points"]) == 1
         refused(api.get("/api/v1/stats/workflows/order 1000"))
+        # A project has its name in the day, too: its workflows are those of the day.
+        project = ok(api.get("/api/v1/stats/projects/p"))
+        assert (project["runs"], project["workflows"]) == (100, 5)
 
 
 def test_doctor_and_metrics_say_which_subjects_have_too_many_names(migrated_url: str, store: Store) -> None:

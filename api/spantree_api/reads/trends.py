@@ -103,8 +103,8 @@ async def trend(
         parameters["workflow"] = name[:KEY_LENGTH]
     if wanted.bucket.of_rows:
         return await _trend_of_rows(reader, by, wanted, parameters)
-    named = (subject,) if name is not None or workflow is not None else ()
-    outdated = await outdated_intervals(reader, wanted.from_s * _S, named)
+    named, of_workflow = ((subject,) if given is not None else () for given in (name, workflow))
+    outdated = await outdated_intervals(reader, wanted.from_s * _S, named, of_workflow)
     parts = trend_intervals(wanted, outdated)
     parameters |= {**interval_parameters(parts), "starts": list(wanted.starts)}
     names = [one.name or "" for one in await reader.snapshot.all("trend_names", parameters, records(CountRow))]
@@ -207,7 +207,7 @@ async def project(reader: Reader, name: str, of: FiguresRange) -> ProjectFigures
 
 async def workflow_map(reader: Reader, workflow: str, since_ns: int) -> WorkflowMap | None:
     """Steps and ways of a workflow from the hour of `since_ns` on; None where it has no run."""
-    ranged = await since_parameters(reader, since_ns, ("workflow", "node", "edge"))
+    ranged = await since_parameters(reader, since_ns, of_workflow=("workflow", "node", "edge"))
     rows, _ = await _name_totals(reader, ranged, "workflow", 1, workflow, hidden=True)
     if not rows:
         return None

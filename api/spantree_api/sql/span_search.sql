@@ -2,12 +2,32 @@
 -- the parts of executions.sql; whether one matches is decided on its spans.
 
 -- name: services_of_spans
--- services that have sent spans; served by operation_pkey
-SELECT DISTINCT service AS name
-FROM spantree.operation
-WHERE tenant_id = %(tenant_id)s
-ORDER BY service
-LIMIT %(limit)s
+-- the first services, by name, that have sent spans; one step of the index for each, however many names its spans have;
+-- served by operation_pkey
+WITH RECURSIVE service AS (
+    (
+        SELECT operation.service AS name, 1 AS place
+        FROM spantree.operation
+        WHERE operation.tenant_id = %(tenant_id)s
+        ORDER BY operation.service
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT following.name, service.place + 1
+    FROM service
+    CROSS JOIN LATERAL (
+        SELECT operation.service AS name
+        FROM spantree.operation
+        WHERE operation.tenant_id = %(tenant_id)s
+            AND operation.service > service.name
+        ORDER BY operation.service
+        LIMIT 1
+    ) AS following
+    WHERE service.place < %(limit)s
+)
+SELECT name
+FROM service
+ORDER BY place
 
 -- name: operations_of_service
 -- names and kinds of the spans of a service; served by operation_pkey

@@ -9,7 +9,7 @@ WHERE tenant_id = %(tenant_id)s
     AND started_at > %(since)s::timestamptz - interval '192 hours'
 
 -- name: gathering_intervals
--- days and intervals of eight days of a range that have too many names of some subjects, and so some of them under one;
+-- days and intervals of eight days of a range in which a workflow, or a name, of some subjects may be counted among others;
 -- served by rollup_pkey
 SELECT DISTINCT grain.hours AS grain_h, (extract(epoch FROM begun.at) / 3600)::bigint AS hour
 FROM (VALUES (24), (192)) AS grain (hours)
@@ -18,11 +18,12 @@ CROSS JOIN LATERAL generate_series(
     %(until)s::timestamptz,
     grain.hours * interval '1 hour'
 ) AS begun (at)
-CROSS JOIN unnest(%(subjects)s::text[]) AS asked (subject)
+CROSS JOIN unnest(%(subjects)s::text[], %(by_workflow)s::boolean[]) AS asked (subject, by_workflow)
 WHERE EXISTS (
         SELECT
         FROM spantree.rollup
-        WHERE rollup.tenant_id = %(tenant_id)s
+        WHERE asked.by_workflow
+            AND rollup.tenant_id = %(tenant_id)s
             AND rollup.subject = asked.subject
             AND rollup.grain_h = grain.hours
             AND rollup.started_at = begun.at
@@ -35,7 +36,7 @@ WHERE EXISTS (
             AND rollup.subject = asked.subject
             AND rollup.grain_h = grain.hours
             AND rollup.started_at = begun.at
-            AND rollup.workflow_name = ''
+            AND rollup.workflow_name = ANY (ARRAY['', %(other)s])
             AND rollup.service = ''
             AND rollup.name = %(other)s
     )
