@@ -39,6 +39,7 @@ def fold(parents_first: list[Step]) -> dict[Step, Step]:
     folds = waits = False
     waiting_for_child: list[Step] = []
     asking: list[Step] = []
+    answers: list[Step] = []
     sent_on: set[Step] = set()
     for step in parents_first:
         parent_host = hosts[step.parent] if step.parent is not None else None
@@ -56,6 +57,8 @@ def fold(parents_first: list[Step]) -> dict[Step, Step]:
         if fold in {"producer", "outer"}:
             # Known only when its consumers are: a message belongs to the step that took it up.
             waiting_for_child.append(step)
+        elif fold == "answer":
+            answers.append(step)
         elif parent_host is not None and _may_fold(step, parent_host, fold, siblings):
             hosts[step] = parent_host
             _absorb(parent_host, step, fold)
@@ -71,6 +74,9 @@ def fold(parents_first: list[Step]) -> dict[Step, Step]:
         folds = True
         hosts[told_again] = query
         _absorb(query, told_again, "inner")
+    for call, answer in _answered(answers, hosts) if answers else ():
+        hosts[answer] = call
+        _absorb(call, answer, "answer")
     if waits:
         _join_continued(parents_first, hosts)
     kept = _rehang(parents_first, hosts, sent_on) if folds or waits else parents_first
@@ -98,6 +104,32 @@ def _told_by_driver(asking: list[Step], hosts: dict[Step, Step]) -> list[tuple[S
         if told and told[-1].last_ns <= query.last_ns:
             pairs.append((query, told.pop()))
     return pairs
+
+
+def _answered(answers: list[Step], hosts: dict[Step, Step]) -> list[tuple[Step, Step]]:
+    """(call, what it was answered): beside it and begun before it, of equal input; of several the last."""
+    calls: dict[tuple[object, ...], list[Step]] = defaultdict(list)
+    for parent in {step.parent: None for step in answers if step.parent is not None}:
+        for child in parent.children:
+            if "fold" not in child.facts and hosts[child] is child and "output" not in child.facts:
+                calls[_call_of(child)].append(child)
+    for asked in calls.values():
+        asked.sort(key=lambda step: (step.start_ns, step.order), reverse=True)
+    begun: dict[tuple[object, ...], list[Step]] = defaultdict(list)
+    pairs: list[tuple[Step, Step]] = []
+    for answer in sorted(answers, key=lambda step: (step.start_ns, step.order)):
+        key = _call_of(answer)
+        asked, open_calls = calls.get(key, []), begun[key]
+        while asked and asked[-1].start_ns <= answer.start_ns:
+            open_calls.append(asked.pop())
+        if open_calls:
+            pairs.append((open_calls.pop(), answer))
+    return pairs
+
+
+def _call_of(step: Step) -> tuple[object, ...]:
+    facts = step.facts
+    return step.parent, step.service, step.kind, facts.get("input"), facts.get("input_digest")
 
 
 def _rehang(parents_first: list[Step], hosts: dict[Step, Step], sent_on: set[Step]) -> list[Step]:
@@ -230,6 +262,12 @@ def _absorb(host: Step, step: Step, fold: str) -> None:
         return
     if fold == "carrier":
         host.carriers.append(step)
+        return
+    if fold == "answer":
+        told = {key: step.facts[key] for key in _COMPLETED_BY_INNER if key in step.facts}  # type: ignore[literal-required]
+        host.facts = {**told, **host.facts}  # type: ignore[typeddict-item]
+        if host.end_ns is not None:
+            host.end_ns = max(host.end_ns, step.last_ns)
         return
     if fold in {"inner", "nested", "container"}:
         merged: Facts = {**host.facts}

@@ -22,6 +22,7 @@ Fold = Literal[
     "pending",  # a live mark: announces the span `pending_of` as running
     "parent",  # noise: belongs to its parent's node and says nothing
     "event",  # a log or a marker: belongs to its parent's node, may carry a status for it
+    "answer",  # told later what a call of the same input beside it was answered: belongs to that call, and ends it
     "router",  # chose the next step: becomes the condition of edges
     "producer",  # a message sent: belongs to the consumer's node where there is one, else to its parent's
     "inner",  # the same step seen from inside: its times, error and values complete the parent's node

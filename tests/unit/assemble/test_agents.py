@@ -263,3 +263,41 @@ def test_a_call_that_the_client_tells_beside_the_chain_that_made_it_counts_once(
     ):
         assert not any(node.anomalies for node in other.nodes)
         assert other.execution.output_tokens == 40
+
+
+def answered_later(span_id: int, at_ns: int, made: int, asked: str = "hi") -> SpanFacts:
+    """What a call below span 1 was answered, told when its stream had ended."""
+    facts: Facts = {"kind": "llm", "fold": "answer", "input": asked, "input_tokens": 10, "output_tokens": made}
+    return span(span_id, 1, (at_ns, at_ns), "streamed", facts={**facts, "output": f"{made} words", "model": "gpt-x-1"})
+
+
+def test_an_answer_that_is_told_later_is_that_of_the_call_beside_it() -> None:
+    """Logfire's spans of streaming calls (pydantic/logfire#315, #1280)."""
+
+    def call(span_id: int, at: tuple[int, int], asked: str = "hi") -> SpanFacts:
+        return span(span_id, 1, at, "chat", facts={"kind": "llm", "input": asked, "model": "gpt-x"})
+
+    assembled = assemble(
+        [
+            span(1, None, (0, 1000), "POST /chat", facts={"kind": "http_server"}),
+            call(2, (10, 20)),
+            call(3, (30, 40), "bye"),
+            answered_later(4, 500, 7),
+            answered_later(5, 600, 8, "bye"),
+            call(6, (610, 620)),
+            call(7, (630, 640)),
+            answered_later(8, 900, 9),
+            # Of a call that has not come it stays, so that nothing that was used is lost.
+            answered_later(9, 950, 5, "who?"),
+        ],
+        TRACE,
+    )
+    assert [(n.span_id, n.started_ns, n.ended_ns, n.output, n.model, n.output_tokens) for n in assembled.nodes] == [
+        (1, 0, 1000, None, None, None),
+        (2, 10, 500, "7 words", "gpt-x", 7),
+        (3, 30, 600, "8 words", "gpt-x", 8),
+        (6, 610, 620, None, "gpt-x", None),
+        (7, 630, 900, "9 words", "gpt-x", 9),
+        (9, 950, 950, "5 words", "gpt-x-1", 5),
+    ]
+    assert (assembled.execution.input_tokens, assembled.execution.output_tokens) == (40, 29)

@@ -294,6 +294,19 @@ def test_mlflow_types_values_and_whose_they_are() -> None:
         "input_tokens": 12,
         "output_tokens": 5,
     }
+    # mlflow/mlflow#24059: generations of the OpenAI Agents SDK, by the names of its own.
+    generation: Attributes = {
+        "mlflow.spanType": '"CHAT_MODEL"',
+        "model": '"gpt-x"',
+        "usage": '{"prompt_tokens": 12, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 8}}',
+    }
+    assert read_facts(span("Generation", generation)) == {
+        "kind": "llm",
+        "model": "gpt-x",
+        "input_tokens": 12,
+        "output_tokens": 5,
+        "cached_input_tokens": 8,
+    }
     assert read_facts(span("chat", {"mlflow.spanType": "null", "gen_ai.operation.name": "chat"})) == {"kind": "llm"}
 
 

@@ -44,6 +44,14 @@ def test_a_model_call_by_new_names() -> None:
     }
 
 
+@pytest.mark.parametrize("key", ["gen_ai.conversation.id", "session.id"])
+def test_a_response_is_no_conversation(key: str) -> None:
+    """microsoft/agent-framework#5992: the id of the last response is told as the next turn's conversation."""
+    sent: Attributes = {"gen_ai.operation.name": "invoke_agent", key: "resp_0abc"}
+    assert "conversation_id" not in read_facts(span("invoke_agent a", sent))
+    assert read_facts(span("invoke_agent a", {**sent, "gen_ai.session.id": "s-1"}))["conversation_id"] == "s-1"
+
+
 def test_a_model_call_by_old_names() -> None:
     assert read_facts(span("openai.chat", OLD, kind=KIND_CLIENT)) == {
         "kind": "llm",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tests.unit.assemble.traces import TRACE
 from tests.unit.assemble.traces import span as facts_of_span
 from tests.unit.facts.spans import span
 
 from spantree_exporter.assemble import assemble
 from spantree_exporter.facts import Facts, read_facts
-from spantree_exporter.span import Attributes
+from spantree_exporter.span import Attributes, JsonValue
 
 SCOPE = "haystack"
 
@@ -43,6 +44,52 @@ def test_a_component_has_its_own_name_and_comes_after_who_gives_it_something() -
         "depends_on": ["docs", "web"],
     }
     assert component("answer", "OpenAIChatGenerator", {"messages": ["prompt"]})["kind"] == "llm"
+    assert component("embed", "OpenAITextEmbedder", {})["kind"] == "embedding"
+    assert component("rank", "LLMRanker", {})["kind"] == "reranker"
+
+
+_META: JsonValue = {
+    "model": "gpt-x",
+    "usage": {
+        "prompt_tokens": 12,
+        "completion_tokens": 5,
+        "total_tokens": 17,
+        "completion_tokens_details": {"reasoning_tokens": 3, "audio_tokens": 0},
+    },
+}
+_USED: Facts = {"model": "gpt-x", "input_tokens": 12, "output_tokens": 5, "reasoning_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("of_class", "gave", "used"),
+    [
+        # Each of several replies to one question tells the usage of all.
+        ("OpenAIChatGenerator", {"replies": [{"role": "assistant", "meta": _META}] * 2}, _USED),
+        ("OpenAIGenerator", {"replies": ["hi"], "meta": [_META]}, _USED),
+        (
+            "OpenAITextEmbedder",
+            {"embedding": [0.5], "meta": {"model": "ada", "usage": {"prompt_tokens": 4, "total_tokens": 4}}},
+            {"model": "ada", "input_tokens": 4},
+        ),
+        ("OpenAIChatGenerator", {"replies": "none", "meta": {"usage": "much"}}, {}),
+        ("PromptBuilder", {"replies": [{"meta": _META}]}, {}),
+    ],
+)
+def test_what_a_model_used_is_told_by_its_answer(of_class: str, gave: JsonValue, used: Facts) -> None:
+    """Arize-ai/openinference#2322, deepset-ai/haystack#12075."""
+    facts = component("answer", of_class, {}, output=json.dumps(gave))
+    assert {key: facts[key] for key in facts if key not in {"name", "kind", "step", "output"}} == used  # type: ignore[literal-required]
+
+
+def test_a_model_that_a_component_asks_itself_is_no_step() -> None:
+    """deepset-ai/haystack#12075: rankers and evaluators answer with something else than the model."""
+    sent: Attributes = {
+        "haystack.component.name": "chat_generator",
+        "haystack.component.type": "OpenAIChatGenerator",
+        "haystack.component.output": json.dumps({"replies": [{"meta": _META}]}),
+    }
+    facts = read_facts(span("haystack.chat_generator.run", sent, scope=SCOPE))
+    assert facts == {**_USED, "name": "chat_generator", "kind": "llm", "output": sent["haystack.component.output"]}
 
 
 def test_a_pipeline_is_a_run() -> None:

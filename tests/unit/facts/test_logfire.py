@@ -40,6 +40,34 @@ def test_a_log_is_an_event_of_the_span_around_it() -> None:
     }
 
 
+def test_what_was_streamed_is_told_of_the_call_that_asked_for_it() -> None:
+    """pydantic/logfire#315, #1280: the call's own span ends with the first byte and tells no usage."""
+    sent: Attributes = {
+        "logfire.span_type": "log",
+        "logfire.msg": "streaming response from 'gpt-x' took 0.88s",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "gpt-x",
+        "gen_ai.usage.input_tokens": 12,
+        "gen_ai.usage.output_tokens": 34,
+        "gen_ai.input.messages": "[1]",
+        "gen_ai.output.messages": "[2]",
+    }
+    name = "streaming response from {request_data[model]!r} took {duration:.2f}s"
+    told = read_facts(span(name, sent, at=(5, 5), scope="logfire.openai"))
+    assert told == {
+        "fold": "answer",
+        "kind": "llm",
+        "name": "streaming response from 'gpt-x' took 0.88s",
+        "grouped_as": name,
+        "model": "gpt-x",
+        "input_tokens": 12,
+        "output_tokens": 34,
+        "input": "[1]",
+        "output": "[2]",
+    }
+    assert read_facts(span(name, sent, at=(5, 5), scope="shop"))["fold"] == "event"
+
+
 def test_a_logged_exception_was_handled() -> None:
     attributes: Attributes = {"logfire.span_type": "log", "logfire.msg": "oops", "logfire.level_num": 17}
     facts = read_facts(span("oops", attributes, events=[raised("ValueError", "bad")]))

@@ -12,7 +12,8 @@ from spantree_exporter.facts import CONVENTIONS, Facts, FactsReader, read_facts
 from spantree_exporter.facts.custom import Rules
 from spantree_exporter.facts.prices import OURS, Prices
 from spantree_exporter.facts.url_names import template_of
-from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR, Attributes, Event
+from spantree_exporter.otlp.build import build_scope
+from spantree_exporter.span import KIND_CLIENT, STATUS_ERROR, Attributes, Event, JsonValue
 
 CALL: Attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-2024-08-06"}
 
@@ -211,6 +212,28 @@ def test_a_total_tells_whether_parts_are_counted_in(
 def test_who_sends_the_counts_of_anthropic_as_they_are(scope: str, provider: str | None, given: int) -> None:
     sent: Attributes = {"llm.token_count.prompt": 207, "llm.token_count.prompt_details.cache_read": 100}
     assert read_facts(span("x", {**sent, "gen_ai.provider.name": provider}, scope=scope))["input_tokens"] == given
+
+
+@pytest.mark.parametrize(("provider", "given"), [("Anthropic", 307), ("OpenAI", 207), (["Anthropic"], 207)])
+def test_agno_passes_the_counts_of_anthropic_on(provider: JsonValue, given: int) -> None:
+    sent: Attributes = {"llm.token_count.prompt": 207, "llm.token_count.prompt_details.cache_read": 100}
+    call = span("Claude.invoke", {**sent, "llm.provider": provider}, scope="openinference.instrumentation.agno")
+    assert read_facts(call)["input_tokens"] == given
+
+
+@pytest.mark.parametrize(("version", "given"), [("0.62.3", 500), ("0.40.14", 500), ("0.62.4", 300), ("", 300)])
+def test_bedrocks_instrumentation_left_out_what_was_cached_up_to_a_version(version: str, given: int) -> None:
+    """traceloop/openllmetry#4449."""
+    sent: Attributes = {
+        "gen_ai.usage.input_tokens": 300,
+        "gen_ai.usage.output_tokens": 40,
+        "gen_ai.usage.total_tokens": 340,
+        "gen_ai.usage.cache_read.input_tokens": 100,
+        "gen_ai.usage.cache_creation.input_tokens": 100,
+    }
+    call = span("bedrock.converse", sent)
+    call.scope = build_scope("opentelemetry.instrumentation.bedrock", version, {}, "", 0, [])
+    assert read_facts(call)["input_tokens"] == given
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 Source: `core/pipeline/base.py`, `components/agents/agent.py`, `tool_calling.py`. All components share a name of span,
 and what each may be given is declared with who gives it. Values are sent only with HAYSTACK_CONTENT_TRACING_ENABLED,
-and so is what a tool raised, which the model is told.
+and so is what a tool raised, which the model is told, and what a model used: it is told in the `meta` of its answer
+(`dataclasses/chat_message.py`). A component that asks a model itself and answers with something else, as rankers and
+evaluators do, has a span of that call in it (`components/generators/utils.py`, haystack#12075).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from spantree_exporter.facts.conventions.usage import put_usage
 from spantree_exporter.facts.reading import Convention, json_of, put_preview, text_of, texts_of, whole_number
-from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.facts.vocabulary import MODEL_CALLS, Facts
 from spantree_exporter.span import STATUS_UNSET, JsonValue, Span
 
 _PIPELINES: Final = frozenset({"haystack.pipeline.run", "haystack.async_pipeline.run"})
@@ -19,6 +22,8 @@ _TOOL: Final = "haystack.tool.name"
 _AGENT: Final = "haystack.agent.run"
 _STEP: Final = "haystack.agent.step"
 _LLM: Final = "haystack.agent.step.llm"
+_ASKED: Final = "haystack.chat_generator.run"
+_KINDS: Final = (("Generator", "llm"), ("Retriever", "retriever"), ("Embedder", "embedding"), ("Ranker", "reranker"))
 _SENDERS: Final = 256
 _MESSAGE_CHARS: Final = 1000
 
@@ -47,6 +52,7 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("kind", "llm")
         facts.setdefault("name", "llm")
         _put_values(facts, a.get(_LLM + ".input"), a.get(_LLM + ".output"))
+        _put_answer(facts, a.get(_LLM + ".output"))
     elif tool := text_of(a.get(_TOOL)):
         _put_tool(span, facts, tool)
     elif component := text_of(a.get(_COMPONENT)):
@@ -74,14 +80,14 @@ def _put_component(span: Span, facts: Facts, component: str) -> None:
     a = span.attributes
     facts.setdefault("name", component)
     of_class = text_of(a.get("haystack.component.type")) or ""
-    if of_class.endswith("Generator"):
-        facts.setdefault("kind", "llm")
-    elif of_class.endswith("Retriever"):
-        facts.setdefault("kind", "retriever")
-    else:
-        facts.setdefault("kind", "step")
-    facts.setdefault("step", True)
-    _put_values(facts, a.get("haystack.component.input"), a.get("haystack.component.output"))
+    kind = next((kind for suffix, kind in _KINDS if of_class.endswith(suffix)), "step")
+    facts.setdefault("kind", kind)
+    if span.name != _ASKED:
+        facts.setdefault("step", True)
+    gave = a.get("haystack.component.output")
+    _put_values(facts, a.get("haystack.component.input"), gave)
+    if kind in MODEL_CALLS:
+        _put_answer(facts, gave)
     sockets = json_of(a.get("haystack.component.input_spec"))
     if isinstance(sockets, dict):
         senders: dict[str, None] = {}
@@ -90,6 +96,25 @@ def _put_component(span: Span, facts: Facts, component: str) -> None:
                 senders.update(dict.fromkeys(texts_of(socket.get("senders"))))
         if senders:
             facts.setdefault("depends_on", list(senders)[:_SENDERS])
+
+
+def _put_answer(facts: Facts, gave: JsonValue) -> None:
+    """Put model and usage of `gave`: a chat's replies have their own `meta`, what else models give has one beside."""
+    answer = json_of(gave)
+    if not isinstance(answer, dict):
+        return
+    replies = answer.get("replies")
+    told: list[JsonValue] = (
+        [reply.get("meta") for reply in replies if isinstance(reply, dict)] if isinstance(replies, list) else []
+    )
+    meta = answer.get("meta")
+    # Several replies to one question tell the usage of all of them, each.
+    for one in (*told, *(meta if isinstance(meta, list) else [meta])):
+        if isinstance(one, dict) and isinstance(one.get("usage"), dict):
+            put_usage(one["usage"], facts)
+            if model := text_of(one.get("model")):
+                facts.setdefault("model", model)
+            break
 
 
 CONVENTION = Convention(

@@ -66,8 +66,11 @@ def _put(named: Mapping[str, JsonValue], facts: Facts) -> None:
 
 
 def _says_nothing(told: str) -> bool:
-    """Whether a value is None, as Logfire writes it, or what it puts in the place of what might be secret."""
-    return told == "null" or told.startswith("[Scrubbed due to ")
+    """Whether a value is None, as Logfire writes it, or what it puts in the place of what might be secret.
+
+    An id of one of OpenAI's responses is none of a conversation (`genai.py`).
+    """
+    return told == "null" or told.startswith(("[Scrubbed due to ", "resp_"))
 
 
 CONVENTION = Convention("identity", _read, keys=("metadata", *_CONVERSATION, *_USER))

@@ -101,7 +101,6 @@ def _read(span: Span, facts: Facts) -> None:
             facts["name"] = name
         else:
             _put_inner(facts, name, node, metadata)
-    put_tool_error(span, facts)
     if text_of(a.get("openinference.span.kind")) in {"CHAIN", "AGENT"}:
         facts.setdefault("kind", "function")
 
@@ -263,23 +262,6 @@ def put_resume(span: Span, facts: Facts, thread: str | None) -> None:
                 parsed = parsed[envelope]
         if isinstance(parsed, dict) and parsed.get("resume") is not None and "goto" in parsed:
             facts["resumes"] = thread
-
-
-def put_tool_error(span: Span, facts: Facts) -> None:
-    """Put that a tool failed although its span did not: LangChain hands the error to the model as a ToolMessage."""
-    a = span.attributes
-    output = a.get("output.value", a.get("traceloop.entity.output", a.get("gen_ai.completion")))
-    if not isinstance(output, str) or '"error"' not in output or '"tool_call_id"' not in output:
-        return
-    message = json_of(output)
-    # OpenInference puts the message into "data", Traceloop and LangSmith into "output", LangChain's own into "kwargs".
-    for envelope in ("output", "data", "kwargs"):
-        if isinstance(message, dict) and isinstance(message.get(envelope), dict):
-            message = message[envelope]
-    if isinstance(message, dict) and message.get("status") == "error" and message.get("type") == "tool":
-        facts["status"] = "failed"
-        if text := text_of(message.get("content")):
-            facts["error_message"] = text
 
 
 CONVENTION = Convention(

@@ -1,6 +1,8 @@
 """Logfire (scope `logfire` and those of its integrations), read from logfire 5.2: span types, messages, levels.
 
-Logs are spans without duration that belong to the span around them. A process that ends by `os._exit` ends its open
+Logs are spans without duration that belong to the span around them. The span of a call whose answer is streamed ends
+with the answer's beginning; a log beside it has the rest, and what was used (`integrations/llm_providers/
+llm_provider.py`, record_streaming; logfire#315, #1280). A process that ends by `os._exit` ends its open
 spans in order first, which then look completed.
 """
 
@@ -13,6 +15,8 @@ from spantree_exporter.span import Span
 
 # logfire/_internal/constants.py: level numbers as OpenTelemetry's severity numbers.
 _WARN, _ERROR = 13, 17
+_STREAMED = "streaming response from "
+_SCOPE = "logfire."
 # The schema of attributes where nothing was given, and where only what was returned is recorded (record_return).
 _NO_ARGUMENTS = '{"type":"object","properties":{}}'
 _ONLY_RETURN = '{"type":"object","properties":{"return":{}}}'
@@ -24,7 +28,8 @@ def _read(span: Span, facts: Facts) -> None:
     if span_type == "pending_span":
         put_pending(span, facts, a.get("logfire.pending_parent_id"))
     elif span_type == "log":
-        facts.setdefault("fold", "event")
+        streamed = span.name.startswith(_STREAMED) and span.scope.name.startswith(_SCOPE)
+        facts.setdefault("fold", "answer" if streamed else "event")
         if span.parent_span_id is None:
             # A log outside of any span is no execution.
             facts.setdefault("hidden", True)

@@ -1,6 +1,8 @@
 """MLflow's spans, exported by OTLP: `mlflow.*`, each value as JSON text (mlflow/tracing/constant.py).
 
-Tokens and cost are read in `usage.py`. A type of `null` is what MLflow puts on spans of other instrumentations.
+Tokens and cost are read in `usage.py`, but for those of generations of the OpenAI Agents SDK: what it tells of them is
+sent by its own names, `model` and `usage` (`openai/_agent_tracer.py`, _parse_span_data; mlflow#24059). A type of `null`
+is what MLflow puts on spans of other instrumentations.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from typing import Final
 
 import orjson
 
+from spantree_exporter.facts.conventions.usage import put_usage
 from spantree_exporter.facts.reading import JSON_CHARS, Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import JsonValue, Span
@@ -48,6 +51,10 @@ def _read(span: Span, facts: Facts) -> None:
             facts.setdefault("user_id", user)
     if model := text_of(_told(a.get("mlflow.llm.model"))):
         facts.setdefault("model", model)
+    if kind is not None and "mlflow.chat.tokenUsage" not in a and "usage" in a:
+        put_usage(a["usage"], facts)
+        if model := text_of(_told(a.get("model"))):
+            facts.setdefault("model", model)
     put_preview(facts, "input", _told(a.get("mlflow.spanInputs")))
     put_preview(facts, "output", _told(a.get("mlflow.spanOutputs")))
 

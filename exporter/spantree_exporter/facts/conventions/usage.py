@@ -8,6 +8,7 @@ pydantic-ai, LangSmith, MLflow, Strands, LiveKit, Google's ADK and Vercel's AI S
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -119,6 +120,13 @@ _COST_PARTS: Final = (
 _USAGE_OBJECTS: Final = ("mlflow.chat.tokenUsage", "mlflow.trace.tokenUsage")
 # LangChain's details of one side, as LangSmith sends them: parts of what `gen_ai.usage.*` tells.
 _DETAIL_OBJECTS: Final = ("gen_ai.usage.input_token_details", "gen_ai.usage.output_token_details")
+# The same within an object of usage: OpenAI's chat and its responses.
+_DETAILS: Final = (
+    "prompt_tokens_details",
+    "completion_tokens_details",
+    "input_tokens_details",
+    "output_tokens_details",
+)
 _COST_OBJECTS: Final = ("langfuse.observation.cost_details", "mlflow.llm.cost", "mlflow.trace.cost")
 _MEMBERS: Final[dict[str, tuple[str, ...]]] = {
     "input_tokens": ("input", "input_tokens", "prompt_tokens"),
@@ -131,7 +139,16 @@ _MEMBERS: Final[dict[str, tuple[str, ...]]] = {
 _WRITTEN_FOR: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 # Who sends Anthropic's own counts as they are, with a total of these alone, if any.
 _NET_SCOPES: Final = ("openinference.instrumentation.claude_agent_sdk",)
-_NET_PROVIDERS: Final = {"pipecat": ("anthropic", "aws.bedrock"), "agentscope": ("anthropic",)}  # by way of a scope
+# The same by way of a scope: the attribute that names the provider, and providers whose counts are passed on.
+_NET_PROVIDERS: Final = {
+    "pipecat": ("gen_ai.provider.name", ("anthropic", "aws.bedrock")),
+    "agentscope": ("gen_ai.provider.name", ("anthropic",)),
+    # agno: models/anthropic/claude.py, _get_metrics
+    "openinference.instrumentation.agno": ("llm.provider", ("Anthropic",)),
+}
+# Who did so up to a version: Bedrock's of OpenLLMetry with a total that leaves them out, too (openllmetry#4449).
+_NET_UNTIL: Final = {"opentelemetry.instrumentation.bedrock": (0, 62, 3)}
+_VERSION: Final = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})")
 # What all tokens of the span are together, where it says that: whether parts are counted in is told by it.
 _TOTALS: Final = (
     "gen_ai.usage.total_tokens",
@@ -173,11 +190,29 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("embedding_tokens", facts["input_tokens"])
 
 
+def put_usage(usage: JsonValue, facts: Facts) -> None:
+    """Put the figures of an object of usage, as a provider's answer has one, so far as nobody has put them."""
+    told = json_of(usage)
+    if not isinstance(told, dict):
+        return
+    put: dict[str, object] = facts  # type: ignore[assignment]
+    _put_members(told, put)
+    for key in _DETAILS:
+        if isinstance(details := told.get(key), dict):
+            _put_members(details, put)
+    if "cached_input_tokens" in facts or "cache_write_tokens" in facts or "reasoning_tokens" in facts:
+        _make_whole(facts, whole_number(told.get("total_tokens")), is_net=False)
+
+
 def _leaves_out_cached(span: Span) -> bool:
     """Whether the input that the span tells is Anthropic's or Bedrock's own, by what sent it."""
     scope = span.scope.name
-    if (providers := _NET_PROVIDERS.get(scope)) is not None:
-        return span.attributes.get("gen_ai.provider.name") in providers
+    if (by := _NET_PROVIDERS.get(scope)) is not None:
+        key, providers = by
+        return span.attributes.get(key) in providers
+    if (last := _NET_UNTIL.get(scope)) is not None:
+        version = _VERSION.match(span.scope.version)
+        return version is not None and tuple(map(int, version.groups())) <= last
     return scope.startswith(_NET_SCOPES)
 
 
