@@ -153,8 +153,13 @@ def category_of(error_type: str | None, message: str | None) -> str:
     return "unknown"
 
 
-def category_of_failure(status: str, error_type: str | None, message: str | None) -> str:
-    """The category of a failure; of an error that no rule knows, or none at all, what the step's status tells."""
+def category_of_failure(status: str, error_type: str | None, message: str | None, reason: str | None = None) -> str:
+    """The category of a failure; of an error that no rule knows, or none at all, what the step's status tells.
+
+    `reason`: why the step has its status; an HTTP code in it is read as if the message told it.
+    """
+    if reason is not None and reason.startswith("HTTP "):
+        message = f"{message or ''} {reason}"
     found = category_of(error_type, message)
     return _OF_STATUS.get(status, found) if found == "unknown" else found
 

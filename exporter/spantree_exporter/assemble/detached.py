@@ -48,10 +48,13 @@ def adopt_told_twice(roots: list[Step], steps: list[Step]) -> None:
 
     LangChain's OpenInference spans are not attached to the context either: what the provider's client tells of the call
     is beside the chain that made it. It is the same call where that one covers it in time and both tell equal usage.
+    So it is beside the call itself, where no chain is around that (openinference#1193, agentops#959).
     `steps`: those below `roots`, in any order, and others.
     """
     # Of most traces this is all there is to ask.
     with_calls = {s.parent for s in steps if s.kind in MODEL_CALLS and s.parent is not None and _only_asks(s)}
+    for above in with_calls:
+        _hang(_told_by_another(above.children), above)
     if not any(c.children and c.kind not in MODEL_CALLS for above in with_calls for c in above.children):
         return
     stack = list(reversed(roots))
@@ -64,6 +67,30 @@ def adopt_told_twice(roots: list[Step], steps: list[Step]) -> None:
             continue
         inner = [step for step in preorder(beside) if step.kind in MODEL_CALLS]
         _hang([pair for pair in _covering(calls, inner) if _tell_the_same(*pair)], parent)
+
+
+def _told_by_another(siblings: list[Step]) -> list[tuple[Step, Step]]:
+    """(call, the one beside it that tells the same call): of another name, one model, equal usage and more time.
+
+    Spans of one instrumentation and one model have one name: what runs side by side under it are calls of their own.
+    """
+    calls = [call for call in siblings if call.kind in MODEL_CALLS]
+    if len({call.name for call in calls}) < 2:
+        return []
+    alike: dict[tuple[object, ...], list[Step]] = {}
+    for call in calls:
+        if (usage := _usage_of(call)) is not None:
+            alike.setdefault((call.kind, call.service, usage), []).append(call)
+    found: list[tuple[Step, Step]] = []
+    for same in alike.values():
+        if not 1 < len(same) <= _MAX_OPEN:
+            continue
+        for call in same:
+            around = [o for o in same if o.name != call.name and _is_around(o, call) and _is_of_its_model(o, call)]
+            around.sort(key=lambda other: (other.last_ns - other.start_ns, -other.order))
+            if around and _only_asks(call) and all(other.name != around[0].name for other in around[1:]):
+                found.append((call, around[0]))
+    return found
 
 
 def adopt_of_agents(steps: list[Step]) -> None:
@@ -93,6 +120,16 @@ def adopt_of_agents(steps: list[Step]) -> None:
 
 def _covers(agent: Step, step: Step) -> bool:
     return step.end_ns is not None and agent.start_ns <= step.start_ns and step.end_ns <= agent.last_ns
+
+
+def _is_around(other: Step, call: Step) -> bool:
+    return _covers(other, call) and (not _covers(call, other) or other.order < call.order)
+
+
+def _is_of_its_model(other: Step, call: Step) -> bool:
+    """Whether both name one model, so far as they do: with its version and by way of whom, or without."""
+    names = [step.facts["model"].rpartition("/")[2] for step in (other, call) if "model" in step.facts]
+    return len(names) < 2 or names[0].startswith(names[1]) or names[1].startswith(names[0])
 
 
 def _only_asks(call: Step) -> bool:

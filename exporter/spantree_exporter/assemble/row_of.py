@@ -73,7 +73,9 @@ def execution_row(
         input=_first_of((run, outer), "input"),
         output=_first_of((run, outer), "output"),
         error_summary=text,
-        error_category=category.category_of_failure(cause.status, cause_type, cause_message)
+        error_category=category.category_of_failure(
+            cause.status, cause_type, cause_message, cause.facts.get("status_reason")
+        )
         if cause is not None
         else None,
         error_fingerprint=_fingerprint_of(cause) if cause is not None else None,
@@ -203,7 +205,7 @@ def node_row(step: Step, workflow: str | None) -> Node:
         step.iteration,
         error_type,
         message,
-        category.category_of_failure(step.status, error_type, message) if wrong else None,
+        category.category_of_failure(step.status, error_type, message, facts.get("status_reason")) if wrong else None,
         _fingerprint_of(step) if wrong else None,
         facts.get("model"),
         facts.get("input_tokens"),

@@ -140,6 +140,25 @@ def test_what_no_error_tells_the_status_does() -> None:
     assert category_of_failure("failed", None, None) == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("error_type", "message", "code", "category"),
+    [
+        ("AI_APICallError", "the provider said no", 400, "validation"),
+        ("AI_APICallError", "the provider said no", 401, "authentication"),
+        ("AI_APICallError", "the provider said no", 403, "permission"),
+        ("AI_APICallError", None, 429, "resource"),
+        ("openai.APIStatusError", "the provider said no", 429, "resource"),
+        ("AI_APICallError", "the provider said no", 502, "network"),
+        ("ReadTimeout", "the provider said nothing", 502, "timeout"),
+    ],
+)
+def test_a_code_beside_an_error_of_a_providers_client_tells_its_category(
+    error_type: str, message: str | None, code: int, category: str
+) -> None:
+    """vercel/ai#20643: all that is refused has one class."""
+    assert category_of_failure("failed", error_type, message, f"HTTP {code}") == category
+
+
 def test_errors_that_tell_nothing_are_those_of_their_step() -> None:
     def fingerprint(name: str, told: Facts) -> str | None:
         execution = assemble([span(1, None, (0, 9), name, failed=True, facts=told)], TRACE).execution

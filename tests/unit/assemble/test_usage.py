@@ -71,6 +71,48 @@ def test_a_total_that_goes_back_beyond_its_span_counts_only_where_nothing_below_
     assert total((1, None, agent), (2, 1, {"kind": "turn"}), (3, 2, {"kind": "llm"})) == (300, 30, None)
 
 
+@pytest.mark.parametrize(
+    ("calls", "depths", "given"),
+    [
+        pytest.param([("ChatOpenAI", (10, 90), 5), ("chat", (15, 80), 5)], [1, 2], 5, id="one within the other"),
+        pytest.param([("chat", (10, 90), 5), ("ChatOpenAI", (10, 90), 5)], [1, 2], 5, id="at the same time"),
+        pytest.param([("a", (10, 90), 5), ("b", (10, 90), 5), ("c", (10, 90), 5)], [1, 2, 3], 5, id="three tell it"),
+        pytest.param([("a", (10, 40), 5), ("b", (15, 35), 5), ("a", (50, 90), 5), ("b", (55, 80), 5)],
+                     [1, 2, 1, 2], 10, id="two calls in turn"),
+        pytest.param([("chat", (10, 90), 5), ("chat", (15, 80), 5)], [1, 1], 10, id="side by side by one name"),
+        pytest.param([("a", (10, 90), 5), ("a", (11, 89), 5), ("chat", (15, 80), 5)], [1, 1, 1], 15, id="of either"),
+        pytest.param([("ask", (10, 90), 5), ("chat", (15, 80), 6)], [1, 1], 11, id="other usage"),
+        pytest.param([("ask", (10, 90), 5), ("chat", (50, 95), 5)], [1, 1], 10, id="beyond its end"),
+        pytest.param([("ask", (10, 90), 0), ("chat", (15, 80), 0)], [1, 1], 0, id="no usage"),
+    ],
+)  # fmt: skip
+def test_a_call_that_two_tell_beside_each_other_counts_once(
+    calls: list[tuple[str, tuple[int, int], int]], depths: list[int], given: int
+) -> None:
+    """Arize-ai/openinference#1193, AgentOps-AI/agentops#959: a framework's call and its client's, side by side."""
+    spans = [span(1, None, (0, 100), "POST /chat", facts={"kind": "http_server"})]
+    for number, (name, at, used) in enumerate(calls, 2):
+        spans.append(span(number, 1, at, name, facts={**FULL, "input_tokens": used}))
+    assembled = assemble(spans, TRACE)
+    assert [node.depth for node in assembled.nodes[1:]] == depths
+    assert assembled.execution.input_tokens == given
+
+
+@pytest.mark.parametrize(
+    ("models", "given"),
+    [(("openai/gpt-x", "gpt-x-2026"), 5), (("gpt-x", None), 5), (("gpt-x", "gpt-y"), 10), (("gpt-x", "claude"), 10)],
+)
+def test_equal_answers_of_two_models_are_two_calls(models: tuple[str, str | None], given: int) -> None:
+    used: Facts = {"kind": "llm", "input_tokens": 5, "output_tokens": 1}
+    asked: list[Facts] = [used if model is None else {**used, "model": model} for model in models]
+    spans = [
+        span(1, None, (0, 100)),
+        span(2, 1, (10, 90), "chat one", facts=asked[0]),
+        span(3, 1, (11, 80), "chat other", facts=asked[1]),
+    ]
+    assert assemble(spans, TRACE).execution.input_tokens == given
+
+
 def counted_elsewhere(*facts: tuple[int, int | None, Facts]) -> list[int]:
     """Spans that tell of a call that is counted under another one's model."""
     spans = [span(number, parent, (number, 100 - number), facts=told) for number, parent, told in facts]

@@ -215,6 +215,8 @@ def test_langfuse_observations() -> None:
     assert read_facts(span("ask", attributes, scope=LANGFUSE, status=STATUS_ERROR)) == {
         "kind": "llm",
         "boundary": "run",
+        # What is marked so is below spans that are not exported (langfuse/langfuse#12984).
+        "parent_remote": True,
         "workflow_name": "answer",
         "model": "gpt-x",
         "input_tokens": 12,
@@ -227,6 +229,8 @@ def test_langfuse_observations() -> None:
         "user_id": "u-1",
     }
     assert read_facts(span("noted", {"langfuse.observation.type": "event"}, scope=LANGFUSE)) == {"fold": "event"}
+    root: Attributes = {"langfuse.internal.is_app_root": True}
+    assert read_facts(span("ask", root, scope=LANGFUSE, parent=None)) == {"boundary": "run"}
 
 
 def test_langfuse_a_level_of_error_is_a_failure_where_the_status_is_unset() -> None:

@@ -84,11 +84,34 @@ def test_a_model_call_by_old_names() -> None:
         ("execute_task", {"gen_ai.task.name": "load"}, {"kind": "step", "step": True, "name": "load"}),
         ("image", {"gen_ai.request.model": "dall-e-3"}, {"kind": "llm", "model": "dall-e-3"}),
         ("text_to_speech", {"gen_ai.request.model": "tts-1"}, {"kind": "llm", "model": "tts-1"}),
+        # Semantic Kernel's for Python
+        ("chat.completions", {"gen_ai.request.model": "gpt-x"}, {"kind": "llm", "model": "gpt-x"}),
+        ("chat.streaming_completions", {}, {"kind": "llm"}),
+        ("text.streaming_completions", {}, {"kind": "llm"}),
+        # Azure's agents
+        ("responses", {"gen_ai.request.model": "gpt-x"}, {"kind": "llm", "model": "gpt-x"}),
+        (
+            "process_thread_run",
+            {"gen_ai.agent.name": "clerk"},
+            {"kind": "agent", "boundary": "candidate", "name": "clerk"},
+        ),
+        ("get_thread_run", {}, {"kind": "rpc"}),
     ],
 )
 def test_operations_are_kinds(operation: str, more: Attributes, told: dict[str, object]) -> None:
     name = "retrieval docs" if operation == "retrieval" else f"{operation} x"
     assert read_facts(span(name, {"gen_ai.operation.name": operation, **more})) == told
+
+
+def test_a_client_that_was_answered_by_a_model_asked_it_by_whatever_name() -> None:
+    sent: Attributes = {
+        "gen_ai.operation.name": "converse",
+        "gen_ai.request.model": "m",
+        "gen_ai.usage.output_tokens": 5,
+    }
+    assert read_facts(span("converse m", sent, kind=KIND_CLIENT)) == {"kind": "llm", "model": "m", "output_tokens": 5}
+    assert "kind" not in read_facts(span("loop", sent))
+    assert "kind" not in read_facts(span("list", {"gen_ai.operation.name": "list_models"}, kind=KIND_CLIENT))
 
 
 def test_what_an_agent_used_is_told_where_it_says_so() -> None:

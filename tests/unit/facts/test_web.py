@@ -210,6 +210,20 @@ def test_a_model_that_was_not_asked_has_failed_though_its_proxy_leaves_the_statu
     assert (told["weak_status"], told["error_message"]) == ("failed", f"HTTP {code}")
 
 
+def test_the_code_beside_an_error_of_a_models_client_is_its_reason() -> None:
+    """vercel/ai#20643: an AI_APICallError is a wrong key as well as a quota."""
+    call: Attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "gpt",
+        "http.response.status_code": 429,
+    }
+    refused = [Event(5, "exception", {"exception.type": "AI_APICallError", "exception.message": "no"})]
+    told = read_facts(span("chat gpt", call, kind=KIND_CLIENT, status=STATUS_ERROR, events=refused))
+    assert (told["error_type"], told["error_message"], told["status_reason"]) == ("AI_APICallError", "no", "HTTP 429")
+    asked: Attributes = {"http.request.method": "POST", "http.response.status_code": 429}
+    assert "status_reason" not in read_facts(span("POST", asked, kind=KIND_CLIENT, status=STATUS_ERROR, events=refused))
+
+
 def test_a_request_that_recorded_why_it_had_no_answer_failed_whatever_its_status() -> None:
     sent: Attributes = {"http.request.method": "GET"}
     refused = Event(5, "exception", {"exception.type": "ConnectionException", "exception.message": "refused"})

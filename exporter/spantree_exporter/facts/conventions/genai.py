@@ -17,8 +17,34 @@ _KINDS: Final = {
     "generate_content": "llm",
     "text_completion": "llm",
     "completion": "llm",
+    # Semantic Kernel's for Python (`model_diagnostics/decorators.py`), and what Azure's SDKs call an answer.
+    **dict.fromkeys(
+        (
+            "chat.completions",
+            "chat.streaming_completions",
+            "text.completions",
+            "text.streaming_completions",
+            "responses",
+        ),
+        "llm",
+    ),
     "embeddings": "embedding",
     "fetch_response": "rpc",
+    # Azure's agents (`telemetry/_ai_agents_instrumentor.py`): a run is the agent's, which the service holds.
+    **dict.fromkeys(("start_thread_run", "process_thread_run"), "agent"),
+    **dict.fromkeys(
+        (
+            "create_thread",
+            "create_message",
+            "create_conversation",
+            "get_thread_run",
+            "list_conversation_items",
+            "list_messages",
+            "list_run_steps",
+            "submit_tool_outputs",
+        ),
+        "rpc",
+    ),
     "retrieval": "retriever",
     "search_memory": "retriever",
     **dict.fromkeys(
@@ -99,6 +125,9 @@ def _read(span: Span, facts: Facts) -> None:
     model = first_text(span, _MODELS)
     if isinstance(operation, str):
         kind = _KINDS.get(operation)
+        if kind is None and span.kind == KIND_CLIENT and model and not _MADE.isdisjoint(a):
+            # By whatever name a client asks it: that of a provider's method, most often.
+            kind = "llm"
         if kind:
             facts.setdefault("kind", kind)
         if kind == "workflow":

@@ -10,7 +10,7 @@ from typing import Final
 from spantree_exporter.facts.exception_types import is_answer
 from spantree_exporter.facts.reading import Convention, digest_of, first_text, put_preview, text_of, whole_number
 from spantree_exporter.facts.url_names import path_of, shown_url, template_of
-from spantree_exporter.facts.vocabulary import Facts
+from spantree_exporter.facts.vocabulary import MODEL_CALLS, Facts
 from spantree_exporter.span import KIND_CLIENT, KIND_SERVER, STATUS_ERROR, STATUS_UNSET, Span
 
 _METHODS: Final = ("http.request.method", "http.method")
@@ -66,6 +66,9 @@ def _read(span: Span, facts: Facts) -> None:
         # Where an exception was recorded, that says more than the code it was answered with; 200 says nothing.
         if code[0] in "345" and not _tells_exception(span):
             facts.setdefault("error_message", f"HTTP {code}")
+        elif code[0] in "45" and facts.get("kind") in MODEL_CALLS:
+            # The class is that of a provider's client, the same for a quota as for a wrong key (vercel/ai#20643).
+            facts.setdefault("status_reason", f"HTTP {code}")
     elif span.kind in {KIND_SERVER, KIND_CLIENT} and code[:1] in "45":
         # A server's 4xx is no error of the span's, nor is a client's to some: without a word it would look like a 200.
         facts.setdefault("status_reason", f"HTTP {code}")

@@ -50,6 +50,9 @@ def _read(span: Span, facts: Facts) -> None:
         facts["kind"] = _KINDS.get(kind, kind)
     if a.get("langfuse.internal.is_app_root") is True:
         facts["boundary"] = "run"
+        if span.parent_span_id is not None:
+            # Its SDK marks so what is below spans that it does not export (`span_processor.py`; langfuse#12984).
+            facts["parent_remote"] = True
     if name := text_of(a.get("langfuse.trace.name")):
         facts["workflow_name"] = name
     put_preview(facts, "input", a.get(_O + "input"))
