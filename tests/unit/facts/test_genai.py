@@ -96,6 +96,13 @@ def test_a_model_call_by_old_names() -> None:
             {"kind": "agent", "boundary": "candidate", "name": "clerk"},
         ),
         ("get_thread_run", {}, {"kind": "rpc"}),
+        # Strands for TypeScript (strands-agents/harness-sdk#4166): its node failed although its span is OK.
+        (
+            "execute_node",
+            {"gen_ai.agent.id": "broken", "gen_ai.agent.status": "FAILED"},
+            {"kind": "step", "step": True, "name": "broken", "status": "failed"},
+        ),
+        ("memory.add", {}, {"kind": "chain"}),
     ],
 )
 def test_operations_are_kinds(operation: str, more: Attributes, told: dict[str, object]) -> None:

@@ -81,6 +81,10 @@ _KINDS: Final = {
     "invoke_graph": "workflow",
     "invoke_swarm": "workflow",
     "execute_task": "step",
+    # Strands for TypeScript: nodes of its graphs, and what it does with memories.
+    "execute_node": "step",
+    "memory.search": "retriever",
+    **dict.fromkeys(("memory.add", "memory.extract", "memory.inject"), "chain"),
     # Gemini CLI's.
     "agent_call": "agent",
     "llm_call": "llm",
@@ -137,8 +141,10 @@ def _read(span: Span, facts: Facts) -> None:
                 facts.setdefault("fold", "definition")
             else:
                 facts.setdefault("boundary", "candidate")
-        elif operation == "execute_task":
+        elif operation in {"execute_task", "execute_node"}:
             facts.setdefault("step", True)
+            if operation == "execute_node" and (node := text_of(a.get("gen_ai.agent.id"))):
+                facts.setdefault("name", node)
     elif (request := text_of(a.get("llm.request.type"))) in _REQUESTS:
         facts.setdefault("kind", _REQUESTS[request])
     elif model and "gen_ai.tool.name" not in a and _is_call(span):
