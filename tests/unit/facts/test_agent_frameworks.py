@@ -529,5 +529,6 @@ def test_mastra_workflows_steps_and_what_a_model_does_within_a_generation() -> N
     }
     step: Attributes = {"mastra.span.type": "workflow_step", "gen_ai.operation.name": "workflow_step"}
     assert read_facts(span("workflow step charge", step)) == {"kind": "step", "step": True, "name": "charge"}
+    assert read_facts(span("workflow_step charge", step)) == {"kind": "step", "step": True, "name": "charge"}
     assert read_facts(span("step 0", {"mastra.span.type": "model_step"})) == {"kind": "chain"}
     assert read_facts(span("chunk text", {"mastra.span.type": "model_chunk"})) == {"fold": "parent"}

@@ -62,3 +62,19 @@ def test_google_adk_a_call_that_failed_by_itself_tells_its_own_error() -> None:
     assert "weak_status" not in read_facts(span("call_llm", sent, scope=ADK, status=STATUS_ERROR))
     cut: Attributes = {"gcp.vertex.agent.llm_response": '{"error_code":"SAFE'}
     assert "weak_status" not in read_facts(span("call_llm", cut, scope=ADK))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        ("This tool call requires confirmation, please approve or reject.", "waiting", "waits for approval"),
+        ("This tool call is rejected.", "cancelled", "rejected"),
+        ("This tool call is odd.", None, None),
+    ],
+)
+def test_a_tool_that_a_person_has_to_approve_waits(error: str, status: str | None, reason: str | None) -> None:
+    """google/adk-python tools/function_tool.py, the same in JavaScript and Java."""
+    for answer in (json.dumps({"error": error}), json.dumps({"error": error}, separators=(",", ":"))):
+        sent: Attributes = {"gen_ai.operation.name": "execute_tool", "gcp.vertex.agent.tool_response": answer}
+        facts = read_facts(span("execute_tool pay", sent, scope=ADK))
+        assert (facts["name"], facts.get("status"), facts.get("status_reason")) == ("pay", status, reason)

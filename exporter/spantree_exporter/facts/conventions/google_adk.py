@@ -19,6 +19,9 @@ _ATTEMPT: Final = "execute_node_attempt "
 _WORKFLOW: Final = "invoke_workflow "
 # Members of a response that say what its span does not.
 _READ: Final = ('"thoughts_token_count"', '"cached_content_token_count"', '"error_code"')
+# What a tool is answered with that a person has to approve (`tools/function_tool.py`), instead of being run.
+_ASKS: Final = "This tool call requires confirmation, please approve or reject."
+_REJECTED: Final = "This tool call is rejected."
 _STOP: Final = "STOP"  # an answer without words
 _MESSAGE_CHARS: Final = 1000
 
@@ -46,7 +49,10 @@ def _read(span: Span, facts: Facts) -> None:
             if isinstance(arguments, dict) and (taker := text_of(arguments.get("agent_name"))):
                 facts["handoff_to"] = taker
         put_preview(facts, "input", a.get("gcp.vertex.agent.tool_call_args"))
-        put_preview(facts, "output", a.get("gcp.vertex.agent.tool_response"))
+        answer = a.get("gcp.vertex.agent.tool_response")
+        put_preview(facts, "output", answer)
+        if isinstance(answer, str) and '"This tool call ' in answer and isinstance(said := json_of(answer), dict):
+            _put_confirmation(said.get("error"), facts)
     elif name.startswith((_NODE, _ATTEMPT)):
         _put_node(span, facts)
     elif name.startswith(_WORKFLOW):
@@ -63,6 +69,15 @@ def _read(span: Span, facts: Facts) -> None:
         facts["run_id"] = run_id
     if session := text_of(a.get("gcp.vertex.agent.session_id")):
         facts["conversation_id"] = session
+
+
+def _put_confirmation(said: JsonValue, facts: Facts) -> None:
+    if said == _ASKS:
+        facts["status"] = "waiting"
+        facts["status_reason"] = "waits for approval"
+    elif said == _REJECTED:
+        facts["status"] = "cancelled"
+        facts["status_reason"] = "rejected"
 
 
 def _put_response(span: Span, facts: Facts, response: JsonValue) -> None:

@@ -11,7 +11,8 @@ from spantree_exporter.facts.reading import Convention, put_preview, text_of
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.span import Span
 
-_STEP: Final = "workflow step "
+# Named for the step itself, and by the type of its span where the step is told apart (`gen-ai-semantics.ts`).
+_STEP: Final = ("workflow step ", "workflow_step ")
 _WITHIN: Final = frozenset({"model_step", "model_inference", "processor_run"})
 _TYPE_CHARS: Final = 64
 
@@ -26,7 +27,7 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("kind", "step")
         facts.setdefault("step", True)
         if span.name.startswith(_STEP):
-            facts.setdefault("name", span.name.removeprefix(_STEP))
+            facts.setdefault("name", span.name[len(_STEP[0]) :])
     elif what in _WITHIN:
         facts.setdefault("kind", "chain")
     put_preview(facts, "input", a.get(f"mastra.{what}.input"))
