@@ -45,6 +45,7 @@ CANCELLATIONS: Final = frozenset(
     {
         # Python
         "CancelledError", "Cancelled", "KeyboardInterrupt", "GeneratorExit", "TaskRevokedError", "CancelledByUser",
+        "WorkflowCancelledByUser",
         "ScopeCancelled", "FlowRunCancelled", "DBOSWorkflowCancelledError", "DBOSAwaitedWorkflowCancelledError",
         # JavaScript
         "AbortError", "CanceledError", "CancelError", "ERR_CANCELED", "ABORT_ERR", "APIUserAbortError",
@@ -91,6 +92,9 @@ _STEERING: Final[dict[str, Status]] = {
     "HumanFeedbackPending": "waiting",
     "ToolInterruptError": "waiting",
     "GenkitInterrupt": "waiting",
+    # LlamaIndex: the run has its result, a step is run again when its event comes (openinference#763).
+    "WorkflowDone": "completed",
+    "WaitingForEvent": "waiting",
     "StopIteration": "completed",
     "StopAsyncIteration": "completed",
     # Temporal, by language: the workflow goes on as a new run, somebody else will complete the activity.

@@ -145,6 +145,11 @@ def test_llama_index_its_own_spans_are_named_without_their_id() -> None:
         span("VectorIndexRetriever.retrieve", scope=scope, events=[Event(1, "RetrievalStartEvent", {})])
     ) == {"kind": "retriever"}
     assert read_facts(span("Workflow.run", scope=scope, events=[Event(1, "SpanDropEvent", {})])) == {}
+    cancelled = [Event(1, "SpanCancelledEvent", {"reason": "step cancelled"})]
+    assert read_facts(span("Flow.load", scope=scope, status=STATUS_OK, events=cancelled)) == {
+        "status": "cancelled",
+        "status_reason": "step cancelled",
+    }
 
 
 def test_google_adk_names_agents_and_tools_and_tells_whose_session_it_is() -> None:

@@ -26,6 +26,8 @@ _BEGUN: Final = {
     "RetrievalStartEvent": "retriever",
     "ReRankStartEvent": "reranker",
 }
+# A step or a run that was cancelled ends well, so that nobody takes it for an error (workflows/runtime).
+_CANCELLED: Final = "SpanCancelledEvent"
 _EVENTS: Final = 64
 
 
@@ -59,6 +61,11 @@ def _read_own(span: Span, facts: Facts) -> None:
     if name and name != span.name:
         facts["name"] = name
     for event in span.events[:_EVENTS]:
+        if event.name == _CANCELLED:
+            facts["status"] = "cancelled"
+            if reason := text_of(event.attributes.get("reason")):
+                facts["status_reason"] = reason
+            return
         if (kind := _BEGUN.get(event.name)) is not None:
             facts["kind"] = kind
             if model := text_of(event.attributes.get("model_dict.model")):
