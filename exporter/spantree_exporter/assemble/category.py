@@ -97,6 +97,8 @@ _SQL_CATEGORIES: Final = {
     "28": "authentication",
     "42501": "permission",
 }
+# What botocore's ClientError and AWS' SDK for Go quote of an answer, of whatever class they are themselves.
+_AWS_CODE: Final = re.compile(r"\((\w{1,100})\) when calling the |\bapi error (\w{1,100}): ")
 # What browsers and Node.js say, as a TypeError, of a request that had no answer.
 _FETCH_FAILED: Final = re.compile(
     r"(?:fetch failed|Failed to fetch|NetworkError when attempting to fetch resource|Load failed"
@@ -144,6 +146,8 @@ def category_of(error_type: str | None, message: str | None) -> str:
     for category in _categories_of_class(name):
         if category not in _WIDE or not _matches_narrower(category, text):
             return category
+    if (code := _AWS_CODE.search(text)) is not None and (known := _categories_of_class(code[1] or code[2])):
+        return known[0]
     for category, _, on_text in _RULES:
         # Where a class is told, "was cancelled" is most likely said of the business that it is about.
         if category == "cancelled" and name and name not in _NO_CLASS:

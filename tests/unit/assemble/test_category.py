@@ -141,6 +141,26 @@ def test_what_no_error_tells_the_status_does() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "category"),
+    [
+        ("ExpiredTokenException", "authentication"),
+        ("AccessDeniedException", "permission"),
+        ("ThrottlingException", "resource"),
+        ("ServiceQuotaExceededException", "resource"),
+        ("ValidationException", "validation"),
+        ("ServiceUnavailableException", "network"),
+        ("ModelTimeoutException", "timeout"),
+        ("OddException", "unknown"),
+    ],
+)
+def test_a_code_that_awss_client_quotes_tells_more_than_its_class(code: str, category: str) -> None:
+    """traceloop/openllmetry#2076: a token of AWS that had run out."""
+    said = f"An error occurred ({code}) when calling the Converse operation: no"
+    assert category_of("botocore.exceptions.ClientError", said) == category
+    assert category_of("*smithy.OperationError", f"operation error Bedrock: Converse, api error {code}: no") == category
+
+
+@pytest.mark.parametrize(
     ("error_type", "message", "code", "category"),
     [
         ("AI_APICallError", "the provider said no", 400, "validation"),

@@ -92,3 +92,12 @@ def test_a_failed_task_says_so_unless_its_exception_knows_better() -> None:
         "gen_ai.task.status": "failure",
     }
     assert read_facts(span("execute_task load", attributes, scope=LANGCHAIN))["weak_status"] == "failed"
+
+
+def test_what_runs_in_a_workflow_names_it_too() -> None:
+    """traceloop/openllmetry#2076: the span of a workflow that failed was not sent."""
+    sent: Attributes = {"traceloop.workflow.name": "joke", "gen_ai.request.model": "claude"}
+    call = span("bedrock.completion", sent, scope="opentelemetry.instrumentation.bedrock", kind=KIND_CLIENT)
+    assert read_facts(call) == {"workflow_name": "joke", "kind": "llm", "model": "claude"}
+    task = span("tell.task", {"traceloop.span.kind": "task", "traceloop.workflow.name": "joke"})
+    assert read_facts(task) == {"workflow_name": "joke", "kind": "task", "step": True}

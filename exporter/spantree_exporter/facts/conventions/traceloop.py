@@ -46,6 +46,9 @@ def _read(span: Span, facts: Facts) -> None:
                 facts.setdefault("step", kind != "tool")
         elif operation == "vector_db_retrieve":
             facts.setdefault("kind", "retriever")
+    if kind != "workflow" and (workflow := text_of(a.get("traceloop.workflow.name"))):
+        # The workflow's own span may not come: one that failed was not sent (traceloop/openllmetry#2076).
+        facts.setdefault("workflow_name", workflow)
     if name:
         facts.setdefault("name", name)
     elif span.scope.name.endswith("langchain") and span.name.endswith(".chat"):
