@@ -1,7 +1,8 @@
-"""CrewAI through OpenLLMetry, and Dify's own spans."""
+"""CrewAI through OpenLLMetry, Dify's own spans, LiteLLM's guardrails."""
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import read_facts
@@ -74,3 +75,21 @@ def test_dify_runs_are_of_their_app_and_nodes_are_what_they_say() -> None:
             "task_key": "17",
             "task_scope": "parent",
         }
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("success", {}),
+        ("guardrail_intervened", {"status_reason": "guardrail_intervened"}),
+        (
+            "guardrail_failed_to_respond",
+            {"weak_status": "failed", "status_reason": "guardrail_failed_to_respond"},
+        ),
+        ("not_run", {"status": "skipped", "status_reason": "not_run"}),
+    ],
+)
+def test_a_guardrail_of_litellm_is_named_and_says_how_it_ended(status: str, told: dict[str, str]) -> None:
+    """BerriAI/litellm#28364."""
+    sent: Attributes = {"openinference.span.kind": "guardrail", "guardrail_name": "pii", "guardrail_status": status}
+    assert read_facts(span("guardrail", sent, scope="litellm")) == {"kind": "guardrail", "name": "pii", **told}
