@@ -15,6 +15,8 @@ _MAX_LOOKED_AT = 200_000
 _OF_AGENT = MODEL_CALLS | {"tool"}
 # Runs within runs are looked into by each run around them, no deeper than this.
 _MAX_NESTED = 16
+# A tool, the call of the model that asked for it and its step may be between an agent and the one that called it.
+_LEVELS_ABOVE = 4
 
 
 def adopt_detached(roots: list[Step]) -> None:
@@ -97,25 +99,45 @@ def adopt_of_agents(steps: list[Step]) -> None:
     """Hang below an agent the calls that were sent beside it, where they are the very calls that it sums up.
 
     Agent Framework's streams, and whoever starts an agent's span without attaching it (microsoft/agent-framework#5089).
-    The calls are those in its service that it covers in time; tools between them are its own, too. `steps`: all.
+    The calls are those in its service that it covers in time; tools between them are its own, too. Of an agent that a
+    tool runs they may be further up: Vercel's AI SDK loses the context with each step but the first (vercel/ai#11720).
+    `steps`: all.
     """
-    agents = [s for s in steps if s.kind == "agent" and s.parent is not None and not s.children and _usage_of(s)]
+    agents = [s for s in steps if s.kind == "agent" and s.parent is not None and s.end_ns is not None and _usage_of(s)]
     looked_at = 0
     for agent in agents:
-        parent = agent.parent
-        if parent is None or agent.end_ns is None or agent not in parent.children:
-            continue
-        looked_at += len(parent.children)
+        below = preorder(agent.children)
+        looked_at += len(below)
         if looked_at > _MAX_LOOKED_AT:
             return
-        covered = [
-            s
-            for s in parent.children
-            if s is not agent and s.service == agent.service and _covers(agent, s) and s.kind in _OF_AGENT
-        ]
-        calls = [usage for s in covered if s.kind in MODEL_CALLS and (usage := _usage_of(s)) is not None]
-        if calls and (sum(given for given, _ in calls), sum(made for _, made in calls)) == _usage_of(agent):
-            _hang([(step, agent) for step in covered], parent)
+        missing = _less(_usage_of(agent), below)
+        level = agent
+        for _ in range(_LEVELS_ABOVE):
+            parent = level.parent
+            if parent is None or missing is None or looked_at > _MAX_LOOKED_AT or level not in parent.children:
+                break
+            looked_at += len(parent.children)
+            covered = [
+                s
+                for s in parent.children
+                if s is not level and s.service == agent.service and _covers(agent, s) and s.kind in _OF_AGENT
+            ]
+            calls = [usage for s in covered if s.kind in MODEL_CALLS and (usage := _usage_of(s)) is not None]
+            if calls and (sum(given for given, _ in calls), sum(made for _, made in calls)) == missing:
+                _hang([(step, agent) for step in covered], parent)
+                break
+            level = parent
+
+
+def _less(usage: tuple[int, int] | None, below: list[Step]) -> tuple[int, int] | None:
+    """What of `usage` no call of `below` tells; None where that is nothing."""
+    if usage is None:
+        return None
+    given, made = usage
+    for step in below:
+        if step.kind in MODEL_CALLS and (told := _usage_of(step)) is not None:
+            given, made = given - told[0], made - told[1]
+    return (given, made) if given > 0 and made >= 0 else None
 
 
 def _covers(agent: Step, step: Step) -> bool:

@@ -225,6 +225,36 @@ def test_calls_beside_the_agent_that_sums_them_up_are_its_own() -> None:
         assert [n.depth for n in other.nodes] == [0, *[1] * 7]
 
 
+def test_steps_of_an_agent_that_escaped_to_the_one_that_called_it_are_its_own() -> None:
+    """vercel/ai#11720: of an agent that a tool runs only the first step is below it."""
+
+    def asked(span_id: int, parent: int, at: tuple[int, int], used: int) -> SpanFacts:
+        return span(span_id, parent, at, "doStream", facts={"kind": "llm", "input_tokens": used, "output_tokens": used})
+
+    def assembled(second: int) -> Assembled:
+        return assemble(
+            [
+                span(1, None, (0, 1000), "main", facts={**AGENT, "input_tokens": 100, "output_tokens": 100}),
+                asked(2, 1, (10, 100), 60),
+                asked(3, 1, (110, 900), 40),
+                span(4, 3, (120, 890), "ask", facts={"kind": "tool"}),
+                span(5, 4, (130, 880), "sub", facts={**AGENT, "input_tokens": 300, "output_tokens": 300}),
+                asked(6, 5, (140, 200), 100),
+                asked(7, 1, (210, 400), second),
+                span(8, 1, (410, 420), "search", facts={"kind": "tool"}),
+                asked(9, 1, (430, 800), 50),
+            ],
+            TRACE,
+        )
+
+    told = assembled(150)
+    assert [(n.span_id, n.depth) for n in told.nodes] == [
+        (1, 0), (2, 1), (3, 1), (4, 2), (5, 3), (6, 4), (7, 4), (8, 4), (9, 4),
+    ]  # fmt: skip
+    assert (told.execution.input_tokens, told.execution.output_tokens) == (400, 400)
+    assert [n.depth for n in assembled(151).nodes] == [0, 1, 1, 2, 3, 4, 1, 1, 1]
+
+
 def told_by_both(at: tuple[int, int], tokens: int, below: str = "") -> Assembled:
     """A request with a chain that calls a model, and beside the chain what the provider's client tells of a call.
 
