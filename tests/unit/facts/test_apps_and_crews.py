@@ -84,7 +84,11 @@ def test_dify_runs_are_of_their_app_and_nodes_are_what_they_say() -> None:
         ("guardrail_intervened", {"status_reason": "guardrail_intervened"}),
         (
             "guardrail_failed_to_respond",
-            {"weak_status": "failed", "status_reason": "guardrail_failed_to_respond"},
+            {
+                "weak_status": "failed",
+                "error_message": "guardrail failed to respond",
+                "status_reason": "guardrail_failed_to_respond",
+            },
         ),
         ("not_run", {"status": "skipped", "status_reason": "not_run"}),
     ],

@@ -27,6 +27,7 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("name", name)
     if status == "guardrail_failed_to_respond":
         facts.setdefault("weak_status", "failed")
+        facts.setdefault("error_message", status.replace("_", " "))
     elif status == "not_run":
         facts.setdefault("status", "skipped")
     if status != _GOOD:
