@@ -189,4 +189,6 @@ def copy_files(
     ):
         if any(parts):
             with cursor.copy(statement) as copy:
-                copy.write(b"".join((HEADER, *parts, TRAILER)))
+                # One after the other: joined they would be in memory twice.
+                for part in (HEADER, *parts, TRAILER):
+                    copy.write(part)

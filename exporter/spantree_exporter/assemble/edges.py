@@ -6,7 +6,7 @@ where a span link did, `inferred` where only the clock did. Containment is not a
 
 from __future__ import annotations
 
-from spantree_exporter.assemble.budget import EDGES_A_NODE, EDGES_AT_LEAST
+from spantree_exporter.assemble.budget import most_edges
 from spantree_exporter.assemble.edge_set import DECLARED, INFERRED, LINK, EdgeSet
 from spantree_exporter.assemble.engine_order import connect_numbered
 from spantree_exporter.assemble.named_edges import NAMING, connect_named, connect_static_graphs
@@ -25,7 +25,7 @@ def connect(ordered: list[Step], hosts: dict[int, Step], trace_id: str, keys_sai
     `ordered` is in sequence order, `hosts` leads from span ids to steps. Most traces speak of few things that make
     edges: what no step says (`keys_said`) is not looked for.
     """
-    edges = EdgeSet(max(EDGES_AT_LEAST, EDGES_A_NODE * len(ordered)))
+    edges = EdgeSet(most_edges(len(ordered)))
     for step in ordered:
         if step.next_attempt is not None:
             kind = "resume" if step.status == "waiting" else "retry"

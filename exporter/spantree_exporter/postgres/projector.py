@@ -2,7 +2,7 @@
 
 claim      an advisory lock for each trace, of the session: any number of projectors may run, writers are not held up;
            and for its days, so that retention hides none of its rows. One that has hidden rows waits
-load       the facts of all its spans, by the days it has rows on
+load       the facts of all its spans, by the days it has rows on; of a very large one of those that tell most
 assemble   outside of any transaction: however long it takes, nothing waits for it
 write      one transaction for some traces; what is refused or too slow is tried in halves, until one trace is left,
            which waits longer and longer and holds up no other
@@ -24,12 +24,14 @@ from typing import Any, Final
 
 import psycopg
 
+from spantree_exporter.assemble.budget import tell_left_out
 from spantree_exporter.changes import Changes, Touched, insert_changes
 from spantree_exporter.errors import BatchFailed, BatchRejected, classify
 from spantree_exporter.facts.storable import cut_name
 from spantree_exporter.facts.vocabulary import Facts
 from spantree_exporter.log_projection import facts_with_logs
 from spantree_exporter.postgres.connection import StoreConnection
+from spantree_exporter.postgres.large_traces import read_large
 from spantree_exporter.postgres.partitions import SENTINEL_DAY, date_of, day_number, day_of, trace_days
 from spantree_exporter.postgres.readable_days import hold_days
 from spantree_exporter.postgres.rollup_store import insert_delta
@@ -54,7 +56,8 @@ _STAGING: Final = ("execution_staging", "node_staging", "edge_staging")
 _REPLACED_TRACES: Final = 50
 # Days that one statement names and one transaction writes to, as for writers; a trace that has more goes alone.
 _DAYS: Final = 8
-# A trace of this size is tried again a minute after an attempt that has not come to an end, others after seconds.
+# A trace of this size is tried again a minute after an attempt that has not come to an end, others after seconds; and
+# read as a large one.
 _RISKY_SPANS: Final = 20_000
 # Suspects of one unfinished attempt that are tried together; those of more are tried alone.
 _SUSPECTS: Final = 20
@@ -93,8 +96,11 @@ class _Claimed:
     trace_id: bytes
     batches: int  # of its pending row, before its spans were read
     days: list[int]
+    expected: int = 0  # spans, those sent again counted again
     spans: list[SpanFacts] = field(default_factory=list)
     span_days: list[int] = field(default_factory=list)
+    left_out: int = 0  # spans that are stored and were not read
+    last_seen_ns: int = 0  # of these, too
     took_s: float = 0.0  # to assemble
     projected: ProjectedTrace | None = None
 
@@ -168,6 +174,7 @@ class Projector:
             return [], False
         cursor.execute(_SQL["claimed_pending"], key_arrays(locked), binary=True)
         batches: dict[TraceKey, int] = {}
+        expected: dict[TraceKey, int] = {}
         total = 0
         more = len(locked) == _CLAIMED_TRACES
         for tenant_id, trace_id, of_trace, spans, attempts in cursor.fetchall():
@@ -179,6 +186,7 @@ class Projector:
                 continue
             total += spans
             batches[tenant_id, trace_id] = of_trace
+            expected[tenant_id, trace_id] = spans
             if attempts > 1:
                 break
         cursor.execute(_SQL["days_of_traces"], self._connection.trace_keys(sorted(batches)), binary=True)
@@ -191,7 +199,7 @@ class Projector:
         keys = sorted(batches.keys() - put_off)
         cursor.execute(_SQL["note_begun"], key_arrays(keys) | {"risky_spans": _RISKY_SPANS}, binary=True)
         begun: list[TraceKey] = cursor.fetchall()
-        return [_Claimed(*key, batches[key], days.get(key, [])) for key in begun], more
+        return [_Claimed(*key, batches[key], days.get(key, []), expected[key]) for key in begun], more
 
     def _project(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> tuple[int, int]:
         """Project some traces that share their days; (traces, spans) that were."""
@@ -206,6 +214,8 @@ class Projector:
             outcome = self._reader.assemble(one.trace_id, one.spans, one.span_days)
             one.took_s = time.monotonic() - began_s
             if isinstance(outcome, ProjectedTrace):
+                if one.left_out:
+                    tell_left_out(outcome.assembled, one.left_out, one.last_seen_ns)
                 one.projected = outcome
                 traces.append(one)
             else:
@@ -220,9 +230,14 @@ class Projector:
 
     def _load(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> None:
         by_key = {one.key: one for one in claimed}
-        days = sorted({day for one in claimed for day in one.days})
-        for first in range(0, len(days), _DAYS):
-            keys = key_arrays(by_key) | _dates(days[first : first + _DAYS])
+        usual = [one for one in claimed if one.expected < _RISKY_SPANS]
+        for one in claimed:
+            if one.expected >= _RISKY_SPANS:
+                read = read_large(cursor.connection, one.key, _day_groups(one.days))
+                one.spans, one.span_days = read.spans, read.days
+                one.left_out, one.last_seen_ns = read.left_out, read.last_seen_ns
+        for days in _day_groups({day for one in usual for day in one.days}):
+            keys = key_arrays(one.key for one in usual) | _dates(days)
             cursor.execute(_SQL["span_facts"], keys, binary=True)
             while rows := cursor.fetchmany(_FETCHED_ROWS):
                 for (
@@ -501,6 +516,12 @@ def _by_days(claimed: Sequence[_Claimed]) -> Iterator[list[_Claimed]]:
         days = together
     if group:
         yield group
+
+
+def _day_groups(days: Iterable[int]) -> list[list[int]]:
+    """As many at a time as one statement names."""
+    listed = sorted(days)
+    return [listed[first : first + _DAYS] for first in range(0, len(listed), _DAYS)]
 
 
 def _dates(days: Iterable[int]) -> dict[str, Any]:

@@ -168,6 +168,47 @@ LEFT JOIN spantree.resource
     ON resource.tenant_id = span.tenant_id
     AND resource.id = span.resource_id
 
+-- name: trace_size
+-- Of one trace: its spans, the bytes of their facts, the newest sign of life. Served by span_pkey on the days given.
+SELECT count(*), coalesce(sum(octet_length(facts::text)), 0)::bigint, max(received_ns)
+FROM spantree.span
+WHERE tenant_id = %(tenant_id)s
+    AND day = ANY (%(days)s::date[])
+    AND trace_id = %(trace_id)s::uuid
+
+-- name: most_telling_spans
+-- As span_facts of one trace, with the bytes of facts: of more than are read those that fail, begin, or say that they
+-- are a run or a step come first (assemble.budget.within_nodes), then those that began first.
+SELECT
+    span.tenant_id, uuid_send(span.trace_id), span.span_id, span.parent_span_id, span.fingerprint, span.name, span.kind,
+    span.status_code, span.status_message, span.start_ns, span.end_ns, span.received_ns,
+    coalesce(resource.service_name, ''),
+    CASE WHEN span.links IS NOT NULL THEN (
+        SELECT jsonb_agg(jsonb_build_array(link.value -> 'trace_id', link.value -> 'span_id') ORDER BY link.ordinality)
+        FROM jsonb_array_elements(span.links) WITH ORDINALITY AS link
+    ) END,
+    span.facts, span.anomalies, span.day,
+    CASE WHEN span.parent_span_id IS NULL THEN span.attributes END,
+    coalesce(octet_length(span.facts::text), 0)
+FROM spantree.span
+LEFT JOIN spantree.resource
+    ON resource.tenant_id = span.tenant_id
+    AND resource.id = span.resource_id
+WHERE span.tenant_id = %(tenant_id)s
+    AND span.day = ANY (%(days)s::date[])
+    AND span.trace_id = %(trace_id)s::uuid
+ORDER BY
+    CASE WHEN %(ranked)s THEN
+        span.parent_span_id IS NOT NULL
+        AND span.status_code <> 2
+        AND NOT coalesce(span.facts ?| ARRAY['boundary', 'step'], false)
+    END,
+    CASE WHEN %(ranked)s THEN span.start_ns END,
+    CASE WHEN %(ranked)s THEN span.end_ns END DESC,
+    CASE WHEN %(ranked)s THEN span.span_id END,
+    CASE WHEN %(ranked)s THEN span.fingerprint END
+LIMIT %(most)s
+
 -- name: create_execution_staging
 CREATE TEMPORARY TABLE execution_staging (LIKE spantree.execution INCLUDING DEFAULTS) ON COMMIT DELETE ROWS
 

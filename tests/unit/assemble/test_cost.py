@@ -38,8 +38,8 @@ def test_four_times_the_spans_cost_about_four_times_the_work(name: str) -> None:
 
 
 def test_edges_beyond_the_budget_are_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spantree_exporter.assemble.edges.EDGES_A_NODE", 2)
-    monkeypatch.setattr("spantree_exporter.assemble.edges.EDGES_AT_LEAST", 10)
+    monkeypatch.setattr(budget, "EDGES_A_NODE", 2)
+    monkeypatch.setattr(budget, "EDGES_AT_LEAST", 10)
     needs: Facts = {"step": True, "depends_on": [f"t{n}" for n in range(40)]}
     spans = [traces.step(n + 2, 1, (n * 10, n * 10 + 5), f"t{n}", facts=needs) for n in range(40)]
     assembled = assemble([traces.span(1, None, (0, 10**6)), *spans], TRACE)
