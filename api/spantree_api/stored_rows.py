@@ -5,12 +5,14 @@ Columns are matched by name, so that a database which a newer release has widene
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
+
+import orjson
 
 from spantree_exporter.otlp.rows import OtlpSpan as OtlpSpan
 from spantree_exporter.otlp.rows import SpanRow as SpanRow
@@ -282,6 +284,11 @@ def otlp_spans(columns: Sequence[str]) -> Callable[[Sequence[Any]], OtlpSpan]:
     """The row maker of OtlpSpan."""
     raw, span = columns.index("raw"), records(SpanRow)(columns)
     return lambda values: OtlpSpan(span(values), values[raw])
+
+
+def together(spans: Iterable[OtlpSpan]) -> list[OtlpSpan]:
+    """Those of one resource and scope together, so that they share one message; each in order of start."""
+    return sorted(spans, key=lambda one: (one.span.resource_id, orjson.dumps(one.span.scope), one.span.start_ns))
 
 
 def edge_rows(columns: Sequence[str]) -> Callable[[Sequence[Any]], EdgeRow]:

@@ -161,7 +161,7 @@ def test_a_request_that_is_cancelled_in_a_pipeline_spoils_no_connection(migrated
                     raise asyncio.CancelledError
             wanted = {"tenant_id": 0, "trace_id": UUID(int=1), "days": []}
             async with database.snapshot() as snapshot:
-                return [some async for some in snapshot.chunks("spans_of_trace_in_order", wanted, otlp_spans)]
+                return [some async for some in snapshot.chunks("spans_of_trace_without_marks", wanted, otlp_spans)]
         finally:
             await database.close()
 

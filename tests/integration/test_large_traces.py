@@ -6,13 +6,13 @@ import random
 from contextlib import closing
 
 import pytest
-from tests.factories import NOON_NS, SECOND_NS, Event, Link, span, trace_id, workflow
+from tests.factories import NOON_NS, SECOND_NS, span, trace_id, workflow
 from tests.tables import PROJECTED, empty, project_all, query, tables
 
 from spantree_exporter.assemble import budget
 from spantree_exporter.postgres import large_traces, projector
 from spantree_exporter.postgres.store import Store
-from spantree_exporter.span import Span
+from spantree_exporter.span import Event, Link, Span
 
 _SUMMARY = "SELECT total_count, span_count, status, first_failed_name, last_seen_ns, anomalies FROM spantree.execution"
 _NAMES = "SELECT name FROM spantree.node ORDER BY sequence"

@@ -93,7 +93,7 @@ class Export:
 
     async def nodes(self, rows: Sequence[ExecutionRow]) -> AsyncIterator[list[NodeRow]]:
         """The nodes of some executions, in their order, each in sequence order."""
-        for group in await self._groups(rows):
+        for group in await self._groups([row.trace_id for row in rows]):
             position, sequence = 1, 0
             while True:
                 found = await self._patiently(
@@ -108,7 +108,12 @@ class Export:
 
     async def spans(self, rows: Sequence[ExecutionRow]) -> AsyncIterator[list[OtlpSpan]]:
         """The spans of some executions, in their order, each in order of the spans' ids."""
-        for group in await self._groups(rows):
+        async for spans in self.spans_of([row.trace_id for row in rows]):
+            yield spans
+
+    async def spans_of(self, trace_ids: Sequence[UUID]) -> AsyncIterator[list[OtlpSpan]]:
+        """The spans of some traces, in their order, each in order of the spans' ids."""
+        for group in await self._groups(trace_ids):
             position, span_id, fingerprint = 1, _INT8_MIN, _INT8_MIN
             while True:
                 found, more = await self._patiently(
@@ -131,8 +136,8 @@ class Export:
             if after is None:
                 return
 
-    async def _groups(self, rows: Sequence[ExecutionRow]) -> list[_Group]:
-        ids = [row.trace_id for row in rows]
+    async def _groups(self, trace_ids: Sequence[UUID]) -> list[_Group]:
+        ids = list(trace_ids)
         parameters = {"trace_ids": ids}
 
         async def read(reader: Reader) -> list[_DaysOfTrace]:

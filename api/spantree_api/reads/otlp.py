@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from uuid import UUID
 
 from spantree_api.reader import Reader, TraceKey
 from spantree_api.stored_logs import LogDay, OtlpLog
-from spantree_api.stored_rows import OtlpSpan, otlp_spans, records
+from spantree_api.stored_rows import OtlpSpan, otlp_spans, records, together
 
 
-def span_chunks(reader: Reader, key: TraceKey) -> AsyncIterator[list[OtlpSpan]]:
-    """Every span, those of one resource and scope together, some thousands at once."""
-    return reader.snapshot.chunks("spans_of_trace", key.parameters(), otlp_spans)
+async def span_chunks(reader: Reader, key: TraceKey) -> AsyncGenerator[list[OtlpSpan], None]:
+    """Every span, some thousands at once, in each of these lists those of one resource and scope together."""
+    async for spans in reader.snapshot.chunks("spans_of_trace", key.parameters(), otlp_spans):
+        yield together(spans)
 
 
-async def log_chunks(reader: Reader, trace_id: UUID) -> AsyncIterator[list[OtlpLog]]:
+async def log_chunks(reader: Reader, trace_id: UUID) -> AsyncGenerator[list[OtlpLog], None]:
     """Every log record, those of one resource and scope together, some thousands at once."""
     trace = {"tenant_id": reader.config.tenant_id, "trace_id": trace_id}
     days = await reader.snapshot.all("days_with_logs", trace, records(LogDay))

@@ -8,7 +8,8 @@ at stops after a time, with what it has.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from datetime import date
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -36,7 +37,7 @@ from spantree_api.reads.stats import bounded_parameters
 from spantree_api.span_search.query import SpanQuery
 from spantree_api.span_search.spansets import FoundSpan
 from spantree_api.span_search.term_match import Wanted
-from spantree_api.stored_rows import DayRow, OtlpSpan, otlp_spans, records
+from spantree_api.stored_rows import DayRow, OtlpSpan, otlp_spans, records, together
 
 _NS_PER_S: Final = 1_000_000_000
 # An execution begins before its spans: how long before the range is looked for it. And by how much clocks may differ.
@@ -192,10 +193,12 @@ class SpanReads:
         rows = await self._snapshot.all("days_by_trace", wanted, records(TraceDays))
         return {row.trace_id: row.days for row in rows}
 
-    def chunks(self, trace_id: UUID, days: Sequence[date]) -> AsyncIterator[list[OtlpSpan]]:
-        """The spans of a trace but its live marks, those of one resource and scope together, some thousands at once."""
+    async def chunks(self, trace_id: UUID, days: Sequence[date]) -> AsyncGenerator[list[OtlpSpan], None]:
+        """The spans of a trace but its live marks, some thousands at once, in each list those of one scope together."""
         wanted = {"tenant_id": self._tenant_id, "trace_id": trace_id, "days": list(days)}
-        return self._snapshot.chunks("spans_of_trace_in_order", wanted, otlp_spans)
+        async with aclosing(self._snapshot.chunks("spans_of_trace_without_marks", wanted, otlp_spans)) as parts:
+            async for spans in parts:
+                yield together(spans)
 
     async def summaries(self, trace_ids: Sequence[UUID]) -> list[Summary]:
         """The traces in short, in the order of `trace_ids`; those of which no span is stored are left out."""

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 
@@ -35,7 +34,7 @@ from spantree_api.rendering import clock_of, effective_status, execution_answer
 from spantree_api.routes.api_router import api_router
 from spantree_api.routes.audit import AuditFilterOf
 from spantree_api.service import ServiceOf
-from spantree_api.stored_rows import OtlpSpan
+from spantree_api.stored_rows import together
 from spantree_api.tree import node_answer
 from spantree_exporter.otlp.encode_json import traces_lines
 
@@ -152,7 +151,7 @@ async def export_spans(
                 yield csv_lines(SPAN_COLUMNS, (span_line(one.span) for one in spans))
             else:
                 for _, of_trace in groupby(spans, key=lambda one: one.span.trace_id):
-                    some = _in_order(list(of_trace))
+                    some = together(list(of_trace))
                     yield traces_data(some) if protobuf else traces_lines(some)
 
     media_type = _PROTOBUF if protobuf else None
@@ -179,11 +178,6 @@ async def export_audit(
             yield told(rows)
 
     return StreamingResponse(body(), media_type=MEDIA_TYPES[form])
-
-
-def _in_order(spans: list[OtlpSpan]) -> list[OtlpSpan]:
-    """Those of one resource and scope together, so that they share one message."""
-    return sorted(spans, key=lambda one: (one.span.resource_id, orjson.dumps(one.span.scope), one.span.start_ns))
 
 
 async def _answer(

@@ -6,6 +6,7 @@ Read-only. Errors have Jaeger's own forms: v1 tells them in `errors` of its enve
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 from uuid import UUID
 
@@ -27,6 +28,8 @@ from spantree_exporter.otlp.encode_json import resource_spans_json
 BASE: Final = "/jaeger"
 # A search's answer is made in memory: it ends after the trace that goes beyond this. One trace alone may be larger.
 _ANSWER_SPANS: Final = 50_000
+# Of one trace: held whole, some 700 bytes each.
+_TRACE_SPANS: Final = 200_000
 _IDS_MAX: Final = 1_500
 _DAY_MS: Final = 86_400_000
 
@@ -210,7 +213,7 @@ async def _operations(service: ServiceOf, request: Request, name: str, *kinds: s
 
 
 async def _whole_traces(reads: SpanReads, trace_ids: Sequence[UUID]) -> AsyncIterator[tuple[UUID, list[OtlpSpan]]]:
-    """The chunks of each trace, until the answer is large enough."""
+    """The chunks of each trace, until the answer is large enough. Raises InvalidParameter for one that is too large."""
     days = await reads.days_of(trace_ids)
     told = 0
     for trace_id in trace_ids:
@@ -218,9 +221,22 @@ async def _whole_traces(reads: SpanReads, trace_ids: Sequence[UUID]) -> AsyncIte
             continue
         if told >= _ANSWER_SPANS:
             return
-        async for spans in reads.chunks(trace_id, days[trace_id]):
-            told += len(spans)
-            yield trace_id, spans
+        before = told
+        async with aclosing(reads.chunks(trace_id, days[trace_id])) as chunks:
+            async for spans in chunks:
+                told += len(spans)
+                if told - before > _TRACE_SPANS and len(trace_ids) > 1:
+                    # One that is too large keeps nobody from the others: it is told in part.
+                    reads.is_incomplete = True
+                    return
+                if told - before > _TRACE_SPANS:
+                    raise InvalidParameter(
+                        "traceID",
+                        f"trace {trace_id.hex} has more than {_TRACE_SPANS} spans, too many for one answer of Jaeger's "
+                        f"kind: /executions/{trace_id.hex} draws any part of it, "
+                        f"GET /api/v1/executions/{trace_id.hex}/otlp has all spans",
+                    )
+                yield trace_id, spans
 
 
 async def _v1_traces(reads: SpanReads, trace_ids: Sequence[UUID]) -> tuple[list[bytes], int]:

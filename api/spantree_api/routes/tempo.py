@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import unquote
@@ -47,6 +48,8 @@ _SAMPLED: Final = 100
 _HOUR_NS: Final = 3_600 * _NS_PER_S
 # What a trace that is told as JSON may have in protobuf; it is in memory as a whole, twice as large.
 _JSON_BYTES: Final = 64 * 2**20
+# What any trace may have: it is in memory as a whole.
+_TRACE_BYTES: Final = 128 * 2**20
 _PAIR: Final = re.compile(r'\s*([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)')
 # Where attributes are, by the names of TraceQL.
 _SCOPES: Final = {"scope": "instrumentation"}
@@ -156,8 +159,19 @@ async def _trace(service: ServiceOf, trace_id: str) -> list[bytes]:
         reads = SpanReads(reader)
         days = await reads.days_of([wanted])
         if wanted in days:
-            async for spans in reads.chunks(wanted, days[wanted]):
-                parts += chunks_of(spans)
+            left_bytes = _TRACE_BYTES
+            async with aclosing(reads.chunks(wanted, days[wanted])) as chunks:
+                async for spans in chunks:
+                    for part in chunks_of(spans):
+                        parts.append(part)
+                        left_bytes -= len(part)
+                    if left_bytes < 0:
+                        raise InvalidParameter(
+                            "trace_id",
+                            f"trace {wanted.hex} has more than {_TRACE_BYTES >> 20} MiB of spans, too much for one "
+                            f"answer of Tempo's kind: /executions/{wanted.hex} draws any part of it, "
+                            f"GET /api/v1/executions/{wanted.hex}/otlp has all spans",
+                        )
     if not parts:
         raise NotFound(f"trace {wanted.hex} not found", {"trace_id": wanted.hex})
     return parts

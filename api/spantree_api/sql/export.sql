@@ -42,9 +42,9 @@ CROSS JOIN LATERAL (
     WHERE of_trace.tenant_id = %(tenant_id)s
         AND of_trace.day = ANY (%(days)s::date[])
         AND of_trace.trace_id = wanted.trace_id
-        AND (
-            wanted.position > %(position)s::bigint
-            OR (of_trace.span_id, of_trace.fingerprint) > (%(span_id)s::bigint, %(fingerprint)s::bigint)
+        AND (of_trace.span_id, of_trace.fingerprint) > (
+            CASE WHEN wanted.position = %(position)s::bigint THEN %(span_id)s::bigint ELSE -9223372036854775808 END,
+            CASE WHEN wanted.position = %(position)s::bigint THEN %(fingerprint)s::bigint ELSE -9223372036854775808 END
         )
     ORDER BY of_trace.span_id, of_trace.fingerprint
     LIMIT %(limit)s::bigint

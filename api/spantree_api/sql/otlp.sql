@@ -1,7 +1,7 @@
 -- A trace as it came in.
 
 -- name: spans_of_trace
--- every span, those of one resource and scope together; served by span_pkey
+-- every span, in the order of span_pkey, which serves it: a trace of any size is neither sorted nor waited for
 SELECT
     span.trace_id, span.span_id, span.fingerprint, span.parent_span_id, span.kind, span.status_code, span.start_ns,
     span.end_ns, span.flags, span.received_ns, span.name, span.status_message, span.trace_state, span.resource_id,
@@ -14,4 +14,4 @@ JOIN spantree.resource ON resource.tenant_id = span.tenant_id AND resource.id = 
 WHERE span.tenant_id = %(tenant_id)s
     AND span.trace_id = %(trace_id)s::uuid
     AND span.day = ANY (%(days)s::date[])
-ORDER BY span.resource_id, span.scope, span.start_ns, span.span_id, span.fingerprint
+ORDER BY span.span_id, span.fingerprint

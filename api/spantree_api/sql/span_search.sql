@@ -224,8 +224,9 @@ FROM (
 ) AS found
 LIMIT %(limit)s
 
--- name: spans_of_trace_in_order
--- every span but live marks, those of one resource and scope together; served by span_pkey
+-- name: spans_of_trace_without_marks
+-- every span but live marks, in the order of span_pkey, which serves it: a trace of any size is neither sorted nor
+-- waited for
 SELECT
     span.trace_id, span.span_id, span.fingerprint, span.parent_span_id, span.kind, span.status_code, span.start_ns,
     span.end_ns, span.flags, span.received_ns, span.name, span.status_message, span.trace_state, span.resource_id,
@@ -239,7 +240,7 @@ WHERE span.tenant_id = %(tenant_id)s
     AND span.trace_id = %(trace_id)s::uuid
     AND span.day = ANY (%(days)s::date[])
     AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
-ORDER BY span.resource_id, span.scope, span.start_ns, span.span_id, span.fingerprint
+ORDER BY span.span_id, span.fingerprint
 
 -- name: days_by_trace
 -- the days of each of some traces; served by trace_pkey
