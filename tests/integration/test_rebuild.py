@@ -16,6 +16,7 @@ from spantree_exporter.assemble import assemble
 from spantree_exporter.errors import SchemaVersionError
 from spantree_exporter.facts import Facts, read_facts
 from spantree_exporter.postgres import rebuild as rebuild_module
+from spantree_exporter.postgres import reprojection
 from spantree_exporter.postgres.rebuild import RebuildProgress, rebuild
 from spantree_exporter.postgres.store import Store
 from spantree_exporter.rows import Assembled, SpanFacts
@@ -188,3 +189,26 @@ def test_spans_that_come_while_rebuilding_are_not_lost(migrated_url: str, store:
 def test_a_database_without_the_schema_is_told(database_url: str) -> None:
     with pytest.raises(SchemaVersionError, match="spantree migrate"):
         rebuild(database_url)
+
+
+def test_a_large_trace_is_projected_once_when_all_its_spans_are_through(
+    migrated_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild_module, "_CHUNK_SPANS", 10)
+    monkeypatch.setattr(reprojection, "_LARGE_SPANS", 40)
+    steps = [span(number, parent=1, name=f"step {number}") for number in range(2, 61)]
+    others = [workflow(number) for number in (2, 3, 4)]
+    store.write([span(1), *steps, *(one for spans in others for one in spans)])
+    written = tables(migrated_url)
+    projected: list[tuple[str, int]] = []
+
+    def noting(spans: Sequence[SpanFacts], of_trace: str) -> Assembled:
+        projected.append((of_trace, len(spans)))
+        return assemble(spans, of_trace)
+
+    query(migrated_url, "UPDATE spantree.node SET name = 'of an older build'")
+    rebuild(migrated_url, assemble=noting)
+    assert [spans for of_trace, spans in projected if of_trace == trace_id(1).hex()] == [60]
+    assert {of_trace for of_trace, _ in projected} == {trace_id(number).hex() for number in (1, 2, 3, 4)}
+    assert tables(migrated_url) == written
+    assert query(migrated_url, "SELECT count(*) FROM spantree.pending_projection") == [(0,)]

@@ -103,13 +103,25 @@ WHERE span.tenant_id = %(tenant_id)s
     AND span.fingerprint = read.fingerprint
 
 -- name: mark_pending
--- Due at once. One batch more, so that a projection that is under way does not take the mark away.
+-- Due in some seconds, 0 for most. One batch more, so that a projection that is under way does not take the mark away.
 INSERT INTO spantree.pending_projection AS pending
-    (tenant_id, trace_id, first_pending_at, due_at, batches, spans, root_ended)
-SELECT %(tenant_id)s, trace_id, clock_timestamp(), clock_timestamp(), 1, spans, true
-FROM unnest(%(trace_ids)s::text[]::uuid[], %(spans)s::bigint[]) AS marked (trace_id, spans)
+    (tenant_id, trace_id, first_pending_at, due_at, batches, spans, projected_spans, root_ended)
+SELECT
+    %(tenant_id)s, trace_id, clock_timestamp(), clock_timestamp() + make_interval(secs => due_in_s), 1, spans,
+    projected_spans, true
+FROM unnest(
+    %(trace_ids)s::text[]::uuid[], %(spans)s::bigint[], %(projected_spans)s::bigint[], %(due_in_s)s::float8[]
+) AS marked (trace_id, spans, projected_spans, due_in_s)
 ORDER BY trace_id
 ON CONFLICT ON CONSTRAINT pending_projection_pkey
 DO UPDATE SET
     batches = pending.batches + 1,
+    projected_spans = greatest(pending.projected_spans, EXCLUDED.projected_spans),
     due_at = EXCLUDED.due_at
+
+-- name: make_due
+-- Large traces of which all spans have been gone through.
+UPDATE spantree.pending_projection
+SET due_at = clock_timestamp()
+WHERE tenant_id = %(tenant_id)s
+    AND trace_id = ANY (%(trace_ids)s::text[]::uuid[])
