@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import closing
+from typing import Any
 
 import pytest
 from tests.factories import NOON_NS, SECOND_NS, span, trace_id, workflow
@@ -98,3 +99,26 @@ def test_spans_that_say_much_are_fewer(migrated_url: str, monkeypatch: pytest.Mo
     )
     assert (stored, anomalies) == (61, [budget.NODES_REDUCED])
     assert 10 < nodes < 20
+
+
+def test_a_trace_that_was_begun_in_vain_is_read_as_a_large_one(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "MAX_NODES", 6)
+    with closing(Store(migrated_url)) as store:
+        store.write(batch()[:30])
+        store.write(batch()[30:])
+        # As a process leaves it that was killed over it, noted with few spans.
+        query(migrated_url, "UPDATE spantree.pending_projection SET begun = 1, spans = 1, due_at = now()")
+        read: list[int] = []
+        read_large = large_traces.read_large
+
+        def noting(*arguments: Any) -> large_traces.LargeTrace:
+            found = read_large(*arguments)
+            read.append(len(found.spans))
+            return found
+
+        monkeypatch.setattr(projector, "read_large", noting)
+        store.project_due()
+    assert read == [6]
+    assert query(migrated_url, "SELECT total_count, span_count FROM spantree.execution") == [(6, 61)]

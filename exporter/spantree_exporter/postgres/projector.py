@@ -96,7 +96,7 @@ class _Claimed:
     trace_id: bytes
     batches: int  # of its pending row, before its spans were read
     days: list[int]
-    expected: int = 0  # spans, those sent again counted again
+    is_large: bool = False  # or may be: whatever it is noted with, its last attempt has not come to an end
     spans: list[SpanFacts] = field(default_factory=list)
     span_days: list[int] = field(default_factory=list)
     left_out: int = 0  # spans that are stored and were not read
@@ -174,7 +174,7 @@ class Projector:
             return [], False
         cursor.execute(_SQL["claimed_pending"], key_arrays(locked), binary=True)
         batches: dict[TraceKey, int] = {}
-        expected: dict[TraceKey, int] = {}
+        large: set[TraceKey] = set()
         total = 0
         more = len(locked) == _CLAIMED_TRACES
         for tenant_id, trace_id, of_trace, spans, attempts in cursor.fetchall():
@@ -186,7 +186,8 @@ class Projector:
                 continue
             total += spans
             batches[tenant_id, trace_id] = of_trace
-            expected[tenant_id, trace_id] = spans
+            if suspects or spans >= _RISKY_SPANS:
+                large.add((tenant_id, trace_id))
             if attempts > 1:
                 break
         cursor.execute(_SQL["days_of_traces"], self._connection.trace_keys(sorted(batches)), binary=True)
@@ -199,7 +200,7 @@ class Projector:
         keys = sorted(batches.keys() - put_off)
         cursor.execute(_SQL["note_begun"], key_arrays(keys) | {"risky_spans": _RISKY_SPANS}, binary=True)
         begun: list[TraceKey] = cursor.fetchall()
-        return [_Claimed(*key, batches[key], days.get(key, []), expected[key]) for key in begun], more
+        return [_Claimed(*key, batches[key], days.get(key, []), key in large) for key in begun], more
 
     def _project(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> tuple[int, int]:
         """Project some traces that share their days; (traces, spans) that were."""
@@ -230,9 +231,9 @@ class Projector:
 
     def _load(self, cursor: psycopg.Cursor[Any], claimed: Sequence[_Claimed]) -> None:
         by_key = {one.key: one for one in claimed}
-        usual = [one for one in claimed if one.expected < _RISKY_SPANS]
+        usual = [one for one in claimed if not one.is_large]
         for one in claimed:
-            if one.expected >= _RISKY_SPANS:
+            if one.is_large:
                 read = read_large(cursor.connection, one.key, _day_groups(one.days))
                 one.spans, one.span_days = read.spans, read.days
                 one.left_out, one.last_seen_ns = read.left_out, read.last_seen_ns
