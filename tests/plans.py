@@ -49,6 +49,12 @@ class Plan:
         return [scan for scan in self.scans if scan.index is None]
 
 
+def as_embedded(connection: psycopg.Connection[Any]) -> None:
+    """Plan by what the embedded server is set to, whatever the server of the tests is: days of tests are small."""
+    connection.execute("SET random_page_cost = 1.1")
+    connection.execute("SET jit = off")
+
+
 def plan_of(connection: psycopg.Connection[Any], statement: LiteralString, parameters: Mapping[str, object]) -> Plan:
     """The plan for these values, as the connection's settings have it. Runs nothing."""
     row = connection.execute(b"EXPLAIN (FORMAT json) " + statement.encode(), parameters).fetchone()

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.api_rows import NOW_NS, T0_NS, insert, trace, trace_id
-from tests.plans import make_days, multiply, rows_read
+from tests.plans import as_embedded, make_days, multiply, rows_read
 from tests.postgres import new_database
 
 from spantree_api.database import IN_ORDER, is_in_order
@@ -60,6 +60,7 @@ def of_one_cause(postgres_url: str, _migrated_template: str) -> Iterator[psycopg
         new_database(postgres_url, template=_migrated_template) as url,
         psycopg.connect(url, autocommit=True) as connected,
     ):
+        as_embedded(connected)
         connected.execute(STATEMENTS["set_up"], {"statement_timeout_ms": 0})
         make_days(connected, "2026-11-10", 20)
         insert(url, trace(1, status="failed", error_fingerprint="f", conversation_id="c"))

@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from tests.api_rows import NOW_NS, T0_NS, S, insert, node, trace, trace_id
-from tests.plans import days_and_indexes, index_parents, make_days, multiply, plan_of
+from tests.plans import as_embedded, days_and_indexes, index_parents, make_days, multiply, plan_of
 from tests.postgres import new_database
 
 from spantree_api.cursor import ExecutionCursor
@@ -47,6 +47,7 @@ def connection(postgres_url: str, _migrated_template: str) -> Iterator[psycopg.C
         new_database(postgres_url, template=_migrated_template) as url,
         psycopg.connect(url, autocommit=True) as connected,
     ):
+        as_embedded(connected)
         connected.execute(STATEMENTS["set_up"], {"statement_timeout_ms": 0})
         make_days(connected, "2026-08-16", 100)
         steps = [node(1, "root"), *(node(number, f"step {number}", 1) for number in range(2, 7))]
@@ -445,7 +446,7 @@ READ_BY_WRITING = {
     "span_facts": "span_pkey",
     "stored_steps": "edge_pkey",
     "delete_stale_executions": "execution_pkey",
-    "delete_stale_nodes": "node_pkey",
+    "delete_stale_nodes": "node_pkey|node_sequence_idx",  # by the trace, which is all of the condition
     "delete_stale_edges": "edge_pkey",
     "claim_due": "pending_projection_due_idx",
     "due_tenants": "pending_projection_due_idx",
@@ -462,6 +463,7 @@ READ_BY_WRITING = {
 def writing(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
     """The same database as writers and projectors see it: a batch of as many traces as they ask for at once."""
     with psycopg.connect(connection.info.dsn, autocommit=True) as connected:
+        as_embedded(connected)
         connected.execute(statements("connect")["settings"], {"statement_timeout": "60s", "lock_timeout": "10s"})
         for table in ("execution", "node", "edge"):
             connected.execute(WRITING[f"create_{table}_staging"])
@@ -496,7 +498,7 @@ def test_a_statement_of_the_write_path_reads_and_locks_its_days_only(
     plan = plan_of(writing, WRITING[name], keys)
     days, indexes = days_and_indexes(plan, parents)
     assert days <= NAMED, f"{name} reads {len(days)} days:\n{plan.text}"
-    assert READ_BY_WRITING[name] in indexes, f"{name} uses {sorted(indexes)}:\n{plan.text}"
+    assert indexes.intersection(READ_BY_WRITING[name].split("|")), f"{name} uses {sorted(indexes)}:\n{plan.text}"
     on_rows = [scan for scan in plan.whole if scan.day is not None]
     assert not on_rows, f"{name} reads whole tables:\n{plan.text}"
     with writing.transaction(force_rollback=True):
@@ -529,6 +531,7 @@ OF_GROUPS: dict[str, tuple[set[str], bool]] = {
 def with_groups(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
     """The same database with 20,000 groups of failures and their figures of 40 days, as a fold sees it."""
     with psycopg.connect(connection.info.dsn, autocommit=True) as connected:
+        as_embedded(connected)
         connected.execute("SET plan_cache_mode = force_custom_plan; SET jit = off")
         connected.execute(
             """

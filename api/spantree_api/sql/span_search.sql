@@ -225,8 +225,8 @@ FROM (
 LIMIT %(limit)s
 
 -- name: spans_of_trace_without_marks
--- every span but live marks, in the order of span_pkey, which serves it: a trace of any size is neither sorted nor
--- waited for
+-- every span but live marks, in the order of the index, so that a trace of any size is neither sorted nor waited for;
+-- served by span_pkey
 SELECT
     span.trace_id, span.span_id, span.fingerprint, span.parent_span_id, span.kind, span.status_code, span.start_ns,
     span.end_ns, span.flags, span.received_ns, span.name, span.status_message, span.trace_state, span.resource_id,
