@@ -35,7 +35,7 @@ class Pooler:
         self._by_transaction = by_transaction
         self._resets = resets
         given = conninfo_to_dict(database_url)
-        self._of_server = f"{given['host']}/.s.PGSQL.{given.get('port') or 5432}"
+        self._host, self._port = str(given["host"]), int(given.get("port") or 5432)
         self._startup = {"user": str(given["user"]), "database": str(given["dbname"])}
         self._free: list[socket.socket] = []
         self._sessions: list[socket.socket] = []
@@ -132,9 +132,12 @@ class Pooler:
 
     def _connected(self) -> tuple[socket.socket, bytes]:
         """A session, and what the server tells of its settings."""
-        server = socket.socket(socket.AF_UNIX)
+        if self._host.startswith("/"):
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(f"{self._host}/.s.PGSQL.{self._port}")
+        else:
+            server = socket.create_connection((self._host, self._port))
         self._sessions.append(server)
-        server.connect(self._of_server)
         settings = "".join(f"{name}\0{value}\0" for name, value in self._startup.items()).encode() + b"\0"
         server.sendall(struct.pack("!ii", len(settings) + 8, _PROTOCOL) + settings)
         return server, _until_ready(server)
