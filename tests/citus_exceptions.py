@@ -16,6 +16,7 @@ _OUTER_JOINS: Final = (
 
 NOT_ON_CITUS: Final = {
     "test_plans.py": _PLANS,
+    "test_a_piece_of_an_export_reads_no_span_that_came_before": _PLANS,
     "test_a_policy_is_asked_once_a_statement_and_meets_the_index": _PLANS,
     "test_an_owner_who_is_no_superuser_reads_and_writes_as_without_policies": _PLANS,
     "test_a_day_reads_the_partitions_of_that_day": _PLANS,

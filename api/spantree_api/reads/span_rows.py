@@ -67,6 +67,13 @@ class AttributeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CountRow:
+    """How many spans there are."""
+
+    span_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class TraceDays:
     """The days that the rows of a trace are on."""
 

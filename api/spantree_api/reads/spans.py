@@ -22,6 +22,7 @@ from spantree_api.reads.span_rows import (
     AttributeRow,
     CallRow,
     CandidateRow,
+    CountRow,
     MatchRow,
     NameRow,
     OperationRow,
@@ -192,6 +193,12 @@ class SpanReads:
         wanted = {"tenant_id": self._tenant_id, "trace_ids": list(trace_ids)}
         rows = await self._snapshot.all("days_by_trace", wanted, records(TraceDays))
         return {row.trace_id: row.days for row in rows}
+
+    async def span_count(self, trace_id: UUID, days: Sequence[date]) -> int:
+        """How many spans a trace had when it was projected; 0 for one that was not yet."""
+        wanted = {"tenant_id": self._tenant_id, "trace_id": trace_id, "days": list(days)}
+        rows = await self._snapshot.all("spans_in_trace", wanted, records(CountRow))
+        return max((row.span_count for row in rows), default=0)
 
     async def chunks(self, trace_id: UUID, days: Sequence[date]) -> AsyncGenerator[list[OtlpSpan], None]:
         """The spans of a trace but its live marks, some thousands at once, in each list those of one scope together."""

@@ -222,6 +222,9 @@ async def _whole_traces(reads: SpanReads, trace_ids: Sequence[UUID]) -> AsyncIte
         if told >= _ANSWER_SPANS:
             return
         before = told
+        # Known before anything is read, as a rule.
+        if len(trace_ids) == 1 and await reads.span_count(trace_id, days[trace_id]) > _TRACE_SPANS:
+            raise _too_large(trace_id)
         async with aclosing(reads.chunks(trace_id, days[trace_id])) as chunks:
             async for spans in chunks:
                 told += len(spans)
@@ -230,13 +233,16 @@ async def _whole_traces(reads: SpanReads, trace_ids: Sequence[UUID]) -> AsyncIte
                     reads.is_incomplete = True
                     return
                 if told - before > _TRACE_SPANS:
-                    raise InvalidParameter(
-                        "traceID",
-                        f"trace {trace_id.hex} has more than {_TRACE_SPANS} spans, too many for one answer of Jaeger's "
-                        f"kind: /executions/{trace_id.hex} draws any part of it, "
-                        f"GET /api/v1/executions/{trace_id.hex}/otlp has all spans",
-                    )
+                    raise _too_large(trace_id)
                 yield trace_id, spans
+
+
+def _too_large(trace_id: UUID) -> InvalidParameter:
+    return InvalidParameter(
+        "traceID",
+        f"trace {trace_id.hex} has more than {_TRACE_SPANS} spans, too many for one answer of Jaeger's kind: "
+        f"/executions/{trace_id.hex} draws any part of it, GET /api/v1/executions/{trace_id.hex}/otlp has all spans",
+    )
 
 
 async def _v1_traces(reads: SpanReads, trace_ids: Sequence[UUID]) -> tuple[list[bytes], int]:

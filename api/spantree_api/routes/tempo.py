@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import unquote
+from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -50,6 +51,7 @@ _HOUR_NS: Final = 3_600 * _NS_PER_S
 _JSON_BYTES: Final = 64 * 2**20
 # What any trace may have: it is in memory as a whole.
 _TRACE_BYTES: Final = 128 * 2**20
+_TRACE_SPANS: Final = 200_000
 _PAIR: Final = re.compile(r'\s*([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)')
 # Where attributes are, by the names of TraceQL.
 _SCOPES: Final = {"scope": "instrumentation"}
@@ -159,6 +161,8 @@ async def _trace(service: ServiceOf, trace_id: str) -> list[bytes]:
         reads = SpanReads(reader)
         days = await reads.days_of([wanted])
         if wanted in days:
+            if await reads.span_count(wanted, days[wanted]) > _TRACE_SPANS:
+                raise _too_large(wanted, f"{_TRACE_SPANS} spans")
             left_bytes = _TRACE_BYTES
             async with aclosing(reads.chunks(wanted, days[wanted])) as chunks:
                 async for spans in chunks:
@@ -166,15 +170,18 @@ async def _trace(service: ServiceOf, trace_id: str) -> list[bytes]:
                         parts.append(part)
                         left_bytes -= len(part)
                     if left_bytes < 0:
-                        raise InvalidParameter(
-                            "trace_id",
-                            f"trace {wanted.hex} has more than {_TRACE_BYTES >> 20} MiB of spans, too much for one "
-                            f"answer of Tempo's kind: /executions/{wanted.hex} draws any part of it, "
-                            f"GET /api/v1/executions/{wanted.hex}/otlp has all spans",
-                        )
+                        raise _too_large(wanted, f"{_TRACE_BYTES >> 20} MiB of spans")
     if not parts:
         raise NotFound(f"trace {wanted.hex} not found", {"trace_id": wanted.hex})
     return parts
+
+
+def _too_large(wanted: UUID, most: str) -> InvalidParameter:
+    return InvalidParameter(
+        "trace_id",
+        f"trace {wanted.hex} has more than {most}, too much for one answer of Tempo's kind: "
+        f"/executions/{wanted.hex} draws any part of it, GET /api/v1/executions/{wanted.hex}/otlp has all spans",
+    )
 
 
 def _wants_protobuf(request: Request) -> bool:

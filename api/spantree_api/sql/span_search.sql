@@ -242,6 +242,14 @@ WHERE span.tenant_id = %(tenant_id)s
     AND span.facts ->> 'fold' IS DISTINCT FROM 'pending'
 ORDER BY span.span_id, span.fingerprint
 
+-- name: spans_in_trace
+-- from how many spans a trace is projected; served by execution_pkey
+SELECT execution.span_count
+FROM spantree.execution
+WHERE execution.tenant_id = %(tenant_id)s
+    AND execution.day = ANY (%(days)s::date[])
+    AND execution.trace_id = %(trace_id)s::uuid
+
 -- name: days_by_trace
 -- the days of each of some traces; served by trace_pkey
 SELECT trace_id, days
