@@ -43,6 +43,8 @@ _CHALLENGES = frozenset({"401", "407"})
 _HANDLER = "function"
 # How far above a failure the server is looked for that answered with it.
 _LOOKED_ABOVE = 64
+# How many chains, each in the next, are looked through for the model that they ask.
+_LOOKED_BELOW = 4
 _ALREADY_THERE = re.compile(
     r"unique constraint|primary key violation|duplicate (key|entry)|uniqueviolation|already exists", re.IGNORECASE
 )
@@ -125,14 +127,24 @@ class _Answers:
         last_ns = self._last_ns.get(caller)
         if last_ns is None:
             last_ns = self._last_ns[caller] = {}
-            for call in caller.children:
+            for child in caller.children:
+                call = _call_in(child)
                 if call.status == "completed" and call.kind in _ASKED_AGAIN:
                     asked = _asked(call)
-                    last_ns[asked] = max(call.start_ns, last_ns.get(asked, 0))
+                    last_ns[asked] = max(child.start_ns, last_ns.get(asked, 0))
         return last_ns.get(_asked(step), -1) >= step.last_ns
 
 
 _ASKED_AGAIN = frozenset({"llm", "http_client"})
+
+
+def _call_in(step: Step) -> Step:
+    """The call that `step` is made of, where it is what a chain does around one model's call (DSPy's predictors)."""
+    for _ in range(_LOOKED_BELOW):
+        if step.kind != "chain" or step.status != "completed" or step.facts.get("step") or not step.children:
+            break
+        step = step.children[-1]
+    return step
 
 
 def _asked(call: Step) -> str:

@@ -5,7 +5,8 @@
 
 A server's span outside its client's tells that the two clocks differ. As in Jaeger's adjuster, the server's span is put
 in the middle of the client's, and what ran below it on its machine moves with it. What lasted longer than the call (the
-client gave up, the answer is streamed) tells no more than that it cannot have begun before it.
+client gave up, the answer is streamed) tells no more than that it cannot have begun before it. Nor does one that begins
+within the call and ends hardly after it: a server ends its span once the answer is out, and the client may be faster.
 
 A time in 1970 is none: a start that was never set, micro- or milliseconds sent as nanoseconds. It is put where the span
 around it began; the other spans of the trace tell when that was, or the first end where none of them has a start.
@@ -28,6 +29,8 @@ _FIRST_NS = 365 * 86_400 * 1_000_000_000
 _UNMEANT_NS = 4_102_444_800 * 1_000_000_000  # 2100
 # What a bigint holds: a span can claim any time, and what another machine's clock adds to it must still be storable.
 _LAST_NS = 2**63 - 1
+# How much longer than its call a server's span may last on one clock: a tenth of the call, and no more than this.
+_AFTER_ANSWER_NS = 5_000_000
 
 
 def correct(parents_first: list[Step], entries: list[Step]) -> None:
@@ -113,7 +116,8 @@ def _measure(entry: Step, inherited_ns: int) -> int:
         return max(call.start_ns - entry.start_ns, 0)
     if call.end_ns is None or entry.end_ns is None or not _is_waited_for(entry, call):
         return max(call.start_ns - entry.start_ns, 0)
-    if call.start_ns <= entry.start_ns and entry.end_ns <= call.end_ns:
+    after_ns = min((call.end_ns - call.start_ns) // 10, _AFTER_ANSWER_NS)
+    if call.start_ns <= entry.start_ns and entry.end_ns <= call.end_ns + after_ns:
         return 0
     if call.span.status_code == STATUS_ERROR and entry.start_ns >= call.start_ns and not _was_answered(call):
         # A client that gave up bounds no end.

@@ -41,6 +41,20 @@ def test_a_tool_tried_again_follows_the_answer_that_asked_for_it() -> None:
     ]
 
 
+def test_a_tool_that_failed_was_told_to_the_model_that_a_chain_asked_after_it() -> None:
+    def status(after: int) -> str:
+        spans = [
+            span(1, None, (0, 100), "ReAct", facts={"boundary": "candidate", "kind": "chain"}),
+            span(2, 1, (20, 30), "find", failed=True, facts={"kind": "tool"}),
+            span(3, 1, (after, after + 10), "Predict", facts={"kind": "chain"}),
+            span(4, 3, (after, after + 9), "ChatAdapter", facts={"kind": "chain"}),
+            model(5, 4, (after + 1, after + 8)),
+        ]
+        return assemble(spans, TRACE).execution.status
+
+    assert (status(after=40), status(after=5)) == ("completed", "partial")
+
+
 def handed(facts: Facts) -> Assembled:
     """Two agents, the first of which hands over by a step that says `facts`."""
     return assemble(

@@ -110,6 +110,12 @@ def test_a_generator_that_nobody_read_to_its_end_is_not_cancelled() -> None:
             {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather", "error.type": "tool_error"},
             ("rpc", None, True),
         ),
+        (
+            KIND_CLIENT,
+            "tools/call weather",
+            {"gen_ai.tool.name": "weather", "error.type": "tool_error"},
+            ("tool", "weather", True),
+        ),
     ],
 )
 def test_calls_of_mcp(kind: int, name: str, more: Attributes, told: tuple[str, str | None, bool | None]) -> None:
@@ -133,6 +139,18 @@ def test_llama_index_steps_take_in_and_give_out_events() -> None:
     assert (run["boundary"], run["name"], run["workflow_name"]) == ("run", "Rag", "Rag")
     call = read_facts(span("OpenAI.chat", {"openinference.span.kind": "LLM"}, scope=LLAMA_INDEX))
     assert (call["name"], call["kind"], call["fold"]) == ("OpenAI", "llm", "nested")
+
+
+def test_llama_index_tells_by_an_event_what_was_cancelled_and_by_a_name_what_is_no_call() -> None:
+    cancelled = Event(1_500, "span.cancelled", {"reason": "step cancelled"})
+    ended = span("Brief.draft", {"openinference.span.kind": "CHAIN"}, scope=LLAMA_INDEX, events=[cancelled])
+    facts = read_facts(ended)
+    assert (facts["status"], facts["status_reason"]) == ("cancelled", "step cancelled")
+    model: Attributes = {"openinference.span.kind": "LLM"}
+    folds = {
+        name: read_facts(span(name, model, scope=LLAMA_INDEX)).get("fold") for name in ("GPT._prepare_x", "GPT.chat")
+    }
+    assert folds == {"GPT._prepare_x": "parent", "GPT.chat": "nested"}
 
 
 def test_llama_index_its_own_spans_are_named_without_their_id() -> None:
@@ -185,6 +203,40 @@ def test_agent_framework_executors_are_led_to_by_links() -> None:
     carrier = read_facts(span("edge_group.process SwitchCaseEdgeGroup", switch, scope=AGENT_FRAMEWORK))
     assert carrier == {"fold": "carrier", "condition": "by size"}
     assert read_facts(span("message.send", {}, scope=AGENT_FRAMEWORK)) == {"fold": "parent"}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            {
+                "gen_ai.output.messages": '[{"parts": [{"type": "tool_call", "user_input_request": true}]}]',
+            },
+            {"status": "waiting", "status_reason": "it asks for a person's answer"},
+        ),
+        ({}, {"status": "cancelled", "status_reason": "it ended without an answer"}),
+        ({"gen_ai.response.finish_reasons": '["stop"]'}, {}),
+    ],
+)
+def test_an_agent_of_agent_framework_waits_for_a_person_or_was_cancelled(more: Attributes, told: Facts) -> None:
+    asked: Attributes = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.name": "cashier",
+        "gen_ai.input.messages": "[]",
+    }
+    facts = read_facts(span("invoke_agent cashier", {**asked, **more}, scope=AGENT_FRAMEWORK))
+    assert {key: facts[key] for key in ("status", "status_reason") if key in facts} == told
+    without_content = {key: value for key, value in {**asked, **more}.items() if not key.endswith(".messages")}
+    assert "status" not in read_facts(span("invoke_agent cashier", without_content, scope=AGENT_FRAMEWORK))
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [(["workflow.started"], "cancelled"), (["workflow.started", "workflow.completed"], None), ([], None)],
+)
+def test_a_workflow_of_agent_framework_that_came_to_no_end_was_cancelled(told: list[str], status: str | None) -> None:
+    run = span("workflow.run", scope=AGENT_FRAMEWORK, events=[Event(1_500, name, {}) for name in told])
+    assert read_facts(run).get("status") == status
 
 
 def test_agent_framework_definitions_are_static_graphs_and_no_runs() -> None:

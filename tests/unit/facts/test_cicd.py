@@ -144,3 +144,14 @@ def test_a_run_of_github_is_told_by_its_conclusion_where_its_status_does_not_tel
 )
 def test_a_test_is_a_step_with_its_result(attributes: Attributes, name: str, status: str) -> None:
     assert read_facts(span("test", attributes)) == {"name": name, "kind": "step", "step": True, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("code", "ended"), [(STATUS_OK, {}), (STATUS_UNSET, {"status": "skipped"}), (STATUS_ERROR, {})]
+)
+def test_a_test_of_pytest_was_skipped_where_it_neither_passed_nor_failed(code: int, ended: dict[str, str]) -> None:
+    nodeid = "test_shop.py::test_adds"
+    test: Attributes = {"pytest.span_type": "test", "pytest.nodeid": nodeid}
+    assert read_facts(span(nodeid, test, status=code)) == {"kind": "step", "step": True, **ended}
+    assert read_facts(span(f"{nodeid}::setup", test)) == {}
+    assert read_facts(span("test run", {"pytest.span_type": "run"})) == {"kind": "workflow", "boundary": "run"}

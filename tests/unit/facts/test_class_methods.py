@@ -6,7 +6,7 @@ from tests.unit.facts.spans import span
 
 from spantree_exporter.facts import read_facts
 from spantree_exporter.facts.conventions.llama_index import token
-from spantree_exporter.span import Attributes
+from spantree_exporter.span import STATUS_ERROR, Attributes
 
 HAYSTACK = "openinference.instrumentation.haystack"
 DSPY = "openinference.instrumentation.dspy"
@@ -49,3 +49,17 @@ def test_a_call_of_a_signature_may_be_the_call_around_it() -> None:
     facts = read_facts(span("Predict(StringSignature).forward", CHAIN, scope=DSPY))
     assert (facts["name"], facts["fold"]) == ("Predict", "nested")
     assert "fold" not in read_facts(span("TwoStep.forward", CHAIN, scope=DSPY))
+
+
+def test_an_agent_of_agno_is_the_same_however_it_is_asked() -> None:
+    agno = "openinference.instrumentation.agno"
+    agent: Attributes = {"openinference.span.kind": "AGENT"}
+    names = ("clerk.run", "clerk.arun", "clerk.continue_run", "clerk.acontinue_run")
+    assert {read_facts(span(name, agent, scope=agno))["name"] for name in names} == {"clerk"}
+
+
+def test_an_adapter_that_fails_is_the_business_of_the_predictor_that_asked_by_it() -> None:
+    told = {"name": "ChatAdapter", "kind": "chain", "boundary": "candidate"}
+    assert read_facts(span("ChatAdapter.__call__", CHAIN, scope=DSPY)) == told
+    failed = span("ChatAdapter.__call__", CHAIN, scope=DSPY, status=STATUS_ERROR)
+    assert read_facts(failed) == {**told, "declared_handled": True}

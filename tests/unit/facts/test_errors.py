@@ -375,3 +375,10 @@ def test_an_error_that_rust_logged_within_a_span_is_why_it_failed(attributes: At
     event = Event(1_500, "cache is stale", attributes)
     assert read_facts(span("refresh", events=[event], status=STATUS_ERROR)).get("error_message") == told
     assert "error_message" not in read_facts(span("refresh", events=[event]))
+
+
+@pytest.mark.parametrize("shown", ["TimeoutError", "TimeoutError:", "TimeoutError: "])
+def test_a_status_that_names_an_exception_without_a_message_is_no_message(shown: str) -> None:
+    """aiohttp's client tells a timeout so; the caller's span, left by the same exception, has no message."""
+    left = Event(1_500, "exception", {"exception.type": "TimeoutError", "exception.message": ""})
+    assert read_facts(span("GET", status=STATUS_ERROR, message=shown, events=[left])) == {"error_type": "TimeoutError"}

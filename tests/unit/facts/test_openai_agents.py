@@ -38,6 +38,25 @@ def test_through_openinference() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shown", "message"),
+    [
+        ("Error running tool: {'tool_name': 'refund', 'error': 'card expired'}", "card expired"),
+        (
+            "Error in agent run: {'error': \"Error running tool refund: it's gone\"}",
+            "Error running tool refund: it's gone",
+        ),
+        ("Max turns exceeded: {'max_turns': 2}", "Max turns exceeded: {'max_turns': 2}"),
+        ("Error: {'error': broken", "Error: {'error': broken"),
+    ],
+)
+def test_through_openinference_the_error_is_behind_what_the_sdk_calls_it(shown: str, message: str) -> None:
+    failed = span(
+        "refund", {"openinference.span.kind": "TOOL"}, scope=OPENINFERENCE, status=STATUS_ERROR, message=shown
+    )
+    assert read_facts(failed) == {"kind": "tool", "error_message": message}
+
+
+@pytest.mark.parametrize(
     ("template", "attributes", "told"),
     [
         (
@@ -45,7 +64,11 @@ def test_through_openinference() -> None:
             {"name": "relay", "group_id": "null", "logfire.msg": "OpenAI Agents trace: relay"},
             {"boundary": "run", "kind": "workflow", "name": "relay", "workflow_name": "relay"},
         ),
-        ("Task: relay", {"name": "relay", "sdk_span_type": "task"}, {"fold": "inner"}),
+        (
+            "Task: relay",
+            {"name": "relay", "sdk_span_type": "task"},
+            {"fold": "inner", "boundary": "run", "kind": "workflow", "name": "relay", "workflow_name": "relay"},
+        ),
         ("Agent run: {name!r}", {"name": "clerk"}, {"kind": "agent", "name": "clerk"}),
         (
             "Turn {turn} for agent clerk",

@@ -129,3 +129,12 @@ def test_a_flow_that_is_tried_again_did_not_fail_with_its_span() -> None:
         }
     ]
     assert "error_type" not in facts
+
+
+def test_a_run_that_returned_a_failed_state_tells_that_states_message() -> None:
+    returned = [state(1_500, "FAILED", "Failed", "3 rows were refused")]
+    facts = read_facts(span("noisy-owl", run("flow", "noisy-owl"), events=returned))
+    assert (facts["status"], facts["error_message"]) == ("failed", "3 rows were refused")
+    left = Event(1_400, "exception", {"exception.type": "ValueError", "exception.message": "refused"})
+    facts = read_facts(span("noisy-owl", run("flow", "noisy-owl"), events=[left, *returned]))
+    assert facts["error_message"] == "refused"

@@ -95,3 +95,9 @@ def test_graphs_and_swarms_are_runs_and_cycles_turns() -> None:
         "name": "cycle",
         "task_key": "c-1",
     }
+
+
+def test_an_agent_that_was_cancelled_says_so_by_an_attribute() -> None:
+    left: Attributes = {"gen_ai.operation.name": "invoke_agent", "strands.cancellation.type": "CancelledError"}
+    facts = read_facts(span("invoke_agent clerk", left, scope="strands.telemetry.tracer"))
+    assert (facts["status"], facts["status_reason"]) == ("cancelled", "CancelledError")

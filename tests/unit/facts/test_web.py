@@ -463,3 +463,11 @@ def test_the_question_whether_something_is_there_is_answered_by_404(sent: Attrib
         facts = read_facts(span("ask", sent, kind=KIND_CLIENT, status=STATUS_ERROR, events=events))
         assert facts.get("status") == status
         assert facts.get("status_reason") == ("HTTP 404" if status else None)
+
+
+def test_a_message_that_was_waited_for_in_vain_is_part_of_its_request() -> None:
+    scope = "opentelemetry.instrumentation.fastapi"
+    for name in ("GET /report http receive", "GET /report http send", "/chat websocket receive"):
+        assert read_facts(span(name, scope=scope)) == {"fold": "parent"}
+    assert "fold" not in read_facts(span("GET /http receive", scope=scope, kind=KIND_SERVER))
+    assert "fold" not in read_facts(span("BackgroundTask send", scope=scope))

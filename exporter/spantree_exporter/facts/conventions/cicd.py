@@ -1,4 +1,8 @@
-"""Semantic conventions for CI/CD pipelines, `cicd.pipeline.*`, and for the tests that they run, `test.*`."""
+"""Semantic conventions for CI/CD pipelines, `cicd.pipeline.*`, and for the tests that they run, `test.*`.
+
+And the tests of pytest-opentelemetry 2 (`instrumentation.py`): a test has a span, and each of its phases one in it. The
+test's is OK or ERROR once it was called or its setup failed: one that has neither was skipped before.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ from typing import Final
 
 from spantree_exporter.facts.reading import Convention, status_of, text_of
 from spantree_exporter.facts.vocabulary import Facts, Status
-from spantree_exporter.span import STATUS_UNSET, Span
+from spantree_exporter.span import STATUS_UNSET, JsonValue, Span
 
+_PYTEST_TYPE: Final = "pytest.span_type"
 _NOT_BY_STATUS: Final = frozenset({"cancelled", "skipped", "timed_out"})
 
 
@@ -21,6 +26,9 @@ def _read(span: Span, facts: Facts) -> None:
             if status := status_of(a.get(result)):
                 facts.setdefault("status", status)
             return
+    if pytest_type := a.get(_PYTEST_TYPE):
+        _put_pytest(span, pytest_type, facts)
+        return
     if name := text_of(a.get("cicd.pipeline.name")):
         facts.setdefault("workflow_name", name)
     run_id = text_of(a.get("cicd.pipeline.run.id"))
@@ -51,6 +59,17 @@ def _read(span: Span, facts: Facts) -> None:
             facts.setdefault("run_status", status)
 
 
+def _put_pytest(span: Span, span_type: JsonValue, facts: Facts) -> None:
+    if span_type == "run":
+        facts.setdefault("boundary", "run")
+        facts.setdefault("kind", "workflow")
+    elif span_type == "test" and span.attributes.get("pytest.nodeid") == span.name:
+        facts.setdefault("kind", "step")
+        facts.setdefault("step", True)
+        if span.status_code == STATUS_UNSET:
+            facts.setdefault("status", "skipped")
+
+
 def _told_by_github(span: Span) -> Status | None:
     """How a step ended by the name that the Collector's receiver for GitHub has for its result.
 
@@ -69,5 +88,6 @@ CONVENTION = Convention(
         "github.conclusion",
         "test.case.name",
         "test.suite.name",
+        _PYTEST_TYPE,
     ),
 )

@@ -9,11 +9,16 @@ from __future__ import annotations
 from spantree_exporter.facts.conventions.llama_index import token
 from spantree_exporter.facts.reading import Convention, json_of, json_text
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import JsonValue, Span
+from spantree_exporter.span import STATUS_ERROR, JsonValue, Span
 
 _METHODS = frozenset(
-    {"run", "run_async", "forward", "aforward", "__call__", "acall", "invoke", "ainvoke", "call", "execute", "kickoff"}
-)
+    {
+        "run", "run_async", "forward", "aforward", "__call__", "acall", "invoke", "ainvoke", "call", "execute",
+        "kickoff",
+        # Agno's: asked to wait or not, in one piece or as a stream, or to go on after a person's answer.
+        "arun", "continue_run", "acontinue_run", "invoke_stream", "ainvoke_stream", "response", "aresponse",
+    }
+)  # fmt: skip
 # Shorter values than this are equal by chance: flags, counts, empty lists.
 _TELLING_CHARS = 12
 # By the end of the class name, longer ends first.
@@ -54,6 +59,9 @@ def _read(span: Span, facts: Facts) -> None:
     facts.setdefault("name", plain)
     if bracket:
         facts.setdefault("fold", "nested")
+    if span.status_code == STATUS_ERROR and plain.endswith("Adapter") and span.scope.name.endswith(".dspy"):
+        # What a predictor asks by: where one fails, it asks by another (ChatAdapter.__call__ by JSONAdapter), or fails.
+        facts["declared_handled"] = True
     if span.scope.name.endswith(".haystack"):
         if plain in {"Pipeline", "AsyncPipeline"}:
             facts["boundary"] = "run"

@@ -140,7 +140,7 @@ def _is_panic(span: Span, error_type: str | None, message: str | None, last: Eve
 def _tells_class_alone(message: str, error_type: str) -> bool:
     """Whether the status says nothing but the class of an exception that has no message."""
     name = error_type.rpartition(".")[2]
-    return message.strip() == f"{name}:" or message.startswith(_NO_CODE)
+    return message.strip().removesuffix(":") == name or message.startswith(_NO_CODE)
 
 
 def _first(event: Event, keys: tuple[str, ...]) -> str | None:

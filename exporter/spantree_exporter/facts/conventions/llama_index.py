@@ -4,7 +4,9 @@ Its own tracing (scope `llamaindex.opentelemetry.tracer`) tells by events what a
 their own until it took that off (`observability/otel/base.py`).
 
 A step's `output.value` is the repr of the event it returned, and the next step's `input.value` holds the same text as
-`ev`: equal texts are an edge. One model call comes as up to three spans, one in another.
+`ev`: equal texts are an edge. One model call comes as up to three spans, one in another; what is prepared for it beside
+(`OpenAI._prepare_chat_with_tools`, a span of the kind LLM) calls nothing. A step or run that was cancelled has a status
+of OK and says so by an event (`span_dropped` of `_handler.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Final
 
 from spantree_exporter.facts.reading import Convention, json_of, text_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import Span
+from spantree_exporter.span import STATUS_ERROR, Span
 
 _STEP_KINDS = frozenset({"CHAIN"})
 _ID: Final = re.compile(r"-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -29,6 +31,8 @@ _BEGUN: Final = {
 # A step or a run that was cancelled ends well, so that nobody takes it for an error (workflows/runtime).
 _CANCELLED: Final = "SpanCancelledEvent"
 _EVENTS: Final = 64
+_PREPARES: Final = "_prepare"
+_CANCELLED: Final = "span.cancelled"
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -53,7 +57,13 @@ def _read(span: Span, facts: Facts) -> None:
         facts["workflow_name"] = owner
     elif kind in {"LLM", "EMBEDDING", "RETRIEVER", "RERANKER"}:
         facts["name"] = owner
-        facts["fold"] = "nested"
+        prepares = method.startswith(_PREPARES) and span.status_code != STATUS_ERROR
+        facts["fold"] = "parent" if prepares else "nested"
+    for ended in span.events[-_EVENTS:]:
+        if ended.name == _CANCELLED:
+            facts["status"] = "cancelled"
+            if reason := text_of(ended.attributes.get("reason")):
+                facts["status_reason"] = reason
 
 
 def _read_own(span: Span, facts: Facts) -> None:

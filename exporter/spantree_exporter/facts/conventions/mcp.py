@@ -5,7 +5,8 @@ protocol and by its server, all as `execute_tool`. It is one call of a tool; the
 Python (2.0 and newer) calls the client's part `MCP send tools/call search`.
 
 A tool that fails is no failure of the protocol: the server answers with a result that says so, `error.type` is
-`tool_error`, and the client, a model most often, goes on with it.
+`tool_error`, and the client, a model most often, goes on with it. FastMCP's client says so, too, whether it raises it
+then or not.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _TOOL_NAMES: Final = ("gen_ai.tool.name", "mcp.tool.name")
 
 def _read(span: Span, facts: Facts) -> None:
     a = span.attributes
+    if a.get("error.type") == _TOLD_TO_CLIENT:
+        facts["declared_handled"] = True
     if span.kind == KIND_SERVER:
         facts.setdefault("kind", "rpc")
         facts.setdefault("entry", span.name)
-        if a.get("error.type") == _TOLD_TO_CLIENT:
-            facts["declared_handled"] = True
         # A session of the protocol is of one client, and often of one call: no conversation, if somebody knows better.
         if span.parent_span_id is None and (session := text_of(a.get("mcp.session.id"))):
             facts.setdefault("conversation_id", session)

@@ -15,6 +15,8 @@ from spantree_exporter.span import STATUS_ERROR, JsonValue, Span
 def _read(span: Span, facts: Facts) -> None:
     if span.scope.name.startswith("openinference."):
         _openinference(span, facts)
+        if span.status_code == STATUS_ERROR and (message := _message_behind(span.status_message)):
+            facts["error_message"] = message
     elif span.scope.name.startswith("logfire."):
         _logfire(span, facts)
     else:
@@ -89,7 +91,13 @@ def _logfire(span: Span, facts: Facts) -> None:
             facts["name"] = name
             facts["workflow_name"] = name
     elif a.get("sdk_span_type") == "task":
+        # A run that goes on after a person's answer has no trace of the SDK around it: then it is the run.
         facts["fold"] = "inner"
+        facts["boundary"] = "run"
+        facts["kind"] = "workflow"
+        if name:
+            facts["name"] = name
+            facts["workflow_name"] = name
     elif template.startswith("Agent run"):
         facts["kind"] = "agent"
         if name:
@@ -135,6 +143,16 @@ def _inner_message(shown: str) -> str | None:
     detail = error.get("data")
     told = detail.get("error") if isinstance(detail, dict) else None
     return text_of(told) or text_of(error.get("message"))
+
+
+def _message_behind(shown: str) -> str | None:
+    """The error in OpenInference's `Error running tool: {'tool_name': ..., 'error': ...}` (`_get_span_status`).
+
+    That is what the SDK calls it, then its data as Python shows them.
+    """
+    _, brace, rest = shown.partition(": {")
+    data = literal_of("{" + rest) if brace else None
+    return text_of(data.get("error")) if isinstance(data, dict) else None
 
 
 def _put_usage(usage: JsonValue, facts: Facts) -> None:

@@ -81,6 +81,9 @@ def _put_states(span: Span, facts: Facts) -> None:
         facts.setdefault("status", status)
         if name != kind and isinstance(name, str) and name.upper() != kind:
             facts.setdefault("status_reason", name)
+    if status == "failed" and message and all(event.name != "exception" for event in span.events):
+        # A run that returned a state of its own has raised nothing.
+        facts.setdefault("error_message", message)
     running = next((e.time_ns for e in states if e.attributes.get("prefect.state.type") == "RUNNING"), None)
     if running is not None and running > span.start_ns and facts.get("kind") == "task":
         # A submitted run has a span while it still waits for its inputs.

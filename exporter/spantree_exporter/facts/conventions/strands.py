@@ -48,6 +48,9 @@ def _read(span: Span, facts: Facts) -> None:
     if operation == "invoke_agent":
         if "gen_ai.usage.input_tokens" in a:
             facts["usage_accumulated"] = True
+        if cancellation := text_of(a.get("strands.cancellation.type")):
+            facts["status"] = "cancelled"
+            facts["status_reason"] = cancellation
         if not asked and (session := text_of(a.get("session.id"))):
             # What was answered to an interrupt is no message.
             facts["resumes"] = session
