@@ -5,8 +5,8 @@ their own until it took that off (`observability/otel/base.py`).
 
 A step's `output.value` is the repr of the event it returned, and the next step's `input.value` holds the same text as
 `ev`: equal texts are an edge. One model call comes as up to three spans, one in another; what is prepared for it beside
-(`OpenAI._prepare_chat_with_tools`, a span of the kind LLM) calls nothing. A step or run that was cancelled has a status
-of OK and says so by an event (`span_dropped` of `_handler.py`).
+(`OpenAI._prepare_chat_with_tools`, a span of the kind LLM) calls nothing. Cancelled ones say
+so by an event (`_handler.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from spantree_exporter.facts.reading import Convention, json_of, text_of
 from spantree_exporter.facts.vocabulary import Facts
-from spantree_exporter.span import STATUS_ERROR, Span
+from spantree_exporter.span import STATUS_ERROR, Event, Span
 
 _STEP_KINDS = frozenset({"CHAIN"})
 _ID: Final = re.compile(r"-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -29,10 +29,9 @@ _BEGUN: Final = {
     "ReRankStartEvent": "reranker",
 }
 # A step or a run that was cancelled ends well, so that nobody takes it for an error (workflows/runtime).
-_CANCELLED: Final = "SpanCancelledEvent"
+_CANCELLED: Final = frozenset({"SpanCancelledEvent", "span.cancelled"})
 _EVENTS: Final = 64
 _PREPARES: Final = "_prepare"
-_CANCELLED: Final = "span.cancelled"
 
 
 def _read(span: Span, facts: Facts) -> None:
@@ -60,10 +59,8 @@ def _read(span: Span, facts: Facts) -> None:
         prepares = method.startswith(_PREPARES) and span.status_code != STATUS_ERROR
         facts["fold"] = "parent" if prepares else "nested"
     for ended in span.events[-_EVENTS:]:
-        if ended.name == _CANCELLED:
-            facts["status"] = "cancelled"
-            if reason := text_of(ended.attributes.get("reason")):
-                facts["status_reason"] = reason
+        if ended.name in _CANCELLED:
+            _put_cancelled(ended, facts)
 
 
 def _read_own(span: Span, facts: Facts) -> None:
@@ -71,16 +68,20 @@ def _read_own(span: Span, facts: Facts) -> None:
     if name and name != span.name:
         facts["name"] = name
     for event in span.events[:_EVENTS]:
-        if event.name == _CANCELLED:
-            facts["status"] = "cancelled"
-            if reason := text_of(event.attributes.get("reason")):
-                facts["status_reason"] = reason
+        if event.name in _CANCELLED:
+            _put_cancelled(event, facts)
             return
         if (kind := _BEGUN.get(event.name)) is not None:
             facts["kind"] = kind
             if model := text_of(event.attributes.get("model_dict.model")):
                 facts["model"] = model
             return
+
+
+def _put_cancelled(event: Event, facts: Facts) -> None:
+    facts["status"] = "cancelled"
+    if reason := text_of(event.attributes.get("reason")):
+        facts["status_reason"] = reason
 
 
 def token(text: str) -> str:
