@@ -72,7 +72,7 @@ CROSS JOIN LATERAL (
         jsonb_path_query_array(span.events, %(picked_of_lists)s::text::jsonpath) AS event_values,
         jsonb_path_query_array(span.links, %(picked_of_lists)s::text::jsonpath) AS link_values,
         left(span.scope ->> 'name', 500) AS scope_name, left(span.scope ->> 'version', 500) AS scope_version,
-        count(*) OVER () AS matched
+        count(*) OVER (PARTITION BY span.trace_id) AS matched
 
 -- name: where_matching
 -- part: spans of a candidate that are all that is asked for
