@@ -185,7 +185,7 @@ def test_a_log_in_comes_back_below_the_path(url: str) -> None:
             asked = parse_qs(urlsplit(began.headers["location"]).query)
             assert asked["redirect_uri"] == [f"https://example.org{PREFIX}/login/callback"]
             (cookie,) = began.headers.get_list("set-cookie")
-            assert f"Path={PREFIX}/login" in cookie and "Secure" in cookie
+            assert cookie.startswith("__Host-") and "Path=/;" in cookie and "Secure" in cookie
             back = urlsplit(httpx.get(began.headers["location"], timeout=30).headers["location"])
             assert back.path == f"{PREFIX}/login/callback"
             came = client.get(f"{back.path}?{back.query}", headers={"cookie": cookie.partition(";")[0]})
