@@ -29,6 +29,7 @@ from spantree_api.reads.spans import MATCHING, MATCHING_TOLD, candidate_walk, ca
 from spantree_api.span_search.query import SpanQuery, Tag
 from spantree_api.span_search.term_match import Place, Wanted
 from spantree_api.statements import Name, Statements, load_statements
+from spantree_api.timeline.find import find_of
 from spantree_exporter.rows import Edge
 from spantree_exporter.search_text import tsquery_of, words_of
 from spantree_exporter.sql import statements
@@ -67,6 +68,7 @@ def parents(connection: psycopg.Connection[Any]) -> dict[str, str]:
 
 
 PARAMETERS: dict[str, object] = {
+    **find_of("kind:tool order.id:77").parameters(),
     "tenant_id": 0,
     "trace_id": TRACE,
     "trace_ids": [TRACE, UUID(trace_id(2))],
