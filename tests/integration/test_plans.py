@@ -156,6 +156,7 @@ PARAMETERS: dict[str, object] = {
     "least_ns": 1,
     "preview_chars": 500,
     "failed": False,
+    **find_of(None).parameters(),
 }
 
 # Statements whose comment names the index of a partitioned table, or that read one.
