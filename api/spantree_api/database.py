@@ -78,8 +78,12 @@ _FEW_OF_EACH = frozenset(
     {
         "new_nodes",
         "changed_matching_attribute",
+        "conversation_sums",
+        "conversations_with_later_turns",
         "next_nodes",
         "next_spans",
+        "nodes_asked",
+        "nodes_that_answered",
         "failure_group_examples",
         "failed_nodes_of_traces",
         "later_of_conversations",

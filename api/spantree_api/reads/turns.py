@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
+from spantree_api.database import Query
 from spantree_api.node_detail import whole_value
 from spantree_api.reader import Reader, TraceKey
 from spantree_api.reads.lists import LOOKED_THROUGH
@@ -43,8 +43,8 @@ async def said_in(reader: Reader, turns: Sequence[ExecutionRow], most_chars: int
         "days": days,
     }
     sayings: dict[tuple[UUID, bool], Saying] = {}
-    found = await reader.snapshot.all("nodes_that_say", parameters, _speaking) if looked_through else []
-    for is_asked, row in found:
+    asked, answered = await _speaking(reader, parameters) if looked_through else ([], [])
+    for is_asked, row in [*((True, row) for row in asked), *((False, row) for row in answered)]:
         shown = row.node.input if is_asked else row.node.output
         # Lists have the beginning of a longer text; its span has the whole.
         key = TraceKey(reader.config.tenant_id, row.trace_id, tuple(days))
@@ -65,6 +65,9 @@ def _of_execution(shown: str | None) -> Saying | None:
     return None if shown is None else Saying(None, shown, len(shown) < PREVIEW_CHARS)
 
 
-def _speaking(columns: Sequence[str]) -> Callable[[Sequence[Any]], tuple[bool, NodeRow]]:
-    row, is_asked = node_rows(columns), columns.index("is_asked")
-    return lambda values: (values[is_asked], row(values))
+async def _speaking(reader: Reader, parameters: dict[str, object]) -> tuple[list[NodeRow], list[NodeRow]]:
+    """The nodes that have what was asked, and those that have what was answered."""
+    asked, answered = await reader.snapshot.together(
+        Query("nodes_asked", parameters, node_rows), Query("nodes_that_answered", parameters, node_rows)
+    )
+    return asked, answered
