@@ -205,7 +205,9 @@ def test_where_it_sends_is_ours_and_the_rest_stays_as_it_was(tmp_path: Path) -> 
         "SPANTREE_API_JAEGER_PORT": "0",  # the tests' own
         "NO_PROXY": "intranet.example,127.0.0.1,localhost,::1",
     }
-    assert [line for line in done.stderr.splitlines() if "not traced" not in line] == [
+    # Whether somebody takes spans on this machine is no matter here.
+    told = [line for line in done.stderr.splitlines() if "not traced" not in line and "nothing takes spans" not in line]
+    assert told == [
         f"• {name} is replaced: the spans go to http://127.0.0.1:4318"
         for name in (
             "OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -128,6 +128,7 @@ ANSWERED = [
     ("/executions/{trace_id}/stats", f"/executions/{trace_id(1)}/stats"),
     ("/executions/{trace_id}/timeline", f"/executions/{trace_id(1)}/timeline"),
     ("/executions/{trace_id}/timeline/overview", f"/executions/{trace_id(1)}/timeline/overview"),
+    ("/executions/{trace_id}/flame", f"/executions/{trace_id(1)}/flame"),
     ("/executions/{trace_id}/timeline/matches", f"/executions/{trace_id(1)}/timeline/matches?q=a"),
     ("/executions/{trace_id}/timeline/folded", f"/executions/{trace_id(1)}/timeline/folded"),
     ("/executions/{trace_id}/nodes", f"/executions/{trace_id(1)}/nodes"),
