@@ -61,7 +61,7 @@ QUERIES_ELSEWHERE = {
 }
 """Beginnings of queries -> why they are not run here."""
 
-ENDED = "spantree list --ids --status failed --status completed"
+OF_STATUS = "spantree list --ids --status {}"
 
 FLOW = ("README.md", "security.md")
 """Pages whose commands depend on those before them; of the others each command stands for itself."""
@@ -195,6 +195,9 @@ class Reader:
             check=False,
         )
 
+    def waits_for(self, status: str) -> None:
+        wait_until(lambda: bool(self.run(OF_STATUS.format(status)).stdout.split()), 30, f"one is shown as {status}")
+
     def succeeds(self, block: Block, command: str, env: Mapping[str, str] | None = None) -> str:
         done = self.run(command, env)
         assert done.returncode == 0, f"{block}: {command}\n{done.stdout}{done.stderr}"
@@ -241,7 +244,9 @@ def test_the_readme_works_from_its_first_line_to_its_last(reader: Reader) -> Non
                 reader.variables["ID"] = trace_id
             else:
                 if command.startswith("spantree list"):
-                    wait_until(lambda: len(reader.run(ENDED).stdout.split()) >= 2, 30, "both are shown as ended")
+                    # What asks whether the service answers is completed, too.
+                    reader.waits_for("completed")
+                    reader.waits_for("failed")
                 said = reader.succeeds(block, command)
                 if command.startswith("spantree tree last-failed"):
                     assert "failed first: GET /orders/{number}" in said
