@@ -18,7 +18,6 @@ from spantree_exporter.span import Span
 
 # Ninety days are made, on a Citus cluster each on all nodes: two minutes where much else runs.
 _MAKES_MANY = pytest.mark.timeout(360)
-_NOON_NS = time.time_ns() // DAY_NS * DAY_NS + DAY_NS // 2
 _PARTITIONS = """
     SELECT count(*) FROM pg_inherits WHERE inhparent = 'spantree.span'::regclass
 """
@@ -69,12 +68,17 @@ def store(migrated_url: str) -> Iterator[Store]:
     store.close()
 
 
+def _noon_ns() -> int:
+    """Of today as it is now: midnight may pass while tests run."""
+    return time.time_ns() // DAY_NS * DAY_NS + DAY_NS // 2
+
+
 def _days_ago(days: int, number: int = 1, **changes: object) -> Span:
-    return span(number, start_ns=_NOON_NS - days * DAY_NS, **changes)  # type: ignore[arg-type]
+    return span(number, start_ns=_noon_ns() - days * DAY_NS, **changes)  # type: ignore[arg-type]
 
 
 def test_the_window_reaches_as_far_back_as_it_says_and_two_days_ahead() -> None:
-    today = day_of(_NOON_NS)
+    today = day_of(_noon_ns())
     window = PartitionWindow(90)
     inside = [day for day in range(today - 400, today + 400) if day in window]
     assert inside == list(range(today - 90, today + 3))
@@ -114,7 +118,7 @@ def test_a_trace_with_a_span_outside_of_the_window_is_one_execution(migrated_url
     assert query(migrated_url, "SELECT count(*), min(span_count) FROM spantree.execution") == [(1, 2)]
     assert query(migrated_url, "SELECT name FROM spantree.node ORDER BY name") == [("broken clock",), ("root",)]
     days = query(migrated_url, "SELECT days FROM spantree.trace")
-    assert days == [([date_of(0), date_of(day_of(_NOON_NS))],)]
+    assert days == [([date_of(0), date_of(day_of(_noon_ns()))],)]
     # Sent again, it is recognised.
     assert store.write([_days_ago(400, 2, parent=1, name="broken clock")]).duplicates == 1
 

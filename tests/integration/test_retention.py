@@ -34,7 +34,6 @@ from spantree_exporter.retention.run import RetentionReport, plan, run
 
 DAY_NS = factories.DAY_NS
 S = factories.SECOND_NS
-TODAY = datetime.now(UTC).date()
 TABLES = ("span", "execution", "node", "edge", "trace")
 
 
@@ -42,8 +41,13 @@ def noon_ns(days_ago: int) -> int:
     return (time.time_ns() // DAY_NS - days_ago) * DAY_NS + DAY_NS // 2
 
 
+def today() -> date:
+    """As it is now: midnight may pass while tests run."""
+    return datetime.now(UTC).date()
+
+
 def day(days_ago: int) -> date:
-    return TODAY - timedelta(days=days_ago)
+    return today() - timedelta(days=days_ago)
 
 
 @pytest.fixture
@@ -149,9 +153,9 @@ def test_what_is_kept_longer_stays_whole_and_goes_when_it_is_due(migrated_url: s
     assert leftovers(migrated_url) == []
     assert run(migrated_url, policy) == RetentionReport()
     # Six days later the failures of 40 days ago are due as well, ten more and all of the named workflow is.
-    later = TODAY + timedelta(days=6)
+    later = today() + timedelta(days=6)
     assert run(migrated_url, policy, today=later).dropped == [day(40)]
-    assert run(migrated_url, policy, today=TODAY + timedelta(days=16)).dropped == [day(50), day(39)]
+    assert run(migrated_url, policy, today=today() + timedelta(days=16)).dropped == [day(50), day(39)]
     assert spans_by_day(migrated_url).keys() == {day(1)} | ({day(20)} & spans_by_day(migrated_url).keys())
 
 
@@ -281,7 +285,7 @@ def test_log_records_of_a_day_without_spans_stay_and_go_with_their_runs(migrated
     days = {trace_id.int: days for trace_id, days in query(migrated_url, "SELECT trace_id, days FROM spantree.trace")}
     assert days == {of[1]: [sentinel, day(40), day(39)], of[2]: [sentinel], of[3]: [sentinel]}
     # Those without a time go by the time at which they came, once that is older than the longest rule.
-    run(migrated_url, Policy(30, keep_rules("failed:45,partial:45")), today=TODAY + timedelta(days=7))
+    run(migrated_url, Policy(30, keep_rules("failed:45,partial:45")), today=today() + timedelta(days=7))
     assert query(migrated_url, "SELECT count(*) FROM spantree.log_record") == [(0,)]
     assert query(migrated_url, "SELECT count(*) FROM spantree.trace") == [(0,)]
 
@@ -313,7 +317,7 @@ def test_an_archive_brings_back_what_went_and_counts_nothing_twice(
     assert figures(migrated_url) == counted
     # They are left alone for as long as was said, then go again, and no archive is written over.
     assert run(migrated_url, Policy(30, (), archive)).dropped == []
-    assert run(migrated_url, Policy(30, (), archive), today=TODAY + timedelta(days=31)).dropped[:3] == [
+    assert run(migrated_url, Policy(30, (), archive), today=today() + timedelta(days=31)).dropped[:3] == [
         day(50), day(40), day(39)
     ]  # fmt: skip
     assert (archive / names[0]).stat().st_size > 0
