@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from spantree_exporter.facts.conventions.identity import RESPONSE_ID
 from spantree_exporter.facts.messages import FIRST_ANSWERS, FIRST_KEYS, put_messages
 from spantree_exporter.facts.reading import Convention, first_text, put_preview, status_of, text_of, texts_of
 from spantree_exporter.facts.vocabulary import Facts
@@ -101,9 +102,6 @@ _REQUESTS: Final[dict[JsonValue, str]] = {
 }
 _FAILED: Final = frozenset({"failed", "cancelled", "timed_out"})
 _INVOKES: Final = "invoke_workflow"
-# What OpenAI calls its responses. The next one is told the last one's id, which some take for a conversation's
-# (microsoft/agent-framework#5992): each turn would be a conversation of its own.
-_RESPONSE: Final = "resp_"
 _MODELS = ("gen_ai.response.model", "gen_ai.request.model")
 _MADE: Final = frozenset({"gen_ai.usage.completion_tokens", "gen_ai.usage.output_tokens"})
 _WIRE: Final = frozenset({"http.method", "http.request.method", "rpc.system", "rpc.system.name"})
@@ -166,7 +164,7 @@ def _read(span: Span, facts: Facts) -> None:
         # Where the attribute is missing, the span is named for it none the less.
         facts.setdefault("workflow_name", span.name.removeprefix(f"{_INVOKES} "))
         facts.setdefault("name", facts["workflow_name"])
-    if (conversation := text_of(a.get("gen_ai.conversation.id"))) and not conversation.startswith(_RESPONSE):
+    if (conversation := text_of(a.get("gen_ai.conversation.id"))) and not conversation.startswith(RESPONSE_ID):
         facts.setdefault("conversation_id", conversation)
     if model and model != "unknown":
         facts.setdefault("model", model)

@@ -7,6 +7,7 @@ Not among them, though they sound alike: `messaging.message.conversation_id` (Ce
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from spantree_exporter.facts.reading import Convention, json_of, text_of
 from spantree_exporter.facts.vocabulary import Facts
@@ -44,6 +45,10 @@ _USER = (
     "enduser.pseudo.id",
 )
 
+# What OpenAI calls its responses. The next one is told the last one's id, which some take for a conversation's
+# (microsoft/agent-framework#5992): each turn would be a conversation of its own.
+RESPONSE_ID: Final = "resp_"
+
 
 def _read(span: Span, facts: Facts) -> None:
     _put(span.attributes, facts)
@@ -68,9 +73,9 @@ def _put(named: Mapping[str, JsonValue], facts: Facts) -> None:
 def _says_nothing(told: str) -> bool:
     """Whether a value is None, as Logfire writes it, or what it puts in the place of what might be secret.
 
-    An id of one of OpenAI's responses is none of a conversation (`genai.py`).
+    An id of one of OpenAI's responses is none of a conversation.
     """
-    return told == "null" or told.startswith(("[Scrubbed due to ", "resp_"))
+    return told == "null" or told.startswith(("[Scrubbed due to ", RESPONSE_ID))
 
 
 CONVENTION = Convention("identity", _read, keys=("metadata", *_CONVERSATION, *_USER))

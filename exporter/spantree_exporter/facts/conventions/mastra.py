@@ -27,7 +27,7 @@ def _read(span: Span, facts: Facts) -> None:
         facts.setdefault("kind", "step")
         facts.setdefault("step", True)
         if span.name.startswith(_STEP):
-            facts.setdefault("name", span.name[len(_STEP[0]) :])
+            facts.setdefault("name", span.name.partition("step ")[2])
     elif what in _WITHIN:
         facts.setdefault("kind", "chain")
     put_preview(facts, "input", a.get(f"mastra.{what}.input"))

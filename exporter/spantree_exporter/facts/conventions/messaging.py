@@ -12,7 +12,12 @@ from spantree_exporter.span import KIND_CONSUMER, Span
 _OPERATIONS: Final = ("messaging.operation.type", "messaging.operation")
 # What a consumer does that is not yet the work on a message.
 _FETCHING: Final = frozenset({"receive", "settle", "poll"})
-_GROUPS: Final = ("messaging.consumer.group.name", "messaging.kafka.consumer.group", "messaging.consumer_group")
+_GROUPS: Final = (
+    "messaging.consumer.group.name",
+    "messaging.kafka.consumer.group",
+    "messaging.consumer_group",
+    "messaging.consumer.group",
+)
 _DESTINATIONS: Final = ("messaging.destination.name", "messaging.destination")
 _MESSAGES: Final = ("messaging.message.id", "messaging.message_id")
 _PARTITIONS: Final = (
@@ -32,25 +37,29 @@ def _read(span: Span, facts: Facts) -> None:
     if span.kind != KIND_CONSUMER or operation in _FETCHING or (operation is None and _is_called_fetching(span.name)):
         facts.setdefault("kind", "message")
         return
+    put_work(span, facts, first_text(span, _DESTINATIONS) or "", first_text(span, _MESSAGES) or _place_of(span))
+    for key in _DELIVERIES:
+        if (delivery := whole_number(span.attributes.get(key))) is not None and delivery > 0:
+            facts.setdefault("attempt", delivery)
+
+
+def put_work(span: Span, facts: Facts, destination: str, message_id: str | None) -> None:
+    """Put that the span is a consumer's work on a message of `destination`, known by `message_id` where it has one."""
     facts.setdefault("kind", "task")
     facts.setdefault("step", True)
     facts.setdefault("entry", span.name)
     if span.links:
         # Of a batch, or told not to join the sender's trace: the links lead to who sent what is worked on.
         facts.setdefault("flow_links", True)
-    destination = first_text(span, _DESTINATIONS) or ""
-    if is_to_try_again(destination):
+    if _is_to_try_again(destination):
         facts.setdefault("sent_on", True)
-    if message_id := first_text(span, _MESSAGES) or _place_of(span):
+    if message_id is not None:
         # A message delivered again to the same consumers is worked on once more.
         consumers = first_text(span, _GROUPS) or span.resource.service_name
         facts.setdefault("task_key", f"{destination}/{consumers}/{message_id}")
-    for key in _DELIVERIES:
-        if (delivery := whole_number(span.attributes.get(key))) is not None and delivery > 0:
-            facts.setdefault("attempt", delivery)
 
 
-def is_to_try_again(destination: str) -> bool:
+def _is_to_try_again(destination: str) -> bool:
     """Whether messages are sent there that could not be worked on, to be tried again after a while.
 
     Spring's topics of retries (`orders-retry`, `orders-retry-0`, spring-projects/spring-kafka#3816), and those that

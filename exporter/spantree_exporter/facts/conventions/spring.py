@@ -14,7 +14,7 @@ from typing import Final
 
 from spantree_exporter.facts.conventions.database import name_of_statement
 from spantree_exporter.facts.conventions.http import name_client
-from spantree_exporter.facts.conventions.messaging import is_to_try_again
+from spantree_exporter.facts.conventions.messaging import put_work
 from spantree_exporter.facts.reading import Convention, first_text, put_preview, text_of
 from spantree_exporter.facts.url_names import path_of, template_of
 from spantree_exporter.facts.vocabulary import Facts
@@ -31,7 +31,6 @@ _CLIENT_GONE: Final = frozenset(
 _LISTENERS: Final = ("spring.kafka.listener.id", "spring.rabbit.listener.id", "spring.pulsar.listener.id")
 _TEMPLATES: Final = ("spring.kafka.template.name", "spring.rabbit.template.name", "spring.pulsar.template.name")
 _SOURCES: Final = ("messaging.source.name", "messaging.destination.name")
-_GROUPS: Final = ("messaging.kafka.consumer.group", "messaging.consumer.group")
 _QUERIES: Final = ("jdbc.query[0]", "r2dbc.query[0]")
 # The connection around queries, and what is read of them.
 _AROUND_QUERIES: Final = ("jdbc.datasource.driver", "jdbc.row-count", "jdbc.generated-keys")
@@ -102,19 +101,10 @@ def _put_code(span: Span, facts: Facts, code: str) -> None:
 
 def _put_listener(span: Span, facts: Facts) -> None:
     a = span.attributes
-    facts.setdefault("kind", "task")
-    facts.setdefault("step", True)
-    facts.setdefault("entry", span.name)
-    if span.links:
-        facts.setdefault("flow_links", True)
-    if is_to_try_again(first_text(span, _SOURCES) or ""):
-        facts.setdefault("sent_on", True)
     partition = text_of(a.get("messaging.kafka.source.partition"))
     offset = text_of(a.get("messaging.kafka.message.offset"))
-    if partition is not None and offset is not None:
-        # As `messaging` has it: a message of Kafka is known by its place.
-        consumers = first_text(span, _GROUPS) or span.resource.service_name
-        facts.setdefault("task_key", f"{first_text(span, _SOURCES) or ''}/{consumers}/{partition}:{offset}")
+    place = f"{partition}:{offset}" if partition is not None and offset is not None else None
+    put_work(span, facts, first_text(span, _SOURCES) or "", place)
 
 
 CONVENTION = Convention("spring", _read, keys=(_OUTCOME, *_LISTENERS, *_TEMPLATES, *_QUERIES, *_AROUND_QUERIES))
