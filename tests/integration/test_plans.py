@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import date
 from hashlib import md5
 from typing import Any
-from uuid import UUID
 
 import psycopg
 import pytest
 from tests.api_rows import NOW_NS, T0_NS, S, insert, node, trace, trace_id
+from tests.plan_parameters import DAYS, PARAMETERS, TODAY, TRACE
 from tests.plans import as_embedded, days_and_indexes, index_parents, make_days, multiply, plan_of
 from tests.postgres import new_database
 
@@ -24,22 +24,16 @@ from spantree_api.cursor import ExecutionCursor
 from spantree_api.database import IN_ORDER, is_in_order
 from spantree_api.filters import ExecutionFilter
 from spantree_api.listing import Listing, listing_of
-from spantree_api.picked import Picked
 from spantree_api.reads.spans import MATCHING, MATCHING_TOLD, candidate_walk, candidates_found
-from spantree_api.span_search.query import SpanQuery, Tag
 from spantree_api.span_search.term_match import Place, Wanted
 from spantree_api.statements import Name, Statements, load_statements
-from spantree_api.timeline.find import find_of
 from spantree_exporter.rows import Edge
 from spantree_exporter.search_text import tsquery_of, words_of
 from spantree_exporter.sql import statements
 
 STATEMENTS = Statements(load_statements())
-TODAY = date(2026, 11, 20)
-DAYS = [TODAY - timedelta(days=1), TODAY]
 NAMED = {"20261119", "20261120"}
 SENTINEL = "19700101"
-TRACE = UUID(trace_id(1))
 
 
 @pytest.fixture(scope="module")
@@ -67,99 +61,6 @@ def parents(connection: psycopg.Connection[Any]) -> dict[str, str]:
     return index_parents(connection)
 
 
-PARAMETERS: dict[str, object] = {
-    **find_of("kind:tool order.id:77").parameters(),
-    "tenant_id": 0,
-    "trace_id": TRACE,
-    "trace_ids": [TRACE, UUID(trace_id(2))],
-    "inputs": ["what?", None],
-    "outputs": [None, "that"],
-    "days": DAYS,
-    "first_day": DAYS[0],
-    "last_day": DAYS[1],
-    "from_ns": T0_NS - 86_400 * S,
-    "to_ns": T0_NS + 86_400 * S,
-    "from_inside": False,
-    "before_ns": T0_NS,
-    "before_trace_id": TRACE,
-    "now_ns": NOW_NS,
-    "lost_after_s": 3600.0,
-    "stuck_pending_s": 3600.0,
-    "stuck_running_s": 3600.0,
-    "stuck_waiting_s": 3600.0,
-    "news_ns": None,
-    "by_workflow": True,
-    "min_runs": 10,
-    "threshold": 0.5,
-    "after_ns": -(1 << 63),
-    "after_trace_id": "00000000-0000-0000-0000-000000000000",
-    "names": ["r"],
-    "waited_ns": [0],
-    "after": "r",
-    "size": 10,
-    "conversation_ids": ["c"],
-    "hidden": False,
-    "limit": 51,
-    "outline_limit": 1_000,
-    "walked": 1_000,
-    "user_id": "u",
-    "kind": "k",
-    "span_id": 2,
-    "ordinal": 0,
-    "span_ids": [1, 2],
-    "ordinals": [0, 0],
-    "folded_span_ids": [3],
-    "fingerprint": 7,
-    "sequence": 1,
-    "position": 1,
-    "depth": 1,
-    "from_sequence": 0,
-    "to_sequence": 1_000,
-    "max_depth": 5,
-    "total_count": 2,
-    "run_id": "r",
-    "workflow": "report",
-    "service": "agent",
-    "error_fingerprint": "f",
-    "counted": 200,
-    "started_ns": NOW_NS,
-    "day": DAYS[0],
-    "since_ns": T0_NS - 3600 * S,
-    "ended_ns": T0_NS + S,
-    **SpanQuery("agent", "x", tags=(Tag("k", 1), Tag("k", text="1"))).parameters(),
-    "spans_each": 1,
-    "spans_most": 1_000,
-    **Picked.of(()).parameters(),
-    "key": None,
-    "ended_after_ns": T0_NS - 3600 * S,
-    "text": "nowhere",
-    "attributes": ['{"order.id": 77}'],
-    "search": SpanQuery("agent", "x", min_duration_ns=S).search(),
-    "fingerprints": ["f", "g"],
-    "newest_days": DAYS,
-    "end_ns": T0_NS + 86_400 * S,
-    "before_span_id": 1,
-    "user": "ann",
-    "action": None,
-    "resource": None,
-    "success": None,
-    "by": "workflow",
-    "name": None,
-    "step_s": 60,
-    "quantile": 0.5,
-    "project": "shop",
-    "min_duration_ns": 86_400 * S,
-    "depths": [0, 1],
-    "sort": "self",
-    "turns": 1_000,
-    "least_calls": 5,
-    "least_ns": 1,
-    "preview_chars": 500,
-    "failed": False,
-    **find_of(None).parameters(),
-}
-
-# Statements whose comment names the index of a partitioned table, or that read one.
 ON_ROWS = sorted(
     name
     for name, text in STATEMENTS.named.items()
